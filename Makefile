@@ -1,0 +1,69 @@
+# One command per job, the same for people and for CI. Each sets up what it needs: `.venv` with the pinned, hashed
+# requirements, the project itself, and the jars of Kafka. The first run takes a minute or two, the next ones seconds.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+DEVSTACK := src/ordersaga/devstack
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--annotation-style line --custom-compile-command "make lock" --quiet pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check bench setup lock
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'ARGS="..." is passed on, as in: make test ARGS="tests/unit -k saga"'
+
+demo: setup ## run the whole system once, with orders that succeed and fail, and audit it
+	@$(BIN)/ordersaga demo $(ARGS)
+
+up: setup ## run the whole system until Ctrl-C and print its addresses
+	@$(BIN)/ordersaga up $(ARGS)
+
+test: setup ## all tests, on a real Kafka and a real PostgreSQL
+	@$(BIN)/pytest $(ARGS)
+
+bench: setup ## the benchmarks
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+check: $(VENV)/.project ## lint, format, types, imports, locks, compose file
+	$(BIN)/ruff check --output-format concise .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pip check
+	cd $(DEVSTACK) && $(CURDIR)/$(BIN)/jgo lock --check
+	$(if $(wildcard compose.yaml),$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml)
+
+setup: $(VENV)/.jars ## what the others need, without doing anything yet
+
+lock: $(VENV)/.project ## after a change of pyproject.toml or jgo.toml; ARGS=--upgrade takes newer versions
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	$(COMPILE) $(ARGS) -o requirements/runtime.txt
+	$(COMPILE) $(ARGS) --extra devstack --extra dev --constraints requirements/runtime.txt -o requirements/dev.txt
+	$(BIN)/python -c 'from ordersaga.devstack import jars; jars.lock()'
+
+# Files in .venv that say which step is done, so that nothing is done twice.
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo 'ordersaga needs Python 3.11 or newer, and $(PYTHON) is not (or is not there).'; \
+		echo 'Name one that is: make PYTHON=python3.13 ...'; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo 'On Debian and Ubuntu: apt install python3-venv'; exit 1; }
+	@touch $@
+
+$(VENV)/.requirements: requirements/dev.txt $(VENV)/.python
+	@echo 'Installing the pinned requirements into $(VENV) ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.project: pyproject.toml $(VENV)/.requirements
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.jars: $(DEVSTACK)/jgo.lock.toml $(VENV)/.project
+	@$(BIN)/python -m ordersaga.devstack
+	@touch $@

@@ -1,0 +1,5 @@
+"""`python -m ordersaga`."""
+
+from ordersaga.cli import app
+
+app()

@@ -1,0 +1,114 @@
+"""What lies between the services: outboxes, ledgers against Kafka's watermarks, dead letters, completion records, the gateway's books."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import aiohttp
+
+from ordersaga.audit.finding import Finding
+from ordersaga.contracts.codec import Undecodable, decode
+from ordersaga.contracts.messages import OrderCompletedMessage
+from ordersaga.contracts.topics import BY_MESSAGE, key_of
+from ordersaga.messaging.kafka import Partition, Tap, watermarks
+from ordersaga.settings import Settings
+
+COMPLETED_TOPIC: Final = BY_MESSAGE[OrderCompletedMessage].name
+FETCH_WAIT_S: Final = 0.2
+BOOKS_TIMEOUT_S: Final = 30.0
+
+
+async def completion_records(settings: Settings) -> dict[UUID, int]:
+    """How many different completion records each order has; repeats with the same `message-id` are one."""
+    tap = await asyncio.to_thread(Tap, settings, [COMPLETED_TOPIC], True)
+    seen: set[bytes | tuple[int, int]] = set()
+    counts: Counter[UUID] = Counter()
+    try:
+        while not await tap.at_end():
+            for record in await tap.fetch(50_000, FETCH_WAIT_S):
+                message_id = record.header("message-id") or (record.partition, record.offset)
+                if message_id not in seen:
+                    seen.add(message_id)
+                    with contextlib.suppress(Undecodable):
+                        counts[key_of(decode(record.topic, record.value))] += 1
+    finally:
+        tap.close()
+    return counts
+
+
+def outboxes(rows: dict[str, list[Any]], cutoff: datetime) -> Finding:
+    """Committed records that are not yet known to be published; recent ones are in flight."""
+    finding = Finding("every committed record is published", unit="outboxes")
+    for service, found in rows.items():
+        finding.count += 1
+        for row in found:
+            what = f"{service}: {row['rows']} records for {row['topic']}"
+            if row["oldest"] > cutoff:
+                finding.waits(what)
+            else:
+                finding.breaks(what)
+    return finding
+
+
+async def ledgers(settings: Settings, rows: dict[str, list[Any]], at_rest: bool) -> Finding:
+    """Records that are in Kafka and not yet handled: at rest there must be none."""
+    finding = Finding("every record in Kafka is handled", unit="partitions")
+    places = {Partition(row["topic"], row["partition"]) for found in rows.values() for row in found}
+    bounds = await asyncio.to_thread(watermarks, settings, sorted(places))
+    for service, found in rows.items():
+        for row in found:
+            finding.count += 1
+            _, high = bounds[Partition(row["topic"], row["partition"])]
+            behind = high - row["next_offset"]
+            what = f"{service}: {row['topic']}/{row['partition']} is {behind} records behind"
+            if behind > 0 and at_rest:
+                finding.breaks(what)
+            elif behind > 0:
+                finding.waits(what)
+            elif behind < 0:
+                finding.breaks(
+                    f"{service}: {row['topic']}/{row['partition']} stands {-behind} records past the log's end"
+                )
+    return finding
+
+
+def dead_letters(rows: dict[str, list[Any]]) -> Finding:
+    """Records given up: known and listed, so they are accounted for; somebody has to look at them."""
+    finding = Finding("each dead letter is accounted for", unit="dead letters")
+    for service, found in rows.items():
+        for row in found:
+            finding.count += row["rows"]
+            finding.waits(f"{service}: {row['rows']} of {row['topic']}, {row['cause']}")
+    return finding
+
+
+async def books(settings: Settings, payments: dict[str, int]) -> Finding | None:
+    """The sandbox gateway's own books against the payment table, to the won; None where the gateway is not the sandbox."""
+    finding = Finding("the gateway's books and the payment table agree to the won", unit="payments")
+    timeout = aiohttp.ClientTimeout(total=BOOKS_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        after: int | None = 0
+        while after is not None:
+            try:
+                async with http.get(f"{settings.gateway_url}/sandbox/books", params={"after": str(after)}) as response:
+                    if response.status != 200:
+                        return None
+                    page = await response.json()
+            except (aiohttp.ClientError, TimeoutError):
+                return None
+            for entry in page["payments"]:
+                finding.count += 1
+                ours = payments.pop(entry["paymentKey"], 0)
+                theirs = entry["balanceAmount"] if entry["approvedAt"] else 0
+                if ours != theirs:
+                    finding.breaks(
+                        f"{entry['paymentKey']} of order {entry['orderId']}: the gateway holds {theirs} won, our table says {ours}"
+                    )
+            after = page["next"]
+    for payment_key, amount in payments.items():
+        if amount:
+            finding.breaks(f"{payment_key}: our table says {amount} won, the gateway knows nothing of it")
+    return finding

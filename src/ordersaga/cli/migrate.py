@@ -1,0 +1,41 @@
+"""`migrate` brings the databases up to date."""
+
+import importlib
+from typing import Annotated
+
+import psycopg
+import typer
+
+from ordersaga.cli.options import fail, load_settings, out
+from ordersaga.messaging import database
+from ordersaga.settings import SERVICES, ServiceName, Settings
+
+
+def migrate(
+    only: Annotated[str, typer.Option(help="services, with commas between; default: all four")] = ",".join(SERVICES),
+) -> None:
+    """Create or update each service's tables, under a lock: running it twice, or twice at once, is safe."""
+    settings = load_settings()
+    for name in services(only):
+        try:
+            applied = apply(settings, name)
+        except psycopg.Error as error:
+            raise fail(
+                f"the database of {name} could not be migrated: {error}; is ORDERSAGA_{name.upper()}_DATABASE_URL right?",
+                1,
+            ) from error
+        out.print(f"{name}: {', '.join(applied) if applied else 'up to date'}")
+
+
+def apply(settings: Settings, name: ServiceName) -> list[str]:
+    """Migrate one service's database; returns the steps applied."""
+    return database.migrate(settings.database_url(name), importlib.import_module(f"ordersaga.{name}"))
+
+
+def services(only: str) -> list[ServiceName]:
+    """The services that an option names."""
+    chosen = [name.strip() for name in only.split(",") if name.strip()]
+    wrong = [name for name in chosen if name not in SERVICES]
+    if wrong or not chosen:
+        raise fail(f"{', '.join(wrong) or 'nothing'} is no service; there are {', '.join(SERVICES)}")
+    return [name for name in SERVICES if name in chosen]

@@ -1,0 +1,88 @@
+"""`serve` runs one service, with as many worker processes as wanted; `openapi` prints what its HTTP face offers."""
+
+import gc
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+import uvloop
+from litestar import Litestar
+
+from ordersaga.cli.options import load_settings
+from ordersaga.http.server import serve as serve_http
+from ordersaga.observability import log_to_stderr
+from ordersaga.settings import Settings
+
+
+class Server(StrEnum):
+    """What can be served."""
+
+    order = "order"
+    stock = "stock"
+    payment = "payment"
+    delivery = "delivery"
+    sandbox = "sandbox"
+
+
+def serve(
+    server: Annotated[Server, typer.Argument(help="which one")],
+    workers: Annotated[int, typer.Option(min=1, max=64, help="processes; Kafka spreads the partitions over them")] = 1,
+) -> None:
+    """Run one service: its HTTP face and its consumer. SIGTERM or Ctrl-C ends it in order.
+
+    It waits for Kafka and PostgreSQL if they are not there yet. Run `ordersaga migrate` and `ordersaga topics create` once before.
+    """
+    settings = load_settings()
+    if workers > 1:
+        raise typer.Exit(_supervise(server, workers))
+    log_to_stderr(settings, server)
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)  # the default looks at every young object thousands of times in a batch
+    uvloop.run(serve_http(application(server)(settings), settings.http_host, settings.port(server)))
+
+
+def application(server: str) -> Callable[[Settings], Litestar]:
+    """The `create_app` of a server; imported only when it is served."""
+    create: Callable[[Settings], Litestar] = importlib.import_module(f"ordersaga.{server}.app").create_app
+    return create
+
+
+def _supervise(server: Server, workers: int) -> int:
+    """Run workers as processes that share the port; stop all when told to, restart one that dies."""
+    command = [sys.executable, "-m", "ordersaga", "serve", server]
+    children = [subprocess.Popen(command) for _ in range(workers)]
+    stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
+        for child in children:
+            child.terminate()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    while children:
+        pid, status = os.wait()
+        for n, child in enumerate(children):
+            if child.pid == pid:
+                child.returncode = os.waitstatus_to_exitcode(status)
+                if stopping:
+                    del children[n]
+                else:
+                    print(f"worker {pid} ended with {child.returncode}; another is started", file=sys.stderr)
+                    children[n] = subprocess.Popen(command)
+                break
+    return 0
+
+
+def openapi(server: Annotated[Server, typer.Argument(help="whose")]) -> None:
+    """Print the OpenAPI document of a service as JSON."""
+    schema = application(server)(load_settings()).openapi_schema.to_schema()
+    print(json.dumps(schema, indent=2, ensure_ascii=False))

@@ -1,0 +1,73 @@
+"""Messages to bytes and back, as the Java side's Jackson writes and reads them.
+
+Two habits of Jackson are kept so that records are the same byte for byte: a character outside the basic plane is written
+as two upper-case `\\uXXXX` escapes, and control characters use upper-case hexadecimal digits.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+from ordersaga.contracts.messages import Message
+from ordersaga.contracts.topics import BY_NAME, TOPICS
+
+REASON_CHARS_MAX: Final = 300
+
+_encoder: Final = msgspec.json.Encoder()
+_decoders: Final = {topic.name: msgspec.json.Decoder(topic.message) for topic in TOPICS}
+_outside_basic_plane: Final = re.compile("[\U00010000-\U0010ffff]")
+_lower_hex_escape: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u(00[01][a-f])")
+
+
+class Undecodable(ValueError):
+    """The bytes are not a message of their topic; the text says why in words that a person understands."""
+
+
+def encode(message: Message) -> bytes:
+    """The message as JSON."""
+    value = _encoder.encode(message)
+    if value.isascii():
+        return value if b"\\u00" not in value else _with_upper_case_escapes(value)
+    text = _outside_basic_plane.sub(_surrogate_escapes, value.decode())
+    return _with_upper_case_escapes(text.encode())
+
+
+def decode(topic: str, value: bytes | None) -> Message:
+    """The message that a record of `topic` carries.
+
+    Raises `Undecodable` for a tombstone, for bytes that are not JSON, and for JSON that is not this topic's message.
+    """
+    if value is None:
+        raise Undecodable("the record has no value (a tombstone); this topic carries messages only")
+    try:
+        message: Message = _decoders[topic].decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        name = BY_NAME[topic].message.__name__
+        raise Undecodable(f"not a {name}: {_in_words(error, value)}"[:REASON_CHARS_MAX]) from error
+    if b"\\u0000" in value and _has_nul(msgspec.to_builtins(message)):
+        raise Undecodable("a text has the character NUL (\\u0000) in it, which the database cannot store")
+    return message
+
+
+def _in_words(error: Exception, value: bytes) -> str:
+    if not value:
+        return "the value is empty"
+    return str(error).replace("Input data was truncated", "the JSON ends too early (truncated)")
+
+
+def _has_nul(part: object) -> bool:
+    if isinstance(part, str):
+        return "\0" in part
+    if isinstance(part, dict):
+        return any(map(_has_nul, part.values()))
+    return isinstance(part, list | tuple) and any(map(_has_nul, part))
+
+
+def _surrogate_escapes(match: re.Match[str]) -> str:
+    point = ord(match.group()) - 0x10000
+    return f"\\u{0xD800 + (point >> 10):04X}\\u{0xDC00 + (point & 0x3FF):04X}"
+
+
+def _with_upper_case_escapes(value: bytes) -> bytes:
+    return _lower_hex_escape.sub(lambda m: m[1] + rb"\u" + m[2].upper(), value)

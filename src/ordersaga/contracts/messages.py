@@ -1,0 +1,150 @@
+"""Every message of the system: the guide's six under the guide's own class names, then ours.
+
+Field order is the guide's and is what goes on the wire (camelCase). A field that a Java DTO may leave `null` has the
+default `None` and is written as `null`; unknown fields are ignored; integers are Java's 32-bit `int`.
+"""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from ordersaga.contracts.status import DeliveryStatus, PaymentStatus, StockStatus
+
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+Int32 = Annotated[int, Meta(ge=INT32_MIN, le=INT32_MAX)]
+Quantity = Annotated[int, Meta(ge=1, le=INT32_MAX)]
+
+
+class Message(Struct, rename="camel", frozen=True, gc=False):
+    """A value on a topic."""
+
+
+# The guide's six ------------------------------------------------------------------------------------------------------
+
+
+class OrderedProduct(Message, frozen=True, kw_only=True):
+    """One line of an order: how many pieces of which product."""
+
+    product_id: UUID
+    quantity: Quantity
+
+
+class StockDecreaseRequestMessage(Message, frozen=True, kw_only=True):
+    """Order -> Stock, step 2: take these products from the stock, all or nothing."""
+
+    order_id: UUID
+    products: Annotated[tuple[OrderedProduct, ...], Meta(min_length=1)]
+
+
+class StockResponseMessage(Message, frozen=True, kw_only=True):
+    """Stock -> Order, step 3: the outcome for one product; without `productId` for the whole order."""
+
+    order_id: UUID
+    product_id: UUID | None = None
+    status: StockStatus
+    message: str | None = None
+
+
+class PaymentSuccessMessage(Message, frozen=True, kw_only=True):
+    """Payment -> Order, step 8: the payment's outcome, failures included. Won."""
+
+    order_id: UUID
+    payment_key: str | None = None
+    amount: Int32 | None = None
+    status: PaymentStatus
+
+
+class DeliveryRequestMessage(Message, frozen=True, kw_only=True):
+    """Order -> Delivery, step 9: deliver this order to this address."""
+
+    order_id: UUID
+    customer_id: UUID
+    address: str | None = None
+    address_detail: str | None = None
+    zipcode: str | None = None
+    phone: str | None = None
+    name: str | None = None
+    delivery_memo: str | None = None
+
+
+class DeliveryStartMessage(Message, frozen=True, kw_only=True):
+    """Delivery -> Order, step 10: the delivery has started, or cannot be made."""
+
+    order_id: UUID
+    delivery_id: UUID | None = None
+    status: DeliveryStatus
+
+
+class OrderCompletedMessage(Message, frozen=True, kw_only=True):
+    """Order -> Client, step 11. `status` is the order's code, `ORD0002`. Won."""
+
+    order_id: UUID
+    customer_id: UUID
+    status: str
+    total_amount: Int32
+    order_name: str | None = None
+
+
+# Compensation: the Java team's topics where they have one, else ours --------------------------------------------------
+
+
+class StockRollbackRequestedMessage(Message, frozen=True, kw_only=True):
+    """Order -> Stock: give back what these products of the order had reserved."""
+
+    order_id: UUID
+    items: tuple[OrderedProduct, ...]
+
+
+class StockRollbackCompletedMessage(Message, frozen=True, kw_only=True):
+    """Stock -> Order: the rollback in flight for this order is done."""
+
+    order_id: UUID
+
+
+class StockRollbackFailedMessage(Message, frozen=True, kw_only=True):
+    """Stock -> Order: the rollback in flight for this order was refused."""
+
+    order_id: UUID
+    error_message: str | None = None
+
+
+class PaymentCancelRequestedMessage(Message, frozen=True, kw_only=True):
+    """Order -> Payment: refund this much of this payment. Won."""
+
+    order_id: UUID
+    payment_key: str
+    amount: Int32
+    reason: str | None = None
+
+
+class PaymentCancelledMessage(Message, frozen=True, kw_only=True):
+    """Payment -> Order: the refund's outcome. Won."""
+
+    order_id: UUID
+    payment_key: str
+    amount: Int32
+    status: PaymentStatus
+    message: str | None = None
+
+
+# Facts that one service keeps a copy of -------------------------------------------------------------------------------
+
+
+class OrderPayableMessage(Message, frozen=True, kw_only=True):
+    """Order -> Payment: who may pay how much for the order until when; a `status` other than `ORD0001`: nobody. Won."""
+
+    order_id: UUID
+    customer_id: UUID
+    total_amount: Int32
+    pay_before: datetime
+    status: str
+
+
+class ProductPriceMessage(Message, frozen=True, kw_only=True):
+    """Stock -> Order: what one piece of the product costs now. Won."""
+
+    product_id: UUID
+    name: str | None = None
+    price: Int32

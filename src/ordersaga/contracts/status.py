@@ -1,0 +1,31 @@
+"""Status strings and codes on the wire. Source: the integration guide, and the Java services' own codes."""
+
+from typing import Final, Literal
+
+StockStatus = Literal["SUCCESS", "FAILED"]
+PaymentStatus = Literal["SUCCESS", "FAILED"]
+DeliveryStatus = Literal["STARTED", "FAILED"]
+
+SUCCESS: Final = "SUCCESS"
+FAILED: Final = "FAILED"
+STARTED: Final = "STARTED"
+
+OrderStatus = Literal["PENDING", "COMPLETED", "CANCELLED", "FAILED"]
+
+ORDER_CODES: Final[dict[OrderStatus, str]] = {
+    "PENDING": "ORD0001",
+    "COMPLETED": "ORD0002",
+    "CANCELLED": "ORD0003",
+    "FAILED": "ORD0004",
+}
+"""What `OrderCompletedMessage.status` and `OrderPayableMessage.status` carry for each status of an order."""
+
+PAYMENT_CODES: Final[dict[str, str]] = {
+    "PENDING": "PAY0000",
+    "APPROVED": "PAY0001",
+    "FAILED": "PAY0002",
+    "CANCEL_PENDING": "PAY0003",
+    "CANCELLED": "PAY0004",
+    "PARTLY_CANCELLED": "PAY0005",
+}
+"""The Java payment service's own codes, used in our payment API."""

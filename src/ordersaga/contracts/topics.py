@@ -1,0 +1,57 @@
+"""The topics: what each carries, who writes it and who reads it. The first six are the guide's and stay exactly as they are."""
+
+from typing import Final, Literal
+from uuid import UUID
+
+from msgspec import Struct
+
+from ordersaga.contracts import messages as m
+
+Role = Literal["order", "stock", "payment", "delivery", "client"]
+
+PARTITIONS_DEFAULT: Final = 12
+DEAD_LETTER_SUFFIX: Final = "-dlt"
+
+
+class Topic(Struct, frozen=True):
+    """One topic. `key` names the message's field that is the record key (as a string) and the unit of ordering."""
+
+    name: str
+    message: type[m.Message]
+    producer: Role
+    consumer: Role
+    key: str = "order_id"
+
+    @property
+    def dead_letters(self) -> str:
+        """Where records of this topic go that could not be handled."""
+        return self.name + DEAD_LETTER_SUFFIX
+
+
+GUIDE_TOPICS: Final = (
+    Topic("order-created", m.StockDecreaseRequestMessage, "order", "stock"),
+    Topic("stock-response-topic", m.StockResponseMessage, "stock", "order"),
+    Topic("payment-success-topic", m.PaymentSuccessMessage, "payment", "order"),
+    Topic("delivery-request-topic", m.DeliveryRequestMessage, "order", "delivery"),
+    Topic("delivery-start-topic", m.DeliveryStartMessage, "delivery", "order"),
+    Topic("order-completed-topic", m.OrderCompletedMessage, "order", "client"),
+)
+OUR_TOPICS: Final = (
+    Topic("stock-rollback-requested-topic", m.StockRollbackRequestedMessage, "order", "stock"),
+    Topic("stock-rollback-completed-topic", m.StockRollbackCompletedMessage, "stock", "order"),
+    Topic("stock-rollback-failed-topic", m.StockRollbackFailedMessage, "stock", "order"),
+    Topic("payment-cancel-requested-topic", m.PaymentCancelRequestedMessage, "order", "payment"),
+    Topic("payment-cancelled-topic", m.PaymentCancelledMessage, "payment", "order"),
+    Topic("order-payable-topic", m.OrderPayableMessage, "order", "payment"),
+    Topic("product-price-topic", m.ProductPriceMessage, "stock", "order", key="product_id"),
+)
+TOPICS: Final = GUIDE_TOPICS + OUR_TOPICS
+
+BY_NAME: Final[dict[str, Topic]] = {topic.name: topic for topic in TOPICS}
+BY_MESSAGE: Final[dict[type[m.Message], Topic]] = {topic.message: topic for topic in TOPICS}
+
+
+def key_of(message: m.Message) -> UUID:
+    """The business key of a message: its order id, or the product id where no order is meant."""
+    key: UUID = getattr(message, BY_MESSAGE[type(message)].key)
+    return key

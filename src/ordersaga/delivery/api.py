@@ -1,0 +1,93 @@
+"""Delivery over HTTP: where an order's parcel is. A customer sees only their own, an operator all."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.types import ControllerRouterHandler
+from msgspec import Struct
+
+from ordersaga.delivery import store
+from ordersaga.delivery.model import Address, Delivery
+from ordersaga.http.caller import Callers
+from ordersaga.http.problems import not_found
+from ordersaga.messaging.runtime import Runtime
+
+PAGE_ROWS_DEFAULT: Final = 50
+PAGE_ROWS_MAX: Final = 200
+
+Json = Response[bytes]
+AnyRequest = Request[Any, Any, Any]
+Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_ROWS_MAX)]
+
+_json: Final = msgspec.json.Encoder()
+
+
+class DeliveryResource(Struct, rename="camel"):
+    """A delivery as its customer sees it."""
+
+    delivery_id: UUID
+    order_id: UUID
+    customer_id: UUID
+    status: str
+    tracking_number: str | None
+    refusal: str | None
+    address: Address
+    at: datetime
+
+
+class DeliveryPage(Struct, rename="camel"):
+    """Some deliveries; `next` is the cursor of the next page, null at the end."""
+
+    deliveries: list[DeliveryResource]
+    next: UUID | None
+
+
+def routes(runtime: Runtime, callers: Callers) -> list[ControllerRouterHandler]:
+    """Every route of the service."""
+
+    @get("/api/v1/deliveries/{some_id:uuid}", summary="One delivery, by its own id or by its order's")
+    async def show(request: AnyRequest, some_id: FromPath[UUID]) -> Json:
+        caller = await callers.of(request)
+        async with runtime.pool.acquire() as db:
+            found = await store.by_either_id(db, some_id)
+        if found is None or not (caller.is_operator or caller.user_id == found.customer_id):
+            raise not_found("delivery")
+        return _answer(resource(found))
+
+    @get("/api/v1/deliveries", summary="Deliveries of one order or of all, newest order first (operators)")
+    async def find(
+        request: AnyRequest,
+        order_id: Annotated[UUID | None, QueryParameter(name="orderId")] = None,
+        cursor: FromQuery[UUID | None] = None,
+        limit: Limit = PAGE_ROWS_DEFAULT,
+    ) -> Json:
+        await callers.operator(request)
+        async with runtime.pool.acquire() as db:
+            found = await store.page(db, order_id, cursor, limit + 1)
+        shown = found[:limit]
+        following = shown[-1].order_id if len(found) > limit else None
+        return _answer(DeliveryPage([resource(each) for each in shown], following))
+
+    return [show, find]
+
+
+def resource(delivery: Delivery) -> DeliveryResource:
+    """A delivery, as JSON shows it."""
+    return DeliveryResource(
+        delivery.delivery_id,
+        delivery.order_id,
+        delivery.customer_id,
+        delivery.status,
+        delivery.tracking_number,
+        delivery.refusal,
+        delivery.address,
+        delivery.at,
+    )
+
+
+def _answer(value: Struct) -> Json:
+    return Response(_json.encode(value), media_type="application/json")

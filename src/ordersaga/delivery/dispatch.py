@@ -1,0 +1,71 @@
+"""One delivery per order, as one pure function: a batch's requests become deliveries by the carrier's verdicts. No I/O.
+
+The order id is the key: the first request decides, and every later one is answered with the same delivery again.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+from ordersaga.contracts.messages import DeliveryRequestMessage, DeliveryStartMessage
+from ordersaga.contracts.status import FAILED, STARTED
+from ordersaga.delivery.carrier import Accepted, Parcel, Verdict
+from ordersaga.delivery.model import Address, Delivery
+
+
+class Dispatch(Struct, frozen=True):
+    """What a batch led to: an answer per request, and the deliveries that are new."""
+
+    answers: list[DeliveryStartMessage]
+    deliveries: list[Delivery]
+
+
+def parcels(known: Mapping[UUID, Delivery], requests: Sequence[DeliveryRequestMessage]) -> list[Parcel]:
+    """What the carrier must be asked about: the first request of each order that has no delivery yet."""
+    first: dict[UUID, Parcel] = {}
+    for request in requests:
+        if request.order_id not in known and request.order_id not in first:
+            first[request.order_id] = Parcel(request.order_id, address_of(request))
+    return list(first.values())
+
+
+def dispatch(
+    known: Mapping[UUID, Delivery],
+    verdicts: Mapping[UUID, Verdict],
+    requests: Sequence[DeliveryRequestMessage],
+    now: datetime,
+    new_id: Callable[[], UUID],
+) -> Dispatch:
+    """Answer `requests` in their order. Each order without a delivery must have a verdict."""
+    made: dict[UUID, Delivery] = {}
+    answers = []
+    for request in requests:
+        delivery = known.get(request.order_id) or made.get(request.order_id)
+        if delivery is None:
+            delivery = made[request.order_id] = _begin(request, verdicts[request.order_id], now, new_id())
+        answers.append(
+            DeliveryStartMessage(order_id=request.order_id, delivery_id=delivery.delivery_id, status=delivery.status)
+        )
+    return Dispatch(answers, list(made.values()))
+
+
+def address_of(request: DeliveryRequestMessage) -> Address:
+    """Where this request wants its parcel to go."""
+    return Address(
+        request.address, request.address_detail, request.zipcode, request.phone, request.name, request.delivery_memo
+    )
+
+
+def _begin(request: DeliveryRequestMessage, verdict: Verdict, now: datetime, delivery_id: UUID) -> Delivery:
+    return Delivery(
+        order_id=request.order_id,
+        delivery_id=delivery_id,
+        customer_id=request.customer_id,
+        status=STARTED if isinstance(verdict, Accepted) else FAILED,
+        tracking_number=verdict.tracking_number if isinstance(verdict, Accepted) else None,
+        refusal=None if isinstance(verdict, Accepted) else verdict.reason,
+        address=address_of(request),
+        at=now,
+    )

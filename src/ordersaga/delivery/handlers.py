@@ -1,0 +1,28 @@
+"""What Delivery does with what comes from Kafka: load what is known, ask the carrier, dispatch, save what is new."""
+
+from typing import cast
+
+from ordersaga.contracts.messages import DeliveryRequestMessage
+from ordersaga.delivery import store
+from ordersaga.delivery.carrier import BuiltInCarrier
+from ordersaga.delivery.dispatch import dispatch, parcels
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.handler import Batch, Handler, Outgoing, consumes
+from ordersaga.settings import Settings
+
+
+def handler(settings: Settings) -> Handler:
+    """What Delivery consumes, and the answers it gives."""
+    carrier = BuiltInCarrier(settings.undeliverable_zipcodes)
+
+    @consumes(DeliveryRequestMessage)
+    async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
+        """Load -> decide -> save."""
+        requests = cast(list[DeliveryRequestMessage], [each.message for each in batch.incoming])
+        known = await store.find(db, (request.order_id for request in requests))
+        verdicts = await carrier.hand_over(parcels(known, requests))
+        dispatched = dispatch(known, verdicts, requests, batch.now, batch.new_id)
+        await store.add(db, dispatched.deliveries)
+        return [Outgoing(answer, each) for each, answer in zip(batch.incoming, dispatched.answers, strict=True)]
+
+    return handle

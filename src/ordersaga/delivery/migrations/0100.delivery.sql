@@ -1,0 +1,18 @@
+-- One delivery per order, written once and never changed. STARTED has a tracking number, FAILED the reason.
+CREATE TABLE delivery (
+    order_id        uuid        PRIMARY KEY,
+    delivery_id     uuid        NOT NULL UNIQUE,
+    customer_id     uuid        NOT NULL,
+    status          text        NOT NULL CHECK (status IN ('STARTED', 'FAILED')),
+    tracking_number text,
+    refusal         text,
+    address         text,
+    address_detail  text,
+    zipcode         text,
+    phone           text,
+    name            text,
+    delivery_memo   text,
+    at              timestamptz NOT NULL,
+    CHECK ((status = 'STARTED') = (tracking_number IS NOT NULL)),
+    CHECK ((status = 'FAILED') = (refusal IS NOT NULL))
+);

@@ -1,0 +1,32 @@
+"""Does once what the first start of a stack would otherwise wait for: `python -m ordersaga.devstack`.
+
+Downloads the broker's jars and lets the JVM record a start of the broker. Ends with 1 and the reason if a jar cannot be
+had; a recording that fails costs later starts a second each and nothing else.
+"""
+
+import sys
+
+from ordersaga.devstack import jars
+from ordersaga.devstack.errors import DevStackError
+from ordersaga.devstack.folder import StackFolder
+from ordersaga.devstack.kafka import KafkaBroker
+
+
+def main() -> None:
+    try:
+        print(f"{len(jars.classpath())} jars of Kafka are in place.")
+    except DevStackError as error:
+        sys.exit(str(error))
+    folder = StackFolder(None)
+    broker = KafkaBroker(folder)
+    try:
+        broker.record_start()
+        print("The broker's start is recorded.")
+    except DevStackError as error:
+        print(f"The broker's start could not be recorded; it will take a second longer. {error}", file=sys.stderr)
+    finally:
+        broker.kill()
+        folder.close()
+
+
+main()

@@ -1,0 +1,100 @@
+"""The folder of a stack: whose it is, and which ports belong to it."""
+
+import fcntl
+import json
+import os
+import random
+import shutil
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from ordersaga.devstack.errors import DevStackError
+
+LEFTOVERS_LIMIT_S = 30.0
+
+# Below the range from which systems take the local ports of outgoing connections (Linux 32768, macOS 49152). In that
+# range a client that keeps connecting to a broker which is down can be given the broker's own port, connects to itself,
+# and the broker cannot come back.
+PORTS = range(15000, 32000)
+
+
+class StackFolder:
+    """A folder that one live stack owns: the given one, kept, or a temporary one, removed by `close`.
+
+    Ownership is a lock on a file that this process and the children that write here hold open: it ends with the last of
+    them, so after a `kill -9` the next owner waits for the leftovers to end rather than meeting them.
+    """
+
+    def __init__(self, given: Path | None) -> None:
+        self.temporary = given is None
+        self.path = Path(tempfile.mkdtemp(prefix="ordersaga-")) if given is None else given.absolute()
+        if not self.path.exists() or self.temporary:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if os.geteuid() == 0:
+                self.path.chmod(0o711)  # PostgreSQL passes through it as another user
+        self._lock = None if self.temporary else self._take()
+        self._record = self.path / "ports.json"
+        self._ports: dict[str, int] = json.loads(self._record.read_text()) if self._record.exists() else {}
+
+    def _take(self) -> int:
+        lock = self.path / "lock"
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        deadline_s = time.monotonic() + LEFTOVERS_LIMIT_S
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                owner = os.pread(fd, 32, 0).decode().strip()
+                if (owner and psutil.pid_exists(int(owner))) or time.monotonic() > deadline_s:
+                    os.close(fd)
+                    raise DevStackError(
+                        f"The stack in {self.path} is already running, started by process {owner}.\n"
+                        "Stop that one first, or give another folder with --data."
+                    ) from None
+            time.sleep(0.1)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        return fd
+
+    def port(self, name: str) -> int:
+        """A free port for `name`: the one it had last time in this folder if that is free, so that addresses stay."""
+        if name not in self._ports or not _is_free(self._ports[name]):
+            self._ports[name] = _free_port(taken=set(self._ports.values()))
+            if not self.temporary:
+                self._record.write_text(json.dumps(self._ports))
+        return self._ports[name]
+
+    @property
+    def lock_fds(self) -> tuple[int, ...]:
+        """What every child that writes in the folder is to hold open: while one lives, the folder is taken."""
+        return () if self._lock is None else (self._lock,)
+
+    def close(self) -> None:
+        if self.temporary:
+            shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _free_port(taken: set[int]) -> int:
+    for port in random.sample(PORTS, k=200):
+        if port not in taken and _is_free(port):
+            return port
+    raise DevStackError(f"None of 200 ports tried between {PORTS.start} and {PORTS.stop} on 127.0.0.1 is free.")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the servers do: connections of a former owner that linger (TIME_WAIT) do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

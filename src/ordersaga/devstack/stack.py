@@ -1,0 +1,90 @@
+"""The stack as one thing: Kafka and PostgreSQL, started side by side and ended together."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ordersaga.devstack.errors import DevStackError
+from ordersaga.devstack.folder import StackFolder
+from ordersaga.devstack.kafka import KafkaBroker
+from ordersaga.devstack.postgres import PostgresServer
+from ordersaga.devstack.server import Server
+
+
+class DevStack:
+    """Real Kafka and real PostgreSQL on 127.0.0.1, as children of this process that never outlive it.
+
+    `DevStack.start()` returns when both answer. With a folder, their data and ports are kept there for the next start;
+    without one, all of it is temporary and gone after `stop`. Raises DevStackError, with what to do, if a server cannot
+    start; nothing is left running then.
+    """
+
+    def __init__(self, data: Path | None = None, *, kafka: bool = True, postgres: bool = True) -> None:
+        self.folder = StackFolder(data)
+        try:
+            self._kafka = KafkaBroker(self.folder) if kafka else None
+            self._postgres = PostgresServer(self.folder) if postgres else None
+        except DevStackError:
+            self.folder.close()
+            raise
+
+    @classmethod
+    def start(cls, data: Path | None = None, *, kafka: bool = True, postgres: bool = True) -> Self:
+        """A started stack; `kafka=False` or `postgres=False` leaves that server to somebody else."""
+        stack = cls(data, kafka=kafka, postgres=postgres)
+        stack.launch()
+        return stack
+
+    def launch(self) -> None:
+        """Start the servers of a stack that was made but not started; all or nothing."""
+        try:
+            with ThreadPoolExecutor() as threads:
+                for started in [threads.submit(server.start) for server in self._servers]:
+                    started.result()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def kafka(self) -> KafkaBroker:
+        if self._kafka is None:
+            raise DevStackError("This stack was started without Kafka.")
+        return self._kafka
+
+    @property
+    def postgres(self) -> PostgresServer:
+        if self._postgres is None:
+            raise DevStackError("This stack was started without PostgreSQL.")
+        return self._postgres
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return self.kafka.bootstrap_servers
+
+    def database_url(self, name: str) -> str:
+        return self.postgres.database_url(name)
+
+    def create_databases(self, names: Iterable[str]) -> None:
+        """Make each database that is not there yet."""
+        self.postgres.create_databases(names)
+
+    @property
+    def _servers(self) -> list[Server]:
+        return [server for server in (self._kafka, self._postgres) if server is not None]
+
+    def stop(self) -> None:
+        """Stop both: in order where the data is kept, at once where it is thrown away."""
+        end = Server.kill if self.folder.temporary else Server.stop
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(end, self._servers))
+        self.folder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,110 @@
+"""A service's HTTP face: its routes beside health, metrics and schema, served by the loop that also takes its turns."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+import prometheus_client
+import structlog
+import uvicorn
+from litestar import Litestar, MediaType, Response, get
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.types import ControllerRouterHandler
+
+from ordersaga.http.problems import Problem, on_error, on_http, on_problem, on_unknown_outcome
+from ordersaga.messaging.gather import OutcomeUnknown
+
+log: Final = structlog.get_logger()
+
+BACKLOG: Final = 2048
+DRAIN_S: Final = 10
+
+Problems = Callable[[], Awaitable[list[str]]]
+
+
+def health(problems: Problems) -> list[ControllerRouterHandler]:
+    """`/health/live`, `/health/ready` (503 with the reasons while there are any) and `/metrics`."""
+
+    @get("/health/live", include_in_schema=False)
+    async def live() -> dict[str, str]:
+        return {"status": "UP"}
+
+    @get("/health/ready", include_in_schema=False)
+    async def ready() -> Response[dict[str, Any]]:
+        found = await problems()
+        return Response({"status": "DOWN" if found else "UP", "problems": found}, status_code=503 if found else 200)
+
+    @get("/metrics", include_in_schema=False, media_type=MediaType.TEXT)
+    async def metrics() -> Response[bytes]:
+        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+    return [live, ready, metrics]
+
+
+def application(
+    title: str,
+    routes: Sequence[ControllerRouterHandler],
+    problems: Problems,
+    running: Callable[[], AbstractAsyncContextManager[object]],
+) -> Litestar:
+    """The ASGI application; `running()` is entered before the first request and left after the last."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        async with running():
+            yield
+
+    return Litestar(
+        [*routes, *health(problems)],
+        lifespan=[lifespan],
+        exception_handlers={
+            Problem: on_problem,
+            HTTPException: on_http,
+            OutcomeUnknown: on_unknown_outcome,
+            Exception: on_error,
+        },
+        openapi_config=OpenAPIConfig(title=f"ordersaga {title}", version="1", path="/schema"),
+        logging_config=None,
+        debug=False,
+    )
+
+
+async def serve(app: Litestar, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT, then answer what is under way and leave the lifespan. Workers share the port."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind((host, port))
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=DRAIN_S,
+        lifespan="on",
+        ws="none",
+        server_header=False,
+    )
+    server = _Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    await server.serve([listener])
+    if not server.started:
+        raise SystemExit(1)
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its own signal handlers, which raise the signal again after a clean stop."""
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield

@@ -1,0 +1,213 @@
+"""Taking and leaving partitions: which are ours, at which epoch, and how far each has come.
+
+Taking one, in this order: raise its epoch in the ledger (which waits for the old owner's open transaction and fences it off), publish
+what its turns left in the outbox, then read from the ledger's offset. The same steps repair any doubt: after a failed or unknown
+commit the partitions are simply taken again.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+from msgspec import Struct
+
+from ordersaga.messaging.database import Connection, Pool, queries
+from ordersaga.messaging.handler import Record
+from ordersaga.messaging.kafka import Partition, PartitionConsumer, Topics
+from ordersaga.messaging.outbox import Outbox
+
+log: Final = structlog.get_logger()
+sql: Final = queries(__file__)
+
+
+FENCED_WAIT_S: Final = 4.0
+NO_WAIT: Final = datetime.min.replace(tzinfo=UTC)
+
+
+class Fenced(Exception):
+    """Somebody else owns one of the partitions of this turn, so nothing of it may be committed."""
+
+
+class Position(Struct):
+    """A partition of ours: what the ledger says."""
+
+    topic_id: str
+    epoch: int
+    next_offset: int
+
+
+class Move(Struct, frozen=True):
+    """A partition's step in one turn."""
+
+    partition: Partition
+    epoch: int
+    expected_offset: int
+    next_offset: int
+
+
+class Assignment:
+    """The partitions of this process. `stopped` says which cannot be read, and what to do about it."""
+
+    def __init__(self, consumer: PartitionConsumer, topics: Topics, outbox: Outbox, pool: Pool, start_at: str) -> None:
+        self._consumer: Final = consumer
+        self._topics: Final = topics
+        self._outbox: Final = outbox
+        self._pool: Final = pool
+        self._start_at: Final = start_at
+        self.positions: Final[dict[Partition, Position]] = {}
+        self._to_take: Final[dict[Partition, datetime]] = {}
+        self.stopped: Final[dict[Partition, str]] = {}
+
+    def change(self, assigned: Iterable[Partition], revoked: Iterable[Partition]) -> None:
+        """Note what the group gave and took. A partition taken away is forgotten at once; its open turn will be fenced."""
+        for partition in revoked:
+            self.positions.pop(partition, None)
+            self.stopped.pop(partition, None)
+            self._to_take.pop(partition, None)
+        self._to_take.update(dict.fromkeys(assigned, NO_WAIT))
+
+    def doubt(self) -> list[Partition]:
+        """Take everything again: what the last transaction did is not known. Returns what that is."""
+        doubted = list(self.positions)
+        self._to_take.update(dict.fromkeys(self.positions, NO_WAIT))
+        self.positions.clear()
+        return doubted
+
+    async def take(self, now: datetime) -> bool:
+        """Take what the group gave us; whether that was anything.
+
+        Raises database and Kafka errors; whatever is not yet taken is tried again next time.
+        """
+        wanted = sorted(partition for partition, not_before in self._to_take.items() if not_before <= now)
+        if not wanted:
+            return False
+        await self._consumer.leave(wanted)
+        topic_ids = await self._topics.ids(sorted({partition.topic for partition in wanted}))
+        async with self._pool.acquire() as db:
+            taken = await self._raise_epochs(db, wanted, topic_ids)
+        readable = {}
+        for partition, position in taken.items():
+            problem = await self._problem(partition, position, topic_ids)
+            if problem:
+                log.error(
+                    "a partition is stopped", topic=partition.topic, partition=partition.partition, problem=problem
+                )
+                self.stopped[partition] = problem
+                continue
+            await self._outbox.publish_left(partition, now)
+            readable[partition] = position
+        await self._consumer.read_from({partition: position.next_offset for partition, position in readable.items()})
+        self.positions.update(readable)
+        for partition in wanted:
+            self._to_take.pop(partition, None)
+        return True
+
+    async def _raise_epochs(
+        self, db: Connection, wanted: Sequence[Partition], topic_ids: dict[str, str]
+    ) -> dict[Partition, Position]:
+        taken = await self._known(db, wanted)
+        new = [partition for partition in wanted if partition not in taken and partition.topic in topic_ids]
+        if new:
+            starts = await self._consumer.start_offsets(new, self._start_at)
+            await sql.begin_partitions(
+                db,
+                topics=[partition.topic for partition in new],
+                partitions=[partition.partition for partition in new],
+                topic_ids=[topic_ids[partition.topic] for partition in new],
+                epochs=[0] * len(new),
+                next_offsets=[starts[partition] for partition in new],
+            )
+            taken |= await self._known(db, new)
+        return taken
+
+    @staticmethod
+    async def _known(db: Connection, wanted: Sequence[Partition]) -> dict[Partition, Position]:
+        rows = await sql.take_partitions(db, topics=[p.topic for p in wanted], partitions=[p.partition for p in wanted])
+        return {
+            Partition(row["topic"], row["partition"]): Position(row["topic_id"], row["epoch"], row["next_offset"])
+            for row in rows
+        }
+
+    async def _problem(self, partition: Partition, position: Position, topic_ids: dict[str, str]) -> str | None:
+        """Why the partition must not be read, or None: reading on would skip records or take them twice without anybody knowing."""
+        topic_id = topic_ids.get(partition.topic)
+        if topic_id is None:
+            return "the topic does not exist; create it with `ordersaga topics create`"
+        if topic_id != position.topic_id:
+            return (
+                f"the topic was deleted and made again (id {position.topic_id} before, {topic_id} now), so offset {position.next_offset} means "
+                "another record; when its records may be taken from the start, delete the partition's row from the table ledger"
+            )
+        low, high = await self._consumer.log_bounds(partition)
+        if not low <= position.next_offset <= high:
+            return (
+                f"the ledger stands at offset {position.next_offset}, but the log has only {low} to {high}: records were removed before they "
+                "were handled, or the log was set back; find out what is missing, then set next_offset in the table ledger"
+            )
+        return None
+
+    def keep(self, records: Sequence[Record]) -> list[Record]:
+        """The records of partitions that are ours and that are not behind us."""
+        positions = self.positions
+        kept = []
+        for record in records:
+            position = positions.get((record.topic, record.partition))  # type: ignore[call-overload]
+            if position is not None and record.offset >= position.next_offset:
+                kept.append(record)
+        return kept
+
+    def moves(self, records: Sequence[Record]) -> list[Move]:
+        """How far these records take each partition."""
+        last = {(record.topic, record.partition): record.offset for record in records}
+        moves = []
+        for place in sorted(last):
+            partition = Partition(*place)
+            position = self.positions[partition]
+            moves.append(Move(partition, position.epoch, position.next_offset, last[place] + 1))
+        return moves
+
+    def standing(self, partitions: Iterable[Partition]) -> list[Move]:
+        """No move at all: fences a transaction about records that are behind us already."""
+        ours = [(partition, self.positions[partition]) for partition in sorted(partitions)]
+        return [Move(partition, at.epoch, at.next_offset, at.next_offset) for partition, at in ours]
+
+    def advance(self, moves: Sequence[Move]) -> None:
+        """Go on after the commit."""
+        for move in moves:
+            position = self.positions.get(move.partition)
+            if position is not None and position.epoch == move.epoch:
+                position.next_offset = move.next_offset
+
+    async def lost(self, moves: Sequence[Move], now: datetime) -> None:
+        """Stop reading partitions that may be somebody else's.
+
+        They are taken again after `FENCED_WAIT_S` if the group still says that they are ours: a process that was frozen needs that long
+        to hear that they are not, and must not take them back meanwhile.
+        """
+        partitions = [move.partition for move in moves]
+        await self._consumer.leave(partitions)
+        for partition in partitions:
+            if self.positions.pop(partition, None) is not None:
+                self._to_take[partition] = now + timedelta(seconds=FENCED_WAIT_S)
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything that the group gave us is taken."""
+        return not self._to_take
+
+
+async def fence(db: Connection, moves: Sequence[Move]) -> int:
+    """Advance the ledger in the turn's transaction and return the first number for its outbox rows; `Fenced` if one is not ours."""
+    rows = await sql.fence(
+        db,
+        topics=[move.partition.topic for move in moves],
+        partitions=[move.partition.partition for move in moves],
+        epochs=[move.epoch for move in moves],
+        expected_offsets=[move.expected_offset for move in moves],
+        next_offsets=[move.next_offset for move in moves],
+    )
+    if len(rows) != len(moves):
+        raise Fenced
+    block: int = rows[0]["block"]
+    return block

@@ -1,0 +1,117 @@
+"""PostgreSQL: connections with the time-outs the runtime relies on, named queries from `.sql` files, migrations, error classes."""
+
+import asyncio
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, TypeAlias
+
+import aiosql
+import asyncpg
+import structlog
+from aiosql.adapters.asyncpg import AsyncPGAdapter
+from asyncpg.pool import PoolConnectionProxy
+from yoyo import get_backend, read_migrations
+
+from ordersaga.settings import Settings
+
+log: Final = structlog.get_logger()
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+DATABASE_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+CONNECT_RETRY_MS: Final = 500
+TRANSIENT_CLASSES: Final = ("08", "40", "53", "57")
+TRANSIENT_STATES: Final = ("55P03", "25P03", "25P04")
+DEPLOYMENT_CLASS: Final = "42"
+
+
+class _Rows(AsyncPGAdapter):
+    """aiosql over asyncpg with rows as a list, on the connection it is given: no generator step per row, no pool look-up per call."""
+
+    is_aio_driver = False  # the methods are coroutines; aiosql only passes them on
+
+    async def select(self, conn: Any, query_name: str, sql: str, parameters: Any, record_class: Any = None) -> Any:
+        return await conn.fetch(sql, *self._in_order(query_name, parameters))
+
+    async def select_value(self, conn: Any, query_name: str, sql: str, parameters: Any) -> Any:
+        return await conn.fetchval(sql, *self._in_order(query_name, parameters))
+
+    async def insert_update_delete(self, conn: Any, query_name: str, sql: str, parameters: Any) -> Any:
+        return await conn.execute(sql, *self._in_order(query_name, parameters))
+
+    async def insert_update_delete_many(self, conn: Any, query_name: str, sql: str, parameters: Any) -> Any:
+        return await conn.executemany(sql, [self._in_order(query_name, each) for each in parameters])
+
+    def _in_order(self, query_name: str, parameters: Any) -> Any:
+        return self.maybe_order_params(query_name, parameters)  # type: ignore[no-untyped-call]
+
+
+def queries(module: str) -> Any:
+    """The named queries of `queries.sql` beside a module (pass its `__file__`). Selects return a list of rows."""
+    adapter: Any = _Rows
+    return aiosql.from_path(Path(module).parent / "queries.sql", adapter, mandatory_parameters=False)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether trying again may help and no record is to blame: SQLSTATE 08, 40, 53, 57, 55P03, and any network error.
+
+    25P03 and 25P04 are our own time-outs, which end a transaction that a frozen process left open.
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state[:2] in TRANSIENT_CLASSES or state in TRANSIENT_STATES
+    if isinstance(error, ValueError):
+        return False  # asyncpg's word for a value that no column can take is an InterfaceError too
+    return isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError)
+
+
+def is_deployment(error: BaseException) -> bool:
+    """Whether the code and the database do not fit together (class 42: a missing column or table, a syntax error)."""
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "")[:2] == DEPLOYMENT_CLASS
+
+
+async def connect(url: str, settings: Settings) -> Pool:
+    """A pool for one service. Waits until the database answers, says so once, and retries.
+
+    A transaction left idle, or waiting for a lock, ends by itself after seconds: a frozen process must not hold others up.
+    """
+    said = False
+    while True:
+        try:
+            return await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=settings.database_connections_max,
+                max_inactive_connection_lifetime=0,
+                reset=_nothing_to_reset,
+                server_settings={
+                    "application_name": "ordersaga",
+                    "jit": "off",
+                    "lock_timeout": str(settings.lock_timeout_ms),
+                    "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
+                    "statement_timeout": str(settings.statement_timeout_ms),
+                },
+            )
+        except DATABASE_ERRORS as error:
+            if not isinstance(error, OSError | TimeoutError) and not is_transient(error):
+                raise
+            if not said:
+                log.warning("waiting for the database", error=str(error) or type(error).__name__)
+                said = True
+            await asyncio.sleep(CONNECT_RETRY_MS / 1000)
+
+
+async def _nothing_to_reset(_: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Our transactions clean up after themselves, so handing a connection back costs no statement."""
+
+
+def migrate(url: str, package: ModuleType) -> list[str]:
+    """Bring one service's database up to date, under a lock; returns the names of the steps applied. Blocks."""
+    folders = [Path(__file__).parent / "migrations", Path(package.__path__[0]) / "migrations"]
+    backend = get_backend("postgresql+psycopg" + url[url.index("://") :])
+    with backend.lock():
+        steps = read_migrations(*map(str, folders))
+        todo = backend.to_apply(steps)
+        backend.apply_migrations(todo)
+        return [step.id for step in todo]

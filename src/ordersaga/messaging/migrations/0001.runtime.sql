@@ -1,0 +1,84 @@
+-- The runtime's own tables, the same in each service's database.
+
+-- Where each input partition is. `epoch` rises whenever somebody takes the partition; only its holder may move `next_offset`.
+CREATE TABLE ledger (
+    topic       text   NOT NULL,
+    partition   int    NOT NULL,
+    topic_id    text   NOT NULL,
+    epoch       bigint NOT NULL,
+    next_offset bigint NOT NULL,
+    PRIMARY KEY (topic, partition)
+) WITH (fillfactor = 50);
+
+-- Records that are committed and not yet known to be in Kafka. `source_*` is the input partition whose turn wrote the row;
+-- null for HTTP, timers and retries, whose rows any instance publishes once `adopt_at` has passed.
+CREATE TABLE outbox (
+    id               bigint      PRIMARY KEY,
+    source_topic     text,
+    source_partition int,
+    adopt_at         timestamptz NOT NULL,
+    topic            text        NOT NULL,
+    partition        int,
+    key              bytea,
+    value            bytea,
+    message_id       uuid        NOT NULL,
+    causation_id     text,
+    traceparent      text        NOT NULL,
+    header_names     text[],
+    header_values    bytea[]
+);
+CREATE INDEX outbox_adopt_idx ON outbox (adopt_at) WHERE source_topic IS NULL;
+CREATE INDEX outbox_source_idx ON outbox (source_topic, source_partition, id) WHERE source_topic IS NOT NULL;
+
+-- A transaction takes one value and numbers its rows from there, so one call serves a whole turn.
+CREATE SEQUENCE outbox_block INCREMENT BY 1000000 CACHE 1;
+
+-- Every record that could not be handled, or that the broker refused for good.
+CREATE TABLE dead_letter (
+    id               uuid        PRIMARY KEY,
+    topic            text        NOT NULL,
+    partition        int,
+    record_offset    bigint,
+    key              bytea,
+    value            bytea,
+    header_names     text[]      NOT NULL,
+    header_values    bytea[]     NOT NULL,
+    cause            text        NOT NULL,
+    reason           text        NOT NULL,
+    attempts         int         NOT NULL,
+    at               timestamptz NOT NULL
+);
+CREATE INDEX dead_letter_topic_idx ON dead_letter (topic, at);
+
+-- Idempotency-Key of HTTP writes: which resource the first use made.
+CREATE TABLE idempotency_key (
+    scope     text        NOT NULL,
+    key       text        NOT NULL,
+    body_hash bytea       NOT NULL,
+    resource  uuid        NOT NULL,
+    at        timestamptz NOT NULL,
+    PRIMARY KEY (scope, key)
+);
+
+-- Records whose handling failed, and, behind them, later ones of the same topic, partition and key, which wait so that key order
+-- holds. The first of a queue has `due_at`; the others get it when their turn comes.
+CREATE TABLE parked (
+    topic         text        NOT NULL,
+    partition     int         NOT NULL,
+    record_offset bigint      NOT NULL,
+    order_key     uuid        NOT NULL,
+    key           bytea,
+    value         bytea,
+    header_names  text[]      NOT NULL,
+    header_values bytea[]     NOT NULL,
+    timestamp_ms  bigint      NOT NULL,
+    attempts      int         NOT NULL,
+    attempts_before int       NOT NULL DEFAULT 0,
+    due_at        timestamptz,
+    cause         text,
+    reason        text,
+    parked_at     timestamptz NOT NULL,
+    PRIMARY KEY (topic, partition, record_offset)
+);
+CREATE INDEX parked_due_idx ON parked (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX parked_queue_idx ON parked (topic, partition, order_key, record_offset);

@@ -1,0 +1,356 @@
+"""The transactional outbox: records are written with the change that causes them, published after the commit, then deleted.
+
+Promise: each is published at least once, with the same `message-id` every time, in the order of the rows. What a crash leaves is
+published by the partition's next owner (rows of a turn) or by any instance (rows of HTTP, timers and retries).
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+from msgspec import Struct
+
+from ordersaga.contracts import codec
+from ordersaga.contracts.topics import BY_MESSAGE, key_of
+from ordersaga.messaging import dead_letters
+from ordersaga.messaging.database import DATABASE_ERRORS, Connection, Pool, queries
+from ordersaga.messaging.dead_letters import DeadLetter
+from ordersaga.messaging.handler import Incoming, Outgoing, Record
+from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, Refusal
+from ordersaga.settings import Settings
+
+log: Final = structlog.get_logger()
+sql: Final = queries(__file__)
+
+MESSAGE_ID: Final = "message-id"
+CAUSATION_ID: Final = "causation-id"
+TRACEPARENT: Final = "traceparent"
+TYPE_ID: Final = "__TypeId__"
+
+READ_ROWS_MAX: Final = 5_000
+COLUMNS: Final = (
+    "id",
+    "source_topic",
+    "source_partition",
+    "adopt_at",
+    "topic",
+    "partition",
+    "key",
+    "value",
+    "message_id",
+    "causation_id",
+    "traceparent",
+    "header_names",
+    "header_values",
+)
+
+
+class OutboxRow(Struct, frozen=True, gc=False):
+    """One row, as written; `source` is the input partition whose turn wrote it."""
+
+    id: int
+    source: Partition | None
+    topic: str
+    partition: int | None
+    key: bytes | None
+    value: bytes | None
+    message_id: UUID
+    causation_id: str | None
+    traceparent: str
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+    def publication(self) -> Publication:
+        """What goes to Kafka."""
+        return _publication(
+            self.id,
+            self.topic,
+            self.partition,
+            self.key,
+            self.value,
+            self.message_id,
+            self.causation_id,
+            self.traceparent,
+            self.headers,
+        )
+
+
+def output_id(group: str, topic_id: str, partition: int, offset: int, n: int) -> UUID:
+    """The `message-id` of the n-th output of a record: the same however often the record is handled (UUIDv5, RFC 9562)."""
+    digest = bytearray(
+        hashlib.sha1(f"{group}/{topic_id}/{partition}/{offset}/{n}".encode(), usedforsecurity=False).digest()[:16]
+    )
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    return UUID(bytes=bytes(digest))
+
+
+def compose(outgoing: Sequence[Outgoing], block: int, ids: "MessageIds", type_ids: dict[str, str]) -> list[OutboxRow]:
+    """The rows for what a handler returned, numbered from `block` in its order."""
+    rows = []
+    for number, each in enumerate(outgoing):
+        topic = BY_MESSAGE[type(each.message)].name
+        message_id, causation_id, traceparent = ids.of(each.cause)
+        type_id = type_ids.get(topic)
+        rows.append(
+            OutboxRow(
+                block + number,
+                Partition(each.cause.record.topic, each.cause.record.partition) if each.cause else None,
+                topic,
+                None,
+                str(key_of(each.message)).encode(),
+                codec.encode(each.message),
+                message_id,
+                causation_id,
+                traceparent,
+                ((TYPE_ID, type_id.encode()),) if type_id else (),
+            )
+        )
+    return rows
+
+
+def letter_row(letter: DeadLetter, id: int, group: str) -> OutboxRow:
+    """The row for a dead letter: the same partition, key and bytes as the record that could not be handled."""
+    record = letter.record
+    source = Partition(record.topic, record.partition)
+    to, headers = letter.topic, letter.headers(group)
+    return OutboxRow(
+        id,
+        source,
+        to,
+        record.partition,
+        record.key,
+        record.value,
+        letter.id,
+        letter.causation_id,
+        letter.traceparent,
+        headers,
+    )
+
+
+class MessageIds:
+    """Gives the outputs of one transaction their ids and their place in the trace."""
+
+    def __init__(self, group: str, topic_ids: dict[str, str], new_id: Any, traceparent: str | None = None) -> None:
+        self._group = group
+        self._topic_ids = topic_ids
+        self._new_id = new_id
+        self._traceparent = traceparent
+        self._given: dict[tuple[str, int, int], int] = {}
+
+    def of(self, cause: Incoming | None) -> tuple[UUID, str | None, str]:
+        """`message-id`, `causation-id` and `traceparent` for the next output of this cause."""
+        if cause is None:
+            message_id: UUID = self._new_id()
+            return message_id, None, _child_span(self._traceparent, message_id, message_id)
+        return self.of_record(cause.record)
+
+    def of_record(self, record: Record, n: int | None = None) -> tuple[UUID, str, str]:
+        """The same for an output that a raw record causes; `n` where it is not simply the next one."""
+        place = (record.topic, record.partition, record.offset)
+        if n is None:
+            n = self._given.get(place, 0)
+            self._given[place] = n + 1
+        topic_id = self._topic_ids[record.topic]
+        message_id = output_id(self._group, topic_id, record.partition, record.offset, n)
+        its_id = record.header(MESSAGE_ID)
+        causation_id = (
+            its_id.decode(errors="replace") if its_id else f"{record.topic}/{record.partition}/{record.offset}"
+        )
+        parent = record.header(TRACEPARENT)
+        return (
+            message_id,
+            causation_id,
+            _child_span(parent.decode(errors="replace") if parent else None, message_id, message_id),
+        )
+
+
+def _child_span(parent: str | None, trace: UUID, span: UUID) -> str:
+    """A W3C `traceparent`: the parent's trace, or a new one, and a span id taken from the message's own id."""
+    if parent and len(parent) == 55 and parent.count("-") == 3:
+        return f"{parent[:36]}{span.hex[16:]}-{parent[53:]}"
+    return f"00-{trace.hex}-{span.hex[16:]}-01"
+
+
+def _publication(
+    id: int,
+    topic: str,
+    partition: int | None,
+    key: bytes | None,
+    value: bytes | None,
+    message_id: UUID,
+    causation_id: str | None,
+    traceparent: str,
+    extra: Sequence[tuple[str, bytes | None]],
+) -> Publication:
+    headers: list[tuple[str, bytes | None]] = [
+        (MESSAGE_ID, str(message_id).encode()),
+        (TRACEPARENT, traceparent.encode()),
+    ]
+    if causation_id is not None:
+        headers.append((CAUSATION_ID, causation_id.encode()))
+    ours = (MESSAGE_ID, TRACEPARENT, CAUSATION_ID)
+    headers += [header for header in extra if header[0] not in ours]
+    return Publication(id, topic, partition, key, value, headers)
+
+
+async def first_id(db: Connection) -> int:
+    """Where a transaction that is no turn begins to number its rows."""
+    first: int = await sql.outbox_block(db)
+    return first
+
+
+async def write(db: Connection, rows: Sequence[OutboxRow], adopt_at: datetime) -> None:
+    """Write rows in the caller's transaction. COPY: one statement and no per-row planning, however many rows."""
+    if not rows:
+        return
+    await db.copy_records_to_table(
+        "outbox",
+        columns=COLUMNS,
+        records=[
+            (
+                row.id,
+                row.source and row.source.topic,
+                row.source and row.source.partition,
+                adopt_at,
+                row.topic,
+                row.partition,
+                row.key,
+                row.value,
+                row.message_id,
+                row.causation_id,
+                row.traceparent,
+                [name for name, _ in row.headers] if row.headers else None,
+                [value for _, value in row.headers] if row.headers else None,
+            )
+            for row in rows
+        ],
+    )
+
+
+class Outbox:
+    """Publishes what was committed and deletes what was acknowledged.
+
+    At most `turns_publishing_max` calls of `publish` are under way at once, so a broker that is away holds turns up instead of
+    filling memory. `failed` is set when publishing must begin again at the oldest row.
+    """
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        self._settings: Final = settings
+        self._pool: Final = pool
+        self._publisher = Publisher(settings)
+        self._slots: Final = asyncio.Semaphore(settings.turns_publishing_max)
+        self._tasks: Final[set[asyncio.Task[None]]] = set()
+        self._in_flight: Final[set[int]] = set()
+        self.failed = False
+
+    async def publish(self, rows: Sequence[OutboxRow], now: datetime) -> None:
+        """Queue committed rows, in order; returns when there is room for the next call, not when they are acknowledged."""
+        if rows:
+            await self._begin([row.publication() for row in rows], now)
+
+    async def _begin(self, publications: list[Publication], now: datetime) -> asyncio.Task[None]:
+        await self._slots.acquire()
+        self._in_flight.update(each.id for each in publications)
+        acknowledged = self._publisher.publish(publications)
+        task = asyncio.create_task(self._finish(publications, acknowledged, now))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _finish(
+        self, publications: list[Publication], acknowledged: "asyncio.Future[list[Refusal]]", now: datetime
+    ) -> None:
+        try:
+            refused = await acknowledged
+            for refusal in refused:
+                log.error(
+                    "the broker refuses a record for good; it is a dead letter now",
+                    outbox_id=refusal.id,
+                    reason=refusal.reason,
+                )
+            async with self._pool.acquire() as db, db.transaction():
+                by_id = {each.id: each for each in publications} if refused else {}
+                for refusal in refused:
+                    await dead_letters.keep_refused(db, by_id[refusal.id], refusal.reason, now)
+                await sql.delete_outbox(db, ids=[each.id for each in publications])
+        except KafkaUnavailable as error:
+            log.warning("publishing failed and begins again at the oldest row", error=str(error))
+            self.failed = True
+        except DATABASE_ERRORS as error:
+            log.warning("published rows stay in the outbox and are published again", error=str(error))
+            self.failed = True
+        finally:
+            self._in_flight.difference_update(each.id for each in publications)
+            self._slots.release()
+
+    async def publish_left(self, partition: Partition, now: datetime) -> None:
+        """Publish what turns of this partition left behind, and wait for it: goes out before its new owner's own output."""
+        after_id = 0
+        while True:
+            async with self._pool.acquire() as db:
+                rows = await sql.outbox_of_partition(
+                    db, topic=partition.topic, partition=partition.partition, after_id=after_id, rows_max=READ_ROWS_MAX
+                )
+            if not rows:
+                return
+            await (await self._begin([_stored(row) for row in rows], now))
+            if self.failed:
+                raise KafkaUnavailable("what this partition had left in the outbox could not be published")
+            after_id = rows[-1]["id"]
+
+    async def adopt(self, now: datetime) -> int:
+        """Publish rows of HTTP, timers and retries whose writer has not done it in time, whoever wrote them; returns how many."""
+        again = now + timedelta(milliseconds=max(30_000, self._settings.outbox_adopt_after_ms))
+        async with self._pool.acquire() as db, db.transaction():
+            rows = await sql.adopt_outbox(
+                db, now=now, in_flight=list(self._in_flight), rows_max=READ_ROWS_MAX, adopt_again_at=again
+            )
+        if rows:
+            rows.sort(key=lambda row: row["id"])
+            await (await self._begin([_stored(row) for row in rows], now))
+        return len(rows)
+
+    async def restart(self) -> None:
+        """Begin with a new producer after a failure; the rows are read again by whoever owns them."""
+        await self._publisher.close(flush_s=0)
+        if self._tasks:
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._publisher = Publisher(self._settings)
+        self.failed = False
+
+    @property
+    def broken(self) -> bool:
+        """Whether publishing must begin again with `restart`."""
+        return self.failed or self._publisher.failed.is_set()
+
+    async def close(self) -> None:
+        """Publish what is queued, forget it, and stop."""
+        await self._publisher.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=2)
+
+
+def _stored(row: Any) -> Publication:
+    extra = tuple(zip(row["header_names"] or (), row["header_values"] or (), strict=True))
+    return _publication(
+        row["id"],
+        row["topic"],
+        row["partition"],
+        row["key"],
+        row["value"],
+        row["message_id"],
+        row["causation_id"],
+        row["traceparent"],
+        extra,
+    )
+
+
+def adopt_at(now: datetime, settings: Settings) -> datetime:
+    """When anybody may publish a row that its writer has not published."""
+    return now + timedelta(milliseconds=settings.outbox_adopt_after_ms)

@@ -1,0 +1,174 @@
+"""One process of a service: its connections, its turns, its outbox, started and stopped as one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import structlog
+from uuid_utils.compat import uuid7
+
+from ordersaga.messaging.assignment import Assignment
+from ordersaga.messaging.database import DATABASE_ERRORS, Connection, Pool, connect, is_transient
+from ordersaga.messaging.gather import Gather, Write
+from ordersaga.messaging.handler import Handler
+from ordersaga.messaging.instance import Instance
+from ordersaga.messaging.kafka import KafkaUnavailable, PartitionConsumer, Topics
+from ordersaga.messaging.outbox import Outbox
+from ordersaga.messaging.turn import Turns
+from ordersaga.settings import ServiceName, Settings
+
+log: Final = structlog.get_logger()
+
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+
+RESTART_WAIT_S: Final = 1.0
+WAIT_FOR_KAFKA_S: Final = 0.5
+
+
+def utc_now() -> datetime:
+    """The clock of real processes."""
+    return datetime.now(UTC)
+
+
+class Runtime:
+    """Use `async with`; it waits for the database, starts the loops, and on leaving finishes the turn, publishes and leaves the group."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        service: ServiceName,
+        handler: Handler,
+        clock: Callable[[], datetime] = utc_now,
+        new_id: Callable[[], UUID] = uuid7,
+    ) -> None:
+        self.settings: Final = settings
+        self.service: Final = service
+        self.clock: Final = clock
+        self.new_id: Final = new_id
+        self._handler: Final = handler
+        self._loops: Final[list[asyncio.Task[None]]] = []
+        self._stopping: Final = asyncio.Event()
+        self.pool: Pool
+        self.outbox: Outbox
+        self.turns: Turns | None = None
+        self._assignment: Assignment | None = None
+
+    async def __aenter__(self) -> "Runtime":
+        self.pool = await connect(self.settings.database_url(self.service), self.settings)
+        self.outbox = Outbox(self.settings, self.pool)
+        self.every(self.settings.outbox_adopt_after_ms / 2000, self._adopt, "outbox adoption")
+        self._spawn(self._consume())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stopping.set()
+        if self.turns:
+            self.turns.stop()
+        consuming, others = self._loops[1:2], self._loops[:1] + self._loops[2:]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*consuming, *others, return_exceptions=True)
+        await self.outbox.close()
+        await self.pool.close()
+
+    def gather(
+        self, work: Callable[[Connection, Sequence[Request], datetime], Awaitable[Write[Answer]]]
+    ) -> Gather[Request, Answer]:
+        """A gathered HTTP write over this service's database and outbox."""
+        return Gather(work, self.settings, self.pool, self.outbox, self.clock, self.new_id)
+
+    def every(self, seconds: float, work: Callable[[], Awaitable[Any]], name: str) -> None:
+        """Run something again and again until the process stops; an error is logged once and the next time is another try."""
+        self._spawn(self._repeat(seconds, work, name))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._loops.append(asyncio.create_task(work))
+
+    async def _repeat(self, seconds: float, work: Callable[[], Awaitable[Any]], name: str) -> None:
+        failing = False
+        while not self._stopping.is_set():
+            try:
+                await work()
+                failing = False
+            except Exception as error:
+                if not failing:
+                    passing = is_transient(error) or isinstance(error, KafkaUnavailable)
+                    log.log(
+                        30 if passing else 40,
+                        f"{name} failed",
+                        error=f"{type(error).__name__}: {error}",
+                        exc_info=None if passing else error,
+                    )
+                failing = True
+            await asyncio.sleep(seconds)
+
+    async def _adopt(self) -> None:
+        await self.outbox.adopt(self.clock())
+
+    async def _consume(self) -> None:
+        """Take turns for as long as the process lives, as a new member of the group after each fatal error."""
+        await self._wait_for_kafka()
+        while not self._stopping.is_set():
+            try:
+                await self._take_turns()
+            except (KafkaUnavailable, *DATABASE_ERRORS) as error:
+                log.error("consuming begins again", error=f"{type(error).__name__}: {error}")
+            except Exception as error:
+                log.error("consuming stopped by an error that is ours; it begins again", exc_info=error)
+            if not self._stopping.is_set():
+                await asyncio.sleep(RESTART_WAIT_S)
+
+    async def _take_turns(self) -> None:
+        group = self.settings.group(self.service)
+        topics = Topics(self.settings)
+        instance = await Instance.claim(self.settings.database_url(self.service))
+        consumer = PartitionConsumer(
+            self.settings, [topic.name for topic in self._handler.topics], group, f"{group}-{instance.number}"
+        )
+        try:
+            self._assignment = Assignment(consumer, topics, self.outbox, self.pool, self.settings.start_at)
+            self.turns = Turns(
+                self.settings,
+                group,
+                self._handler,
+                self.pool,
+                consumer,
+                self._assignment,
+                self.outbox,
+                self.clock,
+                self.new_id,
+            )
+            await self.turns.run()
+            await self.turns.tell_position()
+        finally:
+            await consumer.close()
+            instance.release()
+
+    async def _wait_for_kafka(self) -> None:
+        topics = Topics(self.settings)
+        said = False
+        while not self._stopping.is_set() and not await topics.reachable():
+            if not said:
+                log.warning("waiting for Kafka", bootstrap_servers=self.settings.kafka_bootstrap_servers)
+                said = True
+            await asyncio.sleep(WAIT_FOR_KAFKA_S)
+
+    async def problems(self) -> list[str]:
+        """Why this process is not ready; empty: it is."""
+        found = []
+        try:
+            async with asyncio.timeout(2), self.pool.acquire() as db:
+                await db.fetchval("SELECT 1")
+        except DATABASE_ERRORS as error:
+            found.append(f"database: {error or type(error).__name__}")
+        if self.turns is None or self._assignment is None:
+            return [*found, "kafka: not connected yet"]
+        if self.turns.trouble:
+            found.append(f"last turn: {self.turns.trouble}")
+        if not self._assignment.settled:
+            found.append("partitions: some are not taken yet")
+        found += [f"{p.topic}/{p.partition}: {problem}" for p, problem in self._assignment.stopped.items()]
+        return found

@@ -1,0 +1,305 @@
+"""One turn of a consumer, and the loop of turns.
+
+Promise: each record changes the database exactly once and its outputs are published at least once, whatever crashes in between: the
+ledger's step, the changes and the output records are one transaction, and publishing comes after it. A turn that fails, or whose
+commit is in doubt, is not repaired: its partitions are taken again, which reads the truth from the ledger.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import structlog
+from msgspec import Struct
+
+from ordersaga.contracts.codec import Undecodable, decode
+from ordersaga.messaging import dead_letters, outbox
+from ordersaga.messaging.assignment import Assignment, Fenced, Move, fence
+from ordersaga.messaging.database import Connection, Pool, is_deployment, is_transient
+from ordersaga.messaging.dead_letters import DeadLetter
+from ordersaga.messaging.handler import Batch, Handler, Incoming, Record, Rejected
+from ordersaga.messaging.kafka import KafkaUnavailable, Partition, PartitionConsumer
+from ordersaga.messaging.outbox import MessageIds, Outbox, OutboxRow
+from ordersaga.messaging.parking import Failure, Outcome, Parked, Parking, Suspicion, isolate, place
+from ordersaga.settings import Settings
+
+log: Final = structlog.get_logger()
+
+IDLE_WAIT_S: Final = 0.2
+COMMIT_EVERY_S: Final = 1.0
+LOOK_AT_PARKED_EVERY_S: Final = 0.5
+BACKOFF_MS_MIN: Final = 50
+SAY_AGAIN_S: Final = 30.0
+
+UNDECODABLE: Final = "Undecodable"
+REJECTED: Final = "Rejected"
+
+
+class BadDeployment(Exception):
+    """Too many records fail, or in a way no record can be blamed for: nothing is parked, the partitions wait for somebody to mend it."""
+
+
+class Work(Struct, frozen=True):
+    """What one turn has before it: records to handle, records that queue behind parked ones, records that are no messages."""
+
+    moves: Sequence[Move]
+    incoming: Sequence[Incoming]
+    waiting: Sequence[Incoming]
+    undecodable: Sequence[Rejected]
+    now: datetime
+
+
+class Turns:
+    """Runs a handler over its topics' records until `stop`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        group: str,
+        handler: Handler,
+        pool: Pool,
+        consumer: PartitionConsumer,
+        assignment: Assignment,
+        out: Outbox,
+        clock: Callable[[], datetime],
+        new_id: Callable[[], UUID],
+    ) -> None:
+        self._settings: Final = settings
+        self._group: Final = group
+        self._handler: Final = handler
+        self._pool: Final = pool
+        self._consumer: Final = consumer
+        self._assignment: Final = assignment
+        self._outbox: Final = out
+        self._clock: Final = clock
+        self._new_id: Final = new_id
+        self._parking: Final = Parking(settings)
+        self._suspicion: Final = Suspicion(settings)
+        self._stopping = False
+        self._failures = 0
+        self._told_at = 0.0
+        self._looked_at = 0.0
+        self._said_at = -SAY_AGAIN_S
+        self.trouble: str | None = None
+
+    def stop(self) -> None:
+        """End after the turn under way."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Take what is there, handle it, and so on. Raises only what no retry can mend."""
+        wait_s = IDLE_WAIT_S
+        while not self._stopping:
+            fetched = await self._consumer.fetch(self._settings.batch_max, wait_s)
+            if fetched.fatal is not None:
+                raise KafkaUnavailable(fetched.fatal.str())
+            for partition, failure in fetched.failures:
+                log.warning(
+                    "a partition cannot be read", topic=partition.topic, partition=partition.partition, error=failure
+                )
+            if fetched.failures:
+                self._assignment.doubt()
+            self._assignment.change(fetched.assigned, fetched.revoked)
+            wait_s = await self.step(fetched.records)
+
+    async def step(self, records: Sequence[Record]) -> float:
+        """Handle what was fetched and return how long the next fetch may wait for its first record."""
+        try:
+            if self._outbox.broken:
+                self._assignment.doubt()
+                await self._outbox.restart()
+            if await self._assignment.take(self._clock()):
+                await self._learn_parked()
+            mine = self._assignment.keep(records)
+            if mine:
+                await self._turn(mine)
+            await self._look_at_parked()
+            await self._tell_lag_tools()
+        except Fenced:
+            return IDLE_WAIT_S
+        except Exception as error:
+            return await self._back_off(error)
+        if self._failures:
+            log.info("going on again", failures=self._failures)
+        self._failures, self.trouble = 0, None
+        return IDLE_WAIT_S
+
+    async def _back_off(self, error: Exception) -> float:
+        """Read nothing for a growing while, in which the process stays in its group by polling, then take everything again."""
+        passing = isinstance(error, KafkaUnavailable) or is_transient(error)
+        self._failures += 1
+        self.trouble = f"{type(error).__name__}: {error}"
+        if self._failures == 1 or time.monotonic() - self._said_at > SAY_AGAIN_S:
+            self._said_at = time.monotonic()
+            said = (
+                "a turn failed and is tried again"
+                if passing
+                else "the partitions are stopped and tried again now and then"
+            )
+            log.log(30 if passing else 50, said, error=self.trouble, exc_info=None if passing else error)
+        await self._consumer.leave(self._assignment.doubt())
+        ceiling_ms = min(self._settings.retry_backoff_ms_max, BACKOFF_MS_MIN * 2 ** min(self._failures, 16))
+        return random.uniform(ceiling_ms / 2, ceiling_ms) / 1000
+
+    # One turn -------------------------------------------------------------------------------------------------------
+
+    async def _turn(self, records: Sequence[Record]) -> None:
+        """Handle records as one; if one of them makes that fail, again with care."""
+        incoming, undecodable = _decoded(records)
+        work = Work(self._assignment.moves(records), *self._parking.split(incoming), undecodable, self._clock())
+        try:
+            await self._commit(work, careful=False)
+        except Fenced:
+            log.warning("another process owns a partition now; the batch is dropped", records=len(records))
+            await self._assignment.lost(work.moves, work.now)
+            raise
+        except Exception as error:
+            if is_transient(error) or isinstance(error, KafkaUnavailable):
+                raise
+            if is_deployment(error):
+                raise BadDeployment(str(error)) from error
+            await self._commit(work, careful=True)
+
+    async def _commit(self, work: Work, careful: bool) -> None:
+        """One transaction: fence, handle, park what failed, write the outbox. Then publish."""
+        async with self._pool.acquire() as db, db.transaction():
+            block = await fence(db, work.moves)
+            outcome = await self._outcome(db, work, careful)
+            self._check(outcome, len(work.incoming))
+            ids = self._message_ids(work.moves)
+            rows = outbox.compose(outcome.outgoing, block, ids, self._settings.type_ids)
+            waiting = [*work.waiting, *outcome.held]
+            await self._parking.park(db, outcome.failed, waiting, work.now)
+            letters = [_letter(each, UNDECODABLE, ids) for each in work.undecodable]
+            letters += [_letter(each, REJECTED, ids) for each in outcome.rejected]
+            rows += await self._dead(db, letters, block + len(rows), work.now)
+            await outbox.write(db, rows, outbox.adopt_at(work.now, self._settings))
+        self._assignment.advance(work.moves)
+        self._parking.note(outcome.failed, waiting)
+        self._suspicion.note(len(outcome.failed), len(work.incoming))
+        _say_parked(outcome.failed)
+        await self._outbox.publish(rows, work.now)
+
+    async def _outcome(self, db: Connection, work: Work, careful: bool) -> Outcome:
+        batch = Batch(work.incoming, work.now, self._new_id)
+        if careful:
+            return await isolate(db, self._handler.handle, batch)
+        outgoing = await self._handler.handle(batch, db) if work.incoming else []
+        return Outcome(outgoing, batch.rejected, [], [])
+
+    def _check(self, outcome: Outcome, handled: int) -> None:
+        if outcome.failed and self._suspicion.confirmed_by(len(outcome.failed), handled):
+            first = outcome.failed[0]
+            raise BadDeployment(
+                f"{len(outcome.failed)} of {handled} records failed, as most before them; this looks like a bad deployment, so nothing "
+                f"is parked. The first: {first.cause}: {first.reason}"
+            )
+
+    def _message_ids(self, moves: Sequence[Move]) -> MessageIds:
+        topic_ids = {move.partition.topic: self._assignment.positions[move.partition].topic_id for move in moves}
+        return MessageIds(self._group, topic_ids, self._new_id)
+
+    async def _dead(self, db: Connection, letters: list[DeadLetter], block: int, now: datetime) -> list[OutboxRow]:
+        await dead_letters.keep(db, letters, now)
+        return [outbox.letter_row(each, block + n, self._group) for n, each in enumerate(letters)]
+
+    # Parked records -------------------------------------------------------------------------------------------------
+
+    async def _learn_parked(self) -> None:
+        async with self._pool.acquire() as db:
+            await self._parking.load(db, self._assignment.positions)
+
+    async def _look_at_parked(self) -> None:
+        """Try again what is due. A queue's next record is due at once, so a mended queue drains without waits."""
+        if time.monotonic() - self._looked_at < LOOK_AT_PARKED_EVERY_S or not self._assignment.positions:
+            return
+        while True:
+            now = self._clock()
+            async with self._pool.acquire() as db:
+                due = await self._parking.due(db, self._assignment.positions, now)
+            if not due:
+                break
+            await self._retry(due, now)
+        await self._learn_parked()
+        self._looked_at = time.monotonic()
+
+    async def _retry(self, due: Sequence[Parked], now: datetime) -> None:
+        """A fenced turn over parked records: what succeeds leaves, what fails waits longer or becomes a dead letter."""
+        moves = self._assignment.standing({Partition(each.record.topic, each.record.partition) for each in due})
+        try:
+            async with self._pool.acquire() as db, db.transaction():
+                block = await fence(db, moves)
+                rows = await self._retried(db, await self._parking.lock(db, due), block, self._message_ids(moves), now)
+                await outbox.write(db, rows, outbox.adopt_at(now, self._settings))
+        except Fenced:
+            await self._assignment.lost(moves, now)
+            raise
+        await self._outbox.publish(rows, now)
+
+    async def _retried(
+        self, db: Connection, due: Sequence[Parked], block: int, ids: MessageIds, now: datetime
+    ) -> list[OutboxRow]:
+        parked = {place(each.record): each for each in due}
+
+        def tries(record: Record) -> int:
+            return parked[place(record)].attempts + 1
+
+        incoming, undecodable = _decoded([each.record for each in due])
+        outcome = await isolate(db, self._handler.handle, Batch(incoming, now, self._new_id))
+        self._check(outcome, len(incoming))
+        rows = outbox.compose(outcome.outgoing, block, ids, self._settings.type_ids)
+        letters = [_letter(each, UNDECODABLE, ids, tries(each.record)) for each in undecodable]
+        letters += [_letter(each, REJECTED, ids, tries(each.record)) for each in outcome.rejected]
+        stay = set()
+        for failure in outcome.failed:
+            record = failure.incoming.record
+            if self._parking.gives_up(parked[place(record)]):
+                letters.append(_letter(Rejected(record, failure.reason), failure.cause, ids, tries(record)))
+            else:
+                stay.add(place(record))
+                await self._parking.park(db, [failure], [], now, tries(record))
+        await self._parking.unpark(db, (each.record for each in due if place(each.record) not in stay), now)
+        return rows + await self._dead(db, letters, block + len(rows), now)
+
+    # Lag tools ------------------------------------------------------------------------------------------------------
+
+    async def _tell_lag_tools(self) -> None:
+        if time.monotonic() - self._told_at > COMMIT_EVERY_S:
+            await self.tell_position()
+
+    async def tell_position(self) -> None:
+        """Tell Kafka how far we are, for lag tools."""
+        self._told_at = time.monotonic()
+        if self._assignment.positions:
+            await self._consumer.commit({each: at.next_offset for each, at in self._assignment.positions.items()})
+
+
+def _decoded(records: Sequence[Record]) -> tuple[list[Incoming], list[Rejected]]:
+    incoming, undecodable = [], []
+    for record in records:
+        try:
+            incoming.append(Incoming(decode(record.topic, record.value), record))
+        except Undecodable as error:
+            undecodable.append(Rejected(record, str(error)))
+    return incoming, undecodable
+
+
+def _letter(rejected: Rejected, cause: str, ids: MessageIds, attempts: int = 1) -> DeadLetter:
+    record, reason = rejected.record, rejected.reason
+    at = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+    log.warning("a record is a dead letter", **at, cause=cause, reason=reason, attempts=attempts)
+    message_id, causation_id, traceparent = ids.of_record(record, -attempts)
+    return DeadLetter(message_id, causation_id, traceparent, record, cause, reason, attempts)
+
+
+def _say_parked(failed: Sequence[Failure]) -> None:
+    for each in failed:
+        at = {
+            "topic": each.incoming.record.topic,
+            "partition": each.incoming.record.partition,
+            "offset": each.incoming.record.offset,
+        }
+        log.warning("a record is parked", **at, key=str(each.incoming.key), cause=each.cause, reason=each.reason)

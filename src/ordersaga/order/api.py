@@ -1,0 +1,265 @@
+"""Order over HTTP: the guide's steps 1-4, an order's state and its events, cancel and return."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+from litestar.types import ControllerRouterHandler
+from msgspec import Meta, Struct
+
+from ordersaga.contracts.messages import INT32_MAX
+from ordersaga.contracts.status import ORDER_CODES
+from ordersaga.http.caller import Caller, Callers
+from ordersaga.http.prefer import wait_s
+from ordersaga.http.problems import Problem, body_of, invalid, json_body, not_found
+from ordersaga.messaging.database import Pool
+from ordersaga.messaging.gather import Gather
+from ordersaga.messaging.idempotency import KEY_CHARS_MAX, IdempotencyKey, body_hash
+from ordersaga.messaging.runtime import Runtime
+from ordersaga.order import store
+from ordersaga.order.commands import Action, KeyReused, Placed, Placement, PlacementAnswer, WrongTotal
+from ordersaga.order.model import Event, Facts, Line, Order, Recipient
+from ordersaga.order.saga import CancelBeforeDelivery, Decision, Return
+from ordersaga.order.watch import Seen, Watch
+
+TOTAL_AMOUNT_MIN: Final = 1_000
+ITEMS_MAX: Final = 100
+PAGE_ROWS_DEFAULT: Final = 50
+PAGE_ROWS_MAX: Final = 200
+PING_S: Final = 15.0
+RECONNECT_MS: Final = 1_000
+
+Json = Response[bytes]
+AnyRequest = Request[Any, Any, Any]
+Count = Annotated[int, Meta(ge=1, le=INT32_MAX)]
+
+
+class Item(Struct, rename="camel"):
+    """One line: how many pieces of which product."""
+
+    product_id: UUID
+    quantity: Count
+
+
+class PlaceOrder(Struct, rename="camel", kw_only=True):
+    """The body of `POST /api/v1/orders`. Won."""
+
+    order_name: Annotated[str, Meta(min_length=1, max_length=200)]
+    total_amount: Annotated[int, Meta(ge=TOTAL_AMOUNT_MIN, le=INT32_MAX)]
+    address: Annotated[str, Meta(min_length=1, max_length=300)]
+    address_detail: Annotated[str, Meta(max_length=300)] | None = None
+    zipcode: Annotated[str, Meta(min_length=1, max_length=20)]
+    phone: Annotated[str, Meta(min_length=1, max_length=40)]
+    name: Annotated[str, Meta(min_length=1, max_length=100)]
+    delivery_memo: Annotated[str, Meta(max_length=500)] | None = None
+    items: Annotated[list[Item], Meta(min_length=1, max_length=ITEMS_MAX)]
+
+
+class OrderResource(Struct, rename="camel", kw_only=True):
+    """An order as its customer sees it. Won."""
+
+    order_id: UUID
+    customer_id: UUID
+    status: str
+    status_code: str
+    reason: str | None
+    detail: str | None
+    order_name: str
+    total_amount: int
+    placed_at: datetime
+    pay_before: datetime
+    recipient: Recipient
+    items: tuple[Line, ...]
+    payments: tuple[Any, ...]
+    delivery: str
+    delivery_id: UUID | None
+
+
+class EventResource(Struct, rename="camel"):
+    """A line of an order's timeline."""
+
+    at: datetime
+    came_in: str
+    went_out: tuple[str, ...]
+    status: str
+    reason: str | None
+    note: str | None
+
+
+_body: Final = msgspec.json.Decoder(PlaceOrder)
+_json: Final = msgspec.json.Encoder()
+
+
+class Orders:
+    """What the routes work with; made when the service starts."""
+
+    def __init__(self, runtime: Runtime, callers: Callers, watch: Watch) -> None:
+        self.runtime: Final = runtime
+        self.callers: Final = callers
+        self.watch: Final = watch
+        self.place: Gather[Placement, PlacementAnswer]
+        self.act: Gather[Action, Decision | None]
+
+    @property
+    def pool(self) -> Pool:
+        return self.runtime.pool
+
+    async def theirs(self, order_id: UUID, caller: Caller) -> Order:
+        """An order that the caller may see. Raises `Problem` 404."""
+        async with self.pool.acquire() as db:
+            order = (await store.find(db, [order_id])).get(order_id)
+        if order is None or not (caller.is_operator or caller.user_id == order.customer_id):
+            raise not_found("order")
+        return order
+
+    async def with_stock_outcome(self, order: Order, seconds: float) -> Order:
+        """The order once step 3 is known, or as it is when the wait is over."""
+        with self.watch.order(order.order_id) as watcher:
+            end = self.runtime.clock().timestamp() + seconds
+            while (left := end - self.runtime.clock().timestamp()) > 0:
+                seen = await watcher.next(left)
+                if seen is not None and seen[1].stock_known:
+                    async with self.pool.acquire() as db:
+                        return (await store.find(db, [order.order_id]))[order.order_id]
+        return order
+
+
+def routes(orders: Orders) -> list[ControllerRouterHandler]:
+    """Every route of the service."""
+
+    @post("/api/v1/orders", operation_class=json_body(PlaceOrder), summary="Place an order (steps 1-4)")
+    async def place(request: AnyRequest) -> Json:
+        caller = await orders.callers.of(request)
+        body, raw = await body_of(request, _body)
+        placement = _placement(body, raw, caller, orders.runtime.new_id(), request.headers.get("idempotency-key"))
+        match await orders.place(placement):
+            case WrongTotal(listed_total):
+                raise invalid("totalAmount", f"the products cost {listed_total} won")
+            case KeyReused():
+                raise Problem(422, "The Idempotency-Key was used before with another body")
+            case Placed(order, earlier):
+                seconds = wait_s(request)
+                if seconds and not order.stock_is_known:
+                    order = await orders.with_stock_outcome(order, seconds)
+                return _answer(order, 200 if earlier else 201 if seconds else 202)
+
+    @get("/api/v1/orders", summary="The caller's orders, newest first; an operator's: everybody's")
+    async def find(request: AnyRequest, before: UUID | None = None, limit: int = PAGE_ROWS_DEFAULT) -> Json:
+        caller = await orders.callers.of(request)
+        async with orders.pool.acquire() as db:
+            page = await store.page(
+                db, None if caller.is_operator else caller.user_id, before, max(1, min(limit, PAGE_ROWS_MAX))
+            )
+        return Response(_json.encode({"orders": [resource(order) for order in page]}), media_type="application/json")
+
+    @get("/api/v1/orders/{order_id:uuid}", summary="One order")
+    async def show(request: AnyRequest, order_id: UUID) -> Json:
+        return _answer(await orders.theirs(order_id, await orders.callers.of(request)), 200)
+
+    @get("/api/v1/orders/{order_id:uuid}/events", summary="An order's timeline as server-sent events")
+    async def events(request: AnyRequest, order_id: UUID) -> ServerSentEvent:
+        await orders.theirs(order_id, await orders.callers.of(request))
+        last = request.headers.get("last-event-id", "0")
+        return ServerSentEvent(
+            _stream(orders.watch, order_id, int(last) if last.isdigit() else 0), headers={"X-Accel-Buffering": "no"}
+        )
+
+    @post(
+        "/api/v1/orders/{order_id:uuid}/cancel/delivery-before",
+        status_code=200,
+        summary="Cancel before delivery is requested",
+    )
+    async def cancel(request: AnyRequest, order_id: UUID) -> Json:
+        return await _act(orders, request, order_id, CancelBeforeDelivery())
+
+    @post("/api/v1/orders/{order_id:uuid}/cancel/return", status_code=200, summary="Return a completed order")
+    async def give_back(request: AnyRequest, order_id: UUID) -> Json:
+        return await _act(orders, request, order_id, Return())
+
+    return [place, find, show, events, cancel, give_back]
+
+
+def _placement(body: PlaceOrder, raw: bytes, caller: Caller, order_id: UUID, key: str | None) -> Placement:
+    products = [item.product_id for item in body.items]
+    for n, product in enumerate(products):
+        if product in products[:n]:
+            raise invalid(f"items[{n}].productId", "the product is there twice; put its pieces in one line")
+    if key is not None and not 1 <= len(key) <= KEY_CHARS_MAX:
+        raise invalid("Idempotency-Key", f"must have 1 to {KEY_CHARS_MAX} characters")
+    order = Order(
+        order_id,
+        caller.user_id,
+        body.order_name,
+        body.total_amount,
+        Recipient(body.address, body.address_detail, body.zipcode, body.phone, body.name, body.delivery_memo),
+        NOT_YET,
+        NOT_YET,
+        Facts(tuple(Line(item.product_id, item.quantity) for item in body.items)),
+    )
+    claimed = key and IdempotencyKey(f"{caller.user_id} POST /api/v1/orders", key, body_hash(raw), order_id)
+    return Placement(order, claimed or None)
+
+
+NOT_YET: Final = datetime.min.replace(tzinfo=UTC)
+
+
+async def _act(orders: Orders, request: AnyRequest, order_id: UUID, wish: CancelBeforeDelivery | Return) -> Json:
+    caller = await orders.callers.of(request)
+    decision = await orders.act(Action(order_id, None if caller.is_operator else caller.user_id, wish))
+    if decision is None:
+        raise not_found("order")
+    if decision.refused:
+        raise Problem(409, "The order's state does not allow that", f"{decision.note}; it is {decision.order.status}")
+    return _answer(decision.order, 200)
+
+
+async def _stream(watch: Watch, order_id: UUID, after_seq: int) -> AsyncIterator[ServerSentEventMessage]:
+    with watch.order(order_id, after_seq) as watcher:
+        yield ServerSentEventMessage(data=None, retry=RECONNECT_MS, comment="events of one order")
+        while True:
+            seen = await watcher.next(PING_S)
+            yield _message(seen) if seen else ServerSentEventMessage(data=None, comment="ping")
+
+
+def _message(seen: Seen) -> ServerSentEventMessage:
+    seq, event = seen
+    return ServerSentEventMessage(id=str(seq), event="order", data=_json.encode(event_resource(event)).decode())
+
+
+def event_resource(event: Event) -> EventResource:
+    """A line of the timeline, as JSON shows it."""
+    return EventResource(event.at, event.came_in, event.went_out, event.status, event.reason, event.note)
+
+
+def resource(order: Order) -> OrderResource:
+    """An order, as JSON shows it."""
+    return OrderResource(
+        order_id=order.order_id,
+        customer_id=order.customer_id,
+        status=order.status,
+        status_code=ORDER_CODES[order.status],
+        reason=order.reason,
+        detail=order.detail,
+        order_name=order.order_name,
+        total_amount=order.total_amount,
+        placed_at=order.placed_at,
+        pay_before=order.pay_before,
+        recipient=order.recipient,
+        items=order.facts.lines,
+        payments=order.facts.payments,
+        delivery=order.facts.delivery,
+        delivery_id=order.facts.delivery_id,
+    )
+
+
+def _answer(order: Order, status: int) -> Json:
+    return Response(
+        _json.encode(resource(order)),
+        status_code=status,
+        media_type="application/json",
+        headers={"Location": f"/api/v1/orders/{order.order_id}"},
+    )

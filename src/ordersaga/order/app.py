@@ -1,0 +1,34 @@
+"""The Order service as one process: its runtime, its watch over events, its HTTP face."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from litestar import Litestar
+
+from ordersaga.http.caller import Callers
+from ordersaga.http.server import application
+from ordersaga.messaging.runtime import Runtime
+from ordersaga.order.api import Orders, routes
+from ordersaga.order.commands import Placing, act
+from ordersaga.order.handlers import handler
+from ordersaga.order.watch import Watch
+from ordersaga.settings import Settings
+
+
+def create_app(settings: Settings) -> Litestar:
+    """The ASGI application. It connects when it starts, waiting for whatever is not there yet."""
+    runtime = Runtime(settings, "order", handler(settings))
+    watch = Watch(runtime, settings.database_url("order"))
+    orders = Orders(runtime, Callers(settings), watch)
+
+    @contextlib.asynccontextmanager
+    async def running() -> AsyncIterator[None]:
+        async with runtime:
+            orders.place = runtime.gather(Placing(settings))
+            orders.act = runtime.gather(act)
+            watching = asyncio.create_task(watch.run())
+            yield
+            watching.cancel()
+
+    return application("order", routes(orders), runtime.problems, running)

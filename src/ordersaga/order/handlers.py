@@ -1,0 +1,100 @@
+"""What Order does with what comes from Kafka: load the orders of a batch, fold the messages through the saga, save them."""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from ordersaga.contracts import messages as m
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.handler import Batch, Handler, Incoming, Outgoing, consumes
+from ordersaga.order import store
+from ordersaga.order.model import Event, Order
+from ordersaga.order.saga import Answer, Decision, decide
+from ordersaga.settings import Settings
+
+NO_SUCH_ORDER: Final = "no order has this id"
+
+
+async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
+    """Load -> decide -> save. Rejects answers about orders nobody knows, and payments without key or amount."""
+    await store.save_prices(
+        db, (each.message for each in batch.incoming if isinstance(each.message, m.ProductPriceMessage))
+    )
+    answers = [each for each in batch.incoming if not isinstance(each.message, m.ProductPriceMessage)]
+    if not answers:
+        return []
+    orders = await store.lock(db, (each.key for each in answers))
+    await _look_up_prices(db, orders)
+    changed: dict[UUID, Order] = {}
+    events: list[Event] = []
+    outgoing: list[Outgoing] = []
+    for each in answers:
+        order = orders.get(each.key)
+        problem = NO_SUCH_ORDER if order is None else _problem(each)
+        if problem or order is None:
+            batch.reject(each, problem or NO_SUCH_ORDER)
+            continue
+        decision = decide(order, _answer(each), batch.now)
+        orders[order.order_id] = decision.order
+        if decision.order is not order:
+            changed[order.order_id] = decision.order
+        events.append(event(type(each.message).__name__, decision, batch.now))
+        outgoing += [Outgoing(message, each) for message in decision.outgoing]
+    await store.save(db, list(changed.values()))
+    await store.add_events(db, events)
+    return outgoing
+
+
+async def _look_up_prices(db: Connection, orders: dict[UUID, Order]) -> None:
+    """An order placed before its products' prices were known gets its check now, before it can go on."""
+    unpriced = [order for order in orders.values() if order.facts.listed_total is None and order.status == "PENDING"]
+    if unpriced:
+        known = await store.prices(db, (line.product_id for order in unpriced for line in order.facts.lines))
+        for order in unpriced:
+            orders[order.order_id] = with_listed_total(order, known)
+
+
+def with_listed_total(order: Order, prices: dict[UUID, int]) -> Order:
+    """The order with the sum of its products' own prices, if all are known. Won."""
+    if all(line.product_id in prices for line in order.facts.lines):
+        total = sum(prices[line.product_id] * line.quantity for line in order.facts.lines)
+        return replace(order, facts=replace(order.facts, listed_total=total))
+    return order
+
+
+def event(came_in: str, decision: Decision, now: datetime) -> Event:
+    """The line of the timeline for a decision."""
+    order = decision.order
+    went_out = tuple(type(message).__name__ for message in decision.outgoing)
+    return Event(
+        order.order_id, now, came_in, went_out, order.status, order.reason, order.stock_is_known, decision.note
+    )
+
+
+def _problem(incoming: Incoming) -> str | None:
+    message = incoming.message
+    if isinstance(message, m.PaymentSuccessMessage) and message.status == "SUCCESS":
+        if not message.payment_key:
+            return "a successful payment without its paymentKey"
+        if message.amount is None or message.amount <= 0:
+            return "a successful payment without a positive amount"
+    return None
+
+
+def _answer(incoming: Incoming) -> Answer:
+    return incoming.message  # type: ignore[return-value]  # `consumes` lists exactly these
+
+
+def handler(_: Settings) -> Handler:
+    """What Order consumes."""
+    return consumes(
+        m.StockResponseMessage,
+        m.PaymentSuccessMessage,
+        m.DeliveryStartMessage,
+        m.StockRollbackCompletedMessage,
+        m.StockRollbackFailedMessage,
+        m.PaymentCancelledMessage,
+        m.ProductPriceMessage,
+    )(handle)

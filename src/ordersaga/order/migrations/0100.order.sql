@@ -1,0 +1,41 @@
+-- Orders as placed; a row never changes.
+CREATE TABLE orders (
+    order_id       uuid        PRIMARY KEY,
+    customer_id    uuid        NOT NULL,
+    order_name     text        NOT NULL,
+    total_amount   int         NOT NULL,
+    recipient      jsonb       NOT NULL,
+    placed_at      timestamptz NOT NULL,
+    pay_before     timestamptz NOT NULL
+);
+CREATE INDEX orders_customer_idx ON orders (customer_id, order_id);
+
+-- What the saga knows of each order; updated in place (HOT), so no changing column has an index.
+CREATE TABLE saga (
+    order_id uuid  PRIMARY KEY,
+    status   text  NOT NULL,
+    reason   text,
+    detail   text,
+    facts    jsonb NOT NULL
+) WITH (fillfactor = 60);
+
+-- The timeline: every change of every order; no personal data.
+CREATE TABLE order_event (
+    order_id    uuid        NOT NULL,
+    seq         bigint      GENERATED ALWAYS AS IDENTITY,
+    at          timestamptz NOT NULL,
+    came_in     text        NOT NULL,
+    went_out    text[]      NOT NULL,
+    status      text        NOT NULL,
+    reason      text,
+    stock_known boolean     NOT NULL,
+    note        text,
+    PRIMARY KEY (order_id, seq)
+);
+
+-- Our copy of what products cost, fed by Stock.
+CREATE TABLE price (
+    product_id uuid PRIMARY KEY,
+    name       text,
+    price      int  NOT NULL
+);

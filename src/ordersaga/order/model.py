@@ -1,0 +1,106 @@
+"""An order and the facts that the saga keeps about it."""
+
+from datetime import datetime
+from typing import Final, Literal
+from uuid import UUID
+
+from msgspec import Struct
+
+from ordersaga.contracts.status import OrderStatus
+
+StockState = Literal["REQUESTED", "RESERVED", "REJECTED", "RELEASE_REQUESTED", "RELEASED", "RELEASE_FAILED"]
+PaymentState = Literal["PAID", "DECLINED", "REFUND_REQUESTED", "REFUNDED", "REFUND_FAILED"]
+DeliveryState = Literal["NOT_REQUESTED", "REQUESTED", "STARTED", "FAILED"]
+Reason = Literal[
+    "OUT_OF_STOCK",
+    "PAYMENT_DECLINED",
+    "AMOUNT_MISMATCH",
+    "DELIVERY_FAILED",
+    "STOCK_TIMEOUT",
+    "PAYMENT_EXPIRED",
+    "CUSTOMER_CANCELLED",
+    "RETURNED",
+]
+
+DEAD: Final[frozenset[OrderStatus]] = frozenset({"FAILED", "CANCELLED"})
+
+
+class Line(Struct, frozen=True, rename="camel"):
+    """One product of an order."""
+
+    product_id: UUID
+    quantity: int
+    stock: StockState = "REQUESTED"
+
+
+class Payment(Struct, frozen=True, rename="camel"):
+    """One payment key and what was captured with it, in won."""
+
+    payment_key: str
+    amount: int
+    state: PaymentState
+
+
+class Facts(Struct, frozen=True, rename="camel"):
+    """What the partners have said so far. `attempts` counts how often the awaited answer was asked for since `asked_at`.
+
+    `listed_total` is the sum of the products' own prices, None while a price is not known; an order goes on only if it is the total.
+    """
+
+    lines: tuple[Line, ...]
+    payments: tuple[Payment, ...] = ()
+    delivery: DeliveryState = "NOT_REQUESTED"
+    delivery_id: UUID | None = None
+    listed_total: int | None = None
+    asked_at: datetime | None = None
+    attempts: int = 1
+    flag: str | None = None
+
+
+class Recipient(Struct, frozen=True, rename="camel"):
+    """Where an order goes, and to whom."""
+
+    address: str
+    address_detail: str | None
+    zipcode: str
+    phone: str
+    name: str
+    delivery_memo: str | None
+
+
+class Order(Struct, frozen=True, rename="camel"):
+    """An order: what was placed, which never changes, and status, reason, detail and facts, which the saga changes. Won."""
+
+    order_id: UUID
+    customer_id: UUID
+    order_name: str
+    total_amount: int
+    recipient: Recipient
+    placed_at: datetime
+    pay_before: datetime
+    facts: Facts
+    status: OrderStatus = "PENDING"
+    reason: Reason | None = None
+    detail: str | None = None
+
+    @property
+    def is_dead(self) -> bool:
+        return self.status in DEAD
+
+    @property
+    def stock_is_known(self) -> bool:
+        """Whether the outcome of step 3 is known: all reserved, or the order has ended."""
+        return self.status != "PENDING" or all(line.stock != "REQUESTED" for line in self.facts.lines)
+
+
+class Event(Struct, frozen=True):
+    """One change of an order: what came in, what went out, where it stands; no personal data."""
+
+    order_id: UUID
+    at: datetime
+    came_in: str
+    went_out: tuple[str, ...]
+    status: OrderStatus
+    reason: Reason | None
+    stock_known: bool
+    note: str | None = None

@@ -1,0 +1,66 @@
+-- name: insert_orders!
+-- Place orders.
+INSERT INTO orders (order_id, customer_id, order_name, total_amount, recipient, placed_at, pay_before)
+SELECT order_id, customer_id, order_name, total_amount, recipient, :placed_at, :pay_before
+FROM unnest(:order_ids::uuid[], :customer_ids::uuid[], :order_names::text[], :total_amounts::int[], :recipients::jsonb[])
+     AS t (order_id, customer_id, order_name, total_amount, recipient);
+
+-- name: insert_sagas!
+-- Begin the sagas of placed orders.
+INSERT INTO saga (order_id, status, reason, detail, facts)
+SELECT * FROM unnest(:order_ids::uuid[], :statuses::text[], :reasons::text[], :details::text[], :facts::jsonb[]);
+
+-- name: lock_orders
+-- Orders with their sagas, locked in id order, for a change.
+SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts
+FROM saga s JOIN orders o USING (order_id)
+WHERE s.order_id = ANY (:order_ids::uuid[])
+ORDER BY s.order_id
+FOR UPDATE OF s;
+
+-- name: orders_by_id
+-- Orders with their sagas, to look at.
+SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts
+FROM saga s JOIN orders o USING (order_id)
+WHERE s.order_id = ANY (:order_ids::uuid[]);
+
+-- name: orders_of_customer
+-- A customer's orders, newest first, a page at a time.
+SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts
+FROM orders o JOIN saga s USING (order_id)
+WHERE o.customer_id = :customer_id AND (:before::uuid IS NULL OR o.order_id < :before)
+ORDER BY o.order_id DESC LIMIT :rows_max;
+
+-- name: newest_orders
+-- Everybody's orders, newest first, a page at a time.
+SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts
+FROM orders o JOIN saga s USING (order_id)
+WHERE :before::uuid IS NULL OR o.order_id < :before
+ORDER BY o.order_id DESC LIMIT :rows_max;
+
+-- name: save_sagas!
+-- What the saga knows now; tells waiting requests that something happened.
+WITH saved AS (
+    UPDATE saga s SET status = t.status, reason = t.reason, detail = t.detail, facts = t.facts
+    FROM unnest(:order_ids::uuid[], :statuses::text[], :reasons::text[], :details::text[], :facts::jsonb[])
+         AS t (order_id, status, reason, detail, facts)
+    WHERE s.order_id = t.order_id
+)
+SELECT pg_notify('order_event', '');
+
+-- name: events_after
+-- What happened to orders after the events that each watcher has seen.
+SELECT e.order_id, e.seq, e.at, e.came_in, e.went_out, e.status, e.reason, e.stock_known, e.note
+FROM unnest(:order_ids::uuid[], :after_seqs::bigint[]) AS w (order_id, after_seq)
+JOIN order_event e ON e.order_id = w.order_id AND e.seq > w.after_seq
+ORDER BY e.seq;
+
+-- name: prices
+-- What products cost, as far as we know.
+SELECT product_id, price FROM price WHERE product_id = ANY (:product_ids::uuid[]);
+
+-- name: save_prices!
+-- Take over what Stock says that products cost.
+INSERT INTO price (product_id, name, price)
+SELECT * FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[])
+ON CONFLICT (product_id) DO UPDATE SET name = EXCLUDED.name, price = EXCLUDED.price;

@@ -1,0 +1,135 @@
+"""Orders, sagas, events and prices in PostgreSQL: each function is one statement for any number of rows."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from ordersaga.contracts.messages import ProductPriceMessage
+from ordersaga.messaging.database import Connection, queries
+from ordersaga.order.model import Event, Facts, Order, Recipient
+
+sql: Final = queries(__file__)
+
+EVENT_COLUMNS: Final = ("order_id", "at", "came_in", "went_out", "status", "reason", "stock_known", "note")
+
+_json: Final = msgspec.json.Encoder()
+_facts: Final = msgspec.json.Decoder(Facts)
+_recipient: Final = msgspec.json.Decoder(Recipient)
+
+
+async def insert(db: Connection, orders: Sequence[Order]) -> None:
+    """Place orders; all were placed at the same moment."""
+    await sql.insert_orders(
+        db,
+        order_ids=[order.order_id for order in orders],
+        customer_ids=[order.customer_id for order in orders],
+        order_names=[order.order_name for order in orders],
+        total_amounts=[order.total_amount for order in orders],
+        recipients=[_json.encode(order.recipient).decode() for order in orders],
+        placed_at=orders[0].placed_at,
+        pay_before=orders[0].pay_before,
+    )
+    await sql.insert_sagas(db, **_saga_columns(orders))
+
+
+async def lock(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Order]:
+    """Orders to change, locked in id order."""
+    return _by_id(await sql.lock_orders(db, order_ids=sorted(set(order_ids))))
+
+
+async def save(db: Connection, orders: Sequence[Order]) -> None:
+    """Save what the saga knows, and wake whoever waits."""
+    if orders:
+        await sql.save_sagas(db, **_saga_columns(orders))
+
+
+async def add_events(db: Connection, events: Sequence[Event]) -> None:
+    """Write the timeline."""
+    if events:
+        records = [(e.order_id, e.at, e.came_in, e.went_out, e.status, e.reason, e.stock_known, e.note) for e in events]
+        await db.copy_records_to_table("order_event", columns=EVENT_COLUMNS, records=records)
+
+
+async def find(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Order]:
+    """Orders to look at."""
+    return _by_id(await sql.orders_by_id(db, order_ids=list(order_ids)))
+
+
+async def page(db: Connection, customer_id: UUID | None, before: UUID | None, rows_max: int) -> list[Order]:
+    """A page of a customer's orders, or of everybody's, newest first."""
+    if customer_id is None:
+        return list(map(_order, await sql.newest_orders(db, before=before, rows_max=rows_max)))
+    return list(
+        map(_order, await sql.orders_of_customer(db, customer_id=customer_id, before=before, rows_max=rows_max))
+    )
+
+
+async def events_after(db: Connection, seen: dict[UUID, int]) -> list[tuple[int, Event]]:
+    """What happened to orders after the given sequence numbers, oldest first, each with its own number."""
+    rows = await sql.events_after(db, order_ids=list(seen), after_seqs=list(seen.values()))
+    return [
+        (
+            row["seq"],
+            Event(
+                row["order_id"],
+                row["at"],
+                row["came_in"],
+                tuple(row["went_out"]),
+                row["status"],
+                row["reason"],
+                row["stock_known"],
+                row["note"],
+            ),
+        )
+        for row in rows
+    ]
+
+
+async def prices(db: Connection, product_ids: Iterable[UUID]) -> dict[UUID, int]:
+    """What products cost, as far as we know. Won."""
+    return {row["product_id"]: row["price"] for row in await sql.prices(db, product_ids=list(set(product_ids)))}
+
+
+async def save_prices(db: Connection, messages: Iterable[ProductPriceMessage]) -> None:
+    """Keep the last price of each product. Won."""
+    last = {message.product_id: message for message in messages}
+    if last:
+        ordered = [last[product_id] for product_id in sorted(last)]
+        await sql.save_prices(
+            db,
+            product_ids=[message.product_id for message in ordered],
+            names=[message.name for message in ordered],
+            prices=[message.price for message in ordered],
+        )
+
+
+def _saga_columns(orders: Sequence[Order]) -> dict[str, list[Any]]:
+    return {
+        "order_ids": [order.order_id for order in orders],
+        "statuses": [order.status for order in orders],
+        "reasons": [order.reason for order in orders],
+        "details": [order.detail for order in orders],
+        "facts": [_json.encode(order.facts).decode() for order in orders],
+    }
+
+
+def _by_id(rows: Iterable[Any]) -> dict[UUID, Order]:
+    return {order.order_id: order for order in map(_order, rows)}
+
+
+def _order(row: Any) -> Order:
+    return Order(
+        row["order_id"],
+        row["customer_id"],
+        row["order_name"],
+        row["total_amount"],
+        _recipient.decode(row["recipient"]),
+        row["placed_at"],
+        row["pay_before"],
+        _facts.decode(row["facts"]),
+        row["status"],
+        row["reason"],
+        row["detail"],
+    )

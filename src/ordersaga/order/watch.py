@@ -1,0 +1,113 @@
+"""Requests and streams that wait for an order's next event: one set-based read for all of them, woken by NOTIFY.
+
+The process that waits is seldom the one that gets the answer, so waiting goes through the database.
+"""
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from ordersaga.messaging.database import DATABASE_ERRORS
+from ordersaga.messaging.runtime import Runtime
+from ordersaga.order import store
+from ordersaga.order.model import Event
+
+log: Final = structlog.get_logger()
+
+CHANNEL: Final = "order_event"
+RELISTEN_WAIT_S: Final = 1.0
+LOOK_EVERY_S: Final = 1.0
+
+Seen = tuple[int, Event]
+
+
+class Watch:
+    """Hands out events of orders to whoever waits in this process."""
+
+    def __init__(self, runtime: Runtime, url: str) -> None:
+        self._runtime: Final = runtime
+        self._url: Final = url
+        self._watchers: Final[dict[UUID, set[Watcher]]] = defaultdict(set)
+        self._woken: Final = asyncio.Event()
+
+    def order(self, order_id: UUID, after_seq: int = 0) -> "Watcher":
+        """Use with `with`; events after `after_seq` come out of `next`."""
+        return Watcher(self, order_id, after_seq)
+
+    async def run(self) -> None:
+        """Listen for as long as the process lives; also looks now and then by itself, should a notification be lost."""
+        while True:
+            try:
+                connection = await asyncpg.connect(self._url)
+                try:
+                    await connection.add_listener(CHANNEL, self._wake)
+                    await self._serve(connection)
+                finally:
+                    connection.terminate()
+            except DATABASE_ERRORS as error:
+                log.debug("listening for events begins again", error=str(error))
+                await asyncio.sleep(RELISTEN_WAIT_S)
+
+    def _wake(self, *_: Any) -> None:
+        self._woken.set()
+
+    async def _serve(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        while not connection.is_closed():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), LOOK_EVERY_S)
+            self._woken.clear()
+            if self._watchers:
+                await self._look()
+
+    async def _look(self) -> None:
+        seen = {order_id: min(each.seen_seq for each in watchers) for order_id, watchers in self._watchers.items()}
+        async with self._runtime.pool.acquire() as db:
+            found = await store.events_after(db, seen)
+        for seq, event in found:
+            for watcher in self._watchers.get(event.order_id, ()):
+                watcher.give(seq, event)
+
+    def add(self, watcher: "Watcher") -> None:
+        self._watchers[watcher.order_id].add(watcher)
+        self._woken.set()
+
+    def remove(self, watcher: "Watcher") -> None:
+        mine = self._watchers[watcher.order_id]
+        mine.discard(watcher)
+        if not mine:
+            del self._watchers[watcher.order_id]
+
+
+class Watcher:
+    """Somebody who waits for the events of one order."""
+
+    def __init__(self, watch: Watch, order_id: UUID, after_seq: int) -> None:
+        self._watch: Final = watch
+        self.order_id: Final = order_id
+        self.seen_seq = after_seq
+        self._events: Final[asyncio.Queue[Seen]] = asyncio.Queue()
+
+    def give(self, seq: int, event: Event) -> None:
+        if seq > self.seen_seq:
+            self.seen_seq = seq
+            self._events.put_nowait((seq, event))
+
+    async def next(self, wait_s: float) -> Seen | None:
+        """The next event and its number, or None when none came in time."""
+        try:
+            async with asyncio.timeout(wait_s):
+                return await self._events.get()
+        except TimeoutError:
+            return None
+
+    def __enter__(self) -> "Watcher":
+        self._watch.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._watch.remove(self)

@@ -1,0 +1,220 @@
+"""Payment over HTTP: the guide's step 5 (confirm), a payment's state, and the gateway's webhook."""
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.params import Parameter
+from litestar.types import ControllerRouterHandler
+from msgspec import Meta, Struct
+
+from ordersaga.contracts.messages import INT32_MAX
+from ordersaga.contracts.status import PAYMENT_CODES
+from ordersaga.http.caller import Caller, Callers
+from ordersaga.http.prefer import wait_s
+from ordersaga.http.problems import Problem, body_of, invalid, json_body, not_found
+from ordersaga.messaging.gather import Gather
+from ordersaga.messaging.idempotency import KEY_CHARS_MAX, IdempotencyKey, body_hash
+from ordersaga.messaging.runtime import Runtime
+from ordersaga.payment import approval, store
+from ordersaga.payment.approval import Refusal
+from ordersaga.payment.commands import Begun, Notice
+from ordersaga.payment.intents import Intents
+from ordersaga.payment.model import Confirm, Payment
+from ordersaga.payment.waiting import Waiting
+
+AMOUNT_MIN: Final = 1_000
+PAYABLE_WAIT_S: Final = 1.0
+PAYABLE_LOOK_EVERY_S: Final = 0.05
+TRANSMISSION_ID: Final = "tosspayments-webhook-transmission-id"
+RETRY_AFTER_S: Final = "1"
+
+Json = Response[bytes]
+AnyRequest = Request[Any, Any, Any]
+PaymentKey = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_=-]+$")]
+"""Toss's own keys are letters, digits, `_` and `-`. Nothing else may come into the path of a call to the gateway."""
+
+
+class ConfirmPayment(Struct, rename="camel", kw_only=True):
+    """The body of `POST /api/v1/payments/confirm`: what the checkout handed to the success URL. Won."""
+
+    payment_key: PaymentKey
+    order_id: UUID
+    amount: Annotated[int, Meta(ge=AMOUNT_MIN, le=INT32_MAX)]
+
+
+class FailureResource(Struct):
+    """Why a payment failed, in the gateway's own words."""
+
+    code: str | None
+    message: str | None
+
+
+class PaymentResource(Struct, rename="camel", kw_only=True):
+    """A payment as its customer sees it. Won. `statusCode` is the Java services' code, PAY0000 to PAY0005."""
+
+    payment_key: str
+    order_id: UUID
+    amount: int
+    status: str
+    status_code: str
+    captured_amount: int
+    refunded_amount: int
+    failure: FailureResource | None
+    requested_at: datetime
+    approved_at: datetime | None
+
+
+class WebhookPayment(Struct, rename="camel"):
+    """Of the Payment object in a webhook, what we use to decide whether to look."""
+
+    payment_key: PaymentKey
+    order_id: str
+    status: str
+
+
+class Webhook(Struct, rename="camel"):
+    """Toss's `PAYMENT_STATUS_CHANGED`. Unsigned: nothing of it is believed."""
+
+    event_type: str
+    data: WebhookPayment | None = None
+
+
+_confirm_body: Final = msgspec.json.Decoder(ConfirmPayment)
+_webhook_body: Final = msgspec.json.Decoder(Webhook)
+_json: Final = msgspec.json.Encoder()
+
+
+class Payments:
+    """What the routes work with; made when the service starts."""
+
+    def __init__(self, runtime: Runtime, callers: Callers, intents: Intents, waiting: Waiting) -> None:
+        self.runtime: Final = runtime
+        self.callers: Final = callers
+        self._intents: Final = intents
+        self._waiting: Final = waiting
+        self.begin: Gather[Confirm, Begun | Refusal]
+        self.note: Gather[Notice, bool]
+
+    async def confirm(self, confirm: Confirm, seconds: float) -> Payment:
+        """The payment once the gateway has spoken, or as it is when the wait is over. Raises `Problem`."""
+        outcome = self._waiting.join(confirm.payment_key)
+        try:
+            begun = await self._begun(confirm)
+            if begun.intent is not None:
+                self._intents.start(begun.intent, taken_up=False)
+            if begun.payment.status != "PENDING" or not seconds:
+                return begun.payment
+            await asyncio.wait([outcome], timeout=seconds)
+            return outcome.result() if outcome.done() else begun.payment
+        finally:
+            self._waiting.leave(confirm.payment_key, outcome)
+
+    async def _begun(self, confirm: Confirm) -> Begun:
+        """Where Order's word is needed, wait a moment for it: a client may be faster than Kafka."""
+        end = asyncio.get_running_loop().time() + PAYABLE_WAIT_S
+        while True:
+            answer = await self.begin(confirm)
+            if isinstance(answer, Begun):
+                return answer
+            if answer is not approval.ORDER_NOT_HEARD_OF or asyncio.get_running_loop().time() > end:
+                raise Problem(answer.status, answer.title, answer.detail)
+            await asyncio.sleep(PAYABLE_LOOK_EVERY_S)
+
+    async def theirs(self, payment_key: str, caller: Caller) -> Payment:
+        """A payment that the caller may see. Raises `Problem` 404."""
+        async with self.runtime.pool.acquire() as db:
+            payment = (await store.payments(db, [payment_key])).get(payment_key)
+        if payment is None or not (caller.is_operator or caller.user_id == payment.customer_id):
+            raise not_found("payment")
+        return payment
+
+
+def routes(payments: Payments) -> list[ControllerRouterHandler]:
+    """Every route of the service."""
+
+    @post(
+        "/api/v1/payments/confirm",
+        operation_class=json_body(ConfirmPayment),
+        summary="Confirm a payment (steps 5-8); 200 with status APPROVED or FAILED, 202 while the gateway has not spoken",
+    )
+    async def confirm(request: AnyRequest) -> Json:
+        caller = await payments.callers.of(request)
+        body, raw = await body_of(request, _confirm_body)
+        wanted = _confirm(body, raw, caller, payments.runtime.new_id(), request.headers.get("idempotency-key"))
+        return _answer(await payments.confirm(wanted, wait_s(request)))
+
+    @post(
+        "/api/v1/payments/webhook", status_code=200, operation_class=json_body(Webhook), summary="The gateway's webhook"
+    )
+    async def webhook(request: AnyRequest) -> Json:
+        body, raw = await body_of(request, _webhook_body)
+        notice = _notice(body, raw, payments.runtime.new_id(), request.headers.get(TRANSMISSION_ID))
+        noted = notice is not None and await payments.note(notice)
+        return Response(_json.encode({"noted": noted}), media_type="application/json")
+
+    @get("/api/v1/payments", summary="An order's payments, the oldest first")
+    async def of_order(request: AnyRequest, order_id: Annotated[UUID, Parameter(query="orderId")]) -> Json:
+        caller = await payments.callers.of(request)
+        async with payments.runtime.pool.acquire() as db:
+            found = await store.payments_of_order(db, order_id, None if caller.is_operator else caller.user_id)
+        return Response(_json.encode({"payments": [resource(each) for each in found]}), media_type="application/json")
+
+    @get("/api/v1/payments/{payment_key:str}", summary="One payment")
+    async def show(request: AnyRequest, payment_key: str) -> Json:
+        payment = await payments.theirs(payment_key, await payments.callers.of(request))
+        return Response(_json.encode(resource(payment)), media_type="application/json")
+
+    return [confirm, webhook, of_order, show]
+
+
+def _confirm(body: ConfirmPayment, raw: bytes, caller: Caller, intent_id: UUID, key: str | None) -> Confirm:
+    if key is not None and not 1 <= len(key) <= KEY_CHARS_MAX:
+        raise invalid("Idempotency-Key", f"must have 1 to {KEY_CHARS_MAX} characters")
+    scope = f"{caller.user_id} POST /api/v1/payments/confirm"
+    claimed = IdempotencyKey(scope, key, body_hash(raw), intent_id) if key else None
+    return Confirm(intent_id, body.payment_key, body.order_id, body.amount, caller.user_id, caller.is_operator, claimed)
+
+
+def _notice(body: Webhook, raw: bytes, intent_id: UUID, transmission_id: str | None) -> Notice | None:
+    """None for what is no payment of an order of ours: our order ids are UUIDs."""
+    if body.data is None:
+        return None
+    try:
+        order_id = UUID(body.data.order_id)
+    except ValueError:
+        return None
+    seen = None
+    if transmission_id:
+        seen = IdempotencyKey("gateway webhook", transmission_id[:KEY_CHARS_MAX], body_hash(raw), intent_id)
+    return Notice(intent_id, body.data.payment_key, order_id, body.data.status[:40], seen)
+
+
+def resource(payment: Payment) -> PaymentResource:
+    """A payment, as JSON shows it."""
+    return PaymentResource(
+        payment_key=payment.payment_key,
+        order_id=payment.order_id,
+        amount=payment.amount,
+        status=payment.status,
+        status_code=PAYMENT_CODES[payment.status],
+        captured_amount=payment.captured,
+        refunded_amount=payment.refunded,
+        failure=FailureResource(payment.code, payment.message) if payment.status == "FAILED" else None,
+        requested_at=payment.requested_at,
+        approved_at=payment.approved_at,
+    )
+
+
+def _answer(payment: Payment) -> Json:
+    """A decline is an outcome, not an error of the request: 200, as the payment exists and its state is known."""
+    pending = payment.status == "PENDING"
+    headers = {"Location": f"/api/v1/payments/{quote(payment.payment_key, safe='')}"}
+    if pending:
+        headers["Retry-After"] = RETRY_AFTER_S
+    body = _json.encode(resource(payment))
+    return Response(body, status_code=202 if pending else 200, media_type="application/json", headers=headers)

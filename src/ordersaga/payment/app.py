@@ -1,0 +1,62 @@
+"""The Payment service as one process: its runtime, its gateway, its recovery, its HTTP face."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+from litestar import Litestar
+
+from ordersaga.http.caller import Callers
+from ordersaga.http.server import application
+from ordersaga.messaging.database import DATABASE_ERRORS
+from ordersaga.messaging.runtime import Runtime
+from ordersaga.payment.api import Payments, routes
+from ordersaga.payment.commands import Beginning, note
+from ordersaga.payment.handlers import handler
+from ordersaga.payment.intents import Intents
+from ordersaga.payment.recovery import Recovery
+from ordersaga.payment.toss import TossGateway, TossSettings
+from ordersaga.payment.waiting import LOOK_EVERY_S, Waiting
+from ordersaga.settings import Settings
+
+DRAIN_S: Final = 5.0
+CONNECT_TIMEOUT_S_MAX: Final = 5.0
+
+
+def create_app(settings: Settings) -> Litestar:
+    """The ASGI application. It connects when it starts, waiting for whatever is not there yet."""
+    runtime = Runtime(settings, "payment", handler(settings))
+    gateway = TossGateway(
+        TossSettings(
+            settings.gateway_url,
+            settings.gateway_secret_key.get_secret_value(),
+            connections_max=settings.gateway_calls_max,
+            connect_timeout_s=min(CONNECT_TIMEOUT_S_MAX, settings.gateway_timeout_s),
+            answer_timeout_s=settings.gateway_timeout_s,
+        )
+    )
+    waiting = Waiting(runtime)
+    intents = Intents(runtime, gateway, waiting)
+    recovery = Recovery(runtime, intents)
+    payments = Payments(runtime, Callers(settings), intents, waiting)
+
+    async def problems() -> list[str]:
+        found = await runtime.problems()
+        if not gateway.health.ready:
+            found.append(f"gateway: no calls are sent, after {gateway.health.reason}")
+        with contextlib.suppress(*DATABASE_ERRORS):  # The runtime has said so already.
+            found += await recovery.problems()
+        return found
+
+    @contextlib.asynccontextmanager
+    async def running() -> AsyncIterator[None]:
+        async with gateway, runtime:
+            payments.begin = runtime.gather(Beginning(settings))
+            payments.note = runtime.gather(note)
+            intents.open()
+            recovery.start()
+            runtime.every(LOOK_EVERY_S, waiting.look, "looking for outcomes of other processes")
+            yield
+            await intents.close(DRAIN_S)
+
+    return application("payment", routes(payments), problems, running)

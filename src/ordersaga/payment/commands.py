@@ -1,0 +1,174 @@
+"""Payment's gathered writes, many requests in one transaction: begin a payment, move an intent on, settle it, note a webhook.
+
+Each is load -> decide -> save, and may be run again with fewer requests.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from ordersaga.messaging import idempotency
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.gather import Write
+from ordersaga.messaging.handler import Outgoing
+from ordersaga.messaging.idempotency import IdempotencyKey
+from ordersaga.payment import approval, store
+from ordersaga.payment.approval import Outcome, Refusal
+from ordersaga.payment.model import Confirm, Intent, Payable, Payment
+from ordersaga.payment.settlement import settle
+from ordersaga.settings import Settings
+
+LOOK_AFTER_S: Final = 2.0
+
+
+class Begun(Struct, frozen=True):
+    """The payment that a confirm stands for. `intent` is there if it is new: the caller carries it out."""
+
+    payment: Payment
+    intent: Intent | None = None
+
+
+class Settlement(Struct, frozen=True):
+    """How an intent, as it was carried out, has come to its end."""
+
+    intent: Intent
+    outcome: Outcome
+
+
+class Move(Struct, frozen=True):
+    """An intent as it was carried out, and as it shall be."""
+
+    before: Intent
+    after: Intent
+
+
+class Notice(Struct, frozen=True):
+    """A webhook: somebody says that this payment of this order now has this status. `id` becomes the intent's."""
+
+    id: UUID
+    payment_key: str
+    order_id: UUID
+    status: str
+    idempotency_key: IdempotencyKey | None
+
+
+class Beginning:
+    """`begin` with its settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._payable_required: Final = settings.payable_required
+        self._lease: Final = timedelta(milliseconds=settings.recovery_after_ms)
+
+    async def __call__(self, db: Connection, confirms: Sequence[Confirm], now: datetime) -> Write[Begun | Refusal]:
+        """Write payments and their intents; the gateway is called only after this is committed."""
+        answers: dict[UUID, Begun | Refusal] = {}
+        keys = [(each, each.idempotency_key) for each in confirms if each.idempotency_key is not None]
+        for (each, _), used in zip(keys, await idempotency.claim(db, [key for _, key in keys], now), strict=True):
+            if used is not None and not used.same_body:
+                answers[each.id] = approval.KEY_USED_DIFFERENTLY
+        open_ones = [each for each in confirms if each.id not in answers]
+        known = await store.payments(db, (each.payment_key for each in open_ones))
+        payables = await store.payables(db, (each.order_id for each in open_ones))
+        allowed: dict[str, Confirm] = {}
+        for each in open_ones:
+            payable = payables.get(each.order_id)
+            if each.payment_key not in known and each.payment_key not in allowed:
+                refused = approval.refusal(each, payable, now, self._payable_required)
+                if refused:
+                    answers[each.id] = refused
+                else:
+                    allowed[each.payment_key] = each
+        known |= await self._write(db, allowed, payables, answers, now)
+        for each in open_ones:
+            answers.setdefault(each.id, _repeated(each, known.get(each.payment_key)))
+        return Write([answers[each.id] for each in confirms])
+
+    async def _write(
+        self,
+        db: Connection,
+        allowed: dict[str, Confirm],
+        payables: dict[UUID, Payable],
+        answers: dict[UUID, Begun | Refusal],
+        now: datetime,
+    ) -> dict[str, Payment]:
+        """Answer those whose row is new; return the payments as they stand, for those who came too late."""
+        if not allowed:
+            return {}
+        owners = {order_id: payable.customer_id for order_id, payable in payables.items()}
+        begun = await store.begin_payments(db, list(allowed.values()), owners, now)
+        intents = [
+            Intent(each.id, "CONFIRM", key, each.order_id, each.amount, "", now, now + self._lease)
+            for key, each in allowed.items()
+            if key in begun
+        ]
+        await store.put_intents(db, intents)
+        payments = await store.payments(db, allowed)
+        for intent in intents:
+            answers[intent.id] = Begun(payments[intent.payment_key], intent)
+        return payments
+
+
+def _repeated(confirm: Confirm, payment: Payment | None) -> Begun | Refusal:
+    if payment is None:
+        return approval.ANOTHER_PAYMENT
+    return approval.repeat_refusal(confirm, payment) or Begun(payment)
+
+
+class Settling:
+    """`settle` for many intents: the outcome and what goes out, in one transaction."""
+
+    def __init__(self, new_id: Callable[[], UUID]) -> None:
+        self._new_id: Final = new_id
+
+    async def __call__(self, db: Connection, settled: Sequence[Settlement], now: datetime) -> Write[Payment | None]:
+        """Answers with each payment as it stands then, whoever settled it."""
+        accounts = await store.load_accounts(db, (each.intent.payment_key for each in settled))
+        await store.load_order_words(
+            db, accounts, {each.intent.payment_key: each.intent.order_id for each in settled if _needs_order_word(each)}
+        )
+        outgoing = []
+        for each in settled:
+            messages = settle(accounts[each.intent.payment_key], each.intent, each.outcome, now, self._new_id)
+            outgoing += [Outgoing(message) for message in messages]
+        await store.save_accounts(db, accounts.values())
+        return Write([accounts[each.intent.payment_key].payment for each in settled], outgoing)
+
+
+def _needs_order_word(settled: Settlement) -> bool:
+    """Whether money may turn up that nobody asked for; then the order decides what becomes of it."""
+    return settled.intent.kind == "LOOK" or (not settled.outcome.fine and settled.outcome.seen is not None)
+
+
+async def advance(db: Connection, moves: Sequence[Move], _: datetime) -> Write[bool]:
+    """Move open intents on; False for one that somebody else has moved on or settled meanwhile."""
+    moved = await store.advance_intents(db, [(each.before, each.after) for each in moves])
+    return Write([each.after.id in moved for each in moves])
+
+
+async def note(db: Connection, notices: Sequence[Notice], now: datetime) -> Write[bool]:
+    """Note webhooks that say something new, to be looked into; False: a repeat, or nothing new. No webhook is believed."""
+    keys = [(each, each.idempotency_key) for each in notices if each.idempotency_key is not None]
+    claimed = await idempotency.claim(db, [key for _, key in keys], now)
+    repeats = {each.id for (each, _), used in zip(keys, claimed, strict=True) if used is not None}
+    payments = await store.payments(db, (each.payment_key for each in notices))
+    payables = await store.payables(db, (each.order_id for each in notices))
+    new = [each for each in notices if each.id not in repeats]
+    due_at = now + timedelta(seconds=LOOK_AFTER_S)
+    woken = await store.wake_confirms(
+        db, [key for key, payment in payments.items() if payment.status == "PENDING"], due_at
+    )
+    looks: dict[str, Intent] = {}
+    for each in new:
+        payment = payments.get(each.payment_key)
+        order_id = payment.order_id if payment else each.order_id
+        if approval.is_news(each.status, payment, order_id in payables):
+            looks[each.payment_key] = Intent(
+                each.id, "LOOK", each.payment_key, order_id, 0, each.status, now, due_at, asked=False
+            )
+    if looks:
+        await store.begin_looks(db, list(looks.values()))
+    heeded = woken | set(looks)
+    return Write([each.id not in repeats and each.payment_key in heeded for each in notices])

@@ -1,0 +1,31 @@
+"""What Payment does with what comes from Kafka: keep Order's word on what may be paid, and begin the refunds that Order asks for."""
+
+from ordersaga.contracts.messages import OrderPayableMessage, PaymentCancelRequestedMessage
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.handler import Batch, Handler, Outgoing, consumes
+from ordersaga.payment import store
+from ordersaga.payment.settlement import ask_refund
+from ordersaga.settings import Settings
+
+
+async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
+    """Load -> decide -> save. A refund is only noted here; the gateway is called after the commit, by whoever takes the intent up."""
+    await store.merge_payables(
+        db, (each.message for each in batch.incoming if isinstance(each.message, OrderPayableMessage))
+    )
+    asked = [(each, each.message) for each in batch.incoming if isinstance(each.message, PaymentCancelRequestedMessage)]
+    if not asked:
+        return []
+    accounts = await store.load_accounts(db, (message.payment_key for _, message in asked))
+    outgoing = [
+        Outgoing(answer, incoming)
+        for incoming, message in asked
+        for answer in ask_refund(accounts[message.payment_key], message, batch.now, batch.new_id)
+    ]
+    await store.save_accounts(db, accounts.values())
+    return outgoing
+
+
+def handler(_: Settings) -> Handler:
+    """What Payment consumes."""
+    return consumes(OrderPayableMessage, PaymentCancelRequestedMessage)(handle)

@@ -1,0 +1,100 @@
+"""Payment's state: payments, the intents that change them at the gateway, and what Order said may be paid. Amounts in won."""
+
+from datetime import datetime
+from typing import Final, Literal
+from uuid import UUID
+
+from msgspec import Struct
+
+from ordersaga.messaging.idempotency import IdempotencyKey
+
+PaymentStatus = Literal["PENDING", "APPROVED", "FAILED", "CANCEL_PENDING", "CANCELLED", "PARTLY_CANCELLED"]
+IntentStatus = Literal["OPEN", "DONE", "FAILED"]
+IntentKind = Literal["CONFIRM", "REFUND", "LOOK"]
+"""LOOK: somebody says that this payment has changed at the gateway; find out."""
+
+
+class Payable(Struct, frozen=True, gc=False):
+    """Who may pay how much for an order until when; a `status` other than ORD0001: nobody."""
+
+    order_id: UUID
+    customer_id: UUID
+    total_amount: int
+    pay_before: datetime
+    status: str
+
+
+class Payment(Struct, frozen=True, gc=False):
+    """One payment key. `captured - refunded` is held. `customer_id` None: found at the gateway, nobody asked for it here."""
+
+    payment_key: str
+    order_id: UUID
+    customer_id: UUID | None
+    amount: int
+    status: PaymentStatus
+    requested_at: datetime
+    captured: int = 0
+    refunded: int = 0
+    code: str | None = None
+    message: str | None = None
+    approved_at: datetime | None = None
+
+
+class Intent(Struct, frozen=True, gc=False):
+    """Something to be done at the gateway. `asked`: Order waits for the answer. `due_at` None: waits for the confirm's outcome."""
+
+    id: UUID
+    kind: IntentKind
+    payment_key: str
+    order_id: UUID
+    amount: int
+    reason: str
+    created_at: datetime
+    due_at: datetime | None
+    asked: bool = True
+    status: IntentStatus = "OPEN"
+    attempt: int = 1
+    tries: int = 0
+    message: str | None = None
+
+
+class Confirm(Struct, frozen=True, gc=False):
+    """A customer's request to confirm; `id` becomes the intent's."""
+
+    id: UUID
+    payment_key: str
+    order_id: UUID
+    amount: int
+    caller_id: UUID
+    caller_is_operator: bool
+    idempotency_key: IdempotencyKey | None = None
+
+
+class Account:
+    """One payment key's working set in a transaction: what was loaded, what it has become, and what of it is to be saved."""
+
+    def __init__(self, payment: Payment | None, intents: dict[UUID, Intent]) -> None:
+        self.payment: Payment | None = payment
+        self.intents: Final = intents
+        self.payable: Payable | None = None
+        self.order_is_taken = False
+        self.payment_changed = False
+        self.intents_changed: Final[set[UUID]] = set()
+
+    def put_payment(self, payment: Payment) -> None:
+        """The payment's new state."""
+        if payment != self.payment:
+            self.payment, self.payment_changed = payment, True
+
+    def put_intent(self, intent: Intent) -> None:
+        """A new intent, or one's new state."""
+        self.intents[intent.id] = intent
+        self.intents_changed.add(intent.id)
+
+    def refund(self, amount: int) -> Intent | None:
+        """The refund of this amount, if there was ever one."""
+        return next((each for each in self.intents.values() if each.kind == "REFUND" and each.amount == amount), None)
+
+    @property
+    def open_refunds(self) -> list[Intent]:
+        return [each for each in self.intents.values() if each.kind == "REFUND" and each.status == "OPEN"]

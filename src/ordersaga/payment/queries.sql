@@ -1,0 +1,132 @@
+-- name: merge_payables!
+-- Keep Order's latest word; an order that can no longer be paid never becomes payable again.
+INSERT INTO payable AS p (order_id, customer_id, total_amount, pay_before, status)
+SELECT * FROM unnest(:order_ids::uuid[], :customer_ids::uuid[], :total_amounts::int[], :pay_befores::timestamptz[], :statuses::text[])
+    AS t (order_id, customer_id, total_amount, pay_before, status)
+ORDER BY t.order_id
+ON CONFLICT (order_id) DO UPDATE
+SET customer_id = excluded.customer_id, total_amount = excluded.total_amount, pay_before = excluded.pay_before, status = excluded.status
+WHERE p.status = :payable_status;
+
+-- name: payables
+-- Order's word on these orders.
+SELECT order_id, customer_id, total_amount, pay_before, status FROM payable WHERE order_id = ANY (:order_ids::uuid[]);
+
+-- name: begin_payments
+-- Payments about to be confirmed. One whose key is known, or whose order has another open or captured payment, is not written.
+INSERT INTO payment (payment_key, order_id, customer_id, amount, status, captured, refunded, requested_at)
+SELECT payment_key, order_id, customer_id, amount, 'PENDING', 0, 0, :now
+FROM unnest(:payment_keys::text[], :order_ids::uuid[], :customer_ids::uuid[], :amounts::int[])
+    AS t (payment_key, order_id, customer_id, amount)
+ORDER BY order_id, payment_key
+ON CONFLICT DO NOTHING
+RETURNING payment_key;
+
+-- name: payments
+-- Payments by their keys.
+SELECT payment_key, order_id, customer_id, amount, status, requested_at, captured, refunded, code, message, approved_at
+FROM payment WHERE payment_key = ANY (:payment_keys::text[]);
+
+-- name: settled_payments
+-- Those of these payments whose confirm has come to its end.
+SELECT payment_key, order_id, customer_id, amount, status, requested_at, captured, refunded, code, message, approved_at
+FROM payment WHERE payment_key = ANY (:payment_keys::text[]) AND status <> 'PENDING';
+
+-- name: payments_of_order
+-- An order's payments, the oldest first; of one customer, or of all where none is given.
+SELECT payment_key, order_id, customer_id, amount, status, requested_at, captured, refunded, code, message, approved_at
+FROM payment WHERE order_id = :order_id AND (:customer_id::uuid IS NULL OR customer_id = :customer_id::uuid)
+ORDER BY requested_at, payment_key LIMIT 100;
+
+-- name: lock_payments
+-- Payments that are about to change, locked in the order of their keys.
+SELECT payment_key, order_id, customer_id, amount, status, requested_at, captured, refunded, code, message, approved_at
+FROM payment WHERE payment_key = ANY (:payment_keys::text[]) ORDER BY payment_key FOR UPDATE;
+
+-- name: lock_intents
+-- All intents of these payments, locked in the order of their ids. The payments are locked before.
+SELECT id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries, message
+FROM intent WHERE payment_key = ANY (:payment_keys::text[]) ORDER BY id FOR UPDATE;
+
+-- name: taken_orders
+-- Which of these orders have an open or captured payment.
+SELECT order_id FROM payment
+WHERE order_id = ANY (:order_ids::uuid[]) AND status IN ('PENDING', 'APPROVED', 'CANCEL_PENDING', 'PARTLY_CANCELLED');
+
+-- name: put_payments!
+-- Save payments as they have become.
+INSERT INTO payment AS p
+    (payment_key, order_id, customer_id, amount, status, requested_at, captured, refunded, code, message, approved_at)
+SELECT * FROM unnest(
+    :payment_key::text[], :order_id::uuid[], :customer_id::uuid[], :amount::int[], :status::text[], :requested_at::timestamptz[],
+    :captured::bigint[], :refunded::bigint[], :code::text[], :message::text[], :approved_at::timestamptz[])
+ON CONFLICT (payment_key) DO UPDATE
+SET status = excluded.status, captured = excluded.captured, refunded = excluded.refunded, code = excluded.code,
+    message = excluded.message, approved_at = excluded.approved_at;
+
+-- name: put_intents!
+-- Save intents as they have become.
+INSERT INTO intent AS i
+    (id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries, message)
+SELECT * FROM unnest(
+    :id::uuid[], :kind::text[], :payment_key::text[], :order_id::uuid[], :amount::bigint[], :reason::text[],
+    :created_at::timestamptz[], :due_at::timestamptz[], :asked::boolean[], :status::text[], :attempt::int[], :tries::int[],
+    :message::text[])
+ON CONFLICT (id) DO UPDATE
+SET due_at = excluded.due_at, asked = excluded.asked, status = excluded.status, attempt = excluded.attempt, tries = excluded.tries,
+    message = excluded.message;
+
+-- name: begin_looks!
+-- Note that payments are to be looked at; one that is to be looked at already is not noted again.
+INSERT INTO intent (id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries)
+SELECT id, 'LOOK', payment_key, order_id, 0, reason, created_at, due_at, false, 'OPEN', 1, 0
+FROM unnest(:ids::uuid[], :payment_keys::text[], :order_ids::uuid[], :reasons::text[], :created_ats::timestamptz[], :due_ats::timestamptz[])
+    AS t (id, payment_key, order_id, reason, created_at, due_at)
+ORDER BY payment_key
+ON CONFLICT (payment_key) WHERE kind = 'LOOK' AND status = 'OPEN' DO NOTHING;
+
+-- name: wake_confirms
+-- Go on earlier with confirms that were put off: the gateway says that something has happened.
+WITH asleep AS (
+    SELECT id FROM intent
+    WHERE payment_key = ANY (:payment_keys::text[]) AND kind = 'CONFIRM' AND status = 'OPEN' AND tries > 0 AND due_at > :due_at
+    ORDER BY id FOR UPDATE SKIP LOCKED
+)
+UPDATE intent i SET due_at = :due_at FROM asleep WHERE i.id = asleep.id
+RETURNING i.payment_key;
+
+-- name: advance_intents
+-- Move open intents on to another attempt or a later time, unless somebody else has moved them on meanwhile.
+WITH mine AS (
+    SELECT i.id, t.attempt, t.tries, t.due_at, t.message
+    FROM intent i
+    JOIN unnest(:ids::uuid[], :from_attempts::int[], :attempts::int[], :tries::int[], :due_ats::timestamptz[], :messages::text[])
+        AS t (id, from_attempt, attempt, tries, due_at, message) USING (id)
+    WHERE i.status = 'OPEN' AND i.attempt = t.from_attempt
+    ORDER BY i.id FOR UPDATE OF i
+)
+UPDATE intent i SET attempt = mine.attempt, tries = mine.tries, due_at = mine.due_at, message = mine.message
+FROM mine WHERE i.id = mine.id
+RETURNING i.id;
+
+-- name: take_due
+-- Take up intents whose time has come, the longest due first; nobody else takes them before `lease_until`.
+WITH due AS (
+    SELECT id FROM intent WHERE status = 'OPEN' AND due_at <= :now ORDER BY due_at LIMIT :rows_max FOR UPDATE SKIP LOCKED
+)
+UPDATE intent i SET due_at = :lease_until FROM due WHERE i.id = due.id
+RETURNING i.id, i.kind, i.payment_key, i.order_id, i.amount, i.reason, i.created_at, i.due_at, i.asked, i.status, i.attempt, i.tries,
+    i.message;
+
+-- name: hold!
+-- Say that intents are still being carried out here. A locked one is being settled, and needs no holding.
+WITH held AS (
+    SELECT id FROM intent WHERE id = ANY (:ids::uuid[]) AND status = 'OPEN' ORDER BY id FOR UPDATE SKIP LOCKED
+)
+UPDATE intent i SET due_at = :lease_until FROM held WHERE i.id = held.id;
+
+-- name: open_intents
+-- How many intents are open, how many of them for long, and what the longest open one says; for the eyes of a person.
+SELECT count(*) AS open, count(*) FILTER (WHERE created_at < :before) AS late,
+    (SELECT message FROM intent WHERE status = 'OPEN' AND message IS NOT NULL ORDER BY created_at LIMIT 1) AS said
+FROM intent WHERE status = 'OPEN';

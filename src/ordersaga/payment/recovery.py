@@ -1,0 +1,60 @@
+"""Takes up intents that are due: refunds just asked for, what a busy gateway put off, and what a killed process left behind.
+
+Promise: an intent is carried out to its end by some instance, once its lease is over, whoever began it. The lease is `due_at`: an
+instance that lives moves it on for what it carries out, so a slow gateway does not make others begin the same thing.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from ordersaga.messaging.runtime import Runtime
+from ordersaga.payment import store
+from ordersaga.payment.intents import Intents
+
+TAKE_EVERY_S: Final = 0.1
+TAKEN_MAX: Final = 500
+"""Taken up and not yet settled or put off. Customers' own confirms are not among them, so a rush of those holds no refund up."""
+LATE_AFTER_S: Final = 60.0
+
+
+class Recovery:
+    """`start` it once the runtime runs."""
+
+    def __init__(self, runtime: Runtime, intents: Intents) -> None:
+        self._runtime: Final = runtime
+        self._intents: Final = intents
+        self._lease: Final = timedelta(milliseconds=runtime.settings.recovery_after_ms)
+
+    def start(self) -> None:
+        """Look again and again until the process stops."""
+        self._runtime.every(TAKE_EVERY_S, self.take, "taking up open intents")
+        self._runtime.every(self._lease.total_seconds() / 3, self.hold, "holding open intents")
+
+    async def take(self) -> int:
+        """Take up what is due and carry it out in the background; returns how many were taken."""
+        room = TAKEN_MAX - self._intents.taken_up
+        if room <= 0:
+            return 0
+        now = self._runtime.clock()
+        async with self._runtime.pool.acquire() as db:
+            due = await store.take_due(db, now, now + self._lease, room)
+        for intent in due:
+            self._intents.start(intent, taken_up=True)
+        return len(due)
+
+    async def hold(self) -> None:
+        """Keep the lease of what takes long here."""
+        now = self._runtime.clock()
+        held = self._intents.started_before(now - self._lease / 3)
+        if held:
+            async with self._runtime.pool.acquire() as db:
+                await store.hold(db, held, now + self._lease)
+
+    async def problems(self) -> list[str]:
+        """What a person should know: intents that are open for long, with what the oldest says."""
+        before = self._runtime.clock() - timedelta(seconds=LATE_AFTER_S)
+        async with self._runtime.pool.acquire() as db:
+            late, said = await store.late_intents(db, before)
+        if not late:
+            return []
+        return [f"{late} intents are open for more than {LATE_AFTER_S:.0f} s; the oldest says: {said or 'nothing'}"]

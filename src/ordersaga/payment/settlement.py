@@ -1,0 +1,221 @@
+"""The other half of the pure rule: what a refund asked for, or an intent settled, makes of a payment, and what goes out. No I/O.
+
+Each function changes an `Account` and returns the messages. All may see the same thing twice: the second time nothing changes, and
+what Order asked for is answered again.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from ordersaga.contracts.messages import (
+    Message,
+    PaymentCancelledMessage,
+    PaymentCancelRequestedMessage,
+    PaymentSuccessMessage,
+)
+from ordersaga.contracts.status import FAILED, SUCCESS
+from ordersaga.contracts.status import PaymentStatus as Answered
+from ordersaga.payment.approval import CAPTURED_STATUSES, TEXT_CHARS_MAX, Outcome
+from ordersaga.payment.gateway import GatewayPayment, Standing
+from ordersaga.payment.model import Account, Intent, Payment, PaymentStatus
+
+UNWANTED = "captured, but not what the order is to be paid with"
+
+
+def ask_refund(
+    account: Account, message: PaymentCancelRequestedMessage, now: datetime, new_id: Callable[[], UUID]
+) -> list[Message]:
+    """Order wants money back. An answer at once where there is one; else an intent that answers when it is settled.
+
+    A refund that failed and is asked for again is tried again under a new key: it failed only after a GET had shown nothing done.
+    """
+    payment = account.payment
+    problem = _problem(payment, message)
+    if payment is None or problem:
+        return [_answer(message.order_id, message.payment_key, message.amount, False, problem)]
+    known = account.refund(message.amount)
+    if known is None:
+        due_at = None if payment.status == "PENDING" else now
+        reason = (message.reason or "").replace("\0", "")[:TEXT_CHARS_MAX]
+        known = Intent(new_id(), "REFUND", payment.payment_key, payment.order_id, message.amount, reason, now, due_at)
+    elif known.status == "DONE":
+        return [_refund_answer(known)]
+    elif known.status == "FAILED":
+        known = replace(known, status="OPEN", attempt=known.attempt + 1, tries=0, due_at=now, asked=True)
+    else:
+        known = replace(known, asked=True)
+    account.put_intent(known)
+    _restate(account)
+    return []
+
+
+def _problem(payment: Payment | None, message: PaymentCancelRequestedMessage) -> str:
+    if payment is None:
+        return "no payment with this key is known here"
+    if payment.order_id != message.order_id:
+        return "the payment key belongs to another order"
+    if message.amount < 1:
+        return "the amount must be at least 1 won"
+    return ""
+
+
+def settle(
+    account: Account, carried: Intent, outcome: Outcome, now: datetime, new_id: Callable[[], UUID]
+) -> list[Message]:
+    """An intent has come to its end. Nothing happens if it is settled already, or if somebody else has gone on with a later attempt."""
+    intent = account.intents.get(carried.id)
+    if intent is None or intent.status != "OPEN" or intent.attempt != carried.attempt:
+        return []
+    message = _text(f"{outcome.code}: {outcome.message}" if outcome.message else outcome.code)
+    account.put_intent(replace(intent, status="DONE" if outcome.fine else "FAILED", message=message, due_at=None))
+    if intent.kind == "CONFIRM":
+        return _settle_confirm(account, intent, outcome, now, new_id)
+    if intent.kind == "REFUND":
+        _follow(account, outcome.seen)
+        return [_refund_answer(account.intents[intent.id])] if intent.asked else []
+    return _settle_look(account, intent, outcome, now, new_id)
+
+
+def _settle_confirm(
+    account: Account, intent: Intent, outcome: Outcome, now: datetime, new_id: Callable[[], UUID]
+) -> list[Message]:
+    payment = account.payment
+    if payment is None or payment.status != "PENDING":
+        return []
+    captured, refunded = _money(outcome.seen)
+    if outcome.fine:
+        payment = replace(payment, status="APPROVED", captured=captured, refunded=refunded, approved_at=now)
+    else:
+        code, text = _text(outcome.code), _text(outcome.message)
+        payment = replace(payment, status="FAILED", captured=captured, refunded=refunded, code=code, message=text)
+    account.put_payment(payment)
+    for refund in account.open_refunds:
+        account.put_intent(replace(refund, due_at=now))
+    _give_back_unwanted(account, now, new_id)
+    _restate(account)
+    amount = captured if outcome.fine else intent.amount
+    status: Answered = SUCCESS if outcome.fine else FAILED
+    return [
+        PaymentSuccessMessage(order_id=payment.order_id, payment_key=payment.payment_key, amount=amount, status=status)
+    ]
+
+
+def _settle_look(
+    account: Account, intent: Intent, outcome: Outcome, now: datetime, new_id: Callable[[], UUID]
+) -> list[Message]:
+    seen = outcome.seen
+    if seen is None or seen.order_id != str(intent.order_id):
+        return []
+    payment = account.payment
+    if payment is None:
+        return _adopt(account, seen, intent.order_id, now, new_id)
+    _follow(account, seen)
+    _give_back_unwanted(account, now, new_id)
+    return []
+
+
+def _adopt(
+    account: Account, seen: GatewayPayment, order_id: UUID, now: datetime, new_id: Callable[[], UUID]
+) -> list[Message]:
+    """Money for an order of ours, and no record of it here (a database set back, say): write it down, and give it back if unwanted.
+
+    An order that Order never told us of may be another system's, under the same merchant: its money is not ours to touch.
+    """
+    captured, refunded = _money(seen)
+    payable = account.payable
+    if payable is None or captured == refunded:
+        return []
+    fits = not account.order_is_taken and seen.standing(str(order_id), payable.total_amount) == Standing.CAPTURED
+    payment = Payment(
+        seen.payment_key,
+        order_id,
+        payable.customer_id,
+        payable.total_amount,
+        "APPROVED" if fits else "FAILED",
+        now,
+        captured,
+        refunded,
+        None if fits else "UNWANTED",
+        None if fits else UNWANTED,
+        now if fits else None,
+    )
+    account.put_payment(payment)
+    _give_back_unwanted(account, now, new_id)
+    if not fits:
+        return []
+    return [PaymentSuccessMessage(order_id=order_id, payment_key=seen.payment_key, amount=captured, status=SUCCESS)]
+
+
+def _give_back_unwanted(account: Account, now: datetime, new_id: Callable[[], UUID]) -> None:
+    """Money held by a payment that failed goes back by itself, if Order's own word proves that it is unwanted.
+
+    Without that word the amount asked for is only the client's: whoever confirms a paid order again with a wrong amount must not
+    get the money back and keep the goods.
+    """
+    payment, payable = account.payment, account.payable
+    if payment is None or payable is None or payment.status != "FAILED" or payment.captured == payment.refunded:
+        return
+    if account.refund(payment.captured) is None:
+        account.put_intent(
+            Intent(
+                new_id(),
+                "REFUND",
+                payment.payment_key,
+                payment.order_id,
+                payment.captured,
+                UNWANTED,
+                now,
+                now,
+                asked=False,
+            )
+        )
+
+
+def _follow(account: Account, seen: GatewayPayment | None) -> None:
+    """Write down the money as the gateway shows it."""
+    payment = account.payment
+    if payment is not None and seen is not None and payment.status != "PENDING":
+        captured, refunded = _money(seen)
+        account.put_payment(replace(payment, captured=captured, refunded=refunded))
+    _restate(account)
+
+
+def _restate(account: Account) -> None:
+    """A captured payment's status, from its money and its open refunds."""
+    payment = account.payment
+    if payment is None or payment.status in ("PENDING", "FAILED"):
+        return
+    status: PaymentStatus = "APPROVED"
+    if payment.refunded >= payment.captured:
+        status = "CANCELLED"
+    elif account.open_refunds:
+        status = "CANCEL_PENDING"
+    elif payment.refunded:
+        status = "PARTLY_CANCELLED"
+    account.put_payment(replace(payment, status=status))
+
+
+def _money(seen: GatewayPayment | None) -> tuple[int, int]:
+    """Captured and refunded."""
+    if seen is None or seen.status not in CAPTURED_STATUSES:
+        return 0, 0
+    return seen.total_amount, min(max(seen.total_amount - seen.balance_amount, 0), seen.total_amount)
+
+
+def _refund_answer(intent: Intent) -> PaymentCancelledMessage:
+    return _answer(intent.order_id, intent.payment_key, intent.amount, intent.status == "DONE", intent.message or "")
+
+
+def _answer(order_id: UUID, payment_key: str, amount: int, fine: bool, message: str) -> PaymentCancelledMessage:
+    status: Answered = SUCCESS if fine else FAILED
+    return PaymentCancelledMessage(
+        order_id=order_id, payment_key=payment_key, amount=amount, status=status, message=message or None
+    )
+
+
+def _text(text: str) -> str | None:
+    """The gateway's words as the database can keep them."""
+    return text.replace("\0", "")[:TEXT_CHARS_MAX] or None

@@ -1,0 +1,183 @@
+"""The sandbox's server: `create_app(Settings()) -> Litestar`, to be served by one uvicorn process.
+
+One process, because the books are in its memory; uvicorn, because cutting a connection needs its transport. `serving` does both
+inside a running loop, for tests and benchmarks.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import uvicorn
+from litestar import Litestar, Request, Response, asgi, get, put
+from litestar.params import QueryParameter
+from litestar.types import Receive, Scope, Send
+
+from ordersaga.sandbox.books import Books, Payment, Totals
+from ordersaga.sandbox.checkout import routes
+from ordersaga.sandbox.faults import FaultPlan, Faults
+from ordersaga.sandbox.toss_api import TossApi
+from ordersaga.sandbox.webhooks import Webhooks
+from ordersaga.settings import Settings
+
+PAGE_MAX: Final = 10_000
+
+
+@dataclass(frozen=True)
+class SandboxSettings:
+    """All there is to set. `journal_path` None: the books die with the process. `session_s` is from checkout to confirm."""
+
+    secret_key: str = field(default="test_sk_sandbox", repr=False)
+    journal_path: Path | None = None
+    session_s: float = 600.0
+    webhook_url: str | None = None
+    webhook_first_repeat_s: float = 60.0
+    faults: Faults = field(default_factory=Faults)
+
+
+class BookEntry(msgspec.Struct, rename="camel"):
+    """One payment of `GET /sandbox/books`. Won."""
+
+    payment_key: str
+    order_id: str
+    status: str
+    total_amount: int
+    balance_amount: int
+    approved_at: str | None
+    requested_at: str
+
+
+class BookPage(msgspec.Struct, rename="camel"):
+    """`next` is the `after` of the next page, None at the end. `totals` stand on the first page alone: they walk all books."""
+
+    payments: list[BookEntry]
+    next: int | None
+    totals: Totals | None
+
+
+def create_app(settings: Settings) -> Litestar:
+    """What `ordersaga serve sandbox` serves: its key is the one that Payment is set to use."""
+    return application(
+        SandboxSettings(
+            secret_key=settings.gateway_secret_key.get_secret_value(),
+            journal_path=settings.sandbox_journal_path,
+            session_s=settings.sandbox_session_s,
+            webhook_url=settings.sandbox_webhook_url,
+            webhook_first_repeat_s=settings.sandbox_webhook_first_repeat_s,
+        )
+    )
+
+
+def application(settings: SandboxSettings) -> Litestar:
+    """The sandbox as an ASGI app. Raises BlockingIOError if the journal is in use."""
+    books = Books(settings.journal_path, settings.session_s)
+    webhooks = Webhooks(settings.webhook_url, settings.webhook_first_repeat_s)
+    api = TossApi(
+        books,
+        FaultPlan(settings.faults),
+        settings.secret_key,
+        lambda payment: webhooks.tell(payment, api.plan.duplicates_webhook(payment.order_id)),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await webhooks.start()
+        try:
+            yield
+        finally:
+            await webhooks.stop()
+            books.close()
+
+    @asgi("/v1/payments", is_mount=True, copy_scope=False)
+    async def payments(scope: Scope, receive: Receive, send: Send) -> None:
+        """Toss's protocol."""
+        await api(scope, receive, send)
+
+    @get("/sandbox/faults")
+    async def read_faults() -> Faults:
+        """The faults in force."""
+        return api.plan.faults
+
+    @put("/sandbox/faults")
+    async def put_faults(request: Request[Any, Any, Any]) -> Response[Any]:
+        """Replace all faults; `{}` ends them."""
+        try:
+            api.plan = FaultPlan(msgspec.json.decode(await request.body(), type=Faults))
+        except ValueError as error:
+            return Response({"code": "INVALID_REQUEST", "message": str(error)}, status_code=400)
+        return Response(api.plan.faults)
+
+    @get("/sandbox/books")
+    async def read_books(
+        after: Annotated[int, QueryParameter(ge=0)] = 0,
+        limit: Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)] = 1_000,
+        status: Annotated[str | None, QueryParameter()] = None,
+        order_id: Annotated[str | None, QueryParameter(name="orderId")] = None,
+    ) -> BookPage:
+        """Payments in the order of their checkout. A filter thins out the pages; go on until `next` is null."""
+        found = list(books.page(after, limit))
+        wanted = [
+            _entry(payment)
+            for _, payment in found
+            if (status is None or payment.status == status) and (order_id is None or payment.order_id == order_id)
+        ]
+        return BookPage(wanted, found[-1][0] if len(found) == limit else None, books.totals() if after == 0 else None)
+
+    @get(["/health/live", "/health/ready"])
+    async def health() -> dict[str, object]:
+        """Ready as soon as it answers: the journal is read before that."""
+        return {"status": "UP", "problems": []}
+
+    return Litestar(
+        [payments, read_faults, put_faults, read_books, health, *routes(books)],
+        lifespan=[lifespan],
+        openapi_config=None,
+    )
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves the signals to the process that this runs in."""
+        yield
+
+
+@asynccontextmanager
+async def serving(settings: SandboxSettings, port: int = 0) -> AsyncIterator[str]:
+    """The sandbox on 127.0.0.1 in this loop, on a free port unless one is given; yields its base URL."""
+    # The protocol is named because asyncio sets TCP_NODELAY only then; without it each answer takes 40 ms.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
+        config = uvicorn.Config(
+            application(settings), log_level="warning", access_log=False, http="httptools", timeout_graceful_shutdown=1
+        )
+        server = _Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listening]))
+        while not server.started:
+            if task.done():
+                task.result()
+                raise RuntimeError("the sandbox did not start; its log says why")
+            await asyncio.sleep(0.001)
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await task
+
+
+def _entry(payment: Payment) -> BookEntry:
+    return BookEntry(
+        payment.payment_key,
+        payment.order_id,
+        payment.status,
+        payment.total_amount,
+        payment.balance_amount,
+        payment.approved_at,
+        payment.requested_at,
+    )

@@ -1,0 +1,196 @@
+"""The checkout page, where a person picks a card, and its twin for scripts, `POST /sandbox/payments`."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import jinja2
+import msgspec
+from litestar import Request, Response, asgi, get, post
+from litestar.enums import RequestEncodingType
+from litestar.exceptions import MethodNotAllowedException
+from litestar.params import Body
+from litestar.response import Redirect
+from litestar.types import ControllerRouterHandler, Receive, Scope, Send
+
+from ordersaga.sandbox import faults
+from ordersaga.sandbox.books import Books
+from ordersaga.sandbox.errors import message
+
+ABORT: Final = "abort"
+AMOUNT_MAX: Final = 2_147_483_647
+ORDER_ID: Final = re.compile(r"[A-Za-z0-9_-]{6,64}")
+CARDS: Final = (
+    (faults.APPROVE, "Approve", "The payment goes through.", "정상 승인", "결제가 승인됩니다."),
+    ("REJECT_CARD_COMPANY", "Refused by the card company", "", "카드사 승인 거절", ""),
+    ("REJECT_CARD_PAYMENT", "Over the limit, or not enough money", "", "한도초과 · 잔액부족", ""),
+    ("INVALID_STOPPED_CARD", "Stopped card", "", "정지된 카드", ""),
+    ("INVALID_CARD_LOST_OR_STOLEN", "Lost or stolen card", "", "분실 · 도난 카드", ""),
+    (
+        faults.ANSWER_LOST,
+        "Approved, but the answer is lost",
+        "The money is taken; the connection is cut before the shop hears of it.",
+        "승인되었으나 응답 유실",
+        "결제는 승인되지만 응답 전에 연결이 끊어집니다.",
+    ),
+    (faults.SLOW, "Slow", "Approved after some seconds.", "느린 승인", "몇 초 뒤에 승인됩니다."),
+    (
+        "PROVIDER_ERROR",
+        "Temporary error",
+        "The first try fails, a later one is approved.",
+        "일시적 오류",
+        "첫 시도는 실패하고 다음 시도는 승인됩니다.",
+    ),
+    (
+        ABORT,
+        "Leave the checkout",
+        "Back to the shop without paying.",
+        "결제 취소",
+        "결제하지 않고 상점으로 돌아갑니다.",
+    ),
+)
+"""The choices of the page, in its order: outcome, then title and hint in English and Korean. Scripts may name any outcome of a confirm."""
+
+_page: Final = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+).get_template("checkout.html")
+_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'self'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class Checkout(msgspec.Struct, rename="camel"):
+    """What a shop hands over, by the query or by the page's form. Raises ValueError with a sentence if it cannot be paid."""
+
+    order_id: str
+    amount: int
+    success_url: str
+    fail_url: str
+    order_name: str = ""
+    customer_key: str = ""
+    lang: str = ""
+    card: str = faults.APPROVE
+
+    def __post_init__(self) -> None:
+        _check(self.order_id, self.amount, self.card if self.card != ABORT else faults.APPROVE)
+        for url in (self.success_url, self.fail_url):
+            # A javascript: address would run in the page that follows it.
+            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+                raise ValueError("successUrl and failUrl must begin with http:// or https://")
+
+
+class Opening(msgspec.Struct, rename="camel"):
+    """The body of `POST /sandbox/payments`."""
+
+    order_id: str
+    amount: int
+    order_name: str = ""
+    card: str = faults.APPROVE
+
+    def __post_init__(self) -> None:
+        _check(self.order_id, self.amount, self.card)
+
+
+class Opened(msgspec.Struct, rename="camel"):
+    """What the success URL gets, for a script."""
+
+    payment_key: str
+    order_id: str
+    amount: int
+    payment_type: str = "NORMAL"
+
+
+def routes(books: Books) -> Sequence[ControllerRouterHandler]:
+    """The handlers of the page and of its twin over these books."""
+    decode_opening = msgspec.json.Decoder(Opening).decode
+
+    @get("/checkout", media_type="text/html")
+    async def show(request: Request[Any, Any, Any]) -> Response[str]:
+        """The page. Korean unless the browser, or `lang=`, wants English."""
+        try:
+            checkout = msgspec.convert(dict(request.query_params), Checkout, strict=False)
+        except ValueError as error:
+            return Response(str(error), status_code=400, media_type="text/plain")
+        korean = _wants_korean(checkout.lang, request.headers.get("accept-language", ""))
+        cards = [(card, ko, ko_hint) if korean else (card, en, en_hint) for card, en, en_hint, ko, ko_hint in CARDS]
+        other = urlencode({**request.query_params, "lang": "en" if korean else "ko"})
+        text = _page.render(checkout=checkout, cards=cards, ko=korean, other_language=other)
+        return Response(
+            text, headers={**_HEADERS, "Content-Language": "ko" if korean else "en", "Vary": "Accept-Language"}
+        )
+
+    @post("/checkout")
+    async def pay(
+        request: Request[Any, Any, Any],
+        data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)],
+    ) -> Response[Any]:
+        """The choice made on the page: on to the shop's success or fail URL."""
+        try:
+            checkout = msgspec.convert(data, Checkout, strict=False)
+        except ValueError as error:
+            return Response(str(error), status_code=400, media_type="text/plain")
+        if checkout.card == ABORT:
+            code = "PAY_PROCESS_CANCELED"
+            text = message(code, _wants_korean(checkout.lang, request.headers.get("accept-language", "")))
+            return Redirect(
+                _with(checkout.fail_url, code=code, message=text, orderId=checkout.order_id), status_code=303
+            )
+        payment = books.open(checkout.order_id, checkout.amount, checkout.order_name, checkout.card)
+        url = _with(
+            checkout.success_url,
+            paymentType=payment.type,
+            orderId=payment.order_id,
+            paymentKey=payment.payment_key,
+            amount=str(payment.total_amount),
+        )
+        return Redirect(url, status_code=303)
+
+    @asgi("/sandbox/payments", copy_scope=False)
+    async def open_payment(scope: Scope, receive: Receive, send: Send) -> None:
+        """The same for scripts, cheap: `{orderId, amount, orderName?, card?}` -> `{paymentKey, ...}`."""
+        if scope["method"] != "POST":  # type: ignore[typeddict-item]
+            raise MethodNotAllowedException
+        received: Any = await receive()
+        body: bytes = received.get("body", b"")
+        while received.get("more_body"):
+            received = await receive()
+            body += received.get("body", b"")
+        try:
+            asked = decode_opening(body)
+        except ValueError as error:
+            status, answer = 400, msgspec.json.encode({"code": "INVALID_REQUEST", "message": str(error)})
+        else:
+            payment = books.open(asked.order_id, asked.amount, asked.order_name, asked.card)
+            status, answer = 201, msgspec.json.encode(Opened(payment.payment_key, asked.order_id, asked.amount))
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer, "more_body": False})
+
+    return [show, pay, open_payment]
+
+
+def _check(order_id: str, amount: int, card: str) -> None:
+    if not ORDER_ID.fullmatch(order_id):
+        raise ValueError("orderId must be 6 to 64 of A-Z a-z 0-9 _ -")
+    if not 0 < amount <= AMOUNT_MAX:
+        raise ValueError("amount must be won, above 0")
+    if not faults.is_outcome(card, "confirm"):
+        raise ValueError(f"{card!r} is no card of this sandbox")
+
+
+def _wants_korean(lang: str, accept_language: str) -> bool:
+    wanted = lang or accept_language
+    return not wanted.strip().lower().startswith("en")
+
+
+def _with(url: str, **parameters: str) -> str:
+    """The URL with the parameters added to those it has."""
+    parts = urlsplit(url)
+    query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *parameters.items()])
+    return urlunsplit(parts._replace(query=query))

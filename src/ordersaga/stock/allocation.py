@@ -1,0 +1,169 @@
+"""Who gets what, as one pure function: a batch of requests and rollbacks folded in offset order over what is available.
+
+All or nothing per order. The order id is the key: whatever is asked again about an order is answered from what was
+decided first, so duplicates and repeats move nothing. No I/O.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, TypeAlias
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ordersaga.contracts import messages as m
+from ordersaga.contracts.status import FAILED, SUCCESS, StockStatus
+from ordersaga.stock.model import Item, Movement, Reservation, State
+
+Request: TypeAlias = m.StockDecreaseRequestMessage | m.StockRollbackRequestedMessage
+
+OVERTAKEN_SAYS: Final = "the order was rolled back before it was reserved"
+_SAYS: Final[dict[State, str]] = {"RESERVED": "reserved", "RELEASED": "the reservation was released"}
+OBJECTIONS_TOLD_MAX: Final = 5
+OTHER_PRODUCTS: Final = "the order was already asked for with other products or quantities"
+
+
+class Outcome(Struct, frozen=True, gc=False):
+    """What one request led to: its answers, or why it must not be answered (it becomes a dead letter)."""
+
+    answers: tuple[m.Message, ...] = ()
+    rejection: str | None = None
+
+
+class Allocation(Struct, frozen=True):
+    """What a batch led to: an outcome per request, the reservations that are new or changed, and the movements."""
+
+    outcomes: list[Outcome]
+    reservations: dict[UUID, Reservation]
+    movements: list[Movement]
+
+
+class _Step(Struct, frozen=True, gc=False):
+    outcome: Outcome
+    reservation: Reservation | None = None
+    movements: tuple[Movement, ...] = ()
+
+
+def allocate(
+    available: Mapping[UUID, int], reservations: Mapping[UUID, Reservation], requests: Sequence[Request]
+) -> Allocation:
+    """Fold `requests` in their order. A product that `available` does not name does not exist."""
+    left = dict(available)
+    outcomes, movements = [], []
+    changed: dict[UUID, Reservation] = {}
+    for request in requests:
+        known = changed.get(request.order_id) or reservations.get(request.order_id)
+        if isinstance(request, m.StockRollbackRequestedMessage):
+            step = _release(known, request)
+        else:
+            step = _reserve(left, known, request)
+        outcomes.append(step.outcome)
+        if step.reservation is not None:
+            changed[request.order_id] = step.reservation
+        for movement in step.movements:
+            left[movement.product_id] += movement.quantity if movement.kind == "released" else -movement.quantity
+            movements.append(movement)
+    return Allocation(outcomes, changed, movements)
+
+
+def _reserve(available: Mapping[UUID, int], known: Reservation | None, request: m.StockDecreaseRequestMessage) -> _Step:
+    asked = _pieces(request.products)
+    if known is not None and known.state != "OVERTAKEN":
+        if asked != {item.product_id: item.quantity for item in known.items}:
+            return _Step(Outcome(rejection=OTHER_PRODUCTS))
+        return _Step(Outcome(_answers(known)))
+    if known is not None:
+        return _refuse(request.order_id, _overtaken(known, asked))
+    shortages = {product_id: _shortage(available, product_id, quantity) for product_id, quantity in asked.items()}
+    if any(shortages.values()):
+        return _refuse(request.order_id, [Item(p, quantity, "REFUSED", shortages[p]) for p, quantity in asked.items()])
+    reservation = Reservation(
+        request.order_id, "RESERVED", tuple(Item(p, quantity, "RESERVED") for p, quantity in asked.items())
+    )
+    movements = tuple(Movement(p, request.order_id, "reserved", quantity) for p, quantity in asked.items())
+    return _Step(Outcome(_answers(reservation)), reservation, movements)
+
+
+def _shortage(available: Mapping[UUID, int], product_id: UUID, quantity: int) -> str | None:
+    there = available.get(product_id)
+    if there is None:
+        return f"there is no product {product_id}"
+    return f"product {product_id}: asked for {quantity}, available {there}" if quantity > there else None
+
+
+def _refuse(order_id: UUID, items: Iterable[Item]) -> _Step:
+    reservation = Reservation(order_id, "REFUSED", tuple(items))
+    return _Step(Outcome(_answers(reservation)), reservation)
+
+
+def _overtaken(tombstone: Reservation, asked: Mapping[UUID, int]) -> list[Item]:
+    """The request has come after all: nothing is taken for any product, and the rolled back ones stay known as such."""
+    rolled_back = {item.product_id for item in tombstone.items}
+    return [
+        Item(product_id, quantity, "OVERTAKEN" if product_id in rolled_back else "REFUSED", OVERTAKEN_SAYS)
+        for product_id, quantity in asked.items()
+    ]
+
+
+def _release(known: Reservation | None, request: m.StockRollbackRequestedMessage) -> _Step:
+    pieces = _pieces(request.items)
+    done = Outcome((m.StockRollbackCompletedMessage(order_id=request.order_id),))
+    if not pieces:
+        return _refusal(request.order_id, "the rollback names no products")
+    if known is None or known.state == "OVERTAKEN":
+        overtaken = {item.product_id: item for item in known.items} if known else {}
+        overtaken |= {product_id: Item(product_id, quantity, "OVERTAKEN") for product_id, quantity in pieces.items()}
+        return _Step(done, Reservation(request.order_id, "OVERTAKEN", tuple(overtaken.values())))
+    items = {item.product_id: item for item in known.items}
+    objections = [_objection(items.get(product_id), product_id, quantity) for product_id, quantity in pieces.items()]
+    if any(objections):
+        told = list(filter(None, objections))[
+            :OBJECTIONS_TOLD_MAX
+        ]  # all of them might make a record too large for Kafka
+        return _refusal(request.order_id, "; ".join(told))
+    held = [items[product_id] for product_id in pieces if items[product_id].state == "RESERVED"]
+    if not held:
+        return _Step(done)
+    items |= {item.product_id: replace(item, state="RELEASED") for item in held}
+    state: State = "RESERVED" if any(item.state == "RESERVED" for item in items.values()) else "RELEASED"
+    movements = tuple(Movement(item.product_id, request.order_id, "released", item.quantity) for item in held)
+    return _Step(done, Reservation(request.order_id, state, tuple(items.values())), movements)
+
+
+def _objection(item: Item | None, product_id: UUID, quantity: int) -> str | None:
+    """Why this product of a rollback cannot be given back, or None."""
+    if item is None or item.state == "REFUSED":
+        return f"product {product_id} was never reserved for this order"
+    if item.state != "OVERTAKEN" and item.quantity != quantity:
+        return f"product {product_id}: {item.quantity} were reserved, not {quantity}"
+    return None
+
+
+def _refusal(order_id: UUID, why: str) -> _Step:
+    return _Step(Outcome((m.StockRollbackFailedMessage(order_id=order_id, error_message=why),)))
+
+
+def _answers(reservation: Reservation) -> tuple[m.Message, ...]:
+    """What Order is told about each product.
+
+    Each by itself, for a product that is still held must not be called FAILED: Order would never give it back.
+    """
+    answers = []
+    for item in reservation.items:
+        status: StockStatus = SUCCESS if item.state == "RESERVED" else FAILED
+        message = _SAYS.get(item.state, item.message)
+        if message is not None:  # None: refused for want of another product, which has its own answer
+            answers.append(
+                m.StockResponseMessage(
+                    order_id=reservation.order_id, product_id=item.product_id, status=status, message=message
+                )
+            )
+    return tuple(answers)
+
+
+def _pieces(lines: Iterable[m.OrderedProduct]) -> dict[UUID, int]:
+    """Pieces per distinct product: a product named twice counts once, with the sum."""
+    pieces: dict[UUID, int] = {}
+    for line in lines:
+        pieces[line.product_id] = pieces.get(line.product_id, 0) + line.quantity
+    return pieces

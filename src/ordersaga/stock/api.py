@@ -1,0 +1,163 @@
+"""Stock over HTTP: the catalogue, open to all, and what operators do with it."""
+
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get, patch, post
+from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.types import ControllerRouterHandler
+from msgspec import Meta, Struct
+
+from ordersaga.contracts.messages import INT32_MAX
+from ordersaga.http.caller import Caller, Callers
+from ordersaga.http.problems import body_of, invalid, json_body, not_found
+from ordersaga.messaging.gather import Gather
+from ordersaga.messaging.idempotency import KEY_CHARS_MAX, IdempotencyKey, body_hash
+from ordersaga.messaging.runtime import Runtime
+from ordersaga.stock import store
+from ordersaga.stock.commands import Add, Change, Done, Receive
+from ordersaga.stock.model import NAME_CHARS_MAX, Product
+
+PAGE_ROWS_DEFAULT: Final = 50
+PAGE_ROWS_MAX: Final = 200
+
+Json = Response[bytes]
+AnyRequest = Request[Any, Any, Any]
+Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX, pattern=r"\S")]
+Won = Annotated[int, Meta(ge=0, le=INT32_MAX)]
+Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_ROWS_MAX)]
+
+
+class NewProduct(Struct, rename="camel", kw_only=True):
+    """The body of `POST /api/v1/products`. Price in won; `quantity` is what is there from the start."""
+
+    product_id: UUID | None = None
+    name: Name
+    price: Won
+    quantity: Annotated[int, Meta(ge=0, le=INT32_MAX)] = 0
+
+
+class Arrival(Struct, rename="camel"):
+    """The body of `POST /api/v1/products/{id}/stock`: pieces that came in."""
+
+    quantity: Annotated[int, Meta(ge=1, le=INT32_MAX)]
+
+
+class ProductChange(Struct, rename="camel", kw_only=True):
+    """The body of `PATCH /api/v1/products/{id}`: what is to be otherwise. Won."""
+
+    name: Name | None = None
+    price: Won | None = None
+
+
+class ProductResource(Struct, rename="camel"):
+    """A product as everybody sees it. Won."""
+
+    product_id: UUID
+    name: str
+    price: int
+    available: int
+
+
+class ProductPage(Struct, rename="camel"):
+    """Part of the catalogue; `next` is the cursor of the next part, null at the end."""
+
+    products: list[ProductResource]
+    next: UUID | None
+
+
+_new_product: Final = msgspec.json.Decoder(NewProduct)
+_arrival: Final = msgspec.json.Decoder(Arrival)
+_change: Final = msgspec.json.Decoder(ProductChange)
+_json: Final = msgspec.json.Encoder()
+
+
+class Shelf:
+    """What the routes work with; made when the service starts."""
+
+    def __init__(self, runtime: Runtime, callers: Callers) -> None:
+        self.runtime: Final = runtime
+        self.callers: Final = callers
+        self.add: Gather[Add, Done]
+        self.receive: Gather[Receive, Done]
+        self.change: Gather[Change, Done]
+
+
+def routes(shelf: Shelf) -> list[ControllerRouterHandler]:
+    """Every route of the service."""
+
+    @get("/api/v1/products", summary="The catalogue, a page at a time")
+    async def catalogue(cursor: FromQuery[UUID | None] = None, limit: Limit = PAGE_ROWS_DEFAULT) -> Json:
+        async with shelf.runtime.pool.acquire() as db:
+            found = await store.page(db, cursor, limit + 1)
+        shown = found[:limit]
+        following = shown[-1].product_id if len(found) > limit else None
+        return _json_response(ProductPage([resource(product) for product in shown], following))
+
+    @get("/api/v1/products/{product_id:uuid}", summary="One product")
+    async def show(product_id: FromPath[UUID]) -> Json:
+        async with shelf.runtime.pool.acquire() as db:
+            found = await store.find(db, [product_id])
+        if product_id not in found:
+            raise not_found("product")
+        return _json_response(resource(found[product_id]))
+
+    @post("/api/v1/products", operation_class=json_body(NewProduct), summary="Add a product (operators)")
+    async def add(request: AnyRequest) -> Json:
+        caller = await shelf.callers.operator(request)
+        body, raw = await body_of(request, _new_product)
+        new_id = shelf.runtime.new_id()
+        key = _key(request, raw, caller, new_id, "POST /api/v1/products")
+        done = await shelf.add(Add(new_id, body.product_id, body.name, body.price, body.quantity, key))
+        return _done(done, 200 if done.earlier else 201)
+
+    @post(
+        "/api/v1/products/{product_id:uuid}/stock",
+        operation_class=json_body(Arrival),
+        status_code=200,
+        summary="Receive pieces (operators)",
+    )
+    async def receive(request: AnyRequest, product_id: FromPath[UUID]) -> Json:
+        caller = await shelf.callers.operator(request)
+        body, raw = await body_of(request, _arrival)
+        key = _key(request, raw, caller, shelf.runtime.new_id(), f"POST /api/v1/products/{product_id}/stock")
+        return _done(await shelf.receive(Receive(product_id, body.quantity, key)), 200)
+
+    @patch(
+        "/api/v1/products/{product_id:uuid}",
+        operation_class=json_body(ProductChange),
+        summary="Change name or price (operators)",
+    )
+    async def change(request: AnyRequest, product_id: FromPath[UUID]) -> Json:
+        await shelf.callers.operator(request)
+        body, _ = await body_of(request, _change)
+        if body.name is None and body.price is None:
+            raise invalid("body", "name or price must be given")
+        return _done(await shelf.change(Change(product_id, body.name, body.price)), 200)
+
+    return [catalogue, show, add, receive, change]
+
+
+def resource(product: Product) -> ProductResource:
+    """A product, as JSON shows it."""
+    return ProductResource(product.product_id, product.name, product.price, product.available)
+
+
+def _key(request: AnyRequest, raw: bytes, caller: Caller, new_id: UUID, route: str) -> IdempotencyKey | None:
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= KEY_CHARS_MAX:
+        raise invalid("Idempotency-Key", f"must have 1 to {KEY_CHARS_MAX} characters")
+    return IdempotencyKey(f"{caller.user_id} {route}", key, body_hash(raw), new_id)
+
+
+def _done(done: Done, status: int) -> Json:
+    response = _json_response(resource(done.product), status)
+    response.headers["Location"] = f"/api/v1/products/{done.product.product_id}"
+    return response
+
+
+def _json_response(value: Struct, status: int = 200) -> Json:
+    return Response(_json.encode(value), status_code=status, media_type="application/json")

@@ -1,0 +1,39 @@
+"""What Stock does with what comes from Kafka: load what the batch touches, allocate in offset order, save all of it."""
+
+from typing import cast
+from uuid import UUID
+
+from ordersaga.contracts.messages import StockDecreaseRequestMessage, StockRollbackRequestedMessage
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.handler import Batch, Handler, Outgoing, consumes
+from ordersaga.settings import Settings
+from ordersaga.stock import store
+from ordersaga.stock.allocation import Request, allocate
+
+
+def handler(_: Settings) -> Handler:
+    """What Stock consumes, and the answers it gives."""
+
+    @consumes(StockDecreaseRequestMessage, StockRollbackRequestedMessage)
+    async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
+        """Load -> decide -> save. Rejects a request for an order that was already asked for otherwise."""
+        requests = cast(list[Request], [each.message for each in batch.incoming])
+        reservations = await store.lock_reservations(db, (request.order_id for request in requests))
+        available = await store.lock_available(
+            db, (product_id for request in requests for product_id in _named(request))
+        )
+        allocation = allocate(available, reservations, requests)
+        outgoing = []
+        for each, outcome in zip(batch.incoming, allocation.outcomes, strict=True):
+            outgoing += [Outgoing(answer, each) for answer in outcome.answers]
+            if outcome.rejection is not None:
+                batch.reject(each, outcome.rejection)
+        await store.save(db, allocation, reservations.keys(), batch.now)
+        return outgoing
+
+    return handle
+
+
+def _named(request: Request) -> list[UUID]:
+    lines = request.products if isinstance(request, StockDecreaseRequestMessage) else request.items
+    return [line.product_id for line in lines]

@@ -1,0 +1,72 @@
+-- name: lock_reservations
+-- What was decided for orders, locked in id order, for a change.
+SELECT order_id, state, items FROM reservation
+WHERE order_id = ANY (:order_ids::uuid[])
+ORDER BY order_id
+FOR UPDATE;
+
+-- name: lock_available
+-- What is available of products, locked in id order, for a batch of requests.
+SELECT product_id, available FROM product
+WHERE product_id = ANY (:product_ids::uuid[])
+ORDER BY product_id
+FOR UPDATE;
+
+-- name: add_reservations$
+-- Keep decisions about new orders; fewer than given means that another process has decided one of them.
+WITH added AS (
+    INSERT INTO reservation (order_id, state, items, at)
+    SELECT order_id, state, items, :now::timestamptz
+    FROM unnest(:order_ids::uuid[], :states::text[], :items::jsonb[]) AS t (order_id, state, items)
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+)
+SELECT count(*) FROM added;
+
+-- name: change_reservations!
+-- Keep what became of reservations that are locked.
+UPDATE reservation r SET state = t.state, items = t.items
+FROM unnest(:order_ids::uuid[], :states::text[], :items::jsonb[]) AS t (order_id, state, items)
+WHERE r.order_id = t.order_id;
+
+-- name: count_movements!
+-- Count movements in their products, which are locked.
+UPDATE product p
+SET received = p.received + t.received, reserved = p.reserved + t.reserved, released = p.released + t.released
+FROM unnest(:product_ids::uuid[], :received::bigint[], :reserved::bigint[], :released::bigint[])
+     AS t (product_id, received, reserved, released)
+WHERE p.product_id = t.product_id;
+
+-- name: add_products$
+-- Add products without stock; fewer than given means that one was there.
+WITH added AS (
+    INSERT INTO product (product_id, name, price)
+    SELECT * FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[])
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+)
+SELECT count(*) FROM added;
+
+-- name: change_products!
+-- Save names and prices of products that are locked.
+UPDATE product p SET name = t.name, price = t.price
+FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[]) AS t (product_id, name, price)
+WHERE p.product_id = t.product_id;
+
+-- name: lock_products
+-- Products, locked in id order, for a change.
+SELECT product_id, name, price, received, reserved, released FROM product
+WHERE product_id = ANY (:product_ids::uuid[])
+ORDER BY product_id
+FOR UPDATE;
+
+-- name: products_by_id
+-- Products to look at.
+SELECT product_id, name, price, received, reserved, released FROM product
+WHERE product_id = ANY (:product_ids::uuid[]);
+
+-- name: products_after
+-- The catalogue in id order, a page at a time.
+SELECT product_id, name, price, received, reserved, released FROM product
+WHERE :after::uuid IS NULL OR product_id > :after
+ORDER BY product_id LIMIT :rows_max;

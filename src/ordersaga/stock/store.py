@@ -1,0 +1,123 @@
+"""Products, reservations and the stock ledger in PostgreSQL: a fixed number of statements for any number of rows.
+
+Locks are taken in one order everywhere, so that no two transactions wait for each other: known reservations by id,
+products by id, new reservations by id.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from ordersaga.messaging.database import Connection, queries
+from ordersaga.stock.allocation import Allocation
+from ordersaga.stock.model import Item, Movement, Product, Reservation
+
+sql: Final = queries(__file__)
+
+MOVEMENT_COLUMNS: Final = ("product_id", "order_id", "kind", "quantity", "at")
+
+_json: Final = msgspec.json.Encoder()
+_items: Final = msgspec.json.Decoder(tuple[Item, ...])
+
+
+async def lock_reservations(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Reservation]:
+    """What was decided for these orders, locked in id order. An order that is not known yet is guarded by `save`."""
+    rows = await sql.lock_reservations(db, order_ids=list(set(order_ids)))
+    return {row["order_id"]: Reservation(row["order_id"], row["state"], _items.decode(row["items"])) for row in rows}
+
+
+async def lock_available(db: Connection, product_ids: Iterable[UUID]) -> dict[UUID, int]:
+    """How many pieces of each product are available, locked in id order; a product that does not exist is missing."""
+    rows = await sql.lock_available(db, product_ids=list(set(product_ids)))
+    return {row["product_id"]: row["available"] for row in rows}
+
+
+async def save(db: Connection, allocation: Allocation, known: Collection[UUID], now: datetime) -> None:
+    """Save what a batch led to; `known` are the orders that had a reservation when it was loaded.
+
+    Raises `SerializationError`, after which the turn is tried again, if another process has decided a new order in the
+    meantime: the insert waits for that process's commit and then finds its row. So no order is decided twice, and a
+    usual order costs one write, where a row made beforehand to be locked would cost two.
+    """
+    new = [each for each in allocation.reservations.values() if each.order_id not in known]
+    if new and await sql.add_reservations(db, **_columns(new), now=now) != len(new):
+        raise asyncpg.SerializationError("another process decided one of these orders meanwhile")
+    changed = [each for each in allocation.reservations.values() if each.order_id in known]
+    if changed:
+        await sql.change_reservations(db, **_columns(changed))
+    await move(db, allocation.movements, now)
+
+
+async def move(db: Connection, movements: Sequence[Movement], now: datetime) -> None:
+    """Write movements to the stock ledger and count them in their products, which must be locked."""
+    if not movements:
+        return
+    counted: dict[UUID, dict[str, int]] = {}
+    for each in movements:
+        counts = counted.setdefault(each.product_id, {"received": 0, "reserved": 0, "released": 0})
+        counts[each.kind] += each.quantity
+    await sql.count_movements(
+        db,
+        product_ids=list(counted),
+        received=[counts["received"] for counts in counted.values()],
+        reserved=[counts["reserved"] for counts in counted.values()],
+        released=[counts["released"] for counts in counted.values()],
+    )
+    records = [(each.product_id, each.order_id, each.kind, each.quantity, now) for each in movements]
+    await db.copy_records_to_table("movement", columns=MOVEMENT_COLUMNS, records=records)
+
+
+async def add_products(db: Connection, products: Sequence[Product]) -> int:
+    """Add products, their stock still to be moved in; returns how many of them were new."""
+    ordered = sorted(products, key=lambda each: each.product_id)
+    added: int = await sql.add_products(
+        db,
+        product_ids=[each.product_id for each in ordered],
+        names=[each.name for each in ordered],
+        prices=[each.price for each in ordered],
+    )
+    return added
+
+
+async def change_products(db: Connection, products: Sequence[Product]) -> None:
+    """Save names and prices."""
+    await sql.change_products(
+        db,
+        product_ids=[each.product_id for each in products],
+        names=[each.name for each in products],
+        prices=[each.price for each in products],
+    )
+
+
+async def lock_products(db: Connection, product_ids: Iterable[UUID]) -> dict[UUID, Product]:
+    """Products to change, locked in id order."""
+    rows = await sql.lock_products(db, product_ids=list(set(product_ids)))
+    return {row["product_id"]: _product(row) for row in rows}
+
+
+async def find(db: Connection, product_ids: Iterable[UUID]) -> dict[UUID, Product]:
+    """Products to look at."""
+    rows = await sql.products_by_id(db, product_ids=list(product_ids))
+    return {row["product_id"]: _product(row) for row in rows}
+
+
+async def page(db: Connection, after: UUID | None, rows_max: int) -> list[Product]:
+    """Products in id order, a page at a time."""
+    return list(map(_product, await sql.products_after(db, after=after, rows_max=rows_max)))
+
+
+def _columns(reservations: Iterable[Reservation]) -> dict[str, list[Any]]:
+    ordered = sorted(reservations, key=lambda each: each.order_id)
+    return {
+        "order_ids": [each.order_id for each in ordered],
+        "states": [each.state for each in ordered],
+        "items": [_json.encode(each.items).decode() for each in ordered],
+    }
+
+
+def _product(row: Any) -> Product:
+    return Product(row["product_id"], row["name"], row["price"], row["received"], row["reserved"], row["released"])

@@ -1,0 +1,25 @@
+"""What all tests share: one real Kafka and one real PostgreSQL for the whole session, started when first asked for."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from ordersaga.devstack import DevStack
+
+# These run in seconds on any machine, with nothing started.
+FOLDERS_WITHOUT_STACK = ("tests/unit/", "tests/contract/")
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[DevStack]:
+    """The stack of the session. Tests share it: name topics, groups and databases so that no two tests meet in them,
+    and a test that kills a server starts it again."""
+    with DevStack.start() as running:
+        yield running
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        needs_stack = "stack" in getattr(item, "fixturenames", ())
+        if needs_stack and item.nodeid.startswith(FOLDERS_WITHOUT_STACK):
+            raise pytest.UsageError(f"{item.nodeid} asks for the stack; move it to tests/integration.")

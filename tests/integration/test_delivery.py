@@ -1,0 +1,188 @@
+"""Delivery on real PostgreSQL and real Kafka: one delivery per order, and nobody sees another's."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import pytest
+from uuid_utils.compat import uuid7
+
+from ordersaga import delivery
+from ordersaga.contracts.messages import DeliveryRequestMessage, DeliveryStartMessage, Message
+from ordersaga.delivery.app import create_app
+from ordersaga.delivery.handlers import handler
+from ordersaga.devstack import DevStack
+from ordersaga.messaging.database import is_transient
+from tests.integration.service import OPERATOR, Bench, Wire, bench, customer, running
+
+DELIVERIES = "/api/v1/deliveries"
+
+
+@pytest.fixture(scope="module")
+async def depot(stack: DevStack) -> AsyncIterator[Bench]:
+    async with bench(stack, "delivery", delivery, handler) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+async def client(depot: Bench) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(depot.settings, create_app) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def wire(depot: Bench) -> Wire:
+    return Wire(depot.settings)
+
+
+def ask(order: UUID, zipcode: str | None = "04524", customer_id: UUID | None = None) -> DeliveryRequestMessage:
+    return DeliveryRequestMessage(
+        order_id=order,
+        customer_id=customer_id or uuid4(),
+        address="세종대로 110",
+        address_detail="1층",
+        zipcode=zipcode,
+        phone="010-1234-5678",
+        name="김주문",
+        delivery_memo=None,
+    )
+
+
+async def started(depot: Bench, *requests: DeliveryRequestMessage) -> list[DeliveryStartMessage]:
+    answers: list[Any] = await depot.turn(*requests)
+    return answers
+
+
+# From Kafka, turn by turn ---------------------------------------------------------------------------------------------
+
+
+async def test_a_request_becomes_a_delivery_with_everything_the_carrier_needs(depot: Bench):
+    order = uuid7()
+    (answer,) = await started(depot, ask(order))
+    row = await depot.pool.fetchrow("SELECT * FROM delivery WHERE order_id = $1", order)
+    assert row is not None
+    assert (answer.order_id, answer.delivery_id, answer.status) == (order, row["delivery_id"], "STARTED")
+    assert (row["address"], row["address_detail"], row["zipcode"]) == ("세종대로 110", "1층", "04524")
+    assert (row["name"], row["phone"], row["delivery_memo"]) == ("김주문", "010-1234-5678", None)
+    assert row["tracking_number"]
+
+
+@pytest.mark.parametrize("zipcode", ["63000", "", None, "1" * 100_000])
+async def test_what_cannot_be_delivered_is_failed_and_kept_with_the_reason(depot: Bench, zipcode: str | None):
+    order = uuid7()
+    (answer,) = await started(depot, ask(order, zipcode))
+    assert answer.status == "FAILED"
+    row = await depot.pool.fetchrow("SELECT status, refusal FROM delivery WHERE order_id = $1", order)
+    assert row is not None
+    assert row["status"] == "FAILED"
+    assert row["refusal"]
+
+
+@pytest.mark.parametrize("zipcode", ["04524", "63000"])
+async def test_a_repeat_gets_the_same_delivery_again(depot: Bench, zipcode: str):
+    order = uuid7()
+    in_one_batch = await started(depot, ask(order, zipcode), ask(order, zipcode))
+    in_the_next = await started(depot, ask(order, zipcode))
+    assert len({(answer.delivery_id, answer.status) for answer in [*in_one_batch, *in_the_next]}) == 1
+    assert await depot.pool.fetchval("SELECT count(*) FROM delivery WHERE order_id = $1", order) == 1
+
+
+async def test_an_order_that_two_processes_deliver_at_once_is_delivered_once(depot: Bench):
+    order = uuid7()
+    async with depot.pool.acquire() as one, depot.pool.acquire() as two:
+        first = one.transaction()
+        await first.start()
+        await depot.handle(one, [ask(order)])
+
+        async def other() -> list[Message]:
+            async with two.transaction():
+                return (await depot.handle(two, [ask(order)]))[0]
+
+        waiting = asyncio.create_task(other())
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+        await first.commit()
+        with pytest.raises(asyncpg.SerializationError) as failure:
+            await waiting
+        assert is_transient(failure.value)
+        (answer,) = await other()
+    kept = await depot.pool.fetchval("SELECT delivery_id FROM delivery WHERE order_id = $1", order)
+    assert isinstance(answer, DeliveryStartMessage)
+    assert answer.delivery_id == kept
+
+
+# Over HTTP ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_customer_finds_their_delivery_by_its_id_and_by_their_order(depot: Bench, client: httpx.AsyncClient):
+    order, owner = uuid7(), uuid4()
+    (answer,) = await started(depot, ask(order, customer_id=owner))
+    by_order = await client.get(f"{DELIVERIES}/{order}", headers=customer(owner))
+    by_id = await client.get(f"{DELIVERIES}/{answer.delivery_id}", headers=customer(owner))
+    assert by_order.json() == by_id.json()
+    body = by_order.json()
+    assert body["orderId"] == str(order)
+    assert body["status"] == "STARTED"
+    assert body["trackingNumber"]
+    assert body["address"]["addressDetail"] == "1층"
+
+
+async def test_nobody_learns_of_another_customers_delivery(depot: Bench, client: httpx.AsyncClient):
+    order = uuid7()
+    await started(depot, ask(order))
+    theirs = await client.get(f"{DELIVERIES}/{order}", headers=customer(uuid4()))
+    nobodys = await client.get(f"{DELIVERIES}/{uuid4()}", headers=customer(uuid4()))
+    assert theirs.status_code == nobodys.status_code == 404
+    assert theirs.json() == nobodys.json()
+    assert (await client.get(f"{DELIVERIES}/{order}")).status_code == 401
+    assert (await client.get(f"{DELIVERIES}/{order}", headers=OPERATOR)).status_code == 200
+
+
+async def test_an_operator_lists_deliveries_newest_order_first(depot: Bench, client: httpx.AsyncClient):
+    orders = [uuid7() for _ in range(5)]
+    await started(depot, *map(ask, orders))
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        query: dict[str, Any] = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = (await client.get(DELIVERIES, params=query, headers=OPERATOR)).json()
+        seen += [each["orderId"] for each in page["deliveries"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert seen == sorted(seen, reverse=True)
+    assert {str(order) for order in orders} <= set(seen)
+    of_one = await client.get(DELIVERIES, params={"orderId": str(orders[0])}, headers=OPERATOR)
+    assert [each["orderId"] for each in of_one.json()["deliveries"]] == [str(orders[0])]
+
+
+async def test_a_customer_lists_nothing(client: httpx.AsyncClient):
+    assert (await client.get(DELIVERIES, headers=customer(uuid4()))).status_code == 403
+    assert (await client.get(DELIVERIES)).status_code == 401
+
+
+# Through Kafka --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_delivery_is_answered_over_kafka_and_its_repeat_the_same(
+    depot: Bench, client: httpx.AsyncClient, wire: Wire
+):
+    order = uuid7()
+    await wire.send(ask(order), ask(order))
+    first, second = await wire.receive("delivery-start-topic", order, 2)
+    assert first == second
+    assert list(first) == ["orderId", "deliveryId", "status"]
+    assert first["status"] == "STARTED"
+    seen = await client.get(f"{DELIVERIES}/{order}", headers=OPERATOR)
+    assert seen.json()["deliveryId"] == first["deliveryId"]
+
+
+async def test_a_refusal_is_answered_failed_over_kafka(client: httpx.AsyncClient, wire: Wire):
+    order = uuid7()
+    await wire.send_raw("delivery-request-topic", None, f'{{"orderId":"{order}","customerId":"{uuid4()}"}}'.encode())
+    (answer,) = await wire.receive("delivery-start-topic", order, 1)
+    assert answer["status"] == "FAILED"
+    assert answer["deliveryId"]

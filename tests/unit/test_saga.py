@@ -1,0 +1,270 @@
+"""The saga's table: every row of it, every arrival order, and that it is total."""
+
+import itertools
+from datetime import UTC, datetime
+from uuid import UUID, uuid5
+
+import pytest
+from msgspec.structs import replace
+
+from ordersaga.contracts import messages as m
+from ordersaga.order.model import Facts, Line, Order, Recipient
+from ordersaga.order.saga import CancelBeforeDelivery, Decision, Input, Return, decide, place
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+ORDER, CUSTOMER, A, B = (uuid5(UUID(int=0), name) for name in ("order", "customer", "a", "b"))
+TOTAL = 25_000
+
+
+def placed(*products: UUID) -> Order:
+    lines = tuple(Line(product, 1) for product in products or (A,))
+    recipient = Recipient("1 Sejong-daero", None, "04524", "010", "Kim", None)
+    return Order(ORDER, CUSTOMER, "keyboard", TOTAL, recipient, NOW, NOW, Facts(lines, listed_total=TOTAL))
+
+
+def stock(status: str, product: UUID | None = A) -> m.StockResponseMessage:
+    return m.StockResponseMessage(order_id=ORDER, product_id=product, status=status, message=f"{status} said")
+
+
+def payment(status: str = "SUCCESS", key: str = "k1", amount: int = TOTAL) -> m.PaymentSuccessMessage:
+    return m.PaymentSuccessMessage(order_id=ORDER, payment_key=key, amount=amount, status=status)
+
+
+def delivery(status: str) -> m.DeliveryStartMessage:
+    return m.DeliveryStartMessage(order_id=ORDER, delivery_id=B, status=status)
+
+
+def refunded(status: str = "SUCCESS", key: str = "k1") -> m.PaymentCancelledMessage:
+    return m.PaymentCancelledMessage(order_id=ORDER, payment_key=key, amount=TOTAL, status=status)
+
+
+RELEASED = m.StockRollbackCompletedMessage(order_id=ORDER)
+RELEASE_FAILED = m.StockRollbackFailedMessage(order_id=ORDER, error_message="no")
+
+
+def run(order: Order, *inputs: Input) -> tuple[Order, list[m.Message], Decision]:
+    out: list[m.Message] = []
+    decision = Decision(order)
+    for each in inputs:
+        decision = decide(order, each, NOW)
+        order = decision.order
+        out += decision.outgoing
+    return order, out, decision
+
+
+def names(messages: list[m.Message]) -> list[str]:
+    return [type(message).__name__.removesuffix("Message") for message in messages]
+
+
+def end(order: Order) -> tuple[str, str | None]:
+    return order.status, order.reason
+
+
+def test_placing_asks_stock_and_tells_payment() -> None:
+    assert names(list(place(placed(A, B)))) == ["StockDecreaseRequest", "OrderPayable"]
+
+
+def test_the_happy_path_requests_delivery_and_completes() -> None:
+    order, out, _ = run(placed(), stock("SUCCESS"), payment(), delivery("STARTED"))
+    assert end(order) == ("COMPLETED", None)
+    assert names(out) == ["DeliveryRequest", "OrderCompleted"]
+    assert out[1].status == "ORD0002"
+
+
+@pytest.mark.parametrize("inputs", list(itertools.permutations([stock("SUCCESS", A), stock("SUCCESS", B), payment()])))
+def test_delivery_is_requested_once_all_is_reserved_and_paid_in_whatever_order(inputs: tuple[Input, ...]) -> None:
+    order, out, _ = run(placed(A, B), *inputs)
+    assert names(out) == ["DeliveryRequest"]
+    assert order.facts.delivery == "REQUESTED"
+
+
+def test_an_answer_without_a_product_is_an_answer_for_the_whole_order() -> None:
+    order, out, _ = run(placed(A, B), stock("SUCCESS", None), payment())
+    assert names(out) == ["DeliveryRequest"]
+    assert {line.stock for line in order.facts.lines} == {"RESERVED"}
+
+
+@pytest.mark.parametrize("inputs", list(itertools.permutations([stock("SUCCESS", A), stock("FAILED", B), payment()])))
+def test_a_product_out_of_stock_fails_the_order_and_gives_back_what_it_holds(inputs: tuple[Input, ...]) -> None:
+    order, out, _ = run(placed(A, B), *inputs)
+    assert end(order) == ("FAILED", "OUT_OF_STOCK")
+    assert sorted(names(out)) == ["OrderPayable", "PaymentCancelRequested", "StockRollbackRequested"]
+    rollback = next(each for each in out if isinstance(each, m.StockRollbackRequestedMessage))
+    assert [item.product_id for item in rollback.items] == [A]
+    order, out, _ = run(order, RELEASED, refunded())
+    assert not out
+    assert [line.stock for line in order.facts.lines] == ["RELEASED", "REJECTED"]
+    assert order.facts.payments[0].state == "REFUNDED"
+
+
+def test_the_reason_of_a_shortage_is_kept_for_the_customer() -> None:
+    assert run(placed(), stock("FAILED"))[0].detail == "FAILED said"
+
+
+def test_a_declined_payment_fails_the_order_and_releases() -> None:
+    order, out, _ = run(placed(), stock("SUCCESS"), payment("FAILED"))
+    assert end(order) == ("FAILED", "PAYMENT_DECLINED")
+    assert names(out) == ["OrderPayable", "StockRollbackRequested"]
+
+
+def test_a_success_that_arrives_after_the_order_died_is_released() -> None:
+    order, out, _ = run(placed(), payment("FAILED"), stock("SUCCESS"))
+    assert end(order) == ("FAILED", "PAYMENT_DECLINED")
+    assert names(out) == ["OrderPayable", "StockRollbackRequested"]
+
+
+def test_a_wrong_amount_fails_the_order_and_is_refunded_at_what_was_captured() -> None:
+    order, out, _ = run(placed(), stock("SUCCESS"), payment(amount=TOTAL - 1))
+    assert end(order) == ("FAILED", "AMOUNT_MISMATCH")
+    refund = next(each for each in out if isinstance(each, m.PaymentCancelRequestedMessage))
+    assert (refund.payment_key, refund.amount) == ("k1", TOTAL - 1)
+    assert "StockRollbackRequested" in names(out)
+
+
+def test_a_further_payment_is_refunded_alone() -> None:
+    order, out, _ = run(placed(), stock("SUCCESS"), payment(), payment(key="k2", amount=7_000))
+    assert order.status == "PENDING"
+    assert names(out) == ["DeliveryRequest", "PaymentCancelRequested"]
+    assert (out[1].payment_key, out[1].amount) == ("k2", 7_000)
+    order, out, _ = run(order, delivery("STARTED"), payment(key="k3"))
+    assert order.status == "COMPLETED"
+    assert names(out) == ["OrderCompleted", "PaymentCancelRequested"]
+
+
+def test_a_payment_for_a_dead_order_is_refunded() -> None:
+    order, out, _ = run(placed(), stock("FAILED"), payment())
+    assert names(out) == ["OrderPayable", "PaymentCancelRequested"]
+    assert end(order) == ("FAILED", "OUT_OF_STOCK")
+
+
+def test_a_decline_on_a_paid_order_has_no_effect() -> None:
+    order, out, _ = run(placed(), stock("SUCCESS"), payment(), payment("FAILED", key="k2"))
+    assert order.status == "PENDING"
+    assert names(out) == ["DeliveryRequest"]
+
+
+def test_a_key_that_was_declined_and_then_captured_is_refunded() -> None:
+    order, out, _ = run(placed(), payment("FAILED"), payment())
+    assert end(order) == ("FAILED", "PAYMENT_DECLINED")
+    assert names(out) == ["OrderPayable", "PaymentCancelRequested"]
+
+
+def test_an_undeliverable_order_is_refunded_and_released() -> None:
+    order, out, _ = run(placed(), stock("SUCCESS"), payment(), delivery("FAILED"))
+    assert end(order) == ("FAILED", "DELIVERY_FAILED")
+    assert names(out) == ["DeliveryRequest", "OrderPayable", "StockRollbackRequested", "PaymentCancelRequested"]
+
+
+def test_an_order_whose_total_is_not_the_sum_of_the_prices_is_never_delivered() -> None:
+    order = placed()
+    order = replace(order, facts=replace(order.facts, listed_total=TOTAL + 1))
+    order, out, _ = run(order, payment(), stock("SUCCESS"))
+    assert end(order) == ("FAILED", "AMOUNT_MISMATCH")
+    assert names(out) == ["OrderPayable", "StockRollbackRequested", "PaymentCancelRequested"]
+
+
+def test_a_customer_cancels_before_delivery_is_requested_and_not_after() -> None:
+    order, out, decision = run(placed(), stock("SUCCESS"), CancelBeforeDelivery())
+    assert end(order) == ("CANCELLED", "CUSTOMER_CANCELLED")
+    assert not decision.refused
+    assert names(out) == ["OrderPayable", "StockRollbackRequested"]
+    order, _, decision = run(placed(), stock("SUCCESS"), payment(), CancelBeforeDelivery())
+    assert decision.refused
+    assert order.status == "PENDING"
+
+
+def test_a_completed_order_can_be_returned_once() -> None:
+    order, out, decision = run(placed(), stock("SUCCESS"), payment(), delivery("STARTED"), Return())
+    assert end(order) == ("CANCELLED", "RETURNED")
+    assert names(out)[2:] == ["OrderPayable", "StockRollbackRequested", "PaymentCancelRequested"]
+    assert not decision.refused
+    assert run(order, Return())[2].refused
+    assert run(placed(), Return())[2].refused
+
+
+def test_one_rollback_at_most_is_in_flight_and_later_products_wait_for_its_answer() -> None:
+    order, out, _ = run(placed(A, B), stock("SUCCESS", A), payment("FAILED"), stock("SUCCESS", B))
+    assert names(out).count("StockRollbackRequested") == 1
+    assert [line.stock for line in order.facts.lines] == ["RELEASE_REQUESTED", "RESERVED"]
+    order, out, _ = run(order, RELEASED)
+    assert [item.product_id for item in out[0].items] == [B]
+    assert [line.stock for line in order.facts.lines] == ["RELEASED", "RELEASE_REQUESTED"]
+
+
+def test_a_refused_release_or_refund_is_flagged() -> None:
+    order, _, _ = run(placed(), stock("SUCCESS"), payment(), delivery("FAILED"), RELEASE_FAILED, refunded("FAILED"))
+    assert order.facts.lines[0].stock == "RELEASE_FAILED"
+    assert order.facts.payments[0].state == "REFUND_FAILED"
+    assert order.facts.flag
+
+
+def test_a_delivery_for_a_dead_order_is_an_anomaly_and_changes_nothing() -> None:
+    order, out, decision = run(placed(), stock("FAILED"), delivery("STARTED"))
+    assert end(order) == ("FAILED", "OUT_OF_STOCK")
+    assert "anomaly" in (decision.note or "")
+    assert names(out) == ["OrderPayable"]
+
+
+INPUTS: list[Input] = [
+    *(stock(status, product) for status in ("SUCCESS", "FAILED") for product in (A, B, None, ORDER)),
+    *(
+        payment(status, key, amount)
+        for status in ("SUCCESS", "FAILED")
+        for key in ("k1", "k2")
+        for amount in (TOTAL, 1)
+    ),
+    delivery("STARTED"),
+    delivery("FAILED"),
+    RELEASED,
+    RELEASE_FAILED,
+    *(refunded(status, key) for status in ("SUCCESS", "FAILED") for key in ("k1", "k2")),
+    CancelBeforeDelivery(),
+    Return(),
+]
+
+
+def reachable_states() -> list[Order]:
+    """Every state that any inputs lead to, each with whatever history."""
+    found = {placed(A, B)}
+    todo = list(found)
+    while todo and len(found) < 4_000:
+        order = todo.pop()
+        for each in INPUTS:
+            after = replace(decide(order, each, NOW).order, detail=None)
+            after = replace(after, facts=replace(after.facts, flag=None))
+            if after not in found:
+                found.add(after)
+                todo.append(after)
+    return list(found)
+
+
+STATES = reachable_states()
+
+
+def test_every_cell_is_decided_and_a_repeat_of_any_message_has_no_effect() -> None:
+    for order in STATES:
+        for each in INPUTS:
+            once = decide(order, each, NOW)
+            again = decide(once.order, each, NOW)
+            if not isinstance(each, m.StockRollbackCompletedMessage | m.StockRollbackFailedMessage):
+                assert again.outgoing == (), (order, each)
+                assert again.order == once.order, (order, each)
+
+
+def test_only_a_pending_order_changes_its_status_but_for_a_return() -> None:
+    for order in STATES:
+        for each in INPUTS:
+            after = decide(order, each, NOW).order
+            if order.status != "PENDING" and after.status != order.status:
+                assert isinstance(each, Return)
+                assert (order.status, after.status) == ("COMPLETED", "CANCELLED")
+
+
+def test_no_state_holds_stock_or_money_for_a_dead_order_without_asking_for_it_back() -> None:
+    for order in STATES:
+        if order.is_dead:
+            in_flight = any(line.stock == "RELEASE_REQUESTED" for line in order.facts.lines)
+            assert in_flight or all(line.stock != "RESERVED" for line in order.facts.lines)
+            assert all(payment.state != "PAID" for payment in order.facts.payments)
+        else:
+            assert sum(payment.state == "PAID" for payment in order.facts.payments) <= 1
