@@ -7,7 +7,7 @@ import pytest
 from ordersaga.devstack import DevStack
 
 # These run in seconds on any machine, with nothing started.
-FOLDERS_WITHOUT_STACK = ("tests/unit/", "tests/contract/")
+FOLDERS_WITHOUT_STACK = ("tests/unit/",)
 
 
 @pytest.fixture(scope="session")

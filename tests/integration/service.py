@@ -96,7 +96,8 @@ async def running(settings: Settings, create_app: Callable[[Settings], Litestar]
     life = asyncio.create_task(live())
     await asyncio.wait([life, asyncio.create_task(started.wait())], return_when=asyncio.FIRST_COMPLETED)
     try:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        transport = httpx.ASGITransport(app)  # type: ignore[arg-type]  # the same protocol under other names
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             yield client
     finally:
         stop.set()

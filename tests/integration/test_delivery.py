@@ -59,7 +59,7 @@ async def started(depot: Bench, *requests: DeliveryRequestMessage) -> list[Deliv
 # From Kafka, turn by turn ---------------------------------------------------------------------------------------------
 
 
-async def test_a_request_becomes_a_delivery_with_everything_the_carrier_needs(depot: Bench):
+async def test_a_request_becomes_a_delivery_with_everything_the_carrier_needs(depot: Bench) -> None:
     order = uuid7()
     (answer,) = await started(depot, ask(order))
     row = await depot.pool.fetchrow("SELECT * FROM delivery WHERE order_id = $1", order)
@@ -71,7 +71,7 @@ async def test_a_request_becomes_a_delivery_with_everything_the_carrier_needs(de
 
 
 @pytest.mark.parametrize("zipcode", ["63000", "", None, "1" * 100_000])
-async def test_what_cannot_be_delivered_is_failed_and_kept_with_the_reason(depot: Bench, zipcode: str | None):
+async def test_what_cannot_be_delivered_is_failed_and_kept_with_the_reason(depot: Bench, zipcode: str | None) -> None:
     order = uuid7()
     (answer,) = await started(depot, ask(order, zipcode))
     assert answer.status == "FAILED"
@@ -82,7 +82,7 @@ async def test_what_cannot_be_delivered_is_failed_and_kept_with_the_reason(depot
 
 
 @pytest.mark.parametrize("zipcode", ["04524", "63000"])
-async def test_a_repeat_gets_the_same_delivery_again(depot: Bench, zipcode: str):
+async def test_a_repeat_gets_the_same_delivery_again(depot: Bench, zipcode: str) -> None:
     order = uuid7()
     in_one_batch = await started(depot, ask(order, zipcode), ask(order, zipcode))
     in_the_next = await started(depot, ask(order, zipcode))
@@ -90,7 +90,7 @@ async def test_a_repeat_gets_the_same_delivery_again(depot: Bench, zipcode: str)
     assert await depot.pool.fetchval("SELECT count(*) FROM delivery WHERE order_id = $1", order) == 1
 
 
-async def test_an_order_that_two_processes_deliver_at_once_is_delivered_once(depot: Bench):
+async def test_an_order_that_two_processes_deliver_at_once_is_delivered_once(depot: Bench) -> None:
     order = uuid7()
     async with depot.pool.acquire() as one, depot.pool.acquire() as two:
         first = one.transaction()
@@ -117,7 +117,9 @@ async def test_an_order_that_two_processes_deliver_at_once_is_delivered_once(dep
 # Over HTTP ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_customer_finds_their_delivery_by_its_id_and_by_their_order(depot: Bench, client: httpx.AsyncClient):
+async def test_a_customer_finds_their_delivery_by_its_id_and_by_their_order(
+    depot: Bench, client: httpx.AsyncClient
+) -> None:
     order, owner = uuid7(), uuid4()
     (answer,) = await started(depot, ask(order, customer_id=owner))
     by_order = await client.get(f"{DELIVERIES}/{order}", headers=customer(owner))
@@ -130,7 +132,7 @@ async def test_a_customer_finds_their_delivery_by_its_id_and_by_their_order(depo
     assert body["address"]["addressDetail"] == "1층"
 
 
-async def test_nobody_learns_of_another_customers_delivery(depot: Bench, client: httpx.AsyncClient):
+async def test_nobody_learns_of_another_customers_delivery(depot: Bench, client: httpx.AsyncClient) -> None:
     order = uuid7()
     await started(depot, ask(order))
     theirs = await client.get(f"{DELIVERIES}/{order}", headers=customer(uuid4()))
@@ -141,7 +143,7 @@ async def test_nobody_learns_of_another_customers_delivery(depot: Bench, client:
     assert (await client.get(f"{DELIVERIES}/{order}", headers=OPERATOR)).status_code == 200
 
 
-async def test_an_operator_lists_deliveries_newest_order_first(depot: Bench, client: httpx.AsyncClient):
+async def test_an_operator_lists_deliveries_newest_order_first(depot: Bench, client: httpx.AsyncClient) -> None:
     orders = [uuid7() for _ in range(5)]
     await started(depot, *map(ask, orders))
     seen: list[str] = []
@@ -159,7 +161,7 @@ async def test_an_operator_lists_deliveries_newest_order_first(depot: Bench, cli
     assert [each["orderId"] for each in of_one.json()["deliveries"]] == [str(orders[0])]
 
 
-async def test_a_customer_lists_nothing(client: httpx.AsyncClient):
+async def test_a_customer_lists_nothing(client: httpx.AsyncClient) -> None:
     assert (await client.get(DELIVERIES, headers=customer(uuid4()))).status_code == 403
     assert (await client.get(DELIVERIES)).status_code == 401
 
@@ -169,7 +171,7 @@ async def test_a_customer_lists_nothing(client: httpx.AsyncClient):
 
 async def test_a_delivery_is_answered_over_kafka_and_its_repeat_the_same(
     depot: Bench, client: httpx.AsyncClient, wire: Wire
-):
+) -> None:
     order = uuid7()
     await wire.send(ask(order), ask(order))
     first, second = await wire.receive("delivery-start-topic", order, 2)
@@ -180,7 +182,7 @@ async def test_a_delivery_is_answered_over_kafka_and_its_repeat_the_same(
     assert seen.json()["deliveryId"] == first["deliveryId"]
 
 
-async def test_a_refusal_is_answered_failed_over_kafka(client: httpx.AsyncClient, wire: Wire):
+async def test_a_refusal_is_answered_failed_over_kafka(client: httpx.AsyncClient, wire: Wire) -> None:
     order = uuid7()
     await wire.send_raw("delivery-request-topic", None, f'{{"orderId":"{order}","customerId":"{uuid4()}"}}'.encode())
     (answer,) = await wire.receive("delivery-start-topic", order, 1)

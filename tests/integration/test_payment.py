@@ -1,6 +1,7 @@
 """The payment service over real HTTP, Kafka and PostgreSQL, against the sandbox gateway. Its crashes are in test_payment_recovery.py."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -301,6 +302,35 @@ async def test_money_taken_without_any_record_here_is_found_by_webhook(rig: Paym
     assert (row["status"], str(row["customer_id"])) == ("APPROVED", checkout.customer_id)
 
 
+async def test_a_capture_of_another_amount_never_pays_the_order_and_goes_back(rig: PaymentRig) -> None:
+    """Somebody else confirmed the payment of this order for less than the order's total."""
+    checkout = await rig.checkout(amount=5_000)
+    await rig.confirm_elsewhere(checkout)
+    wanted = Checkout(checkout.order_id, checkout.payment_key, 12_000, checkout.customer_id)
+    await rig.payable(wanted)
+    status, payment = await rig.confirm(wanted)
+    assert (status, payment["status"]) == (200, "FAILED")
+    [told] = await rig.told(checkout.payment_key, PaymentSuccessMessage)
+    assert told.status == "FAILED"
+    await until(
+        lambda: rig.db.fetchval("SELECT refunded = 5000 FROM payment WHERE payment_key = $1", checkout.payment_key)
+    )
+    [entry] = await rig.at_gateway(checkout.order_id)
+    assert (entry["status"], entry["balanceAmount"]) == ("CANCELED", 0)
+
+
+async def test_somebody_elses_payment_key_is_refused_and_left_alone(rig: PaymentRig) -> None:
+    victim = await rig.checkout()
+    await rig.confirm_elsewhere(victim)
+    thief = await rig.checkout()
+    stolen = Checkout(thief.order_id, victim.payment_key, victim.amount, thief.customer_id)
+    status, payment = await rig.confirm(stolen)
+    assert (status, payment["status"], payment["capturedAmount"]) == (200, "FAILED", 0)
+    [entry] = await rig.at_gateway(victim.order_id)
+    assert entry["status"] == "DONE"
+    await rig.console_refund(victim.payment_key)
+
+
 async def test_hundreds_at_once_under_every_fault_come_out_right_to_the_won(rig: PaymentRig) -> None:
     shares = {
         "answer-lost": 8,
@@ -326,6 +356,24 @@ async def test_hundreds_at_once_under_every_fault_come_out_right_to_the_won(rig:
         await rig.faults()
 
 
+async def test_where_orders_word_is_required_a_client_may_be_faster_than_kafka_but_not_ahead_of_it(
+    stack: DevStack,
+) -> None:
+    async with payment_rig(stack) as rig:
+        await rig.start(ORDERSAGA_PAYABLE_REQUIRED="true")
+        checkout = await rig.checkout()
+        assert (await rig.confirm(checkout))[0] == 404
+        confirming = asyncio.create_task(rig.confirm(checkout))
+        await rig.payable(checkout)
+        status, payment = await confirming
+        assert (status, payment["status"]) == (200, "APPROVED")
+
+
 async def test_in_the_end_the_gateways_books_and_the_payment_table_agree_to_the_won(rig: PaymentRig) -> None:
     await rig.faults()
     assert await rig.books_agree() > 0
+    told = Counter(each.payment_key for each in rig.seen if isinstance(each, PaymentSuccessMessage))
+    settled = await rig.db.fetch("SELECT payment_key FROM payment")
+    assert {row["payment_key"] for row in settled} <= set(told)
+    twice = [key for key, times in told.items() if times > 1]
+    assert len(twice) <= 1, "only the one whose record was taken away is told a second time"

@@ -181,6 +181,47 @@ async def test_a_slow_gateway_is_not_asked_a_second_time_by_others_while_the_fir
     await comes_out_approved(rig, checkout)
 
 
+async def test_a_repeat_at_another_process_waits_for_the_outcome_of_the_first(rig: PaymentRig) -> None:
+    checkout = await rig.checkout()
+    await rig.start()
+    port = free_port()
+    await rig.start(ready=False, ORDERSAGA_HTTP_PORT=str(port))
+    await until(lambda: rig.answers(f"http://127.0.0.1:{port}/health/live"))
+    await rig.faults(orders={checkout.order_id: {"confirm": {"outcome": "approve", "latencyMs": 1_000}}})
+    async with confirming(rig, checkout):
+        status, payment = await rig.confirm(checkout, url=f"http://127.0.0.1:{port}")
+    assert (status, payment["status"]) == (200, "APPROVED")
+    await comes_out_approved(rig, checkout)
+
+
+async def test_killed_again_and_again_under_load_with_a_failing_gateway_the_books_agree_to_the_won(
+    rig: PaymentRig,
+) -> None:
+    checkouts = [await rig.checkout(amount=1_000 + n) for n in range(300)]
+    shares = {"answer-lost": 10, "dropped": 10, "PROVIDER_ERROR": 10, "REJECT_CARD_COMPANY": 10, "bad-gateway": 5}
+    await rig.faults(seed=11, latencyMs=50, jitterMs=300, percent={"confirm": shares, "get": {"dropped": 5}})
+    process = await rig.start()
+
+    async def insist(checkout: Checkout) -> str:
+        while True:
+            with suppress(aiohttp.ClientError):
+                status, payment = await rig.confirm(checkout)
+                if status == 200:
+                    return str(payment["status"])
+            await asyncio.sleep(0.2)
+
+    clients = [asyncio.create_task(insist(each)) for each in checkouts]
+    for _ in range(3):
+        await asyncio.sleep(0.3)
+        await rig.kill(process)
+        process = await rig.start()
+    outcomes = await asyncio.gather(*clients)
+    for checkout, outcome in zip(checkouts, outcomes, strict=True):
+        told = await rig.told(checkout.payment_key, PaymentSuccessMessage)
+        assert {each.status for each in told} == {"SUCCESS" if outcome == "APPROVED" else "FAILED"}
+    assert await rig.books_agree() == len(checkouts)
+
+
 async def approved(rig: PaymentRig) -> tuple[Checkout, "asyncio.subprocess.Process"]:
     checkout = await rig.checkout()
     process = await rig.start()

@@ -71,7 +71,9 @@ def roll_back(order: UUID, *pieces: tuple[UUID, int]) -> StockRollbackRequestedM
 
 async def counters(shop: Bench, product_id: UUID) -> tuple[int, int, int, int]:
     query = "SELECT received, reserved, released, available FROM product WHERE product_id = $1"
-    return tuple(await shop.pool.fetchrow(query, product_id))  # type: ignore[return-value]
+    row = await shop.pool.fetchrow(query, product_id)
+    assert row is not None
+    return row["received"], row["reserved"], row["released"], row["available"]
 
 
 async def assert_conserved(shop: Bench) -> None:
@@ -99,7 +101,7 @@ async def assert_conserved(shop: Bench) -> None:
 # From Kafka, turn by turn ---------------------------------------------------------------------------------------------
 
 
-async def test_a_batch_moves_each_product_once_and_writes_every_movement_down(shop: Bench):
+async def test_a_batch_moves_each_product_once_and_writes_every_movement_down(shop: Bench) -> None:
     cup, plate = await product(shop, 10), await product(shop, 3)
     orders = [uuid7() for _ in range(4)]
     answers = await shop.turn(
@@ -123,7 +125,7 @@ async def test_a_batch_moves_each_product_once_and_writes_every_movement_down(sh
     await assert_conserved(shop)
 
 
-async def test_a_repeat_in_a_later_turn_gets_the_recorded_answers(shop: Bench):
+async def test_a_repeat_in_a_later_turn_gets_the_recorded_answers(shop: Bench) -> None:
     cup, order, refused = await product(shop, 3), uuid7(), uuid7()
     first = await shop.turn(ask(order, (cup, 2)), ask(refused, (cup, 2)))
     async with shop.pool.acquire() as db, db.transaction():
@@ -132,7 +134,7 @@ async def test_a_repeat_in_a_later_turn_gets_the_recorded_answers(shop: Bench):
     assert await counters(shop, cup) == (103, 2, 0, 101)
 
 
-async def test_a_rollback_in_a_later_turn_releases_and_a_request_after_it_gets_failed(shop: Bench):
+async def test_a_rollback_in_a_later_turn_releases_and_a_request_after_it_gets_failed(shop: Bench) -> None:
     cup, plate, order = await product(shop, 3), await product(shop, 3), uuid7()
     await shop.turn(ask(order, (cup, 2), (plate, 3)))
     done = StockRollbackCompletedMessage(order_id=order)
@@ -144,7 +146,7 @@ async def test_a_rollback_in_a_later_turn_releases_and_a_request_after_it_gets_f
     assert [a.status for a in answers if isinstance(a, StockResponseMessage)] == ["FAILED", "FAILED"]
 
 
-async def test_a_tombstone_outlives_its_turn(shop: Bench):
+async def test_a_tombstone_outlives_its_turn(shop: Bench) -> None:
     cup, order = await product(shop, 3), uuid7()
     assert await shop.turn(roll_back(order, (cup, 2))) == [StockRollbackCompletedMessage(order_id=order)]
     (answer,) = await shop.turn(ask(order, (cup, 2)))
@@ -153,7 +155,7 @@ async def test_a_tombstone_outlives_its_turn(shop: Bench):
     assert await counters(shop, cup) == (3, 0, 0, 3)
 
 
-async def test_a_rollback_that_is_refused_changes_nothing(shop: Bench):
+async def test_a_rollback_that_is_refused_changes_nothing(shop: Bench) -> None:
     cup, order = await product(shop, 3), uuid7()
     await shop.turn(ask(order, (cup, 2)))
     (answer,) = await shop.turn(roll_back(order, (cup, 1)))
@@ -161,7 +163,7 @@ async def test_a_rollback_that_is_refused_changes_nothing(shop: Bench):
     assert await counters(shop, cup) == (3, 2, 0, 1)
 
 
-async def test_another_request_for_a_known_order_is_rejected_with_a_reason(shop: Bench):
+async def test_another_request_for_a_known_order_is_rejected_with_a_reason(shop: Bench) -> None:
     cup, order = await product(shop, 3), uuid7()
     await shop.turn(ask(order, (cup, 2)))
     async with shop.pool.acquire() as db, db.transaction():
@@ -171,7 +173,7 @@ async def test_another_request_for_a_known_order_is_rejected_with_a_reason(shop:
     assert await counters(shop, cup) == (3, 2, 0, 1)
 
 
-async def test_sums_beyond_int32_are_refused_and_released_without_overflow(shop: Bench):
+async def test_sums_beyond_int32_are_refused_and_released_without_overflow(shop: Bench) -> None:
     cup, order = await product(shop, INT32_MAX), uuid7()
     (refused,) = await shop.turn(ask(uuid7(), (cup, INT32_MAX), (cup, INT32_MAX)))
     assert isinstance(refused, StockResponseMessage)
@@ -182,13 +184,13 @@ async def test_sums_beyond_int32_are_refused_and_released_without_overflow(shop:
     assert await counters(shop, cup) == (INT32_MAX, 3 * INT32_MAX, 3 * INT32_MAX, INT32_MAX)
 
 
-async def test_the_database_itself_lets_no_stock_go_below_zero(shop: Bench):
+async def test_the_database_itself_lets_no_stock_go_below_zero(shop: Bench) -> None:
     cup = await product(shop, 1)
     with pytest.raises(asyncpg.CheckViolationError):
         await shop.pool.execute("UPDATE product SET reserved = reserved + 2 WHERE product_id = $1", cup)
 
 
-async def test_an_order_that_two_processes_decide_at_once_is_decided_once(shop: Bench):
+async def test_an_order_that_two_processes_decide_at_once_is_decided_once(shop: Bench) -> None:
     """Its request and its rollback lie in different partitions, and neither process sees the other's reservation yet."""
     cup, plate, order = await product(shop, 5), await product(shop, 5), uuid7()
     async with shop.pool.acquire() as one, shop.pool.acquire() as two:
@@ -213,7 +215,7 @@ async def test_an_order_that_two_processes_decide_at_once_is_decided_once(shop: 
     assert await counters(shop, cup) == (5, 2, 2, 5)
 
 
-async def test_processes_with_the_same_products_and_orders_never_deadlock_and_conserve_stock(shop: Bench):
+async def test_processes_with_the_same_products_and_orders_never_deadlock_and_conserve_stock(shop: Bench) -> None:
     chance = random.Random(7)
     shelf = [await product(shop, 40) for _ in range(6)]
     orders = [uuid7() for _ in range(60)]
@@ -243,19 +245,19 @@ async def test_processes_with_the_same_products_and_orders_never_deadlock_and_co
 # Over HTTP ------------------------------------------------------------------------------------------------------------
 
 
-async def test_an_operator_adds_a_product_that_everybody_sees(client: httpx.AsyncClient, wire: Wire):
+async def test_an_operator_adds_a_product_that_everybody_sees(client: httpx.AsyncClient, wire: Wire) -> None:
     made = await client.post(PRODUCTS, json={"name": "찻잔", "price": 12_000, "quantity": 7}, headers=OPERATOR)
     assert made.status_code == 201
     seen = await client.get(made.headers["location"])
     assert seen.json() == made.json()
     product_id = made.json()["productId"]
     assert made.json() == {"productId": product_id, "name": "찻잔", "price": 12_000, "available": 7}
-    assert await wire.receive("product-price-topic", UUID(product_id), 1) == [
-        {"productId": product_id, "name": "찻잔", "price": 12_000}
-    ]
+    (price,) = await wire.receive("product-price-topic", UUID(product_id), 1)
+    assert datetime.fromisoformat(price.pop("changedAt")) <= datetime.now(UTC)
+    assert price == {"productId": product_id, "name": "찻잔", "price": 12_000}
 
 
-async def test_the_catalogue_comes_in_pages_without_gap_or_repeat(client: httpx.AsyncClient):
+async def test_the_catalogue_comes_in_pages_without_gap_or_repeat(client: httpx.AsyncClient) -> None:
     made = {
         (await client.post(PRODUCTS, json={"name": "x", "price": 1}, headers=OPERATOR)).json()["productId"]
         for _ in "12345"
@@ -273,7 +275,7 @@ async def test_the_catalogue_comes_in_pages_without_gap_or_repeat(client: httpx.
     assert len(seen) == len(set(seen))
 
 
-async def test_a_new_price_and_name_are_published(client: httpx.AsyncClient, wire: Wire):
+async def test_a_new_price_and_name_are_published(client: httpx.AsyncClient, wire: Wire) -> None:
     made = (await client.post(PRODUCTS, json={"name": "old", "price": 5}, headers=OPERATOR)).json()["productId"]
     changed = await client.patch(f"{PRODUCTS}/{made}", json={"price": 0}, headers=OPERATOR)
     assert changed.json() == {"productId": made, "name": "old", "price": 0, "available": 0}
@@ -282,7 +284,7 @@ async def test_a_new_price_and_name_are_published(client: httpx.AsyncClient, wir
     assert [(each["name"], each["price"]) for each in published] == [("old", 5), ("old", 0), ("new", 0)]
 
 
-async def test_only_an_operator_changes_stock(shop: Bench, client: httpx.AsyncClient):
+async def test_only_an_operator_changes_stock(shop: Bench, client: httpx.AsyncClient) -> None:
     cup = await product(shop, 1)
     calls: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", PRODUCTS, {"name": "x", "price": 1}),
@@ -318,7 +320,7 @@ BAD_PRODUCTS = [
 @pytest.mark.parametrize(("field", "body"), BAD_PRODUCTS)
 async def test_a_bad_product_is_refused_with_its_field_named(
     shop: Bench, client: httpx.AsyncClient, field: str, body: object
-):
+) -> None:
     before = await shop.pool.fetchval("SELECT count(*) FROM product")
     answer = await client.post(PRODUCTS, json=body, headers=OPERATOR | {"Idempotency-Key": uuid4().hex})
     assert answer.status_code == 400
@@ -330,7 +332,7 @@ async def test_a_bad_product_is_refused_with_its_field_named(
 @pytest.mark.parametrize("quantity", [0, -1, INT32_MAX + 1, "3", 1.5, None, True])
 async def test_a_bad_quantity_is_refused_and_nothing_is_written(
     shop: Bench, client: httpx.AsyncClient, quantity: object
-):
+) -> None:
     cup = await product(shop, 1)
     answer = await client.post(f"{PRODUCTS}/{cup}/stock", json={"quantity": quantity}, headers=OPERATOR)
     assert answer.status_code == 400
@@ -339,7 +341,7 @@ async def test_a_bad_quantity_is_refused_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"null", b"[" * 100_000])
-async def test_a_body_that_is_no_json_object_is_refused(shop: Bench, client: httpx.AsyncClient, body: bytes):
+async def test_a_body_that_is_no_json_object_is_refused(shop: Bench, client: httpx.AsyncClient, body: bytes) -> None:
     cup = await product(shop, 1)
     for method, url in (("POST", PRODUCTS), ("POST", f"{PRODUCTS}/{cup}/stock"), ("PATCH", f"{PRODUCTS}/{cup}")):
         answer = await client.request(method, url, content=body, headers=OPERATOR)
@@ -347,7 +349,7 @@ async def test_a_body_that_is_no_json_object_is_refused(shop: Bench, client: htt
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_pieces_that_come_in_are_counted(shop: Bench, client: httpx.AsyncClient):
+async def test_pieces_that_come_in_are_counted(shop: Bench, client: httpx.AsyncClient) -> None:
     cup = await product(shop, 1)
     answers = await asyncio.gather(
         *(client.post(f"{PRODUCTS}/{cup}/stock", json={"quantity": 2}, headers=OPERATOR) for _ in range(50))
@@ -357,7 +359,7 @@ async def test_pieces_that_come_in_are_counted(shop: Bench, client: httpx.AsyncC
     await assert_conserved(shop)
 
 
-async def test_more_pieces_than_java_can_count_are_refused(shop: Bench, client: httpx.AsyncClient):
+async def test_more_pieces_than_java_can_count_are_refused(shop: Bench, client: httpx.AsyncClient) -> None:
     cup = await product(shop, 1)
     url = f"{PRODUCTS}/{cup}/stock"
     fits = await client.post(url, json={"quantity": INT32_MAX - 1}, headers=OPERATOR)
@@ -368,7 +370,9 @@ async def test_more_pieces_than_java_can_count_are_refused(shop: Bench, client: 
     assert await counters(shop, cup) == (INT32_MAX, 0, 0, INT32_MAX)
 
 
-async def test_a_request_that_cannot_be_done_harms_no_other_of_its_transaction(shop: Bench, client: httpx.AsyncClient):
+async def test_a_request_that_cannot_be_done_harms_no_other_of_its_transaction(
+    shop: Bench, client: httpx.AsyncClient
+) -> None:
     cup, full = await product(shop, 0), await product(shop, INT32_MAX)
     urls = [f"{PRODUCTS}/{which}/stock" for which in [cup, full, uuid4(), cup, full, cup]]
     answers = await asyncio.gather(*(client.post(url, json={"quantity": 1}, headers=OPERATOR) for url in urls))
@@ -377,7 +381,7 @@ async def test_a_request_that_cannot_be_done_harms_no_other_of_its_transaction(s
     assert await counters(shop, full) == (INT32_MAX, 0, 0, INT32_MAX)
 
 
-async def test_unknown_products_are_not_found(client: httpx.AsyncClient):
+async def test_unknown_products_are_not_found(client: httpx.AsyncClient) -> None:
     unknown = f"{PRODUCTS}/{uuid4()}"
     assert (await client.get(unknown)).status_code == 404
     assert (await client.post(f"{unknown}/stock", json={"quantity": 1}, headers=OPERATOR)).status_code == 404
@@ -386,20 +390,20 @@ async def test_unknown_products_are_not_found(client: httpx.AsyncClient):
 
 
 @pytest.mark.parametrize("query", [{"limit": "0"}, {"limit": "201"}, {"limit": "x"}, {"cursor": "x"}])
-async def test_a_bad_page_is_refused_with_its_field_named(client: httpx.AsyncClient, query: dict[str, str]):
+async def test_a_bad_page_is_refused_with_its_field_named(client: httpx.AsyncClient, query: dict[str, str]) -> None:
     answer = await client.get(PRODUCTS, params=query)
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == next(iter(query))
 
 
-async def test_the_same_product_id_is_taken_once_even_at_the_same_moment(client: httpx.AsyncClient):
+async def test_the_same_product_id_is_taken_once_even_at_the_same_moment(client: httpx.AsyncClient) -> None:
     body = {"productId": str(uuid4()), "name": "x", "price": 1}
     answers = await asyncio.gather(*(client.post(PRODUCTS, json=body, headers=OPERATOR) for _ in range(6)))
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409, 409]
 
 
 @pytest.mark.parametrize("chosen", [True, False])
-async def test_a_repeated_key_adds_one_product(shop: Bench, client: httpx.AsyncClient, chosen: bool):
+async def test_a_repeated_key_adds_one_product(shop: Bench, client: httpx.AsyncClient, chosen: bool) -> None:
     body = {"name": uuid4().hex, "price": 1, "quantity": 4} | ({"productId": str(uuid4())} if chosen else {})
     keyed = OPERATOR | {"Idempotency-Key": uuid4().hex}
     at_once = await asyncio.gather(*(client.post(PRODUCTS, json=body, headers=keyed) for _ in range(5)))
@@ -411,19 +415,24 @@ async def test_a_repeated_key_adds_one_product(shop: Bench, client: httpx.AsyncC
     await assert_conserved(shop)
 
 
-async def test_a_repeated_key_receives_pieces_once(shop: Bench, client: httpx.AsyncClient):
+async def test_a_repeated_key_receives_pieces_once(shop: Bench, client: httpx.AsyncClient) -> None:
     cup, plate = await product(shop, 0), await product(shop, 0)
     keyed = OPERATOR | {"Idempotency-Key": uuid4().hex}
     posts = (client.post(f"{PRODUCTS}/{cup}/stock", json={"quantity": 3}, headers=keyed) for _ in range(5))
-    assert {answer.status_code for answer in await asyncio.gather(*posts)} == {200}
+    answers = await asyncio.gather(*posts)
+    assert {(answer.status_code, answer.json()["available"]) for answer in answers} == {(200, 3)}
     assert await counters(shop, cup) == (3, 0, 0, 3)
     assert (await client.post(f"{PRODUCTS}/{cup}/stock", json={"quantity": 4}, headers=keyed)).status_code == 422
-    assert (await client.post(f"{PRODUCTS}/{plate}/stock", json={"quantity": 3}, headers=keyed)).status_code == 200
+    assert (await client.post(f"{PRODUCTS}/{plate}/stock", json={"quantity": 3}, headers=keyed)).json()[
+        "available"
+    ] == 3
     other = keyed | {"User-Id": str(uuid4())}
     assert (await client.post(f"{PRODUCTS}/{cup}/stock", json={"quantity": 3}, headers=other)).json()["available"] == 6
 
 
-async def test_nothing_is_kept_of_a_refusal_so_its_key_may_be_used_again(shop: Bench, client: httpx.AsyncClient):
+async def test_nothing_is_kept_of_a_refusal_so_its_key_may_be_used_again(
+    shop: Bench, client: httpx.AsyncClient
+) -> None:
     product_id, keyed = uuid4(), OPERATOR | {"Idempotency-Key": uuid4().hex}
     url = f"{PRODUCTS}/{product_id}/stock"
     assert (await client.post(url, json={"quantity": 3}, headers=keyed)).status_code == 404
@@ -432,7 +441,7 @@ async def test_nothing_is_kept_of_a_refusal_so_its_key_may_be_used_again(shop: B
 
 
 @pytest.mark.parametrize("key", ["", "k" * 301])
-async def test_a_key_of_no_or_absurd_length_is_refused(client: httpx.AsyncClient, key: str):
+async def test_a_key_of_no_or_absurd_length_is_refused(client: httpx.AsyncClient, key: str) -> None:
     answer = await client.post(PRODUCTS, json={"name": "x", "price": 1}, headers=OPERATOR | {"Idempotency-Key": key})
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == "Idempotency-Key"
@@ -443,7 +452,7 @@ async def test_a_key_of_no_or_absurd_length_is_refused(client: httpx.AsyncClient
 
 async def test_an_order_is_answered_over_kafka_and_so_is_its_rollback(
     shop: Bench, client: httpx.AsyncClient, wire: Wire
-):
+) -> None:
     cup, order = await product(shop, 5), uuid7()
     await wire.send(ask(order, (cup, 2)))
     assert await wire.receive("stock-response-topic", order, 1) == [
@@ -455,7 +464,9 @@ async def test_an_order_is_answered_over_kafka_and_so_is_its_rollback(
     assert (await client.get(f"{PRODUCTS}/{cup}")).json()["available"] == 5
 
 
-async def test_a_record_without_a_key_is_answered_under_its_order(shop: Bench, client: httpx.AsyncClient, wire: Wire):
+async def test_a_record_without_a_key_is_answered_under_its_order(
+    shop: Bench, client: httpx.AsyncClient, wire: Wire
+) -> None:
     cup, order = await product(shop, 5), uuid7()
     body = f'{{"products":[{{"quantity":2,"productId":"{cup}","colour":"red"}}],"orderId":"{order}"}}'
     await wire.send_raw("order-created", None, body.encode())
@@ -465,7 +476,7 @@ async def test_a_record_without_a_key_is_answered_under_its_order(shop: Bench, c
 
 async def test_a_repeat_over_kafka_is_answered_again_and_moves_nothing(
     shop: Bench, client: httpx.AsyncClient, wire: Wire
-):
+) -> None:
     cup, order = await product(shop, 5), uuid7()
     await wire.send(ask(order, (cup, 2)), ask(order, (cup, 2)))
     answers = await wire.receive("stock-response-topic", order, 2)
@@ -475,7 +486,7 @@ async def test_a_repeat_over_kafka_is_answered_again_and_moves_nothing(
 
 async def test_another_request_for_a_known_order_becomes_a_dead_letter(
     shop: Bench, client: httpx.AsyncClient, wire: Wire
-):
+) -> None:
     cup, order = await product(shop, 5), uuid7()
     await wire.send(ask(order, (cup, 2)), ask(order, (cup, 3)))
     (letter,) = await wire.receive("order-created-dlt", order, 1)

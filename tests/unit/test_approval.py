@@ -194,7 +194,7 @@ def test_a_refund_is_never_sent_for_another_orders_payment_nor_above_what_is_hel
 def test_our_own_fault_leaves_the_intent_open() -> None:
     fault = OurFault("UNAUTHORIZED_KEY", "")
     for kind in ("CONFIRM", "REFUND"):
-        for step in (after_call(intent(kind), Call(1, AMOUNT), fault), after_find(intent(kind), fault, None)):  # type: ignore[arg-type]
+        for step in (after_call(intent(kind), Call(1, AMOUNT), fault), after_find(intent(kind), fault, None)):
             assert isinstance(step, Later)
             assert step.our_fault
             assert step.attempt == 1
@@ -210,6 +210,13 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_key_and_growing_patience
     assert waits == sorted(waits)
     assert waits[0] == 1.0
     assert waits[-1] == approval.BACKOFF_S_MAX
+
+
+def test_an_unknown_outcome_is_looked_up_before_anything_else_is_done() -> None:
+    for kind, answer in product(
+        ("CONFIRM", "REFUND"), (Unknown("PROVIDER_ERROR", ""), TakeOver("ALREADY_CANCELED_PAYMENT"))
+    ):
+        assert after_call(intent(kind), Call(1, AMOUNT, AMOUNT), answer) == Ask()  # type: ignore[arg-type]
 
 
 def test_a_decline_is_final_unless_an_earlier_attempt_may_have_captured() -> None:
@@ -286,6 +293,19 @@ def test_a_declined_confirm_is_told_as_failed() -> None:
     assert (books.payment.status, books.payment.captured, books.payment.code) == ("FAILED", 0, "REJECT_CARD_COMPANY")
 
 
+def test_a_decline_after_an_unanswered_attempt_is_looked_at_once_more() -> None:
+    it = intent(attempt=2)
+    books = account("PENDING", 0, 0, it)
+    settle(books, it, Outcome(False, "EXCEED_MAX_AUTH_COUNT", "", at_gateway("IN_PROGRESS")), NOW, uuid4)
+    [look] = [each for each in books.intents.values() if each.kind == "LOOK"]
+    assert look.due_at is not None
+    assert look.due_at > NOW
+    assert approval.is_news(look.reason, books.payment, True)
+    books.payable = PAYABLE
+    settle(books, look, Outcome(True, seen=at_gateway()), NOW, uuid4)
+    assert [each.amount for each in books.open_refunds] == [AMOUNT], "what was captured late goes back"
+
+
 def test_an_instance_whose_attempt_was_overtaken_settles_nothing() -> None:
     it = intent()
     books = account("PENDING", 0, 0, replace(it, attempt=2))
@@ -336,10 +356,10 @@ def test_a_refund_waits_for_the_confirm_and_is_answered_after_it() -> None:
     [waiting] = books.open_refunds
     assert waiting.due_at == later
     assert books.payment is not None
-    assert books.payment.status == "CANCEL_PENDING"
+    assert (books.payment.status, books.payment.refunded) == ("CANCEL_PENDING", 0)
     [told] = settle(books, waiting, Outcome(True, seen=at_gateway("CANCELED")), later, uuid4)
     assert told == PaymentCancelledMessage(order_id=ORDER, payment_key=KEY, amount=AMOUNT, status="SUCCESS")
-    assert books.payment.status == "CANCELLED"
+    assert (books.payment.status, books.payment.refunded) == ("CANCELLED", AMOUNT)
 
 
 def test_a_repeat_of_a_done_refund_is_answered_again_without_a_second_refund() -> None:

@@ -1,6 +1,7 @@
 """The wire: byte for byte what the guide's DTOs give, and tolerant of what Java producers send."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -137,4 +138,7 @@ def test_every_message_has_one_topic_and_a_key() -> None:
     assert len(BY_MESSAGE) == len(TOPICS)
     assert {topic.key for topic in TOPICS} == {"order_id", "product_id"}
     assert key_of(MESSAGES["order-created"]) == ORDER
-    assert key_of(m.ProductPriceMessage(product_id=PRODUCT, price=1)) == PRODUCT
+    assert (
+        key_of(m.ProductPriceMessage(product_id=PRODUCT, price=1, changed_at=datetime(2026, 1, 1, tzinfo=UTC)))
+        == PRODUCT
+    )

@@ -36,7 +36,7 @@ class Depot:
         return dispatched.answers
 
 
-async def test_a_delivery_starts_with_a_tracking_number():
+async def test_a_delivery_starts_with_a_tracking_number() -> None:
     depot = Depot()
     (answer,) = await depot.take(ask())
     delivery = depot.deliveries[UUID(int=1)]
@@ -63,7 +63,9 @@ async def test_a_delivery_starts_with_a_tracking_number():
         ("here", "69999"),
     ],
 )
-async def test_what_cannot_be_delivered_is_answered_failed_with_a_reason(address: str | None, zipcode: str | None):
+async def test_what_cannot_be_delivered_is_answered_failed_with_a_reason(
+    address: str | None, zipcode: str | None
+) -> None:
     depot = Depot()
     (answer,) = await depot.take(ask(address=address, zipcode=zipcode))
     delivery = depot.deliveries[UUID(int=1)]
@@ -72,7 +74,7 @@ async def test_what_cannot_be_delivered_is_answered_failed_with_a_reason(address
     assert delivery.tracking_number is None
 
 
-async def test_a_repeat_gets_the_same_delivery_again_in_one_batch_and_in_the_next():
+async def test_a_repeat_gets_the_same_delivery_again_in_one_batch_and_in_the_next() -> None:
     depot = Depot()
     first, second = await depot.take(ask(), ask())
     (third,) = await depot.take(ask())
@@ -80,19 +82,19 @@ async def test_a_repeat_gets_the_same_delivery_again_in_one_batch_and_in_the_nex
     assert len(depot.deliveries) == 1
 
 
-async def test_the_first_request_decides_even_if_a_later_one_names_another_address():
+async def test_the_first_request_decides_even_if_a_later_one_names_another_address() -> None:
     depot = Depot()
     first, later = await depot.take(ask(zipcode="63000"), ask(zipcode="04524"))
     assert first == later
     assert first.status == "FAILED"
 
 
-def test_the_carrier_is_asked_once_per_order_and_never_about_a_known_one():
+def test_the_carrier_is_asked_once_per_order_and_never_about_a_known_one() -> None:
     known = {UUID(int=1): Delivery(UUID(int=1), uuid4(), CUSTOMER, "STARTED", "x", None, address_of(ask()), NOW)}
     assert [parcel.order_id.int for parcel in parcels(known, [ask(1), ask(2), ask(2), ask(3)])] == [2, 3]
 
 
-def test_the_carrier_gives_the_same_tracking_number_again():
+def test_the_carrier_gives_the_same_tracking_number_again() -> None:
     parcel = Parcel(UUID(int=1), address_of(ask()))
     assert CARRIER.verdict(parcel) == CARRIER.verdict(parcel)
     other = CARRIER.verdict(Parcel(UUID(int=2), address_of(ask())))
@@ -100,7 +102,7 @@ def test_the_carrier_gives_the_same_tracking_number_again():
     assert other != CARRIER.verdict(parcel)
 
 
-def test_an_empty_prefix_does_not_refuse_the_whole_country():
+def test_an_empty_prefix_does_not_refuse_the_whole_country() -> None:
     assert isinstance(BuiltInCarrier([""]).verdict(Parcel(UUID(int=1), address_of(ask()))), Accepted)
     assert isinstance(BuiltInCarrier(["04"]).verdict(Parcel(UUID(int=1), address_of(ask()))), Refused)
 
@@ -110,7 +112,7 @@ def test_an_empty_prefix_does_not_refuse_the_whole_country():
 )
 async def test_however_a_batch_is_split_each_order_has_one_delivery_and_one_answer(
     asked: list[tuple[int, str]], cut: int
-):
+) -> None:
     requests = [ask(order, zipcode=zipcode) for order, zipcode in asked]
     depot = Depot()
     answers = [*await depot.take(*requests[:cut]), *await depot.take(*requests[cut:])]

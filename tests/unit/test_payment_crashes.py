@@ -59,6 +59,7 @@ class ModelGateway:
         self.refunds: list[int] = []
         self.replays: dict[str, Any] = {}
         self.keys_in_flight: set[str] = set()
+        self.later: list[asyncio.Future[None]] = []
 
     @property
     def health(self) -> GatewayHealth:
@@ -69,7 +70,18 @@ class ModelGateway:
         if self.calls > self.calm_after:
             return "fine"
         return self.dice.choice(
-            ["fine", "lost", "done, lost", "502", "done, 502", "stored", "done, stored", "our fault", "slow"]
+            [
+                "fine",
+                "lost",
+                "done, lost",
+                "502",
+                "done, 502",
+                "stored",
+                "done, stored",
+                "our fault",
+                "slow",
+                "502, done later",
+            ]
         )
 
     async def _do(self, key: str, act: Callable[[], Any]) -> Any:
@@ -89,11 +101,20 @@ class ModelGateway:
             self.replays[key] = Unknown("PROVIDER_ERROR", "")
             return self.replays[key]
         self.keys_in_flight.add(key)
+        if fate == "502, done later":
+            self.later.append(asyncio.ensure_future(self._finish_later(key, act)))
+            return Unknown("HTTP_502", "")
         try:
             # Shielded: the gateway goes on with what it has begun, whether or not the caller lives.
             return await asyncio.shield(asyncio.ensure_future(self._finish(key, act, fate)))
         finally:
             self.keys_in_flight.discard(key)
+
+    async def _finish_later(self, key: str, act: Callable[[], Any]) -> None:
+        for _ in range(self.dice.randrange(60)):
+            await asyncio.sleep(0)
+        self.replays[key] = act()
+        self.keys_in_flight.discard(key)
 
     async def _finish(self, key: str, act: Callable[[], Any], fate: str) -> Any:
         for _ in range(self.dice.randrange(6) if fate == "slow" else 0):
@@ -234,6 +255,7 @@ async def test_whatever_dies_or_fails_money_is_never_taken_without_a_record_nor_
         if not early:
             ask(database, parts)
             await run_until_settled(database, gateway, dice)
+        await asyncio.gather(*gateway.later)
         check(database, gateway, parts, seed)
 
 

@@ -50,5 +50,24 @@ SELECT topic, count(*) AS rows, min(adopt_at) AS oldest FROM outbox GROUP BY top
 SELECT topic, partition, next_offset FROM ledger;
 
 -- name: dead_letter_rows
--- Records given up, by topic and reason.
-SELECT topic, cause, count(*) AS rows FROM dead_letter GROUP BY topic, cause;
+-- Records given up, by what has become of them, topic and cause.
+SELECT status, topic, cause, count(*) AS rows FROM dead_letter GROUP BY status, topic, cause ORDER BY status, rows DESC, topic, cause;
+
+-- name: lost_dead_letters
+-- Dead letters that are not what they are said to be: put back and not there, followed by nothing, given up by nobody.
+SELECT d.id, d.status, d.topic, d.partition, d.record_offset,
+       CASE d.status WHEN 'REPLAYED' THEN 'and is not in the parking'
+                     WHEN 'SUPERSEDED' THEN 'and no letter follows it'
+                     ELSE 'and nobody has said why' END AS problem
+FROM dead_letter d
+WHERE d.status = 'REPLAYED' AND d.replayed_as IS NULL AND NOT EXISTS (
+          SELECT FROM parked p WHERE p.topic = d.topic AND p.partition = d.partition AND p.record_offset = d.record_offset)
+   OR d.status = 'SUPERSEDED' AND NOT EXISTS (SELECT FROM dead_letter n WHERE n.follows = d.id)
+   OR d.status IN ('DISCARDED', 'REPLAYED', 'RESOLVED') AND NOT EXISTS (
+          SELECT FROM operator_act a WHERE a.target IN (d.id::text, d.topic || '/' || d.partition || '/' || d.record_offset));
+
+-- name: parked_rows
+-- Queues of parked records; `due_at` of the first is when somebody will try it.
+SELECT DISTINCT ON (topic, partition, order_key) topic, partition, record_offset, attempts, due_at, cause,
+       count(*) OVER (PARTITION BY topic, partition, order_key) AS rows
+FROM parked ORDER BY topic, partition, order_key, record_offset;

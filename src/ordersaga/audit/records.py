@@ -75,13 +75,40 @@ async def ledgers(settings: Settings, rows: dict[str, list[Any]], at_rest: bool)
     return finding
 
 
-def dead_letters(rows: dict[str, list[Any]]) -> Finding:
-    """Records given up: known and listed, so they are accounted for; somebody has to look at them."""
+def dead_letters(rows: dict[str, list[Any]], lost: dict[str, list[Any]]) -> Finding:
+    """Records given up, counted by what has become of them; the open ones are listed, for somebody has to look at them.
+
+    One that was put back must be in the parking or done with, one that gave way must have its successor, and one that was discarded
+    somebody who did it.
+    """
     finding = Finding("each dead letter is accounted for", unit="dead letters")
+    counts: Counter[str] = Counter()
     for service, found in rows.items():
         for row in found:
             finding.count += row["rows"]
-            finding.waits(f"{service}: {row['rows']} of {row['topic']}, {row['cause']}")
+            counts[row["status"]] += row["rows"]
+            if row["status"] in ("OPEN", "REPLAYED"):
+                finding.waits(f"{service}: {row['rows']} {row['status']} of {row['topic']}, {row['cause']}")
+    if counts:
+        finding.unit += f" ({', '.join(f'{count:,} {status}' for status, count in sorted(counts.items()))})"
+    for service, found in lost.items():
+        for row in found:
+            place = f"{row['topic']}/{row['partition']}/{row['record_offset']}"
+            finding.breaks(f"{service}: {row['id']} of {place} is {row['status']}, {row['problem']}")
+    return finding
+
+
+def parked(rows: dict[str, list[Any]]) -> Finding:
+    """Records whose handling failed and is tried again: listed; a queue that nobody will ever try is lost."""
+    finding = Finding("each parked record will be tried again", unit="parked records")
+    for service, found in rows.items():
+        for row in found:
+            finding.count += row["rows"]
+            what = f"{service}: {row['rows']} behind and with {row['topic']}/{row['partition']}/{row['record_offset']}"
+            if row["due_at"] is None:
+                finding.breaks(f"{what}, which has no time for its next try")
+            else:
+                finding.waits(f"{what}, tried {row['attempts']} times, {row['cause']}")
     return finding
 
 

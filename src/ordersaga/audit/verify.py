@@ -31,7 +31,10 @@ async def verify(settings: Settings, unchanged_for_s: float = 0.0) -> list[Findi
         found.append(records.outboxes({name: await sql.outbox_rows(each) for name, each in db.items()}, cutoff))
         positions: dict[str, list[Any]] = {name: await sql.ledger_rows(each) for name, each in db.items()}
         found.append(await records.ledgers(settings, positions, unchanged_for_s == 0))
-        found.append(records.dead_letters({name: await sql.dead_letter_rows(each) for name, each in db.items()}))
+        letters: dict[str, list[Any]] = {name: await sql.dead_letter_rows(each) for name, each in db.items()}
+        lost: dict[str, list[Any]] = {name: await sql.lost_dead_letters(each) for name, each in db.items()}
+        found.append(records.dead_letters(letters, lost))
+        found.append(records.parked({name: await sql.parked_rows(each) for name, each in db.items()}))
     return found
 
 

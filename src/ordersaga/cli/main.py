@@ -2,7 +2,7 @@
 
 import typer
 
-from ordersaga.cli import demo, migrate, orders, serve, settings, topics, up, verify
+from ordersaga.cli import dead_letters, demo, migrate, orders, parked, serve, settings, topics, up, verify
 
 app = typer.Typer(
     name="ordersaga",
@@ -21,3 +21,5 @@ app.command("openapi")(serve.openapi)
 app.command("verify")(verify.verify)
 app.add_typer(topics.app, name="topics")
 app.add_typer(orders.app, name="orders")
+app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(parked.app, name="parked")

@@ -1,13 +1,17 @@
 """`topics create` and `topics check`."""
 
 import asyncio
+from typing import Annotated
 
+import asyncpg
 import typer
 from rich.table import Table
 
 from ordersaga.cli.options import fail, load_settings, out
-from ordersaga.contracts.topics import TOPICS
-from ordersaga.messaging.kafka import KafkaUnavailable, Topics, create_missing_topics
+from ordersaga.contracts.topics import BY_NAME, TOPICS
+from ordersaga.messaging import assignment
+from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Topics, create_missing_topics, watermarks
+from ordersaga.settings import ServiceName, Settings
 
 app = typer.Typer(help="The topics on the Kafka that the settings name.", no_args_is_help=True)
 
@@ -55,3 +59,49 @@ def _problem(partitions: int | None, dead_letter_partitions: int | None) -> str:
     if dead_letter_partitions < partitions:
         return "its dead letter topic has fewer partitions"
     return ""
+
+
+@app.command()
+def accept(
+    topic: Annotated[str, typer.Argument(help="the topic whose partitions are stopped")],
+    partition: Annotated[int | None, typer.Option(help="only this partition; default: all")] = None,
+    at: Annotated[str, typer.Option(help="earliest, latest, or an offset")] = "earliest",
+) -> None:
+    """Let stopped partitions go on: after a topic was deleted and made again, or records were removed before they were handled.
+
+    Find out first what is missing: `ordersaga verify` names it. The service goes on within seconds.
+    """
+    consumer = BY_NAME[topic].consumer if topic in BY_NAME else None
+    if consumer is None or consumer == "client":
+        raise fail(f"no service of ours consumes {topic}")
+    settings = load_settings()
+    try:
+        count = asyncio.run(_accept(settings, consumer, topic, partition, at))
+    except (KafkaUnavailable, OSError, asyncpg.PostgresError) as error:
+        raise fail(str(error), 1) from error
+    if not count:
+        raise fail(f"{consumer} has no position in {topic} yet, so nothing is stopped there", 1)
+    out.print(f"{consumer} goes on in {count} partitions of {topic}")
+
+
+async def _accept(settings: Settings, service: ServiceName, topic: str, partition: int | None, at: str) -> int:
+    topics = Topics(settings)
+    topic_id = (await topics.ids([topic])).get(topic)
+    if topic_id is None:
+        raise KafkaUnavailable(f"there is no topic {topic}; create it with `ordersaga topics create`")
+    numbers = range((await topics.partition_counts([topic]))[topic]) if partition is None else [partition]
+    bounds = await asyncio.to_thread(watermarks, settings, [Partition(topic, number) for number in numbers])
+    starts = {place.partition: _offset(at, *bound) for place, bound in bounds.items()}
+    db = await asyncpg.connect(settings.database_url(service))
+    try:
+        return await assignment.accept(db, topic, topic_id, starts)
+    finally:
+        await db.close()
+
+
+def _offset(at: str, low: int, high: int) -> int:
+    if at in ("earliest", "latest"):
+        return low if at == "earliest" else high
+    if not at.isdigit() or not low <= int(at) <= high:
+        raise fail(f"--at takes earliest, latest or an offset from {low} to {high}")
+    return int(at)

@@ -143,8 +143,9 @@ class OrderPayableMessage(Message, frozen=True, kw_only=True):
 
 
 class ProductPriceMessage(Message, frozen=True, kw_only=True):
-    """Stock -> Order: what one piece of the product costs now. Won."""
+    """Stock -> Order: what one piece of the product costs since `changedAt`; an older one that comes later counts no more. Won."""
 
     product_id: UUID
     name: str | None = None
     price: Int32
+    changed_at: datetime

@@ -18,7 +18,7 @@ T = TypeVar("T")
 BODY_BYTES_MAX: Final = 256 * 1024
 PROBLEM_JSON: Final = "application/problem+json"
 RETRY_AFTER_S: Final = "1"
-_place: Final = re.compile(r"(?P<said>.*?)(?: - at `(?P<path>(?:key in )?\$.*)`)?$", re.DOTALL)
+_missing: Final = re.compile(r"Object missing required field `(\w+)`")
 
 
 class FieldError(Struct, frozen=True):
@@ -68,14 +68,22 @@ async def body_of(request: Request[Any, Any, Any], decoder: "msgspec.json.Decode
     try:
         value = decoder.decode(body)
     except msgspec.ValidationError as error:
-        found = _place.match(str(error))
-        said, path = (found["said"], found["path"]) if found else (str(error), None)
-        raise invalid((path or "$").removeprefix("$").removeprefix(".") or "body", said) from error
+        raise invalid(*_field_and_what(str(error))) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(400, "The body is not JSON", str(error)) from error
     if b"\\u0000" in body:
         raise invalid("body", "a text must not have the character NUL in it")
     return value, body
+
+
+def _field_and_what(said: str) -> tuple[str, str]:
+    """msgspec's message as the field it is about and what is wrong with it; a missing field is named itself, not the object around it."""
+    what, _, place = said.partition(" - at `")
+    path = place.rstrip("`").removeprefix("$").removeprefix(".")
+    missing = _missing.match(what)
+    if missing:
+        return f"{path}.{missing[1]}".removeprefix("."), "is missing"
+    return path or "body", what
 
 
 def json_body(model: type[Struct]) -> type[Operation]:

@@ -22,6 +22,7 @@ sql: Final = queries(__file__)
 
 
 FENCED_WAIT_S: Final = 4.0
+STOPPED_WAIT_S: Final = 5.0
 NO_WAIT: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -57,27 +58,31 @@ class Assignment:
         self._start_at: Final = start_at
         self.positions: Final[dict[Partition, Position]] = {}
         self._to_take: Final[dict[Partition, datetime]] = {}
+        self._joined = False
         self.stopped: Final[dict[Partition, str]] = {}
 
-    def change(self, assigned: Iterable[Partition], revoked: Iterable[Partition]) -> None:
+    def change(self, joined: bool, assigned: Iterable[Partition], revoked: Iterable[Partition]) -> None:
         """Note what the group gave and took. A partition taken away is forgotten at once; its open turn will be fenced."""
+        self._joined = joined
         for partition in revoked:
             self.positions.pop(partition, None)
             self.stopped.pop(partition, None)
             self._to_take.pop(partition, None)
         self._to_take.update(dict.fromkeys(assigned, NO_WAIT))
 
-    def doubt(self) -> list[Partition]:
-        """Take everything again: what the last transaction did is not known. Returns what that is."""
-        doubted = list(self.positions)
-        self._to_take.update(dict.fromkeys(self.positions, NO_WAIT))
-        self.positions.clear()
+    def doubt(self, partitions: Iterable[Partition] | None = None) -> list[Partition]:
+        """Take these, or all, again: what the last transaction did, or where the log stands, is not known. Returns what that is."""
+        doubted = [each for each in (self.positions if partitions is None else partitions) if each in self.positions]
+        for partition in doubted:
+            del self.positions[partition]
+        self._to_take.update(dict.fromkeys(doubted, NO_WAIT))
         return doubted
 
     async def take(self, now: datetime) -> bool:
         """Take what the group gave us; whether that was anything.
 
-        Raises database and Kafka errors; whatever is not yet taken is tried again next time.
+        Raises database and Kafka errors; whatever is not yet taken is tried again next time, and what is stopped is looked at
+        again now and then, for an operator may have mended it.
         """
         wanted = sorted(partition for partition, not_before in self._to_take.items() if not_before <= now)
         if not wanted:
@@ -86,22 +91,25 @@ class Assignment:
         topic_ids = await self._topics.ids(sorted({partition.topic for partition in wanted}))
         async with self._pool.acquire() as db:
             taken = await self._raise_epochs(db, wanted, topic_ids)
-        readable = {}
-        for partition, position in taken.items():
-            problem = await self._problem(partition, position, topic_ids)
-            if problem:
-                log.error(
+        problems = await self._problems(taken, topic_ids)
+        readable = {partition: position for partition, position in taken.items() if partition not in problems}
+        await self._outbox.publish_left(readable, now)
+        await self._consumer.read_from({partition: position.next_offset for partition, position in readable.items()})
+        for partition, position in readable.items():
+            self.positions[partition] = position
+            self.stopped.pop(partition, None)
+            self._to_take.pop(partition, None)
+        self._stop(problems, now)
+        return True
+
+    def _stop(self, problems: dict[Partition, str], now: datetime) -> None:
+        for partition, problem in problems.items():
+            if self.stopped.get(partition) != problem:
+                log.critical(
                     "a partition is stopped", topic=partition.topic, partition=partition.partition, problem=problem
                 )
-                self.stopped[partition] = problem
-                continue
-            await self._outbox.publish_left(partition, now)
-            readable[partition] = position
-        await self._consumer.read_from({partition: position.next_offset for partition, position in readable.items()})
-        self.positions.update(readable)
-        for partition in wanted:
-            self._to_take.pop(partition, None)
-        return True
+            self.stopped[partition] = problem
+            self._to_take[partition] = now + timedelta(seconds=STOPPED_WAIT_S)
 
     async def _raise_epochs(
         self, db: Connection, wanted: Sequence[Partition], topic_ids: dict[str, str]
@@ -129,23 +137,29 @@ class Assignment:
             for row in rows
         }
 
-    async def _problem(self, partition: Partition, position: Position, topic_ids: dict[str, str]) -> str | None:
-        """Why the partition must not be read, or None: reading on would skip records or take them twice without anybody knowing."""
-        topic_id = topic_ids.get(partition.topic)
-        if topic_id is None:
-            return "the topic does not exist; create it with `ordersaga topics create`"
-        if topic_id != position.topic_id:
-            return (
-                f"the topic was deleted and made again (id {position.topic_id} before, {topic_id} now), so offset {position.next_offset} means "
-                "another record; when its records may be taken from the start, delete the partition's row from the table ledger"
-            )
-        low, high = await self._consumer.log_bounds(partition)
-        if not low <= position.next_offset <= high:
-            return (
-                f"the ledger stands at offset {position.next_offset}, but the log has only {low} to {high}: records were removed before they "
-                "were handled, or the log was set back; find out what is missing, then set next_offset in the table ledger"
-            )
-        return None
+    async def _problems(self, taken: dict[Partition, Position], topic_ids: dict[str, str]) -> dict[Partition, str]:
+        """Which partitions must not be read, and why: reading on would skip records, or take them twice, without anybody knowing."""
+        problems = {}
+        for partition, position in taken.items():
+            topic_id = topic_ids.get(partition.topic)
+            if topic_id is None:
+                problems[partition] = "the topic does not exist; create it with `ordersaga topics create`"
+            elif topic_id != position.topic_id:
+                problems[partition] = (
+                    f"the topic was deleted and made again (id {position.topic_id} before, {topic_id} now), so offset "
+                    f"{position.next_offset} means another record; when its records may be taken from the start, say "
+                    f"`ordersaga topics accept {partition.topic}`"
+                )
+        bounds = await self._consumer.log_bounds([partition for partition in taken if partition not in problems])
+        for partition, (low, high) in bounds.items():
+            at = taken[partition].next_offset
+            if not low <= at <= high:
+                problems[partition] = (
+                    f"the ledger stands at offset {at}, but the log has only {low} to {high}: records were removed before they were "
+                    "handled, or the log was set back; find out what is missing, then say "
+                    f"`ordersaga topics accept {partition.topic} --partition {partition.partition}` to go on at offset {low}"
+                )
+        return problems
 
     def keep(self, records: Sequence[Record]) -> list[Record]:
         """The records of partitions that are ours and that are not behind us."""
@@ -193,8 +207,19 @@ class Assignment:
 
     @property
     def settled(self) -> bool:
-        """Whether everything that the group gave us is taken."""
-        return not self._to_take
+        """Whether the group has spoken, and everything that it gave us is taken or known to be stopped."""
+        return self._joined and not self._to_take.keys() - self.stopped.keys()
+
+
+async def accept(db: Connection, topic: str, topic_id: str, next_offsets: dict[int, int]) -> int:
+    """An operator's word that partitions of a topic go on from these offsets; returns how many the ledger knew.
+
+    It raises their epochs, so whoever owns them takes them again and believes nothing it knew before.
+    """
+    count: int = await sql.accept_partitions(
+        db, topic=topic, topic_id=topic_id, partitions=list(next_offsets), next_offsets=list(next_offsets.values())
+    )
+    return count
 
 
 async def fence(db: Connection, moves: Sequence[Move]) -> int:

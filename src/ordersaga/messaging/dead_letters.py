@@ -1,9 +1,9 @@
 """Dead letters: records that can never be handled, on `<topic>-dlt` with the headers that Spring Kafka's tools read, and in a table.
 
-Source of the headers: what `DeadLetterPublishingRecoverer` of spring-kafka writes; integers are big-endian and of fixed width.
+What operators then do with them is in `redrive.py`.
 """
 
-import struct
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -11,17 +11,18 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from ordersaga.contracts.topics import DEAD_LETTER_SUFFIX
+from ordersaga.contracts.codec import Undecodable, decode
+from ordersaga.contracts.topics import BY_NAME, DEAD_LETTER_SUFFIX, key_of
+from ordersaga.messaging import spring_headers
 from ordersaga.messaging.database import Connection, queries
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka import Publication
+from ordersaga.messaging.spring_headers import Headers
 
 sql: Final = queries(__file__)
 
 REASON_CHARS_MAX: Final = 2_000
-PREFIX: Final = "kafka_dlt-"
-
-Headers = tuple[tuple[str, bytes | None], ...]
+UUID_PATTERN: Final = rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 
 class DeadLetter(Struct, frozen=True):
@@ -42,24 +43,26 @@ class DeadLetter(Struct, frozen=True):
 
     def headers(self, group: str) -> Headers:
         """The original headers, then Spring's."""
-        record = self.record
-        spring: Headers = (
-            ("original-topic", record.topic.encode()),
-            ("original-partition", struct.pack(">i", record.partition)),
-            ("original-offset", struct.pack(">q", record.offset)),
-            ("original-timestamp", struct.pack(">q", record.timestamp_ms)),
-            ("original-timestamp-type", b"CreateTime"),
-            ("original-consumer-group", group.encode()),
-            ("exception-fqcn", self.cause.encode()),
-            ("exception-cause-fqcn", self.cause.encode()),
-            ("exception-message", self.reason[:REASON_CHARS_MAX].encode()),
-            ("exception-stacktrace", f"{self.cause}: {self.reason[:REASON_CHARS_MAX]}".encode()),
-        )
-        return (record.headers or ()) + tuple((PREFIX + name, value) for name, value in spring)
+        reason = self.reason[:REASON_CHARS_MAX]
+        return (self.record.headers or ()) + spring_headers.write(self.record, group, self.cause, reason)
+
+
+def order_key(topic: str, key: bytes | None, value: bytes | None) -> UUID | None:
+    """The order (or product) that a record is about, even if its message cannot be decoded: for finding it, not for handling it."""
+    known = BY_NAME.get(topic)
+    if known is not None:
+        try:
+            return key_of(decode(topic, value))
+        except Undecodable:
+            pass
+    field = b"productId" if known is not None and known.key == "product_id" else b"orderId"
+    named = re.search(rb'"' + field + rb'"\s*:\s*"(' + UUID_PATTERN + rb')"', value or b"")
+    found = named[1] if named else key if key and re.fullmatch(UUID_PATTERN, key) else None
+    return UUID(found.decode()) if found else None
 
 
 async def keep(db: Connection, letters: Sequence[DeadLetter], now: datetime) -> None:
-    """Write the `dead_letter` rows in the transaction of the turn that gave up."""
+    """Write the `dead_letter` rows in the transaction of the turn that gave up; one that was replayed before names the letter it had then."""
     if letters:
         await sql.add_dead_letters(
             db,
@@ -69,10 +72,12 @@ async def keep(db: Connection, letters: Sequence[DeadLetter], now: datetime) -> 
                     "topic": each.record.topic,
                     "partition": each.record.partition,
                     "record_offset": each.record.offset,
+                    "order_key": order_key(each.record.topic, each.record.key, each.record.value),
                     "key": each.record.key,
                     "value": each.record.value,
                     "header_names": [name for name, _ in each.record.headers or ()],
                     "header_values": [value for _, value in each.record.headers or ()],
+                    "timestamp_ms": each.record.timestamp_ms,
                     "cause": each.cause,
                     "reason": each.reason[:REASON_CHARS_MAX].replace("\0", ""),
                     "attempts": each.attempts,
@@ -81,23 +86,27 @@ async def keep(db: Connection, letters: Sequence[DeadLetter], now: datetime) -> 
                 for each in letters
             ],
         )
+        await sql.supersede_dead_letters(db, ids=[each.id for each in letters])
 
 
 async def keep_refused(db: Connection, publication: Publication, reason: str, now: datetime) -> None:
     """Write the row of an output record that the broker will never take; its topic is the one it could not reach."""
     headers = dict(publication.headers)
+    message_id = UUID((headers["message-id"] or b"").decode())
     await sql.add_dead_letters(
         db,
         [
             {
-                "id": UUID((headers["message-id"] or b"").decode()),
+                "id": message_id,
                 "topic": publication.topic,
                 "partition": publication.partition,
                 "record_offset": None,
+                "order_key": order_key(publication.topic, publication.key, publication.value),
                 "key": publication.key,
                 "value": publication.value,
                 "header_names": [name for name, _ in publication.headers],
                 "header_values": [value for _, value in publication.headers],
+                "timestamp_ms": None,
                 "cause": "RefusedByBroker",
                 "reason": reason[:REASON_CHARS_MAX],
                 "attempts": 1,
@@ -105,3 +114,4 @@ async def keep_refused(db: Connection, publication: Publication, reason: str, no
             }
         ],
     )
+    await sql.supersede_published(db, ids=[message_id], message_ids=[message_id])

@@ -40,7 +40,10 @@ def body_hash(body: bytes) -> bytes:
 
 
 async def claim(db: Connection, keys: Sequence[IdempotencyKey], now: datetime) -> list[Reused | None]:
-    """For each key: None if it is new and now claimed for its resource, else what an earlier request did with it."""
+    """For each key: None if it is new and now claimed for its resource, else what an earlier request did with it.
+
+    Each key must come with a resource id made for this very request, since that is how a first use is told from a repeat.
+    """
     if not keys:
         return []
     scopes, names = [each.scope for each in keys], [each.key for each in keys]

@@ -95,6 +95,7 @@ class PartitionConsumer:
         self._assigned: list[Partition] = []
         self._revoked: list[Partition] = []
         self._reading: set[Partition] = set()
+        self._joined = False
         self._error: KafkaError | None = None
         self._said_down_at = -SAY_AGAIN_S
         config = client_config(settings) | {
@@ -142,7 +143,7 @@ class PartitionConsumer:
                 records.append(_record(message))
             else:
                 failures.append((Partition(message.topic() or "", message.partition() or 0), problem.str()))
-        fetched = Fetched(records, self._assigned, self._revoked, failures, self._error)
+        fetched = Fetched(records, self._joined, self._assigned, self._revoked, failures, self._error)
         self._assigned, self._revoked, self._error = [], [], None
         return fetched
 
@@ -172,6 +173,7 @@ class PartitionConsumer:
             self._reading -= known
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._joined = True
         consumer.incremental_assign([])  # acknowledges the group's decision; reading begins in `read_from`
         self._assigned += [Partition(each.topic, each.partition) for each in partitions]
 
@@ -192,13 +194,9 @@ class PartitionConsumer:
             self._said_down_at = time.monotonic()
             log.warning("Kafka does not answer; waiting for it", error=error.str())
 
-    async def log_bounds(self, partition: Partition) -> tuple[int, int]:
-        """The first offset that the log still has, and the one that its next record will get."""
-
-        def ask() -> tuple[int, int]:
-            return self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=CALL_TIMEOUT_S)
-
-        return await self._call(_translated, ask)
+    async def log_bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
+        """Of each log, the first offset that it still has, and the one that its next record will get."""
+        return await self._call(_translated, lambda: _bounds(self._consumer, partitions))
 
     async def start_offsets(self, partitions: Sequence[Partition], start_at: str) -> dict[Partition, int]:
         """Where partitions begin that have no ledger row: `earliest`, `latest`, an ISO 8601 time, or `group:NAME`."""
@@ -256,9 +254,10 @@ class PartitionConsumer:
 
 
 class Fetched(NamedTuple):
-    """Records, what the group gave and took since the last fetch, partitions that cannot be read, and a fatal error."""
+    """Records, whether the group has spoken yet, what it gave and took since the last fetch, partitions that cannot be read, a fatal error."""
 
     records: list[Record]
+    joined: bool
     assigned: list[Partition]
     revoked: list[Partition]
     failures: list[tuple[Partition, str]]

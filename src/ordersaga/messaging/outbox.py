@@ -6,7 +6,7 @@ published by the partition's next owner (rows of a turn) or by any instance (row
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -238,10 +238,13 @@ class Outbox:
     filling memory. `failed` is set when publishing must begin again at the oldest row.
     """
 
-    def __init__(self, settings: Settings, pool: Pool) -> None:
+    def __init__(
+        self, settings: Settings, pool: Pool, new_publisher: Callable[[Settings], Publisher] = Publisher
+    ) -> None:
         self._settings: Final = settings
         self._pool: Final = pool
-        self._publisher = Publisher(settings)
+        self._new_publisher: Final = new_publisher
+        self._publisher = new_publisher(settings)
         self._slots: Final = asyncio.Semaphore(settings.turns_publishing_max)
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._in_flight: Final[set[int]] = set()
@@ -287,8 +290,16 @@ class Outbox:
             self._in_flight.difference_update(each.id for each in publications)
             self._slots.release()
 
-    async def publish_left(self, partition: Partition, now: datetime) -> None:
-        """Publish what turns of this partition left behind, and wait for it: goes out before its new owner's own output."""
+    async def publish_left(self, partitions: Collection[Partition], now: datetime) -> None:
+        """Publish what turns of these partitions left behind, and wait for it: it goes out before their new owner's own output."""
+        async with self._pool.acquire() as db:
+            rows = await sql.outbox_sources(db)
+        for row in rows:
+            partition = Partition(row["source_topic"], row["source_partition"])
+            if partition in partitions:
+                await self._publish_left(partition, now)
+
+    async def _publish_left(self, partition: Partition, now: datetime) -> None:
         after_id = 0
         while True:
             async with self._pool.acquire() as db:
@@ -321,7 +332,7 @@ class Outbox:
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._publisher = Publisher(self._settings)
+        self._publisher = self._new_publisher(self._settings)
         self.failed = False
 
     @property

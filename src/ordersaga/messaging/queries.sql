@@ -27,9 +27,23 @@ WITH fenced AS (
 )
 SELECT topic, partition, (SELECT nextval('outbox_block')) AS block FROM fenced;
 
+-- name: accept_partitions$
+-- An operator's word that partitions may go on from another place, in the topic as it is now.
+WITH accepted AS (
+    UPDATE ledger l SET topic_id = :topic_id, epoch = l.epoch + 1, next_offset = t.next_offset
+    FROM unnest(:partitions::int[], :next_offsets::bigint[]) AS t (partition, next_offset)
+    WHERE l.topic = :topic AND l.partition = t.partition
+    RETURNING 1
+)
+SELECT count(*) FROM accepted;
+
 -- name: outbox_block$
 -- First number for the outbox rows of a transaction that is no turn.
 SELECT nextval('outbox_block');
+
+-- name: outbox_sources
+-- Which partitions' turns have left something unpublished.
+SELECT DISTINCT source_topic, source_partition FROM outbox WHERE source_topic IS NOT NULL;
 
 -- name: outbox_of_partition
 -- What turns of a partition left unpublished, oldest first.
@@ -52,9 +66,38 @@ DELETE FROM outbox WHERE id = ANY (:ids::bigint[]);
 
 -- name: add_dead_letters*!
 -- Keep a row beside each dead letter; a repeat of the same one changes nothing.
-INSERT INTO dead_letter (id, topic, partition, record_offset, key, value, header_names, header_values, cause, reason, attempts, at)
-VALUES (:id, :topic, :partition, :record_offset, :key, :value, :header_names, :header_values, :cause, :reason, :attempts, :at)
+INSERT INTO dead_letter (id, topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
+                         cause, reason, attempts, at)
+VALUES (:id, :topic, :partition, :record_offset, :order_key, :key, :value, :header_names, :header_values, :timestamp_ms,
+        :cause, :reason, :attempts, :at)
 ON CONFLICT DO NOTHING;
+
+-- name: supersede_dead_letters!
+-- A letter whose replay has failed for good gives way to the new one, which names it. The same value: another record may have come
+-- to the same place since, where a topic was made again.
+WITH pair AS (
+    SELECT DISTINCT ON (new.id) new.id AS new_id, old.id AS old_id
+    FROM dead_letter new
+    JOIN dead_letter old ON old.topic = new.topic AND old.partition = new.partition AND old.record_offset = new.record_offset
+         AND old.value IS NOT DISTINCT FROM new.value AND old.id <> new.id
+    WHERE new.id = ANY (:ids::uuid[]) AND new.follows IS NULL
+      AND old.imported_from IS NULL AND old.status IN ('REPLAYED', 'RESOLVED')
+    ORDER BY new.id, old.at DESC
+), gone AS (
+    UPDATE dead_letter d SET status = 'SUPERSEDED' FROM pair WHERE d.id = pair.old_id
+)
+UPDATE dead_letter d SET follows = pair.old_id FROM pair WHERE d.id = pair.new_id;
+
+-- name: supersede_published!
+-- The same for a letter that was published again: it comes back refused, or from a partner, under the message-id it was given then.
+WITH pair AS (
+    SELECT new.new_id, old.id AS old_id
+    FROM unnest(:ids::uuid[], :message_ids::uuid[]) AS new (new_id, message_id)
+    JOIN dead_letter old ON old.replayed_as = new.message_id AND old.status IN ('REPLAYED', 'RESOLVED')
+), gone AS (
+    UPDATE dead_letter d SET status = 'SUPERSEDED' FROM pair WHERE d.id = pair.old_id
+)
+UPDATE dead_letter d SET follows = pair.old_id FROM pair WHERE d.id = pair.new_id;
 
 -- name: claim_idempotency_keys!
 -- The first use of a key wins; a second one waits here until the first is committed.
@@ -79,11 +122,16 @@ SELECT DISTINCT topic, partition, order_key
 FROM parked JOIN unnest(:topics::text[], :partitions::int[]) AS t (topic, partition) USING (topic, partition);
 
 -- name: park*!
--- Park records; one that was parked before is only counted again.
+-- Park records; one that was parked before is only counted again. One that was to wait behind another is due at once if that is gone,
+-- since an operator has discarded it meanwhile: otherwise nobody would ever let it come.
 INSERT INTO parked (topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
                     attempts, due_at, cause, reason, parked_at)
-VALUES (:topic, :partition, :record_offset, :order_key, :key, :value, :header_names, :header_values, :timestamp_ms,
-        :attempts, :due_at, :cause, :reason, :parked_at)
+VALUES (:topic, :partition, :record_offset, :order_key, :key, :value, :header_names, :header_values, :timestamp_ms, :attempts,
+        CASE WHEN :due_at::timestamptz IS NOT NULL OR EXISTS (
+                 SELECT FROM parked p WHERE p.topic = :topic AND p.partition = :partition AND p.order_key = :order_key
+                                        AND p.record_offset < :record_offset)
+             THEN :due_at::timestamptz ELSE :parked_at END,
+        :cause, :reason, :parked_at)
 ON CONFLICT (topic, partition, record_offset)
 DO UPDATE SET attempts = EXCLUDED.attempts, due_at = EXCLUDED.due_at, cause = EXCLUDED.cause, reason = EXCLUDED.reason;
 
@@ -105,12 +153,16 @@ ORDER BY p.topic, p.partition, p.record_offset
 FOR UPDATE OF p;
 
 -- name: unpark!
--- Take records out of their queues and let the next of each queue come at once.
+-- Take records out of their queues and let the next of each queue come at once. A dead letter that was replayed is resolved.
 WITH gone AS (
     DELETE FROM parked p
     USING unnest(:topics::text[], :partitions::int[], :offsets::bigint[]) AS t (topic, partition, record_offset)
     WHERE p.topic = t.topic AND p.partition = t.partition AND p.record_offset = t.record_offset
     RETURNING p.topic, p.partition, p.record_offset, p.order_key
+), resolved AS (
+    UPDATE dead_letter d SET status = 'RESOLVED' FROM gone g
+    WHERE d.topic = g.topic AND d.partition = g.partition AND d.record_offset = g.record_offset
+      AND d.status = 'REPLAYED' AND d.imported_from IS NULL
 ), next AS (
     SELECT DISTINCT ON (p.topic, p.partition, p.order_key) p.topic, p.partition, p.record_offset
     FROM parked p JOIN gone g ON p.topic = g.topic AND p.partition = g.partition AND p.order_key = g.order_key
@@ -119,3 +171,160 @@ WITH gone AS (
 )
 UPDATE parked p SET due_at = :now FROM next
 WHERE p.topic = next.topic AND p.partition = next.partition AND p.record_offset = next.record_offset AND p.due_at IS NULL;
+
+-- name: dead_letters
+-- Dead letters that fit, the latest first; a condition that is null fits all. A Java cause may be given without its package.
+SELECT id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group
+FROM dead_letter
+WHERE (:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
+  AND (:order_key::uuid IS NULL OR order_key = :order_key::uuid)
+  AND (:topic::text IS NULL OR topic = :topic::text)
+  AND (:cause::text IS NULL OR lower(cause) = lower(:cause::text) OR right(lower(cause), length(:cause::text) + 1) = '.' || lower(:cause::text))
+  AND (:statuses::text[] IS NULL OR status = ANY (:statuses::text[]))
+  AND (:before::timestamptz IS NULL OR at < :before::timestamptz)
+ORDER BY at DESC, id LIMIT :rows_max;
+
+-- name: dead_letter_causes
+-- The same, counted by cause: the most frequent first, each with the reason of its latest.
+SELECT topic, cause, status, count(*) AS letters, min(at) AS first_at, max(at) AS last_at, (array_agg(reason ORDER BY at DESC))[1] AS last_reason
+FROM dead_letter
+WHERE (:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
+  AND (:order_key::uuid IS NULL OR order_key = :order_key::uuid)
+  AND (:topic::text IS NULL OR topic = :topic::text)
+  AND (:cause::text IS NULL OR lower(cause) = lower(:cause::text) OR right(lower(cause), length(:cause::text) + 1) = '.' || lower(:cause::text))
+  AND (:statuses::text[] IS NULL OR status = ANY (:statuses::text[]))
+  AND (:before::timestamptz IS NULL OR at < :before::timestamptz)
+GROUP BY topic, cause, status
+ORDER BY letters DESC, topic, cause, status;
+
+-- name: dead_letter_contents
+-- The bytes of dead letters.
+SELECT id, key, value, header_names, header_values, timestamp_ms, stacktrace FROM dead_letter WHERE id = ANY (:ids::uuid[]);
+
+-- name: dead_letter_chain
+-- All letters of one record: the first, what followed it, and so on.
+WITH RECURSIVE chain AS (
+    SELECT id, follows FROM dead_letter WHERE id = :id
+    UNION
+    SELECT d.id, d.follows FROM dead_letter d JOIN chain c ON d.id = c.follows OR d.follows = c.id
+)
+SELECT d.id, d.status, d.topic, d.partition, d.record_offset, d.order_key, d.cause, d.reason, d.attempts, d.at, d.follows, d.replayed_as,
+       d.imported_from, d.consumer_group
+FROM chain JOIN dead_letter d USING (id) ORDER BY d.at, d.attempts;
+
+-- name: lock_dead_letter^
+-- One dead letter, for an act upon it.
+SELECT id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group
+FROM dead_letter WHERE id = :id FOR UPDATE;
+
+-- name: mark_dead_letter!
+-- What has become of a dead letter; `replayed_as` is the message-id of one that goes out on a topic.
+UPDATE dead_letter SET status = :status, replayed_as = coalesce(:replayed_as::uuid, replayed_as) WHERE id = :id;
+
+-- name: copy_dead_letter!
+-- The edited copy of a dead letter, which names the one it was made from.
+INSERT INTO dead_letter (id, topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
+                         cause, reason, stacktrace, attempts, at, follows, imported_from, consumer_group)
+SELECT :copy_id, topic, partition, record_offset, coalesce(:order_key::uuid, order_key), key, :value, header_names, header_values, timestamp_ms,
+       cause, reason, stacktrace, attempts, :now, id, imported_from, consumer_group
+FROM dead_letter WHERE id = :id;
+
+-- name: settle_published!
+-- Letters that were to go out on a topic are resolved once they have: the broker's word removes their outbox rows.
+UPDATE dead_letter d SET status = 'RESOLVED'
+WHERE d.status = 'REPLAYED' AND d.replayed_as IS NOT NULL AND NOT EXISTS (SELECT FROM outbox o WHERE o.message_id = d.replayed_as);
+
+-- name: replay_outcomes
+-- What has become of letters since their replay: the letter that followed, or how it stands in the parking.
+SELECT d.id, d.status, n.cause AS next_cause, n.reason AS next_reason, n.id AS next_id,
+       p.attempts, p.attempts_before, p.due_at, p.cause AS parked_cause, p.reason AS parked_reason
+FROM dead_letter d
+LEFT JOIN dead_letter n ON n.follows = d.id
+LEFT JOIN parked p ON d.status = 'REPLAYED' AND d.imported_from IS NULL
+     AND p.topic = d.topic AND p.partition = d.partition AND p.record_offset = d.record_offset
+WHERE d.id = ANY (:ids::uuid[]);
+
+-- name: lock_position$
+-- Keep the owner of a partition from beginning a turn until this transaction ends; null: this service has never read it.
+SELECT next_offset FROM ledger WHERE topic = :topic AND partition = :partition FOR UPDATE;
+
+-- name: put_back!
+-- Park the record of a dead letter again, due at once; that it was tried before stays known.
+INSERT INTO parked (topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
+                    attempts, attempts_before, due_at, cause, reason, parked_at)
+SELECT topic, partition, record_offset, :order_key, key, value, header_names, header_values, coalesce(timestamp_ms, 0),
+       attempts, attempts, :now, cause, reason, :now
+FROM dead_letter WHERE id = :id
+ON CONFLICT DO NOTHING;
+
+-- name: line_up!
+-- After a record was put back into a queue: its first is due, the others wait for their turn.
+UPDATE parked p SET due_at = CASE WHEN p.record_offset = first.record_offset THEN coalesce(p.due_at, :now) END
+FROM (SELECT min(record_offset) AS record_offset FROM parked WHERE topic = :topic AND partition = :partition AND order_key = :order_key) first
+WHERE p.topic = :topic AND p.partition = :partition AND p.order_key = :order_key;
+
+-- name: known_dead_letters
+-- Which of these letters are here already.
+SELECT id FROM dead_letter WHERE id = ANY (:ids::uuid[]);
+
+-- name: import_dead_letters*!
+-- Keep letters that a partner's consumer gave up.
+INSERT INTO dead_letter (id, topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
+                         cause, reason, stacktrace, attempts, at, imported_from, consumer_group)
+VALUES (:id, :topic, :partition, :record_offset, :order_key, :key, :value, :header_names, :header_values, :timestamp_ms,
+        :cause, :reason, :stacktrace, :attempts, :at, :imported_from, :consumer_group)
+ON CONFLICT DO NOTHING;
+
+-- name: parked_queues
+-- The first record of each queue, and how many wait in it.
+SELECT DISTINCT ON (topic, partition, order_key)
+       topic, partition, record_offset, order_key, attempts, attempts_before, due_at, cause, reason, parked_at,
+       count(*) OVER (PARTITION BY topic, partition, order_key) AS records
+FROM parked
+WHERE (:order_key::uuid IS NULL OR order_key = :order_key::uuid) AND (:topic::text IS NULL OR topic = :topic::text)
+ORDER BY topic, partition, order_key, record_offset;
+
+-- name: parked_queue
+-- The records of the queue that a record stands in, first things first, locked.
+SELECT p.topic, p.partition, p.record_offset, p.order_key, p.key, p.value, p.header_names, p.header_values, p.timestamp_ms,
+       p.attempts, p.attempts_before, p.due_at, p.cause, p.reason
+FROM parked p JOIN parked it USING (topic, partition, order_key)
+WHERE it.topic = :topic AND it.partition = :partition AND it.record_offset = :record_offset
+ORDER BY p.record_offset
+FOR UPDATE OF p;
+
+-- name: make_due!
+-- Let the first record of a queue be tried at once.
+UPDATE parked SET due_at = :now WHERE topic = :topic AND partition = :partition AND record_offset = :record_offset;
+
+-- name: discard_replayed$
+-- The dead letter that a parked record came from, if it did, is discarded with it.
+UPDATE dead_letter SET status = 'DISCARDED', attempts = :attempts
+WHERE topic = :topic AND partition = :partition AND record_offset = :record_offset AND status = 'REPLAYED' AND imported_from IS NULL
+RETURNING id;
+
+-- name: add_discarded!
+-- A discarded record stays readable as a dead letter that nobody will replay.
+INSERT INTO dead_letter (id, status, topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
+                         cause, reason, attempts, at)
+SELECT :id, 'DISCARDED', topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
+       coalesce(cause, 'Discarded'), coalesce(reason, 'discarded before it was tried'), attempts, :now
+FROM parked WHERE topic = :topic AND partition = :partition AND record_offset = :record_offset;
+
+-- name: add_operator_act!
+-- Who did what to what, and why.
+INSERT INTO operator_act (at, who, what, target, why, "before", "after") VALUES (:now, :who, :what, :target, :why, :before, :after);
+
+-- name: operator_acts
+-- What was done to these targets, in order.
+SELECT at, who, what, target, why, "before", "after" FROM operator_act WHERE target = ANY (:targets::text[]) ORDER BY id;
+
+-- name: counts_changes$
+-- Whether PostgreSQL counts what a transaction changes: `on` or `off`.
+SELECT current_setting('track_counts');
+
+-- name: changed_rows
+-- How many rows of each table this transaction has written so far. What is not yet reported of the session's last transactions may be in
+-- it, so only the difference between two looks says something.
+SELECT relname::text AS table_name, n_tup_ins + n_tup_upd + n_tup_del AS rows
+FROM pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > 0;

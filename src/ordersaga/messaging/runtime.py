@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 import structlog
@@ -14,7 +14,7 @@ from ordersaga.messaging.database import DATABASE_ERRORS, Connection, Pool, conn
 from ordersaga.messaging.gather import Gather, Write
 from ordersaga.messaging.handler import Handler
 from ordersaga.messaging.instance import Instance
-from ordersaga.messaging.kafka import KafkaUnavailable, PartitionConsumer, Topics
+from ordersaga.messaging.kafka import KafkaUnavailable, PartitionConsumer, Publisher, Topics
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.turn import Turns
 from ordersaga.settings import ServiceName, Settings
@@ -33,6 +33,16 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class Ports(NamedTuple):
+    """What a process reaches outside of itself. `tests/simulation` puts a world of its own in their place."""
+
+    connect: Callable[[str, Settings], Awaitable[Pool]] = connect
+    claim_instance: Callable[[str], Awaitable[Instance]] = Instance.claim
+    consumer: Callable[[Settings, Sequence[str], str, str | None], PartitionConsumer] = PartitionConsumer
+    publisher: Callable[[Settings], Publisher] = Publisher
+    topics: Callable[[Settings], Topics] = Topics
+
+
 class Runtime:
     """Use `async with`; it waits for the database, starts the loops, and on leaving finishes the turn, publishes and leaves the group."""
 
@@ -43,11 +53,13 @@ class Runtime:
         handler: Handler,
         clock: Callable[[], datetime] = utc_now,
         new_id: Callable[[], UUID] = uuid7,
+        ports: Ports = Ports(),  # noqa: B008  # nothing is called: a tuple of functions
     ) -> None:
         self.settings: Final = settings
         self.service: Final = service
         self.clock: Final = clock
         self.new_id: Final = new_id
+        self._ports: Final = ports
         self._handler: Final = handler
         self._loops: Final[list[asyncio.Task[None]]] = []
         self._stopping: Final = asyncio.Event()
@@ -57,8 +69,8 @@ class Runtime:
         self._assignment: Assignment | None = None
 
     async def __aenter__(self) -> "Runtime":
-        self.pool = await connect(self.settings.database_url(self.service), self.settings)
-        self.outbox = Outbox(self.settings, self.pool)
+        self.pool = await self._ports.connect(self.settings.database_url(self.service), self.settings)
+        self.outbox = Outbox(self.settings, self.pool, self._ports.publisher)
         self.every(self.settings.outbox_adopt_after_ms / 2000, self._adopt, "outbox adoption")
         self._spawn(self._consume())
         return self
@@ -123,9 +135,9 @@ class Runtime:
 
     async def _take_turns(self) -> None:
         group = self.settings.group(self.service)
-        topics = Topics(self.settings)
-        instance = await Instance.claim(self.settings.database_url(self.service))
-        consumer = PartitionConsumer(
+        topics = self._ports.topics(self.settings)
+        instance = await self._ports.claim_instance(self.settings.database_url(self.service))
+        consumer = self._ports.consumer(
             self.settings, [topic.name for topic in self._handler.topics], group, f"{group}-{instance.number}"
         )
         try:
@@ -148,7 +160,7 @@ class Runtime:
             instance.release()
 
     async def _wait_for_kafka(self) -> None:
-        topics = Topics(self.settings)
+        topics = self._ports.topics(self.settings)
         said = False
         while not self._stopping.is_set() and not await topics.reachable():
             if not said:

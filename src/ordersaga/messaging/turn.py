@@ -5,8 +5,8 @@ ledger's step, the changes and the output records are one transaction, and publi
 commit is in doubt, is not repaired: its partitions are taken again, which reads the truth from the ledger.
 """
 
+import asyncio
 import random
-import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
@@ -80,6 +80,7 @@ class Turns:
         self._suspicion: Final = Suspicion(settings)
         self._stopping = False
         self._failures = 0
+        self._failed_at = 0.0
         self._told_at = 0.0
         self._looked_at = 0.0
         self._said_at = -SAY_AGAIN_S
@@ -96,13 +97,11 @@ class Turns:
             fetched = await self._consumer.fetch(self._settings.batch_max, wait_s)
             if fetched.fatal is not None:
                 raise KafkaUnavailable(fetched.fatal.str())
-            for partition, failure in fetched.failures:
-                log.warning(
-                    "a partition cannot be read", topic=partition.topic, partition=partition.partition, error=failure
-                )
             if fetched.failures:
-                self._assignment.doubt()
-            self._assignment.change(fetched.assigned, fetched.revoked)
+                self._assignment.doubt(partition for partition, _ in fetched.failures)
+                if self._may_say_again():
+                    log.warning("a partition cannot be read and is looked at again", failure=fetched.failures[0])
+            self._assignment.change(fetched.joined, fetched.assigned, fetched.revoked)
             wait_s = await self.step(fetched.records)
 
     async def step(self, records: Sequence[Record]) -> float:
@@ -122,18 +121,23 @@ class Turns:
             return IDLE_WAIT_S
         except Exception as error:
             return await self._back_off(error)
-        if self._failures:
-            log.info("going on again", failures=self._failures)
-        self._failures, self.trouble = 0, None
+        self._recovered(handled=bool(mine))
         return IDLE_WAIT_S
+
+    def _recovered(self, handled: bool) -> None:
+        """Forget a trouble: when records were handled again, or when none of what failed has come back for so long that it is not ours."""
+        quiet_s = _monotonic_s() - self._failed_at
+        if self._failures and (handled or quiet_s > 2 * self._settings.retry_backoff_ms_max / 1000):
+            log.info("going on again", failures=self._failures)
+            self._failures, self.trouble = 0, None
 
     async def _back_off(self, error: Exception) -> float:
         """Read nothing for a growing while, in which the process stays in its group by polling, then take everything again."""
         passing = isinstance(error, KafkaUnavailable) or is_transient(error)
         self._failures += 1
+        self._failed_at = _monotonic_s()
         self.trouble = f"{type(error).__name__}: {error}"
-        if self._failures == 1 or time.monotonic() - self._said_at > SAY_AGAIN_S:
-            self._said_at = time.monotonic()
+        if self._failures == 1 or self._may_say_again():
             said = (
                 "a turn failed and is tried again"
                 if passing
@@ -143,6 +147,13 @@ class Turns:
         await self._consumer.leave(self._assignment.doubt())
         ceiling_ms = min(self._settings.retry_backoff_ms_max, BACKOFF_MS_MIN * 2 ** min(self._failures, 16))
         return random.uniform(ceiling_ms / 2, ceiling_ms) / 1000
+
+    def _may_say_again(self) -> bool:
+        """Whether so much time has passed that a trouble which goes on is worth another line in the log."""
+        passed = _monotonic_s() - self._said_at > SAY_AGAIN_S
+        if passed:
+            self._said_at = _monotonic_s()
+        return passed
 
     # One turn -------------------------------------------------------------------------------------------------------
 
@@ -214,7 +225,7 @@ class Turns:
 
     async def _look_at_parked(self) -> None:
         """Try again what is due. A queue's next record is due at once, so a mended queue drains without waits."""
-        if time.monotonic() - self._looked_at < LOOK_AT_PARKED_EVERY_S or not self._assignment.positions:
+        if _monotonic_s() - self._looked_at < LOOK_AT_PARKED_EVERY_S or not self._assignment.positions:
             return
         while True:
             now = self._clock()
@@ -224,7 +235,7 @@ class Turns:
                 break
             await self._retry(due, now)
         await self._learn_parked()
-        self._looked_at = time.monotonic()
+        self._looked_at = _monotonic_s()
 
     async def _retry(self, due: Sequence[Parked], now: datetime) -> None:
         """A fenced turn over parked records: what succeeds leaves, what fails waits longer or becomes a dead letter."""
@@ -267,14 +278,19 @@ class Turns:
     # Lag tools ------------------------------------------------------------------------------------------------------
 
     async def _tell_lag_tools(self) -> None:
-        if time.monotonic() - self._told_at > COMMIT_EVERY_S:
+        if _monotonic_s() - self._told_at > COMMIT_EVERY_S:
             await self.tell_position()
 
     async def tell_position(self) -> None:
         """Tell Kafka how far we are, for lag tools."""
-        self._told_at = time.monotonic()
+        self._told_at = _monotonic_s()
         if self._assignment.positions:
             await self._consumer.commit({each: at.next_offset for each, at in self._assignment.positions.items()})
+
+
+def _monotonic_s() -> float:
+    """The event loop's clock, so that a simulation with a loop of its own decides how time passes."""
+    return asyncio.get_running_loop().time()
 
 
 def _decoded(records: Sequence[Record]) -> tuple[list[Incoming], list[Rejected]]:

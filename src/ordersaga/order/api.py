@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
+from litestar.params import FromPath, FromQuery
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
@@ -148,7 +149,9 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
                 return _answer(order, 200 if earlier else 201 if seconds else 202)
 
     @get("/api/v1/orders", summary="The caller's orders, newest first; an operator's: everybody's")
-    async def find(request: AnyRequest, before: UUID | None = None, limit: int = PAGE_ROWS_DEFAULT) -> Json:
+    async def find(
+        request: AnyRequest, before: FromQuery[UUID | None] = None, limit: FromQuery[int] = PAGE_ROWS_DEFAULT
+    ) -> Json:
         caller = await orders.callers.of(request)
         async with orders.pool.acquire() as db:
             page = await store.page(
@@ -157,11 +160,11 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
         return Response(_json.encode({"orders": [resource(order) for order in page]}), media_type="application/json")
 
     @get("/api/v1/orders/{order_id:uuid}", summary="One order")
-    async def show(request: AnyRequest, order_id: UUID) -> Json:
+    async def show(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
         return _answer(await orders.theirs(order_id, await orders.callers.of(request)), 200)
 
     @get("/api/v1/orders/{order_id:uuid}/events", summary="An order's timeline as server-sent events")
-    async def events(request: AnyRequest, order_id: UUID) -> ServerSentEvent:
+    async def events(request: AnyRequest, order_id: FromPath[UUID]) -> ServerSentEvent:
         await orders.theirs(order_id, await orders.callers.of(request))
         last = request.headers.get("last-event-id", "0")
         return ServerSentEvent(
@@ -173,11 +176,11 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
         status_code=200,
         summary="Cancel before delivery is requested",
     )
-    async def cancel(request: AnyRequest, order_id: UUID) -> Json:
+    async def cancel(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
         return await _act(orders, request, order_id, CancelBeforeDelivery())
 
     @post("/api/v1/orders/{order_id:uuid}/cancel/return", status_code=200, summary="Return a completed order")
-    async def give_back(request: AnyRequest, order_id: UUID) -> Json:
+    async def give_back(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
         return await _act(orders, request, order_id, Return())
 
     return [place, find, show, events, cancel, give_back]

@@ -60,7 +60,8 @@ ORDER BY e.seq;
 SELECT product_id, price FROM price WHERE product_id = ANY (:product_ids::uuid[]);
 
 -- name: save_prices!
--- Take over what Stock says that products cost.
-INSERT INTO price (product_id, name, price)
-SELECT * FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[])
-ON CONFLICT (product_id) DO UPDATE SET name = EXCLUDED.name, price = EXCLUDED.price;
+-- Take over what Stock says that products cost; what it said before something that we know already counts no more.
+INSERT INTO price (product_id, name, price, changed_at)
+SELECT * FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[], :changed_ats::timestamptz[])
+ON CONFLICT (product_id) DO UPDATE SET name = EXCLUDED.name, price = EXCLUDED.price, changed_at = EXCLUDED.changed_at
+WHERE EXCLUDED.changed_at >= price.changed_at;

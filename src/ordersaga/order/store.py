@@ -94,7 +94,7 @@ async def prices(db: Connection, product_ids: Iterable[UUID]) -> dict[UUID, int]
 
 async def save_prices(db: Connection, messages: Iterable[ProductPriceMessage]) -> None:
     """Keep the last price of each product. Won."""
-    last = {message.product_id: message for message in messages}
+    last = {message.product_id: message for message in sorted(messages, key=lambda message: message.changed_at)}
     if last:
         ordered = [last[product_id] for product_id in sorted(last)]
         await sql.save_prices(
@@ -102,6 +102,7 @@ async def save_prices(db: Connection, messages: Iterable[ProductPriceMessage]) -
             product_ids=[message.product_id for message in ordered],
             names=[message.name for message in ordered],
             prices=[message.price for message in ordered],
+            changed_ats=[message.changed_at for message in ordered],
         )
 
 

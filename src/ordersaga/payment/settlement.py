@@ -5,7 +5,8 @@ what Order asked for is answered again.
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -22,7 +23,8 @@ from ordersaga.payment.approval import CAPTURED_STATUSES, TEXT_CHARS_MAX, Outcom
 from ordersaga.payment.gateway import GatewayPayment, Standing
 from ordersaga.payment.model import Account, Intent, Payment, PaymentStatus
 
-UNWANTED = "captured, but not what the order is to be paid with"
+LOOK_AGAIN_AFTER_S: Final = 60.0
+UNWANTED: Final = "captured, but not what the order is to be paid with"
 
 
 def ask_refund(
@@ -94,6 +96,7 @@ def _settle_confirm(
     account.put_payment(payment)
     for refund in account.open_refunds:
         account.put_intent(replace(refund, due_at=now))
+    _look_again(account, intent, outcome, now, new_id)
     _give_back_unwanted(account, now, new_id)
     _restate(account)
     amount = captured if outcome.fine else intent.amount
@@ -101,6 +104,16 @@ def _settle_confirm(
     return [
         PaymentSuccessMessage(order_id=payment.order_id, payment_key=payment.payment_key, amount=amount, status=status)
     ]
+
+
+def _look_again(account: Account, intent: Intent, outcome: Outcome, now: datetime, new_id: Callable[[], UUID]) -> None:
+    """Declined, after an attempt that was never answered, of a payment still open: should that one capture late, find it."""
+    seen, key = outcome.seen, intent.payment_key
+    if outcome.fine or seen is None or seen.standing(str(intent.order_id), intent.amount) != Standing.OPEN:
+        return
+    if not any(each.kind == "LOOK" and each.status == "OPEN" for each in account.intents.values()):
+        due_at = now + timedelta(seconds=LOOK_AGAIN_AFTER_S)
+        account.put_intent(Intent(new_id(), "LOOK", key, intent.order_id, 0, "DONE", now, due_at, asked=False))
 
 
 def _settle_look(

@@ -117,9 +117,8 @@ def _release(known: Reservation | None, request: m.StockRollbackRequestedMessage
     items = {item.product_id: item for item in known.items}
     objections = [_objection(items.get(product_id), product_id, quantity) for product_id, quantity in pieces.items()]
     if any(objections):
-        told = list(filter(None, objections))[
-            :OBJECTIONS_TOLD_MAX
-        ]  # all of them might make a record too large for Kafka
+        # A few stand for all: thousands of them would make the answer too large for Kafka.
+        told = [each for each in objections if each][:OBJECTIONS_TOLD_MAX]
         return _refusal(request.order_id, "; ".join(told))
     held = [items[product_id] for product_id in pieces if items[product_id].state == "RESERVED"]
     if not held:

@@ -72,7 +72,7 @@ async def add(db: Connection, additions: Sequence[Add], now: datetime) -> Write[
     if earlier:
         products |= await store.find(db, [ids[n] for n in earlier])
     answers = [Done(products[product_id], n in earlier) for n, product_id in enumerate(ids)]
-    return Write(answers, [Outgoing(_price(answer.product)) for answer in answers if not answer.earlier])
+    return Write(answers, [Outgoing(_price(answer.product, now)) for answer in answers if not answer.earlier])
 
 
 async def receive(db: Connection, arrivals: Sequence[Receive], now: datetime) -> Write[Done]:
@@ -97,7 +97,7 @@ async def receive(db: Connection, arrivals: Sequence[Receive], now: datetime) ->
     return Write(answers)
 
 
-async def change(db: Connection, changes: Sequence[Change], _: datetime) -> Write[Done]:
+async def change(db: Connection, changes: Sequence[Change], now: datetime) -> Write[Done]:
     """Change names and prices, and say what the products cost now. Raises `Problem` 404."""
     products = await store.lock_products(db, (each.product_id for each in changes))
     answers = []
@@ -107,7 +107,7 @@ async def change(db: Connection, changes: Sequence[Change], _: datetime) -> Writ
         products[each.product_id] = replace(product, name=name, price=price)
         answers.append(Done(products[each.product_id]))
     await store.change_products(db, list(products.values()))
-    return Write(answers, [Outgoing(_price(product)) for product in products.values()])
+    return Write(answers, [Outgoing(_price(product, now)) for product in products.values()])
 
 
 async def _earlier(db: Connection, requests: Sequence[Add | Receive], now: datetime) -> dict[int, UUID]:
@@ -137,5 +137,5 @@ def _existing(products: dict[UUID, Product], product_id: UUID) -> Product:
     return products[product_id]
 
 
-def _price(product: Product) -> ProductPriceMessage:
-    return ProductPriceMessage(product_id=product.product_id, name=product.name, price=product.price)
+def _price(product: Product, now: datetime) -> ProductPriceMessage:
+    return ProductPriceMessage(product_id=product.product_id, name=product.name, price=product.price, changed_at=now)

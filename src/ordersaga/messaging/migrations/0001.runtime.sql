@@ -33,22 +33,49 @@ CREATE INDEX outbox_source_idx ON outbox (source_topic, source_partition, id) WH
 -- A transaction takes one value and numbers its rows from there, so one call serves a whole turn.
 CREATE SEQUENCE outbox_block INCREMENT BY 1000000 CACHE 1;
 
--- Every record that could not be handled, or that the broker refused for good.
+-- Every record that could not be handled, or that the broker refused for good (no offset), or that a partner gave up (imported).
+-- SUPERSEDED: another letter of the same record `follows` this one, since its replay failed again or since it was edited.
 CREATE TABLE dead_letter (
     id               uuid        PRIMARY KEY,
+    status           text        NOT NULL DEFAULT 'OPEN'
+                                 CHECK (status IN ('OPEN', 'REPLAYED', 'RESOLVED', 'DISCARDED', 'SUPERSEDED')),
     topic            text        NOT NULL,
     partition        int,
     record_offset    bigint,
+    order_key        uuid,
     key              bytea,
     value            bytea,
     header_names     text[]      NOT NULL,
     header_values    bytea[]     NOT NULL,
+    timestamp_ms     bigint,
     cause            text        NOT NULL,
     reason           text        NOT NULL,
+    stacktrace       text,
     attempts         int         NOT NULL,
-    at               timestamptz NOT NULL
+    at               timestamptz NOT NULL,
+    follows          uuid,
+    replayed_as      uuid,
+    imported_from    text,
+    consumer_group   text
 );
 CREATE INDEX dead_letter_topic_idx ON dead_letter (topic, at);
+CREATE INDEX dead_letter_order_idx ON dead_letter (order_key);
+CREATE INDEX dead_letter_place_idx ON dead_letter (topic, partition, record_offset);
+CREATE INDEX dead_letter_follows_idx ON dead_letter (follows) WHERE follows IS NOT NULL;
+CREATE INDEX dead_letter_replayed_idx ON dead_letter (replayed_as) WHERE replayed_as IS NOT NULL;
+
+-- What operators did: one row per act, written in the act's own transaction. `target` is a letter's id, or topic/partition/offset.
+CREATE TABLE operator_act (
+    id       bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at       timestamptz NOT NULL,
+    who      text        NOT NULL,
+    what     text        NOT NULL,
+    target   text        NOT NULL,
+    why      text        NOT NULL,
+    "before" jsonb       NOT NULL,
+    "after"  jsonb       NOT NULL
+);
+CREATE INDEX operator_act_target_idx ON operator_act (target, id);
 
 -- Idempotency-Key of HTTP writes: which resource the first use made.
 CREATE TABLE idempotency_key (

@@ -37,5 +37,6 @@ CREATE TABLE order_event (
 CREATE TABLE price (
     product_id uuid PRIMARY KEY,
     name       text,
-    price      int  NOT NULL
+    price      int  NOT NULL,
+    changed_at timestamptz NOT NULL
 );

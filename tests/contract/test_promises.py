@@ -1,0 +1,435 @@
+"""The runtime's promises, one test each, on real Kafka and PostgreSQL. Each fails when the code that keeps it is taken out."""
+
+import asyncio
+import os
+import struct
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from ordersaga.contracts.codec import encode
+from ordersaga.devstack import DevStack
+from ordersaga.messaging import outbox
+from ordersaga.messaging.assignment import Fenced, Move, fence
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.handler import Batch
+from ordersaga.messaging.outbox import Outbox
+from ordersaga.messaging.runtime import Runtime
+from tests.contract.rig import INPUT, OUTPUT, Rig, rig, same_key, told, until
+
+
+@pytest.fixture
+async def service(stack: DevStack) -> AsyncIterator[Rig]:
+    async with rig(stack) as made:
+        yield made
+
+
+class Crash(BaseException):
+    """The process is gone: no `except Exception` sees it."""
+
+
+async def took_effect(service: Rig, count: int) -> bool:
+    return len(await service.effects()) >= count
+
+
+async def test_each_record_takes_effect_once_and_is_passed_on_once(service: Rig) -> None:
+    order_id, records = same_key(50)
+    async with service.instance():
+        service.send(*records)
+        await until(lambda: took_effect(service, 50))
+        await until(lambda: nothing_left(service))
+    expected = [record.delivery_id for record in records]
+    assert await service.effects() == expected
+    assert await service.passed_on(order_id) == expected
+
+
+async def nothing_left(service: Rig) -> bool:
+    return await service.count("outbox") == 0
+
+
+async def test_a_turn_takes_what_is_there_and_never_waits_to_fill(service: Rig) -> None:
+    async with service.instance():
+        service.send(told(uuid4()))
+        await until(lambda: took_effect(service, 1))
+        assert service.batches == [1]
+        service.send(*[told(uuid4()) for _ in range(500)])
+        await until(lambda: took_effect(service, 501))
+    assert max(service.batches) > 50
+
+
+async def test_what_a_dead_process_committed_and_did_not_publish_is_published_by_the_next_with_the_same_ids(
+    service: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id, records = same_key(5)
+    expected = [record.delivery_id for record in records]
+
+    async def power_cut(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Outbox, "publish", power_cut)
+        async with service.instance() as runtime:
+            service.send(*records)
+            await until(lambda: took_effect(service, 5))
+            await crash(runtime)
+    assert await service.count("outbox") == 5
+    ids = [row["message_id"] for row in await service.db.fetch("SELECT message_id FROM outbox ORDER BY id")]
+    later = told(order_id)
+    async with service.instance():
+        service.send(later)
+        await until(lambda: took_effect(service, 6))
+        await until(lambda: nothing_left(service))
+    assert await service.effects() == [*expected, later.delivery_id]
+    assert await service.passed_on(order_id) == [*expected, later.delivery_id]
+    published = [dict(record.headers())["message-id"].decode() for record in await service.published()]
+    assert published[:5] == list(map(str, ids))
+
+
+async def crash(runtime: Runtime) -> None:
+    """End an instance as `kill -9` does: nothing is finished, told or given back."""
+    for task in runtime._loops:
+        task.cancel()
+    runtime._loops.clear()
+    runtime.pool.terminate()
+
+
+async def test_message_ids_come_from_the_record_so_that_a_repeat_says_the_same() -> None:
+    first = outbox.output_id("group", "topic-id", 3, 42, 0)
+    assert first == outbox.output_id("group", "topic-id", 3, 42, 0)
+    assert first.version == 5
+    others = {
+        outbox.output_id(*place)
+        for place in [("g", "t", 3, 42, 0), ("group", "t", 3, 42, 0), ("group", "topic-id", 3, 42, 1)]
+    }
+    assert first not in others
+    assert len(others) == 3
+
+
+async def test_a_zombie_cannot_commit(service: Rig) -> None:
+    async with service.instance() as runtime:
+        assert runtime.turns is not None
+        partition, position = next(iter(runtime._assignment.positions.items()))  # type: ignore[union-attr]
+        await service.db.execute("UPDATE ledger SET epoch = epoch + 1 WHERE topic = $1 AND partition = $2", *partition)
+        async with runtime.pool.acquire() as db:
+            with pytest.raises(Fenced):
+                async with db.transaction():
+                    await fence(db, [Move(partition, position.epoch, position.next_offset, position.next_offset + 1)])
+
+
+async def test_a_process_that_was_fenced_off_drops_its_batch_and_the_record_still_takes_effect_once(
+    service: Rig,
+) -> None:
+    async with service.instance():
+        await service.db.execute("UPDATE ledger SET epoch = epoch + 1")
+        service.send(told(uuid4()))
+        await asyncio.sleep(1.0)
+        assert await service.effects() == []
+        await until(lambda: took_effect(service, 1))
+    assert len(await service.effects()) == 1
+
+
+async def test_taking_a_partition_waits_for_the_open_transaction_of_its_old_owner(service: Rig) -> None:
+    async with service.instance():
+        service.send(told(uuid4()))
+        await until(lambda: took_effect(service, 1))
+    held = await asyncpg.connect(service.settings.database_url("delivery"))
+    transaction = held.transaction()
+    await transaction.start()
+    await held.execute("UPDATE ledger SET next_offset = next_offset")
+    taking = asyncio.create_task(_take_once(service))
+    await asyncio.sleep(1.5)
+    assert not taking.done()
+    await transaction.rollback()
+    await asyncio.wait_for(taking, 20)
+    await held.close()
+
+
+async def _take_once(service: Rig) -> None:
+    async with service.instance():
+        pass
+
+
+async def test_rows_without_a_partition_are_published_by_any_instance(service: Rig) -> None:
+    order_id = uuid4()
+    message = told(order_id)
+    async with service.instance() as runtime:
+        async with runtime.pool.acquire() as db, db.transaction():
+            ids = outbox.MessageIds("", {}, uuid4)
+            rows = outbox.compose([outbox.Outgoing(message)], await outbox.first_id(db), ids, {})
+            await outbox.write(db, rows, outbox.adopt_at(runtime.clock(), service.settings))
+        await until(lambda: nothing_left(service))
+        await until(lambda: took_effect(service, 1))
+    assert await service.effects(order_id) == [message.delivery_id]
+
+
+async def test_an_undecodable_record_becomes_a_dead_letter_with_its_bytes_and_springs_headers(service: Rig) -> None:
+    async with service.instance():
+        service.send(b'{"orderId": ', None, b"\xff", key="k")
+        good = told(uuid4())
+        service.send(good)
+        await until(lambda: took_effect(service, 1))
+        await until(lambda: nothing_left(service))
+    letters = await service.published(INPUT + "-dlt")
+    assert sorted(letter.value() or b"" for letter in letters) == [b"", b'{"orderId": ', b"\xff"]
+    for letter in letters:
+        headers = dict(letter.headers())
+        assert headers["origin"] == b"test"
+        assert headers["kafka_dlt-original-topic"] == INPUT.encode()
+        assert headers["kafka_dlt-original-consumer-group"] == service.settings.delivery_group.encode()
+        assert struct.unpack(">i", headers["kafka_dlt-original-partition"]) == (letter.partition(),)
+        assert len(headers["kafka_dlt-original-offset"]) == 8
+        assert headers["kafka_dlt-exception-message"]
+    assert await service.count("dead_letter") == 3
+
+
+async def test_a_record_that_the_handler_rejects_becomes_a_dead_letter_and_the_others_go_on(service: Rig) -> None:
+    bad = told(uuid4())
+
+    async def reject(batch: Batch, _: Connection) -> None:
+        for each in batch.incoming:
+            if each.message == bad:
+                batch.reject(each, "nobody knows it")
+
+    service.intervene = reject
+    async with service.instance():
+        service.send(bad, told(uuid4()))
+        await until(lambda: took_effect(service, 2))
+        await until(lambda: nothing_left(service))
+    reason = await service.db.fetchval("SELECT reason FROM dead_letter")
+    assert reason == "nobody knows it"
+
+
+def raises_for(*bad: object, cure: asyncio.Event | None = None):  # type: ignore[no-untyped-def]
+    async def intervene(batch: Batch, _: Connection) -> None:
+        if not (cure and cure.is_set()) and any(each.message in bad for each in batch.incoming):
+            raise ValueError("poison")
+
+    return intervene
+
+
+async def test_one_bad_record_among_500_costs_a_logarithmic_number_of_tries_and_the_others_take_effect_in_that_turn(
+    service: Rig,
+) -> None:
+    records = [told(uuid4()) for _ in range(500)]
+    service.intervene = raises_for(records[321])
+    async with service.instance(park_backoff_ms=60_000) as runtime:
+        service.send(*records)
+        await until(lambda: took_effect(service, 499))
+        assert await service.count("parked") == 1
+        assert await runtime.problems() == []
+    turns_at_most = 1 + len([size for size in service.batches if size == max(service.batches)])
+    assert service.tries <= turns_at_most + 2 * 9 + 12
+
+
+async def test_later_records_of_a_parked_key_wait_in_order_while_all_others_go_on(service: Rig) -> None:
+    order_id, records = same_key(4)
+    cure = asyncio.Event()
+    service.intervene = raises_for(records[1], cure=cure)
+    others = [told(uuid4()) for _ in range(20)]
+    async with service.instance(park_backoff_ms=200, park_attempts_max=50):
+        service.send(*records[:2])
+        await until(lambda: took_effect(service, 1))
+        service.send(*records[2:], *others)
+        await until(lambda: took_effect(service, 21))
+        assert await service.effects(order_id) == [records[0].delivery_id]
+        assert await service.count("parked") == 3
+        cure.set()
+        await until(lambda: took_effect(service, 24))
+        await until(lambda: nothing_left(service))
+    expected = [record.delivery_id for record in records]
+    assert await service.effects(order_id) == expected
+    assert await service.passed_on(order_id) == expected
+    assert await service.count("parked") == 0
+
+
+async def test_later_records_wait_behind_a_parked_one_also_in_another_process(service: Rig) -> None:
+    order_id, records = same_key(2)
+    cure = asyncio.Event()
+    service.intervene = raises_for(records[0], cure=cure)
+    settings = {"park_backoff_ms": 3_000, "park_attempts_max": 50}
+    async with service.instance(**settings):
+        service.send(records[0])
+        await until(lambda: parked(service, 1))
+    async with service.instance(**settings):
+        service.send(records[1])
+        await until(lambda: parked(service, 2))
+        cure.set()
+        await until(lambda: took_effect(service, 2))
+    assert await service.effects(order_id) == [record.delivery_id for record in records]
+
+
+async def parked(service: Rig, count: int) -> bool:
+    return await service.count("parked") == count
+
+
+async def test_after_its_last_try_a_record_becomes_a_dead_letter_and_its_queue_goes_on_in_order(service: Rig) -> None:
+    order_id, records = same_key(3)
+    service.intervene = raises_for(records[0])
+    async with service.instance():
+        service.send(*records)
+        await until(lambda: took_effect(service, 2))
+        await until(lambda: nothing_left(service))
+    assert await service.effects(order_id) == [record.delivery_id for record in records[1:]]
+    row = await service.db.fetchrow("SELECT cause, reason, attempts, value FROM dead_letter")
+    assert row is not None
+    assert (row["cause"], row["reason"], row["attempts"]) == (
+        "ValueError",
+        "poison",
+        service.settings.park_attempts_max,
+    )
+    assert row["value"] == encode(records[0])
+    assert await service.count("parked") == 0
+
+
+async def test_trouble_with_the_database_is_never_the_records_fault(service: Rig) -> None:
+    cut = 3
+
+    async def lose_the_connection(_: Batch, db: Connection) -> None:
+        nonlocal cut
+        if cut:
+            cut -= 1
+            await service.db.execute("SELECT pg_terminate_backend($1)", await db.fetchval("SELECT pg_backend_pid()"))
+
+    service.intervene = lose_the_connection
+    records = [told(uuid4()) for _ in range(10)]
+    async with service.instance():
+        service.send(*records)
+        await until(lambda: took_effect(service, 10))
+        await until(lambda: nothing_left(service))
+    assert sorted(await service.effects()) == sorted(record.delivery_id for record in records)
+    assert await service.count("parked") == 0
+    assert await service.count("dead_letter") == 0
+
+
+async def test_a_commit_whose_outcome_is_unknown_takes_effect_once(
+    service: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id, records = same_key(3)
+    advance = "ordersaga.messaging.assignment.Assignment.advance"
+    broken = False
+
+    def lose_the_answer(*arguments: object) -> None:
+        nonlocal broken
+        if not broken:
+            broken = True
+            raise ConnectionResetError("the answer to COMMIT was lost")
+        original(*arguments)
+
+    from ordersaga.messaging.assignment import Assignment
+
+    original = Assignment.advance
+    monkeypatch.setattr(advance, lose_the_answer)
+    async with service.instance():
+        service.send(*records)
+        await until(lambda: took_effect(service, 3))
+        await until(lambda: nothing_left(service))
+    expected = [record.delivery_id for record in records]
+    assert await service.effects(order_id) == expected
+    assert await service.passed_on(order_id) == expected
+
+
+@pytest.mark.parametrize("failure", ["always raises", "missing column"])
+async def test_a_bad_deployment_stops_with_an_alarm_and_does_not_fill_the_dead_letters(
+    service: Rig, failure: str
+) -> None:
+    mended = asyncio.Event()
+
+    async def fail(_: Batch, db: Connection) -> None:
+        if not mended.is_set():
+            if failure == "missing column":
+                await db.execute("SELECT no_such_column FROM effect")
+            raise RuntimeError("this version is broken")
+
+    service.intervene = fail
+    records = [told(uuid4()) for _ in range(100)]
+    async with service.instance(retry_backoff_ms_max=200, park_backoff_ms=500) as runtime:
+        service.send(*records)
+        await until(lambda: has_problem(runtime))
+        assert await service.count("parked") < service.settings.stop_failures_min
+        assert await service.count("dead_letter") == 0
+        mended.set()
+        await until(lambda: took_effect(service, 100))
+    assert sorted(await service.effects()) == sorted(record.delivery_id for record in records)
+
+
+async def has_problem(runtime: Runtime) -> bool:
+    return any("BadDeployment" in problem for problem in await runtime.problems())
+
+
+async def test_a_position_outside_the_log_stops_that_partition_until_an_operator_speaks(service: Rig) -> None:
+    order_id = uuid4()
+    async with service.instance():
+        service.send(told(order_id))
+        await until(lambda: took_effect(service, 1))
+    await service.db.execute("UPDATE ledger SET next_offset = next_offset + 1000000 WHERE partition = 0")
+    async with service.instance_unready() as runtime:
+        problems = await until(lambda: stopped(runtime))
+        assert "topics accept" in problems[0]
+        assert len(problems) == 1
+        await service.db.execute("UPDATE ledger SET next_offset = next_offset - 1000000 WHERE partition = 0")
+        await until(lambda: ready(runtime))
+
+
+async def stopped(runtime: Runtime) -> list[str]:
+    return [problem for problem in await runtime.problems() if problem.startswith(INPUT)]
+
+
+async def ready(runtime: Runtime) -> bool:
+    return not await runtime.problems()
+
+
+async def test_a_record_that_the_broker_refuses_for_good_is_kept_and_the_others_go_out(service: Rig) -> None:
+    order_id, records = same_key(2)
+    async with service.instance() as runtime:
+        async with runtime.pool.acquire() as db, db.transaction():
+            first = await outbox.first_id(db)
+            big = outbox.OutboxRow(first, None, OUTPUT, None, b"k", os.urandom(1_500_000), uuid4(), None, "-")
+            await outbox.write(db, [big], runtime.clock())
+        service.send(*records)
+        await until(lambda: took_effect(service, 2))
+        await until(lambda: nothing_left(service))
+    assert await service.passed_on(order_id) == [record.delivery_id for record in records]
+    assert await service.db.fetchval("SELECT cause FROM dead_letter") == "RefusedByBroker"
+
+
+async def test_an_instance_that_stops_in_order_frees_its_partitions_at_once(service: Rig) -> None:
+    async with service.instance():
+        async with service.instance():
+            pass
+        records = [told(uuid4()) for _ in range(30)]
+        service.send(*records)
+        await until(lambda: took_effect(service, 30), limit_s=5)
+
+
+async def test_adding_and_removing_instances_under_load_loses_and_doubles_nothing(service: Rig) -> None:
+    records = [told(uuid4()) for _ in range(600)]
+
+    async def load() -> None:
+        for n in range(0, 600, 20):
+            await asyncio.to_thread(service.send, *records[n : n + 20])
+            await asyncio.sleep(0.1)
+
+    async with service.instance():
+        loading = asyncio.create_task(load())
+        for _ in range(3):
+            async with service.instance():
+                await asyncio.sleep(0.5)
+        await loading
+        await until(lambda: took_effect(service, 600))
+        await until(lambda: nothing_left(service))
+    assert sorted(await service.effects()) == sorted(record.delivery_id for record in records)
+
+
+async def test_the_first_position_is_where_the_setting_says(stack: DevStack) -> None:
+    async with rig(stack) as first:
+        order_id, records = same_key(3)
+        first.send(*records)
+        async with rig(stack, start_at="earliest") as second, second.instance():
+            await until(lambda: took_effect(second, 3))
+            assert (await second.effects(order_id)) == [record.delivery_id for record in records]
+        async with rig(stack, start_at="latest") as third, third.instance():
+            third.send(told(uuid4()))
+            await until(lambda: took_effect(third, 1))
+            assert len(await third.effects()) == 1
