@@ -29,8 +29,10 @@ def encode(message: Message) -> bytes:
     value = _encoder.encode(message)
     if value.isascii():
         return value if b"\\u00" not in value else _with_upper_case_escapes(value)
-    text = _outside_basic_plane.sub(_surrogate_escapes, value.decode())
-    return _with_upper_case_escapes(text.encode())
+    text = value.decode()
+    if len(text.encode("utf-16-le")) != 2 * len(text):  # a character outside the basic plane takes two units
+        value = _outside_basic_plane.sub(_surrogate_escapes, text).encode()
+    return value if b"\\u00" not in value else _with_upper_case_escapes(value)
 
 
 def decode(topic: str, value: bytes | None) -> Message:

@@ -21,7 +21,7 @@ from ordersaga.devstack.server import Server
 from ordersaga.devstack.stack import DevStack
 from ordersaga.messaging.database import migrate
 from ordersaga.messaging.kafka import KafkaUnavailable, create_missing_topics
-from ordersaga.settings import SERVICES, Settings
+from ordersaga.settings import SERVICES, ServiceName, Settings
 
 PREFIX: Final = "ORDERSAGA_"
 PROBE_S: Final = 1.0
@@ -91,6 +91,7 @@ class System:
         values = {
             "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
             "TRUST_GATEWAY_HEADERS": "true",
+            "PAYABLE_REQUIRED": "true" if "order" in self._services else "false",
             "GATEWAY_URL": self.urls[SANDBOX],
             "SANDBOX_JOURNAL_PATH": str(folder.path / SANDBOX / "books.jsonl"),
         }
@@ -118,10 +119,12 @@ class System:
             self._say("making databases, tables and topics")
             self._make_databases()
             settings = self.settings
+            migrating = SERVICES if self._database_url is None else self._services
             with ThreadPoolExecutor() as threads:
-                for migrated in [threads.submit(self._migrate, settings, name) for name in self._services]:
-                    migrated.result()
-            asyncio.run(_topics(settings))
+                steps = [threads.submit(self._migrate, settings, name) for name in migrating]
+                steps.append(threads.submit(asyncio.run, _topics(settings)))
+                for step in steps:
+                    step.result()
             self._say("starting " + ", ".join(self.processes))
             with ThreadPoolExecutor() as threads:
                 for started in [threads.submit(self.start, name) for name in self.processes]:
@@ -161,8 +164,8 @@ class System:
                     db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
     @staticmethod
-    def _migrate(settings: Settings, name: str) -> None:
-        migrate(settings.database_url(name), importlib.import_module(f"ordersaga.{name}"))  # type: ignore[arg-type]
+    def _migrate(settings: Settings, name: ServiceName) -> None:
+        migrate(settings.database_url(name), importlib.import_module(f"ordersaga.{name}"))
 
 
 async def _topics(settings: Settings) -> None:

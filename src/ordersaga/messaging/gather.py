@@ -20,6 +20,8 @@ from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
 
+TRIES_MAX: Final = 3
+
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
@@ -74,7 +76,7 @@ class Gather(Generic[Request, Answer]):
             del self._waiting[: len(some)]
             await self._commit(some)
 
-    async def _commit(self, some: Sequence[tuple[Request, "asyncio.Future[Answer]"]]) -> None:
+    async def _commit(self, some: Sequence[tuple[Request, "asyncio.Future[Answer]"]], tries: int = 1) -> None:
         try:
             now = self._clock()
             async with self._pool.acquire() as db, db.transaction():
@@ -85,19 +87,21 @@ class Gather(Generic[Request, Answer]):
                     rows = outbox.compose(write.outgoing, await outbox.first_id(db), ids, self._settings.type_ids)
                     await outbox.write(db, rows, outbox.adopt_at(now, self._settings))
         except Exception as error:
-            await self._isolate(some, error)
+            await self._isolate(some, error, tries)
             return
         for (_, future), answer in zip(some, write.answers, strict=True):
             if not future.done():
                 future.set_result(answer)
-        await self._outbox.publish(rows, now)
+        self._outbox.publish_soon(rows, now)
 
-    async def _isolate(self, some: Sequence[tuple[Request, "asyncio.Future[Answer]"]], error: Exception) -> None:
+    async def _isolate(
+        self, some: Sequence[tuple[Request, "asyncio.Future[Answer]"]], error: Exception, tries: int
+    ) -> None:
         if is_transient(error):
             again = isinstance(error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError)
             log.warning("a gathered write failed", error=f"{type(error).__name__}: {error}", requests=len(some))
-            if again and len(some) > 1:
-                await self._halves(some)
+            if again and tries < TRIES_MAX:
+                await self._commit(some, tries + 1)
                 return
             error = OutcomeUnknown(str(error))
         elif len(some) > 1:

@@ -32,6 +32,7 @@ TRACEPARENT: Final = "traceparent"
 TYPE_ID: Final = "__TypeId__"
 
 READ_ROWS_MAX: Final = 5_000
+SOON_MAX: Final = 200
 COLUMNS: Final = (
     "id",
     "source_topic",
@@ -245,15 +246,35 @@ class Outbox:
         self._pool: Final = pool
         self._new_publisher: Final = new_publisher
         self._publisher = new_publisher(settings)
-        self._slots: Final = asyncio.Semaphore(settings.turns_publishing_max)
+        self._slots = asyncio.Semaphore(settings.turns_publishing_max)
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._in_flight: Final[set[int]] = set()
+        self._soon = 0
         self.failed = False
 
     async def publish(self, rows: Sequence[OutboxRow], now: datetime) -> None:
         """Queue committed rows, in order; returns when there is room for the next call, not when they are acknowledged."""
         if rows:
             await self._begin([row.publication() for row in rows], now)
+
+    def publish_soon(self, rows: Sequence[OutboxRow], now: datetime) -> None:
+        """Queue committed rows of an HTTP write without waiting for room, so that requests are answered while Kafka is away.
+
+        Beyond `SOON_MAX` waiting sets the rows are left to `adopt`.
+        """
+        if not rows or self._soon >= SOON_MAX:
+            return
+        self._soon += 1
+        self._in_flight.update(row.id for row in rows)
+        task = asyncio.create_task(self._publish_soon([row.publication() for row in rows], now))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _publish_soon(self, publications: list[Publication], now: datetime) -> None:
+        try:
+            await self._begin(publications, now)
+        finally:
+            self._soon -= 1
 
     async def _begin(self, publications: list[Publication], now: datetime) -> asyncio.Task[None]:
         await self._slots.acquire()
@@ -328,10 +349,13 @@ class Outbox:
     async def restart(self) -> None:
         """Begin with a new producer after a failure; the rows are read again by whoever owns them."""
         await self._publisher.close(flush_s=0)
-        if self._tasks:
-            for task in list(self._tasks):
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # A task that is cancelled before its first step gives nothing back, so all is counted anew.
+        self._slots = asyncio.Semaphore(self._settings.turns_publishing_max)
+        self._in_flight.clear()
+        self._soon = 0
         self._publisher = self._new_publisher(self._settings)
         self.failed = False
 

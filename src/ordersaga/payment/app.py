@@ -8,7 +8,6 @@ from litestar import Litestar
 
 from ordersaga.http.caller import Callers
 from ordersaga.http.server import application
-from ordersaga.messaging.database import DATABASE_ERRORS
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.payment.api import Payments, routes
 from ordersaga.payment.commands import Beginning, note
@@ -44,8 +43,6 @@ def create_app(settings: Settings) -> Litestar:
         found = await runtime.problems()
         if not gateway.health.ready:
             found.append(f"gateway: no calls are sent, after {gateway.health.reason}")
-        with contextlib.suppress(*DATABASE_ERRORS):  # The runtime has said so already.
-            found += await recovery.problems()
         return found
 
     @contextlib.asynccontextmanager

@@ -126,7 +126,7 @@ WITH held AS (
 UPDATE intent i SET due_at = :lease_until FROM held WHERE i.id = held.id;
 
 -- name: open_intents
--- How many intents are open, how many of them for long, and what the longest open one says; for the eyes of a person.
+-- How many intents are open, how many of them since before a time, and what the oldest of those that say something says.
 SELECT count(*) AS open, count(*) FILTER (WHERE created_at < :before) AS late,
     (SELECT message FROM intent WHERE status = 'OPEN' AND message IS NOT NULL ORDER BY created_at LIMIT 1) AS said
 FROM intent WHERE status = 'OPEN';

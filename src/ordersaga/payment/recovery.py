@@ -7,6 +7,9 @@ instance that lives moves it on for what it carries out, so a slow gateway does 
 from datetime import timedelta
 from typing import Final
 
+import structlog
+from prometheus_client import Gauge
+
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.payment import store
 from ordersaga.payment.intents import Intents
@@ -14,7 +17,14 @@ from ordersaga.payment.intents import Intents
 TAKE_EVERY_S: Final = 0.1
 TAKEN_MAX: Final = 500
 """Taken up and not yet settled or put off. Customers' own confirms are not among them, so a rush of those holds no refund up."""
-LATE_AFTER_S: Final = 60.0
+WATCH_EVERY_S: Final = 15.0
+LATE_AFTER_S: Final = 120.0
+
+INTENTS_OPEN: Final = Gauge(
+    "ordersaga_payment_intents_open", "Confirms and refunds that the gateway has not settled yet"
+)
+INTENTS_LATE: Final = Gauge("ordersaga_payment_intents_late", "Those of them that are open for more than two minutes")
+log: Final = structlog.get_logger()
 
 
 class Recovery:
@@ -28,6 +38,7 @@ class Recovery:
     def start(self) -> None:
         """Look again and again until the process stops."""
         self._runtime.every(TAKE_EVERY_S, self.take, "taking up open intents")
+        self._runtime.every(WATCH_EVERY_S, self.watch, "watching open intents")
         self._runtime.every(self._lease.total_seconds() / 3, self.hold, "holding open intents")
 
     async def take(self) -> int:
@@ -50,11 +61,12 @@ class Recovery:
             async with self._runtime.pool.acquire() as db:
                 await store.hold(db, held, now + self._lease)
 
-    async def problems(self) -> list[str]:
-        """What a person should know: intents that are open for long, with what the oldest says."""
+    async def watch(self) -> None:
+        """Show a person what is open, and say so when something is open for long: a gateway's new status, say, or our wrong keys."""
         before = self._runtime.clock() - timedelta(seconds=LATE_AFTER_S)
         async with self._runtime.pool.acquire() as db:
-            late, said = await store.late_intents(db, before)
-        if not late:
-            return []
-        return [f"{late} intents are open for more than {LATE_AFTER_S:.0f} s; the oldest says: {said or 'nothing'}"]
+            open_ones, late, said = await store.open_intents(db, before)
+        INTENTS_OPEN.set(open_ones)
+        INTENTS_LATE.set(late)
+        if late:
+            log.warning("intents are open for long", intents=late, after_s=LATE_AFTER_S, the_oldest_says=said)

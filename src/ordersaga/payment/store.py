@@ -159,10 +159,10 @@ async def hold(db: Connection, ids: Sequence[UUID], lease_until: datetime) -> No
     await sql.hold(db, ids=ids, lease_until=lease_until)
 
 
-async def late_intents(db: Connection, before: datetime) -> tuple[int, str | None]:
-    """How many intents opened before that time are still open, and what the oldest open one says."""
-    row = await sql.open_intents(db, before=before)
-    return row[0]["late"], row[0]["said"]
+async def open_intents(db: Connection, before: datetime) -> tuple[int, int, str | None]:
+    """How many intents are open, how many of them since before that time, and what the oldest says."""
+    [row] = await sql.open_intents(db, before=before)
+    return row["open"], row["late"], row["said"]
 
 
 def _columns(kind: type[Struct], structs: Iterable[Any]) -> dict[str, list[Any]]:
