@@ -1,0 +1,275 @@
+"""`dead-letters` finds, shows, replays, edits and discards what could not be handled, and reads in what a partner gave up."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from ordersaga.cli import letters as view
+from ordersaga.cli.change import Change
+from ordersaga.cli.dry_run import rehearse
+from ordersaga.cli.operating import (
+    Cause,
+    Json,
+    Order,
+    Service,
+    Topic,
+    Who,
+    Why,
+    desks,
+    operator,
+    out,
+    run,
+    say_json,
+)
+from ordersaga.cli.options import err, fail, load_settings
+from ordersaga.cli.selection import Selection, by_id, statuses, time
+from ordersaga.messaging import partner_letters
+from ordersaga.messaging.acts import Operator
+from ordersaga.messaging.bulk_replay import BulkReplay, Outcome, Pace
+from ordersaga.messaging.redrive import STATUSES, Wanted, check_value
+
+app = typer.Typer(help="Records that could not be handled, and what operators do with them.", no_args_is_help=True)
+
+LETTERS_SHOWN: Final = 100
+
+Ids = Annotated[list[str] | None, typer.Argument(help="letters' ids; their beginnings will do")]
+One = Annotated[str, typer.Argument(metavar="ID", help="a letter's id; its beginning will do")]
+Before = Annotated[str | None, typer.Option(help="given up before this time (ISO 8601, UTC)")]
+All = Annotated[bool, typer.Option("--all", help="every open letter")]
+TypeId = Annotated[
+    str | None, typer.Option(help="the `__TypeId__` that a partner's letter goes out with, in place of any")
+]
+
+
+@app.command("list")
+def list_letters(
+    service: Service = None,
+    order: Order = None,
+    topic: Topic = None,
+    cause: Cause = None,
+    before: Before = None,
+    status: Annotated[str, typer.Option(help=f"{', '.join(STATUSES)}, or all")] = "OPEN",
+    by_cause: Annotated[bool, typer.Option("--by-cause", help="count them by topic and cause")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="the latest so many")] = LETTERS_SHOWN,
+    json: Json = False,
+) -> None:
+    """Dead letters, the latest first; only the open ones unless told otherwise."""
+    wanted = Wanted(order_key=order, topic=topic, cause=cause, statuses=statuses(status), before=time(before))
+    run(_list(service, wanted, by_cause, limit, json))
+
+
+@app.command()
+def show(letter_id: One, service: Service = None, json: Json = False) -> None:
+    """All that is known of a letter: its record, why it was given up, what was done to it, what followed."""
+    run(_show(letter_id, service, json))
+
+
+@app.command()
+def replay(
+    ids: Ids = None,
+    service: Service = None,
+    order: Order = None,
+    topic: Topic = None,
+    cause: Cause = None,
+    before: Before = None,
+    everything: All = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what each would do, and do nothing")] = False,
+    rate: Annotated[float, typer.Option(min=0.01, max=1_000, help="letters per second")] = 10.0,
+    stop_after: Annotated[
+        int, typer.Option(min=1, help="stop after so many renewed failures, and never cause more")
+    ] = 10,
+    wait: Annotated[float, typer.Option(min=0, help="seconds to wait for each outcome; 0: do not wait")] = 30.0,
+    type_id: TypeId = None,
+    why: Why = None,
+    who: Who = None,
+    json: Json = False,
+) -> None:
+    """Have records handled again, those that are open now and no later ones, and tell the outcome of each.
+
+    Our own go back to the service that failed, which tries them at once; a partner's goes out on its topic. Exit code 1 unless all are resolved.
+    """
+    settings = load_settings()
+    if stop_after >= settings.stop_failures_min:
+        raise fail(
+            f"--stop-after must be below ORDERSAGA_STOP_FAILURES_MIN ({settings.stop_failures_min}): so many failures at once look like a "
+            "bad deployment, and the service would stop the partition"
+        )
+    selection = Selection(ids or [], order, topic, cause, time(before), everything)
+    if dry_run:
+        run(rehearse(service, selection, type_id, json))
+        return
+    said, pace = operator(who, why), Pace(rate, stop_after, wait)
+    outcomes = run(
+        _replay(service, selection, BulkReplay(said, pace, type_id, lambda each: view.print_outcome(each, json)))
+    )
+    _summarize(outcomes, json)
+
+
+@app.command()
+def edit(
+    letter_id: One,
+    service: Service = None,
+    value: Annotated[str | None, typer.Option(help="the new value")] = None,
+    value_file: Annotated[
+        Path | None, typer.Option(help="a file with the new value", exists=True, dir_okay=False)
+    ] = None,
+    field: Annotated[
+        list[str] | None, typer.Option("--set", help="name=value of a field, as JSON or plain text; may be repeated")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the difference, and do nothing")] = False,
+    why: Why = None,
+    who: Who = None,
+    json: Json = False,
+) -> None:
+    """Make an edited copy of a letter, to be replayed in its place, and show the difference. On a terminal, with no value given: in your editor.
+
+    The value must be a message of the letter's topic. The letter stays as it was, and the copy names it.
+    """
+    said = None if dry_run else operator(who, why)
+    change = Change(value, value_file, field or [])
+    run(_edit(service, letter_id, change, said, json))
+
+
+@app.command()
+def discard(
+    ids: Ids = None,
+    service: Service = None,
+    order: Order = None,
+    topic: Topic = None,
+    cause: Cause = None,
+    before: Before = None,
+    everything: All = False,
+    why: Why = None,
+    who: Who = None,
+    json: Json = False,
+) -> None:
+    """Decide that letters are not to be replayed. They stay readable, with who decided it and why."""
+    selection = Selection(ids or [], order, topic, cause, time(before), everything)
+    run(_discard(service, selection, operator(who, why), json))
+
+
+@app.command("import")
+def import_letters(
+    topic: Annotated[str, typer.Argument(help="a topic, or its dead letter topic: TOPIC-dlt or TOPIC.DLT")],
+    service: Annotated[
+        str | None,
+        typer.Option(help="whose database keeps them and whose outbox sends them; default: the topic's producer"),
+    ] = None,
+    why: Why = "imported",
+    who: Who = None,
+    json: Json = False,
+) -> None:
+    """Read in what a partner's consumer (Spring Kafka's, or one that writes its headers) gave up. Doing it again adds only what is new."""
+    run(_import(topic, service, operator(who, why), json))
+
+
+# What the commands do ---------------------------------------------------------------------------------------------------
+
+
+async def _list(service: str | None, wanted: Wanted, by_cause: bool, limit: int, json: bool) -> None:
+    async with desks(load_settings(), service) as found:
+        if by_cause:
+            causes = [(desk, each) for desk in found for each in await desk.redrive.causes(wanted)]
+            if json:
+                for desk, each in causes:
+                    say_json(service=desk.service, **msgspec.to_builtins(each))
+            elif causes:
+                view.print_causes(causes)
+            return None if causes else err.print("no dead letter fits")
+        letters = [(desk, letter) for desk in found for letter in await desk.redrive.find(wanted, rows_max=limit)]
+    letters = sorted(letters, key=lambda each: each[1].at, reverse=True)[:limit]
+    if json:
+        for desk, letter in letters:
+            say_json(**view.letter_as_json(desk, letter))
+    elif letters:
+        view.print_letters(letters)
+    if not letters:
+        err.print("no dead letter fits")
+    elif len(letters) == limit:
+        err.print(f"[dim]the latest {limit}; there may be more: --limit, --by-cause[/]")
+    return None
+
+
+async def _show(letter_id: str, service: str | None, json: bool) -> None:
+    async with desks(load_settings(), service) as found:
+        desk, letter = await by_id(letter_id, found)
+        content = (await desk.redrive.contents([letter.id]))[letter.id]
+        chain, done = await desk.redrive.story(letter)
+    if not json:
+        view.print_letter(desk, letter, content, chain, done)
+        return
+    say_json(
+        **view.letter_as_json(desk, letter),
+        **view.content_as_json(content),
+        same_record=[str(each.id) for each in chain],
+        acts=msgspec.to_builtins(done),
+    )
+
+
+async def _replay(service: str | None, selection: Selection, bulk: BulkReplay) -> list[Outcome]:
+    async with desks(load_settings(), service) as found:
+        return await bulk.run([(desk.redrive, letter) for desk, letter in await selection.resolve(found)])
+
+
+def _summarize(outcomes: Sequence[Outcome], json: bool) -> None:
+    if not outcomes:
+        err.print("no open letter fits; nothing was replayed")
+        return
+    counts = Counter(outcome.result for outcome in outcomes)
+    if not json:
+        said = ", ".join(f"{count} {result}" for result, count in counts.items())
+        out.print(f"[bold]{len(outcomes)} letters[/]: {said}")
+    if counts["resolved"] < len(outcomes):
+        raise typer.Exit(1)
+
+
+async def _edit(service: str | None, letter_id: str, change: Change, said: Operator | None, json: bool) -> None:
+    async with desks(load_settings(), service) as found:
+        ((desk, letter),) = await Selection([letter_id]).resolve(found)
+        content = (await desk.redrive.contents([letter.id]))[letter.id]
+        value = change.of(content.value)
+        check_value(letter.topic, value)
+        if not json:
+            view.print_diff(content.value, value)
+        if said is None:
+            err.print("nothing was changed")
+            return
+        copy = await desk.redrive.edit(letter.id, value, said)
+    if json:
+        say_json(**view.letter_as_json(desk, copy))
+    else:
+        out.print(
+            f"[bold]{copy.id}[/] follows {letter.id}; have it handled with `ordersaga dead-letters replay {copy.id}`"
+        )
+
+
+async def _discard(service: str | None, selection: Selection, said: Operator, json: bool) -> None:
+    async with desks(load_settings(), service) as found:
+        letters = await selection.resolve(found)
+        if not letters:
+            err.print("no open letter fits; nothing was discarded")
+        for desk, letter in letters:
+            await desk.redrive.discard(letter.id, said)
+            if json:
+                say_json(id=str(letter.id), service=desk.service, record=letter.place, result="discarded")
+            else:
+                out.print(
+                    f"discarded  {str(letter.id)[: view.ID_CHARS]}  {letter.place}  order {letter.order_key or '-'}"
+                )
+
+
+async def _import(topic: str, service: str | None, said: Operator, json: bool) -> None:
+    settings = load_settings()
+    keeper = service or partner_letters.keeper_of(topic)
+    async with desks(settings, keeper) as (desk,):
+        for name, topic_id in (await partner_letters.find_topics(settings, topic)).items():
+            imported = await partner_letters.bring_in(desk.redrive, name, topic_id, said)
+            if json:
+                say_json(service=desk.service, **msgspec.to_builtins(imported))
+            else:
+                said_ours = f", {imported.ours} of our own left out" if imported.ours else ""
+                out.print(f"{name}: {imported.new} new, {imported.known} known{said_ours}; kept by {desk.service}")

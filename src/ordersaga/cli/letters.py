@@ -1,0 +1,161 @@
+"""How dead letters look: as tables, as a page, as JSON, and what a replay of one would do."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from rich.markup import escape
+from rich.table import Table
+
+from ordersaga.cli.operating import Desk, out, say_json, shown
+from ordersaga.messaging.acts import Act, text_of
+from ordersaga.messaging.bulk_replay import Outcome
+from ordersaga.messaging.redrive import CauseCount, Content, Letter
+from ordersaga.messaging.rehearsal import Effect
+
+ID_CHARS: int = 8
+COLOURS = {"resolved": "green", "failed again": "red", "refused": "red", "waits": "yellow", "not replayed": "yellow"}
+
+
+def print_letters(found: Sequence[tuple[Desk, Letter]]) -> None:
+    """One line each. Ids are cut to what the commands understand."""
+    table = Table("id", "service", "at", "record", "order", "tries", "cause", "status")
+    for desk, letter in found:
+        status = letter.status + (" (imported)" if letter.imported_from else "")
+        why = escape(f"{letter.cause}: {letter.reason}")
+        table.add_row(
+            str(letter.id)[:ID_CHARS],
+            desk.service,
+            shown(letter.at),
+            letter.place,
+            str(letter.order_key or "-"),
+            str(letter.attempts),
+            why,
+            status,
+        )
+    out.print(table)
+
+
+def print_causes(found: Sequence[tuple[Desk, CauseCount]]) -> None:
+    """One line for each cause."""
+    table = Table("letters", "service", "topic", "cause", "status", "first", "last", "the last one says")
+    for desk, each in found:
+        table.add_row(
+            str(each.letters),
+            desk.service,
+            each.topic,
+            escape(each.cause),
+            each.status,
+            shown(each.first_at),
+            shown(each.last_at),
+            escape(each.last_reason),
+        )
+    out.print(table)
+
+
+def print_letter(desk: Desk, letter: Letter, content: Content, chain: Sequence[Letter], done: Sequence[Act]) -> None:
+    """All that is known of a letter."""
+    lines = {
+        "status": letter.status,
+        "record": letter.place,
+        "order": letter.order_key,
+        "given up by": letter.consumer_group or desk.service,
+        "at": shown(letter.at),
+        "tries": letter.attempts,
+        "cause": letter.cause,
+        "reason": letter.reason,
+        "imported from": letter.imported_from,
+        "published as": letter.replayed_as,
+        "key": text_of(content.key),
+    }
+    out.print(f"[bold]{letter.id}[/]  {desk.service}")
+    for name, said in lines.items():
+        if said is not None:
+            out.print(f"  {name:14} {escape(str(said))}", soft_wrap=True)
+    for header, value in content.headers:
+        out.print(f"  {'header':14} {escape(f'{header}: {text_of(value)}')}", soft_wrap=True)
+    out.print(f"  {'value':14} {escape(pretty(content.value))}", soft_wrap=True)
+    if content.stacktrace:
+        out.print(f"  {'stack trace':14} {escape(content.stacktrace)}", soft_wrap=True)
+    for each in chain if len(chain) > 1 else ():
+        out.print(
+            f"  {'same record':14} {shown(each.at)}  {each.id}  {each.status}  {escape(each.cause)}", soft_wrap=True
+        )
+    for act in done:
+        out.print(f"  {'act':14} {shown(act.at)}  {act.what} by {escape(act.who)}: {escape(act.why)}", soft_wrap=True)
+
+
+def letter_as_json(desk: Desk, letter: Letter) -> dict[str, Any]:
+    """A letter for machines."""
+    return {"service": desk.service, **msgspec.to_builtins(letter)}
+
+
+def content_as_json(content: Content) -> dict[str, Any]:
+    """Its bytes for machines: as text, and in base64 where they are no UTF-8."""
+    return {
+        "key": _bytes_as_json(content.key),
+        "value": _bytes_as_json(content.value),
+        "headers": [[name, _bytes_as_json(value)] for name, value in content.headers],
+        "timestamp_ms": content.timestamp_ms,
+        "stacktrace": content.stacktrace,
+    }
+
+
+def _bytes_as_json(value: bytes | None) -> Any:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return {"base64": msgspec.to_builtins(value)}
+
+
+def print_outcome(outcome: Outcome, as_json: bool) -> None:
+    """What came of a letter, when it is known."""
+    letter = outcome.letter
+    if as_json:
+        say_json(
+            id=str(letter.id),
+            service=outcome.redrive.service,
+            record=letter.place,
+            order_key=letter.order_key,
+            result=outcome.result,
+            detail=outcome.detail,
+        )
+        return
+    result = f"[{COLOURS[outcome.result]}]{outcome.result:12}[/]"
+    line = f"{result}  {str(letter.id)[:ID_CHARS]}  {letter.place}  order {letter.order_key or '-'}"
+    out.print(f"{line}  {escape(outcome.detail)}", soft_wrap=True)
+
+
+def effect_in_words(effect: Effect) -> str:
+    """What a replay would do."""
+    if effect.problem:
+        return f"fails again: {effect.problem}"
+    if effect.is_dropped:
+        return f"dropped: {effect.note or 'nothing changes and nothing goes out'}"
+    changes = ", ".join(f"{table} ({rows})" for table, rows in effect.changes.items())
+    sends = ", ".join(effect.sends)
+    if not effect.changes:
+        return f"changes nothing, answers again with {sends}"
+    return f"changes {changes}" + (f", sends {sends}" if sends else "") + (f"; {effect.note}" if effect.note else "")
+
+
+def pretty(value: bytes | None) -> str:
+    """JSON with a field per line; anything else as it is."""
+    if value is None:
+        return "(no value)"
+    try:
+        return json.dumps(json.loads(value), indent=2, ensure_ascii=False)
+    except ValueError:
+        return text_of(value) or "(empty)"
+
+
+def print_diff(before: bytes | None, after: bytes) -> None:
+    """What an edit changes."""
+    lines = difflib.unified_diff(
+        pretty(before).splitlines(), pretty(after).splitlines(), "the letter", "edited", lineterm="", n=100
+    )
+    for line in lines:
+        colour = {"+": "green", "-": "red"}.get(line[:1], "dim")
+        out.print(f"[{colour}]{escape(line)}[/]", soft_wrap=True)

@@ -1,0 +1,148 @@
+"""What the commands of operators share: who acts and why, the services' databases, and output for people or for machines."""
+
+import asyncio
+import contextlib
+import importlib
+import os
+import pwd
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import typer
+from rich.console import Console
+from uuid_utils.compat import uuid7
+
+from ordersaga.cli.options import err, fail
+from ordersaga.messaging.acts import NotPossible, Operator
+from ordersaga.messaging.handler import Handler
+from ordersaga.messaging.kafka import KafkaUnavailable
+from ordersaga.messaging.outbox import Outbox
+from ordersaga.messaging.queues import Queues
+from ordersaga.messaging.redrive import Redrive
+from ordersaga.observability import log_to_stderr
+from ordersaga.settings import SERVICES, ServiceName, Settings
+
+CONNECT_TIMEOUT_S: Final = 5.0
+WIDTH_UNSEEN_CHARS: Final = 200
+
+Service = Annotated[str | None, typer.Option(help="order, stock, payment or delivery; default: all four")]
+Order = Annotated[UUID | None, typer.Option(help="of this order (for prices: product)")]
+Topic = Annotated[str | None, typer.Option(help="of this topic, by its own name, not the dead letter topic's")]
+Cause = Annotated[str | None, typer.Option(help="with this cause; of Java's, the class alone will do")]
+Why = Annotated[str | None, typer.Option(help="the reason, kept with the act; required")]
+Who = Annotated[str | None, typer.Option(help="who acts; default: the user of this system")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON object per line")]
+
+# On a terminal as wide as it is; in a pipe wide enough that no line breaks inside an id.
+out = Console(highlight=False)
+if not out.is_terminal:
+    out.width = WIDTH_UNSEEN_CHARS
+
+
+class Desk(msgspec.Struct, frozen=True):
+    """What one service's database can be asked."""
+
+    redrive: Redrive
+    queues: Queues
+
+    @property
+    def service(self) -> ServiceName:
+        return self.redrive.service
+
+    def handler(self) -> Handler:
+        """The service's own handler."""
+        handler: Handler = importlib.import_module(f"ordersaga.{self.service}.handlers").handler(self.redrive.settings)
+        return handler
+
+
+@contextlib.asynccontextmanager
+async def desks(settings: Settings, service: str | None) -> AsyncIterator[list[Desk]]:
+    """The services that were asked for. Of all four, those whose database does not answer are named and left out."""
+    log_to_stderr(settings, "operator")
+    async with contextlib.AsyncExitStack() as stack:
+        found = []
+        for name in chosen(service):
+            try:
+                found.append(await stack.enter_async_context(_desk(settings, name)))
+            except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+                problem = (
+                    f"the database of {name} does not answer: {error or type(error).__name__}; "
+                    f"is ORDERSAGA_{name.upper()}_DATABASE_URL right?"
+                )
+                if service is not None:
+                    raise fail(problem, 1) from error
+                err.print(f"[yellow]left out[/]: {problem}", soft_wrap=True)
+        if not found:
+            raise fail("no database answers", 1)
+        yield found
+
+
+def chosen(service: str | None) -> Sequence[ServiceName]:
+    """The services that an option names."""
+    if service is None:
+        return SERVICES
+    if service not in SERVICES:
+        raise fail(f"{service} is no service; there are {', '.join(SERVICES)}")
+    return [name for name in SERVICES if name == service]
+
+
+@contextlib.asynccontextmanager
+async def _desk(settings: Settings, name: ServiceName) -> AsyncIterator[Desk]:
+    server_settings = {
+        "application_name": "ordersaga operator",
+        "lock_timeout": str(settings.lock_timeout_ms),
+        "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
+    }
+    url = settings.database_url(name)
+    async with asyncpg.create_pool(
+        url, min_size=1, max_size=4, timeout=CONNECT_TIMEOUT_S, server_settings=server_settings
+    ) as pool:
+        outbox = Outbox(settings, pool)
+        try:
+            yield Desk(Redrive(settings, name, pool, outbox, _now, uuid7), Queues(settings, name, pool, _now, uuid7))
+        finally:
+            await outbox.close()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Do a command's work; what goes wrong ends it with a sentence: 2 where the command is at fault, 1 where the system is."""
+    try:
+        return asyncio.run(work)
+    except NotPossible as error:
+        raise fail(str(error)) from error
+    except asyncpg.UndefinedTableError as error:
+        raise fail(f"{error}; bring the database up to date with `ordersaga migrate`", 1) from error
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaUnavailable) as error:
+        raise fail(f"{type(error).__name__}: {error}", 1) from error
+
+
+def operator(who: str | None, why: str | None) -> Operator:
+    """Who acts, and why. An empty reason is none."""
+    if not why or not why.strip():
+        raise fail("--why is required: the reason is kept with the act")
+    return Operator(who or _system_user(), why)
+
+
+def _system_user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
+def say_json(**values: Any) -> None:
+    """One line for machines."""
+    print(msgspec.json.encode(values).decode(), flush=True)
+
+
+def shown(at: datetime) -> str:
+    """A time for people, in UTC as everywhere else."""
+    return f"{at:%Y-%m-%d %H:%M:%S}"

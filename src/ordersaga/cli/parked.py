@@ -1,0 +1,167 @@
+"""`parked` shows the queues of records whose handling failed, and acts upon the first of each."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from ordersaga.cli.operating import (
+    Cause,
+    Desk,
+    Json,
+    Order,
+    Service,
+    Topic,
+    Who,
+    Why,
+    desks,
+    operator,
+    out,
+    run,
+    say_json,
+)
+from ordersaga.cli.options import err, fail, load_settings
+from ordersaga.contracts.topics import BY_NAME
+from ordersaga.messaging.acts import NotPossible
+from ordersaga.messaging.queues import Place, Queue
+
+app = typer.Typer(help="Records that failed and are tried again, and what waits behind them.", no_args_is_help=True)
+
+Places = Annotated[list[str] | None, typer.Argument(help="topic/partition/offset, as `parked list` shows it")]
+All = Annotated[bool, typer.Option("--all", help="every queue")]
+
+
+@app.command("list")
+def list_queues(
+    service: Service = None, order: Order = None, topic: Topic = None, cause: Cause = None, json: Json = False
+) -> None:
+    """Each queue: its first record, how often it was tried, when it is tried again and why it failed, and how many records wait in it."""
+    found = run(_list(service, order, topic, cause))
+    if json:
+        for desk, queue in found:
+            say_json(service=desk.service, place=str(queue.place), **msgspec.to_builtins(queue))
+        return
+    if not found:
+        out.print("nothing is parked")
+        return
+    table = Table("service", "first record", "order", "records", "tries", "next try", "cause")
+    for desk, queue in found:
+        tries_max = desk.queues.settings.park_attempts_max
+        table.add_row(
+            desk.service,
+            str(queue.place),
+            str(queue.order_key),
+            str(queue.records),
+            f"{queue.attempts - queue.attempts_before} of {tries_max}",
+            _next_try(queue),
+            escape(f"{queue.cause}: {queue.reason}" if queue.cause else "-"),
+        )
+    out.print(table)
+
+
+def _next_try(queue: Queue) -> str:
+    if queue.due_at is None:
+        return "-"
+    seconds = (queue.due_at - datetime.now(UTC)).total_seconds()
+    return f"in {seconds:.0f} s" if seconds > 0 else f"due for {-seconds:.0f} s"
+
+
+@app.command()
+def retry(
+    places: Places = None,
+    service: Service = None,
+    order: Order = None,
+    topic: Topic = None,
+    cause: Cause = None,
+    everything: All = False,
+    why: Why = "tried at once",
+    who: Who = None,
+    json: Json = False,
+) -> None:
+    """Try the first record of queues at once, instead of when its time comes. The tries go on being counted."""
+    said = operator(who, why)
+
+    async def act(desk: Desk, place: Place) -> str:
+        await desk.queues.retry(place, said)
+        return "due now"
+
+    run(_act(Selection(places or [], service, order, topic, cause, everything), act, json))
+
+
+@app.command()
+def discard(
+    places: Places = None,
+    service: Service = None,
+    order: Order = None,
+    topic: Topic = None,
+    cause: Cause = None,
+    everything: All = False,
+    why: Why = None,
+    who: Who = None,
+    json: Json = False,
+) -> None:
+    """Give the first record of queues up and let the next come. It stays as a dead letter that is DISCARDED."""
+    said = operator(who, why)
+
+    async def act(desk: Desk, place: Place) -> str:
+        waiting = await desk.queues.discard(place, said)
+        return f"discarded; {waiting} waited behind it" if waiting else "discarded"
+
+    run(_act(Selection(places or [], service, order, topic, cause, everything), act, json))
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """Which queues: these places, or all that fit what is said, of which something must be."""
+
+    places: Sequence[str]
+    service: str | None
+    order: UUID | None
+    topic: str | None
+    cause: str | None
+    everything: bool
+
+    async def resolve(self, found: Sequence[Desk]) -> list[tuple[Desk, Place]]:
+        """The first records of the queues that are meant, with whose they are."""
+        if self.places:
+            return [(_reader_of(place, found), place) for place in map(Place.parse, self.places)]
+        if not (self.order or self.topic or self.cause or self.everything):
+            raise fail("say which: places, --order, --topic, --cause or --all")
+        return [
+            (desk, queue.place)
+            for desk in found
+            for queue in await desk.queues.find(self.order, self.topic, self.cause)
+        ]
+
+
+async def _list(
+    service: str | None, order: UUID | None, topic: str | None, cause: str | None
+) -> list[tuple[Desk, Queue]]:
+    async with desks(load_settings(), service) as found:
+        return [(desk, queue) for desk in found for queue in await desk.queues.find(order, topic, cause)]
+
+
+async def _act(selection: Selection, act: Callable[[Desk, Place], Awaitable[str]], json: bool) -> None:
+    async with desks(load_settings(), selection.service) as found:
+        chosen = await selection.resolve(found)
+        if not chosen:
+            err.print("nothing is parked that fits")
+        for desk, place in chosen:
+            result = await act(desk, place)
+            if json:
+                say_json(service=desk.service, place=str(place), result=result)
+            else:
+                out.print(f"{desk.service}  {place}  {result}")
+
+
+def _reader_of(place: Place, found: Sequence[Desk]) -> Desk:
+    """Whose parking a record would be in: its topic's consumer's, of those that were asked for."""
+    consumer = BY_NAME[place.topic].consumer if place.topic in BY_NAME else None
+    desk = next((desk for desk in found if desk.service == consumer), None)
+    if desk is None:
+        raise NotPossible(f"{place}: {' and '.join(desk.service for desk in found)} read no topic {place.topic}")
+    return desk

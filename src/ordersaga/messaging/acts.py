@@ -1,0 +1,89 @@
+"""What operators did: who, when, what, to what and why, written in the transaction that did it. So there is no act without its row."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from ordersaga.messaging.database import Connection, queries
+
+sql: Final = queries(__file__)
+
+
+class NotPossible(Exception):
+    """An act that cannot be done, and why, in words for the operator. Nothing was changed."""
+
+
+class Operator(Struct, frozen=True):
+    """Who acts, and why."""
+
+    who: str
+    why: str
+
+
+class Act(Struct, frozen=True):
+    """What somebody did. `target` is a dead letter's id or a parked record's topic/partition/offset."""
+
+    at: datetime
+    who: str
+    what: str
+    target: str
+    why: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+async def note(
+    db: Connection,
+    operator: Operator,
+    what: str,
+    target: object,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    now: datetime,
+) -> None:
+    """Write the row of an act, in its transaction."""
+    await sql.add_operator_act(
+        db,
+        now=now,
+        who=_storable(operator.who),
+        what=what,
+        target=str(target),
+        why=_storable(operator.why),
+        before=_json(before),
+        after=_json(after),
+    )
+
+
+async def about(db: Connection, targets: Sequence[object]) -> list[Act]:
+    """What was done to these targets, in order."""
+    rows = await sql.operator_acts(db, targets=[str(target) for target in targets])
+    return [
+        Act(
+            row["at"],
+            row["who"],
+            row["what"],
+            row["target"],
+            row["why"],
+            msgspec.json.decode(row["before"]),
+            msgspec.json.decode(row["after"]),
+        )
+        for row in rows
+    ]
+
+
+def text_of(value: bytes | None) -> str | None:
+    """Bytes as a person reads them; what is no UTF-8 is escaped."""
+    return None if value is None else value.decode(errors="backslashreplace")
+
+
+def _json(values: dict[str, Any]) -> str:
+    shown = {name: _storable(value) if isinstance(value, str) else value for name, value in values.items()}
+    return msgspec.json.encode(shown).decode()
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL stores no NUL."""
+    return text.replace("\0", "\\x00")

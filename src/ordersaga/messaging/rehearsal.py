@@ -1,0 +1,85 @@
+"""A rehearsal: the service's own handler takes records in a transaction that is rolled back, and what it did and would send is told.
+
+That is exact, for it is the code and the data that a replay would meet; it holds as long as nothing changes meanwhile. It holds locks
+for as long as the handler takes, and nothing of it stays but gaps in sequences. A handler talks to the database only, so nothing else is touched.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from ordersaga.contracts.codec import Undecodable, decode
+from ordersaga.messaging.acts import NotPossible
+from ordersaga.messaging.database import Connection, is_deployment, is_transient, queries
+from ordersaga.messaging.handler import Batch, Handle, Incoming, Record
+
+sql: Final = queries(__file__)
+
+Explain = Callable[[Connection, UUID], Awaitable[str | None]]
+
+
+class Effect(Struct, frozen=True):
+    """What handling a record would do. `problem`: it would fail again, and how; `changes`: rows per table; `note`: the service's word on it."""
+
+    problem: str | None = None
+    changes: dict[str, int] = {}
+    sends: tuple[str, ...] = ()
+    note: str | None = None
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether the service's idempotency would drop it: nothing changes and nothing goes out."""
+        return self.problem is None and not self.changes and not self.sends
+
+
+class Rehearsal:
+    """`history` are tables that only tell what came in, so that a row there is no effect; `explain` reads the service's word on it."""
+
+    def __init__(self, handle: Handle, history: frozenset[str], explain: Explain | None) -> None:
+        self._handle: Final = handle
+        self._history: Final = history
+        self._explain: Final = explain
+
+    async def run(
+        self, db: Connection, records: Sequence[Record], now: datetime, new_id: Callable[[], UUID]
+    ) -> list[Effect]:
+        """The effect of each record after those before it. Raises database errors that are no record's fault."""
+        if await sql.counts_changes(db) != "on":
+            raise NotPossible(
+                "the database does not count changes (track_counts is off), so a dry run could not see them"
+            )
+        transaction = db.transaction()
+        await transaction.start()
+        try:
+            return [await self._effect(db, record, now, new_id) for record in records]
+        finally:
+            await transaction.rollback()
+
+    async def _effect(self, db: Connection, record: Record, now: datetime, new_id: Callable[[], UUID]) -> Effect:
+        try:
+            incoming = Incoming(decode(record.topic, record.value), record)
+        except Undecodable as error:
+            return Effect(f"Undecodable: {error}")
+        batch = Batch([incoming], now, new_id)
+        before = await _changes(db)
+        try:
+            async with db.transaction():
+                outgoing = await self._handle(batch, db)
+        except Exception as error:
+            if is_transient(error) or is_deployment(error):
+                raise
+            return Effect(f"{type(error).__name__}: {error}")
+        if batch.rejected:
+            return Effect(f"Rejected: {batch.rejected[0].reason}")
+        after = await _changes(db)
+        changes = {table: rows - before.get(table, 0) for table, rows in after.items() if rows > before.get(table, 0)}
+        note = await self._explain(db, incoming.key) if self._explain and self._history & changes.keys() else None
+        sends = tuple(type(each.message).__name__ for each in outgoing)
+        return Effect(None, {table: rows for table, rows in changes.items() if table not in self._history}, sends, note)
+
+
+async def _changes(db: Connection) -> dict[str, int]:
+    return {row["table_name"]: row["rows"] for row in await sql.changed_rows(db)}
