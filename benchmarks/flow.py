@@ -25,7 +25,7 @@ from ordersaga.contracts.topics import BY_MESSAGE
 from ordersaga.devstack.system import System
 from ordersaga.order import store
 from ordersaga.order.model import Facts, Line, Order, Recipient
-from ordersaga.order.saga import stock_request
+from ordersaga.order.outgoing import stock_request
 
 PRICE = 12_500
 PRODUCTS = 1_000

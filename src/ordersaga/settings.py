@@ -93,6 +93,20 @@ class Settings(BaseSettings):
         default=False, description="take the client's total where a foreign Stock publishes no prices"
     )
     payment_deadline_s: int = Field(default=1_800, ge=1)
+    stock_deadline_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="wait for stock's answer before it is asked again; then twice as long, and so on",
+    )
+    stock_asks_max: int = Field(default=5, ge=1, description="asks after which an order fails with STOCK_TIMEOUT")
+    delivery_deadline_s: float = Field(default=30.0, gt=0)
+    compensation_deadline_s: float = Field(default=15.0, gt=0, description="wait for the answer to a release or refund")
+    asks_max: int = Field(
+        default=5, ge=1, description="asks for delivery, release or refund after which an order is flagged"
+    )
+    idempotent_partners: list[str] = Field(
+        default=["stock", "payment", "delivery"], description="partners that may be asked the same again; ours may"
+    )
     payable_required: bool = Field(
         default=False,
         description="confirm only what our own Order has said is payable; leave off beside a foreign Order",

@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import importlib
 import json
+import multiprocessing
 import os
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from uuid import UUID
@@ -13,6 +16,8 @@ from uuid import UUID
 from confluent_kafka import Producer
 from litestar import Litestar
 
+from ordersaga.audit import records as audit
+from ordersaga.audit.verify import sql as audit_sql
 from ordersaga.contracts import codec
 from ordersaga.contracts.messages import Message
 from ordersaga.contracts.topics import BY_MESSAGE, key_of
@@ -23,6 +28,7 @@ from ordersaga.settings import ServiceName, Settings
 from tests.integration.service import Bench, bench, running
 
 LIMIT_S = 30.0
+WHY = ("--why", "the carrier is back")
 
 
 async def until(found: Callable[[], Awaitable[Any]], seconds: float = LIMIT_S) -> Any:
@@ -32,6 +38,20 @@ async def until(found: Callable[[], Awaitable[Any]], seconds: float = LIMIT_S) -
             if result := await found():
                 return result
             await asyncio.sleep(0.05)
+
+
+# A command as its own process, forked from one that has imported the libraries: else their import would be most of each test.
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(
+    [__name__, "ordersaga.audit", "ordersaga.devstack.system", "ordersaga.http.server", "pytest"]
+)
+
+
+def _type(arguments: Sequence[str], environment: dict[str, str], out: Path, err: Path) -> None:
+    for descriptor, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+    os.environ.update(environment)
+    importlib.import_module("ordersaga.cli").app(list(arguments), prog_name="ordersaga")
 
 
 class Answer:
@@ -69,24 +89,19 @@ class OperatorRig:
         """Type a command; it must end with this code. `whole`: for all four services, not for this one alone."""
         settings = self.settings
         env = {
-            **os.environ,
             "ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
             f"ORDERSAGA_{self.service.upper()}_DATABASE_URL": settings.database_url(self.service),
             f"ORDERSAGA_{self.service.upper()}_GROUP": settings.group(self.service),
             "ORDERSAGA_PARK_ATTEMPTS_MAX": str(settings.park_attempts_max),
             **{f"ORDERSAGA_{name.upper()}": value for name, value in environment.items()},
         }
-        command = [sys.executable, "-m", "ordersaga", *map(str, arguments)]
-        command += [] if whole else ["--service", self.service]
-        command += ["--json"] if json else []
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env=env,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate()
-        answer = Answer(process.returncode or 0, out.decode(), err.decode())
+        command = [*map(str, arguments), *([] if whole else ["--service", self.service]), *(["--json"] if json else [])]
+        with tempfile.TemporaryDirectory() as folder:
+            out, err = Path(folder) / "out", Path(folder) / "err"
+            process = _processes.Process(target=_type, args=(command, env, out, err))
+            process.start()
+            await asyncio.to_thread(process.join)
+            answer = Answer(process.exitcode or 0, out.read_text(), err.read_text())
         assert answer.code == code, answer
         return answer
 
@@ -135,6 +150,16 @@ class OperatorRig:
         """Whether the service has taken all its partitions; with `latest`, a record before that is lost."""
         counts = await Topics(self.settings).partition_counts([topic.name for topic in self.bench.handler.topics])
         return bool(await self.pool.fetchval("SELECT count(*) FROM ledger") == sum(counts.values()))
+
+
+async def accounted_for(rig: OperatorRig) -> None:
+    """What the audit says of this service's letters and parked records."""
+    async with rig.pool.acquire() as db:
+        rows = {rig.service: await audit_sql.dead_letter_rows(db)}
+        found = audit.dead_letters(rows, {rig.service: await audit_sql.lost_dead_letters(db)})
+        parked = audit.parked({rig.service: await audit_sql.parked_rows(db)})
+    assert found.holds, found.broken
+    assert parked.holds, parked.broken
 
 
 @contextlib.asynccontextmanager

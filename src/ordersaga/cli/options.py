@@ -1,6 +1,7 @@
 """What the commands share: settings with errors that say what to do, and options that stand in for settings."""
 
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from ordersaga.settings import Settings
 
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 err = Console(stderr=True, highlight=False)
 
 

@@ -15,7 +15,8 @@ import typer
 import uvloop
 from litestar import Litestar
 
-from ordersaga.cli.options import load_settings
+from ordersaga.cli.options import fail, load_settings
+from ordersaga.http.server import PortTaken
 from ordersaga.http.server import serve as serve_http
 from ordersaga.observability import log_to_stderr
 from ordersaga.settings import Settings
@@ -34,6 +35,7 @@ class Server(StrEnum):
 def serve(
     server: Annotated[Server, typer.Argument(help="which one")],
     workers: Annotated[int, typer.Option(min=1, max=64, help="processes; Kafka spreads the partitions over them")] = 1,
+    share_port: Annotated[bool, typer.Option(help="let other processes listen on the same port; workers do")] = False,
 ) -> None:
     """Run one service: its HTTP face and its consumer. SIGTERM or Ctrl-C ends it in order.
 
@@ -41,11 +43,16 @@ def serve(
     """
     settings = load_settings()
     if workers > 1:
+        if server is Server.sandbox:
+            raise fail("the sandbox keeps its books in memory, so it runs as one process")
         raise typer.Exit(_supervise(server, workers))
     log_to_stderr(settings, server)
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)  # the default looks at every young object thousands of times in a batch
-    uvloop.run(serve_http(application(server)(settings), settings.http_host, settings.port(server)))
+    try:
+        uvloop.run(serve_http(application(server)(settings), settings.http_host, settings.port(server), share_port))
+    except PortTaken as error:
+        raise fail(f"{error}; choose another with ORDERSAGA_HTTP_PORT", 1) from error
 
 
 def application(server: str) -> Callable[[Settings], Litestar]:
@@ -56,7 +63,7 @@ def application(server: str) -> Callable[[Settings], Litestar]:
 
 def _supervise(server: Server, workers: int) -> int:
     """Run workers as processes that share the port; stop all when told to, restart one that dies."""
-    command = [sys.executable, "-m", "ordersaga", "serve", server]
+    command = [sys.executable, "-m", "ordersaga", "serve", server, "--share-port"]
     children = [subprocess.Popen(command) for _ in range(workers)]
     stopping = False
 

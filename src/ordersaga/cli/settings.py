@@ -3,21 +3,22 @@
 import json
 import os
 
+from dotenv import dotenv_values
 from rich.table import Table
 
 from ordersaga.cli.options import load_settings, out
+from ordersaga.settings import SETTINGS_FILE
 
 
 def settings() -> None:
     """Print all settings with their source; secrets are masked. Set one with the environment variable in the first column."""
     values = load_settings()
+    written = {name.upper() for name in dotenv_values(SETTINGS_FILE)} if SETTINGS_FILE.exists() else set()
     table = Table("setting", "value", "from")
-    for name, field in type(values).model_fields.items():
+    for name in type(values).model_fields:
         variable = f"ORDERSAGA_{name.upper()}"
-        value = getattr(values, name)
-        shown = masked(name, value)
-        table.add_row(variable, shown, "environment" if variable in os.environ else "default", end_section=False)
-        del field
+        source = "environment" if variable in os.environ else str(SETTINGS_FILE) if variable in written else "default"
+        table.add_row(variable, masked(name, getattr(values, name)), source)
     out.print(table)
 
 
@@ -30,4 +31,4 @@ def masked(name: str, value: object) -> str:
         head, at, tail = secret.rpartition("@")
         scheme, _, user = head.partition("://")
         return f"{scheme}://{user.partition(':')[0]}{':********' if ':' in user else ''}{at}{tail}" if at else secret
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)

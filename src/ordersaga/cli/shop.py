@@ -109,7 +109,10 @@ class Shop:
         payment = await self._send(
             "POST", f"{self._urls['payment']}/api/v1/payments/confirm", body, customer | {"Prefer": "wait=10"}
         )
-        say(order_id, f"step 7  gateway -> payment: {payment['status']} {payment.get('code') or ''}")
+        say(
+            order_id,
+            f"step 7  gateway -> payment: {payment['status']} {(payment.get('failure') or {}).get('code', '')}",
+        )
 
     async def _check_out(self, order: Any, card: str) -> str:
         """What the checkout page does for a browser."""

@@ -64,7 +64,7 @@ def _problem(partitions: int | None, dead_letter_partitions: int | None) -> str:
 @app.command()
 def accept(
     topic: Annotated[str, typer.Argument(help="the topic whose partitions are stopped")],
-    partition: Annotated[int | None, typer.Option(help="only this partition; default: all")] = None,
+    partition: Annotated[int | None, typer.Option(help="only this partition; default: all that are stopped")] = None,
     at: Annotated[str, typer.Option(help="earliest, latest, or an offset")] = "earliest",
 ) -> None:
     """Let stopped partitions go on: after a topic was deleted and made again, or records were removed before they were handled.
@@ -80,7 +80,9 @@ def accept(
     except (KafkaUnavailable, OSError, asyncpg.PostgresError) as error:
         raise fail(str(error), 1) from error
     if not count:
-        raise fail(f"{consumer} has no position in {topic} yet, so nothing is stopped there", 1)
+        raise fail(
+            f"no partition of {topic} is stopped for {consumer}; name one with --partition to move it all the same", 1
+        )
     out.print(f"{consumer} goes on in {count} partitions of {topic}")
 
 
@@ -91,9 +93,14 @@ async def _accept(settings: Settings, service: ServiceName, topic: str, partitio
         raise KafkaUnavailable(f"there is no topic {topic}; create it with `ordersaga topics create`")
     numbers = range((await topics.partition_counts([topic]))[topic]) if partition is None else [partition]
     bounds = await asyncio.to_thread(watermarks, settings, [Partition(topic, number) for number in numbers])
-    starts = {place.partition: _offset(at, *bound) for place, bound in bounds.items()}
     db = await asyncpg.connect(settings.database_url(service))
     try:
+        starts = {}
+        for number, (known_id, at_offset) in (await assignment.positions_of_topic(db, topic)).items():
+            low, high = bounds.get(Partition(topic, number), (0, 0))
+            stopped = known_id != topic_id or not low <= at_offset <= high
+            if number == partition or (partition is None and stopped):
+                starts[number] = _offset(at, low, high)
         return await assignment.accept(db, topic, topic_id, starts)
     finally:
         await db.close()

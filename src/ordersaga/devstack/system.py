@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import importlib
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +41,16 @@ class ServiceProcess(Server):
         self.url: Final = f"http://127.0.0.1:{self.port}"
 
     def _prepare(self) -> None:
-        """Nothing: a service keeps no files."""
+        """A service keeps no files, but its port must be free: else another system would answer for it."""
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", self.port))
+            except OSError as error:
+                raise DevStackError(
+                    f"{self.name} cannot listen on 127.0.0.1:{self.port}: {error.strerror}.\n"
+                    "Stop what listens there (another `ordersaga up`?), or choose other ports with --first-port."
+                ) from error
 
     def _command(self) -> list[str]:
         return [sys.executable, "-m", "ordersaga", "serve", self.name]

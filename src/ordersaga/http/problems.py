@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 from msgspec import UNSET, Struct, UnsetType
 
+from ordersaga.messaging.database import is_transient
 from ordersaga.messaging.gather import OutcomeUnknown
 
 log: Final = structlog.get_logger()
@@ -135,6 +136,9 @@ def on_unknown_outcome(_: Request[Any, Any, Any], error: OutcomeUnknown) -> Resp
 
 
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """500 without details; they are in the log."""
+    """500 without details; they are in the log. 503 where the database does not answer."""
+    if is_transient(error):
+        log.warning("a request could not be answered", path=request.url.path, error=f"{type(error).__name__}: {error}")
+        return _answer(ProblemBody("The service cannot answer now", 503, "try again"), {"Retry-After": RETRY_AFTER_S})
     log.error("a request failed", path=request.url.path, exc_info=error)
     return _answer(ProblemBody("Something went wrong on our side", 500))

@@ -74,12 +74,24 @@ def application(
     )
 
 
-async def serve(app: Litestar, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT, then answer what is under way and leave the lifespan. Workers share the port."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+class PortTaken(Exception):
+    """Another process listens there."""
+
+
+async def serve(app: Litestar, host: str, port: int, share_port: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT, then answer what is under way and leave the lifespan.
+
+    `share_port` lets the workers of one service listen together; without it a second system on the same port would get half of the
+    first one's requests. Raises `PortTaken`.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.bind((host, port))
+    if share_port:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from error
     config = uvicorn.Config(
         app,
         log_config=None,

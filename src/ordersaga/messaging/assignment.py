@@ -102,6 +102,11 @@ class Assignment:
         self._stop(problems, now)
         return True
 
+    async def look_at_topics(self) -> None:
+        """Doubt the partitions of topics that were deleted and made again while we read them."""
+        topic_ids = await self._topics.ids(sorted({partition.topic for partition in self.positions}))
+        self.doubt([each for each, at in self.positions.items() if topic_ids.get(each.topic) != at.topic_id])
+
     def _stop(self, problems: dict[Partition, str], now: datetime) -> None:
         for partition, problem in problems.items():
             if self.stopped.get(partition) != problem:
@@ -209,6 +214,12 @@ class Assignment:
     def settled(self) -> bool:
         """Whether the group has spoken, and everything that it gave us is taken or known to be stopped."""
         return self._joined and not self._to_take.keys() - self.stopped.keys()
+
+
+async def positions_of_topic(db: Connection, topic: str) -> dict[int, tuple[str, int]]:
+    """Of each partition of a topic that the ledger knows, the topic's id at the time and the next offset."""
+    rows = await sql.positions_of_topic(db, topic=topic)
+    return {row["partition"]: (row["topic_id"], row["next_offset"]) for row in rows}
 
 
 async def accept(db: Connection, topic: str, topic_id: str, next_offsets: dict[int, int]) -> int:

@@ -7,20 +7,17 @@ from typing import Any, Final, TypeAlias
 
 import aiosql
 import asyncpg
-import structlog
 from aiosql.adapters.asyncpg import AsyncPGAdapter
 from asyncpg.pool import PoolConnectionProxy
 from yoyo import get_backend, read_migrations
 
 from ordersaga.settings import Settings
 
-log: Final = structlog.get_logger()
-
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 DATABASE_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
-CONNECT_RETRY_MS: Final = 500
+ANSWER_S: Final = 2.0
 TRANSIENT_CLASSES: Final = ("08", "40", "53", "57")
 TRANSIENT_STATES: Final = ("55P03", "25P03", "25P04")
 DEPLOYMENT_CLASS: Final = "42"
@@ -72,34 +69,34 @@ def is_deployment(error: BaseException) -> bool:
 
 
 async def connect(url: str, settings: Settings) -> Pool:
-    """A pool for one service. Waits until the database answers, says so once, and retries.
+    """A pool for one service. It connects when it is used, so a process starts while its database is still away.
 
     A transaction left idle, or waiting for a lock, ends by itself after seconds: a frozen process must not hold others up.
     """
-    said = False
-    while True:
-        try:
-            return await asyncpg.create_pool(
-                url,
-                min_size=1,
-                max_size=settings.database_connections_max,
-                max_inactive_connection_lifetime=0,
-                reset=_nothing_to_reset,
-                server_settings={
-                    "application_name": "ordersaga",
-                    "jit": "off",
-                    "lock_timeout": str(settings.lock_timeout_ms),
-                    "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
-                    "statement_timeout": str(settings.statement_timeout_ms),
-                },
-            )
-        except DATABASE_ERRORS as error:
-            if not isinstance(error, OSError | TimeoutError) and not is_transient(error):
-                raise
-            if not said:
-                log.warning("waiting for the database", error=str(error) or type(error).__name__)
-                said = True
-            await asyncio.sleep(CONNECT_RETRY_MS / 1000)
+    return await asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=settings.database_connections_max,
+        max_inactive_connection_lifetime=0,
+        reset=_nothing_to_reset,
+        server_settings={
+            "application_name": "ordersaga",
+            "jit": "off",
+            "lock_timeout": str(settings.lock_timeout_ms),
+            "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
+            "statement_timeout": str(settings.statement_timeout_ms),
+        },
+    )
+
+
+async def answers(pool: Pool) -> bool:
+    """Whether the database answers."""
+    try:
+        async with asyncio.timeout(ANSWER_S), pool.acquire() as db:
+            await db.fetchval("SELECT 1")
+    except DATABASE_ERRORS:
+        return False
+    return True
 
 
 async def _nothing_to_reset(_: "asyncpg.Connection[asyncpg.Record]") -> None:

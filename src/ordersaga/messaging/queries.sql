@@ -27,6 +27,10 @@ WITH fenced AS (
 )
 SELECT topic, partition, (SELECT nextval('outbox_block')) AS block FROM fenced;
 
+-- name: positions_of_topic
+-- How far a service has come in a topic.
+SELECT partition, topic_id, next_offset FROM ledger WHERE topic = :topic;
+
 -- name: accept_partitions$
 -- An operator's word that partitions may go on from another place, in the topic as it is now.
 WITH accepted AS (
@@ -327,4 +331,19 @@ SELECT current_setting('track_counts');
 -- How many rows of each table this transaction has written so far. What is not yet reported of the session's last transactions may be in
 -- it, so only the difference between two looks says something.
 SELECT relname::text AS table_name, n_tup_ins + n_tup_upd + n_tup_del AS rows
-FROM pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > 0;
+FROM pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 ORDER BY relname;
+
+-- name: arm_timers!
+-- Set timers; one that is set for earlier stays.
+INSERT INTO timer (key, due_at) SELECT * FROM unnest(:keys::uuid[], :due_ats::timestamptz[])
+ON CONFLICT (key) DO UPDATE SET due_at = least(timer.due_at, EXCLUDED.due_at);
+
+-- name: take_timers
+-- Take timers that are due and that nobody else is just taking.
+DELETE FROM timer WHERE key IN (
+    SELECT key FROM timer WHERE due_at <= :now ORDER BY due_at LIMIT :rows_max FOR UPDATE SKIP LOCKED
+) RETURNING key;
+
+-- name: postpone_timer!
+-- Look at one later.
+UPDATE timer SET due_at = :due_at WHERE key = :key;

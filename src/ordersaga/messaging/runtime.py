@@ -10,7 +10,7 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from ordersaga.messaging.assignment import Assignment
-from ordersaga.messaging.database import DATABASE_ERRORS, Connection, Pool, connect, is_transient
+from ordersaga.messaging.database import DATABASE_ERRORS, Connection, Pool, answers, connect, is_transient
 from ordersaga.messaging.gather import Gather, Write
 from ordersaga.messaging.handler import Handler
 from ordersaga.messaging.instance import Instance
@@ -25,7 +25,7 @@ Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
 RESTART_WAIT_S: Final = 1.0
-WAIT_FOR_KAFKA_S: Final = 0.5
+WAIT_S: Final = 0.5
 
 
 def utc_now() -> datetime:
@@ -67,6 +67,7 @@ class Runtime:
         self.outbox: Outbox
         self.turns: Turns | None = None
         self._assignment: Assignment | None = None
+        self._trouble: str | None = None
 
     async def __aenter__(self) -> "Runtime":
         self.pool = await self._ports.connect(self.settings.database_url(self.service), self.settings)
@@ -122,14 +123,18 @@ class Runtime:
 
     async def _consume(self) -> None:
         """Take turns for as long as the process lives, as a new member of the group after each fatal error."""
-        await self._wait_for_kafka()
+        await self._wait_for(lambda: answers(self.pool), "the database")
+        topics = self._ports.topics(self.settings)
+        await self._wait_for(topics.reachable, f"Kafka at {self.settings.kafka_bootstrap_servers}")
         while not self._stopping.is_set():
             try:
                 await self._take_turns()
             except (KafkaUnavailable, *DATABASE_ERRORS) as error:
-                log.error("consuming begins again", error=f"{type(error).__name__}: {error}")
+                self._trouble = f"{type(error).__name__}: {error}"
+                log.error("consuming begins again", error=self._trouble)
             except Exception as error:
-                log.error("consuming stopped by an error that is ours; it begins again", exc_info=error)
+                self._trouble = f"{type(error).__name__}: {error}"
+                log.critical("consuming stopped by an error that is ours; it begins again", exc_info=error)
             if not self._stopping.is_set():
                 await asyncio.sleep(RESTART_WAIT_S)
 
@@ -159,28 +164,26 @@ class Runtime:
             await consumer.close()
             instance.release()
 
-    async def _wait_for_kafka(self) -> None:
-        topics = self._ports.topics(self.settings)
+    async def _wait_for(self, answers: Callable[[], Awaitable[bool]], what: str) -> None:
         said = False
-        while not self._stopping.is_set() and not await topics.reachable():
+        while not self._stopping.is_set() and not await answers():
             if not said:
-                log.warning("waiting for Kafka", bootstrap_servers=self.settings.kafka_bootstrap_servers)
+                log.warning(f"waiting for {what}")
                 said = True
-            await asyncio.sleep(WAIT_FOR_KAFKA_S)
+            await asyncio.sleep(WAIT_S)
 
     async def problems(self) -> list[str]:
         """Why this process is not ready; empty: it is."""
-        found = []
-        try:
-            async with asyncio.timeout(2), self.pool.acquire() as db:
-                await db.fetchval("SELECT 1")
-        except DATABASE_ERRORS as error:
-            found.append(f"database: {error or type(error).__name__}")
+        found = [] if await answers(self.pool) else ["database: it does not answer"]
+        if self._assignment is not None and self._assignment.settled:
+            self._trouble = None
+        if self._trouble:
+            found.append(f"consumer: {self._trouble}")
         if self.turns is None or self._assignment is None:
             return [*found, "kafka: not connected yet"]
         if self.turns.trouble:
             found.append(f"last turn: {self.turns.trouble}")
         if not self._assignment.settled:
-            found.append("partitions: some are not taken yet")
+            found.append("partitions: not all are taken yet")
         found += [f"{p.topic}/{p.partition}: {problem}" for p, problem in self._assignment.stopped.items()]
         return found

@@ -31,6 +31,7 @@ log: Final = structlog.get_logger()
 IDLE_WAIT_S: Final = 0.2
 COMMIT_EVERY_S: Final = 1.0
 LOOK_AT_PARKED_EVERY_S: Final = 0.5
+LOOK_AT_TOPICS_EVERY_S: Final = 5.0
 BACKOFF_MS_MIN: Final = 50
 SAY_AGAIN_S: Final = 30.0
 
@@ -83,6 +84,7 @@ class Turns:
         self._failed_at = 0.0
         self._told_at = 0.0
         self._looked_at = 0.0
+        self._looked_at_topics_at = 0.0
         self._said_at = -SAY_AGAIN_S
         self.trouble: str | None = None
 
@@ -116,6 +118,7 @@ class Turns:
             if mine:
                 await self._turn(mine)
             await self._look_at_parked()
+            await self._look_at_topics()
             await self._tell_lag_tools()
         except Fenced:
             return IDLE_WAIT_S
@@ -274,6 +277,12 @@ class Turns:
                 await self._parking.park(db, [failure], [], now, tries(record))
         await self._parking.unpark(db, (each.record for each in due if place(each.record) not in stay), now)
         return rows + await self._dead(db, letters, block + len(rows), now)
+
+    async def _look_at_topics(self) -> None:
+        """A topic made again under our eyes must not be read on as if it were the old one."""
+        if _monotonic_s() - self._looked_at_topics_at > LOOK_AT_TOPICS_EVERY_S and self._assignment.positions:
+            self._looked_at_topics_at = _monotonic_s()
+            await self._assignment.look_at_topics()
 
     # Lag tools ------------------------------------------------------------------------------------------------------
 

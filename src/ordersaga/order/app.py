@@ -8,9 +8,10 @@ from litestar import Litestar
 
 from ordersaga.http.caller import Callers
 from ordersaga.http.server import application
+from ordersaga.messaging import timers
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.order.api import Orders, routes
-from ordersaga.order.commands import Placing, act
+from ordersaga.order.commands import Acting, Placing, Waking
 from ordersaga.order.handlers import handler
 from ordersaga.order.watch import Watch
 from ordersaga.settings import Settings
@@ -26,7 +27,8 @@ def create_app(settings: Settings) -> Litestar:
     async def running() -> AsyncIterator[None]:
         async with runtime:
             orders.place = runtime.gather(Placing(settings))
-            orders.act = runtime.gather(act)
+            orders.act = runtime.gather(Acting(settings))
+            runtime.every(timers.LOOK_EVERY_S, timers.Timers(runtime, Waking(settings)).fire, "timers")
             watching = asyncio.create_task(watch.run())
             yield
             watching.cancel()

@@ -13,9 +13,9 @@ from ordersaga.messaging.gather import Write
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.idempotency import IdempotencyKey, claim
 from ordersaga.order import saga, store
-from ordersaga.order.handlers import event, with_listed_total
-from ordersaga.order.model import Event, Order
-from ordersaga.order.saga import CancelBeforeDelivery, Decision, Return, decide
+from ordersaga.order.handlers import Changes, deadlines_of, with_listed_total
+from ordersaga.order.model import Order
+from ordersaga.order.saga import CancelBeforeDelivery, Decision, Return, TimePassed, decide
 from ordersaga.settings import Settings
 
 PLACED: Final = "Placed"
@@ -61,6 +61,7 @@ class Placing:
 
     def __init__(self, settings: Settings) -> None:
         self._trust_client_total: Final = settings.trust_client_total
+        self._deadlines: Final = deadlines_of(settings)
         self._payment_deadline: Final = timedelta(seconds=settings.payment_deadline_s)
 
     async def __call__(self, db: Connection, placements: Sequence[Placement], now: datetime) -> Write[PlacementAnswer]:
@@ -75,12 +76,19 @@ class Placing:
                 answers[n] = KeyReused()
                 if reuse.same_body:
                     earlier[n] = reuse.resource
-        new = [answer.order for answer in answers if isinstance(answer, Placed)]
-        outgoing = []
+        new = {
+            n: saga.place(answer.order, self._deadlines)
+            for n, answer in enumerate(answers)
+            if isinstance(answer, Placed)
+        }
+        outgoing = [Outgoing(message) for decision in new.values() for message in decision.outgoing]
         if new:
-            await store.insert(db, new)
-            await store.add_events(db, [_placed_event(order) for order in new])
-            outgoing = [Outgoing(message) for order in new for message in saga.place(order)]
+            changes = Changes(now)
+            for n, decision in new.items():
+                answers[n] = Placed(decision.order)
+                changes.note(PLACED, decision.order, decision)
+            await store.insert(db, [decision.order for decision in new.values()])
+            await changes.save(db, inserted=True)
         found = await store.find(db, earlier.values()) if earlier else {}
         for n, order_id in earlier.items():
             answers[n] = Placed(found[order_id], earlier=True)
@@ -102,29 +110,45 @@ class Placing:
         return answers
 
 
-async def act(db: Connection, actions: Sequence[Action], now: datetime) -> Write[Decision | None]:
-    """Cancel and return orders: `Gather`'s work. None: there is no such order, or it is somebody else's."""
-    orders = await store.lock(db, (action.order_id for action in actions))
-    answers: list[Decision | None] = []
-    changed: dict[UUID, Order] = {}
-    events: list[Event] = []
-    outgoing: list[Outgoing] = []
-    for action in actions:
-        order = orders.get(action.order_id)
-        if order is None or action.customer_id not in (None, order.customer_id):
-            answers.append(None)
-            continue
-        decision = decide(order, action.wish, now)
-        answers.append(decision)
-        if not decision.refused:
-            orders[order.order_id] = changed[order.order_id] = decision.order
-            events.append(event(type(action.wish).__name__, decision, now))
+class Acting:
+    """Cancels and returns orders: `Gather`'s work. None: there is no such order, or it is somebody else's."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._deadlines: Final = deadlines_of(settings)
+
+    async def __call__(self, db: Connection, actions: Sequence[Action], now: datetime) -> Write[Decision | None]:
+        orders = await store.lock(db, (action.order_id for action in actions))
+        changes = Changes(now)
+        answers: list[Decision | None] = []
+        for action in actions:
+            order = orders.get(action.order_id)
+            if order is None or action.customer_id not in (None, order.customer_id):
+                answers.append(None)
+                continue
+            decision = decide(order, action.wish, now, self._deadlines)
+            answers.append(decision)
+            if not decision.refused:
+                orders[order.order_id] = decision.order
+                changes.note(type(action.wish).__name__, order, decision)
+        await changes.save(db)
+        return Write(answers, [Outgoing(message) for each in answers if each for message in each.outgoing])
+
+
+class Waking:
+    """Looks at orders whose timer has fired: `Timers`' work."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._deadlines: Final = deadlines_of(settings)
+
+    async def __call__(self, db: Connection, order_ids: Sequence[UUID], now: datetime) -> list[Outgoing]:
+        changes = Changes(now)
+        outgoing: list[Outgoing] = []
+        for order in (await store.lock(db, order_ids)).values():
+            decision = decide(order, TimePassed(), now, self._deadlines)
+            if decision.outgoing or decision.note or decision.order.status != order.status:
+                changes.note(TimePassed.__name__, order, decision)
+            else:
+                changes.note_silently(decision)
             outgoing += [Outgoing(message) for message in decision.outgoing]
-    await store.save(db, list(changed.values()))
-    await store.add_events(db, events)
-    return Write(answers, outgoing)
-
-
-def _placed_event(order: Order) -> Event:
-    went_out = tuple(type(message).__name__ for message in saga.place(order))
-    return Event(order.order_id, order.placed_at, PLACED, went_out, order.status, None, order.stock_is_known)
+        await changes.save(db)
+        return outgoing

@@ -1,15 +1,18 @@
 """What Order does with what comes from Kafka: load the orders of a batch, fold the messages through the saga, save them."""
 
 from datetime import datetime
+from functools import partial
 from typing import Final
 from uuid import UUID
 
 from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
+from ordersaga.messaging import timers
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Handler, Incoming, Outgoing, consumes
 from ordersaga.order import store
+from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.model import Event, Order
 from ordersaga.order.saga import Answer, Decision, decide
 from ordersaga.settings import Settings
@@ -17,7 +20,7 @@ from ordersaga.settings import Settings
 NO_SUCH_ORDER: Final = "no order has this id"
 
 
-async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
+async def handle(batch: Batch, db: Connection, deadlines: Deadlines) -> list[Outgoing]:
     """Load -> decide -> save. Rejects answers about orders nobody knows, and payments without key or amount."""
     await store.save_prices(
         db, (each.message for each in batch.incoming if isinstance(each.message, m.ProductPriceMessage))
@@ -27,8 +30,7 @@ async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
         return []
     orders = await store.lock(db, (each.key for each in answers))
     await _look_up_prices(db, orders)
-    changed: dict[UUID, Order] = {}
-    events: list[Event] = []
+    changes = Changes(batch.now)
     outgoing: list[Outgoing] = []
     for each in answers:
         order = orders.get(each.key)
@@ -36,15 +38,56 @@ async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
         if problem or order is None:
             batch.reject(each, problem or NO_SUCH_ORDER)
             continue
-        decision = decide(order, _answer(each), batch.now)
+        decision = decide(order, _answer(each), batch.now, deadlines)
         orders[order.order_id] = decision.order
-        if decision.order is not order:
-            changed[order.order_id] = decision.order
-        events.append(event(type(each.message).__name__, decision, batch.now))
+        changes.note(type(each.message).__name__, order, decision)
         outgoing += [Outgoing(message, each) for message in decision.outgoing]
-    await store.save(db, list(changed.values()))
-    await store.add_events(db, events)
+    await changes.save(db)
     return outgoing
+
+
+class Changes:
+    """What a transaction makes of its orders: the last state of each, the timeline, the timers."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now: Final = now
+        self._changed: Final[dict[UUID, Order]] = {}
+        self._events: Final[list[Event]] = []
+        self._timers: Final[dict[UUID, datetime]] = {}
+
+    def note(self, came_in: str, before: Order, decision: Decision) -> None:
+        """Take up a decision; it is written by `save`."""
+        order = decision.order
+        if order is not before:
+            self._changed[order.order_id] = order
+        if decision.wake_at is not None:
+            self._timers[order.order_id] = decision.wake_at
+        went_out = tuple(type(message).__name__ for message in decision.outgoing)
+        self._events.append(
+            Event(
+                order.order_id,
+                self._now,
+                came_in,
+                went_out,
+                order.status,
+                order.reason,
+                order.stock_is_known,
+                decision.note,
+            )
+        )
+
+    def note_silently(self, decision: Decision) -> None:
+        """Take up a decision that says nothing for the timeline."""
+        self._changed[decision.order.order_id] = decision.order
+        if decision.wake_at is not None:
+            self._timers[decision.order.order_id] = decision.wake_at
+
+    async def save(self, db: Connection, inserted: bool = False) -> None:
+        """Write everything; `inserted`: the orders are new and have been written already."""
+        if not inserted:
+            await store.save(db, list(self._changed.values()))
+        await store.add_events(db, self._events)
+        await timers.arm(db, self._timers)
 
 
 async def _look_up_prices(db: Connection, orders: dict[UUID, Order]) -> None:
@@ -64,15 +107,6 @@ def with_listed_total(order: Order, prices: dict[UUID, int]) -> Order:
     return order
 
 
-def event(came_in: str, decision: Decision, now: datetime) -> Event:
-    """The line of the timeline for a decision."""
-    order = decision.order
-    went_out = tuple(type(message).__name__ for message in decision.outgoing)
-    return Event(
-        order.order_id, now, came_in, went_out, order.status, order.reason, order.stock_is_known, decision.note
-    )
-
-
 def _problem(incoming: Incoming) -> str | None:
     message = incoming.message
     if isinstance(message, m.PaymentSuccessMessage) and message.status == "SUCCESS":
@@ -87,7 +121,19 @@ def _answer(incoming: Incoming) -> Answer:
     return incoming.message  # type: ignore[return-value]  # `consumes` lists exactly these
 
 
-def handler(_: Settings) -> Handler:
+def deadlines_of(settings: Settings) -> Deadlines:
+    """How long Order waits for its partners, and who of them may be asked again."""
+    return Deadlines(
+        settings.stock_deadline_s,
+        settings.stock_asks_max,
+        settings.delivery_deadline_s,
+        settings.compensation_deadline_s,
+        settings.asks_max,
+        frozenset(settings.idempotent_partners),
+    )
+
+
+def handler(settings: Settings) -> Handler:
     """What Order consumes."""
     return consumes(
         m.StockResponseMessage,
@@ -97,4 +143,4 @@ def handler(_: Settings) -> Handler:
         m.StockRollbackFailedMessage,
         m.PaymentCancelledMessage,
         m.ProductPriceMessage,
-    )(handle)
+    )(partial(handle, deadlines=deadlines_of(settings)))

@@ -5,6 +5,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ordersaga.contracts.status import OrderStatus
 
@@ -42,9 +43,11 @@ class Payment(Struct, frozen=True, rename="camel"):
 
 
 class Facts(Struct, frozen=True, rename="camel"):
-    """What the partners have said so far. `attempts` counts how often the awaited answer was asked for since `asked_at`.
+    """What the partners have said so far.
 
-    `listed_total` is the sum of the products' own prices, None while a price is not known; an order goes on only if it is the total.
+    `asked_at` is when the awaited answer was last asked for, `attempts` how often. `look_at` is when the order's timer fires.
+    `listed_total` is the sum of the products' own prices, None while a price is not known; an order goes on only if it is the
+    total. `flag` is what a person should look at.
     """
 
     lines: tuple[Line, ...]
@@ -55,6 +58,7 @@ class Facts(Struct, frozen=True, rename="camel"):
     asked_at: datetime | None = None
     attempts: int = 1
     flag: str | None = None
+    look_at: datetime | None = None
 
 
 class Recipient(Struct, frozen=True, rename="camel"):
@@ -86,6 +90,36 @@ class Order(Struct, frozen=True, rename="camel"):
     @property
     def is_dead(self) -> bool:
         return self.status in DEAD
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether a payment is captured and not being given back."""
+        return any(payment.state == "PAID" for payment in self.facts.payments)
+
+    @property
+    def is_reserved(self) -> bool:
+        return all(line.stock == "RESERVED" for line in self.facts.lines)
+
+    def payment(self, payment_key: str) -> Payment | None:
+        """What is known of one payment key."""
+        return next((each for each in self.facts.payments if each.payment_key == payment_key), None)
+
+    def ended(self, status: Literal["FAILED", "CANCELLED"], reason: Reason, detail: str | None = None) -> "Order":
+        """The order, dead."""
+        return replace(self, status=status, reason=reason, detail=detail)
+
+    def flagged(self, flag: str) -> "Order":
+        """The order with something that a person should look at."""
+        return replace(self, facts=replace(self.facts, flag=flag))
+
+    def with_lines(self, lines: tuple[Line, ...]) -> "Order":
+        """The order with other facts about its stock."""
+        return replace(self, facts=replace(self.facts, lines=lines))
+
+    def with_payment(self, payment: Payment) -> "Order":
+        """The order with this fact about one payment key, in its place or as the last."""
+        payments = {each.payment_key: each for each in self.facts.payments} | {payment.payment_key: payment}
+        return replace(self, facts=replace(self.facts, payments=tuple(payments.values())))
 
     @property
     def stock_is_known(self) -> bool:

@@ -109,3 +109,10 @@ CREATE TABLE parked (
 );
 CREATE INDEX parked_due_idx ON parked (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX parked_queue_idx ON parked (topic, partition, order_key, record_offset);
+
+-- When something is to be looked at again, by business key.
+CREATE TABLE timer (
+    key    uuid        PRIMARY KEY,
+    due_at timestamptz NOT NULL
+);
+CREATE INDEX timer_due_idx ON timer (due_at);

@@ -1,0 +1,77 @@
+"""Timers: rows with a due time, taken by whichever instance comes first, and handled like messages.
+
+A business key has one timer at most. Taking it, the work and what is to be sent are one transaction, so a timer that fires in a
+process that dies fires again in another. Many due at once are taken some at a time, so nothing else waits for them.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from ordersaga.messaging import outbox
+from ordersaga.messaging.database import Connection, is_deployment, is_transient, queries
+from ordersaga.messaging.handler import Outgoing
+from ordersaga.messaging.outbox import MessageIds
+from ordersaga.messaging.runtime import Runtime
+
+log: Final = structlog.get_logger()
+sql: Final = queries(__file__)
+
+LOOK_EVERY_S: Final = 0.5
+KEYS_MAX: Final = 500
+POSTPONE: Final = timedelta(seconds=60)
+
+Work = Callable[[Connection, Sequence[UUID], datetime], Awaitable[list[Outgoing]]]
+
+
+async def arm(db: Connection, due: dict[UUID, datetime]) -> None:
+    """Set timers; one that is set for earlier stays as it is."""
+    if due:
+        keys = sorted(due)
+        await sql.arm_timers(db, keys=keys, due_ats=[due[key] for key in keys])
+
+
+class Timers:
+    """Fires what is due in a service, with `work(db, keys, now)`."""
+
+    def __init__(self, runtime: Runtime, work: Work) -> None:
+        self._runtime: Final = runtime
+        self._work: Final = work
+
+    async def fire(self) -> None:
+        """Handle everything that is due now."""
+        keys_max = KEYS_MAX
+        while (fired := await self._fire(keys_max)) is not None:
+            keys_max = fired
+
+    async def _fire(self, keys_max: int) -> int | None:
+        """Handle some; returns how many to take next time, None when there are no more.
+
+        When one of them makes the work fail they are taken one by one, and that one is postponed.
+        """
+        now = self._runtime.clock()
+        keys: Sequence[UUID] = ()
+        try:
+            async with self._runtime.pool.acquire() as db, db.transaction():
+                keys = [row["key"] for row in await sql.take_timers(db, now=now, rows_max=keys_max)]
+                if not keys:
+                    return None
+                outgoing = await self._work(db, keys, now)
+                ids = MessageIds("", {}, self._runtime.new_id)
+                settings = self._runtime.settings
+                rows = outbox.compose(outgoing, await outbox.first_id(db), ids, settings.type_ids) if outgoing else []
+                await outbox.write(db, rows, outbox.adopt_at(now, settings))
+        except Exception as error:
+            if not keys or is_transient(error) or is_deployment(error):
+                raise
+            if len(keys) > 1:
+                return 1
+            log.error("a timer's work fails and is postponed", key=str(keys[0]), exc_info=error)
+            async with self._runtime.pool.acquire() as db:
+                await sql.postpone_timer(db, key=keys[0], due_at=now + POSTPONE)
+            return KEYS_MAX
+        self._runtime.outbox.publish_soon(rows, now)
+        return KEYS_MAX if keys_max > 1 else keys_max

@@ -1,0 +1,127 @@
+"""What an order waits for, until when, and what is done when no answer comes. Pure, like the saga that it belongs to."""
+
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ordersaga.contracts import messages as m
+from ordersaga.order.model import Order
+from ordersaga.order.outgoing import delivery_request, refund_request, rollback, stock_request
+
+Awaited = Literal["stock", "payment", "delivery", "release", "refund"]
+
+BACKOFF_DOUBLINGS_MAX: Final = 6
+
+
+class Deadlines(Struct, frozen=True):
+    """How long answers are waited for, in seconds; each further wait is twice as long. Who may be asked again is a setting.
+
+    A partner that is not idempotent is asked once only; instead of asking again the order is flagged for a person.
+    """
+
+    stock_s: float = 10.0
+    stock_asks_max: int = 5
+    delivery_s: float = 30.0
+    compensation_s: float = 15.0
+    asks_max: int = 5
+    idempotent: frozenset[str] = frozenset({"stock", "payment", "delivery"})
+
+    def may_ask_again(self, awaited: Awaited) -> bool:
+        """Whether the partner that owes this answer takes a repeated request for what it is."""
+        partner = {
+            "stock": "stock",
+            "release": "stock",
+            "delivery": "delivery",
+            "refund": "payment",
+            "payment": "payment",
+        }
+        return partner[awaited] in self.idempotent
+
+    def wait(self, awaited: Awaited, attempts: int) -> timedelta:
+        """How long an answer is waited for after having been asked for so often."""
+        first_s = {"stock": self.stock_s, "delivery": self.delivery_s}.get(awaited, self.compensation_s)
+        return timedelta(seconds=first_s * 2 ** min(attempts - 1, BACKOFF_DOUBLINGS_MAX))
+
+
+class Wait(Struct, frozen=True):
+    """An answer that an order waits for. `since` None: it is the customer's to act."""
+
+    awaited: Awaited
+    since: datetime | None
+    attempts: int
+    until: datetime
+
+
+def waits(order: Order, deadlines: Deadlines) -> list[Wait]:
+    """Everything that an order waits for now."""
+    facts = order.facts
+    asked_at = facts.asked_at or order.placed_at
+    awaited: list[Awaited] = []
+    found: list[Wait] = []
+    if order.status == "PENDING" and any(line.stock == "REQUESTED" for line in facts.lines):
+        awaited.append("stock")
+    if order.status == "PENDING" and facts.delivery == "REQUESTED":
+        awaited.append("delivery")
+    if any(line.stock in ("RELEASE_REQUESTED", "RELEASE_FAILED") for line in facts.lines):
+        awaited.append("release")
+    if any(payment.state in ("REFUND_REQUESTED", "REFUND_FAILED") for payment in facts.payments):
+        awaited.append("refund")
+    for each in awaited:
+        found.append(Wait(each, asked_at, facts.attempts, asked_at + deadlines.wait(each, facts.attempts)))
+    if order.status == "PENDING" and not any(payment.state == "PAID" for payment in facts.payments):
+        found.append(Wait("payment", None, 0, order.pay_before))
+    return found
+
+
+def look_at(order: Order, deadlines: Deadlines) -> datetime | None:
+    """When the order is to be looked at again; None: it waits for nothing."""
+    return min((each.until for each in waits(order, deadlines)), default=None)
+
+
+def overdue(order: Order, now: datetime, deadlines: Deadlines) -> tuple[Order, tuple[m.Message, ...], str | None]:
+    """The timer has fired: the order with what is overdue asked for again, or ended because nobody waits any longer."""
+    outgoing: list[m.Message] = []
+    notes: list[str] = []
+    late = [each for each in waits(order, deadlines) if each.until <= now]
+    order = replace(order, facts=replace(order.facts, look_at=None))
+    for each in late:
+        if each.awaited == "payment":
+            return order.ended("CANCELLED", "PAYMENT_EXPIRED"), (), None
+        if each.awaited == "stock" and each.attempts >= deadlines.stock_asks_max:
+            return order.ended("FAILED", "STOCK_TIMEOUT", f"stock did not answer in {each.attempts} asks"), (), None
+    for each in late:
+        again = deadlines.may_ask_again(each.awaited)
+        if again:
+            order, requests = _ask_again(order, each.awaited)
+            outgoing += requests
+            notes.append(f"{each.awaited} asked again")
+        if each.awaited != "stock" and (each.attempts >= deadlines.asks_max or not again):
+            order = order.flagged(f"stuck: no {each.awaited} after {each.attempts} asks")
+    if late:
+        order = replace(order, facts=replace(order.facts, asked_at=now, attempts=order.facts.attempts + 1))
+    return order, tuple(outgoing), ", ".join(notes) or None
+
+
+def _ask_again(order: Order, awaited: Awaited) -> tuple[Order, list[m.Message]]:
+    """The same request once more; for a release or refund that was refused, a new try."""
+    match awaited:
+        case "stock":
+            return order, [stock_request(order)]
+        case "delivery":
+            return order, [delivery_request(order)]
+        case "release":
+            mine = ("RELEASE_REQUESTED", "RELEASE_FAILED")
+            lines = tuple(
+                replace(line, stock="RELEASE_REQUESTED") if line.stock in mine else line for line in order.facts.lines
+            )
+            order = order.with_lines(lines)
+            return order, [rollback(order, tuple(line for line in lines if line.stock == "RELEASE_REQUESTED"))]
+        case "refund":
+            owed = [each for each in order.facts.payments if each.state in ("REFUND_REQUESTED", "REFUND_FAILED")]
+            for each in owed:
+                order = order.with_payment(replace(each, state="REFUND_REQUESTED"))
+            return order, [refund_request(order, each) for each in owed]
+        case "payment":
+            return order, []

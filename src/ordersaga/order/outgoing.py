@@ -1,0 +1,62 @@
+"""The messages that Order sends, each made from an order alone."""
+
+from ordersaga.contracts import messages as m
+from ordersaga.contracts.status import ORDER_CODES
+from ordersaga.order.model import Line, Order, Payment
+
+
+def stock_request(order: Order) -> m.StockDecreaseRequestMessage:
+    """Step 2."""
+    products = tuple(m.OrderedProduct(product_id=line.product_id, quantity=line.quantity) for line in order.facts.lines)
+    return m.StockDecreaseRequestMessage(order_id=order.order_id, products=products)
+
+
+def delivery_request(order: Order) -> m.DeliveryRequestMessage:
+    """Step 9."""
+    to = order.recipient
+    return m.DeliveryRequestMessage(
+        order_id=order.order_id,
+        customer_id=order.customer_id,
+        address=to.address,
+        address_detail=to.address_detail,
+        zipcode=to.zipcode,
+        phone=to.phone,
+        name=to.name,
+        delivery_memo=to.delivery_memo,
+    )
+
+
+def rollback(order: Order, lines: tuple[Line, ...]) -> m.StockRollbackRequestedMessage:
+    items = tuple(m.OrderedProduct(product_id=line.product_id, quantity=line.quantity) for line in lines)
+    return m.StockRollbackRequestedMessage(order_id=order.order_id, items=items)
+
+
+def refund_request(order: Order, payment: Payment) -> m.PaymentCancelRequestedMessage:
+    return m.PaymentCancelRequestedMessage(
+        order_id=order.order_id,
+        payment_key=payment.payment_key,
+        amount=payment.amount,
+        reason=order.reason or "PAID_TWICE",
+    )
+
+
+def completed(order: Order) -> m.OrderCompletedMessage:
+    """Step 11."""
+    return m.OrderCompletedMessage(
+        order_id=order.order_id,
+        customer_id=order.customer_id,
+        status=ORDER_CODES["COMPLETED"],
+        total_amount=order.total_amount,
+        order_name=order.order_name,
+    )
+
+
+def payable(order: Order) -> m.OrderPayableMessage:
+    """Who may pay what until when, or, with another status than PENDING, that nobody may."""
+    return m.OrderPayableMessage(
+        order_id=order.order_id,
+        customer_id=order.customer_id,
+        total_amount=order.total_amount,
+        pay_before=order.pay_before,
+        status=ORDER_CODES[order.status],
+    )
