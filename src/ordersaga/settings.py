@@ -63,6 +63,13 @@ class Settings(BaseSettings):
     outbox_adopt_after_ms: int = Field(default=5_000, ge=500)
     retry_backoff_ms_max: int = Field(default=5_000, ge=10)
 
+    outbox_lag_alarm_s: float = Field(
+        default=60.0, gt=0, description="committed records that wait longer make a service not ready"
+    )
+    dead_letters_kept_days: int = Field(
+        default=90, ge=1, description="how long resolved and discarded ones are kept; open ones stay"
+    )
+    operator_acts_kept_days: int = Field(default=365, ge=1)
     park_attempts_max: int = Field(
         default=5, ge=1, description="tries of a failing record before it becomes a dead letter"
     )

@@ -438,3 +438,38 @@ async def test_the_first_position_is_where_the_setting_says(stack: DevStack) -> 
             third.send(told(uuid4()))
             await until(lambda: took_effect(third, 1))
             assert len(await third.effects()) == 1
+
+
+async def test_what_is_kept_longer_than_promised_is_removed_and_open_dead_letters_stay(service: Rig) -> None:
+    await service.db.execute(
+        "INSERT INTO idempotency_key SELECT 's', n::text, '', gen_random_uuid(), now() - n * interval '1 hour' "
+        "FROM generate_series(1, 48) n"
+    )
+    await service.db.executemany(
+        "INSERT INTO dead_letter (id, topic, header_names, header_values, cause, reason, attempts, at, status) "
+        "VALUES (gen_random_uuid(), 't', '{}', '{}', 'c', 'r', 1, now() - interval '400 days', $1)",
+        [("OPEN",), ("RESOLVED",), ("DISCARDED",)],
+    )
+    async with service.instance():
+        await until(lambda: pruned(service))
+    assert [row["status"] for row in await service.db.fetch("SELECT status FROM dead_letter")] == ["OPEN"]
+    assert await service.db.fetchval("SELECT max(key::int) FROM idempotency_key") == 23
+
+
+async def pruned(service: Rig) -> bool:
+    return await service.count("dead_letter") == 1
+
+
+async def test_a_lagging_outbox_raises_an_alarm(service: Rig) -> None:
+    async with service.instance(outbox_lag_alarm_s=1) as runtime:
+        async with runtime.pool.acquire() as db, db.transaction():
+            row = outbox.OutboxRow(await outbox.first_id(db), None, OUTPUT, None, b"k", b"{}", uuid4(), None, "-")
+            await outbox.write(db, [row], runtime.clock())
+        await service.db.execute("UPDATE outbox SET source_topic = 'nobody', adopt_at = now() - interval '1 minute'")
+        await until(lambda: outbox_problem(runtime))
+        await service.db.execute("DELETE FROM outbox")
+        await until(lambda: ready(runtime))
+
+
+async def outbox_problem(runtime: Runtime) -> bool:
+    return any(problem.startswith("outbox:") for problem in await runtime.problems())

@@ -116,9 +116,35 @@ ON CONFLICT DO NOTHING;
 SELECT scope, key, body_hash, resource
 FROM idempotency_key JOIN unnest(:scopes::text[], :keys::text[]) AS t (scope, key) USING (scope, key);
 
--- name: forget_idempotency_keys!
--- Drop keys that are older than they are promised to be kept, some at a time.
-DELETE FROM idempotency_key WHERE (scope, key) IN (SELECT scope, key FROM idempotency_key WHERE at < :before LIMIT :rows_max);
+-- name: prune_idempotency_key$
+-- Forget keys that are older than they are promised to be kept, some at a time.
+WITH gone AS (
+    DELETE FROM idempotency_key WHERE ctid IN (SELECT ctid FROM idempotency_key WHERE at < :before LIMIT :rows_max) RETURNING 1
+)
+SELECT count(*) FROM gone;
+
+-- name: prune_dead_letter$
+-- Forget dead letters that were dealt with long ago, some at a time. Open ones stay for ever.
+WITH gone AS (
+    DELETE FROM dead_letter WHERE id IN (
+        SELECT id FROM dead_letter WHERE status IN ('RESOLVED', 'DISCARDED', 'SUPERSEDED') AND at < :before LIMIT :rows_max
+    ) RETURNING 1
+)
+SELECT count(*) FROM gone;
+
+-- name: prune_operator_act$
+-- Forget what operators did long ago, some at a time.
+WITH gone AS (
+    DELETE FROM operator_act WHERE id IN (SELECT id FROM operator_act WHERE at < :before ORDER BY id LIMIT :rows_max) RETURNING 1
+)
+SELECT count(*) FROM gone;
+
+-- name: fill
+-- How full the runtime's tables are.
+SELECT (SELECT count(*) FROM outbox) AS outbox_rows,
+       (SELECT min(adopt_at) FROM outbox) AS oldest_adopt_at,
+       (SELECT count(*) FROM parked) AS parked_rows,
+       (SELECT count(*) FROM dead_letter WHERE status = 'OPEN') AS dead_letters_open;
 
 -- name: parked_keys
 -- Which keys of partitions have parked records, so that later records of theirs queue behind.

@@ -15,6 +15,7 @@ from ordersaga.messaging.gather import Gather, Write
 from ordersaga.messaging.handler import Handler
 from ordersaga.messaging.instance import Instance
 from ordersaga.messaging.kafka import KafkaUnavailable, PartitionConsumer, Publisher, Topics
+from ordersaga.messaging.keeping import MEASURE_EVERY_S, PRUNE_EVERY_S, Keeping
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.turn import Turns
 from ordersaga.settings import ServiceName, Settings
@@ -65,6 +66,7 @@ class Runtime:
         self._stopping: Final = asyncio.Event()
         self.pool: Pool
         self.outbox: Outbox
+        self._keeping: Keeping
         self.turns: Turns | None = None
         self._assignment: Assignment | None = None
         self._trouble: str | None = None
@@ -74,6 +76,9 @@ class Runtime:
         self.outbox = Outbox(self.settings, self.pool, self._ports.publisher)
         self.every(self.settings.outbox_adopt_after_ms / 2000, self._adopt, "outbox adoption")
         self._spawn(self._consume())
+        self._keeping = Keeping(self.settings, self.pool, self.clock)
+        self.every(MEASURE_EVERY_S, self._keeping.measure, "measuring")
+        self.every(PRUNE_EVERY_S, self._keeping.prune, "pruning")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -179,6 +184,8 @@ class Runtime:
             self._trouble = None
         if self._trouble:
             found.append(f"consumer: {self._trouble}")
+        if self._keeping.alarm:
+            found.append(f"outbox: {self._keeping.alarm}")
         if self.turns is None or self._assignment is None:
             return [*found, "kafka: not connected yet"]
         if self.turns.trouble:

@@ -1,0 +1,74 @@
+"""What the runtime keeps and for how long, and how full it is: pruning in bounded batches, gauges, the alarm on a lagging outbox."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from ordersaga.messaging.database import Pool, queries
+from ordersaga.settings import Settings
+
+log: Final = structlog.get_logger()
+sql: Final = queries(__file__)
+
+PRUNE_EVERY_S: Final = 60.0
+MEASURE_EVERY_S: Final = 5.0
+PRUNE_ROWS_MAX: Final = 5_000
+BATCHES_MAX: Final = 20
+
+OUTBOX_ROWS: Final = Gauge("ordersaga_outbox_rows", "Records committed and not yet known to be published")
+OUTBOX_LAG_S: Final = Gauge("ordersaga_outbox_lag_seconds", "Age of the oldest of them")
+PARKED_ROWS: Final = Gauge("ordersaga_parked_records", "Records set aside after a failure, or waiting behind one")
+DEAD_LETTERS_OPEN: Final = Gauge("ordersaga_dead_letters_open", "Dead letters that nobody has dealt with")
+PRUNED_ROWS: Final = Counter("ordersaga_pruned_rows", "Rows removed after their retention", ["table"])
+
+
+class Keeping:
+    """Runs beside a service's turns. `alarm` says what is wrong with the outbox, if anything is."""
+
+    def __init__(self, settings: Settings, pool: Pool, clock: Callable[[], datetime]) -> None:
+        self._settings: Final = settings
+        self._pool: Final = pool
+        self._clock: Final = clock
+        self.alarm: str | None = None
+
+    async def prune(self) -> None:
+        """Remove what is older than it is promised to be kept: a bounded number of rows a statement, and of statements a call."""
+        settings, now = self._settings, self._clock()
+        for table, kept in (
+            ("idempotency_key", timedelta(hours=settings.idempotency_key_kept_hours)),
+            ("dead_letter", timedelta(days=settings.dead_letters_kept_days)),
+            ("operator_act", timedelta(days=settings.operator_acts_kept_days)),
+        ):
+            prune = getattr(sql, f"prune_{table}")
+            for _ in range(BATCHES_MAX):
+                async with self._pool.acquire() as db:
+                    removed = await prune(db, before=now - kept, rows_max=PRUNE_ROWS_MAX)
+                PRUNED_ROWS.labels(table).inc(removed)
+                if removed < PRUNE_ROWS_MAX:
+                    break
+
+    async def measure(self) -> None:
+        """Set the gauges, and raise the alarm when committed records do not get out."""
+        async with self._pool.acquire() as db:
+            (row,) = await sql.fill(db)
+        OUTBOX_ROWS.set(row["outbox_rows"])
+        PARKED_ROWS.set(row["parked_rows"])
+        DEAD_LETTERS_OPEN.set(row["dead_letters_open"])
+        lag_s = self._lag_s(row["oldest_adopt_at"])
+        OUTBOX_LAG_S.set(lag_s)
+        before, self.alarm = self.alarm, None
+        if lag_s > self._settings.outbox_lag_alarm_s:
+            self.alarm = (
+                f"the oldest of {row['outbox_rows']} committed records has waited {lag_s:.0f} s to be published"
+            )
+            if before is None:
+                log.critical("the outbox lags", alarm=self.alarm)
+
+    def _lag_s(self, oldest_adopt_at: datetime | None) -> float:
+        if oldest_adopt_at is None:
+            return 0.0
+        written_at = oldest_adopt_at - timedelta(milliseconds=self._settings.outbox_adopt_after_ms)
+        return max(0.0, (self._clock() - written_at).total_seconds())
