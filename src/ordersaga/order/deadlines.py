@@ -60,7 +60,10 @@ def waits(order: Order, deadlines: Deadlines) -> list[Wait]:
     asked_at = facts.asked_at or order.placed_at
     awaited: list[Awaited] = []
     found: list[Wait] = []
-    if order.status == "PENDING" and any(line.stock == "REQUESTED" for line in facts.lines):
+    unanswered = any(line.stock == "REQUESTED" for line in facts.lines)
+    # A dead order asks too, since a reservation whose answer was lost would be held for ever; but not for ever: a partner that decides
+    # all or nothing says nothing about the products that were not short.
+    if unanswered and (order.status == "PENDING" or facts.attempts < deadlines.stock_asks_max):
         awaited.append("stock")
     if order.status == "PENDING" and facts.delivery == "REQUESTED":
         awaited.append("delivery")
@@ -89,7 +92,7 @@ def overdue(order: Order, now: datetime, deadlines: Deadlines) -> tuple[Order, t
     for each in late:
         if each.awaited == "payment":
             return order.ended("CANCELLED", "PAYMENT_EXPIRED"), (), None
-        if each.awaited == "stock" and each.attempts >= deadlines.stock_asks_max:
+        if each.awaited == "stock" and not order.is_dead and each.attempts >= deadlines.stock_asks_max:
             return order.ended("FAILED", "STOCK_TIMEOUT", f"stock did not answer in {each.attempts} asks"), (), None
     for each in late:
         again = deadlines.may_ask_again(each.awaited)

@@ -1,0 +1,210 @@
+"""Thousands of random histories through the saga, with partners that behave as the contract allows: any order, duplicates, losses
+with resends, several payments, answers per product, customers and timers in between. What must hold once all has settled is checked."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from ordersaga.contracts import messages as m
+from ordersaga.order.deadlines import look_at, waits
+from ordersaga.order.model import Facts, Line, Order, Recipient
+from ordersaga.order.saga import DEADLINES, CancelBeforeDelivery, Input, Return, TimePassed, decide, place
+
+START = datetime(2026, 11, 24, tzinfo=UTC)
+ORDER = uuid5(UUID(int=0), "order")
+PRODUCTS = [uuid5(UUID(int=0), name) for name in "abc"]
+TOTAL = 30_000
+RECIPIENT = Recipient("1 Sejong-daero", None, "04524", "010", "Kim", None)
+LOSSES_MAX = 3  # fewer than the times that an answer is asked for
+DEAD = ("FAILED", "CANCELLED")
+
+
+class PerProductStock:
+    """A Java team's stock: decides each product for itself, answers repeats again, releases what it is told."""
+
+    def __init__(self, short: set[UUID]) -> None:
+        self.short = short
+        self.held: set[UUID] = set()
+        self.released: set[UUID] = set()
+
+    def take(self, request: m.StockDecreaseRequestMessage) -> list[m.Message]:
+        answers: list[m.Message] = []
+        for line in request.products:
+            ok = line.product_id not in self.short and line.product_id not in self.released
+            if ok:
+                self.held.add(line.product_id)
+            status = "SUCCESS" if ok else "FAILED"
+            answers.append(m.StockResponseMessage(order_id=ORDER, product_id=line.product_id, status=status))  # type: ignore[arg-type]
+        return answers
+
+    def release(self, request: m.StockRollbackRequestedMessage) -> list[m.Message]:
+        products = {item.product_id for item in request.items}
+        assert products <= self.held | self.released, "a product was to be released that was never reserved"
+        self.held -= products
+        self.released |= products
+        return [m.StockRollbackCompletedMessage(order_id=ORDER)]
+
+
+class Histories(RuleBasedStateMachine):
+    """`wire` holds what is under way: any of it may come next, twice, or be lost; what is lost is asked for again by timers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = START
+        self.wire: list[m.Message] = []
+        self.completions = 0
+        self.was_completed = False
+        self.gateway: dict[str, int] = {}
+        self.captured: dict[str, int] = {}
+        self.deliverable = True
+        self.losses = 0
+
+    @initialize(
+        short=st.sets(st.sampled_from(PRODUCTS), max_size=2), count=st.integers(1, 3), deliverable=st.booleans()
+    )
+    def placed(self, short: set[UUID], count: int, deliverable: bool) -> None:
+        lines = tuple(Line(product, 1) for product in PRODUCTS[:count])
+        self.stock = PerProductStock(short)
+        self.deliverable = deliverable
+        order = Order(
+            ORDER,
+            ORDER,
+            "x",
+            TOTAL,
+            RECIPIENT,
+            START,
+            START + timedelta(hours=1),
+            Facts(lines, listed_total=TOTAL, asked_at=START),
+        )
+        decision = place(order)
+        self.order = decision.order
+        self.sent(decision.outgoing)
+
+    def take_in(self, message: Input) -> Any:
+        before = self.order
+        decision = decide(before, message, self.now)
+        self.order = decision.order
+        self.sent(decision.outgoing)
+        if before.status != self.order.status and before.status != "PENDING":
+            assert isinstance(message, Return)
+        self.was_completed |= self.order.status == "COMPLETED"
+        return decision
+
+    def sent(self, outgoing: tuple[m.Message, ...]) -> None:
+        for message in outgoing:
+            if isinstance(message, m.OrderCompletedMessage):
+                self.completions += 1
+            elif not isinstance(message, m.OrderPayableMessage):
+                self.wire.append(message)
+
+    def answered(self, request: m.Message) -> list[m.Message]:
+        match request:
+            case m.StockDecreaseRequestMessage():
+                return self.stock.take(request)
+            case m.StockRollbackRequestedMessage():
+                return self.stock.release(request)
+            case m.DeliveryRequestMessage():
+                status = "STARTED" if self.deliverable else "FAILED"
+                return [m.DeliveryStartMessage(order_id=ORDER, delivery_id=ORDER, status=status)]  # type: ignore[arg-type]
+            case m.PaymentCancelRequestedMessage():
+                assert request.amount == self.captured[request.payment_key], "not the captured amount is refunded"
+                self.gateway[request.payment_key] = 0
+                return [
+                    m.PaymentCancelledMessage(
+                        order_id=ORDER, payment_key=request.payment_key, amount=request.amount, status="SUCCESS"
+                    )
+                ]
+        raise AssertionError(request)
+
+    def deliver(self, message: m.Message) -> None:
+        if isinstance(
+            message,
+            m.StockDecreaseRequestMessage
+            | m.StockRollbackRequestedMessage
+            | m.DeliveryRequestMessage
+            | m.PaymentCancelRequestedMessage,
+        ):
+            self.wire += self.answered(message)
+        else:
+            self.take_in(message)  # type: ignore[arg-type]
+
+    @precondition(lambda self: self.wire)
+    @rule(data=st.data(), fate=st.sampled_from(["once", "once", "twice", "lost", "kept"]))
+    def something_arrives(self, data: st.DataObject, fate: str) -> None:
+        n = data.draw(st.integers(0, len(self.wire) - 1))
+        message = self.wire[n]
+        if fate != "kept":
+            del self.wire[n]
+        if fate == "lost" and self.losses < LOSSES_MAX and not isinstance(message, m.PaymentSuccessMessage):
+            self.losses += 1
+            return
+        self.deliver(message)
+        if fate == "twice":
+            self.deliver(message)
+
+    @rule(
+        key=st.sampled_from(["k1", "k2", "k3"]), amount=st.sampled_from([TOTAL, TOTAL, TOTAL, 1_000]), ok=st.booleans()
+    )
+    def the_customer_pays(self, key: str, amount: int, ok: bool) -> None:
+        if key in self.captured:
+            return
+        if ok:
+            self.captured[key] = self.gateway[key] = amount
+        status = "SUCCESS" if ok else "FAILED"
+        self.wire.append(m.PaymentSuccessMessage(order_id=ORDER, payment_key=key, amount=amount, status=status))  # type: ignore[arg-type]
+
+    @rule()
+    def the_customer_cancels(self) -> None:
+        decision = self.take_in(CancelBeforeDelivery())
+        assert decision.refused or self.order.status == "CANCELLED"
+
+    @rule()
+    def the_customer_returns(self) -> None:
+        was = self.order.status
+        assert self.take_in(Return()).refused == (was != "COMPLETED")
+
+    @rule(seconds=st.sampled_from([1, 10, 60, 4_000]))
+    def time_passes(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.fire()
+
+    def fire(self) -> None:
+        while (due := self.order.facts.look_at) is not None and due <= self.now:
+            self.take_in(TimePassed())
+
+    @invariant()
+    def whoever_waits_has_a_timer(self) -> None:
+        if hasattr(self, "order") and waits(self.order, DEADLINES):
+            wanted = look_at(self.order, DEADLINES)
+            armed = self.order.facts.look_at
+            assert armed is not None and wanted is not None and armed <= wanted
+
+    def teardown(self) -> None:
+        if not hasattr(self, "order"):
+            return
+        for _ in range(60):
+            while self.wire:
+                self.deliver(self.wire.pop(0))
+            if not waits(self.order, DEADLINES):
+                break
+            assert self.order.facts.look_at is not None
+            self.now = max(self.now, self.order.facts.look_at)
+            self.fire()
+        assert not waits(self.order, DEADLINES), "the order never settles"
+        held = sum(self.gateway.values())
+        if self.order.status == "COMPLETED":
+            assert self.stock.held == {line.product_id for line in self.order.facts.lines}
+            assert held == TOTAL
+        else:
+            assert self.order.status in DEAD
+            assert not self.stock.held
+            assert held == 0
+        assert self.completions == int(self.was_completed)
+
+
+Histories.TestCase.settings = hypothesis_settings(max_examples=400, stateful_step_count=30, deadline=None)
+TestHistories = Histories.TestCase
