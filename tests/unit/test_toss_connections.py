@@ -93,12 +93,13 @@ async def test_thousands_of_calls_share_a_bounded_number_of_connections() -> Non
         nonlocal open_now, open_most
         open_now += 1
         open_most = max(open_most, open_now)
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.04)
         open_now -= 1
         return http_answer(200, payment_json())
 
-    # The time-out is shorter than the queue takes: waiting for a connection must not count as a slow gateway.
-    changes = {"connections_max": 20, "answer_timeout_s": 0.2, "connect_timeout_s": 0.2}
+    # The time-out is shorter than the queue takes, 2,000 calls of 40 ms by twenty at a time: waiting for a connection must not count
+    # as a slow gateway. It is as long as that so that a busy machine does not make a single call look slow.
+    changes = {"connections_max": 20, "answer_timeout_s": 2.0, "connect_timeout_s": 2.0}
     async with raw_server(slow) as url, TossGateway(settings(url, **changes)) as gateway:
         answers = await asyncio.gather(*(gateway.find("pk-1") for _ in range(2_000)))
     assert all(isinstance(answer, Found) for answer in answers)
