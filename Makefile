@@ -26,8 +26,8 @@ up: setup ## run the whole system until Ctrl-C and print its addresses
 test: setup ## all tests, on a real Kafka and a real PostgreSQL
 	@$(BIN)/pytest $(ARGS)
 
-bench: setup ## the benchmarks
-	@$(BIN)/python -m benchmarks $(ARGS)
+bench: setup ## the benchmarks; BENCH=name for one, ORDERS=n for its size, ARGS=--help for their names
+	@$(BIN)/python -m benchmarks $(BENCH) $(if $(ORDERS),--orders $(ORDERS)) $(ARGS)
 
 check: $(VENV)/.project ## lint, format, types, imports, locks, compose file
 	$(BIN)/ruff check --output-format concise .

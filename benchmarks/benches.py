@@ -1,0 +1,6 @@
+"""The benchmarks by name, in the order in which `make bench` runs them."""
+
+from benchmarks import flow
+from benchmarks.report import Bench
+
+BENCHES: dict[str, Bench] = {bench.name: bench for bench in (flow.BENCH,)}

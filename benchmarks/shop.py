@@ -1,0 +1,97 @@
+"""What the benchmarks share: a system of ours, a shelf of products, orders as they are placed, and the audit at the end."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+from uuid_utils.compat import uuid7
+
+from ordersaga.audit import verify
+from ordersaga.devstack.system import System
+from ordersaga.order import store
+from ordersaga.order.model import Facts, Line, Order, Recipient
+from ordersaga.settings import SERVICES, Settings
+
+PRICE = 12_500
+PRODUCTS = 1_000
+PIECES = 10_000_000
+INSERT_ROWS = 5_000
+AUDIT_TRIES = 10
+RECIPIENT = Recipient("1 Sejong-daero, Jung-gu", "12F", "04524", "010-0000-0000", "김하나", "문 앞에 두세요")
+
+
+def system_of(*services: str, **extra: str) -> System:
+    """A system on free ports with durability as it is shipped: fsync on, acks=all. `extra` are settings, without their prefix."""
+    settings = {f"ORDERSAGA_{name.upper()}": value for name, value in extra.items()}
+    return System(services=services or SERVICES, extra={"ORDERSAGA_LOG_LEVEL": "error", **settings})
+
+
+async def stock_up(settings: Settings, products: int = PRODUCTS, pieces: int = PIECES) -> list[UUID]:
+    """Put products on the shelf, and tell Order what they cost, straight into the tables."""
+    shelf = [uuid4() for _ in range(products)]
+    now = datetime.now(UTC)
+    stock = await asyncpg.connect(settings.database_url("stock"))
+    async with stock.transaction():
+        rows = [(product, "keyboard", PRICE, pieces) for product in shelf]
+        await stock.copy_records_to_table("product", columns=("product_id", "name", "price", "received"), records=rows)
+        moved = [(product, "received", pieces, now) for product in shelf]
+        await stock.copy_records_to_table("movement", columns=("product_id", "kind", "quantity", "at"), records=moved)
+    await stock.close()
+    order = await asyncpg.connect(settings.database_url("order"))
+    prices = [(product, "keyboard", PRICE, now) for product in shelf]
+    await order.copy_records_to_table("price", columns=("product_id", "name", "price", "changed_at"), records=prices)
+    await order.close()
+    return shelf
+
+
+async def place(db: Any, shelf: Sequence[UUID], orders: int) -> list[Order]:
+    """Put orders of one piece each into Order's tables, as `POST` does, product after product of the shelf; nothing is sent."""
+    placed: list[Order] = []
+    for first in range(0, orders, INSERT_ROWS):
+        now = datetime.now(UTC)
+        some = [_order(shelf[n % len(shelf)], now) for n in range(first, min(first + INSERT_ROWS, orders))]
+        async with db.transaction():
+            await store.insert(db, some)
+        placed += some
+    return placed
+
+
+def _order(product: UUID, now: datetime) -> Order:
+    facts = Facts((Line(product, 1),), listed_total=PRICE, asked_at=now)
+    return Order(uuid7(), uuid4(), "keyboard", PRICE, RECIPIENT, now, now + timedelta(hours=1), facts)
+
+
+async def record_payments(settings: Settings, orders: Iterable[Order]) -> None:
+    """What a Payment service would have in its table, where the payment results came as records and no such service ran."""
+    now = datetime.now(UTC)
+    rows = [
+        (payment_key(order), order.order_id, order.customer_id, PRICE, "APPROVED", PRICE, 0, now, now)
+        for order in orders
+    ]
+    columns = "payment_key order_id customer_id amount status captured refunded requested_at approved_at"
+    db = await asyncpg.connect(settings.database_url("payment"))
+    await db.copy_records_to_table("payment", columns=columns.split(), records=rows)
+    await db.close()
+
+
+def payment_key(order: Order) -> str:
+    """The key of the one payment of an order."""
+    return f"key-{order.order_id}"
+
+
+async def audit(settings: Settings, *, gateway: bool = True) -> list[str]:
+    """What `ordersaga verify --live 0` finds broken; empty: every invariant holds. Waits some seconds for the system to come to rest.
+
+    Without `gateway`, the sandbox's books are left out: payment results came as records, and no gateway was asked.
+    """
+    if not gateway:
+        settings = settings.model_copy(update={"gateway_url": "http://127.0.0.1:9"})
+    for patience in reversed(range(AUDIT_TRIES)):
+        broken = [finding for finding in await verify(settings) if not finding.holds]
+        if not broken or not patience:
+            break
+        await asyncio.sleep(1.0)
+    return [f"{finding.invariant}: {finding.broken_count} broken, such as {finding.broken[0]}" for finding in broken]

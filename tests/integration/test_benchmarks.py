@@ -1,0 +1,39 @@
+"""Each benchmark runs at a tiny size, so that none rots; no figure is judged, for they depend on the machine."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmarks.benches import BENCHES
+from benchmarks.report import Bench, Report, Size, show, write
+
+ORDERS = 40
+
+
+@pytest.mark.parametrize("bench", BENCHES.values(), ids=list(BENCHES))
+async def test_a_benchmark_measures_and_its_audit_holds(bench: Bench, tmp_path: Path) -> None:
+    report = await bench.run(Size(orders=ORDERS, rounds=1, say=lambda _: None))
+    assert report.broken == []
+    assert all(value > 0 for rounds in report.rounds.values() for figures in rounds for value in [figures[report.main]])
+    show(Console(quiet=True), bench, report)
+    write(tmp_path, bench, report, "a machine")
+    flat = json.loads((tmp_path / f"{bench.name}.json").read_text())
+    assert flat[report.main] > 0
+    assert all(goal.key in flat for goal in report.goals), "a goal that nothing is measured for"
+    ElementTree.parse(tmp_path / f"{bench.name}.svg")
+
+
+def test_figures_are_medians_beside_their_spread_and_ratios_are_of_medians() -> None:
+    report = Report()
+    for rate in (100.0, 900.0, 200.0):
+        report.add("ours", {"orders_per_s": rate, "cpu_ms_per_order": rate / 10})
+    report.add("One at a time", {"orders_per_s": 50.0, "cpu_ms_per_order": 4.0})
+    report.ratio("one", over="ours", under="One at a time")
+    flat = report.flat()
+    assert (flat["orders_per_s"], flat["orders_per_s_min"], flat["orders_per_s_max"]) == (200.0, 100.0, 900.0)
+    assert flat["cpu_ms_per_order"] == 20.0
+    assert flat["orders_per_s_one_at_a_time"] == 50.0
+    assert flat["ratio_one"] == 4.0
