@@ -11,7 +11,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 	--annotation-style line --custom-compile-command "make lock" --quiet pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench setup lock
+.PHONY: help demo up test check bench saga setup lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: setup ## all tests, on a real Kafka and a real PostgreSQL
 
 bench: setup ## the benchmarks; BENCH=name for one, ORDERS=n for its size, ARGS=--help for their names
 	@$(BIN)/python -m benchmarks $(BENCH) $(if $(ORDERS),--orders $(ORDERS)) $(ARGS)
+
+saga: $(VENV)/.project ## write docs/saga.md, the saga's table and diagrams, from the code
+	@$(BIN)/python -m ordersaga.order.table > docs/saga.md
 
 check: $(VENV)/.project ## lint, format, types, imports, locks, compose file
 	$(BIN)/ruff check --output-format concise .

@@ -46,10 +46,13 @@ class Deadlines(Struct, frozen=True):
 
 
 class Wait(Struct, frozen=True):
-    """An answer that an order waits for. `since` None: it is the customer's to act."""
+    """Something that an order waits for: since when, how often it was asked for, and when it is overdue.
+
+    No attempts: nobody was asked, it is the customer's to act.
+    """
 
     awaited: Awaited
-    since: datetime | None
+    since: datetime
     attempts: int
     until: datetime
 
@@ -72,9 +75,10 @@ def waits(order: Order, deadlines: Deadlines) -> list[Wait]:
     if any(payment.state in ("REFUND_REQUESTED", "REFUND_FAILED") for payment in facts.payments):
         awaited.append("refund")
     for each in awaited:
-        found.append(Wait(each, asked_at, facts.attempts, asked_at + deadlines.wait(each, facts.attempts)))
-    if order.status == "PENDING" and not any(payment.state == "PAID" for payment in facts.payments):
-        found.append(Wait("payment", None, 0, order.pay_before))
+        until = asked_at + deadlines.wait(each, facts.attempts)
+        found.append(Wait(each, facts.waits_since or order.placed_at, facts.attempts, until))
+    if order.status == "PENDING" and not order.is_paid:
+        found.append(Wait("payment", order.placed_at, 0, order.pay_before))
     return found
 
 
@@ -108,16 +112,20 @@ def overdue(order: Order, now: datetime, deadlines: Deadlines) -> tuple[Order, t
 
 
 def _ask_again(order: Order, awaited: Awaited) -> tuple[Order, list[m.Message]]:
-    """The same request once more; for a release or refund that was refused, a new try."""
+    """The same request once more; for a release or refund that was refused, a new try.
+
+    A refused release waits for the answer to one that is in flight: that answer names only the order, and would be taken for both.
+    """
     match awaited:
         case "stock":
             return order, [stock_request(order)]
         case "delivery":
             return order, [delivery_request(order)]
         case "release":
-            mine = ("RELEASE_REQUESTED", "RELEASE_FAILED")
+            in_flight = any(line.stock == "RELEASE_REQUESTED" for line in order.facts.lines)
+            mine = "RELEASE_REQUESTED" if in_flight else "RELEASE_FAILED"
             lines = tuple(
-                replace(line, stock="RELEASE_REQUESTED") if line.stock in mine else line for line in order.facts.lines
+                replace(line, stock="RELEASE_REQUESTED") if line.stock == mine else line for line in order.facts.lines
             )
             order = order.with_lines(lines)
             return order, [rollback(order, tuple(line for line in lines if line.stock == "RELEASE_REQUESTED"))]

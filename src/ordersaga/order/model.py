@@ -45,7 +45,8 @@ class Payment(Struct, frozen=True, rename="camel"):
 class Facts(Struct, frozen=True, rename="camel"):
     """What the partners have said so far.
 
-    `asked_at` is when the awaited answer was last asked for, `attempts` how often. `look_at` is when the order's timer fires.
+    `asked_at` is when the awaited answer was last asked for, `waits_since` when first (None: when the order was placed), `attempts` how
+    often. `look_at` is when the order's timer fires.
     `listed_total` is the sum of the products' own prices, None while a price is not known; an order goes on only if it is the
     total. `flag` is what a person should look at.
     """
@@ -56,6 +57,7 @@ class Facts(Struct, frozen=True, rename="camel"):
     delivery_id: UUID | None = None
     listed_total: int | None = None
     asked_at: datetime | None = None
+    waits_since: datetime | None = None
     attempts: int = 1
     flag: str | None = None
     look_at: datetime | None = None
@@ -108,8 +110,12 @@ class Order(Struct, frozen=True, rename="camel"):
         """The order, dead."""
         return replace(self, status=status, reason=reason, detail=detail)
 
-    def flagged(self, flag: str) -> "Order":
-        """The order with something that a person should look at."""
+    def asked(self, now: datetime) -> "Order":
+        """The order, having just asked somebody for something for the first time."""
+        return replace(self, facts=replace(self.facts, asked_at=now, waits_since=now, attempts=1))
+
+    def flagged(self, flag: str | None) -> "Order":
+        """The order with something that a person should look at; None: with nothing any more."""
         return replace(self, facts=replace(self.facts, flag=flag))
 
     def with_lines(self, lines: tuple[Line, ...]) -> "Order":

@@ -41,6 +41,7 @@ Input: TypeAlias = Answer | CancelBeforeDelivery | Return | TimePassed
 
 DEADLINES: Final = Deadlines()
 DUPLICATE: Final = "a duplicate: no effect"
+ANOMALY: Final = "an anomaly"
 
 
 class Decision(Struct, frozen=True):
@@ -71,8 +72,13 @@ def decide(order: Order, message: Input, now: datetime, deadlines: Deadlines = D
 
 
 def _awake(order: Order, outgoing: tuple[m.Message, ...], note: str | None, deadlines: Deadlines) -> Decision:
-    """See to it that the timer fires when the first of the awaited answers is overdue; one that is set for earlier does as well."""
+    """See to it that the timer fires when the first of the awaited answers is overdue; one that is set for earlier does as well.
+
+    An order that waits for nothing has come to its end: nobody has to look at it any more.
+    """
     wanted, armed = look_at(order, deadlines), order.facts.look_at
+    if wanted is None and order.facts.flag is not None:
+        order = order.flagged(None)
     if wanted is None or (armed is not None and armed <= wanted):
         return Decision(order, outgoing, note)
     return Decision(replace(order, facts=replace(order.facts, look_at=wanted)), outgoing, note, wake_at=wanted)
@@ -167,7 +173,7 @@ def _delivery_answered(order: Order, answer: m.DeliveryStartMessage) -> Decision
         )
     order = replace(order, facts=replace(facts, delivery=answer.status, delivery_id=answer.delivery_id))
     if order.status != "PENDING":
-        return Decision(order, note=f"an anomaly: delivery {answer.status} for an order that is {order.status}")
+        return Decision(order, note=f"{ANOMALY}: delivery {answer.status} for an order that is {order.status}")
     if answer.status == "STARTED":
         return Decision(replace(order, status="COMPLETED"))
     return Decision(order.ended("FAILED", "DELIVERY_FAILED", "the address cannot be delivered to"))
@@ -179,10 +185,11 @@ def _release_answered(order: Order, state: StockState, error: str | None) -> Dec
         replace(line, stock=state) if line.stock == "RELEASE_REQUESTED" else line for line in order.facts.lines
     )
     if lines == order.facts.lines:
+        if state == "RELEASE_FAILED" and all(line.stock != "RELEASE_FAILED" for line in lines):
+            return _anomaly(order, f"stock refuses a release that is not awaited: {error}")
         return Decision(order, note=DUPLICATE)
     flag = None if state == "RELEASED" else f"stock refuses the release: {error}"
-    order = order.with_lines(lines)
-    return Decision(replace(order, facts=replace(order.facts, flag=flag or order.facts.flag)), note=flag)
+    return Decision(order.with_lines(lines).flagged(flag or order.facts.flag), note=flag)
 
 
 def _refund_answered(order: Order, answer: m.PaymentCancelledMessage) -> Decision:
@@ -195,11 +202,14 @@ def _refund_answered(order: Order, answer: m.PaymentCancelledMessage) -> Decisio
         return _anomaly(
             order, f"a refund was answered that nobody asked for; payment {known.payment_key} is {known.state}"
         )
-    if answer.status == "SUCCESS":
+    if answer.status == "SUCCESS" and answer.amount >= known.amount:
         return Decision(order.with_payment(replace(known, state="REFUNDED")))
-    flag = f"payment refuses the refund: {answer.message}"
-    order = order.with_payment(replace(known, state="REFUND_FAILED"))
-    return Decision(replace(order, facts=replace(order.facts, flag=flag)), note=flag)
+    flag = (
+        f"payment refuses the refund: {answer.message}"
+        if answer.status == "FAILED"
+        else f"only {answer.amount} of {known.amount} won were refunded"
+    )
+    return Decision(order.with_payment(replace(known, state="REFUND_FAILED")).flagged(flag), note=flag)
 
 
 def _cancelled(order: Order) -> Decision:
@@ -215,7 +225,7 @@ def _returned(order: Order) -> Decision:
 
 
 def _anomaly(order: Order, what: str) -> Decision:
-    return Decision(order, note=f"an anomaly: {what}")
+    return Decision(order, note=f"{ANOMALY}: {what}")
 
 
 # What follows from the facts ----------------------------------------------------------------------------------------------
@@ -231,7 +241,7 @@ def _follow(before: Order, order: Order, now: datetime) -> tuple[Order, tuple[m.
         )
         order = order.ended("FAILED", "AMOUNT_MISMATCH", detail)
     if order.status == "PENDING" and order.is_reserved and order.is_paid and order.facts.delivery == "NOT_REQUESTED":
-        order = replace(order, facts=replace(order.facts, delivery="REQUESTED", asked_at=now, attempts=1))
+        order = replace(order, facts=replace(order.facts, delivery="REQUESTED")).asked(now)
         outgoing.append(delivery_request(order))
     if order.status == "COMPLETED" and before.status != "COMPLETED":
         outgoing.append(completed(order))
@@ -254,7 +264,7 @@ def _release(order: Order, now: datetime, outgoing: list[m.Message]) -> Order:
     lines = tuple(
         replace(line, stock="RELEASE_REQUESTED") if line.stock == "RESERVED" else line for line in order.facts.lines
     )
-    return replace(order, facts=replace(order.facts, lines=lines, asked_at=now, attempts=1))
+    return order.with_lines(lines).asked(now)
 
 
 def _refund(order: Order, now: datetime, outgoing: list[m.Message]) -> Order:
@@ -262,6 +272,5 @@ def _refund(order: Order, now: datetime, outgoing: list[m.Message]) -> Order:
     paid = [payment for payment in order.facts.payments if payment.state == "PAID"]
     for payment in paid if order.is_dead else paid[1:]:
         outgoing.append(refund_request(order, payment))
-        order = order.with_payment(replace(payment, state="REFUND_REQUESTED"))
-        order = replace(order, facts=replace(order.facts, asked_at=now, attempts=1))
+        order = order.with_payment(replace(payment, state="REFUND_REQUESTED")).asked(now)
     return order

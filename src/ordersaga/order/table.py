@@ -1,0 +1,332 @@
+"""The saga's table and diagrams, as `decide` gives them: `make saga` writes `docs/saga.md` from here, and a test compares the two.
+
+Nothing is drawn by hand. `walk` takes every state that any messages in any order lead to and gives it every message; a state is then
+seen from three sides: the order, one of its products, one of its payments.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ordersaga.contracts import messages as m
+from ordersaga.contracts.status import FAILED, SUCCESS, PaymentStatus
+from ordersaga.order.deadlines import Deadlines
+from ordersaga.order.model import Facts, Line, Order, Recipient
+from ordersaga.order.saga import ANOMALY, CancelBeforeDelivery, Decision, Input, Return, TimePassed, decide, place
+
+ORDER, PRODUCTS, STRANGE_PRODUCT = UUID(int=1), (UUID(int=2), UUID(int=3)), UUID(int=4)
+KEYS: Final = ("k1", "k2")
+TOTAL: Final = 25_000
+ASKS_MAX: Final = 2
+DEADLINES: Final = Deadlines(stock_asks_max=ASKS_MAX, asks_max=ASKS_MAX)
+PLACED_AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
+OVERDUE_AT: Final = PLACED_AT + timedelta(hours=1)
+PAY_BEFORE: Final = PLACED_AT + timedelta(days=1)
+EXPIRED_AT: Final = PLACED_AT + timedelta(days=2)
+TIME_ENDS: Final = {"STOCK_TIMEOUT": "no stock answer, asked often enough", "PAYMENT_EXPIRED": "no payment in time"}
+TIME_ASKS: Final = {
+    "StockDecreaseRequest": "no stock answer in time",
+    "DeliveryRequest": "no delivery answer in time",
+    "StockRollbackRequested": "no release in time, or it was refused",
+    "PaymentCancelRequested": "no refund in time, or it was refused",
+}
+
+
+class Arrival(Struct, frozen=True):
+    """A message, when it comes, and what the table calls it."""
+
+    label: str
+    message: Input
+    at: datetime = OVERDUE_AT
+
+
+class Step(Struct, frozen=True):
+    """What one message made of one state."""
+
+    before: Order
+    arrival: Arrival
+    decision: Decision
+
+    @property
+    def label(self) -> str:
+        return self.arrival.label
+
+    @property
+    def after(self) -> Order:
+        return self.decision.order
+
+    @property
+    def dies(self) -> bool:
+        return self.after.is_dead and not self.before.is_dead
+
+
+def arrivals(products: Sequence[UUID], keys: Sequence[str]) -> list[Arrival]:
+    """One message of every kind, for each product and payment key; also such as fit nothing."""
+    found = []
+    statuses: tuple[PaymentStatus, ...] = (SUCCESS, FAILED)
+    for status in statuses:
+        for product in (*products, None):
+            answer = m.StockResponseMessage(order_id=ORDER, product_id=product, status=status)
+            found.append(Arrival(f"stock {status}", answer))
+        strange = m.StockResponseMessage(order_id=ORDER, product_id=STRANGE_PRODUCT, status=status)
+        found.append(Arrival("stock, a product that is not in the order", strange))
+    for name, amount in (("the total", TOTAL), ("another amount", TOTAL - 1)):
+        for key in keys:
+            paid = m.PaymentSuccessMessage(order_id=ORDER, payment_key=key, amount=amount, status=SUCCESS)
+            found.append(Arrival(f"payment SUCCESS, {name}", paid))
+    for key in keys:
+        declined = m.PaymentSuccessMessage(order_id=ORDER, payment_key=key, amount=TOTAL, status=FAILED)
+        found.append(Arrival("payment FAILED", declined))
+    found.append(
+        Arrival("delivery STARTED", m.DeliveryStartMessage(order_id=ORDER, delivery_id=ORDER, status="STARTED"))
+    )
+    found.append(Arrival("delivery FAILED", m.DeliveryStartMessage(order_id=ORDER, delivery_id=ORDER, status="FAILED")))
+    found.append(Arrival("rollback completed", m.StockRollbackCompletedMessage(order_id=ORDER)))
+    found.append(Arrival("rollback failed", m.StockRollbackFailedMessage(order_id=ORDER, error_message="no")))
+    for status in statuses:
+        for key in keys:
+            refund = m.PaymentCancelledMessage(order_id=ORDER, payment_key=key, amount=TOTAL, status=status)
+            found.append(Arrival(f"refund {status}", refund))
+    found.append(Arrival("the customer cancels", CancelBeforeDelivery()))
+    found.append(Arrival("the customer returns", Return()))
+    found.append(Arrival("time passes", TimePassed()))
+    found.append(Arrival("time passes", TimePassed(), EXPIRED_AT))
+    return found
+
+
+def placed(products: Sequence[UUID]) -> Order:
+    """Where every walk begins."""
+    lines = tuple(Line(product, 1) for product in products)
+    recipient = Recipient("1 Sejong-daero", None, "04524", "010", "Kim", None)
+    facts = Facts(lines, listed_total=TOTAL, asked_at=PLACED_AT)
+    order = Order(ORDER, ORDER, "keyboard", TOTAL, recipient, PLACED_AT, PAY_BEFORE, facts)
+    return _state(place(order, DEADLINES).order)
+
+
+def walk(products: int, keys: int) -> Iterator[Step]:
+    """Every message in every state that an order with so many products and so many payment keys can come to."""
+    coming = arrivals(PRODUCTS[:products], KEYS[:keys])
+    todo = [placed(PRODUCTS[:products])]
+    seen = set(todo)
+    while todo:
+        before = todo.pop()
+        for arrival in coming:
+            decision = decide(before, arrival.message, arrival.at, DEADLINES)
+            yield Step(before, arrival, decision)
+            after = _state(decision.order)
+            if after not in seen:
+                seen.add(after)
+                todo.append(after)
+
+
+def _state(order: Order) -> Order:
+    """The order without what decides nothing: times, texts, and how often above the limit an answer was asked for."""
+    facts = order.facts
+    attempts = min(facts.attempts, ASKS_MAX)
+    flag = "flagged" if facts.flag else None
+    facts = replace(facts, asked_at=PLACED_AT, waits_since=None, attempts=attempts, look_at=None, flag=flag)
+    return replace(order, detail=None, facts=facts)
+
+
+# The three sides of a state -------------------------------------------------------------------------------------------
+
+
+def order_side(order: Order) -> str:
+    """An order's state as a person would say it."""
+    if order.status != "PENDING":
+        return order.status
+    if order.facts.delivery == "REQUESTED":
+        return "PENDING, delivery asked"
+    return f"PENDING, {'reserved' if order.is_reserved else 'stock asked'}, {'paid' if order.is_paid else 'unpaid'}"
+
+
+def product_side(order: Order) -> str:
+    """The state of the first product."""
+    return order.facts.lines[0].stock
+
+
+def payment_side(order: Order) -> str:
+    """The state of the first payment key."""
+    payment = order.payment(KEYS[0])
+    return payment.state if payment else "AWAITING"
+
+
+class Change(Struct, frozen=True, order=True):
+    """One row of a table: in this state this message leads there, and this goes out."""
+
+    state: str
+    label: str
+    becomes: str
+    goes_out: tuple[str, ...]
+
+
+class Tables(Struct):
+    """What a walk has shown, each row once."""
+
+    order: list[Change]
+    refused: dict[str, set[str]]
+    anomalies: dict[str, set[str]]
+    product: list[Change]
+    payment: list[Change]
+    cells: int
+    states: int
+
+
+def tables() -> Tables:
+    """Walk, and write down what changes, is refused, or is an anomaly. What is in none of them has no effect."""
+    found = Tables([], defaultdict(set), defaultdict(set), [], [], 0, 0)
+    states = set()
+    for step in walk(products=1, keys=2):
+        found.cells += 1
+        states.add(step.before)
+        state = order_side(step.before)
+        if step.decision.refused:
+            found.refused[step.label].add(state)
+        elif (step.decision.note or "").startswith(ANOMALY):
+            found.anomalies[step.label].add(state)
+        else:
+            for change in _order_changes(step):
+                _add(found.order, change)
+            for changes, side in ((found.product, product_side), (found.payment, payment_side)):
+                if side(step.before) != side(step.after):
+                    _add(changes, Change(side(step.before), _cause(step, side), side(step.after), ()))
+    found.states = len(states)
+    return found
+
+
+def _order_changes(step: Step) -> list[Change]:
+    """Of a timer several, each with what it is about: it may find more than one answer overdue."""
+    state, becomes = order_side(step.before), order_side(step.after)
+    names = tuple(sorted({type(message).__name__.removesuffix("Message") for message in step.decision.outgoing}))
+    if step.before.status != step.after.status and step.after.reason:
+        label = TIME_ENDS.get(step.after.reason, step.label)
+        return [Change(state, label, f"{becomes} ({step.after.reason})", names)]
+    if isinstance(step.arrival.message, TimePassed):
+        return [Change(state, TIME_ASKS[name], becomes, (name,)) for name in names]
+    return [Change(state, step.label, becomes, names)] if names or state != becomes else []
+
+
+def _cause(step: Step, side: Callable[[Order], str]) -> str:
+    """What has changed a product's or a payment's state, where it was not the message alone."""
+    begins, ends = side(step.before), side(step.after)
+    if begins == ends.replace("REQUESTED", "FAILED"):
+        return "asked again"
+    if step.dies and begins in ("RESERVED", "PAID"):
+        return "the order dies"
+    if ends in ("RELEASE_REQUESTED", "REFUND_REQUESTED") and not step.dies:
+        return f"{step.label.partition(',')[0]}, the order is {'dead' if step.before.is_dead else 'paid'}"
+    return step.label
+
+
+def _add(changes: list[Change], change: Change) -> None:
+    if change not in changes:
+        changes.append(change)
+
+
+# The document ---------------------------------------------------------------------------------------------------------
+
+ORDER_STATES: Final = (
+    "PENDING, stock asked, unpaid",
+    "PENDING, reserved, unpaid",
+    "PENDING, stock asked, paid",
+    "PENDING, delivery asked",
+    "COMPLETED",
+    "FAILED",
+    "CANCELLED",
+)
+PRODUCT_STATES: Final = ("REQUESTED", "RESERVED", "REJECTED", "RELEASE_REQUESTED", "RELEASED", "RELEASE_FAILED")
+PAYMENT_STATES: Final = ("AWAITING", "PAID", "DECLINED", "REFUND_REQUESTED", "REFUNDED", "REFUND_FAILED")
+SETTLED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED", "REJECTED", "RELEASED", "DECLINED", "REFUNDED"})
+
+
+def document() -> str:
+    """`docs/saga.md`."""
+    found = tables()
+    return f"""\
+# The saga's table
+
+Written by `make saga` from `order/table.py`, which asks `order/saga.py` `decide` what each message makes of each state; a test
+holds this page to it. {found.states:,} states can come about for an order of one product and two payment keys, with every kind of
+message in every order and number; {found.cells:,} pairs of state and message were tried. What stands in no row below has no effect.
+
+## The order
+
+{_diagram(ORDER_STATES, found.order)}
+
+{_rows(ORDER_STATES, found.order)}
+
+Placing an order sends StockDecreaseRequest and OrderPayable. A dead order (FAILED, CANCELLED) keeps its state for good; what it still
+holds comes back by the next two diagrams.
+
+| refused with 409 | in |
+|---|---|
+{_listed(found.refused)}
+
+| noted as an anomaly, without effect | in |
+|---|---|
+{_listed(found.anomalies)}
+
+## Each of its products
+
+{_diagram(PRODUCT_STATES, found.product)}
+
+One rollback at most is in flight, since its answer names only the order; what comes meanwhile waits for that answer. A product still
+REQUESTED when the order dies waits for its answer, and is given back if that is a success.
+
+## Each of its payments
+
+{_diagram(PAYMENT_STATES, found.payment)}
+
+One payment pays an order. Any other that was captured, and any of a dead order, is asked back at what it captured.
+"""
+
+
+def _diagram(states: Sequence[str], changes: Sequence[Change]) -> str:
+    """Mermaid: the states, and for each pair of them the messages that lead from one to the other."""
+    ids = {state: f"s{n}" for n, state in enumerate(states)}
+    labels: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for change in changes:
+        state, _, reason = change.becomes.partition(" (")
+        if state != change.state and change.label not in labels[change.state, state][reason.rstrip(")")]:
+            labels[change.state, state][reason.rstrip(")")].append(change.label)
+    lines = ["```mermaid", "stateDiagram-v2"]
+    lines += [f'    state "{state}" as {ids[state]}' for state in states]
+    lines += [f"    [*] --> {ids[states[0]]}"]
+    for (before, after), by_reason in sorted(labels.items(), key=lambda item: _place(states, *item[0])):
+        said = [" or ".join(found) + (f"<br>{reason}" if reason else "") for reason, found in by_reason.items()]
+        lines.append(f"    {ids[before]} --> {ids[after]}: {'<br>'.join(said)}")
+    lines += [f"    {ids[state]} --> [*]" for state in states if state in SETTLED]
+    return "\n".join([*lines, "```"])
+
+
+def _rows(states: Sequence[str], changes: Sequence[Change]) -> str:
+    ordered = sorted(changes, key=lambda change: (states.index(change.state), LABELS.index(change.label), change))
+    rows = ["| in | comes | becomes | goes out |", "|---|---|---|---|"]
+    for change in ordered:
+        becomes = "-" if change.becomes == change.state else change.becomes
+        rows.append(f"| {change.state} | {change.label} | {becomes} | {', '.join(change.goes_out) or '-'} |")
+    return "\n".join(rows)
+
+
+def _listed(found: dict[str, set[str]]) -> str:
+    ordered = sorted(found, key=LABELS.index)
+    return "\n".join(f"| {label} | {'; '.join(sorted(found[label], key=ORDER_STATES.index))} |" for label in ordered)
+
+
+def _place(states: Sequence[str], before: str, after: str) -> tuple[int, int]:
+    return states.index(before), states.index(after)
+
+
+LABELS: Final = [
+    *dict.fromkeys(arrival.label for arrival in arrivals(PRODUCTS, KEYS)),
+    *TIME_ASKS.values(),
+    *TIME_ENDS.values(),
+]
+
+if __name__ == "__main__":
+    print(document(), end="")

@@ -1,0 +1,108 @@
+"""Every cell of the saga: every state that can come about, with every message; and the page that shows them."""
+
+from pathlib import Path
+
+import pytest
+
+from ordersaga.contracts import messages as m
+from ordersaga.order.deadlines import look_at, waits
+from ordersaga.order.saga import Return, TimePassed, decide
+from ordersaga.order.table import DEADLINES, Step, document, walk
+
+PAGE = Path(__file__).parents[2] / "docs" / "saga.md"
+ANSWERS_THAT_NAME_ONLY_THE_ORDER = m.StockRollbackCompletedMessage | m.StockRollbackFailedMessage
+
+
+def test_the_page_shows_what_the_code_does() -> None:
+    assert PAGE.read_text() == document(), "run `make saga`"
+
+
+@pytest.mark.parametrize(("products", "keys"), [(1, 2), (2, 1)])
+def test_every_cell_keeps_what_the_saga_promises(products: int, keys: int) -> None:
+    cells = 0
+    for step in walk(products, keys):
+        cells += 1
+        for promise in PROMISES:
+            assert promise(step), (promise.__name__, step)
+    assert cells > 50_000
+
+
+def only_a_pending_order_changes_its_status_but_for_a_return(step: Step) -> bool:
+    before, after = step.before.status, step.after.status
+    if before in ("PENDING", after):
+        return True
+    return isinstance(step.arrival.message, Return) and (before, after) == ("COMPLETED", "CANCELLED")
+
+
+def a_repeat_has_no_effect(step: Step) -> bool:
+    message = step.arrival.message
+    if isinstance(message, ANSWERS_THAT_NAME_ONLY_THE_ORDER | TimePassed):
+        return True  # the first may stand for a rollback sent meanwhile; time is no message that comes twice
+    again = decide(step.after, message, step.arrival.at, DEADLINES)
+    return again.order == step.after and not again.outgoing
+
+
+def a_dead_order_asks_for_all_that_it_holds(step: Step) -> bool:
+    facts = step.after.facts
+    if not step.after.is_dead:
+        return True
+    in_flight = any(line.stock == "RELEASE_REQUESTED" for line in facts.lines)
+    asked = in_flight or all(line.stock != "RESERVED" for line in facts.lines)
+    return asked and all(payment.state != "PAID" for payment in facts.payments)
+
+
+def a_living_order_keeps_one_payment_of_its_total_at_most(step: Step) -> bool:
+    kept = [payment.amount for payment in step.after.facts.payments if payment.state == "PAID"]
+    return step.after.is_dead or kept in ([], [step.after.total_amount])
+
+
+def what_is_refunded_was_captured_and_is_not_back_yet(step: Step) -> bool:
+    for message in step.decision.outgoing:
+        if isinstance(message, m.PaymentCancelRequestedMessage):
+            payment = step.after.payment(message.payment_key)
+            if payment is None or (payment.amount, payment.state) != (message.amount, "REFUND_REQUESTED"):
+                return False
+    return True
+
+
+def what_is_rolled_back_was_reserved_and_one_rollback_is_in_flight(step: Step) -> bool:
+    rollbacks = [each for each in step.decision.outgoing if isinstance(each, m.StockRollbackRequestedMessage)]
+    asked = {line.product_id for line in step.after.facts.lines if line.stock == "RELEASE_REQUESTED"}
+    return not rollbacks or (len(rollbacks) == 1 and {item.product_id for item in rollbacks[0].items} == asked)
+
+
+def only_a_reserved_and_paid_order_is_delivered(step: Step) -> bool:
+    asks = any(isinstance(each, m.DeliveryRequestMessage) for each in step.decision.outgoing)
+    ready = step.after.status == "PENDING" and step.after.is_reserved and step.after.is_paid
+    return not asks or ready
+
+
+def an_order_is_told_completed_when_it_becomes_so(step: Step) -> bool:
+    told = sum(isinstance(each, m.OrderCompletedMessage) for each in step.decision.outgoing)
+    becomes = step.after.status == "COMPLETED" and step.before.status != "COMPLETED"
+    return told == int(becomes)
+
+
+def who_is_refused_changes_nothing(step: Step) -> bool:
+    return not step.decision.refused or (step.after == step.before and not step.decision.outgoing)
+
+
+def who_waits_has_a_timer(step: Step) -> bool:
+    if step.after is step.before or not waits(step.after, DEADLINES):
+        return True
+    wanted, armed = look_at(step.after, DEADLINES), step.after.facts.look_at
+    return wanted is not None and armed is not None and armed <= wanted
+
+
+PROMISES = (
+    only_a_pending_order_changes_its_status_but_for_a_return,
+    a_repeat_has_no_effect,
+    a_dead_order_asks_for_all_that_it_holds,
+    a_living_order_keeps_one_payment_of_its_total_at_most,
+    what_is_refunded_was_captured_and_is_not_back_yet,
+    what_is_rolled_back_was_reserved_and_one_rollback_is_in_flight,
+    only_a_reserved_and_paid_order_is_delivered,
+    an_order_is_told_completed_when_it_becomes_so,
+    who_is_refused_changes_nothing,
+    who_waits_has_a_timer,
+)
