@@ -6,19 +6,24 @@ from uuid import UUID
 
 import asyncpg
 import typer
+from rich.markup import escape
 from rich.table import Table
 
+from ordersaga.cli.operating import CONNECT_TIMEOUT_S, shown
 from ordersaga.cli.options import fail, load_settings, out
+from ordersaga.messaging.held_records import HeldRecord, held_records
 from ordersaga.order import store
+from ordersaga.order.deadlines import Explanation, explain
+from ordersaga.order.handlers import deadlines_of
 from ordersaga.order.model import Event, Order
-from ordersaga.settings import Settings
+from ordersaga.settings import SERVICES, Settings
 
 app = typer.Typer(help="Orders, as the Order service's database knows them.", no_args_is_help=True)
 
 
 @app.command()
 def show(order_id: Annotated[UUID, typer.Argument(help="the order's id")]) -> None:
-    """What came in, what went out, and where the order stands."""
+    """What came in, what went out, where the order stands, and why it waits."""
     settings = load_settings()
     try:
         order, events = asyncio.run(_story(settings, order_id))
@@ -29,6 +34,35 @@ def show(order_id: Annotated[UUID, typer.Argument(help="the order's id")]) -> No
     if order is None:
         raise fail(f"there is no order {order_id}", 1)
     print_story(order, events)
+    print_obstacles(explain(order, deadlines_of(settings)), asyncio.run(_held(settings, order_id)))
+
+
+def print_obstacles(waits: list[Explanation], held: dict[str, list[HeldRecord] | str]) -> None:
+    """Why the order waits: what has not come, and in which service something has come and was not handled."""
+    for each in waits:
+        about = f" about {', '.join(each.about)}" if each.about else ""
+        asked = f"asked {each.attempts} times" if each.attempts else "to be sent once the customer has paid"
+        then = "a person must look"
+        if each.next_attempt_at:
+            then = f"next attempt {shown(each.next_attempt_at)}"
+        elif each.ends_at:
+            then = f"the order ends without it at {shown(each.ends_at)}"
+        out.print(
+            f"[bold]waits for[/] {each.message}{about}, since {shown(each.since)}, {asked}, {then}", soft_wrap=True
+        )
+    for service, records in held.items():
+        if isinstance(records, str):
+            out.print(f"[yellow]left out[/]  {records}", soft_wrap=True)
+            continue
+        for record in records:
+            what = "parked" if record.state == "PARKED" else f"dead letter, {record.state}"
+            then = f", next attempt {shown(record.next_attempt_at)}" if record.next_attempt_at else ""
+            said = escape(f"{record.cause}: {record.reason}") if record.cause else "behind another record"
+            out.print(
+                f"[red]not handled[/] by {service}: {record.topic}/{record.partition}/{record.offset}, {what} since "
+                f"{shown(record.since)}, {record.attempts} attempts{then}: {said}",
+                soft_wrap=True,
+            )
 
 
 def print_story(order: Order, events: list[Event]) -> None:
@@ -49,6 +83,24 @@ def print_story(order: Order, events: list[Event]) -> None:
         at = event.at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
         table.add_row(at, event.came_in, ", ".join(event.went_out) or "-", event.status, event.note or "")
     out.print(table)
+
+
+async def _held(settings: Settings, order_id: UUID) -> dict[str, list[HeldRecord] | str]:
+    """What each service has not handled of an order, or why that is not known."""
+    found: dict[str, list[HeldRecord] | str] = {}
+    for service in SERVICES:
+        try:
+            db = await asyncpg.connect(settings.database_url(service), timeout=CONNECT_TIMEOUT_S)
+        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+            found[service] = f"the database of {service} does not answer: {error or type(error).__name__}"
+            continue
+        try:
+            found[service] = await held_records(db, order_id)
+        except asyncpg.UndefinedTableError:
+            found[service] = f"the database of {service} has no tables of ours"
+        finally:
+            await db.close()
+    return found
 
 
 async def _story(settings: Settings, order_id: UUID) -> tuple[Order | None, list[Event]]:

@@ -314,6 +314,15 @@ FROM parked
 WHERE (:order_key::uuid IS NULL OR order_key = :order_key::uuid) AND (:topic::text IS NULL OR topic = :topic::text)
 ORDER BY topic, partition, order_key, record_offset;
 
+-- name: held_records
+-- Records of an order that this service has not handled: parked, or given up and not put right since.
+SELECT topic, partition, record_offset, 'PARKED' AS state, attempts, due_at, cause, reason, parked_at AS since
+FROM parked WHERE order_key = :order_key
+UNION ALL
+SELECT topic, partition, record_offset, status, attempts, NULL, cause, reason, at
+FROM dead_letter WHERE order_key = :order_key AND status IN ('OPEN', 'DISCARDED')
+ORDER BY since;
+
 -- name: parked_queue
 -- The records of the queue that a record stands in, first things first, locked.
 SELECT p.topic, p.partition, p.record_offset, p.order_key, p.key, p.value, p.header_names, p.header_values, p.timestamp_ms,

@@ -10,7 +10,7 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from litestar.types import ControllerRouterHandler
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.contracts.status import ORDER_CODES
@@ -19,10 +19,13 @@ from ordersaga.http.prefer import wait_s
 from ordersaga.http.problems import Problem, body_of, invalid, json_body, not_found
 from ordersaga.messaging.database import Pool
 from ordersaga.messaging.gather import Gather
+from ordersaga.messaging.held_records import HeldRecord, held_records
 from ordersaga.messaging.idempotency import KEY_CHARS_MAX, IdempotencyKey, body_hash
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.order import store
 from ordersaga.order.commands import Action, KeyReused, Placed, Placement, PlacementAnswer, WrongTotal
+from ordersaga.order.deadlines import Explanation, explain
+from ordersaga.order.handlers import deadlines_of
 from ordersaga.order.model import Event, Facts, Line, Order, Recipient
 from ordersaga.order.saga import CancelBeforeDelivery, Decision, Return
 from ordersaga.order.watch import Seen, Watch
@@ -61,7 +64,7 @@ class PlaceOrder(Struct, rename="camel", kw_only=True):
 
 
 class OrderResource(Struct, rename="camel", kw_only=True):
-    """An order as its customer sees it. Won."""
+    """An order as its customer sees it. Won. The last three are for operators alone: why it waits, and what a person should look at."""
 
     order_id: UUID
     customer_id: UUID
@@ -78,6 +81,9 @@ class OrderResource(Struct, rename="camel", kw_only=True):
     payments: tuple[Any, ...]
     delivery: str
     delivery_id: UUID | None
+    flag: str | UnsetType | None = UNSET
+    waits_for: list[Explanation] | UnsetType = UNSET
+    held_records: list[HeldRecord] | UnsetType = UNSET
 
 
 class EventResource(Struct, rename="camel"):
@@ -102,6 +108,7 @@ class Orders:
         self.runtime: Final = runtime
         self.callers: Final = callers
         self.watch: Final = watch
+        self._deadlines: Final = deadlines_of(runtime.settings)
         self.place: Gather[Placement, PlacementAnswer]
         self.act: Gather[Action, Decision | None]
 
@@ -116,6 +123,11 @@ class Orders:
         if order is None or not (caller.is_operator or caller.user_id == order.customer_id):
             raise not_found("order")
         return order
+
+    async def obstacles(self, order: Order) -> tuple[list[Explanation], list[HeldRecord]]:
+        """Why an order waits, as far as this service knows: what has not come, and what has come and was not handled."""
+        async with self.pool.acquire() as db:
+            return explain(order, self._deadlines), await held_records(db, order.order_id)
 
     async def with_stock_outcome(self, order: Order, seconds: float) -> Order:
         """The order once step 3 is known, or as it is when the wait is over."""
@@ -159,9 +171,15 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
             )
         return Response(_json.encode({"orders": [resource(order) for order in page]}), media_type="application/json")
 
-    @get("/api/v1/orders/{order_id:uuid}", summary="One order")
+    @get("/api/v1/orders/{order_id:uuid}", summary="One order; to an operator also why it waits")
     async def show(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
-        return _answer(await orders.theirs(order_id, await orders.callers.of(request)), 200)
+        caller = await orders.callers.of(request)
+        order = await orders.theirs(order_id, caller)
+        shown = resource(order)
+        if caller.is_operator:
+            shown.flag = order.facts.flag
+            shown.waits_for, shown.held_records = await orders.obstacles(order)
+        return Response(_json.encode(shown), media_type="application/json")
 
     @get("/api/v1/orders/{order_id:uuid}/events", summary="An order's timeline as server-sent events")
     async def events(request: AnyRequest, order_id: FromPath[UUID]) -> ServerSentEvent:

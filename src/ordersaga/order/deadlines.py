@@ -7,12 +7,20 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
+from ordersaga.contracts.topics import BY_MESSAGE
 from ordersaga.order.model import Order
 from ordersaga.order.outgoing import delivery_request, refund_request, rollback, stock_request
 
 Awaited = Literal["stock", "payment", "delivery", "release", "refund"]
 
 BACKOFF_DOUBLINGS_MAX: Final = 6
+ANSWERS: Final[dict[Awaited, type[m.Message]]] = {
+    "stock": m.StockResponseMessage,
+    "payment": m.PaymentSuccessMessage,
+    "delivery": m.DeliveryStartMessage,
+    "release": m.StockRollbackCompletedMessage,
+    "refund": m.PaymentCancelledMessage,
+}
 
 
 class Deadlines(Struct, frozen=True):
@@ -80,6 +88,56 @@ def waits(order: Order, deadlines: Deadlines) -> list[Wait]:
     if order.status == "PENDING" and not order.is_paid:
         found.append(Wait("payment", order.placed_at, 0, order.pay_before))
     return found
+
+
+class Explanation(Struct, frozen=True, rename="camel"):
+    """Why an order waits, for people: for which message about what, since when, how often it was asked for, and what comes next.
+
+    `next_attempt_at`: when it is asked for again; `ends_at`: when the order ends without it. Neither: a person must look.
+    """
+
+    message: str
+    topic: str
+    about: tuple[str, ...]
+    since: datetime
+    attempts: int
+    next_attempt_at: datetime | None
+    ends_at: datetime | None
+
+
+def explain(order: Order, deadlines: Deadlines) -> list[Explanation]:
+    """Everything that an order waits for now; nothing: it has come to its end."""
+    return [_explained(order, each, deadlines) for each in waits(order, deadlines)]
+
+
+def _explained(order: Order, wait: Wait, deadlines: Deadlines) -> Explanation:
+    message = ANSWERS[wait.awaited]
+    last_ask = wait.awaited == "stock" and wait.attempts >= deadlines.stock_asks_max
+    ends = wait.awaited == "payment" or last_ask
+    again = not ends and deadlines.may_ask_again(wait.awaited)
+    return Explanation(
+        message.__name__,
+        BY_MESSAGE[message].name,
+        _about(order, wait.awaited),
+        wait.since,
+        wait.attempts,
+        wait.until if again else None,
+        wait.until if ends else None,
+    )
+
+
+def _about(order: Order, awaited: Awaited) -> tuple[str, ...]:
+    match awaited:
+        case "stock":
+            return tuple(str(line.product_id) for line in order.facts.lines if line.stock == "REQUESTED")
+        case "release":
+            unreleased = ("RELEASE_REQUESTED", "RELEASE_FAILED")
+            return tuple(str(line.product_id) for line in order.facts.lines if line.stock in unreleased)
+        case "refund":
+            owed = ("REFUND_REQUESTED", "REFUND_FAILED")
+            return tuple(each.payment_key for each in order.facts.payments if each.state in owed)
+        case _:
+            return ()
 
 
 def look_at(order: Order, deadlines: Deadlines) -> datetime | None:
