@@ -75,10 +75,29 @@ class Rig:
     def send(self, *messages: Message | bytes | None, key: UUID | str | None = None) -> None:
         """Write records to the input topic and wait for the acknowledgements."""
         for each in messages:
-            value = codec.encode(each) if isinstance(each, Message) else each
-            record_key = str(key or getattr(each, "order_id", uuid4()))
-            self._producer.produce(INPUT, value, record_key, headers=[("origin", b"test")])
+            self.produce(each, key)
+        self.flush()
+
+    def produce(
+        self,
+        message: Message | bytes | None,
+        key: UUID | str | None = None,
+        headers: Sequence[tuple[str, bytes | None]] = (("origin", b"test"),),
+    ) -> None:
+        """Write a record to the input topic; `flush` waits for the acknowledgements."""
+        value = codec.encode(message) if isinstance(message, Message) else message
+        record_key = str(key or getattr(message, "order_id", uuid4()))
+        self._producer.produce(INPUT, value, record_key, headers=list(headers))
+
+    def flush(self) -> None:
         assert self._producer.flush(LIMIT_S) == 0
+
+    def produce_packed(self, value: bytes) -> None:
+        """Write a value that is within the broker's limit only because it is compressed."""
+        limits = {"message.max.bytes": 20_000_000, "compression.type": "zstd"}
+        producer = Producer({"bootstrap.servers": self.settings.kafka_bootstrap_servers} | limits)
+        producer.produce(INPUT, value)
+        assert producer.flush(LIMIT_S) == 0
 
     async def effects(self, *order_ids: UUID) -> list[UUID]:
         """The delivery ids that took effect, in the order in which they did; of all orders or of these."""

@@ -4,6 +4,7 @@ Two habits of Jackson are kept so that records are the same byte for byte: a cha
 as two upper-case `\\uXXXX` escapes, and control characters use upper-case hexadecimal digits.
 """
 
+import json
 import re
 from typing import Final
 
@@ -16,6 +17,7 @@ REASON_CHARS_MAX: Final = 300
 
 _encoder: Final = msgspec.json.Encoder()
 _decoders: Final = {topic.name: msgspec.json.Decoder(topic.message) for topic in TOPICS}
+_key_names: Final = {topic.name: re.sub("_([a-z])", lambda match: match[1].upper(), topic.key) for topic in TOPICS}
 _outside_basic_plane: Final = re.compile("[\U00010000-\U0010ffff]")
 _lower_hex_escape: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u(00[01][a-f])")
 
@@ -38,7 +40,8 @@ def encode(message: Message) -> bytes:
 def decode(topic: str, value: bytes | None) -> Message:
     """The message that a record of `topic` carries.
 
-    Raises `Undecodable` for a tombstone, for bytes that are not JSON, and for JSON that is not this topic's message.
+    Raises `Undecodable` for a tombstone, for bytes that are not JSON, for JSON that is not this topic's message, and for what could be
+    read in two ways: a business key that is there twice.
     """
     if value is None:
         raise Undecodable("the record has no value (a tombstone); this topic carries messages only")
@@ -49,13 +52,35 @@ def decode(topic: str, value: bytes | None) -> Message:
         raise Undecodable(f"not a {name}: {_in_words(error, value)}"[:REASON_CHARS_MAX]) from error
     if b"\\u0000" in value and _has_nul(msgspec.to_builtins(message)):
         raise Undecodable("a text has the character NUL (\\u0000) in it, which the database cannot store")
+    key = _key_names[topic]
+    if value.count(f'"{key}"'.encode()) > 1 and _says_twice(value, key):
+        raise Undecodable(f"the field {key} is there twice, so nobody can say which one is meant")
     return message
 
 
 def _in_words(error: Exception, value: bytes) -> str:
-    if not value:
+    if not value.strip():
         return "the value is empty"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, UnicodeDecodeError) or value.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        return f"the text is not in UTF-8 without a byte order mark, or not JSON at all: {error}"
     return str(error).replace("Input data was truncated", "the JSON ends too early (truncated)")
+
+
+def _says_twice(value: bytes, name: str) -> bool:
+    """Whether the outermost object has a field more than once; a nested one, as in the lines of an order, is another matter."""
+    outermost: list[tuple[str, object]] = []
+
+    def last(pairs: list[tuple[str, object]]) -> None:
+        nonlocal outermost
+        outermost = pairs  # the hook is called for the outermost object at the end
+
+    try:
+        json.loads(value, object_pairs_hook=last)
+    except (ValueError, RecursionError):
+        return True  # what the one library reads and the other does not can be read in two ways, too
+    return [field for field, _ in outermost].count(name) > 1
 
 
 def _has_nul(part: object) -> bool:

@@ -1,7 +1,7 @@
 """Every message of the system: the guide's six under the guide's own class names, then ours.
 
 Field order is the guide's and is what goes on the wire (camelCase). A field that a Java DTO may leave `null` has the
-default `None` and is written as `null`; unknown fields are ignored; integers are Java's 32-bit `int`.
+default `None` and is written as `null`; unknown fields are ignored; integers are Java's 32-bit `int`, and neither money nor pieces are ever negative.
 """
 
 from datetime import datetime
@@ -12,8 +12,9 @@ from msgspec import Meta, Struct
 
 from ordersaga.contracts.status import DeliveryStatus, PaymentStatus, StockStatus
 
-INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
-Int32 = Annotated[int, Meta(ge=INT32_MIN, le=INT32_MAX)]
+INT32_MAX = 2**31 - 1
+Won = Annotated[int, Meta(ge=0, le=INT32_MAX)]
+Moment = Annotated[datetime, Meta(tz=True)]
 Quantity = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 
 
@@ -52,7 +53,7 @@ class PaymentSuccessMessage(Message, frozen=True, kw_only=True):
 
     order_id: UUID
     payment_key: str | None = None
-    amount: Int32 | None = None
+    amount: Won | None = None
     status: PaymentStatus
 
 
@@ -83,7 +84,7 @@ class OrderCompletedMessage(Message, frozen=True, kw_only=True):
     order_id: UUID
     customer_id: UUID
     status: str
-    total_amount: Int32
+    total_amount: Won
     order_name: str | None = None
 
 
@@ -115,7 +116,7 @@ class PaymentCancelRequestedMessage(Message, frozen=True, kw_only=True):
 
     order_id: UUID
     payment_key: str
-    amount: Int32
+    amount: Won
     reason: str | None = None
 
 
@@ -124,7 +125,7 @@ class PaymentCancelledMessage(Message, frozen=True, kw_only=True):
 
     order_id: UUID
     payment_key: str
-    amount: Int32
+    amount: Won
     status: PaymentStatus
     message: str | None = None
 
@@ -137,8 +138,8 @@ class OrderPayableMessage(Message, frozen=True, kw_only=True):
 
     order_id: UUID
     customer_id: UUID
-    total_amount: Int32
-    pay_before: datetime
+    total_amount: Won
+    pay_before: Moment
     status: str
 
 
@@ -147,5 +148,5 @@ class ProductPriceMessage(Message, frozen=True, kw_only=True):
 
     product_id: UUID
     name: str | None = None
-    price: Int32
-    changed_at: datetime
+    price: Won
+    changed_at: Moment

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from ordersaga.messaging.database import Connection, queries
+from ordersaga.messaging.database import Connection, queries, storable
 
 sql: Final = queries(__file__)
 
@@ -48,10 +48,10 @@ async def note(
     await sql.add_operator_act(
         db,
         now=now,
-        who=_storable(operator.who),
+        who=storable(operator.who),
         what=what,
         target=str(target),
-        why=_storable(operator.why),
+        why=storable(operator.why),
         before=_json(before),
         after=_json(after),
     )
@@ -80,10 +80,5 @@ def text_of(value: bytes | None) -> str | None:
 
 
 def _json(values: dict[str, Any]) -> str:
-    shown = {name: _storable(value) if isinstance(value, str) else value for name, value in values.items()}
+    shown = {name: storable(value) if isinstance(value, str) else value for name, value in values.items()}
     return msgspec.json.encode(shown).decode()
-
-
-def _storable(text: str) -> str:
-    """PostgreSQL stores no NUL."""
-    return text.replace("\0", "\\x00")

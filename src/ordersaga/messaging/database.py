@@ -68,6 +68,11 @@ def is_deployment(error: BaseException) -> bool:
     return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "")[:2] == DEPLOYMENT_CLASS
 
 
+def storable(text: str, chars_max: int | None = None) -> str:
+    """A text from outside as PostgreSQL can keep it: without NUL and half surrogates, which are escaped, and cut to `chars_max`."""
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")[:chars_max]
+
+
 async def connect(url: str, settings: Settings) -> Pool:
     """A pool for one service. It connects when it is used, so a process starts while its database is still away.
 

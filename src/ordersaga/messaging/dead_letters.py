@@ -14,7 +14,7 @@ from msgspec import Struct
 from ordersaga.contracts.codec import Undecodable, decode
 from ordersaga.contracts.topics import BY_NAME, DEAD_LETTER_SUFFIX, key_of
 from ordersaga.messaging import spring_headers
-from ordersaga.messaging.database import Connection, queries
+from ordersaga.messaging.database import Connection, queries, storable
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka import Publication
 from ordersaga.messaging.spring_headers import Headers
@@ -79,7 +79,7 @@ async def keep(db: Connection, letters: Sequence[DeadLetter], now: datetime) -> 
                     "header_values": [value for _, value in each.record.headers or ()],
                     "timestamp_ms": each.record.timestamp_ms,
                     "cause": each.cause,
-                    "reason": each.reason[:REASON_CHARS_MAX].replace("\0", ""),
+                    "reason": storable(each.reason, REASON_CHARS_MAX),
                     "attempts": each.attempts,
                     "at": now,
                 }
@@ -108,7 +108,7 @@ async def keep_refused(db: Connection, publication: Publication, reason: str, no
                 "header_values": [value for _, value in publication.headers],
                 "timestamp_ms": None,
                 "cause": "RefusedByBroker",
-                "reason": reason[:REASON_CHARS_MAX],
+                "reason": storable(reason, REASON_CHARS_MAX),
                 "attempts": 1,
                 "at": now,
             }

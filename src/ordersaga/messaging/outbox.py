@@ -17,7 +17,7 @@ from msgspec import Struct
 from ordersaga.contracts import codec
 from ordersaga.contracts.topics import BY_MESSAGE, key_of
 from ordersaga.messaging import dead_letters
-from ordersaga.messaging.database import DATABASE_ERRORS, Connection, Pool, queries
+from ordersaga.messaging.database import DATABASE_ERRORS, Connection, Pool, queries, storable
 from ordersaga.messaging.dead_letters import DeadLetter
 from ordersaga.messaging.handler import Incoming, Outgoing, Record
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, Refusal
@@ -31,6 +31,7 @@ CAUSATION_ID: Final = "causation-id"
 TRACEPARENT: Final = "traceparent"
 TYPE_ID: Final = "__TypeId__"
 
+CAUSATION_CHARS_MAX: Final = 200
 READ_ROWS_MAX: Final = 5_000
 SOON_MAX: Final = 200
 COLUMNS: Final = (
@@ -157,16 +158,13 @@ class MessageIds:
             self._given[place] = n + 1
         topic_id = self._topic_ids[record.topic]
         message_id = output_id(self._group, topic_id, record.partition, record.offset, n)
-        its_id = record.header(MESSAGE_ID)
-        causation_id = (
-            its_id.decode(errors="replace") if its_id else f"{record.topic}/{record.partition}/{record.offset}"
-        )
-        parent = record.header(TRACEPARENT)
-        return (
-            message_id,
-            causation_id,
-            _child_span(parent.decode(errors="replace") if parent else None, message_id, message_id),
-        )
+        causation_id = _text(record.header(MESSAGE_ID)) or f"{record.topic}/{record.partition}/{record.offset}"
+        return message_id, causation_id, _child_span(_text(record.header(TRACEPARENT)), message_id, message_id)
+
+
+def _text(header: bytes | None) -> str | None:
+    """A partner's header as a text column takes it: whatever is in it, it must not stop the partition."""
+    return storable(header.decode(errors="replace"), CAUSATION_CHARS_MAX) if header else None
 
 
 def _child_span(parent: str | None, trace: UUID, span: UUID) -> str:

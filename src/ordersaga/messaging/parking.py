@@ -12,7 +12,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from ordersaga.messaging.database import Connection, is_deployment, is_transient, queries
+from ordersaga.messaging.database import Connection, is_deployment, is_transient, queries, storable
 from ordersaga.messaging.handler import Batch, Handle, Incoming, Outgoing, Record, Rejected
 from ordersaga.messaging.kafka import Partition
 from ordersaga.settings import Settings
@@ -212,7 +212,7 @@ def _row(
         "attempts": attempts,
         "due_at": due_at,
         "cause": failure and failure.cause,
-        "reason": failure and failure.reason[:REASON_CHARS_MAX].replace("\0", ""),
+        "reason": failure and storable(failure.reason, REASON_CHARS_MAX),
         "parked_at": now,
     }
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 from ordersaga.contracts.topics import BY_NAME, DEAD_LETTER_SUFFIX
 from ordersaga.messaging import acts, spring_headers
 from ordersaga.messaging.acts import NotPossible, Operator
-from ordersaga.messaging.database import Connection, queries
+from ordersaga.messaging.database import Connection, queries, storable
 from ordersaga.messaging.dead_letters import REASON_CHARS_MAX, order_key
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka import Tap, Topics
@@ -132,15 +132,11 @@ def _row(record: Record, failure: spring_headers.Failure, topic_id: str) -> dict
         "header_names": [name for name, _ in headers],
         "header_values": [value for _, value in headers],
         "timestamp_ms": failure.timestamp_ms,
-        "cause": _storable(failure.cause or UNKNOWN, REASON_CHARS_MAX),
-        "reason": _storable(failure.message or UNKNOWN, REASON_CHARS_MAX),
-        "stacktrace": failure.stacktrace and _storable(failure.stacktrace, STACKTRACE_CHARS_MAX),
+        "cause": storable(failure.cause or UNKNOWN, REASON_CHARS_MAX),
+        "reason": storable(failure.message or UNKNOWN, REASON_CHARS_MAX),
+        "stacktrace": failure.stacktrace and storable(failure.stacktrace, STACKTRACE_CHARS_MAX),
         "attempts": failure.attempts,
         "at": datetime.fromtimestamp(max(0, record.timestamp_ms) / 1000, UTC),
         "imported_from": f"{record.topic}/{record.partition}/{record.offset}",
         "consumer_group": failure.group,
     }
-
-
-def _storable(text: str, chars_max: int) -> str:
-    return text[:chars_max].replace("\0", "")
