@@ -88,7 +88,10 @@ class Settings(BaseSettings):
     http_port: int | None = Field(
         default=None, description="default: order 8081, stock 8082, payment 8083, delivery 8084, sandbox 8085"
     )
-    gather_max: int = Field(default=500, ge=1)
+    gather_max: int = Field(default=500, ge=1, description="HTTP writes in one transaction, at most")
+    gather_transactions_max: int = Field(
+        default=1, ge=1, description="transactions of one kind of HTTP write that are open at once; fewer gather more"
+    )
     trust_gateway_headers: bool = False
     jwt_jwks_url: str | None = None
     jwt_key: SecretStr | None = None

@@ -23,6 +23,9 @@ log: Final = structlog.get_logger()
 
 BACKLOG: Final = 2048
 DRAIN_S: Final = 10
+KEEP_ALIVE_S: Final = 75
+"""Longer than proxies and load balancers keep an idle connection (60 s is usual): who closes first must not be the server, or a request
+that is under way on that connection is lost."""
 
 Problems = Callable[[], Awaitable[list[str]]]
 
@@ -97,6 +100,7 @@ async def serve(app: Litestar, host: str, port: int, share_port: bool = False) -
         log_config=None,
         access_log=False,
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
         lifespan="on",
         ws="none",

@@ -41,7 +41,8 @@ class Write(Generic[Answer]):
 class Gather(Generic[Request, Answer]):
     """Call it with a request; it returns that request's answer after the commit.
 
-    `work(db, requests, now)` handles many requests set-based. It may be run again, with fewer of them, if one makes it raise.
+    `work(db, requests, now)` handles many requests set-based. It may be run again, with fewer of them, if one makes it raise. At most
+    `gather_transactions_max` transactions of it are open at once; whoever comes meanwhile is in the next one.
     """
 
     def __init__(
@@ -60,21 +61,25 @@ class Gather(Generic[Request, Answer]):
         self._clock: Final = clock
         self._new_id: Final = new_id
         self._waiting: Final[list[tuple[Request, asyncio.Future[Answer]]]] = []
-        self._runner: asyncio.Task[None] | None = None
+        self._runners: Final[set[asyncio.Task[None]]] = set()
 
     async def __call__(self, request: Request) -> Answer:
         """The answer, after the commit. Raises `OutcomeUnknown`, or what this request alone made `work` raise."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, answer))
-        if self._runner is None or self._runner.done():
-            self._runner = asyncio.create_task(self._run())
+        if len(self._runners) < self._settings.gather_transactions_max:
+            self._runners.add(asyncio.create_task(self._run()))
         return await asyncio.shield(answer)
 
     async def _run(self) -> None:
-        while self._waiting:
-            some = self._waiting[: self._settings.gather_max]
-            del self._waiting[: len(some)]
-            await self._commit(some)
+        try:
+            while self._waiting:
+                some = self._waiting[: self._settings.gather_max]
+                del self._waiting[: len(some)]
+                await self._commit(some)
+        finally:
+            # Here, not in a callback: that would come a step later, and a request that comes in between would wait for ever.
+            self._runners.discard(asyncio.current_task())
 
     async def _commit(self, some: Sequence[tuple[Request, "asyncio.Future[Answer]"]], tries: int = 1) -> None:
         try:
