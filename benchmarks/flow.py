@@ -11,11 +11,17 @@ from uuid import UUID
 import asyncpg
 
 from benchmarks.measure import TopicEnd, per_order, reading
-from benchmarks.records import LoadRecord, RecordLoad
+from benchmarks.process import LoadProcess
+from benchmarks.records import LoadRecord, RecordPlan
 from benchmarks.report import Bench, Figures, Goal, Report, Size
 from benchmarks.shop import PRICE, PRODUCTS, audit, payment_key, place, record_payments, stock_up, system_of
 from ordersaga.contracts import codec
-from ordersaga.contracts.messages import OrderCompletedMessage, PaymentSuccessMessage, StockDecreaseRequestMessage
+from ordersaga.contracts.messages import (
+    OrderCompletedMessage,
+    PaymentSuccessMessage,
+    StockDecreaseRequestMessage,
+    StockResponseMessage,
+)
 from ordersaga.contracts.topics import BY_MESSAGE
 from ordersaga.devstack.system import System
 from ordersaga.order.model import Order
@@ -34,7 +40,7 @@ async def run(size: Size) -> Report:
         settings={"orders": size.orders, "rounds": size.rounds, "warm_up_orders": size.warm_up, "products": PRODUCTS},
         goals=[Goal("cpu_ms_per_order", 0.35, most=True), Goal("statements_per_order", 0.2, most=True)],
     )
-    with system_of(*SERVICES) as system:
+    with system_of(size, *SERVICES) as system:
         shelf = await stock_up(system.settings)
         done = [await flow_round(system, shelf, size.warm_up)]
         for n in range(size.rounds):
@@ -42,7 +48,7 @@ async def run(size: Size) -> Report:
             done.append(await flow_round(system, shelf, size.orders))
             report.add("ordersaga", done[-1][1])
         size.say("audit")
-        await record_payments(system.settings, (order for placed, _ in done for order in placed))
+        await record_payments(system.settings, (order.order_id for placed, _ in done for order in placed))
         report.broken = await audit(system.settings, gateway=False)
     return report
 
@@ -54,7 +60,8 @@ async def flow_round(system: System, shelf: Sequence[UUID], orders: int) -> tupl
     await db.close()
     bootstrap_servers = system.settings.kafka_bootstrap_servers
     completed = TopicEnd(bootstrap_servers, COMPLETED)
-    load = await RecordLoad.ready(bootstrap_servers, list(records_of(placed)))
+    plan = RecordPlan(bootstrap_servers, list(records_of(placed)))
+    load = await LoadProcess.ready("benchmarks.records", plan, float)
     await asyncio.sleep(SETTLE_S)
     before = reading(system)
     loading = asyncio.create_task(load.go())
@@ -66,12 +73,23 @@ async def flow_round(system: System, shelf: Sequence[UUID], orders: int) -> tupl
     return placed, {"orders_per_s": orders / seconds, "seconds": seconds, **used}
 
 
+async def stock_answers(system: System, placed: Sequence[Order]) -> None:
+    """Send the stock requests alone, and wait until Stock has answered each."""
+    bootstrap_servers = system.settings.kafka_bootstrap_servers
+    answers = TopicEnd(bootstrap_servers, BY_MESSAGE[StockResponseMessage].name)
+    requests = [record for record in records_of(placed) if record[0] == CREATED]
+    load = await LoadProcess.ready("benchmarks.records", RecordPlan(bootstrap_servers, requests), float)
+    await load.go()
+    await asyncio.to_thread(answers.wait, len(placed))
+    answers.close()
+
+
 def records_of(orders: Sequence[Order]) -> Iterator[LoadRecord]:
     """Step 2 and step 8 of each order."""
     for order in orders:
         key = str(order.order_id).encode()
         paid = PaymentSuccessMessage(
-            order_id=order.order_id, payment_key=payment_key(order), amount=PRICE, status="SUCCESS"
+            order_id=order.order_id, payment_key=payment_key(order.order_id), amount=PRICE, status="SUCCESS"
         )
         yield CREATED, key, codec.encode(stock_request(order))
         yield PAID, key, codec.encode(paid)

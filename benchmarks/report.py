@@ -3,7 +3,7 @@
 import json
 import re
 import statistics
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -13,15 +13,19 @@ from pygal.style import CleanStyle
 from rich.console import Console
 from rich.table import Table
 
+from ordersaga.devstack.system import System
+
 Figures = dict[str, float]
 
 
 class Size(NamedTuple):
-    """How much to measure: orders per round, rounds per variant. `say` shows one line of progress."""
+    """How much to measure: orders per round, rounds per variant. `say` shows one line of progress. `system`: a running one to use
+    instead of a new one, as the smoke test does."""
 
     orders: int
     rounds: int
     say: Callable[[str], None]
+    system: System | None = None
 
     @property
     def warm_up(self) -> int:
@@ -92,7 +96,7 @@ class Bench:
 
     name: str
     about: str
-    run: Callable[[Size], Awaitable[Report]]
+    run: Callable[[Size], Coroutine[Any, Any, Report]]
     orders: int = 20_000
     rounds: int = 3
 

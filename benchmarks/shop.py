@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,22 +10,29 @@ from uuid import UUID, uuid4
 import asyncpg
 from uuid_utils.compat import uuid7
 
+from benchmarks.customers import CustomerPlan, CustomerResult
+from benchmarks.process import LoadProcess
+from benchmarks.report import Size
 from ordersaga.audit import verify
 from ordersaga.devstack.system import System
 from ordersaga.order import store
-from ordersaga.order.model import Facts, Line, Order, Recipient
+from ordersaga.order.commands import PLACED
+from ordersaga.order.model import Event, Facts, Line, Order, Recipient
 from ordersaga.settings import SERVICES, Settings
 
 PRICE = 12_500
 PRODUCTS = 1_000
 PIECES = 10_000_000
 INSERT_ROWS = 5_000
-AUDIT_TRIES = 10
+AUDIT_TRIES = 60
+SENT = ("StockDecreaseRequestMessage", "OrderPayableMessage")
 RECIPIENT = Recipient("1 Sejong-daero, Jung-gu", "12F", "04524", "010-0000-0000", "김하나", "문 앞에 두세요")
 
 
-def system_of(*services: str, **extra: str) -> System:
+def system_of(size: Size, *services: str, **extra: str) -> AbstractContextManager[System]:
     """A system on free ports with durability as it is shipped: fsync on, acks=all. `extra` are settings, without their prefix."""
+    if size.system is not None:
+        return nullcontext(size.system)
     settings = {f"ORDERSAGA_{name.upper()}": value for name, value in extra.items()}
     return System(services=services or SERVICES, extra={"ORDERSAGA_LOG_LEVEL": "error", **settings})
 
@@ -55,6 +63,9 @@ async def place(db: Any, shelf: Sequence[UUID], orders: int) -> list[Order]:
         some = [_order(shelf[n % len(shelf)], now) for n in range(first, min(first + INSERT_ROWS, orders))]
         async with db.transaction():
             await store.insert(db, some)
+            await store.add_events(
+                db, [Event(order.order_id, now, PLACED, SENT, "PENDING", None, False) for order in some]
+            )
         placed += some
     return placed
 
@@ -64,22 +75,43 @@ def _order(product: UUID, now: datetime) -> Order:
     return Order(uuid7(), uuid4(), "keyboard", PRICE, RECIPIENT, now, now + timedelta(hours=1), facts)
 
 
-async def record_payments(settings: Settings, orders: Iterable[Order]) -> None:
+async def record_all_payments(settings: Settings) -> None:
+    """The same for all orders that there are and that Payment has nothing of."""
+    order = await asyncpg.connect(settings.database_url("order"))
+    ids = {row[0] for row in await order.fetch("SELECT order_id FROM orders")}
+    await order.close()
+    payment = await asyncpg.connect(settings.database_url("payment"))
+    ids -= {row[0] for row in await payment.fetch("SELECT order_id FROM payment")}
+    await payment.close()
+    await record_payments(settings, ids)
+
+
+async def record_payments(settings: Settings, order_ids: Iterable[UUID]) -> None:
     """What a Payment service would have in its table, where the payment results came as records and no such service ran."""
     now = datetime.now(UTC)
-    rows = [
-        (payment_key(order), order.order_id, order.customer_id, PRICE, "APPROVED", PRICE, 0, now, now)
-        for order in orders
-    ]
+    rows = [(payment_key(order_id), order_id, None, PRICE, "APPROVED", PRICE, 0, now, now) for order_id in order_ids]
     columns = "payment_key order_id customer_id amount status captured refunded requested_at approved_at"
     db = await asyncpg.connect(settings.database_url("payment"))
     await db.copy_records_to_table("payment", columns=columns.split(), records=rows)
     await db.close()
 
 
-def payment_key(order: Order) -> str:
-    """The key of the one payment of an order."""
-    return f"key-{order.order_id}"
+async def customers(system: System, shelf: Sequence[UUID], orders: int, **plan: Any) -> LoadProcess[CustomerResult]:
+    """A loading process of customers, ready to go; `plan` as in `CustomerPlan`."""
+    made = CustomerPlan(
+        urls=system.urls,
+        bootstrap_servers=system.settings.kafka_bootstrap_servers,
+        shelf=list(shelf),
+        price=PRICE,
+        orders=orders,
+        **plan,
+    )
+    return await LoadProcess.ready("benchmarks.customers", made, CustomerResult)
+
+
+def payment_key(order_id: UUID) -> str:
+    """The key of the one payment of an order, where it comes as a record."""
+    return f"key-{order_id}"
 
 
 async def audit(settings: Settings, *, gateway: bool = True) -> list[str]:
