@@ -15,7 +15,7 @@ import psutil
 from ordersaga.devstack.errors import DevStackError
 from ordersaga.devstack.folder import StackFolder
 
-READY_LIMIT_S = 60.0
+READY_LIMIT_S = 180.0
 STOP_LIMIT_S = 20.0
 POLL_INTERVAL_S = 0.02
 LEASH = Path(__file__).with_name("leash.py")

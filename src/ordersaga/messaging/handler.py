@@ -29,7 +29,11 @@ class Record(Struct, frozen=True, gc=False):
 
     def header(self, name: str) -> bytes | None:
         """The last value of a header, or None."""
-        return next((value for key, value in reversed(self.headers or ()) if key == name), None)
+        found = None
+        for key, value in self.headers or ():
+            if key == name:
+                found = value
+        return found
 
 
 class Incoming(Struct, frozen=True, gc=False, eq=False):

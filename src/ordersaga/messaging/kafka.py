@@ -5,7 +5,6 @@ librdkafka's calls block, so the consumer lives in one thread of its own; the pu
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ T = TypeVar("T")
 
 CALL_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.2
+ACKNOWLEDGED_WITHIN_S: Final = 0.002
 SAY_AGAIN_S: Final = 60.0
 STOP_S: Final = 5.0
 REFUSED_FOR_GOOD: Final = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD)
@@ -297,6 +297,8 @@ class Publisher:
     """Publishes in order, waits as long as it takes, and says which records the broker will never take.
 
     Messages never time out in the queue (`message.timeout.ms=0`), so while the broker is away order is kept by waiting.
+    Acknowledgements are fetched by the event loop itself: librdkafka hands them over one by one, and a thread of its own would wait
+    for the interpreter at each of them while a turn is computing.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -319,9 +321,8 @@ class Publisher:
                 "error_cb": self._on_error,
             }
         )
-        self._stopping = False
-        self._thread: Final = threading.Thread(target=self._poll, name="publisher", daemon=True)
-        self._thread.start()
+        self._unanswered: Final[set[asyncio.Future[list[Refusal]]]] = set()
+        self._polling = self._loop.call_soon(self._poll)
 
     def publish(self, publications: Sequence[Publication]) -> "asyncio.Future[list[Refusal]]":
         """Queue records in this order; the future ends when each is acknowledged or refused for good.
@@ -331,6 +332,12 @@ class Publisher:
         ticket = _Ticket(self._loop, len(publications))
         for each in publications:
             self._queue(each, ticket)
+        if not ticket.done.done():
+            if not self._unanswered:
+                self._polling.cancel()
+                self._polling = self._loop.call_later(ACKNOWLEDGED_WITHIN_S, self._poll)
+            self._unanswered.add(ticket.done)
+            ticket.done.add_done_callback(self._unanswered.discard)
         return ticket.done
 
     def _queue(self, each: Publication, ticket: "_Ticket") -> None:
@@ -350,19 +357,21 @@ class Publisher:
             ticket.settle(each.id, error.args[0])
 
     def _poll(self) -> None:
-        while not self._stopping:
-            self._producer.poll(POLL_S)
+        """Hear what has become of queued records, soon again while there are any."""
+        self._producer.poll(0)
+        wait_s = ACKNOWLEDGED_WITHIN_S if self._unanswered else POLL_S
+        self._polling = self._loop.call_later(wait_s, self._poll)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
             log.error("the producer cannot go on and is replaced", error=error.str())
-            self._loop.call_soon_threadsafe(self.failed.set)
+            self.failed.set()
 
     async def close(self, flush_s: float = STOP_S) -> None:
         """Send what is queued, for `flush_s` at most; the rest stays in the outbox."""
-        await asyncio.to_thread(self._producer.flush, flush_s)
-        self._stopping = True
-        await asyncio.to_thread(self._thread.join)
+        if self._unanswered and flush_s:
+            await asyncio.wait(self._unanswered, timeout=flush_s)
+        self._polling.cancel()
 
 
 class _Ticket:
@@ -370,9 +379,7 @@ class _Ticket:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, count: int) -> None:
         self.done: Final[asyncio.Future[list[Refusal]]] = loop.create_future()
-        self._loop = loop
         self._left = count
-        self._lock = threading.Lock()
         self._refused: list[Refusal] = []
         self._failure: KafkaError | None = None
         if not count:
@@ -382,19 +389,13 @@ class _Ticket:
         return lambda error, _: self.settle(id, error)
 
     def settle(self, id: int, error: KafkaError | None) -> None:
-        with self._lock:
-            if error is not None:
-                if error.code() in REFUSED_FOR_GOOD:
-                    self._refused.append(Refusal(id, error.str()))
-                else:
-                    self._failure = error
-            self._left -= 1
-            if self._left:
-                return
-        self._loop.call_soon_threadsafe(self._finish)
-
-    def _finish(self) -> None:
-        if self.done.done():
+        if error is not None:
+            if error.code() in REFUSED_FOR_GOOD:
+                self._refused.append(Refusal(id, error.str()))
+            else:
+                self._failure = error
+        self._left -= 1
+        if self._left or self.done.done():
             return
         if self._failure is not None:
             self.done.set_exception(KafkaUnavailable(self._failure.str()))

@@ -373,6 +373,10 @@ FROM pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 ORDER 
 INSERT INTO timer (key, due_at) SELECT * FROM unnest(:keys::uuid[], :due_ats::timestamptz[])
 ON CONFLICT (key) DO UPDATE SET due_at = least(timer.due_at, EXCLUDED.due_at);
 
+-- name: disarm_timers!
+-- Take timers away, but for those that somebody is just taking.
+DELETE FROM timer WHERE key IN (SELECT key FROM timer WHERE key = ANY (:keys::uuid[]) ORDER BY key FOR UPDATE SKIP LOCKED);
+
 -- name: take_timers
 -- Take timers that are due and that nobody else is just taking.
 DELETE FROM timer WHERE key IN (

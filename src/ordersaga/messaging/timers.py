@@ -27,11 +27,16 @@ POSTPONE: Final = timedelta(seconds=60)
 Work = Callable[[Connection, Sequence[UUID], datetime], Awaitable[list[Outgoing]]]
 
 
-async def arm(db: Connection, due: dict[UUID, datetime]) -> None:
-    """Set timers; one that is set for earlier stays as it is."""
-    if due:
-        keys = sorted(due)
-        await sql.arm_timers(db, keys=keys, due_ats=[due[key] for key in keys])
+async def put(db: Connection, due: dict[UUID, datetime | None]) -> None:
+    """Set timers, or, with None, take them away; one that is set for earlier stays as it is.
+
+    One that is firing at this moment is not taken away: it waits for the rows that the caller has locked, and then finds nothing to do.
+    """
+    armed = {key: due_at for key, due_at in sorted(due.items()) if due_at is not None}
+    if armed:
+        await sql.arm_timers(db, keys=list(armed), due_ats=list(armed.values()))
+    if len(armed) < len(due):
+        await sql.disarm_timers(db, keys=[key for key in due if key not in armed])
 
 
 class Timers:

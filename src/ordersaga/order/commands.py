@@ -76,17 +76,14 @@ class Placing:
                 answers[n] = KeyReused()
                 if reuse.same_body:
                     earlier[n] = reuse.resource
-        new = {
-            n: saga.place(answer.order, self._deadlines)
-            for n, answer in enumerate(answers)
-            if isinstance(answer, Placed)
-        }
+        placed = {n: answer.order for n, answer in enumerate(answers) if isinstance(answer, Placed)}
+        new = {n: saga.place(order, self._deadlines) for n, order in placed.items()}
         outgoing = [Outgoing(message) for decision in new.values() for message in decision.outgoing]
         if new:
             changes = Changes(now)
             for n, decision in new.items():
                 answers[n] = Placed(decision.order)
-                changes.note(PLACED, decision.order, decision)
+                changes.note(PLACED, placed[n], decision)
             await store.insert(db, [decision.order for decision in new.values()])
             await changes.save(db, inserted=True)
         found = await store.find(db, earlier.values()) if earlier else {}
@@ -148,7 +145,7 @@ class Waking:
             if decision.outgoing or decision.note or decision.order.status != order.status:
                 changes.note(TimePassed.__name__, order, decision)
             else:
-                changes.note_silently(decision)
+                changes.note_silently(order, decision)
             outgoing += [Outgoing(message) for message in decision.outgoing]
         await changes.save(db)
         return outgoing

@@ -53,15 +53,12 @@ class Changes:
         self._now: Final = now
         self._changed: Final[dict[UUID, Order]] = {}
         self._events: Final[list[Event]] = []
-        self._timers: Final[dict[UUID, datetime]] = {}
+        self._timers: Final[dict[UUID, datetime | None]] = {}
 
     def note(self, came_in: str, before: Order, decision: Decision) -> None:
         """Take up a decision; it is written by `save`."""
         order = decision.order
-        if order is not before:
-            self._changed[order.order_id] = order
-        if decision.wake_at is not None:
-            self._timers[order.order_id] = decision.wake_at
+        self.note_silently(before, decision)
         went_out = tuple(type(message).__name__ for message in decision.outgoing)
         self._events.append(
             Event(
@@ -76,18 +73,21 @@ class Changes:
             )
         )
 
-    def note_silently(self, decision: Decision) -> None:
+    def note_silently(self, before: Order, decision: Decision) -> None:
         """Take up a decision that says nothing for the timeline."""
-        self._changed[decision.order.order_id] = decision.order
-        if decision.wake_at is not None:
-            self._timers[decision.order.order_id] = decision.wake_at
+        order = decision.order
+        if order is before:
+            return
+        self._changed[order.order_id] = order
+        if order.facts.look_at != before.facts.look_at:
+            self._timers[order.order_id] = order.facts.look_at
 
     async def save(self, db: Connection, inserted: bool = False) -> None:
         """Write everything; `inserted`: the orders are new and have been written already."""
         if not inserted:
             await store.save(db, list(self._changed.values()))
         await store.add_events(db, self._events)
-        await timers.arm(db, self._timers)
+        await timers.put(db, self._timers)
 
 
 async def _look_up_prices(db: Connection, orders: dict[UUID, Order]) -> None:

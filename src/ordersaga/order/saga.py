@@ -47,14 +47,13 @@ ANOMALY: Final = "an anomaly"
 class Decision(Struct, frozen=True):
     """The order as it is now, what goes out, and a note where there is something to say.
 
-    `refused`: a customer may not do this now. `wake_at`: the order's timer is to be set for then.
+    `refused`: a customer may not do this now.
     """
 
     order: Order
     outgoing: tuple[m.Message, ...] = ()
     note: str | None = None
     refused: bool = False
-    wake_at: datetime | None = None
 
 
 def place(order: Order, deadlines: Deadlines = DEADLINES) -> Decision:
@@ -74,14 +73,14 @@ def decide(order: Order, message: Input, now: datetime, deadlines: Deadlines = D
 def _awake(order: Order, outgoing: tuple[m.Message, ...], note: str | None, deadlines: Deadlines) -> Decision:
     """See to it that the timer fires when the first of the awaited answers is overdue; one that is set for earlier does as well.
 
-    An order that waits for nothing has come to its end: nobody has to look at it any more.
+    An order that waits for nothing has come to its end: nobody has to look at it any more, and it has no timer.
     """
     wanted, armed = look_at(order, deadlines), order.facts.look_at
     if wanted is None and order.facts.flag is not None:
         order = order.flagged(None)
-    if wanted is None or (armed is not None and armed <= wanted):
+    if wanted == armed or (wanted is not None and armed is not None and armed <= wanted):
         return Decision(order, outgoing, note)
-    return Decision(replace(order, facts=replace(order.facts, look_at=wanted)), outgoing, note, wake_at=wanted)
+    return Decision(replace(order, facts=replace(order.facts, look_at=wanted)), outgoing, note)
 
 
 def _learn(order: Order, message: Input, now: datetime, deadlines: Deadlines) -> Decision:
