@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+SEEDS ?= 2000
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,10 +12,10 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 	--annotation-style line --custom-compile-command "make lock" --quiet pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench saga setup lock
+.PHONY: help demo up test simulate mutations check bench saga setup lock
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'ARGS="..." is passed on, as in: make test ARGS="tests/unit -k saga"'
 
 demo: setup ## run the whole system once, with orders that succeed and fail, and audit it
@@ -25,6 +26,12 @@ up: setup ## run the whole system until Ctrl-C and print its addresses
 
 test: setup ## all tests, on a real Kafka and a real PostgreSQL
 	@$(BIN)/pytest $(ARGS)
+
+simulate: setup ## SEEDS=2000 histories with crashes at every point; what breaks a promise is told in its shortest form
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+
+mutations: setup ## takes out one guard after the other, and says which history misses it
+	@$(BIN)/python -m tests.simulation --mutations --seeds $(SEEDS) $(ARGS)
 
 bench: setup ## the benchmarks; BENCH=name for one, ORDERS=n for its size, ARGS=--help for their names
 	@$(BIN)/python -m benchmarks $(BENCH) $(if $(ORDERS),--orders $(ORDERS)) $(ARGS)

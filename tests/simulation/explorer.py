@@ -1,0 +1,200 @@
+"""Many histories at once: some processes, each with databases of its own, on one PostgreSQL. What they find is made as short as it gets."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tests.simulation.history import History, loop_factory, run
+from tests.simulation.mutations import BY_NAME
+from tests.simulation.plan import Plan, plan
+from tests.simulation.server import open_databases, server
+
+SEEDS_AT_ONCE: Final = 4
+WORKERS_PER_CORE: Final = 2  # each waits for PostgreSQL half of the time
+SCHEDULES_TRIED: Final = 8
+SCHEDULES_COMPARED: Final = 24
+
+
+class Choice(Struct, frozen=True):
+    """A history by its seed, with only these of its orders and faults (None: all), in this schedule, and without the guard of this name."""
+
+    seed: int
+    orders: tuple[int, ...] | None = None
+    faults: tuple[int, ...] | None = None
+    schedule: int = 0
+    mutation: str | None = None
+
+    def plan(self) -> Plan:
+        whole = plan(self.seed)
+        return replace(
+            whole,
+            orders=tuple(each for n, each in enumerate(whole.orders) if self.orders is None or n in self.orders),
+            faults=tuple(each for n, each in enumerate(whole.faults) if self.faults is None or n in self.faults),
+            schedule=self.schedule,
+        )
+
+    @property
+    def options(self) -> str:
+        """How to ask for it on the command line."""
+        words = [f"--seed {self.seed}"]
+        if self.orders is not None:
+            words.append("--orders " + ",".join(map(str, self.orders)))
+        if self.faults is not None:
+            words.append("--faults " + (",".join(map(str, self.faults)) or "none"))
+        if self.schedule:
+            words.append(f"--schedule {self.schedule}")
+        if self.mutation is not None:
+            words.append(f'--mutation "{self.mutation}"')
+        return " ".join(words)
+
+
+class Found(Struct):
+    """What came of one history, without its lines."""
+
+    choice: Choice
+    broken: list[str]
+    length: int
+    digest: str
+    seconds: float
+
+
+# In the worker processes ------------------------------------------------------------------------------------------------------
+
+_worker: "Worker | None" = None
+
+
+class Worker:
+    """A process that runs histories on databases of its own."""
+
+    def __init__(self, urls: dict[str, str]) -> None:
+        self._runner: Final = asyncio.Runner(loop_factory=loop_factory)
+        self._databases: Final = self._runner.run(open_databases(urls))
+
+    def live(self, choice: Choice) -> History:
+        """The history of a choice."""
+        with contextlib.nullcontext() if choice.mutation is None else BY_NAME[choice.mutation].made():
+            return self._runner.run(run(choice.plan(), self._databases))
+
+
+def _begin(all_urls: Any) -> None:
+    global _worker
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # a killed process leaves tasks behind, as it should
+    _worker = Worker(all_urls.get())
+
+
+def _live(choices: Sequence[Choice]) -> list[Found]:
+    assert _worker is not None
+    found = []
+    for choice in choices:
+        history = _worker.live(choice)
+        found.append(Found(choice, history.broken, history.length, history.digest, history.seconds))
+    return found
+
+
+def _tell(choice: Choice) -> tuple[Found, list[str]]:
+    assert _worker is not None
+    history = _worker.live(choice)
+    lines = [
+        f"{step:5d} {at_s:8.3f}  {who:<10} {what}{'  | ' if how else ''}{how}"
+        for step, at_s, who, what, how in history.lines
+    ]
+    return Found(choice, history.broken, history.length, history.digest, history.seconds), lines
+
+
+# In the process that explores -----------------------------------------------------------------------------------------------
+
+
+class Explorer:
+    """Use with `exploring`."""
+
+    def __init__(self, pool: ProcessPoolExecutor, workers: int) -> None:
+        self._pool: Final = pool
+        self._workers: Final = workers
+
+    def explore(
+        self, seeds: Iterable[int], stop_at_first: bool = False, mutation: str | None = None
+    ) -> Iterator[Found]:
+        """Live the histories of these seeds, and yield each as it ends."""
+        left = iter(seeds)
+        running: set[Future[list[Found]]] = set()
+        while True:
+            while len(running) < self._workers * 2 and (some := _some(left, SEEDS_AT_ONCE)):
+                running.add(self._pool.submit(_live, [Choice(seed, mutation=mutation) for seed in some]))
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for each in done:
+                for found in each.result():
+                    yield found
+                    if stop_at_first and found.broken:
+                        left = iter(())
+
+    def shrink(self, found: Found) -> Found:
+        """The shortest history with fewer orders and faults that still breaks a promise, as far as it is found."""
+        best = found
+        whole = found.choice.plan()
+        orders, faults = tuple(range(len(whole.orders))), tuple(range(len(whole.faults)))
+        while True:
+            smaller = [(orders, tuple(f for f in faults if f != fault)) for fault in faults]
+            smaller += [(tuple(o for o in orders if o != order), faults) for order in orders if len(orders) > 1]
+            better = self._first_broken(found.choice, smaller)
+            if better is None:
+                break
+            best = better
+            orders, faults = best.choice.orders or (), best.choice.faults or ()
+        return self._shortest(best)
+
+    def _first_broken(
+        self, choice: Choice, candidates: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
+    ) -> Found | None:
+        choices = [
+            replace(choice, orders=orders, faults=faults, schedule=schedule)
+            for schedule in range(SCHEDULES_TRIED)
+            for orders, faults in candidates
+        ]
+        for batch in (choices[n : n + self._workers * 2] for n in range(0, len(choices), self._workers * 2)):
+            for broken in self._pool.map(_live, [[each] for each in batch]):
+                if broken[0].broken:
+                    return broken[0]
+        return None
+
+    def _shortest(self, best: Found) -> Found:
+        choice = best.choice
+        others = [replace(choice, schedule=n) for n in range(SCHEDULES_COMPARED)]
+        found = [each[0] for each in self._pool.map(_live, [[other] for other in others])]
+        return min([best, *(each for each in found if each.broken)], key=lambda each: each.length)
+
+    def tell(self, choice: Choice) -> tuple[Found, list[str]]:
+        """One history, line by line."""
+        return self._pool.submit(_tell, choice).result()
+
+    def live(self, choices: Sequence[Choice]) -> list[Found]:
+        """These histories, one after the other in one process."""
+        return self._pool.submit(_live, choices).result()
+
+
+def _some(seeds: Iterator[int], count: int) -> list[int]:
+    return [seed for _, seed in zip(range(count), seeds, strict=False)]
+
+
+@contextmanager
+def exploring(workers: int | None = None) -> Iterator[Explorer]:
+    """PostgreSQL and worker processes, gone afterwards. Their order of sets and dicts is fixed, so that a seed means the same everywhere."""
+    count = workers or WORKERS_PER_CORE * (os.cpu_count() or 1)
+    os.environ["PYTHONHASHSEED"] = "0"
+    context = get_context("spawn")
+    with server(count) as urls:
+        queue = context.Queue()
+        for each in urls:
+            queue.put(each)
+        with ProcessPoolExecutor(count, context, _begin, (queue,)) as pool:
+            yield Explorer(pool, count)

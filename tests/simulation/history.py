@@ -1,0 +1,77 @@
+"""Runs one history and says what came of it."""
+
+import asyncio
+import hashlib
+import time
+from typing import Any, Final
+
+import structlog
+from msgspec import Struct
+
+from tests.simulation.database import Database
+from tests.simulation.judge import judge
+from tests.simulation.plan import Plan
+from tests.simulation.scheduler import CURRENT, Violation
+from tests.simulation.world import World
+
+ALARM: Final = 40
+EXPECTED_ALARMS: Final = frozenset({"consuming begins again"})
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+class History(Struct):
+    """What came of a plan: the promises that were broken, and what happened, line by line."""
+
+    plan: Plan
+    broken: list[str]
+    lines: list[tuple[int, float, str, str, str]]
+    digest: str
+    steps: int
+    seconds: float
+
+    @property
+    def length(self) -> int:
+        return len(self.lines)
+
+
+async def run(plan: Plan, databases: dict[str, Database]) -> History:
+    """Live the plan on empty databases, and judge."""
+    began = time.perf_counter()
+    await asyncio.gather(*(databases[service].empty() for service in plan.instances))
+    world = World(plan, databases)
+    _listen(world)
+    broken = []
+    try:
+        await world.live()
+        broken = await judge(world)
+    except Violation as violation:
+        broken = [*world.complaints, str(violation)]
+    finally:
+        await world.end()
+    lines = world.scheduler.trace
+    digest = hashlib.sha1(repr(lines).encode(), usedforsecurity=False).hexdigest()[:12]
+    return History(plan, broken, lines, digest, world.scheduler.step, time.perf_counter() - began)
+
+
+def _listen(world: World) -> None:
+    """What the processes log becomes part of the history, and an alarm is a broken promise."""
+
+    def listen(_: Any, level: str, event: dict[str, Any]) -> Any:
+        process = CURRENT.get()
+        text = str(event.pop("event"))
+        trouble = event.pop("exc_info", None)
+        detail = " ".join(f"{name}={value}" for name, value in event.items())
+        if process is not None and process.alive:
+            world.scheduler.say(process.name, f"log: {text}", detail[:300])
+            if LEVELS.get(level, 0) >= ALARM and text not in EXPECTED_ALARMS:
+                world.complain(f"{process.name} gives an alarm: {text} {detail} {trouble or ''}")
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[listen], cache_logger_on_first_use=False)
+
+
+def loop_factory() -> asyncio.AbstractEventLoop:
+    """For `asyncio.Runner`."""
+    from tests.simulation.scheduler import Loop
+
+    return Loop()

@@ -1,0 +1,216 @@
+"""Guards of the runtime and the services, each with a way to take it out, to see that the explorer finds what it prevents.
+
+`make mutations` takes them out one after the other and says after how many histories the first one breaks a promise.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+from unittest.mock import patch
+
+import aiosql
+from msgspec import Struct
+
+import ordersaga.delivery.store
+import ordersaga.order.store
+import ordersaga.payment.store
+import ordersaga.stock.store
+from ordersaga.messaging import assignment, database, outbox, parking, queues, redrive, turn
+from ordersaga.messaging.timers import Timers
+from ordersaga.order import commands
+
+
+class Mutation(Struct, frozen=True):
+    """A guard that is taken out, what it is there for, and a seed whose history missed it when this was written, if it is found soon."""
+
+    name: str
+    prevents: str
+    found_at: int | None
+    patches: Sequence[Callable[[], Any]]
+
+    @contextlib.contextmanager
+    def made(self) -> Iterator[None]:
+        """Within this the guard is out. Raises `LookupError` if it is not there any more."""
+        with contextlib.ExitStack() as stack:
+            for each in self.patches:
+                stack.enter_context(each())
+            yield
+
+
+def _query(module: ModuleType, old: str, new: str, *names: str) -> Callable[[], Any]:
+    """Another text in some of a module's queries."""
+
+    def make() -> Any:
+        head, *queries = (Path(module.__file__ or "").parent / "queries.sql").read_text().split("-- name: ")
+        for n, query in enumerate(queries):
+            if re.split(r"\W", query)[0] in names:
+                if old not in query:
+                    raise LookupError(f"a query of {module.__name__} has changed: {old!r} is not in\n{query}")
+                queries[n] = query.replace(old, new)
+        adapter: Any = database._Rows
+        text = "-- name: ".join([head, *queries])
+        return patch.object(module, "sql", aiosql.from_str(text, adapter, mandatory_parameters=False))
+
+    return make
+
+
+def _code(owner: Any, name: str, new: Any) -> Callable[[], Any]:
+    """Another function in the place of one."""
+    return lambda: patch.object(owner, name, new)
+
+
+async def _nothing(*_: Any, **__: Any) -> int:
+    return 0
+
+
+async def _finish_at_once(self: Any, publications: Any, acknowledged: Any, now: Any) -> None:
+    """Deletes rows without waiting for the broker."""
+    acknowledged.add_done_callback(lambda done: done.cancelled() or done.exception())
+    async with self._pool.acquire() as db, db.transaction():
+        await outbox.sql.delete_outbox(db, ids=[each.id for each in publications])
+    self._in_flight.difference_update(each.id for each in publications)
+    self._slots.release()
+
+
+def _none_waits(self: Any, incoming: Any) -> Any:
+    return incoming, []
+
+
+async def _isolate_each(db: Any, handle: Any, batch: Any) -> Any:
+    """Tries every record alone, and none waits behind a failed one."""
+    outcome = parking.Outcome([], [], [], [])
+    for each in batch.incoming:
+        part = turn.Batch([each], batch.now, batch.new_id)
+        try:
+            async with db.transaction():
+                outcome.outgoing.extend(await handle(part, db))
+        except Exception as error:
+            if database.is_transient(error) or database.is_deployment(error):
+                raise
+            outcome.failed.append(parking.Failure(each, type(error).__name__, str(error)))
+        outcome.rejected.extend(part.rejected)
+    return outcome
+
+
+async def _doubt_nothing(self: Any, error: Exception) -> float:
+    return 0.1
+
+
+async def _all_are_there(db: Any, parked: Any) -> Any:
+    return parked
+
+
+async def _all_are_new(db: Any, keys: Any, now: Any) -> list[None]:
+    return [None] * len(keys)
+
+
+ADDED: Final = "SELECT count(*) FROM added"
+GIVEN: Final = "SELECT cardinality(:order_ids::uuid[])"
+
+MUTATIONS: Final = (
+    Mutation(
+        "fence",
+        "a zombie commits what its successor has handled",
+        0,
+        [_query(assignment, " AND l.epoch = t.epoch AND l.next_offset = t.expected_offset", "", "fence")],
+    ),
+    Mutation(
+        "epoch",
+        "a zombie goes on after its successor has begun",
+        0,
+        [_query(assignment, "l.epoch = t.epoch AND ", "", "fence")],
+    ),
+    Mutation(
+        "ledger write",
+        "a record takes effect again after a restart",
+        0,
+        [_query(assignment, "SET next_offset = t.next_offset", "SET next_offset = l.next_offset", "fence")],
+    ),
+    Mutation(
+        "publish what is left",
+        "outputs of a dead process are lost",
+        1,
+        [_code(outbox.Outbox, "publish_left", _nothing)],
+    ),
+    Mutation(
+        "adoption", "messages of a dead process's requests are lost", None, [_code(outbox.Outbox, "adopt", _nothing)]
+    ),
+    Mutation(
+        "acknowledgement",
+        "outputs that never arrived are forgotten",
+        None,
+        [_code(outbox.Outbox, "_finish", _finish_at_once)],
+    ),
+    Mutation(
+        "doubt", "a process believes in a commit that failed", None, [_code(turn.Turns, "_back_off", _doubt_nothing)]
+    ),
+    Mutation(
+        "parked keys",
+        "a record overtakes a parked one of its key",
+        None,
+        [_code(parking.Parking, "split", _none_waits)],
+    ),
+    Mutation(
+        "held records", "a record overtakes one that fails in its batch", None, [_code(turn, "isolate", _isolate_each)]
+    ),
+    Mutation(
+        "parked are still there",
+        "a record is handled that an operator has discarded",
+        None,
+        [_code(parking.Parking, "lock", staticmethod(_all_are_there))],
+    ),
+    Mutation(
+        "lock position",
+        "an operator and the partition's owner work on one queue",
+        None,
+        [_query(each, "FOR UPDATE", "", "lock_position") for each in (queues, redrive)],
+    ),
+    Mutation("idempotency key", "an order is placed twice", None, [_code(commands, "claim", _all_are_new)]),
+    Mutation("timers", "an order waits for ever for an answer that is lost", None, [_code(Timers, "fire", _nothing)]),
+    Mutation(
+        "lock orders",
+        "two answers about an order undo each other",
+        None,
+        [_query(ordersaga.order.store, "FOR UPDATE OF s", "", "lock_orders")],
+    ),
+    Mutation(
+        "lock available",
+        "a piece is promised twice",
+        None,
+        [_query(ordersaga.stock.store, "FOR UPDATE", "", "lock_available")],
+    ),
+    Mutation(
+        "lock reservations",
+        "a request and its rollback undo each other",
+        None,
+        [_query(ordersaga.stock.store, "FOR UPDATE", "", "lock_reservations")],
+    ),
+    Mutation(
+        "new reservations",
+        "an order is reserved twice",
+        None,
+        [_query(ordersaga.stock.store, ADDED, GIVEN, "add_reservations")],
+    ),
+    Mutation(
+        "new deliveries",
+        "an order is told of a delivery that does not exist",
+        None,
+        [_query(ordersaga.delivery.store, ADDED, GIVEN, "add_deliveries")],
+    ),
+    Mutation(
+        "lock payments",
+        "a payment is settled twice",
+        None,
+        [_query(ordersaga.payment.store, "FOR UPDATE", "", "lock_payments", "lock_intents")],
+    ),
+    Mutation(
+        "attempt of an intent",
+        "two processes go on with one intent",
+        None,
+        [_query(ordersaga.payment.store, " AND i.attempt = t.from_attempt", "", "advance_intents")],
+    ),
+)
+BY_NAME: Final = {mutation.name: mutation for mutation in MUTATIONS}

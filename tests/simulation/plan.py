@@ -1,0 +1,197 @@
+"""What happens in a history and what goes wrong in it, drawn from a seed; and the same with less of it, for whoever looks for a cause."""
+
+import random
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+
+Service = Literal["order", "stock", "payment", "delivery"]
+Pay = Literal["well", "twice", "wrong amount", "declined", "not at all"]
+
+PRODUCTS: Final = 3
+PRICE: Final = 1_000
+ORDERS_MAX: Final = 4
+FAULTS_MAX: Final = 8
+LOST_MAX: Final = 2
+BEGIN_WITHIN_S: Final = 0.5
+GATES_MEAN: Final = 45.0
+
+
+class OrderPlan(Struct, frozen=True):
+    """One customer: what they order, how they pay, and whether they change their mind. Times in seconds."""
+
+    number: int
+    lines: tuple[tuple[int, int], ...]
+    pay: Pay
+    begins_s: float
+    pays_after_s: float
+    cancels_after_s: float | None
+    returns_after_s: float | None
+    deliverable: bool
+    keyless: bool
+
+    @property
+    def total(self) -> int:
+        return PRICE * sum(quantity for _, quantity in self.lines)
+
+
+class Fault(Struct, frozen=True):
+    """Something that goes wrong: which kind, to whom, at which of their gates (or at what time), and how much of it."""
+
+    kind: str
+    who: str
+    gate: str = ""
+    nth: int = 0
+    at_s: float = 0.0
+    amount: int = 0
+
+    def __str__(self) -> str:
+        at = f"at {self.gate} {self.nth}" if self.gate else f"at {self.at_s:.2f} s"
+        return f"{self.who}: {self.kind} {at}" + (f" ({self.amount})" if self.amount else "")
+
+
+class Plan(Struct, frozen=True):
+    """One history. `schedule` chooses among the orders in which the same things can happen."""
+
+    seed: int
+    orders: tuple[OrderPlan, ...]
+    faults: tuple[Fault, ...]
+    instances: dict[str, int]
+    stock: tuple[int, ...]
+    partitions: int
+    batch_max: int
+    turns_publishing_max: int
+    own_payment: bool
+    pay_within_s: int
+    schedule: int = 0
+
+
+def plan(seed: int) -> Plan:
+    """The history of a seed."""
+    dice = random.Random(f"plan {seed}")
+    own_payment = dice.random() < 0.4
+    services = ["order", "stock", "delivery"] + (["payment"] if own_payment else [])
+    instances = {service: dice.choice([1, 2, 2, 2, 3]) for service in services}
+    orders = tuple(_order(dice, number) for number in range(dice.randint(2, ORDERS_MAX)))
+    faults = tuple(_fault(dice, instances) for _ in range(dice.randint(0, FAULTS_MAX)))
+    lost = [fault for fault in faults if fault.kind == "lost"]
+    return Plan(
+        seed,
+        orders,
+        tuple(fault for fault in faults if fault not in lost[LOST_MAX:]),
+        instances,
+        tuple(dice.choice([2, 4, 50]) for _ in range(PRODUCTS)),
+        dice.choice([1, 2, 2, 3]),
+        dice.choice([1, 2, 5, 1000]),
+        dice.choice([1, 2, 4]),
+        own_payment,
+        dice.choice([2, 20]),
+    )
+
+
+def _order(dice: random.Random, number: int) -> OrderPlan:
+    products = dice.sample(range(PRODUCTS), dice.choice([1, 1, 2]))
+    return OrderPlan(
+        number,
+        tuple((product, dice.randint(1, 2)) for product in products),
+        dice.choices(["well", "twice", "wrong amount", "declined", "not at all"], [6, 1, 1, 1, 1])[0],
+        dice.choice([0.0, dice.uniform(0, BEGIN_WITHIN_S)]),
+        dice.choice([0.0, dice.uniform(0, 0.4)]),
+        dice.uniform(0, 0.6) if dice.random() < 0.2 else None,
+        dice.uniform(0, 1.5) if dice.random() < 0.15 else None,
+        dice.random() < 0.85,
+        dice.random() < 0.3,
+    )
+
+
+POISONED: Final = {
+    "order": ("StockResponseMessage", "PaymentSuccessMessage", "DeliveryStartMessage", "StockRollbackCompletedMessage"),
+    "stock": ("StockDecreaseRequestMessage", "StockRollbackRequestedMessage"),
+    "delivery": ("DeliveryRequestMessage",),
+    "payment": ("OrderPayableMessage", "PaymentCancelRequestedMessage"),
+}
+LOST: Final = (
+    "StockResponseMessage",
+    "DeliveryStartMessage",
+    "StockRollbackCompletedMessage",
+    "PaymentCancelledMessage",
+    "StockDecreaseRequestMessage",
+    "DeliveryRequestMessage",
+    "PaymentCancelRequestedMessage",
+)
+
+
+def _fault(dice: random.Random, instances: dict[str, int]) -> Fault:
+    service = dice.choice(["order", "order", *instances])
+    who = f"{service}-{dice.randint(1, instances[service])}"
+    kind: Any = dice.choices(list(KINDS), [weight for weight, _ in KINDS.values()])[0]
+    return KINDS[kind][1](dice, kind, service, who)
+
+
+def _at_gate(*gates: str) -> Any:
+    """A fault that strikes at the n-th gate of a kind, early ones more often."""
+
+    def make(dice: random.Random, kind: str, service: str, who: str) -> Fault:
+        gate = dice.choice(gates)
+        mean = GATES_MEAN if gate in ("any", "statement") else GATES_MEAN / 8
+        return Fault(kind, who, gate, int(dice.expovariate(1 / mean)) + 1, amount=dice.randint(1, 150))
+
+    return make
+
+
+def _at_time(to_service: bool) -> Any:
+    def make(dice: random.Random, kind: str, service: str, who: str) -> Fault:
+        return Fault(
+            kind, service if to_service else who, at_s=dice.uniform(0, BEGIN_WITHIN_S * 3), amount=dice.randint(1, 3)
+        )
+
+    return make
+
+
+def _outage(dice: random.Random, kind: str, service: str, who: str) -> Fault:
+    """All processes of a service die, and none comes for so many seconds."""
+    return Fault(kind, service, at_s=dice.uniform(0, BEGIN_WITHIN_S * 2), amount=dice.choice([2, 5, 20, 40]))
+
+
+def _lost(dice: random.Random, kind: str, service: str, who: str) -> Fault:
+    """The n-th record of a kind never comes to be read, as where a partner's own log has lost it; whoever waits must ask again."""
+    return Fault(kind, "world", dice.choice(LOST), dice.randint(1, 3))
+
+
+def _operator(dice: random.Random, kind: str, service: str, who: str) -> Fault:
+    """Somebody mends the poisoned records, and has what was given up handled again, or throws what is parked away."""
+    return Fault(kind, service, at_s=dice.uniform(0, 12), amount=dice.randint(1, 2))
+
+
+def _poison(dice: random.Random, kind: str, service: str, who: str) -> Fault:
+    """The handler fails with the n-th record of a kind: once, twice, or always (0)."""
+    message = dice.choice(POISONED[service])
+    return Fault(kind, service, message, dice.randint(1, 3), amount=dice.choice([1, 1, 2, 0]))
+
+
+def _again(dice: random.Random, kind: str, service: str, who: str) -> Fault:
+    """Somebody writes the n-th record of a kind once more."""
+    message = dice.choice(POISONED[service])
+    return Fault(kind, service, message, dice.randint(1, 4), at_s=dice.choice([0.0, dice.uniform(0, 1)]))
+
+
+KINDS: Final[dict[str, tuple[int, Any]]] = {
+    "crash before": (6, _at_gate("any", "commit", "statement", "kafka", "publish")),
+    "crash after": (6, _at_gate("any", "commit", "statement", "publish")),
+    "fail before": (2, _at_gate("statement", "commit", "kafka")),
+    "fail after": (4, _at_gate("commit", "commit", "statement")),
+    "freeze": (6, _at_gate("any", "commit", "statement", "fetch")),
+    "publishing fails": (3, _at_gate("publish")),
+    "publishing fails for good": (2, _at_gate("publish")),
+    "reads again": (1, _at_gate("fetch")),
+    "cannot read": (1, _at_gate("fetch")),
+    "rebalance": (4, _at_time(to_service=True)),
+    "deploy": (2, _at_time(to_service=False)),
+    "garbage": (1, _at_time(to_service=True)),
+    "skipped offset": (1, _at_time(to_service=True)),
+    "poison": (7, _poison),
+    "written again": (4, _again),
+    "outage": (2, _outage),
+    "lost": (3, _lost),
+    "operator": (3, _operator),
+}

@@ -1,0 +1,101 @@
+"""A simulated process of a service: the service's real runtime, handler and commands, with the simulated world in place of the outside."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+
+from ordersaga.messaging.handler import Handler
+from ordersaga.messaging.runtime import Ports, Runtime
+from ordersaga.messaging.timers import Timers
+from ordersaga.order.commands import Acting, Placing, Waking
+from ordersaga.payment.api import Payments
+from ordersaga.payment.commands import Beginning
+from ordersaga.payment.intents import Intents
+from ordersaga.payment.recovery import Recovery
+from ordersaga.payment.waiting import Waiting
+from tests.simulation.database import Pool
+from tests.simulation.kafka import Consumer, Publisher, Topics
+from tests.simulation.scheduler import Process
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+# Less often than in earnest: idle looks tell nothing new and cost steps.
+RECOVERY_EVERY_S: Final = 0.5
+TIMERS_EVERY_S: Final = 1.0
+
+
+class Instance:
+    """One of a service's processes. It lives until it is killed or `stop` is set; then another one follows."""
+
+    def __init__(self, world: "World", process: Process, service: Any, handler: Handler) -> None:
+        self._world: Final = world
+        self.process: Final = process
+        self.service: Final = service
+        self.stop: Final = asyncio.Event()
+        self.is_ready = False
+        self.place: Any = None
+        self.act: Any = None
+        self.payments: Any = None
+        self._handler: Final = handler
+        process.spawn(self._live())
+
+    def _ports(self) -> Ports:
+        world, process = self._world, self.process
+        pool: Any = Pool(process, world.databases[self.service])
+
+        async def connect(*_: Any) -> Any:
+            return pool
+
+        async def claim(_: str) -> Any:
+            return SimpleNamespace(number=process.name, release=lambda: None)
+
+        ports: dict[str, Any] = {
+            "connect": connect,
+            "claim_instance": claim,
+            "consumer": lambda *_: Consumer(process, world.log, world.groups[self.service]),
+            "publisher": lambda _: Publisher(process, world.log),
+            "topics": lambda _: Topics(),
+        }
+        return Ports(**ports)
+
+    async def _live(self) -> None:
+        world = self._world
+        try:
+            runtime = Runtime(world.settings, self.service, self._handler, world.clock, world.new_id, self._ports())
+            async with runtime:
+                await self._serve(runtime)
+        except Exception as error:
+            world.complain(f"{self.process.name} ended with {type(error).__name__}: {error}")
+        if self.process.alive:
+            world.later(0.0, f"{self.process.name} is started in its new version", self._renew)
+
+    async def _serve(self, runtime: Runtime) -> None:
+        """The part that `app.py` has."""
+        world = self._world
+        if self.service == "order":
+            self.place = runtime.gather(Placing(world.settings))
+            self.act = runtime.gather(Acting(world.settings))
+            runtime.every(TIMERS_EVERY_S, Timers(runtime, Waking(world.settings)).fire, "timers")
+        intents: Intents | None = None
+        if self.service == "payment":
+            waiting = Waiting(runtime)
+            intents = Intents(runtime, world.gateway, waiting)
+            self.payments = Payments(runtime, None, intents, waiting)  # type: ignore[arg-type]
+            self.payments.begin = runtime.gather(Beginning(world.settings))
+            intents.open()
+            recovery = Recovery(runtime, intents)
+            runtime.every(RECOVERY_EVERY_S, recovery.take, "taking up open intents")
+            runtime.every(RECOVERY_EVERY_S * 6, recovery.hold, "holding open intents")
+        self.is_ready = True
+        await self.stop.wait()
+        self.is_ready = False
+        if self.process.requests:
+            await asyncio.wait(self.process.requests)
+        if intents is not None:
+            await intents.close(5.0)
+
+    async def _renew(self) -> None:
+        self.process.at_death.pop("world")
+        await self.process.scheduler.kill(self.process)
+        self._world.start(self.service, self.process.name)

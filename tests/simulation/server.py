@@ -1,0 +1,57 @@
+"""PostgreSQL for histories: real, but without the care for power cuts, since each history ends with empty tables anyway."""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from ordersaga.devstack.folder import StackFolder
+from ordersaga.devstack.postgres import PostgresServer
+from ordersaga.messaging.database import migrate
+from tests.simulation.database import Database
+
+SERVICES: Final = ("order", "stock", "payment", "delivery")
+CARELESS: Final = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "autovacuum": "off",  # statistics that come and go would change plans, and with them the order of rows
+    "deadlock_timeout": "1h",  # the simulator sees a circle by itself, and the same way each time
+    "log_lock_waits": "off",
+}
+
+
+class CarelessServer(PostgresServer):
+    """The devstack's server with other settings."""
+
+    def _command(self) -> list[str]:
+        return [*super()._command(), *(word for name, value in CARELESS.items() for word in ("-c", f"{name}={value}"))]
+
+
+@contextmanager
+def server(workers: int) -> Iterator[list[dict[str, str]]]:
+    """Databases for so many workers, as URLs by service; all of it is gone afterwards."""
+    folder = StackFolder(None)
+    postgres = CarelessServer(folder)
+    try:
+        postgres.start()
+        names = [{service: f"sim_{n}_{service}" for service in SERVICES} for n in range(workers)]
+        postgres.create_databases([name for each in names for name in each.values()])
+        urls = [{service: postgres.database_url(name) for service, name in each.items()} for each in names]
+        for each in urls:
+            for service, url in each.items():
+                migrate(url, importlib.import_module(f"ordersaga.{service}"))
+        yield urls
+    finally:
+        postgres.kill()
+        folder.close()
+
+
+async def open_databases(urls: dict[str, str]) -> dict[str, Database]:
+    """One worker's databases, ready for histories."""
+    databases = {service: Database(service, url) for service, url in urls.items()}
+    for database in databases.values():
+        await database.open()
+    return databases

@@ -1,0 +1,163 @@
+"""What goes wrong in a history: the faults of its plan, each at its gate, its moment or its record."""
+
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from ordersaga.contracts import codec
+from ordersaga.contracts import messages as m
+from ordersaga.contracts.topics import BY_MESSAGE, BY_NAME
+from ordersaga.messaging.handler import Batch, Record
+from ordersaga.messaging.kafka import Partition
+from ordersaga.messaging.parking import place
+from tests.simulation.operators import discard, mend
+from tests.simulation.plan import Fault
+from tests.simulation.scheduler import Gate
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+FREEZE_STEPS: Final = 3
+
+
+class Poisoned(Exception):
+    """What a handler says of a record that somebody has made unbearable."""
+
+
+class Troubles:
+    """The faults of a plan that are still to come. `poison`: how often handling the record at a place still fails."""
+
+    def __init__(self, world: "World") -> None:
+        self._world: Final = world
+        self._left: Final[list[Fault]] = [fault for fault in world.plan.faults if fault.gate]
+        self._passed: Final[Counter[tuple[str, str]]] = Counter()
+        self._written: Final[Counter[str]] = Counter()
+        self._tried: Final[Counter[str]] = Counter()
+        self.poison: Final[dict[tuple[str, int, int], float]] = {}
+        self.back_at: Final[dict[str, float]] = {}
+
+    def begin(self) -> None:
+        """Let come what comes at its time."""
+        for fault in self._world.plan.faults:
+            if not fault.gate:
+                self._world.later(fault.at_s, str(fault), self._happening(fault))
+
+    # At gates --------------------------------------------------------------------------------------------------------------
+
+    def at(self, gate: Gate) -> str | None:
+        """The fault that strikes at this gate."""
+        who = gate.process.name
+        for kind in (gate.kind, "any"):
+            self._passed[who, kind] += 1
+        for fault in self._left:
+            if fault.who == who and self._passed[who, fault.gate] >= fault.nth and self._suits(fault, gate):
+                self._left.remove(fault)
+                return self._strike(fault, gate)
+        return None
+
+    def _suits(self, fault: Fault, gate: Gate) -> bool:
+        if fault.gate not in ("any", gate.kind):
+            return False
+        if fault.kind.startswith("fail"):
+            return gate.fail is not None
+        return fault.kind.startswith("publishing") == (gate.kind == "publish") or fault.kind.startswith("crash")
+
+    def _strike(self, fault: Fault, gate: Gate) -> str | None:
+        consumer = self._world.consumer_of(gate.process)
+        match fault.kind:
+            case "freeze":
+                gate.process.frozen_until_step = self._world.scheduler.step + fault.amount * FREEZE_STEPS
+                if consumer is not None and fault.amount % 2:
+                    consumer.group.leave(consumer)
+            case "reads again" if consumer is not None:
+                consumer.go_back = fault.amount % 5 + 1
+                return None
+            case "cannot read" if consumer is not None:
+                consumer.unreadable = True
+                return None
+            case "publishing fails":
+                return "fail before"
+            case "publishing fails for good":
+                return "fail after"
+        return fault.kind
+
+    # At times --------------------------------------------------------------------------------------------------------------
+
+    def _happening(self, fault: Fault) -> Callable[[], Coroutine[Any, Any, Any]]:
+        """What a fault at a time does."""
+
+        async def happen() -> None:
+            match fault.kind:
+                case "rebalance":
+                    self._world.groups[fault.who].rebalance()
+                case "outage":
+                    self.back_at[fault.who] = self._world.scheduler.now_s + fault.amount
+                    for instance in list(self._world.instances.values()):
+                        if instance.service == fault.who and instance.process.alive:
+                            await self._world.scheduler.kill(instance.process)
+                case "operator":
+                    work = mend if fault.amount == 1 else discard
+                    self._world.operator.spawn(work(self._world, fault.who, self._world.operator))
+                case "deploy":
+                    self._world.instances[fault.who].stop.set()
+                case "skipped offset":
+                    self._world.log.skip(self._world.scheduler.random.choice(self._world.groups[fault.who].partitions))
+                case "garbage":
+                    self._write_garbage(fault)
+
+        return happen
+
+    def _write_garbage(self, fault: Fault) -> None:
+        to = self._world.scheduler.random.choice(self._world.groups[fault.who].partitions)
+        key = str(UUID(int=self._world.scheduler.random.randrange(3))).encode()
+        value = b'{"orderId": ' if fault.amount > 1 else _of_nobody(to.topic)
+        self._world.log.append(to, key, value, None, "somebody")
+
+    # To records ------------------------------------------------------------------------------------------------------------
+
+    def loses(self, record: Record) -> bool:
+        """Whether this record is one that is never to be read."""
+        topic = BY_NAME.get(record.topic)
+        if topic is None:
+            return False
+        name = topic.message.__name__
+        self._tried[name] += 1
+        for fault in self._left:
+            if fault.kind == "lost" and fault.gate == name and fault.nth == self._tried[name]:
+                self._left.remove(fault)
+                return True
+        return False
+
+    def taste(self, batch: Batch) -> None:
+        bad = [place(each.record) for each in batch.incoming if self.poison.get(place(each.record), 0) > 0]
+        if bad:
+            if len(batch.incoming) == 1:
+                self.poison[bad[0]] -= 1
+            raise Poisoned(f"{len(bad)} poisoned")
+
+    def written(self, record: Record) -> None:
+        """A record is in the log: perhaps it is poisoned, perhaps it is written again."""
+        name = BY_NAME[record.topic].message.__name__
+        self._written[name] += 1
+        for fault in list(self._left):
+            if fault.gate != name or fault.nth != self._written[name] or fault.kind == "lost":
+                continue
+            self._left.remove(fault)
+            if fault.kind == "poison":
+                self.poison[place(record)] = fault.amount or float("inf")
+            else:
+                self._world.later(fault.at_s, str(fault), lambda: self._write_again(record))
+
+    async def _write_again(self, record: Record) -> None:
+        to = Partition(record.topic, record.partition)
+        if record.key is None:
+            to = self._world.log.partition_of(record.topic, None)
+        self._world.log.append(to, record.key, record.value, record.headers, "again")
+
+
+def _of_nobody(topic: str) -> bytes:
+    """A message about an order that does not exist, where that is to be refused; else no message at all."""
+    if topic == BY_MESSAGE[m.StockResponseMessage].name:
+        return codec.encode(m.StockResponseMessage(order_id=UUID(int=1), status="SUCCESS"))
+    return b"\xff"
