@@ -12,7 +12,7 @@ from benchmarks.report import Bench, Figures, Goal, Report, Size
 from benchmarks.shop import PRODUCTS, audit, customers, record_all_payments, stock_up, system_of
 from ordersaga.devstack.system import System
 
-IDLE_RATE = 10.0
+IDLE_RATE = 20.0
 IDLE_ORDERS_MAX = 300
 AT_ONCE = 256
 SHARES = (0.25, 0.5, 0.75)

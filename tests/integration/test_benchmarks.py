@@ -12,7 +12,7 @@ from benchmarks.benches import BENCHES
 from benchmarks.report import Bench, Report, Size, show, write
 from ordersaga.devstack.system import System
 
-ORDERS = 40
+ORDERS = 20
 WITH_GATEWAY = ("whole", "http", "payments")
 """These compare with the gateway's books, so on a shared system they go before those whose payment results come as records."""
 IN_TURN = sorted(BENCHES.values(), key=lambda bench: bench.name not in WITH_GATEWAY)

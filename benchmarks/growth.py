@@ -1,0 +1,80 @@
+"""growth: the flow and its idle latency with 0, 1 and 5 million orders stored, and memory over a run of 1 million.
+
+At the default size; `--orders` scales all of it: 0, 50 and 250 times as many are stored as one round has. The first million goes through
+the services, which shows whether they need more memory the longer they run; the rest is history written straight into the tables.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from benchmarks.flow import SERVICES, flow_round
+from benchmarks.history import History
+from benchmarks.latency import idle
+from benchmarks.measure import rss_mib
+from benchmarks.report import Bench, Figures, Goal, Report, Size
+from benchmarks.shop import PRODUCTS, audit, record_all_payments, stock_up, system_of
+from ordersaga.devstack.system import System
+
+RUN_ROUNDS = 50
+STORED_ROUNDS = 250
+CHUNKS = 4
+
+
+async def run(size: Size) -> Report:
+    """Empty, after the long run, and with all that history; it is taken away before the audit."""
+    report = Report(
+        settings={"orders": size.orders, "rounds": size.rounds, "warm_up_orders": size.warm_up, "products": PRODUCTS},
+        goals=[Goal("ratio_stored", 0.9), Goal("ratio_rss", 1.1, most=True)],
+    )
+    with system_of(size, *SERVICES) as system:
+        shelf = await stock_up(system.settings)
+        history = History(system.settings, shelf)
+        await flow_round(system, shelf, size.warm_up)
+        await _stage(system, shelf, size, history, report, "empty")
+        report.ratios |= await _long_run(system, shelf, size)
+        await _stage(system, shelf, size, history, report, _stored(size.orders * RUN_ROUNDS))
+        await history.add(size.orders * (STORED_ROUNDS - RUN_ROUNDS), size.say)
+        most = _stored(size.orders * STORED_ROUNDS)
+        await _stage(system, shelf, size, history, report, most)
+        report.ratio("stored", over=most, under="empty")
+        _, indexes_mib = await history.sizes_mib()
+        report.settings["indexes_mib"] = {name: round(mib, 1) for name, mib in indexes_mib.items()}
+        size.say("audit")
+        await history.remove()
+        await record_all_payments(system.settings)
+        report.broken = await audit(system.settings, gateway=False)
+    return report
+
+
+async def _stage(
+    system: System, shelf: Sequence[UUID], size: Size, history: History, report: Report, variant: str
+) -> None:
+    tables_mib, indexes_mib = await history.sizes_mib()
+    sizes = {"tables_mib": tables_mib, "indexes_mib": sum(indexes_mib.values())}
+    for n in range(size.rounds):
+        size.say(f"round {n + 1} of {size.rounds}, {variant}")
+        _, figures = await flow_round(system, shelf, size.orders)
+        latencies = await idle(system, shelf, size.orders)
+        del latencies["orders_per_s"]
+        report.add(variant, figures | latencies | sizes)
+
+
+async def _long_run(system: System, shelf: Sequence[UUID], size: Size) -> Figures:
+    """Resident memory of each service after the first part of the run and after the last, and the largest ratio of the two."""
+    seen = []
+    for n in range(CHUNKS):
+        size.say(f"memory over {size.orders * RUN_ROUNDS:,} orders, part {n + 1} of {CHUNKS}")
+        await flow_round(system, shelf, size.orders * RUN_ROUNDS // CHUNKS)
+        seen.append(rss_mib(system))
+    first, last = seen[0], seen[-1]
+    found = {"ratio_rss": max(last[name] / first[name] for name in SERVICES)}
+    for name in SERVICES:
+        found |= {f"rss_mib_first_{name}": first[name], f"rss_mib_last_{name}": last[name]}
+    return found
+
+
+def _stored(orders: int) -> str:
+    return f"{orders:,} stored"
+
+
+BENCH = Bench("growth", "the flow with 0, 1 and 5 million orders stored, and memory over 1 million", run)
