@@ -287,6 +287,10 @@ class Outbox:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def _publish_and_wait(self, publications: list[Publication], now: datetime) -> None:
+        """Returns when they are acknowledged or given up. `restart` gives them up by a cancellation, which must not end who waits here."""
+        await asyncio.wait([await self._begin(publications, now)])
+
     async def _finish(
         self, publications: list[Publication], acknowledged: "asyncio.Future[list[Refusal]]", now: datetime
     ) -> None:
@@ -331,7 +335,7 @@ class Outbox:
                 )
             if not rows:
                 return
-            await (await self._begin([_stored(row) for row in rows], now))
+            await self._publish_and_wait([_stored(row) for row in rows], now)
             if self.failed:
                 raise KafkaUnavailable("what this partition had left in the outbox could not be published")
             after_id = rows[-1]["id"]
@@ -345,7 +349,7 @@ class Outbox:
             )
         if rows:
             rows.sort(key=lambda row: row["id"])
-            await (await self._begin([_stored(row) for row in rows], now))
+            await self._publish_and_wait([_stored(row) for row in rows], now)
         return len(rows)
 
     async def restart(self) -> None:
