@@ -4,6 +4,7 @@
 PYTHON ?= python3
 ARGS ?=
 SEEDS ?= 2000
+KILLS ?= 30
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 	--annotation-style line --custom-compile-command "make lock" --quiet pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test simulate mutations check bench saga setup lock
+.PHONY: help demo up test simulate mutations check bench chaos saga setup lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +36,9 @@ mutations: setup ## takes out one guard after the other, and says which history 
 
 bench: setup ## the benchmarks; BENCH=name for one, ORDERS=n for its size, ARGS=--help for their names
 	@$(BIN)/python -m benchmarks $(BENCH) $(if $(ORDERS),--orders $(ORDERS)) $(ARGS)
+
+chaos: setup ## the system under load while parts of it are killed and frozen, then the audit; KILLS=n, ARGS=--help for the rest
+	@$(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
 
 saga: $(VENV)/.project ## write docs/saga.md, the saga's table and diagrams, from the code
 	@$(BIN)/python -m ordersaga.order.table > docs/saga.md

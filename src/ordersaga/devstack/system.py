@@ -34,9 +34,10 @@ class ServiceProcess(Server):
 
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
-    def __init__(self, folder: StackFolder, name: str, port: int | None) -> None:
+    def __init__(self, folder: StackFolder, name: str, port: int | None, workers: int = 1) -> None:
         self.name = name  # type: ignore[misc]  # here each object is a server of its own
         super().__init__(folder)
+        self._workers: Final = workers
         self.port = port or self.port
         self.url: Final = f"http://127.0.0.1:{self.port}"
 
@@ -53,7 +54,8 @@ class ServiceProcess(Server):
                 ) from error
 
     def _command(self) -> list[str]:
-        return [sys.executable, "-m", "ordersaga", "serve", self.name]
+        workers = ["--workers", str(self._workers)] if self._workers > 1 else []
+        return [sys.executable, "-m", "ordersaga", "serve", self.name, *workers]
 
     def _is_ready(self, log_from: int) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PROBE_S)
@@ -70,7 +72,8 @@ class System:
     """Use with `with`: everything is started, migrated and ready inside, and ended after, databases last.
 
     `services` are started here; the others are left to somebody else. `first_port` None: any free ports. `bootstrap_servers` and
-    `database_url` name a Kafka and a PostgreSQL server to use instead of starting them. `extra` are settings for the services.
+    `database_url` name a Kafka and a PostgreSQL server to use instead of starting them. `extra` are settings for the services, each of
+    which runs as `workers` processes.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class System:
         bootstrap_servers: str | None = None,
         database_url: str | None = None,
         extra: dict[str, str] | None = None,
+        workers: int = 1,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._say: Final = say
@@ -91,7 +95,9 @@ class System:
         folder = self.stack.folder
         names = [*SERVICES, SANDBOX]
         ports = {name: first_port + n if first_port else None for n, name in enumerate(names)}
-        self.processes: Final = {name: ServiceProcess(folder, name, ports[name]) for name in [*self._services, SANDBOX]}
+        self.processes: Final = {
+            name: ServiceProcess(folder, name, ports[name], workers) for name in self._services
+        } | {SANDBOX: ServiceProcess(folder, SANDBOX, ports[SANDBOX])}
         self.urls: Final = {name: process.url for name, process in self.processes.items()}
         self.environment: Final = self._environment(
             bootstrap_servers or self.stack.bootstrap_servers, folder, extra or {}

@@ -1,0 +1,62 @@
+"""`make chaos KILLS=30`: the real system under load, parts of it killed and frozen, then the audit. Ends with 1 if anything is wrong."""
+
+import argparse
+import asyncio
+import os
+import random
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from ordersaga.cli.verify import print_findings
+from ordersaga.devstack.system import System
+from tests.chaos.blows import BLOWS
+from tests.chaos.run import EXTRA, WORKERS, Chaos, Outcome, deck, recovery_table
+
+NAMED = 50
+out = Console(highlight=False, soft_wrap=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    parser.add_argument("--kills", type=int, default=30, help="blows in all")
+    parser.add_argument("--seed", type=int, default=None, help="default: any; it is printed")
+    parser.add_argument("--only", default=None, help=f"kinds of blows, with commas between: {', '.join(BLOWS)}")
+    parser.add_argument("--orders-per-s", type=float, default=15.0, help="customers that come each second")
+    parser.add_argument("--workers", type=int, default=WORKERS, help="processes of each service")
+    given = parser.parse_args()
+    seed = random.randrange(100_000) if given.seed is None else given.seed
+    kinds = deck(seed, given.kills)
+    if given.only:
+        kinds = [given.only.split(",")[n % len(given.only.split(","))] for n in range(given.kills)]
+    out.print(f"seed {seed}, {given.kills} blows, {given.orders_per_s:.0f} orders/s, {given.workers} workers each")
+    out.print(f"load of this machine before the start: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    with System(extra=EXTRA, workers=given.workers, say=lambda step: out.print(f"{step} ...")) as system:
+        outcome = asyncio.run(Chaos(system, seed, given.orders_per_s, out.print).run(kinds))
+        _report(outcome)
+        if outcome.wrong:
+            for server in [*system.processes.values(), system.stack.kafka, system.stack.postgres]:
+                out.print(server.log_tail(40), markup=False)
+    if outcome.wrong:
+        out.print(f"[bold red]{len(outcome.wrong)} things are wrong[/]; the same again: --seed {seed}")
+        return 1
+    out.print(f"[bold green]{outcome.placed:,} orders, nothing lost, nothing twice[/]")
+    return 0
+
+
+def _report(outcome: Outcome) -> None:
+    table = Table("blow", "times", "s until full speed: median / worst", "promised")
+    for row in recovery_table(outcome.recoveries):
+        table.add_row(*row)
+    out.print(table)
+    heard = ", ".join(f"{answer} {count:,}" for answer, count in sorted(outcome.answers.items()))
+    out.print(f"what customers heard besides answers, and asked again: {heard or 'nothing'}")
+    print_findings(outcome.findings)
+    for what in outcome.wrong[:NAMED]:
+        out.print(f"[red]wrong[/]  {what}")
+    if len(outcome.wrong) > NAMED:
+        out.print(f"        and {len(outcome.wrong) - NAMED} more")
+
+
+sys.exit(main())

@@ -1,0 +1,162 @@
+"""What the chaos run does to a running system, and how each part comes back.
+
+A blow is an async context manager: entering it strikes and, where somebody would, starts again what was struck; it gives what was done
+and from when the recovery counts. Leaving it ends what is left of the blow.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final, NamedTuple
+
+import psutil
+from msgspec import Struct
+
+from ordersaga.devstack.server import Server
+from ordersaga.devstack.system import SANDBOX, System
+from ordersaga.settings import SERVICES
+
+AGAIN_LIMIT_S: Final = 5.0
+TAKEN_OVER_LIMIT_S: Final = 15.0
+BROKER_LIMIT_S: Final = 10.0
+GONE_S: Final = 25.0
+FROZEN_S: Final = (2.0, 12.0)
+DOWN_S: Final = (0.0, 2.0)
+
+
+class Struck(Struct):
+    """What was done, the moment of `time.time` from which the recovery counts, and how long it may take (None: nothing is promised)."""
+
+    what: str
+    since_s: float
+    limit_s: float | None = None
+
+
+class Blow(NamedTuple):
+    """Whom a kind of blow strikes (two at once never strike the same), and how."""
+
+    target: str
+    strike: Callable[[System, random.Random], AbstractAsyncContextManager[Struck]]
+
+
+@contextlib.asynccontextmanager
+async def kill_service(system: System, chance: random.Random) -> AsyncIterator[Struck]:
+    """All processes of a service at once, and started again."""
+    name = chance.choice(SERVICES)
+    since_s = await _kill_and_start(system.processes[name], lambda: system.start(name), chance)
+    yield Struck(f"{name} killed and started again", since_s, AGAIN_LIMIT_S)
+
+
+@contextlib.asynccontextmanager
+async def kill_worker(system: System, chance: random.Random) -> AsyncIterator[Struck]:
+    """One of a service's processes; its supervisor starts another at once."""
+    name = chance.choice(SERVICES)
+    _signal(chance.choice(workers(system, name)), signal.SIGKILL)
+    yield Struck(f"a worker of {name} killed; its supervisor starts another", time.time(), AGAIN_LIMIT_S)
+
+
+@contextlib.asynccontextmanager
+async def lose_instance(system: System, chance: random.Random) -> AsyncIterator[Struck]:
+    """One of a service's processes, and nobody starts another for a while: the rest must take over what it had."""
+    name = chance.choice(SERVICES)
+    victim = chance.choice(workers(system, name))
+    supervisor = psutil.Process(_pid(system.processes[name]))
+    _signal(supervisor, signal.SIGSTOP)
+    try:
+        _signal(victim, signal.SIGKILL)
+        since_s = time.time()
+        yield Struck(f"a worker of {name} killed; another takes over", since_s, TAKEN_OVER_LIMIT_S)
+        await asyncio.sleep(max(0.0, since_s + GONE_S - time.time()))
+    finally:
+        _signal(supervisor, signal.SIGCONT)
+
+
+@contextlib.asynccontextmanager
+async def freeze_worker(system: System, chance: random.Random) -> AsyncIterator[Struck]:
+    """One of a service's processes stands still and then goes on, perhaps with partitions that are somebody else's by now."""
+    name = chance.choice(SERVICES)
+    victim = chance.choice(workers(system, name))
+    frozen_s = await _freeze(victim, chance)
+    yield Struck(f"a worker of {name} frozen for {frozen_s:.1f} s", time.time(), TAKEN_OVER_LIMIT_S)
+
+
+@contextlib.asynccontextmanager
+async def kill_kafka(system: System, chance: random.Random) -> AsyncIterator[Struck]:
+    """The broker, and started again on the same port and data."""
+    kafka = system.stack.kafka
+    await _kill_and_start(kafka, kafka.start, chance)
+    yield Struck("Kafka killed and started again", time.time(), BROKER_LIMIT_S)
+
+
+@contextlib.asynccontextmanager
+async def freeze_kafka(system: System, chance: random.Random) -> AsyncIterator[Struck]:
+    """The broker stands still: its connections stay open and say nothing."""
+    frozen_s = await _freeze(psutil.Process(_pid(system.stack.kafka)), chance)
+    yield Struck(f"Kafka frozen for {frozen_s:.1f} s", time.time(), BROKER_LIMIT_S)
+
+
+@contextlib.asynccontextmanager
+async def kill_postgres(system: System, chance: random.Random) -> AsyncIterator[Struck]:
+    """All databases at once, and started again on the same port and data."""
+    postgres = system.stack.postgres
+    await _kill_and_start(postgres, postgres.start, chance)
+    yield Struck("PostgreSQL killed and started again", time.time())
+
+
+@contextlib.asynccontextmanager
+async def kill_gateway(system: System, chance: random.Random) -> AsyncIterator[Struck]:
+    """The payment gateway, in the middle of payments that it may have approved."""
+    await _kill_and_start(system.processes[SANDBOX], lambda: system.start(SANDBOX), chance)
+    yield Struck("the payment gateway killed and started again", time.time())
+
+
+BLOWS: Final[dict[str, Blow]] = {
+    "kill-service": Blow("service", kill_service),
+    "kill-worker": Blow("service", kill_worker),
+    "lose-instance": Blow("service", lose_instance),
+    "freeze-worker": Blow("service", freeze_worker),
+    "kill-kafka": Blow("kafka", kill_kafka),
+    "freeze-kafka": Blow("kafka", freeze_kafka),
+    "kill-postgres": Blow("postgres", kill_postgres),
+    "kill-gateway": Blow("gateway", kill_gateway),
+}
+
+
+def workers(system: System, name: str) -> list[psutil.Process]:
+    """The processes of a service that do its work."""
+    return psutil.Process(_pid(system.processes[name])).children()
+
+
+def _pid(server: Server) -> int:
+    pid = server.pid
+    assert pid is not None, f"{server.name} has ended by itself; {server.log_tail()}"
+    return pid
+
+
+def _signal(victim: psutil.Process, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(victim.pid, number)
+
+
+async def _kill_and_start(server: Server, start: Callable[[], None], chance: random.Random) -> float:
+    """Returns when it was begun to be started again; itself returns when it is ready."""
+    await asyncio.to_thread(server.kill)
+    await asyncio.sleep(chance.uniform(*DOWN_S))
+    since_s = time.time()
+    await asyncio.to_thread(start)
+    return since_s
+
+
+async def _freeze(victim: psutil.Process, chance: random.Random) -> float:
+    frozen_s = chance.uniform(*FROZEN_S)
+    _signal(victim, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(frozen_s)
+    finally:
+        _signal(victim, signal.SIGCONT)
+    return frozen_s

@@ -1,0 +1,248 @@
+"""A chaos run: customers shop while parts of the system are killed and frozen; then all must come to its end, and the audit judges.
+
+From a seed, so that the same blows fall in the same order again; when exactly they meet what is under way is up to the machine.
+"""
+
+import asyncio
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from statistics import median
+from typing import Final
+
+import asyncpg
+from msgspec import Struct, field
+
+from ordersaga.audit import Finding, verify
+from ordersaga.devstack.system import System
+from ordersaga.messaging.database import DATABASE_ERRORS
+from ordersaga.messaging.kafka import KafkaUnavailable
+from tests.chaos.blows import BLOWS, Struck
+from tests.chaos.crowd import Crowd
+
+WORKERS: Final = 2
+SLOW: Final = 0.5
+WINDOW_S: Final = 2.0
+LOOK_S: Final = 0.5
+STEADY_S: Final = 6.0
+BACK_LIMIT_S: Final = 90.0
+BEFORE_S: Final = 5.0
+CALM_S: Final = (2.0, 5.0)
+TWO_AT_ONCE: Final = 0.25
+LIVE_AUDITS_S: Final = 16.0
+LIVE_AUDIT_EVERY_S: Final = 4.0
+UNCHANGED_S: Final = 10.0
+END_LIMIT_S: Final = 240.0
+SETTLE_LIMIT_S: Final = 120.0
+EXTRA: Final = {"ORDERSAGA_PAYMENT_DEADLINE_S": "60", "ORDERSAGA_STOCK_DEADLINE_S": "5"}
+
+Say = Callable[[str], None]
+
+
+class Recovery(Struct):
+    """What one blow cost. Orders that ended, per second, in the `BEFORE_S` before it and once it was over; None: not back in time."""
+
+    what: str
+    kinds: Sequence[str]
+    limit_s: float | None
+    before_per_s: float
+    back_after_s: float | None
+    after_per_s: float
+
+
+class Outcome(Struct):
+    """What is left of a run. `wrong` names everything that must not be; empty: the promise was kept."""
+
+    findings: list[Finding]
+    recoveries: list[Recovery]
+    placed: int
+    answers: dict[str, int]
+    wrong: list[str] = field(default_factory=list)
+
+
+class Chaos:
+    """One run against a started system."""
+
+    def __init__(self, system: System, seed: int, orders_per_s: float, say: Say) -> None:
+        self._system: Final = system
+        self._chance: Final = random.Random(seed)
+        self._orders_per_s: Final = orders_per_s
+        self._say: Final = say
+        self._began_s: Final = time.time()
+        self._crowd: Final = Crowd({name: [url] for name, url in system.urls.items()}, seed)
+        self._recoveries: Final[list[Recovery]] = []
+        self._false_alarms: Final[list[str]] = []
+
+    async def run(self, kinds: Sequence[str]) -> Outcome:
+        """Deal these blows, one after the other or two at once, and judge what is left."""
+        async with self._crowd as crowd:
+            await crowd.open()
+            closing = asyncio.Event()
+            shopping = asyncio.create_task(crowd.shop(self._orders_per_s, closing))
+            await self._audit_live()
+            left = list(kinds)
+            while left:
+                some = [left.pop(0)]
+                if left and BLOWS[left[0]].target != BLOWS[some[0]].target and self._chance.random() < TWO_AT_ONCE:
+                    some.append(left.pop(0))
+                await self._deal(some, len(kinds) - len(left))
+                await asyncio.sleep(self._chance.uniform(*CALM_S))
+            closing.set()
+            await shopping
+            self._tell(f"no more customers; waiting for {len(crowd.customers) - crowd.ended} orders to end")
+            await crowd.leave(END_LIMIT_S)
+            findings = await self._settled()
+            outcome = Outcome(findings, self._recoveries, crowd.placed, dict(crowd.answers))
+            outcome.wrong = self._false_alarms + await self._wrong(findings)
+            return outcome
+
+    async def _audit_live(self) -> None:
+        """Audit while customers shop and nothing is broken yet: whatever is found then is a false alarm."""
+        end_s = time.time() + LIVE_AUDITS_S
+        in_flight = 0
+        while time.time() < end_s:
+            await asyncio.sleep(LIVE_AUDIT_EVERY_S)
+            findings = await verify(self._system.settings, UNCHANGED_S)
+            in_flight += sum(each.in_flight_count for each in findings)
+            self._false_alarms += [
+                f"false alarm: {each.invariant}: {what}" for each in findings for what in each.broken
+            ]
+        if not in_flight:
+            self._false_alarms.append("the live audits found nothing in flight, so they were none")
+        self._tell(f"audited while running: {in_flight} in flight, {len(self._false_alarms)} false alarms")
+
+    async def _deal(self, kinds: Sequence[str], number: int) -> None:
+        before = _count(await self._ends(time.time() - BEFORE_S), time.time() - BEFORE_S, BEFORE_S)
+        async with AsyncExitStack() as stack:
+            struck = await asyncio.gather(*(self._strike(stack, kind, n) for n, kind in enumerate(kinds)))
+            since_s = max(each.since_s for each in struck)
+            back_s = await self._back(since_s)
+        after_s = since_s + (back_s or 0.0)
+        after = _count(await self._ends(after_s), after_s, BEFORE_S)
+        recovery = Recovery(
+            "; ".join(each.what for each in struck),
+            kinds,
+            struck[0].limit_s if len(struck) == 1 else None,
+            before / BEFORE_S,
+            back_s,
+            after / BEFORE_S,
+        )
+        self._recoveries.append(recovery)
+        self._tell(f"{number:3}  {_in_words(recovery)}")
+
+    async def _strike(self, stack: AsyncExitStack, kind: str, delays: int) -> Struck:
+        await asyncio.sleep(self._chance.uniform(0, 3) * delays)
+        return await stack.enter_async_context(BLOWS[kind].strike(self._system, self._chance))
+
+    async def _back(self, since_s: float) -> float | None:
+        """How long after `since_s` the last `WINDOW_S` end in which fewer than `SLOW` of the orders ended that came.
+
+        It waits until no such window has come for `STEADY_S`, so a last burst before a standstill is not taken for the recovery.
+        """
+        back_s = 0.0
+        while time.time() < since_s + BACK_LIMIT_S:
+            await asyncio.sleep(LOOK_S)
+            ends = await self._ends(since_s)
+            slow_s = [
+                start_s
+                for start_s in _steps(0.0, time.time() - since_s - WINDOW_S - LOOK_S)
+                if _count(ends, since_s + start_s, WINDOW_S) < SLOW * self._orders_per_s * WINDOW_S
+            ]
+            back_s = slow_s[-1] + WINDOW_S if slow_s else 0.0
+            if time.time() - since_s > back_s + STEADY_S:
+                return back_s
+        return None
+
+    async def _ends(self, since_s: float) -> list[float]:
+        """When orders came to their end, of those that did since then; nothing while the database cannot say."""
+        try:
+            db = await asyncpg.connect(self._system.settings.database_url("order"), timeout=5)
+            try:
+                rows = await db.fetch(
+                    "SELECT min(at) AS at FROM order_event WHERE status <> 'PENDING' GROUP BY order_id HAVING min(at) >= $1",
+                    datetime.fromtimestamp(since_s, UTC),
+                )
+                return [row["at"].timestamp() for row in rows]
+            finally:
+                db.terminate()
+        except DATABASE_ERRORS:
+            return []
+
+    async def _settled(self) -> list[Finding]:
+        """What the audit finds once compensation and recovery have had their time."""
+        end = time.monotonic() + SETTLE_LIMIT_S
+        while True:
+            try:
+                findings = await verify(self._system.settings)
+            except (KafkaUnavailable, *DATABASE_ERRORS):
+                if time.monotonic() > end:
+                    raise
+            else:
+                clean = all(each.holds and not each.in_flight_count for each in findings)
+                if clean or time.monotonic() > end:
+                    return findings
+            await asyncio.sleep(1.0)
+
+    async def _wrong(self, findings: Sequence[Finding]) -> list[str]:
+        """Everything that must not be: broken invariants, anything not at its end, and customers whose story is not the system's."""
+        wrong = [f"{each.invariant}: {what}" for each in findings for what in each.broken]
+        wrong += [f"not at its end: {each.invariant}: {what}" for each in findings for what in each.in_flight]
+        wrong += [f"{each.order_id} ({each.kind}): {each.trouble}" for each in self._crowd.customers if each.trouble]
+        wrong += [f"{each.order_id} ({each.kind}) has not ended" for each in self._crowd.customers if not each.end]
+        db = await asyncpg.connect(self._system.settings.database_url("order"))
+        rows = await db.fetch("SELECT customer_id, order_id, status FROM orders JOIN saga USING (order_id)")
+        await db.close()
+        orders = defaultdict(list)
+        for row in rows:
+            orders[row["customer_id"]].append((row["order_id"], row["status"]))
+        for each in self._crowd.customers:
+            if each.end and orders[each.user_id] != [(each.order_id, each.end)]:
+                wrong.append(f"{each.order_id} ({each.kind}) was told {each.end}, the table has {orders[each.user_id]}")
+        return wrong
+
+    def _tell(self, text: str) -> None:
+        self._say(f"{time.time() - self._began_s:6.1f} s  {self._crowd.ended:6,} orders ended  {text}")
+
+
+def _count(ends: Sequence[float], from_s: float, seconds: float) -> int:
+    return sum(from_s <= end < from_s + seconds for end in ends)
+
+
+def _steps(from_s: float, to_s: float) -> list[float]:
+    return [from_s + n * LOOK_S for n in range(max(0, int((to_s - from_s) / LOOK_S) + 1))]
+
+
+def deck(seed: int, count: int) -> list[str]:
+    """So many kinds of blows in an order that the seed decides; each kind as often as any other."""
+    chance = random.Random(f"deck {seed}")
+    cards: list[str] = []
+    while len(cards) < count:
+        cards += chance.sample(list(BLOWS), len(BLOWS))
+    return cards[:count]
+
+
+def _in_words(recovery: Recovery) -> str:
+    back = f"not back within {BACK_LIMIT_S:.0f} s"
+    if recovery.back_after_s is not None:
+        back = f"full speed after {recovery.back_after_s:.1f} s"
+    limit = f" (promised: {recovery.limit_s:.0f})" if recovery.limit_s else ""
+    return (
+        f"{recovery.what}: {back}{limit}; {recovery.before_per_s:.0f} orders/s before, {recovery.after_per_s:.0f} after"
+    )
+
+
+def recovery_table(recoveries: Sequence[Recovery]) -> list[tuple[str, str, str, str]]:
+    """Per kind of blow that came alone: how often, the median, the worst, and what is promised. Seconds."""
+    kinds = defaultdict(list)
+    for each in recoveries:
+        if len(each.kinds) == 1:
+            kinds[each.kinds[0]].append(each)
+    rows = []
+    for kind, found in sorted(kinds.items()):
+        took = [BACK_LIMIT_S if each.back_after_s is None else each.back_after_s for each in found]
+        limit = f"{found[0].limit_s:.0f}" if found[0].limit_s else "-"
+        rows.append((kind, str(len(found)), f"{median(took):.1f} / {max(took):.1f}", limit))
+    return rows
