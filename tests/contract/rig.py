@@ -55,9 +55,7 @@ class Rig:
             self.batches.append(len(batch.incoming))
             if self.intervene:
                 await self.intervene(batch, db)
-            rows = [(each.message.order_id, each.message.delivery_id) for each in batch.incoming]  # type: ignore[attr-defined]
-            await db.executemany("INSERT INTO effect (order_id, delivery_id) VALUES ($1, $2)", rows)
-            return [Outgoing(passed_on(each.message), each) for each in batch.incoming]
+            return await save(batch, db)
 
         return consumes(DeliveryStartMessage)(handle)
 
@@ -133,6 +131,13 @@ class Rig:
         """The delivery ids that were published, repeats included."""
         messages = [codec.decode(OUTPUT, record.value()) for record in await self.published()]
         return [m.customer_id for m in messages if isinstance(m, OrderCompletedMessage) and m.order_id in order_ids]
+
+
+async def save(batch: Batch, db: Connection) -> list[Outgoing]:
+    """Write down what came, and pass it on."""
+    rows = [(each.message.order_id, each.message.delivery_id) for each in batch.incoming]  # type: ignore[attr-defined]
+    await db.executemany("INSERT INTO effect (order_id, delivery_id) VALUES ($1, $2)", rows)
+    return [Outgoing(passed_on(each.message), each) for each in batch.incoming]
 
 
 def passed_on(message: Any) -> OrderCompletedMessage:

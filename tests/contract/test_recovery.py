@@ -1,16 +1,21 @@
-"""What happens once is also true again: the runtime's loops go on after the trouble that they were made for."""
+"""The runtime goes on after the trouble that it was made for: frozen processes, topics made again, publishing that begins anew."""
 
 import asyncio
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
+import psutil
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from ordersaga.devstack import DevStack
-from ordersaga.messaging import outbox
-from ordersaga.messaging.kafka import Publisher
+from ordersaga.messaging import assignment, outbox
+from ordersaga.messaging.kafka import Publisher, Topics, create_missing_topics
 from ordersaga.messaging.runtime import Runtime
-from tests.contract.rig import Rig, rig, told, until
+from tests.contract.rig import INPUT, Rig, rig, same_key, told, until
 
 
 @pytest.fixture
@@ -54,3 +59,90 @@ async def begun_anew(runtime: Runtime) -> bool:
 async def published(service: Rig, left: int) -> bool:
     """The first row is adopted again only after half a minute; it is the second that shows whether anybody looks."""
     return await service.count("outbox") == left
+
+
+async def test_a_process_frozen_in_the_middle_of_a_transaction_holds_others_up_for_seconds_and_its_work_is_done_once(
+    service: Rig,
+) -> None:
+    order_id, records = same_key(3)
+    frozen = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.contract.freezing", env=os.environ | environment_of(service)
+    )
+    try:
+        process = psutil.Process(frozen.pid)
+        await until(lambda: is_positioned(service), limit_s=30)
+        service.send(records[0])
+        await until(lambda: is_stopped(process), limit_s=30)
+        async with service.instance_unready():
+            await until(lambda: took_effect(service, 1), limit_s=30)
+            process.resume()
+            service.send(records[1])
+            await until(lambda: took_effect(service, 2))
+            await asyncio.sleep(2)  # what the awakened one had in hand must come to nothing
+            service.send(records[2])
+            await until(lambda: took_effect(service, 3))
+            await until(lambda: published(service, 0))
+        assert await service.effects() == [record.delivery_id for record in records]
+        assert await service.passed_on(order_id) == [record.delivery_id for record in records]
+    finally:
+        frozen.send_signal(signal.SIGKILL)
+        await frozen.wait()
+
+
+def environment_of(service: Rig) -> dict[str, str]:
+    settings = service.settings
+    return {
+        "ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
+        "ORDERSAGA_KAFKA_SESSION_TIMEOUT_MS": "6000",
+        "ORDERSAGA_DELIVERY_DATABASE_URL": settings.database_url("delivery"),
+        "ORDERSAGA_DELIVERY_GROUP": settings.delivery_group,
+        "ORDERSAGA_START_AT": settings.start_at,
+    }
+
+
+async def is_positioned(service: Rig) -> bool:
+    partitions = await Topics(service.settings).partition_counts([INPUT])
+    return await service.count("ledger") == partitions[INPUT]
+
+
+async def is_stopped(process: psutil.Process) -> bool:
+    return process.status() == psutil.STATUS_STOPPED
+
+
+async def took_effect(service: Rig, count: int) -> bool:
+    return len(await service.effects()) >= count
+
+
+async def test_a_topic_deleted_and_made_again_stops_its_partitions_until_an_operator_speaks(service: Rig) -> None:
+    async with service.instance() as runtime:
+        first, later = told(uuid4()), told(uuid4())
+        service.send(first)
+        await until(lambda: took_effect(service, 1))
+        await make_again(service)
+        problems = await until(lambda: stopped(runtime), limit_s=30)
+        assert all("deleted and made again" in problem and "topics accept" in problem for problem in problems)
+        service.send(later)
+        await asyncio.sleep(1)
+        assert await service.effects() == [first.delivery_id]
+        await accept_from_the_start(service)
+        await until(lambda: took_effect(service, 2), limit_s=30)
+    assert await service.effects() == [first.delivery_id, later.delivery_id]
+
+
+async def make_again(service: Rig) -> None:
+    admin = AdminClient({"bootstrap.servers": service.settings.kafka_bootstrap_servers})
+    for done in admin.delete_topics([INPUT]).values():
+        await asyncio.to_thread(done.result, 30)
+    await asyncio.sleep(1)
+    await create_missing_topics(service.settings)
+
+
+async def accept_from_the_start(service: Rig) -> None:
+    """What `ordersaga topics accept` does."""
+    topic_id = (await Topics(service.settings).ids([INPUT]))[INPUT]
+    known = await assignment.positions_of_topic(service.db, INPUT)
+    await assignment.accept(service.db, INPUT, topic_id, dict.fromkeys(known, 0))
+
+
+async def stopped(runtime: Runtime) -> list[str]:
+    return [problem for problem in await runtime.problems() if problem.startswith(INPUT)]
