@@ -233,10 +233,10 @@ async def test_sound_data_breaks_nothing_and_all_of_it_is_counted(scene: Scene) 
     ("database", "statement", "broken"),
     [
         pytest.param("stock", "DELETE FROM reservation WHERE order_id = '$completed'", {STOCK: "$product", COMPLETE: "$completed"}, id="a lost reservation"),
-        pytest.param("stock", "UPDATE reservation SET items = jsonb_set(items, '{0,quantity}', '1') WHERE order_id = '$completed'", {STOCK: "$product", COMPLETE: "$completed"}, id="a reservation of fewer pieces"),
+        pytest.param("stock", "UPDATE reservation SET items = jsonb_set(items::jsonb, '{0,quantity}', '1') WHERE order_id = '$completed'", {STOCK: "$product", COMPLETE: "$completed"}, id="a reservation of fewer pieces"),
         pytest.param("stock", "DELETE FROM movement WHERE order_id = '$completed'", {STOCK: "$product"}, id="a lost movement"),
         pytest.param("stock", "UPDATE product SET reserved = reserved + 1", {STOCK: "$product"}, id="a piece taken and not booked"),
-        pytest.param("stock", "UPDATE reservation SET items = jsonb_set(items, '{0,state}', '\"RESERVED\"') WHERE order_id = '$failed'", {STOCK: "$product", GIVEN_BACK: "$failed"}, id="stock of a failed order not released"),
+        pytest.param("stock", "UPDATE reservation SET items = jsonb_set(items::jsonb, '{0,state}', '\"RESERVED\"') WHERE order_id = '$failed'", {STOCK: "$product", GIVEN_BACK: "$failed"}, id="stock of a failed order not released"),
         pytest.param("stock", "INSERT INTO reservation VALUES ('$stray', 'REFUSED', '[]', now())", {KNOWN: "$stray"}, id="stock without an order"),
         pytest.param("payment", "DELETE FROM payment WHERE order_id = '$completed'", {COMPLETE: "$completed", BOOKS: "$completed"}, id="a lost payment"),
         pytest.param("payment", "UPDATE payment SET refunded = 1000, status = 'PARTLY_CANCELLED' WHERE order_id = '$completed'", {COMPLETE: "$completed", BOOKS: "$completed"}, id="a refund that the gateway has not made"),

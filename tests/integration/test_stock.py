@@ -87,7 +87,7 @@ async def assert_conserved(shop: Bench) -> None:
             FROM movement GROUP BY product_id
         ), held AS (
             SELECT (item ->> 'productId')::uuid AS product_id, sum((item ->> 'quantity')::bigint) AS pieces
-            FROM reservation, jsonb_array_elements(items) AS item WHERE item ->> 'state' = 'RESERVED' GROUP BY 1
+            FROM reservation, json_array_elements(items) AS item WHERE item ->> 'state' = 'RESERVED' GROUP BY 1
         )
         SELECT p.*, m.*, h.pieces FROM product p LEFT JOIN moved m USING (product_id) LEFT JOIN held h USING (product_id)
         WHERE (p.received, p.reserved, p.released)

@@ -35,7 +35,7 @@ LEFT JOIN (
 ) m USING (product_id)
 LEFT JOIN (
     SELECT (item ->> 'productId')::uuid AS product_id, sum((item ->> 'quantity')::bigint) AS held
-    FROM reservation, jsonb_array_elements(items) AS item
+    FROM reservation, json_array_elements(items) AS item
     WHERE item ->> 'state' = 'RESERVED'
     GROUP BY 1
 ) h USING (product_id)

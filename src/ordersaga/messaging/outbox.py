@@ -319,25 +319,18 @@ class Outbox:
 
     async def publish_left(self, partitions: Collection[Partition], now: datetime) -> None:
         """Publish what turns of these partitions left behind, and wait for it: it goes out before their new owner's own output."""
-        async with self._pool.acquire() as db:
-            rows = await sql.outbox_sources(db)
-        for row in rows:
-            partition = Partition(row["source_topic"], row["source_partition"])
-            if partition in partitions:
-                await self._publish_left(partition, now)
-
-    async def _publish_left(self, partition: Partition, now: datetime) -> None:
+        topics, numbers = [each.topic for each in partitions], [each.partition for each in partitions]
         after_id = 0
         while True:
             async with self._pool.acquire() as db:
-                rows = await sql.outbox_of_partition(
-                    db, topic=partition.topic, partition=partition.partition, after_id=after_id, rows_max=READ_ROWS_MAX
+                rows = await sql.outbox_of_partitions(
+                    db, topics=topics, partitions=numbers, after_id=after_id, rows_max=READ_ROWS_MAX
                 )
             if not rows:
                 return
             await self._publish_and_wait([_stored(row) for row in rows], now)
             if self.failed:
-                raise KafkaUnavailable("what this partition had left in the outbox could not be published")
+                raise KafkaUnavailable("what these partitions had left in the outbox could not be published")
             after_id = rows[-1]["id"]
 
     async def adopt(self, now: datetime) -> int:

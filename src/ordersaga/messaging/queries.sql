@@ -45,14 +45,12 @@ SELECT count(*) FROM accepted;
 -- First number for the outbox rows of a transaction that is no turn.
 SELECT nextval('outbox_block');
 
--- name: outbox_sources
--- Which partitions' turns have left something unpublished.
-SELECT DISTINCT source_topic, source_partition FROM outbox WHERE source_topic IS NOT NULL;
-
--- name: outbox_of_partition
--- What turns of a partition left unpublished, oldest first.
-SELECT id, topic, partition, key, value, message_id, causation_id, traceparent, header_names, header_values
-FROM outbox WHERE source_topic = :topic AND source_partition = :partition AND id > :after_id ORDER BY id LIMIT :rows_max;
+-- name: outbox_of_partitions
+-- What turns of partitions left unpublished, oldest first.
+SELECT o.id, o.topic, o.partition, o.key, o.value, o.message_id, o.causation_id, o.traceparent, o.header_names, o.header_values
+FROM outbox o JOIN unnest(:topics::text[], :partitions::int[]) AS t (topic, partition)
+     ON o.source_topic = t.topic AND o.source_partition = t.partition
+WHERE o.id > :after_id ORDER BY o.id LIMIT :rows_max;
 
 -- name: adopt_outbox
 -- Take over rows whose writer has not published them in time; nobody else takes them again before `adopt_again_at`.

@@ -2,13 +2,13 @@
 -- Place orders.
 INSERT INTO orders (order_id, customer_id, order_name, total_amount, recipient, placed_at, pay_before)
 SELECT order_id, customer_id, order_name, total_amount, recipient, :placed_at, :pay_before
-FROM unnest(:order_ids::uuid[], :customer_ids::uuid[], :order_names::text[], :total_amounts::int[], :recipients::jsonb[])
+FROM unnest(:order_ids::uuid[], :customer_ids::uuid[], :order_names::text[], :total_amounts::int[], :recipients::json[])
      AS t (order_id, customer_id, order_name, total_amount, recipient);
 
 -- name: insert_sagas!
 -- Begin the sagas of placed orders.
 INSERT INTO saga (order_id, status, reason, detail, facts)
-SELECT * FROM unnest(:order_ids::uuid[], :statuses::text[], :reasons::text[], :details::text[], :facts::jsonb[]);
+SELECT * FROM unnest(:order_ids::uuid[], :statuses::text[], :reasons::text[], :details::text[], :facts::json[]);
 
 -- name: lock_orders
 -- Orders with their sagas, locked in id order, for a change.
@@ -42,7 +42,7 @@ ORDER BY o.order_id DESC LIMIT :rows_max;
 -- What the saga knows now; tells waiting requests that something happened.
 WITH saved AS (
     UPDATE saga s SET status = t.status, reason = t.reason, detail = t.detail, facts = t.facts
-    FROM unnest(:order_ids::uuid[], :statuses::text[], :reasons::text[], :details::text[], :facts::jsonb[])
+    FROM unnest(:order_ids::uuid[], :statuses::text[], :reasons::text[], :details::text[], :facts::json[])
          AS t (order_id, status, reason, detail, facts)
     WHERE s.order_id = t.order_id
 )

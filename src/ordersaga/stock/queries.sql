@@ -17,7 +17,7 @@ FOR UPDATE;
 WITH added AS (
     INSERT INTO reservation (order_id, state, items, at)
     SELECT order_id, state, items, :now::timestamptz
-    FROM unnest(:order_ids::uuid[], :states::text[], :items::jsonb[]) AS t (order_id, state, items)
+    FROM unnest(:order_ids::uuid[], :states::text[], :items::json[]) AS t (order_id, state, items)
     ON CONFLICT DO NOTHING
     RETURNING 1
 )
@@ -26,7 +26,7 @@ SELECT count(*) FROM added;
 -- name: change_reservations!
 -- Keep what became of reservations that are locked.
 UPDATE reservation r SET state = t.state, items = t.items
-FROM unnest(:order_ids::uuid[], :states::text[], :items::jsonb[]) AS t (order_id, state, items)
+FROM unnest(:order_ids::uuid[], :states::text[], :items::json[]) AS t (order_id, state, items)
 WHERE r.order_id = t.order_id;
 
 -- name: count_movements!

@@ -11,7 +11,8 @@ CREATE TABLE ledger (
 ) WITH (fillfactor = 50);
 
 -- Records that are committed and not yet known to be in Kafka. `source_*` is the input partition whose turn wrote the row;
--- null for HTTP, timers and retries, whose rows any instance publishes once `adopt_at` has passed.
+-- null for HTTP, timers and retries, whose rows any instance publishes once `adopt_at` has passed. Rows are short-lived, and most are
+-- never looked for by anything but their id, so a turn's have no other index: taking partitions reads what there is.
 CREATE TABLE outbox (
     id               bigint      PRIMARY KEY,
     source_topic     text,
@@ -28,7 +29,6 @@ CREATE TABLE outbox (
     header_values    bytea[]
 );
 CREATE INDEX outbox_adopt_idx ON outbox (adopt_at) WHERE source_topic IS NULL;
-CREATE INDEX outbox_source_idx ON outbox (source_topic, source_partition, id) WHERE source_topic IS NOT NULL;
 
 -- A transaction takes one value and numbers its rows from there, so one call serves a whole turn.
 CREATE SEQUENCE outbox_block INCREMENT BY 1000000 CACHE 1;

@@ -4,7 +4,7 @@ CREATE TABLE orders (
     customer_id    uuid        NOT NULL,
     order_name     text        NOT NULL,
     total_amount   int         NOT NULL,
-    recipient      jsonb       NOT NULL,
+    recipient      json       NOT NULL,
     placed_at      timestamptz NOT NULL,
     pay_before     timestamptz NOT NULL
 );
@@ -16,7 +16,7 @@ CREATE TABLE saga (
     status   text  NOT NULL,
     reason   text,
     detail   text,
-    facts    jsonb NOT NULL
+    facts    json NOT NULL
 ) WITH (fillfactor = 60);
 
 -- The timeline: every change of every order; no personal data.

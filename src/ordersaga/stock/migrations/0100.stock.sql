@@ -14,7 +14,7 @@ CREATE TABLE product (
 CREATE TABLE reservation (
     order_id uuid        PRIMARY KEY,
     state    text        NOT NULL CHECK (state IN ('RESERVED', 'RELEASED', 'REFUSED', 'OVERTAKEN')),
-    items    jsonb       NOT NULL,
+    items    json       NOT NULL,
     at       timestamptz NOT NULL
 );
 
