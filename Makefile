@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 	--annotation-style line --custom-compile-command "make lock" --quiet pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test simulate mutations check bench chaos saga setup lock
+.PHONY: help demo up test simulate mutations check bench chaos money saga setup lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: setup ## the benchmarks; BENCH=name for one, ORDERS=n for its size, ARGS=
 
 chaos: setup ## the system under load while parts of it are killed and frozen, then the audit; KILLS=n, ARGS=--help for the rest
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
+
+money: setup ## ORDERS=2000 while 30 % of the gateway's calls fail and payment is killed five times; the books must agree
+	@$(BIN)/python -m tests.chaos.money $(if $(ORDERS),--orders $(ORDERS)) $(ARGS)
 
 saga: $(VENV)/.project ## write docs/saga.md, the saga's table and diagrams, from the code
 	@$(BIN)/python -m ordersaga.order.table > docs/saga.md

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from ordersaga.sandbox.app import create_app
 from ordersaga.sandbox.books import ANSWER_KEPT_S, Books
-from ordersaga.sandbox.errors import STATUS_BY_CODE
+from ordersaga.sandbox.errors import NOT_TAKEN_UP, STATUS_BY_CODE
 from ordersaga.settings import Settings
 from tests.unit.sandbox_client import DEFAULTS, KEY, Client, basic, client, listening
 
@@ -250,6 +250,13 @@ async def test_errors_are_replayed_too(toss: Client) -> None:
         status, error = await toss.confirm(payment_key, key="k1")
         assert (status, error["code"]) == (400, "PROVIDER_ERROR")
     assert (await toss.confirm(payment_key, key="k2"))[0] == 200
+
+
+@pytest.mark.parametrize("code", sorted(NOT_TAKEN_UP))
+async def test_an_error_about_a_request_that_was_not_taken_up_is_not_its_keys_answer(toss: Client, code: str) -> None:
+    payment_key = await toss.checkout(card=code)
+    assert (await toss.confirm(payment_key, key="k"))[1]["code"] == code
+    assert (await toss.confirm(payment_key, key="k"))[0] == 200
 
 
 async def test_the_scope_of_a_key_is_the_url_too(toss: Client) -> None:

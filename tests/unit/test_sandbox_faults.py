@@ -86,6 +86,16 @@ async def test_faults_can_be_read_back_and_ended(toss: Client) -> None:
     assert (await toss.call("GET", "/sandbox/faults"))[1]["percent"] == {}
 
 
+async def test_calls_are_counted_by_what_became_of_them_since_faults_were_set(toss: Client) -> None:
+    await toss.faults(orders={"order-1": {"confirm": {"outcome": "PROVIDER_ERROR", "times": 1}}})
+    payment_key = await toss.checkout()
+    for _ in range(3):
+        await toss.confirm(payment_key)
+    assert (await toss.call("GET", "/sandbox/calls"))[1] == {"confirm": {"PROVIDER_ERROR": 1, "approve": 2}}
+    await toss.faults()
+    assert (await toss.call("GET", "/sandbox/calls"))[1] == {}
+
+
 @pytest.mark.parametrize(
     "faults",
     [

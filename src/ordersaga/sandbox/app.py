@@ -112,6 +112,11 @@ def application(settings: SandboxSettings) -> Litestar:
             return Response({"code": "INVALID_REQUEST", "message": str(error)}, status_code=400)
         return Response(api.plan.faults)
 
+    @get("/sandbox/calls")
+    async def read_calls() -> dict[str, dict[str, int]]:
+        """How many calls of each kind have come to each outcome since the faults were last set."""
+        return {call: dict(counts) for call, counts in api.plan.drawn.items()}
+
     @get("/sandbox/books")
     async def read_books(
         after: Annotated[int, QueryParameter(ge=0)] = 0,
@@ -134,7 +139,7 @@ def application(settings: SandboxSettings) -> Litestar:
         return {"status": "UP", "problems": []}
 
     return Litestar(
-        [payments, read_faults, put_faults, read_books, health, *routes(books)],
+        [payments, read_faults, put_faults, read_calls, read_books, health, *routes(books)],
         lifespan=[lifespan],
         openapi_config=None,
     )

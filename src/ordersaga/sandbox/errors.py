@@ -70,6 +70,18 @@ DECLINES: Final = frozenset(
 )
 """The confirm errors that end the payment (ABORTED). After all others the customer's session still stands."""
 
+NOT_TAKEN_UP: Final = frozenset(
+    {
+        "IDEMPOTENT_REQUEST_PROCESSING",
+        "INCORRECT_BASIC_AUTH_FORMAT",
+        "INVALID_API_KEY",
+        "INVALID_IDEMPOTENCY_KEY",
+        "TOO_MANY_REQUESTS",
+        "UNAUTHORIZED_KEY",
+    }
+)
+"""Errors that say that the request was not looked at, and so are no first answer to its idempotency key."""
+
 _MESSAGES: Final[dict[str, tuple[str, str]]] = {
     "ALREADY_PROCESSED_PAYMENT": ("The payment has already been processed.", "이미 처리된 결제입니다."),
     "ALREADY_CANCELED_PAYMENT": ("The payment has already been canceled.", "이미 취소된 결제입니다."),

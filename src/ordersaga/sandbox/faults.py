@@ -76,6 +76,8 @@ class FaultPlan:
 
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
+        self.drawn: dict[Call, dict[str, int]] = {}
+        """How often each call has come to each outcome."""
         self._calls_seen: dict[str, int] = {}
         self._times_left = {
             (order_id, call): fault.times
@@ -98,6 +100,8 @@ class FaultPlan:
             outcome = _pick(shares, self._random(call, order_id) * 100)
         else:
             outcome = APPROVE
+        counts = self.drawn.setdefault(call, {})
+        counts[outcome] = counts.get(outcome, 0) + 1
         return outcome, (latency_ms + (faults.slow_ms if outcome == SLOW else 0.0)) / 1_000
 
     def duplicates_webhook(self, order_id: str) -> bool:

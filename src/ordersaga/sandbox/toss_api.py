@@ -16,7 +16,7 @@ from litestar.types import Receive, Scope, Send
 
 from ordersaga.sandbox import faults
 from ordersaga.sandbox.books import Answer, Books, Failure, Payment
-from ordersaga.sandbox.errors import DECLINES, STATUS_BY_CODE, Call, message, speaks_korean
+from ordersaga.sandbox.errors import DECLINES, NOT_TAKEN_UP, STATUS_BY_CODE, Call, message, speaks_korean
 
 IDEMPOTENCY_KEY_LENGTH_MAX: Final = 300
 BODY_BYTES_MAX: Final = 65_536
@@ -217,7 +217,7 @@ class TossApi:
         await exchange.answer(answer, outcome)
 
     def _refuse(self, call: Call, scope: str | None, code: str) -> Answer:
-        return self._books.record(None, scope, STATUS_BY_CODE[call][code], code)
+        return self._books.record(None, None if code in NOT_TAKEN_UP else scope, STATUS_BY_CODE[call][code], code)
 
     def _order_of(self, payment_key: str) -> str:
         account = self._books.account(payment_key)
