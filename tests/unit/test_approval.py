@@ -259,3 +259,17 @@ def test_approval_answers_are_outcomes() -> None:
     assert after_call(intent(), Call(1, AMOUNT), Approved(at_gateway())) == Outcome(True, seen=at_gateway())
     gone = at_gateway("CANCELED")
     assert after_call(intent("REFUND"), Call(1, AMOUNT, AMOUNT), Cancelled(gone)) == Outcome(True, seen=gone)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [("CONFIRM", "IN_PROGRESS", "ALREADY_PROCESSED_PAYMENT"), ("REFUND", "DONE", "ALREADY_CANCELED_PAYMENT")],
+)
+def test_what_is_said_to_be_done_and_is_not_is_asked_for_later_under_a_new_key(
+    kind: str, status: str, code: str
+) -> None:
+    mine = intent(kind)
+    step = after_find(mine, Found(at_gateway(status)), (Call(mine.attempt, AMOUNT, AMOUNT), TakeOver(code)))
+    assert isinstance(step, Later)
+    assert step.attempt == mine.attempt + 1
+    assert step.wait_s > 0

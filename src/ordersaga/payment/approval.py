@@ -214,7 +214,15 @@ def _nothing_captured_yet(intent: Intent, found: GatewayPayment | None, last: tu
         return Call(call.attempt + 1, intent.amount)
     if isinstance(answer, Declined):
         return Outcome(False, answer.code, answer.message, found)
-    return _later(intent, call.attempt, f"{_code(answer)}, but a GET does not show it yet", 0.0)
+    return _not_shown(intent, call, answer)
+
+
+def _not_shown(intent: Intent, call: Call, answer: CallAnswer) -> Step:
+    """Said to be done already, and the GET shows that it is not: a GET may lag behind, so not now; and then under a new key, since
+    the gateway would answer this one for ever as it just did.
+    """
+    attempt = call.attempt + 1 if isinstance(answer, TakeOver) else call.attempt
+    return _later(intent, attempt, f"{_code(answer)}, but a GET does not show it yet", 0.0)
 
 
 def _refund_step(intent: Intent, found: GatewayPayment | None, last: tuple[Call, CallAnswer] | None) -> Step:
@@ -237,7 +245,7 @@ def _refund_step(intent: Intent, found: GatewayPayment | None, last: tuple[Call,
         return Outcome(False, answer.code, answer.message, found)
     if isinstance(answer, Declined | Unknown):
         return Call(call.attempt + 1, amount, found.balance_amount)
-    return _later(intent, call.attempt, f"{_code(answer)}, but a GET does not show it yet", 0.0)
+    return _not_shown(intent, call, answer)
 
 
 def idempotency_key(intent: Intent, call: Call) -> str:
