@@ -266,30 +266,6 @@ async def completed(client: httpx.AsyncClient, wire: Wire) -> str:
     return order_id
 
 
-async def test_of_a_cancel_and_a_delivery_request_that_race_one_wins_cleanly(
-    client: httpx.AsyncClient, wire: Wire
-) -> None:
-    ids = [(await place(client))["orderId"] for _ in range(20)]
-    await wire.send(*map(reserved, ids))
-    paying = asyncio.create_task(wire.send(*map(paid, ids)))
-    answers = await asyncio.gather(
-        *(client.post(f"{ORDERS}/{order_id}/cancel/delivery-before", headers=WHO) for order_id in ids)
-    )
-    await paying
-    for order_id, answer in zip(ids, answers, strict=True):
-        asked = await wire_has_delivery(client, order_id)
-        assert (answer.status_code == 200) != asked, order_id
-
-
-async def wire_has_delivery(client: httpx.AsyncClient, order_id: str) -> bool:
-    for _ in range(100):
-        found = (await client.get(f"{ORDERS}/{order_id}", headers=OPERATOR)).json()
-        if found["delivery"] == "REQUESTED" or found["status"] == "CANCELLED":
-            return bool(found["delivery"] == "REQUESTED")
-        await asyncio.sleep(0.05)
-    raise AssertionError(found)
-
-
 # Deadlines ------------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,85 @@
+"""Very many timers due at once, on a real PostgreSQL: they fire some at a time, and the service goes on with everything else."""
+
+import functools
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from ordersaga import order
+from ordersaga.devstack import DevStack
+from ordersaga.messaging.timers import KEYS_MAX
+from ordersaga.order.app import create_app
+from ordersaga.order.handlers import handler
+from tests.integration.operator_rig import until
+from tests.integration.service import OPERATOR, Bench, Wire, bench, running
+from tests.integration.test_order import ORDERS, PRICE, PRODUCT, paid, place, reserved
+
+DUE = 100_000
+UNPAID = f"""
+    WITH placed AS (
+        INSERT INTO orders (order_id, customer_id, order_name, total_amount, recipient, placed_at, pay_before)
+        SELECT gen_random_uuid(), gen_random_uuid(), 'keyboard', {PRICE},
+               '{{"address": "1", "addressDetail": null, "zipcode": "1", "phone": "1", "name": "1", "deliveryMemo": null}}',
+               now() - interval '2 hours', now() - interval '1 hour'
+        FROM generate_series(1, $1) RETURNING order_id
+    ), sagas AS (
+        INSERT INTO saga (order_id, status, facts)
+        SELECT order_id, 'PENDING',
+               '{{"lines": [{{"productId": "{PRODUCT}", "quantity": 1, "stock": "RESERVED"}}], "listedTotal": {PRICE}}}'
+        FROM placed
+    )
+    INSERT INTO timer (key, due_at) SELECT order_id, now() FROM placed"""
+
+
+@pytest.fixture
+async def shop(stack: DevStack) -> AsyncIterator[Bench]:
+    async with bench(stack, "order", order, handler) as one:
+        await one.pool.execute(
+            "INSERT INTO price (product_id, name, price, changed_at) VALUES ($1, 'keyboard', $2, now())", PRODUCT, PRICE
+        )
+        # Nobody answers the releases here: they are not to be asked for again meanwhile.
+        one.settings = one.settings.model_copy(update={"compensation_deadline_s": 3_600.0})
+        yield one
+
+
+async def fired(shop: Bench) -> list[int]:
+    """How many timers each batch has fired so far."""
+    query = "SELECT count(*) FROM order_event WHERE came_in = 'TimePassed' AND status = 'CANCELLED' GROUP BY at"
+    return [row["count"] for row in await shop.pool.fetch(query)]
+
+
+@pytest.mark.timeout(300)
+async def test_100_000_timers_due_at_once_fire_in_batches_while_orders_are_placed_and_answered(shop: Bench) -> None:
+    await shop.pool.execute(UNPAID, DUE, timeout=120)
+    async with running(shop.settings, create_app) as client:
+        await until(functools.partial(fired, shop))
+        await an_order_goes_through(client, Wire(shop.settings))
+        await until(functools.partial(fired, shop))
+        batches = await fired(shop)
+    assert sum(batches) < DUE, "they must still be firing, or this shows nothing"
+    assert 0 < max(batches) <= KEYS_MAX
+
+
+@pytest.mark.timeout(600)
+async def test_each_of_many_timers_due_at_once_fires_once(shop: Bench) -> None:
+    await shop.pool.execute(UNPAID, DUE // 20, timeout=120)
+
+    async def all_fired() -> bool:
+        return not await shop.pool.fetchval("SELECT count(*) FROM saga WHERE status = 'PENDING'")
+
+    async with running(shop.settings, create_app), running(shop.settings, create_app):
+        await until(all_fired, 300)
+    assert sum(await fired(shop)) == DUE // 20
+
+
+async def an_order_goes_through(client: httpx.AsyncClient, wire: Wire) -> None:
+    """Placed by HTTP, reserved and paid by Kafka, and so asked to be delivered."""
+    order_id = (await place(client))["orderId"]
+    await wire.send(reserved(order_id), paid(order_id))
+
+    async def delivery_asked() -> bool:
+        found = (await client.get(f"{ORDERS}/{order_id}", headers=OPERATOR)).json()
+        return bool(found["delivery"] == "REQUESTED")
+
+    await until(delivery_asked)
