@@ -60,7 +60,7 @@ setup: $(VENV)/.jars ## what the others need, without doing anything yet
 lock: $(VENV)/.project ## after a change of pyproject.toml or jgo.toml; ARGS=--upgrade takes newer versions
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 	$(COMPILE) $(ARGS) -o requirements/runtime.txt
-	$(COMPILE) $(ARGS) --extra devstack --extra dev --constraints requirements/runtime.txt -o requirements/dev.txt
+	$(COMPILE) $(ARGS) --extra devstack --extra dev --extra peers --constraints requirements/runtime.txt -o requirements/dev.txt
 	$(BIN)/python -c 'from ordersaga.devstack import jars; jars.lock()'
 
 # Files in .venv that say which step is done, so that nothing is done twice.

@@ -3,19 +3,25 @@
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from benchmarks.benches import BENCHES
+from benchmarks.peers import compare, spring
 from benchmarks.report import Bench, Report, Size, show, write
 from ordersaga.devstack.system import System
 
 ORDERS = 20
 WITH_GATEWAY = ("whole", "http", "payments")
 """These compare with the gateway's books, so on a shared system they go before those whose payment results come as records."""
-IN_TURN = sorted(BENCHES.values(), key=lambda bench: bench.name not in WITH_GATEWAY)
+PYTHON_PEERS = partial(compare.run, names=(compare.OURS, compare.BATCH_1, compare.FASTSTREAM))
+"""The Java peers have a test of their own."""
+HERE = BENCHES | {compare.BENCH.name: replace(compare.BENCH, run=PYTHON_PEERS)}
+IN_TURN = sorted(HERE.values(), key=lambda bench: bench.name not in WITH_GATEWAY)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +44,14 @@ async def test_a_benchmark_measures_and_its_audit_holds(bench: Bench, system: Sy
     assert flat[report.main] > 0
     assert all(goal.key in flat for goal in report.goals), "a goal that nothing is measured for"
     ElementTree.parse(tmp_path / f"{bench.name}.svg")
+
+
+def test_the_java_peers_are_built_where_java_and_maven_are_there_and_else_the_bench_can_say_why_not() -> None:
+    if why := spring.missing():
+        assert "not found" in why
+    else:
+        spring.build()
+        assert spring.JAR.exists()
 
 
 def test_figures_are_medians_beside_their_spread_and_ratios_are_of_medians() -> None:

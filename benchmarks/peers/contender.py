@@ -1,0 +1,209 @@
+"""What takes part in a comparison: processes on the same broker and database server, awake while it is their turn, at rest otherwise."""
+
+import asyncio
+import os
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Final
+from uuid import UUID
+
+import asyncpg
+import psutil
+
+from benchmarks.flow import COMPLETED, SERVICES, records_of
+from benchmarks.measure import TopicEnd, per_order, reading_of
+from benchmarks.process import LoadProcess
+from benchmarks.records import LoadRecord, RecordPlan
+from benchmarks.report import Figures
+from benchmarks.shop import audit, place, record_payments
+from ordersaga.devstack.folder import StackFolder
+from ordersaga.devstack.server import Server
+from ordersaga.devstack.stack import DevStack
+from ordersaga.devstack.system import ServiceProcess, System
+from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Topics, watermarks
+from ordersaga.settings import Settings
+
+ROOT: Final = Path(__file__).parents[2]
+SETTLE_S: Final = 0.5
+LOOK_S: Final = 2.0
+LIMIT_S: Final = 900.0
+LEADER_TRIES: Final = 5
+
+
+class Contender(ABC):
+    """One way to do the work. `topics` stands before the names of its topics, `databases` are its own on the shared server."""
+
+    def __init__(self, name: str, stack: DevStack, topics: str, databases: Sequence[str]) -> None:
+        self.name: Final = name
+        self.stack: Final = stack
+        self.topics: Final = topics
+        self.databases: Final = databases
+
+    @property
+    @abstractmethod
+    def servers(self) -> Mapping[str, Server]:
+        """Its processes."""
+
+    async def prepare(self) -> None:  # noqa: B027  # there may be nothing to make
+        """Make databases and topics, once, before the first `wake`."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Be able to work."""
+
+    @abstractmethod
+    def rest(self) -> None:
+        """Use no CPU and no broker while others are measured."""
+
+    @abstractmethod
+    async def place(self, orders: int) -> list[LoadRecord]:
+        """Put orders into Order's database; what is to be written to the topics for them."""
+
+    @abstractmethod
+    async def check(self) -> list[str]:
+        """What is wrong with the result of all rounds; empty: all orders completed, and the stock decreased by exactly them."""
+
+    async def round(self, orders: int) -> Figures:
+        """N orders, from the first record to the last completion record; the figures."""
+        records = await self.place(orders)
+        completed = TopicEnd(self.stack.bootstrap_servers, self.topics + COMPLETED)
+        plan = RecordPlan(self.stack.bootstrap_servers, records)
+        load = await LoadProcess.ready("benchmarks.records", plan, float)
+        await asyncio.sleep(SETTLE_S)
+        before = self._reading()
+        loading = asyncio.create_task(load.go())
+        ended = await asyncio.to_thread(self._wait, completed, orders)
+        seconds = ended - await loading
+        await asyncio.sleep(SETTLE_S)
+        used = per_order(self._reading(), before, orders)
+        completed.close()
+        return {"orders_per_s": orders / seconds, "seconds": seconds, "orders": orders, **used}
+
+    def _reading(self) -> Figures:
+        pids = {name: server.pid for name, server in self.servers.items()}
+        return reading_of(self.stack, pids, self.databases)
+
+    def _wait(self, completed: TopicEnd, orders: int) -> float:
+        """Like `TopicEnd.wait`, but a process that has died ends it. Raises RuntimeError, TimeoutError."""
+        for patience in range(int(LIMIT_S / LOOK_S)):
+            try:
+                return completed.wait(orders, LOOK_S)
+            except TimeoutError as error:
+                dead = [server for server in self.servers.values() if not server.is_running]
+                if dead:
+                    raise RuntimeError(f"{self.name} has died.\n{dead[0].log_tail()}") from None
+                if patience == int(LIMIT_S / LOOK_S) - 1:
+                    tails = "\n".join(server.log_tail() for server in self.servers.values())
+                    raise TimeoutError(f"{self.name}: {error}\n{tails}") from None
+        raise AssertionError
+
+
+class Ours(Contender):
+    """Our own services with a batch limit. Contenders of this kind share one system's databases and topics; one is awake at a time."""
+
+    def __init__(self, name: str, system: System, shelf: Sequence[UUID], batch_max: int) -> None:
+        super().__init__(name, system.stack, "", [f"ordersaga_{service}" for service in SERVICES])
+        self._system: Final = system
+        self._shelf: Final = shelf
+        self._processes: Final = {name: ServiceProcess(system.stack.folder, name, None) for name in SERVICES}
+        for process in self._processes.values():
+            own = {"ORDERSAGA_HTTP_PORT": str(process.port), "ORDERSAGA_BATCH_MAX": str(batch_max)}
+            process.environment |= system.environment | own
+
+    @property
+    def servers(self) -> Mapping[str, Server]:
+        return self._processes
+
+    def wake(self) -> None:
+        for process in self._processes.values():
+            process.start()
+
+    def rest(self) -> None:
+        for process in self._processes.values():
+            process.stop()
+
+    async def place(self, orders: int) -> list[LoadRecord]:
+        db = await asyncpg.connect(self._system.settings.database_url("order"))
+        placed = await place(db, self._shelf, orders)
+        await db.close()
+        await record_payments(self._system.settings, (order.order_id for order in placed))
+        return list(records_of(placed))
+
+    async def check(self) -> list[str]:
+        """What the audit says of the system, whoever of its contenders did what."""
+        return await audit(self._system.settings, gateway=False)
+
+
+class Frozen(Contender):
+    """Started once, then frozen by SIGSTOP and continued, so that what a JIT has learnt is kept from round to round."""
+
+    def __init__(self, name: str, stack: DevStack, topics: str, databases: Sequence[str]) -> None:
+        super().__init__(name, stack, topics, databases)
+        self._started: dict[str, Server] = {}
+
+    @abstractmethod
+    def processes(self) -> dict[str, Server]:
+        """Its processes, not started yet."""
+
+    @property
+    def servers(self) -> Mapping[str, Server]:
+        return self._started
+
+    def wake(self) -> None:
+        if not self._started:
+            self._started = self.processes()
+            for server in self._started.values():
+                server.start()
+        self._signal(signal.SIGCONT)
+
+    def rest(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def stop(self) -> None:
+        """End its processes."""
+        for server in self._started.values():
+            server.kill()
+
+    def _signal(self, what: signal.Signals) -> None:
+        for server in self._started.values():
+            if server.pid is not None:
+                for process in [*psutil.Process(server.pid).children(recursive=True), psutil.Process(server.pid)]:
+                    os.kill(process.pid, what)
+
+
+class PeerProcess(Server):
+    """One process of a peer. It counts as started at once: the warm-up waits for its first results."""
+
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+
+    def __init__(self, folder: StackFolder, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.name = name  # type: ignore[misc]  # here each object is a server of its own
+        super().__init__(folder)
+        self._given: Final = list(command)
+        self.environment |= {"PYTHONPATH": str(ROOT), **environment}
+
+    def _prepare(self) -> None:
+        pass
+
+    def _command(self) -> list[str]:
+        return self._given
+
+    def _is_ready(self, log_from: int) -> bool:
+        return True
+
+
+async def make_topics(settings: Settings, names: Sequence[str]) -> None:
+    """Make topics and wait until the broker leads each partition, which takes it a moment. Raises KafkaUnavailable."""
+    await Topics(settings).create([(name, {}) for name in names], settings.topic_partitions, -1)
+    partitions = [Partition(name, number) for name in names for number in range(settings.topic_partitions)]
+    for patience in reversed(range(LEADER_TRIES)):
+        try:
+            await asyncio.to_thread(watermarks, settings, partitions)
+            return
+        except (
+            KafkaUnavailable
+        ):  # a client that asked too early goes on believing what it heard: the next try has its own
+            if not patience:
+                raise
