@@ -4,6 +4,7 @@ The data are four orders in four databases, as the services would have left them
 """
 
 import asyncio
+import contextlib
 import importlib
 import json
 from collections.abc import AsyncIterator
@@ -21,10 +22,10 @@ from ordersaga.audit import Finding, verify
 from ordersaga.contracts.codec import encode
 from ordersaga.contracts.messages import OrderCompletedMessage
 from ordersaga.devstack import DevStack
-from ordersaga.messaging.database import migrate
+from ordersaga.messaging.database import Connection, migrate
 from ordersaga.messaging.kafka import Topics, create_missing_topics
 from ordersaga.sandbox.app import SandboxSettings, serving
-from ordersaga.settings import SERVICES, Settings
+from ordersaga.settings import SERVICES, ServiceName, Settings
 
 PRICE, QUANTITY, RECEIVED = 12_500, 2, 100
 TOTAL = PRICE * QUANTITY
@@ -279,6 +280,42 @@ async def test_money_that_the_gateway_took_and_nobody_recorded_is_named(scene: S
     await scene.plant("payment", "DELETE FROM payment WHERE order_id = '$pending'")
     (what,) = (await scene.broken())[BOOKS]
     assert str(scene.pending) in what and f"{TOTAL} won" in what
+
+
+async def test_what_the_gateway_has_just_done_or_payment_still_asks_about_is_in_flight_on_a_live_system(
+    scene: Scene,
+) -> None:
+    await _pay(scene, scene.pending, 0)
+    await scene.plant("payment", "DELETE FROM payment WHERE order_id = '$pending'")
+    assert BOOKS in await scene.in_flight(30)
+    await asyncio.sleep(2.1)  # the books tell time in seconds
+    (what,) = (await scene.broken(1))[BOOKS]
+    await scene.db["payment"].execute(
+        "INSERT INTO intent (id, kind, payment_key, order_id, amount, reason, asked, status, attempt, tries, created_at) "
+        "VALUES (gen_random_uuid(), 'CONFIRM', $1, $2, 25000, '-', true, 'OPEN', 1, 1, now())",
+        what.split(" ")[0], scene.pending,
+    )  # fmt: skip
+    assert await scene.broken(1) == {}
+    assert BOOKS in await scene.broken(0)
+
+
+async def test_an_order_placed_while_the_snapshots_are_taken_is_no_false_alarm(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = uuid4()
+
+    @contextlib.asynccontextmanager
+    async def placed_meanwhile(settings: Settings, name: ServiceName) -> AsyncIterator[Connection]:
+        async with snapshot(settings, name) as db:
+            if not await scene.db["order"].fetchval("SELECT count(*) FROM orders WHERE order_id = $1", new):
+                await _order(scene, new, ["PENDING"], None, datetime.now(UTC))
+                await scene.plant("stock", f"INSERT INTO reservation VALUES ('{new}', 'REFUSED', '[]', now())")
+            yield db
+
+    module = importlib.import_module("ordersaga.audit.verify")
+    snapshot = module._snapshot
+    monkeypatch.setattr(module, "_snapshot", placed_meanwhile)
+    assert await scene.broken(10) == {}
 
 
 async def test_an_open_dead_letter_and_a_parked_record_that_is_due_are_listed_and_break_nothing(scene: Scene) -> None:

@@ -16,6 +16,10 @@ SELECT order_id, state, items FROM reservation ORDER BY order_id;
 -- What Payment captured and refunded for each order, in id order.
 SELECT order_id, payment_key, amount, status, captured, refunded FROM payment ORDER BY order_id;
 
+-- name: open_intents
+-- Payments of which Payment itself says that the gateway's word is still to be heard, or to be asked for.
+SELECT DISTINCT payment_key FROM intent WHERE status = 'OPEN';
+
 -- name: deliveries
 -- What Delivery did for each order, in id order.
 SELECT order_id, status FROM delivery ORDER BY order_id;

@@ -19,13 +19,14 @@ async def verify(settings: Settings, unchanged_for_s: float = 0.0) -> list[Findi
     """Judge every invariant. Raises database and Kafka errors.
 
     `unchanged_for_s` 0 judges a system at rest: everything must have come to its end. More judges a live one: orders and records
-    younger than that are in flight, and named as such. Each database is read in one snapshot; the completion records are read
-    after the orders' snapshot was taken, since a record can only be added meanwhile.
+    younger than that are in flight, and named as such. Each database is read in one snapshot; the completion records and the gateway's
+    books are read after the snapshots were taken.
     """
     now = datetime.now(UTC)
     cutoff = now - timedelta(seconds=unchanged_for_s)
     async with contextlib.AsyncExitStack() as stack:
-        db = {name: await stack.enter_async_context(_snapshot(settings, name)) for name in SERVICES}
+        # Order's snapshot is the last: whatever the others hold by then is of an order that it knows.
+        db = {name: await stack.enter_async_context(_snapshot(settings, name)) for name in reversed(SERVICES)}
         found = [await _stock(db["stock"])]
         found += await _orders(settings, db, now, cutoff)
         found.append(records.outboxes({name: await sql.outbox_rows(each) for name, each in db.items()}, cutoff))
@@ -81,7 +82,9 @@ async def _orders(
     ]
     async for order_id, groups in orders.by_order(streams):
         audit.judge(order_id, *groups)
-    books = await records.books(settings, held)
+    at_rest = cutoff == now
+    open_ones = set() if at_rest else {row["payment_key"] for row in await sql.open_intents(db["payment"])}
+    books = await records.books(settings, held, open_ones, None if at_rest else cutoff)
     return audit.findings + ([books] if books else [])
 
 

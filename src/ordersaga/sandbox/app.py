@@ -50,6 +50,7 @@ class BookEntry(msgspec.Struct, rename="camel"):
     balance_amount: int
     approved_at: str | None
     requested_at: str
+    changed_at: str
 
 
 class BookPage(msgspec.Struct, rename="camel"):
@@ -185,4 +186,5 @@ def _entry(payment: Payment) -> BookEntry:
         payment.balance_amount,
         payment.approved_at,
         payment.requested_at,
+        payment.cancels[-1].canceled_at if payment.cancels else payment.approved_at or payment.requested_at,
     )
