@@ -48,8 +48,8 @@ class Blow(NamedTuple):
 async def kill_service(system: System, chance: random.Random) -> AsyncIterator[Struck]:
     """All processes of a service at once, and started again."""
     name = chance.choice(SERVICES)
-    since_s = await _kill_and_start(system.processes[name], lambda: system.start(name), chance)
-    yield Struck(f"{name} killed and started again", since_s, AGAIN_LIMIT_S)
+    since_s, ready_s = await _kill_and_start(system.processes[name], lambda: system.start(name), chance)
+    yield Struck(f"{name} killed and started again, ready after {ready_s:.1f} s", since_s, AGAIN_LIMIT_S)
 
 
 @contextlib.asynccontextmanager
@@ -89,8 +89,8 @@ async def freeze_worker(system: System, chance: random.Random) -> AsyncIterator[
 async def kill_kafka(system: System, chance: random.Random) -> AsyncIterator[Struck]:
     """The broker, and started again on the same port and data."""
     kafka = system.stack.kafka
-    await _kill_and_start(kafka, kafka.start, chance)
-    yield Struck("Kafka killed and started again", time.time(), BROKER_LIMIT_S)
+    _, ready_s = await _kill_and_start(kafka, kafka.start, chance)
+    yield Struck(f"Kafka killed and started again, back after {ready_s:.1f} s", time.time(), BROKER_LIMIT_S)
 
 
 @contextlib.asynccontextmanager
@@ -104,8 +104,8 @@ async def freeze_kafka(system: System, chance: random.Random) -> AsyncIterator[S
 async def kill_postgres(system: System, chance: random.Random) -> AsyncIterator[Struck]:
     """All databases at once, and started again on the same port and data."""
     postgres = system.stack.postgres
-    await _kill_and_start(postgres, postgres.start, chance)
-    yield Struck("PostgreSQL killed and started again", time.time())
+    _, ready_s = await _kill_and_start(postgres, postgres.start, chance)
+    yield Struck(f"PostgreSQL killed and started again, back after {ready_s:.1f} s", time.time())
 
 
 @contextlib.asynccontextmanager
@@ -143,13 +143,13 @@ def _signal(victim: psutil.Process, number: int) -> None:
         os.kill(victim.pid, number)
 
 
-async def _kill_and_start(server: Server, start: Callable[[], None], chance: random.Random) -> float:
-    """Returns when it was begun to be started again; itself returns when it is ready."""
+async def _kill_and_start(server: Server, start: Callable[[], None], chance: random.Random) -> tuple[float, float]:
+    """Returns when it was begun to be started again, and how long it took to be ready."""
     await asyncio.to_thread(server.kill)
     await asyncio.sleep(chance.uniform(*DOWN_S))
     since_s = time.time()
     await asyncio.to_thread(start)
-    return since_s
+    return since_s, time.time() - since_s
 
 
 async def _freeze(victim: psutil.Process, chance: random.Random) -> float:
