@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -281,6 +282,24 @@ async def test_an_order_has_a_timer_for_as_long_as_it_waits_for_something(
     assert await timers(order_id) == 0
     await client.post(f"{ORDERS}/{order_id}/cancel/return", headers=WHO)
     assert await timers(order_id) == 1
+
+
+async def test_a_timer_that_fires_early_is_set_again(client: httpx.AsyncClient, wire: Wire, shop: Bench) -> None:
+    order = await place(client)
+    id, pay_before = UUID(order["orderId"]), datetime.fromisoformat(order["payBefore"])
+    await wire.send(reserved(order["orderId"]))
+
+    async def is_set_for_the_payment() -> None:
+        for _ in range(300):
+            due_at = await shop.pool.fetchval("SELECT due_at FROM timer WHERE key = $1", id)
+            if due_at == pay_before:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"the timer is set for {due_at}, not for {pay_before}")
+
+    await is_set_for_the_payment()
+    await shop.pool.execute("UPDATE timer SET due_at = placed_at FROM orders WHERE order_id = key AND key = $1", id)
+    await is_set_for_the_payment()
 
 
 async def test_a_silent_stock_is_asked_again_and_then_the_order_fails(client: httpx.AsyncClient, wire: Wire) -> None:

@@ -367,9 +367,9 @@ SELECT relname::text AS table_name, n_tup_ins + n_tup_upd + n_tup_del AS rows
 FROM pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 ORDER BY relname;
 
 -- name: arm_timers!
--- Set timers; one that is set for earlier stays.
+-- Set timers, also those that are set for another time already.
 INSERT INTO timer (key, due_at) SELECT * FROM unnest(:keys::uuid[], :due_ats::timestamptz[])
-ON CONFLICT (key) DO UPDATE SET due_at = least(timer.due_at, EXCLUDED.due_at);
+ON CONFLICT (key) DO UPDATE SET due_at = EXCLUDED.due_at;
 
 -- name: disarm_timers!
 -- Take timers away, but for those that somebody is just taking.

@@ -28,7 +28,7 @@ Work = Callable[[Connection, Sequence[UUID], datetime], Awaitable[list[Outgoing]
 
 
 async def put(db: Connection, due: dict[UUID, datetime | None]) -> None:
-    """Set timers, or, with None, take them away; one that is set for earlier stays as it is.
+    """Set timers, or, with None, take them away.
 
     One that is firing at this moment is not taken away: it waits for the rows that the caller has locked, and then finds nothing to do.
     """

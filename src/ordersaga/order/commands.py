@@ -142,10 +142,12 @@ class Waking:
         outgoing: list[Outgoing] = []
         for order in (await store.lock(db, order_ids)).values():
             decision = decide(order, TimePassed(), now, self._deadlines)
+            # The timer is gone, since it fired; were it believed to stand where the facts have it, it would not be set again.
+            unarmed = replace(order, facts=replace(order.facts, look_at=None))
             if decision.outgoing or decision.note or decision.order.status != order.status:
-                changes.note(TimePassed.__name__, order, decision)
+                changes.note(TimePassed.__name__, unarmed, decision)
             else:
-                changes.note_silently(order, decision)
+                changes.note_silently(unarmed, decision)
             outgoing += [Outgoing(message) for message in decision.outgoing]
         await changes.save(db)
         return outgoing
