@@ -191,8 +191,8 @@ async def compare(system: System, http: aiohttp.ClientSession) -> dict[UUID, Won
 
 ORDERS: Final = "SELECT order_id, status, total_amount FROM saga JOIN orders USING (order_id)"
 UNSETTLED: Final = """SELECT count(*) FROM saga WHERE status = 'PENDING'
-    OR jsonb_path_exists(facts, '$.lines[*].stock ? (@ == "RELEASE_REQUESTED" || @ == "RELEASE_FAILED")')
-    OR jsonb_path_exists(facts, '$.payments[*].state ? (@ == "REFUND_REQUESTED" || @ == "REFUND_FAILED")')"""
+    OR jsonb_path_exists(facts::jsonb, '$.lines[*].stock ? (@ == "RELEASE_REQUESTED" || @ == "RELEASE_FAILED")')
+    OR jsonb_path_exists(facts::jsonb, '$.payments[*].state ? (@ == "REFUND_REQUESTED" || @ == "REFUND_FAILED")')"""
 
 
 async def _books(system: System, http: aiohttp.ClientSession) -> Any:
