@@ -34,14 +34,15 @@ class Callers:
 
     async def of(self, request: Request[Any, Any, Any]) -> Caller:
         """The caller. Raises `Problem` 401 where there is none that we can believe."""
-        bearer = request.headers.get("authorization", "")
+        headers = request.headers
+        bearer = headers.get("authorization", "")
         if bearer.lower().startswith("bearer "):
             return await self._by_token(bearer[7:].strip())
         if self._settings.trust_gateway_headers:
-            user_id = request.headers.get("user-id")
+            user_id = headers.get("user-id")
             if user_id is None:
                 raise _unknown("the header User-Id is missing")
-            return _caller(user_id, request.headers.get("user-roles", "CUSTOMER").split(","))
+            return _caller(user_id, headers.get("user-roles", "CUSTOMER").split(","))
         raise _unknown("send a bearer token")
 
     async def operator(self, request: Request[Any, Any, Any]) -> Caller:

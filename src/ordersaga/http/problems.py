@@ -62,10 +62,8 @@ async def body_of(request: Request[Any, Any, Any], decoder: "msgspec.json.Decode
     """The request's body, decoded strictly, and its bytes. Raises `Problem` 400 or 413 with the field named."""
     length = request.headers.get("content-length", "0")
     if length.isdigit() and int(length) > BODY_BYTES_MAX:
-        raise Problem(413, "The body is too large", f"at most {BODY_BYTES_MAX} bytes are taken")
-    body = await request.body()
-    if len(body) > BODY_BYTES_MAX:
-        raise Problem(413, "The body is too large", f"at most {BODY_BYTES_MAX} bytes are taken")
+        raise _too_large()
+    body = await _whole_body(request)
     try:
         value = decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -75,6 +73,27 @@ async def body_of(request: Request[Any, Any, Any], decoder: "msgspec.json.Decode
     if b"\\u0000" in body:
         raise invalid("body", "a text must not have the character NUL in it")
     return value, body
+
+
+async def _whole_body(request: Request[Any, Any, Any]) -> bytes:
+    """All parts of the body as the server hands them over; nearly always it is one.
+
+    Raises `Problem` 413 as soon as it is too large, 400 if the client has gone before its end.
+    """
+    body: bytes = b""
+    while True:
+        message: Any = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise Problem(400, "The body is not complete")
+        body += message.get("body", b"")
+        if len(body) > BODY_BYTES_MAX:
+            raise _too_large()
+        if not message.get("more_body"):
+            return body
+
+
+def _too_large() -> Problem:
+    return Problem(413, "The body is too large", f"at most {BODY_BYTES_MAX} bytes are taken")
 
 
 def _field_and_what(said: str) -> tuple[str, str]:

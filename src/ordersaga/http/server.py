@@ -100,6 +100,7 @@ async def serve(app: Litestar, host: str, port: int, share_port: bool = False) -
         log_config=None,
         access_log=False,
         backlog=BACKLOG,
+        proxy_headers=False,  # nobody here asks where a request came from
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
         lifespan="on",

@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.http.caller import Caller, Callers
+from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.prefer import wait_s
 from ordersaga.http.problems import Problem, body_of, invalid, json_body, not_found
 from ordersaga.messaging.database import Pool
@@ -278,9 +279,5 @@ def resource(order: Order) -> OrderResource:
 
 
 def _answer(order: Order, status: int) -> Json:
-    return Response(
-        _json.encode(resource(order)),
-        status_code=status,
-        media_type="application/json",
-        headers={"Location": f"/api/v1/orders/{order.order_id}"},
-    )
+    location = {"Location": f"/api/v1/orders/{order.order_id}"}
+    return EncodedJson(_json.encode(resource(order)), status_code=status, headers=location)

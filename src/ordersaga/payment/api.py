@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.contracts.status import PAYMENT_CODES
 from ordersaga.http.caller import Caller, Callers
+from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.prefer import wait_s
 from ordersaga.http.problems import Problem, body_of, invalid, json_body, not_found
 from ordersaga.messaging.gather import Gather
@@ -217,4 +218,4 @@ def _answer(payment: Payment) -> Json:
     if pending:
         headers["Retry-After"] = RETRY_AFTER_S
     body = _json.encode(resource(payment))
-    return Response(body, status_code=202 if pending else 200, media_type="application/json", headers=headers)
+    return EncodedJson(body, status_code=202 if pending else 200, headers=headers)

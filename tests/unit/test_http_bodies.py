@@ -1,0 +1,72 @@
+"""Bodies as a server hands them over, in parts, too large or cut off; and answers that are encoded already."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from litestar import Request, Response, post
+
+from ordersaga.http.encoded import EncodedJson
+from ordersaga.http.problems import BODY_BYTES_MAX, body_of
+from ordersaga.http.server import application
+
+DECODER = msgspec.json.Decoder(dict[str, int])
+
+
+@post("/sum")
+async def add_up(request: Request[Any, Any, Any]) -> Response[bytes]:
+    body, _ = await body_of(request, DECODER)
+    return EncodedJson(b"%d" % sum(body.values()), status_code=202, headers={"Location": "/sums/1"})
+
+
+@contextlib.asynccontextmanager
+async def running() -> AsyncIterator[None]:
+    yield
+
+
+async def no_problems() -> list[str]:
+    return []
+
+
+APP: Any = application("test", [add_up], no_problems, running)
+
+
+async def answer_to(*messages: dict[str, Any]) -> tuple[int, dict[str, str], bytes, int]:
+    """Status, headers and body of the answer, and how many parts of the request were taken."""
+    parts, sent = list(messages), []
+
+    async def receive() -> dict[str, Any]:
+        return parts.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "method": "POST"}
+    scope |= {"path": "/sum", "raw_path": b"/sum", "root_path": "", "query_string": b"", "headers": [], "state": {}}
+    await APP(scope | {"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80)}, receive, send)
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], headers, sent[1]["body"], len(messages) - len(parts)
+
+
+def part(body: bytes, more: bool = False) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+@pytest.mark.parametrize("cut", [0, 1, 5, 12])
+async def test_a_body_in_parts_is_put_together_and_the_answer_is_sent_as_it_is(cut: int) -> None:
+    whole = b'{"a":1,"b":2}'
+    status, headers, body, _ = await answer_to(part(whole[:cut], more=True), part(whole[cut:]))
+    assert (status, body) == (202, b"3")
+    assert headers == {"location": "/sums/1", "content-type": "application/json", "content-length": "1"}
+
+
+async def test_a_body_that_is_too_large_is_not_read_to_its_end() -> None:
+    status, _, _, taken = await answer_to(*[part(b" " * (BODY_BYTES_MAX // 2 + 1), more=True)] * 10)
+    assert (status, taken) == (413, 2)
+
+
+async def test_a_body_whose_client_has_gone_is_no_request() -> None:
+    status, _, _, _ = await answer_to(part(b'{"a":1}', more=True), {"type": "http.disconnect"})
+    assert status == 400
