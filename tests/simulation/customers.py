@@ -1,4 +1,7 @@
-"""The customers of a history: each places an order, pays or does not, and may change their mind; whoever gets no answer asks again."""
+"""The customers of a history: each places an order, pays or does not, and may change their mind; whoever gets no answer asks again.
+
+The payment gateway's webhooks come the same way.
+"""
 
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -11,6 +14,8 @@ from ordersaga.order.api import NOT_YET
 from ordersaga.order.commands import Action, Placed, Placement
 from ordersaga.order.model import Facts, Line, Order, Recipient
 from ordersaga.order.saga import CancelBeforeDelivery, Return
+from ordersaga.payment.commands import Notice
+from ordersaga.payment.gateway import GatewayPayment
 from ordersaga.payment.model import Confirm
 from tests.simulation.plan import PRICE, OrderPlan
 from tests.simulation.scheduler import Gone, Violation
@@ -122,3 +127,20 @@ async def _confirm(world: "World", plan: OrderPlan, order_id: UUID, key: str, am
             return problem
 
     await _ask(world, "payment", confirm)
+
+
+def send_webhooks(world: "World", payment: GatewayPayment) -> None:
+    """The gateway says that a payment has changed: not at all, once, or twice, sooner or later. It asks again until it is answered."""
+    for _ in range(world.scheduler.random.randrange(3)):
+        world.customers.spawn(_send_webhook(world, payment, world.scheduler.random.uniform(0, 1)))
+
+
+async def _send_webhook(world: "World", payment: GatewayPayment, after_s: float) -> None:
+    await world.pause(after_s)
+
+    def notify(instance: Any) -> Any:
+        id = world.new_id()
+        key = IdempotencyKey("gateway webhook", f"{payment.payment_key} {payment.status}", b"h", id)
+        return instance.payments.note(Notice(id, payment.payment_key, UUID(payment.order_id), payment.status, key))
+
+    await _ask(world, "payment", notify)

@@ -30,7 +30,7 @@ CURRENCY: Final = "KRW"
 
 
 class Gateway:
-    """As `PaymentGateway`. `held` says how much of each order's money it has."""
+    """As `PaymentGateway`. `held` says how much of a payment it has; it tells of each that has changed with `tell`."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler: Final = scheduler
@@ -38,6 +38,7 @@ class Gateway:
         self.payments: Final[dict[str, GatewayPayment]] = {}
         self._declined: Final[set[str]] = set()
         self._answers: Final[dict[str, Any]] = {}
+        self.tell: Callable[[GatewayPayment], None] = lambda payment: None
 
     @property
     def health(self) -> GatewayHealth:
@@ -88,7 +89,10 @@ class Gateway:
         if fate == "failed" and key is not None:
             self._answers[key] = Unknown("PROVIDER_ERROR", "")
             return self._answers[key]
+        before = dict(self.payments)
         answer = act()
+        for changed in [each for name, each in self.payments.items() if each is not before[name]]:
+            self.tell(changed)
         if key is not None:
             self._answers[key] = answer
         if fate == "answer lost":

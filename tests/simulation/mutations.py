@@ -136,16 +136,16 @@ MUTATIONS: Final = (
         [_code(outbox.Outbox, "publish_left", _nothing)],
     ),
     Mutation(
-        "adoption", "messages of a dead process's requests are lost", None, [_code(outbox.Outbox, "adopt", _nothing)]
+        "adoption", "messages of a dead process's requests are lost", 3, [_code(outbox.Outbox, "adopt", _nothing)]
     ),
     Mutation(
         "acknowledgement",
         "outputs that never arrived are forgotten",
-        None,
+        1,
         [_code(outbox.Outbox, "_finish", _finish_at_once)],
     ),
     Mutation(
-        "doubt", "a process believes in a commit that failed", None, [_code(turn.Turns, "_back_off", _doubt_nothing)]
+        "doubt", "a process believes in a commit that failed", 32, [_code(turn.Turns, "_back_off", _doubt_nothing)]
     ),
     Mutation(
         "parked keys",
@@ -154,7 +154,7 @@ MUTATIONS: Final = (
         [_code(parking.Parking, "split", _none_waits)],
     ),
     Mutation(
-        "held records", "a record overtakes one that fails in its batch", None, [_code(turn, "isolate", _isolate_each)]
+        "held records", "a record overtakes one that fails in its batch", 58, [_code(turn, "isolate", _isolate_each)]
     ),
     Mutation(
         "parked are still there",
@@ -168,7 +168,7 @@ MUTATIONS: Final = (
         None,
         [_query(each, "FOR UPDATE", "", "lock_position") for each in (queues, redrive)],
     ),
-    Mutation("idempotency key", "an order is placed twice", None, [_code(commands, "claim", _all_are_new)]),
+    Mutation("idempotency key", "an order is placed twice", 9, [_code(commands, "claim", _all_are_new)]),
     Mutation("timers", "an order waits for ever for an answer that is lost", None, [_code(Timers, "fire", _nothing)]),
     Mutation(
         "lock orders",

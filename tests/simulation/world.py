@@ -23,7 +23,7 @@ from ordersaga.order.handlers import deadlines_of
 from ordersaga.order.store import find, save_prices
 from ordersaga.settings import Settings
 from ordersaga.stock.commands import Add, add
-from tests.simulation.customers import product_id, visit
+from tests.simulation.customers import product_id, send_webhooks, visit
 from tests.simulation.database import Connection, Database
 from tests.simulation.gateway import Gateway
 from tests.simulation.kafka import Consumer, Group, Log
@@ -99,6 +99,7 @@ class World:
         }
         self.instances: Final[dict[str, Instance]] = {}
         self.gateway: Final[Any] = Gateway(self.scheduler)
+        self.gateway.tell = lambda payment: send_webhooks(self, payment)
         self.complaints: Final[list[str]] = []
         self.placed: Final[dict[int, UUID]] = {}
         self._ids = 0
