@@ -57,6 +57,7 @@ async def run(size: Size, names: Sequence[str] = ALL) -> Report:
         await measure(report, entries, size)
     for name in names[1:]:
         report.ratio(slug(name), names[0], name)
+        report.ratio(f"cpu_{slug(name)}", name, names[0], "cpu_ms_per_order")
     return report
 
 
