@@ -53,12 +53,12 @@ def _insertions() -> dict[ServiceName, list[str]]:
     return {
         "order": [
             f"INSERT INTO orders {PAST} SELECT id, customer, 'keyboard', {PRICE}, '{recipient}', at, at + interval '30 min' FROM past",
-            f"INSERT INTO saga {PAST} SELECT id, 'COMPLETED', NULL, NULL, {known}::jsonb FROM past",
+            f"INSERT INTO saga {PAST} SELECT id, 'COMPLETED', NULL, NULL, {known}::json FROM past",
             "INSERT INTO order_event (order_id, at, came_in, went_out, status, stock_known) "
             f"{PAST} SELECT id, at, e.came_in, e.went_out::text[], e.status, e.stock_known FROM past, {events}",
         ],
         "stock": [
-            f"INSERT INTO reservation {PAST} SELECT id, 'RESERVED', jsonb_build_array(jsonb_build_object("
+            f"INSERT INTO reservation {PAST} SELECT id, 'RESERVED', json_build_array(json_build_object("
             "'productId', product, 'quantity', 1, 'state', 'RESERVED')), at FROM past",
             "INSERT INTO movement (product_id, order_id, kind, quantity, at) "
             f"{PAST} SELECT product, id, 'reserved', 1, at FROM past",
