@@ -15,7 +15,13 @@ from ordersaga.settings import Settings
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
-DATABASE_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+DATABASE_ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 
 ANSWER_S: Final = 2.0
 TRANSIENT_CLASSES: Final = ("08", "40", "53", "57")
@@ -53,14 +59,15 @@ def queries(module: str) -> Any:
 def is_transient(error: BaseException) -> bool:
     """Whether trying again may help and no record is to blame: SQLSTATE 08, 40, 53, 57, 55P03, and any network error.
 
-    25P03 and 25P04 are our own time-outs, which end a transaction that a frozen process left open.
+    25P03 and 25P04 are our own time-outs, which end a transaction that a frozen process left open. An InternalClientError is what
+    asyncpg makes of a server that dies in the middle of an exchange.
     """
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state[:2] in TRANSIENT_CLASSES or state in TRANSIENT_STATES
     if isinstance(error, ValueError):
         return False  # asyncpg's word for a value that no column can take is an InterfaceError too
-    return isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError)
+    return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError)
 
 
 def is_deployment(error: BaseException) -> bool:
