@@ -169,11 +169,11 @@ MUTATIONS: Final = (
         [_query(each, "FOR UPDATE", "", "lock_position") for each in (queues, redrive)],
     ),
     Mutation("idempotency key", "an order is placed twice", 9, [_code(commands, "claim", _all_are_new)]),
-    Mutation("timers", "an order waits for ever for an answer that is lost", None, [_code(Timers, "fire", _nothing)]),
+    Mutation("timers", "an order waits for ever for an answer that is lost", 4, [_code(Timers, "fire", _nothing)]),
     Mutation(
         "lock orders",
         "two answers about an order undo each other",
-        None,
+        5,
         [_query(ordersaga.order.store, "FOR UPDATE OF s", "", "lock_orders")],
     ),
     Mutation(
