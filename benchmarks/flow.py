@@ -14,7 +14,7 @@ from benchmarks.measure import TopicEnd, per_order, reading
 from benchmarks.process import LoadProcess
 from benchmarks.records import LoadRecord, RecordPlan
 from benchmarks.report import Bench, Figures, Goal, Report, Size
-from benchmarks.shop import PRICE, PRODUCTS, audit, payment_key, place, record_payments, stock_up, system_of
+from benchmarks.shop import PATIENCE, PRICE, PRODUCTS, audit, payment_key, place, record_payments, stock_up, system_of
 from ordersaga.contracts import codec
 from ordersaga.contracts.messages import (
     OrderCompletedMessage,
@@ -40,7 +40,7 @@ async def run(size: Size) -> Report:
         settings={"orders": size.orders, "rounds": size.rounds, "warm_up_orders": size.warm_up, "products": PRODUCTS},
         goals=[Goal("cpu_ms_per_order", 0.35, most=True), Goal("statements_per_order", 0.2, most=True)],
     )
-    with system_of(size, *SERVICES) as system:
+    with system_of(size, *SERVICES, **PATIENCE) as system:
         shelf = await stock_up(system.settings)
         done = [await flow_round(system, shelf, size.warm_up)]
         for n in range(size.rounds):

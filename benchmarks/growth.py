@@ -12,7 +12,7 @@ from benchmarks.history import History
 from benchmarks.latency import idle
 from benchmarks.measure import rss_mib
 from benchmarks.report import Bench, Figures, Goal, Report, Size
-from benchmarks.shop import PRODUCTS, audit, record_all_payments, stock_up, system_of
+from benchmarks.shop import PATIENCE, PRODUCTS, audit, record_all_payments, stock_up, system_of
 from ordersaga.devstack.system import System
 
 RUN_ROUNDS = 50
@@ -26,7 +26,7 @@ async def run(size: Size) -> Report:
         settings={"orders": size.orders, "rounds": size.rounds, "warm_up_orders": size.warm_up, "products": PRODUCTS},
         goals=[Goal("ratio_stored", 0.9), Goal("ratio_rss", 1.1, most=True)],
     )
-    with system_of(size, *SERVICES) as system:
+    with system_of(size, *SERVICES, **PATIENCE) as system:
         shelf = await stock_up(system.settings)
         history = History(system.settings, shelf)
         await flow_round(system, shelf, size.warm_up)

@@ -10,7 +10,7 @@ import asyncpg
 
 from benchmarks.flow import SERVICES, flow_round, stock_answers
 from benchmarks.report import Bench, Goal, Report, Size
-from benchmarks.shop import PRODUCTS, audit, place, record_payments, stock_up, system_of
+from benchmarks.shop import PATIENCE, PRODUCTS, audit, place, record_payments, stock_up, system_of
 from ordersaga.devstack.system import System
 
 
@@ -20,7 +20,7 @@ async def run(size: Size) -> Report:
         settings={"orders": size.orders, "rounds": size.rounds, "warm_up_orders": size.warm_up, "products": PRODUCTS},
         goals=[Goal("ratio_hot", 0.95), Goal("oversold_pieces", 0, most=True)],
     )
-    with system_of(size, *SERVICES) as system:
+    with system_of(size, *SERVICES, **PATIENCE) as system:
         shelf = await stock_up(system.settings)
         variants: dict[str, Sequence[UUID]] = {"one product": shelf[:1], "1,000 products": shelf}
         paid = [await flow_round(system, shelf, size.warm_up)]

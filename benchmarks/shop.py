@@ -15,8 +15,10 @@ from benchmarks.process import LoadProcess
 from benchmarks.report import Size
 from ordersaga.audit import verify
 from ordersaga.devstack.system import System
-from ordersaga.order import store
+from ordersaga.messaging import timers
+from ordersaga.order import saga, store
 from ordersaga.order.commands import PLACED
+from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.model import Event, Facts, Line, Order, Recipient
 from ordersaga.settings import SERVICES, Settings
 
@@ -25,6 +27,9 @@ PRODUCTS = 1_000
 PIECES = 10_000_000
 INSERT_ROWS = 5_000
 AUDIT_TRIES = 60
+LET_WAIT_S = 600
+"""Thousands of orders are let wait on purpose, and longer than a customer would: their partners must not be asked again meanwhile."""
+PATIENCE = {"stock_deadline_s": str(LET_WAIT_S), "delivery_deadline_s": str(LET_WAIT_S)}
 SENT = ("StockDecreaseRequestMessage", "OrderPayableMessage")
 RECIPIENT = Recipient("1 Sejong-daero, Jung-gu", "12F", "04524", "010-0000-0000", "김하나", "문 앞에 두세요")
 
@@ -33,8 +38,12 @@ def system_of(size: Size, *services: str, **extra: str) -> AbstractContextManage
     """A system on free ports with durability as it is shipped: fsync on, acks=all. `extra` are settings, without their prefix."""
     if size.system is not None:
         return nullcontext(size.system)
-    settings = {f"ORDERSAGA_{name.upper()}": value for name, value in extra.items()}
-    return System(services=services or SERVICES, extra={"ORDERSAGA_LOG_LEVEL": "error", **settings})
+    return System(services=services or SERVICES, extra=environment(**extra))
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """Settings as a system's processes take them, and no more in their logs than errors."""
+    return {f"ORDERSAGA_{name.upper()}": value for name, value in {"log_level": "error", **settings}.items()}
 
 
 async def stock_up(settings: Settings, products: int = PRODUCTS, pieces: int = PIECES) -> list[UUID]:
@@ -56,7 +65,10 @@ async def stock_up(settings: Settings, products: int = PRODUCTS, pieces: int = P
 
 
 async def place(db: Any, shelf: Sequence[UUID], orders: int) -> list[Order]:
-    """Put orders of one piece each into Order's tables, as `POST` does, product after product of the shelf; nothing is sent."""
+    """Put orders of one piece each into Order's tables, with event and timer as `POST` does, product after product of the shelf.
+
+    Nothing is sent. The services' settings must be those of `PATIENCE`.
+    """
     placed: list[Order] = []
     for first in range(0, orders, INSERT_ROWS):
         now = datetime.now(UTC)
@@ -66,13 +78,15 @@ async def place(db: Any, shelf: Sequence[UUID], orders: int) -> list[Order]:
             await store.add_events(
                 db, [Event(order.order_id, now, PLACED, SENT, "PENDING", None, False) for order in some]
             )
+            await timers.put(db, {order.order_id: order.facts.look_at for order in some})
         placed += some
     return placed
 
 
 def _order(product: UUID, now: datetime) -> Order:
     facts = Facts((Line(product, 1),), listed_total=PRICE, asked_at=now)
-    return Order(uuid7(), uuid4(), "keyboard", PRICE, RECIPIENT, now, now + timedelta(hours=1), facts)
+    order = Order(uuid7(), uuid4(), "keyboard", PRICE, RECIPIENT, now, now + timedelta(hours=1), facts)
+    return saga.place(order, Deadlines(stock_s=LET_WAIT_S)).order
 
 
 async def record_all_payments(settings: Settings) -> None:

@@ -17,7 +17,7 @@ from benchmarks.peers.contender import Contender, Frozen, Ours
 from benchmarks.peers.faststream import faststream
 from benchmarks.peers.shop import Peer
 from benchmarks.report import Bench, Goal, Report, Size, slug
-from benchmarks.shop import stock_up
+from benchmarks.shop import PATIENCE, environment, stock_up
 from ordersaga.devstack.system import System
 from ordersaga.settings import Settings
 
@@ -65,7 +65,7 @@ async def run(size: Size, names: Sequence[str] = ALL) -> Report:
 def servers(size: Size) -> Iterator[System]:
     """Kafka and PostgreSQL with our topics and databases; services that run there already rest meanwhile."""
     if size.system is None:
-        with System(services=(), extra={"ORDERSAGA_LOG_LEVEL": "error"}) as system:
+        with System(services=(), extra=environment(**PATIENCE)) as system:
             yield system
         return
     resting = [name for name in SERVICES if size.system.processes[name].is_running]
