@@ -26,6 +26,9 @@ T = TypeVar("T")
 CALL_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.2
 ACKNOWLEDGED_WITHIN_S: Final = 0.002
+LINGER_MS: Final = 5
+FEW_RECORDS: Final = 64
+AT_ONCE_S: Final = 0.001
 SAY_AGAIN_S: Final = 60.0
 STOP_S: Final = 5.0
 REFUSED_FOR_GOOD: Final = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD)
@@ -297,6 +300,8 @@ class Publisher:
     """Publishes in order, waits as long as it takes, and says which records the broker will never take.
 
     Messages never time out in the queue (`message.timeout.ms=0`), so while the broker is away order is kept by waiting.
+    Many records linger for `LINGER_MS`, so that each partition gets them in few requests; a few are sent at once, since somebody may be
+    waiting for them: while `flush` is called nothing lingers, and a millisecond is enough to wake librdkafka's sender.
     Acknowledgements are fetched by the event loop itself: librdkafka hands them over one by one, and a thread of its own would wait
     for the interpreter at each of them while a turn is computing.
     """
@@ -312,7 +317,7 @@ class Publisher:
                 "compression.type": settings.kafka_compression,
                 "partitioner": PARTITIONER,
                 "message.timeout.ms": 0,
-                "linger.ms": 0,
+                "linger.ms": LINGER_MS,
                 "queue.buffering.max.messages": 2_000_000,
                 "queue.buffering.max.kbytes": 1_048_576,
                 "message.max.bytes": 2_000_000,
@@ -332,6 +337,8 @@ class Publisher:
         ticket = _Ticket(self._loop, len(publications))
         for each in publications:
             self._queue(each, ticket)
+        if len(publications) <= FEW_RECORDS:
+            self._producer.flush(AT_ONCE_S)
         if not ticket.done.done():
             if not self._unanswered:
                 self._polling.cancel()
