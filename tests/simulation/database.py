@@ -108,9 +108,7 @@ class Database:
     async def _came_through(self, connection: "Connection", task: "asyncio.Task[Any]") -> bool:
         """Whether the statement is done; False: it waits for a lock. Nobody else is at work, so no wait ends by itself."""
         while not task.done():
-            asked = asyncio.ensure_future(self.monitor.fetchval("SELECT pg_blocking_pids($1)", connection.pid))
-            await asyncio.wait([asked])
-            blockers = set(asked.result())
+            blockers = await self._blockers(connection.pid)
             if not blockers or task.done():
                 continue
             self._waiting[connection.pid] = blockers
@@ -134,11 +132,20 @@ class Database:
                     todo.append(pid)
         return False
 
-    async def cancel(self, pid: int, task: "asyncio.Task[Any]") -> None:
-        """End a statement that waits."""
-        await self.monitor.execute("SELECT pg_cancel_backend($1)", pid)
-        await asyncio.wait([task])
+    async def cancel(self, pid: int, task: "asyncio.Future[Any]") -> None:
+        """End a statement that may wait; one that has just got its lock is let come to its end, for a cancellation would hit what follows."""
+        while not task.done() and not await self._blockers(pid):
+            pass
+        if not task.done():
+            await self.monitor.execute("SELECT pg_cancel_backend($1)", pid)
+            await asyncio.wait([task])
         self._waiting.pop(pid, None)
+
+    async def _blockers(self, pid: int) -> set[int]:
+        """For whose locks a statement waits. Asked by a task of its own, so that the statement can end meanwhile."""
+        asked = asyncio.ensure_future(self.monitor.fetchval("SELECT pg_blocking_pids($1)", pid))
+        await asyncio.wait([asked])
+        return set(asked.result())
 
 
 class Pool:
@@ -279,7 +286,7 @@ class Connection:
     async def _drop_statement(self) -> None:
         """End the statement that a cancelled task has left waiting for a lock."""
         statement, self.statement = self.statement, None
-        if statement is not None and not statement.done():
+        if statement is not None:
             await self._database.cancel(self.pid, statement)
 
     async def _lose(self) -> Exception:
