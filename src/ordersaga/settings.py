@@ -70,6 +70,11 @@ class Settings(BaseSettings):
         default=90, ge=1, description="how long resolved and discarded ones are kept; open ones stay"
     )
     operator_acts_kept_days: int = Field(default=365, ge=1)
+    history_kept_days: int = Field(
+        default=365,
+        ge=1,
+        description="timelines of ended orders, of which the end stays, and movements of stock, of which a balance stays",
+    )
     park_attempts_max: int = Field(
         default=5, ge=1, description="tries of a failing record before it becomes a dead letter"
     )

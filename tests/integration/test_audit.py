@@ -24,8 +24,10 @@ from ordersaga.contracts.messages import OrderCompletedMessage
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.database import Connection, migrate
 from ordersaga.messaging.kafka import Topics, create_missing_topics
+from ordersaga.order import store as orders
 from ordersaga.sandbox.app import SandboxSettings, serving
 from ordersaga.settings import SERVICES, ServiceName, Settings
+from ordersaga.stock import store as products
 
 PRICE, QUANTITY, RECEIVED = 12_500, 2, 100
 TOTAL = PRICE * QUANTITY
@@ -228,6 +230,31 @@ async def test_sound_data_breaks_nothing_and_all_of_it_is_counted(scene: Scene) 
         PUBLISHED: 4, HANDLED: 1, LETTERS: 0, PARKED: 0,
     }  # fmt: skip
     assert list(findings[IN_TIME].in_flight) and str(scene.pending) in findings[IN_TIME].in_flight[0]
+
+
+async def test_history_is_shortened_in_bounded_batches_and_all_that_the_audit_counts_stays(scene: Scene) -> None:
+    before = datetime.now(UTC) + timedelta(seconds=1)
+    order, stock = scene.db["order"], scene.db["stock"]
+
+    async def timelines() -> dict[UUID, list[str]]:
+        rows = await order.fetch("SELECT order_id, array_agg(status ORDER BY seq) FROM order_event GROUP BY order_id")
+        return {row[0]: row[1] for row in rows}
+
+    assert await orders.prune_events(order, before - LONG_AGO - LONG_AGO, 100) == 0
+    assert [await orders.prune_events(order, before, 2) for _ in range(3)] == [2, 1, 0]
+    assert await timelines() == {
+        scene.completed: ["COMPLETED"],
+        scene.returned: ["COMPLETED", "CANCELLED"],
+        scene.failed: ["FAILED"],
+        scene.pending: ["PENDING"],
+    }
+    assert [await products.prune_movements(stock, before, 4) for _ in range(3)] == [4, 3, 0]
+    balances = await stock.fetch("SELECT kind, quantity FROM movement WHERE is_balance ORDER BY kind")
+    assert [tuple(row) for row in balances] == [
+        ("received", RECEIVED), ("released", 2 * QUANTITY), ("reserved", 4 * QUANTITY)
+    ]  # fmt: skip
+    assert await stock.fetchval("SELECT count(*) FROM movement") == 3
+    assert await scene.broken() == {}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What the runtime keeps and for how long, and how full it is: pruning in bounded batches, gauges, the alarm on a lagging outbox."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -25,6 +25,10 @@ DEAD_LETTERS_OPEN: Final = Gauge("ordersaga_dead_letters_open", "Dead letters th
 PRUNED_ROWS: Final = Counter("ordersaga_pruned_rows", "Rows removed after their retention", ["table"])
 
 
+Prune = Callable[..., Awaitable[int]]
+"""`prune(db, before=…, rows_max=…)` removes some rows older than that, and returns how many."""
+
+
 class Keeping:
     """Runs beside a service's turns. `alarm` says what is wrong with the outbox, if anything is."""
 
@@ -33,16 +37,20 @@ class Keeping:
         self._pool: Final = pool
         self._clock: Final = clock
         self.alarm: str | None = None
+        self._kept: Final[list[tuple[str, timedelta, Prune]]] = [
+            ("idempotency_key", timedelta(hours=settings.idempotency_key_kept_hours), sql.prune_idempotency_key),
+            ("dead_letter", timedelta(days=settings.dead_letters_kept_days), sql.prune_dead_letter),
+            ("operator_act", timedelta(days=settings.operator_acts_kept_days), sql.prune_operator_act),
+        ]
+
+    def keep(self, table: str, kept: timedelta, prune: Prune) -> None:
+        """Prune a table of the service's own, too."""
+        self._kept.append((table, kept, prune))
 
     async def prune(self) -> None:
         """Remove what is older than it is promised to be kept: a bounded number of rows a statement, and of statements a call."""
-        settings, now = self._settings, self._clock()
-        for table, kept in (
-            ("idempotency_key", timedelta(hours=settings.idempotency_key_kept_hours)),
-            ("dead_letter", timedelta(days=settings.dead_letters_kept_days)),
-            ("operator_act", timedelta(days=settings.operator_acts_kept_days)),
-        ):
-            prune = getattr(sql, f"prune_{table}")
+        now = self._clock()
+        for table, kept, prune in self._kept:
             for _ in range(BATCHES_MAX):
                 async with self._pool.acquire() as db:
                     removed = await prune(db, before=now - kept, rows_max=PRUNE_ROWS_MAX)

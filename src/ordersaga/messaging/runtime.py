@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from ordersaga.messaging.gather import Gather, Write
 from ordersaga.messaging.handler import Handler
 from ordersaga.messaging.instance import Instance
 from ordersaga.messaging.kafka import KafkaUnavailable, PartitionConsumer, Publisher, Topics
-from ordersaga.messaging.keeping import MEASURE_EVERY_S, PRUNE_EVERY_S, Keeping
+from ordersaga.messaging.keeping import MEASURE_EVERY_S, PRUNE_EVERY_S, Keeping, Prune
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.turn import Turns
 from ordersaga.settings import ServiceName, Settings
@@ -97,6 +97,10 @@ class Runtime:
     ) -> Gather[Request, Answer]:
         """A gathered HTTP write over this service's database and outbox."""
         return Gather(work, self.settings, self.pool, self.outbox, self.clock, self.new_id)
+
+    def keep(self, table: str, kept: timedelta, prune: Prune) -> None:
+        """Have a table of the service's own pruned, too, of what is older than that."""
+        self._keeping.keep(table, kept, prune)
 
     def every(self, seconds: float, work: Callable[[], Awaitable[Any]], name: str) -> None:
         """Run something again and again until the process stops; an error is logged once and the next time is another try."""

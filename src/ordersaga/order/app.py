@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 from litestar import Litestar
 
@@ -10,6 +11,7 @@ from ordersaga.http.caller import Callers
 from ordersaga.http.server import application
 from ordersaga.messaging import timers
 from ordersaga.messaging.runtime import Runtime
+from ordersaga.order import store
 from ordersaga.order.api import Orders, routes
 from ordersaga.order.commands import Acting, Placing, Waking
 from ordersaga.order.handlers import handler
@@ -26,6 +28,7 @@ def create_app(settings: Settings) -> Litestar:
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:
         async with runtime:
+            runtime.keep("order_event", timedelta(days=settings.history_kept_days), store.prune_events)
             orders.place = runtime.gather(Placing(settings))
             orders.act = runtime.gather(Acting(settings))
             runtime.every(timers.LOOK_EVERY_S, timers.Timers(runtime, Waking(settings)).fire, "timers")

@@ -55,6 +55,18 @@ FROM unnest(:order_ids::uuid[], :after_seqs::bigint[]) AS w (order_id, after_seq
 JOIN order_event e ON e.order_id = w.order_id AND e.seq > w.after_seq
 ORDER BY e.seq;
 
+-- name: prune_events$
+-- Shorten the timelines of orders that ended long ago, some rows at a time. What stays is the last event, and that it was completed.
+WITH old AS (
+    SELECT e.order_id, e.seq FROM order_event e JOIN saga s USING (order_id)
+    WHERE e.at < :before AND e.status <> 'COMPLETED' AND s.status <> 'PENDING'
+      AND EXISTS (SELECT FROM order_event later WHERE later.order_id = e.order_id AND later.seq > e.seq)
+    LIMIT :rows_max
+), gone AS (
+    DELETE FROM order_event e USING old WHERE e.order_id = old.order_id AND e.seq = old.seq RETURNING 1
+)
+SELECT count(*) FROM gone;
+
 -- name: prices
 -- What products cost, as far as we know.
 SELECT product_id, price FROM price WHERE product_id = ANY (:product_ids::uuid[]);

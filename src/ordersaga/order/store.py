@@ -1,6 +1,7 @@
 """Orders, sagas, events and prices in PostgreSQL: each function is one statement for any number of rows."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -104,6 +105,12 @@ async def save_prices(db: Connection, messages: Iterable[ProductPriceMessage]) -
             prices=[message.price for message in ordered],
             changed_ats=[message.changed_at for message in ordered],
         )
+
+
+async def prune_events(db: Connection, before: datetime, rows_max: int) -> int:
+    """Shorten timelines of orders that ended before that; returns how many rows are gone."""
+    count: int = await sql.prune_events(db, before=before, rows_max=rows_max)
+    return count
 
 
 def _saga_columns(orders: Sequence[Order]) -> dict[str, list[Any]]:

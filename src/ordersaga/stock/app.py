@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 from litestar import Litestar
 
@@ -9,7 +10,7 @@ from ordersaga.http.caller import Callers
 from ordersaga.http.server import application
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.settings import Settings
-from ordersaga.stock import commands
+from ordersaga.stock import commands, store
 from ordersaga.stock.api import Shelf, routes
 from ordersaga.stock.handlers import handler
 
@@ -22,6 +23,7 @@ def create_app(settings: Settings) -> Litestar:
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:
         async with runtime:
+            runtime.keep("movement", timedelta(days=settings.history_kept_days), store.prune_movements)
             shelf.add = runtime.gather(commands.add)
             shelf.receive = runtime.gather(commands.receive)
             shelf.change = runtime.gather(commands.change)

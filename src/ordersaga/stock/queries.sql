@@ -70,3 +70,16 @@ WHERE product_id = ANY (:product_ids::uuid[]);
 SELECT product_id, name, price, received, reserved, released FROM product
 WHERE :after::uuid IS NULL OR product_id > :after
 ORDER BY product_id LIMIT :rows_max;
+
+-- name: prune_movements$
+-- Sum up old movements in their product's balance, some rows at a time.
+WITH gone AS (
+    DELETE FROM movement WHERE ctid = ANY (ARRAY(SELECT ctid FROM movement WHERE at < :before AND NOT is_balance LIMIT :rows_max))
+    RETURNING product_id, kind, quantity
+), balance AS (
+    INSERT INTO movement (product_id, kind, quantity, at, is_balance)
+    SELECT product_id, kind, sum(quantity), :before::timestamptz, true FROM gone GROUP BY product_id, kind ORDER BY product_id, kind
+    ON CONFLICT (product_id, kind) WHERE is_balance
+    DO UPDATE SET quantity = movement.quantity + EXCLUDED.quantity, at = EXCLUDED.at
+)
+SELECT count(*) FROM gone;

@@ -110,6 +110,12 @@ async def page(db: Connection, after: UUID | None, rows_max: int) -> list[Produc
     return list(map(_product, await sql.products_after(db, after=after, rows_max=rows_max)))
 
 
+async def prune_movements(db: Connection, before: datetime, rows_max: int) -> int:
+    """Sum up movements from before that; returns how many rows are gone."""
+    count: int = await sql.prune_movements(db, before=before, rows_max=rows_max)
+    return count
+
+
 def _columns(reservations: Iterable[Reservation]) -> dict[str, list[Any]]:
     ordered = sorted(reservations, key=lambda each: each.order_id)
     return {

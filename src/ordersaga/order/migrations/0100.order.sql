@@ -32,6 +32,7 @@ CREATE TABLE order_event (
     note        text,
     PRIMARY KEY (order_id, seq)
 );
+CREATE INDEX order_event_at_idx ON order_event USING brin (at);
 
 -- Our copy of what products cost, fed by Stock.
 CREATE TABLE price (

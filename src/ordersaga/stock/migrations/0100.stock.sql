@@ -18,12 +18,16 @@ CREATE TABLE reservation (
     at       timestamptz NOT NULL
 );
 
--- The stock ledger: one row per movement; per product their sums are the product's counters. Only ever appended to.
+-- The stock ledger: one row per movement; per product their sums are the product's counters. Only ever appended to, but that old
+-- movements of a product are summed up in one balance row of their kind.
 CREATE TABLE movement (
     product_id uuid        NOT NULL,
     order_id   uuid,
     kind       text        NOT NULL CHECK (kind IN ('received', 'reserved', 'released')),
     quantity   bigint      NOT NULL CHECK (quantity > 0),
     at         timestamptz NOT NULL,
-    CHECK ((kind = 'received') = (order_id IS NULL))
+    is_balance boolean     NOT NULL DEFAULT false,
+    CHECK ((kind = 'received') = (order_id IS NULL) OR is_balance)
 );
+CREATE INDEX movement_at_idx ON movement USING brin (at);
+CREATE UNIQUE INDEX movement_balance_idx ON movement (product_id, kind) WHERE is_balance;
