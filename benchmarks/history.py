@@ -1,4 +1,4 @@
-"""Orders of the past, as many as wanted, straight into the tables of Order, Stock and Delivery: what a shop has after a good year.
+"""Orders of the past, as many as wanted, straight into the tables of Order, Stock and Delivery: what a shop has after some good months.
 
 Rows, ids (UUIDv7, in time order) and JSON are what the services write for a completed order. Customers are `CUSTOMERS`, in turn.
 """
@@ -18,7 +18,8 @@ from ordersaga.settings import ServiceName, Settings
 
 BATCH = 200_000
 CUSTOMERS = 100_000
-AGE_MS = 365 * 24 * 3_600_000
+AGE_MS = 200 * 24 * 3_600_000
+"""Younger than what the services prune."""
 ORDERS_PER_MS = 5
 
 TABLES: dict[ServiceName, list[str]] = {
@@ -80,7 +81,7 @@ class History:
         self._count = 0
 
     async def add(self, count: int, say: Callable[[str], None]) -> None:
-        """Add so many; afterwards the tables are vacuumed and analysed as autovacuum would have done over the year."""
+        """Add so many; afterwards the tables are vacuumed and analysed as autovacuum would have done over the time."""
         insertions = _insertions()
         end = self._count + count
         while self._count < end:
