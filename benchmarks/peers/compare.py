@@ -79,7 +79,7 @@ def servers(size: Size) -> Iterator[System]:
 
 
 def _entries(system: System, shelf: Sequence[UUID]) -> list[Entry]:
-    """The contenders with the settings that were found best for each on two cores."""
+    """The contenders, each with ordinary settings of its kind; what was set is in the report."""
     jpa = {"concurrency": 12, "pool": 12, "poll_records": 500, "outbox_batch": 500}
     batches = {"concurrency": 2, "pool": 8, "poll_records": 1000, "outbox_batch": 2000}
     python = {"concurrency": 12, "pool": 12, "outbox_batch": 500}
