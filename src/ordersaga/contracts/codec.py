@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 import msgspec
+from msgspec.structs import fields
 
 from ordersaga.contracts.messages import Message
 from ordersaga.contracts.topics import BY_NAME, TOPICS
@@ -17,7 +18,10 @@ REASON_CHARS_MAX: Final = 300
 
 _encoder: Final = msgspec.json.Encoder()
 _decoders: Final = {topic.name: msgspec.json.Decoder(topic.message) for topic in TOPICS}
-_key_names: Final = {topic.name: re.sub("_([a-z])", lambda match: match[1].upper(), topic.key) for topic in TOPICS}
+_key_names: Final = {
+    topic.name: next(field.encode_name for field in fields(topic.message) if field.name == topic.key)
+    for topic in TOPICS
+}
 _outside_basic_plane: Final = re.compile("[\U00010000-\U0010ffff]")
 _lower_hex_escape: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u(00[01][a-f])")
 

@@ -12,9 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import structlog
-from asyncpg.pgproto.pgproto import (
-    UUID as FastUUID,  # a `uuid.UUID` made in C: each output has one, made and written out
-)
+from asyncpg.pgproto import pgproto
 from msgspec import Struct
 
 from ordersaga.contracts import codec
@@ -90,7 +88,7 @@ def output_id(group: str, topic_id: str, partition: int, offset: int, n: int) ->
     )
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
-    made: UUID = FastUUID(bytes(digest))
+    made: UUID = pgproto.UUID(bytes(digest))  # a `uuid.UUID` made in C, since each output needs one
     return made
 
 
