@@ -5,14 +5,18 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
+from unittest.mock import Mock
 from uuid import uuid4
 
 import psutil
 import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import assignment, outbox
+from ordersaga.messaging import runtime as runtime_module
 from ordersaga.messaging.kafka import Publisher, Topics, create_missing_topics
 from ordersaga.messaging.runtime import Runtime
 from tests.contract.rig import INPUT, Rig, rig, same_key, told, until
@@ -146,3 +150,128 @@ async def accept_from_the_start(service: Rig) -> None:
 
 async def stopped(runtime: Runtime) -> list[str]:
     return [problem for problem in await runtime.problems() if problem.startswith(INPUT)]
+
+
+async def test_a_consumer_whose_place_in_the_group_another_one_has_taken_begins_again(
+    service: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group fences a static member for good, also one that joined twice itself, as after a broker that was frozen."""
+    group = service.settings.group("delivery")
+    identity = {
+        "group.id": group,
+        "group.instance.id": f"{group}-0",
+        "partition.assignment.strategy": "cooperative-sticky",
+    }
+
+    def take_the_place() -> None:
+        intruder = Consumer({"bootstrap.servers": service.settings.kafka_bootstrap_servers, **identity})
+        intruder.subscribe([INPUT])
+        for _ in range(300):
+            intruder.poll(0.1)
+            if intruder.assignment():
+                break
+        assert intruder.assignment()
+        intruder.close()
+
+    async with service.instance() as runtime:
+        monkeypatch.setattr(runtime_module, "log", logged := Mock())
+
+        async def begun_again() -> bool:
+            return logged.error.called
+
+        await asyncio.to_thread(take_the_place)
+        await until(begun_again)
+        _, records = same_key(3)
+        service.send(*records)
+        await until(lambda: took_effect(service, 3), 40)
+        await until(lambda: ready(runtime), 40)
+        logged.critical.assert_not_called()
+
+
+async def test_a_consumer_that_says_as_a_record_that_it_cannot_go_on_begins_again(service: Rig) -> None:
+    """That is how librdkafka tells it when it is the group that fenced it; from then on such a consumer is silent."""
+
+    class Dead:
+        def __init__(self, consumer: Any) -> None:
+            self._consumer = consumer
+            self.said = asyncio.Event()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._consumer, name)
+
+        def poll(self, _: float) -> Any:
+            if self.said.is_set():
+                return None
+            loop.call_soon_threadsafe(self.said.set)
+            return self
+
+        def consume(self, *_: Any) -> list[Any]:
+            return []
+
+        def error(self) -> KafkaError:
+            return KafkaError(KafkaError._FATAL, "in a test")
+
+        def topic(self) -> str:
+            return ""
+
+        def partition(self) -> int:
+            return 0
+
+    loop = asyncio.get_running_loop()
+    async with service.instance() as runtime:
+        consumer: Any = runtime.turns and runtime.turns._consumer
+        consumer._consumer = dead = Dead(consumer._consumer)
+        await asyncio.wait_for(dead.said.wait(), 5)
+        service.send(told(uuid4()))
+        await until(lambda: took_effect(service, 1))
+        await until(lambda: ready(runtime))
+
+
+async def test_a_producer_that_cannot_go_on_is_replaced_and_what_it_had_is_published(service: Rig) -> None:
+    """librdkafka tells it by an exception of whatever is called next, not by its error callback."""
+
+    class Dead:
+        def __init__(self, producer: Any) -> None:
+            self._producer = producer
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._producer, name)
+
+        def produce(self, *_: Any, **__: Any) -> None:
+            """Takes it, and never says what became of it."""
+
+        def poll(self, _: float) -> int:
+            raise KafkaException(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "in a test", fatal=True))
+
+        flush = poll
+
+    order_id, (record,) = same_key(1)
+    async with service.instance() as runtime:
+        publisher: Any = runtime.outbox._publisher
+        publisher._producer = Dead(publisher._producer)
+        service.send(record)
+        await until(lambda: took_effect(service, 1))
+        await until(lambda: published(service, 0))
+    assert await service.passed_on(order_id) == [record.delivery_id]
+
+
+async def test_a_broker_that_was_frozen_for_longer_than_a_session_is_read_on(service: Rig, stack: DevStack) -> None:
+    """When it goes on, the group may take each member for two, and fence them all."""
+    broker = psutil.Process(stack.kafka.pid or 0)
+    session_s = service.settings.kafka_session_timeout_ms / 1000
+    async with service.instance() as one, service.instance() as another:
+        for _ in range(2):
+            broker.suspend()
+            try:
+                await asyncio.sleep(session_s + 2)
+            finally:
+                broker.resume()
+            before = await service.count("effect")
+            service.send(*[told(uuid4()) for _ in range(50)])
+            await until(lambda: took_effect(service, before + 50), 20)  # noqa: B023  # awaited within the round
+            await until(lambda: ready(one), 20)
+            await until(lambda: ready(another), 20)
+
+
+async def ready(runtime: Runtime) -> bool:
+    return not await runtime.problems()

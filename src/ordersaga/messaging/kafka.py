@@ -144,6 +144,8 @@ class PartitionConsumer:
             problem = message.error()
             if problem is None:
                 records.append(_record(message))
+            elif _is_fatal(problem):
+                self._error = problem
             else:
                 failures.append((Partition(message.topic() or "", message.partition() or 0), problem.str()))
         fetched = Fetched(records, self._joined, self._assigned, self._revoked, failures, self._error)
@@ -191,7 +193,7 @@ class PartitionConsumer:
         self._on_revoke(consumer, partitions)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
+        if _is_fatal(error):
             self._error = error
         elif error.code() == KafkaError._ALL_BROKERS_DOWN and time.monotonic() - self._said_down_at > SAY_AGAIN_S:
             self._said_down_at = time.monotonic()
@@ -245,15 +247,18 @@ class PartitionConsumer:
         """Leave the group, at once for the others: a static member that only closes would hold its partitions until its session ends."""
 
         def leave() -> None:
-            self._consumer.unsubscribe()
-            for _ in range(int(STOP_S / 0.05)):
-                self._consumer.poll(0.05)
-                if not self._reading:
-                    break
+            with contextlib.suppress(KafkaException):  # one that the group has fenced has nothing to leave
+                self._consumer.unsubscribe()
+                for _ in range(int(STOP_S / 0.05)):
+                    self._consumer.poll(0.05)
+                    if not self._reading:
+                        break
             self._consumer.close()
 
-        await self._call(leave)
-        self._thread.shutdown(wait=False)
+        try:
+            await self._call(leave)
+        finally:
+            self._thread.shutdown(wait=False)
 
 
 class Fetched(NamedTuple):
@@ -265,6 +270,11 @@ class Fetched(NamedTuple):
     revoked: list[Partition]
     failures: list[tuple[Partition, str]]
     fatal: KafkaError | None
+
+
+def _is_fatal(error: KafkaError) -> bool:
+    """Whether the client can only be closed; librdkafka says so in a flag or in a code, by the way the error came."""
+    return error.fatal() or error.code() == KafkaError._FATAL
 
 
 def _record(message: Any) -> Record:
@@ -338,7 +348,7 @@ class Publisher:
         for each in publications:
             self._queue(each, ticket)
         if len(publications) <= FEW_RECORDS:
-            self._producer.flush(AT_ONCE_S)
+            self._call(self._producer.flush, AT_ONCE_S)
         if not ticket.done.done():
             if not self._unanswered:
                 self._polling.cancel()
@@ -365,12 +375,19 @@ class Publisher:
 
     def _poll(self) -> None:
         """Hear what has become of queued records, soon again while there are any."""
-        self._producer.poll(0)
+        self._call(self._producer.poll, 0)
         wait_s = ACKNOWLEDGED_WITHIN_S if self._unanswered else POLL_S
         self._polling = self._loop.call_later(wait_s, self._poll)
 
+    def _call(self, wait: Callable[[float], int], wait_s: float) -> None:
+        """Serve callbacks; a producer that cannot go on raises instead of calling `error_cb`, and must be heard to the end all the same."""
+        try:
+            wait(wait_s)
+        except KafkaException as error:
+            self._on_error(error.args[0])
+
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
+        if _is_fatal(error) and not self.failed.is_set():
             log.error("the producer cannot go on and is replaced", error=error.str())
             self.failed.set()
 

@@ -170,8 +170,10 @@ class Runtime:
             await self.turns.run()
             await self.turns.tell_position()
         finally:
-            await consumer.close()
-            instance.release()
+            try:
+                await consumer.close()
+            finally:
+                instance.release()
 
     async def _wait_for(self, answers: Callable[[], Awaitable[bool]], what: str) -> None:
         said = False
