@@ -81,6 +81,6 @@ $(VENV)/.project: pyproject.toml $(VENV)/.requirements
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.jars: $(DEVSTACK)/jgo.lock.toml $(VENV)/.project
+$(VENV)/.jars: $(DEVSTACK)/jgo.lock.toml $(DEVSTACK)/kafka.py $(VENV)/.project
 	@$(BIN)/python -m ordersaga.devstack
 	@touch $@

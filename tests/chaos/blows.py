@@ -26,6 +26,7 @@ TAKEN_OVER_LIMIT_S: Final = 15.0
 BROKER_LIMIT_S: Final = 10.0
 GONE_S: Final = 25.0
 FROZEN_S: Final = (2.0, 12.0)
+SILENT_S: Final = (0.5, 2.0)
 DOWN_S: Final = (0.0, 2.0)
 
 
@@ -38,9 +39,9 @@ class Struck(Struct):
 
 
 class Blow(NamedTuple):
-    """Whom a kind of blow strikes (two at once never strike the same), and how."""
+    """Whom a kind of blow strikes (two at once never strike the same; None: it comes alone), and how."""
 
-    target: str
+    target: str | None
     strike: Callable[[System, random.Random], AbstractAsyncContextManager[Struck]]
 
 
@@ -101,6 +102,23 @@ async def freeze_kafka(system: System, chance: random.Random) -> AsyncIterator[S
 
 
 @contextlib.asynccontextmanager
+async def kill_unpublished(system: System, chance: random.Random) -> AsyncIterator[Struck]:
+    """All processes of a service, with records that are committed and not in Kafka yet, since the broker stood still meanwhile."""
+    name = chance.choice(SERVICES)
+    broker = psutil.Process(_pid(system.stack.kafka))
+    _signal(broker, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(chance.uniform(*SILENT_S))
+        await asyncio.to_thread(system.processes[name].kill)
+    finally:
+        _signal(broker, signal.SIGCONT)
+    since_s = time.time()
+    await asyncio.to_thread(system.start, name)
+    what = f"{name} killed while Kafka stood still, and started again, ready after {time.time() - since_s:.1f} s"
+    yield Struck(what, since_s, AGAIN_LIMIT_S)
+
+
+@contextlib.asynccontextmanager
 async def kill_postgres(system: System, chance: random.Random) -> AsyncIterator[Struck]:
     """All databases at once, and started again on the same port and data."""
     postgres = system.stack.postgres
@@ -120,6 +138,7 @@ BLOWS: Final[dict[str, Blow]] = {
     "kill-worker": Blow("service", kill_worker),
     "lose-instance": Blow("service", lose_instance),
     "freeze-worker": Blow("service", freeze_worker),
+    "kill-unpublished": Blow(None, kill_unpublished),
     "kill-kafka": Blow("kafka", kill_kafka),
     "freeze-kafka": Blow("kafka", freeze_kafka),
     "kill-postgres": Blow("postgres", kill_postgres),

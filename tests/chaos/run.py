@@ -22,6 +22,7 @@ from ordersaga.messaging.database import DATABASE_ERRORS
 from ordersaga.messaging.kafka import KafkaUnavailable
 from tests.chaos.blows import BLOWS, Struck
 from tests.chaos.crowd import Crowd
+from tests.chaos.ledgers import watch_ledgers, ways_back
 
 WORKERS: Final = 2
 SLOW: Final = 0.5
@@ -80,13 +81,15 @@ class Chaos:
         """Deal these blows, one after the other or two at once, and judge what is left."""
         async with self._crowd as crowd:
             await crowd.open()
+            await watch_ledgers(self._system.settings)
             closing = asyncio.Event()
             shopping = asyncio.create_task(crowd.shop(self._orders_per_s, closing))
             await self._audit_live()
             left = list(kinds)
             while left:
                 some = [left.pop(0)]
-                if left and BLOWS[left[0]].target != BLOWS[some[0]].target and self._chance.random() < TWO_AT_ONCE:
+                targets = [BLOWS[kind].target for kind in (*some, *left[:1])]
+                if len(set(targets)) == 2 and None not in targets and self._chance.random() < TWO_AT_ONCE:
                     some.append(left.pop(0))
                 await self._deal(some, len(kinds) - len(left))
                 await asyncio.sleep(self._chance.uniform(*CALM_S))
@@ -97,6 +100,7 @@ class Chaos:
             findings = await self._settled()
             outcome = Outcome(findings, self._recoveries, crowd.placed, dict(crowd.answers))
             outcome.wrong = self._false_alarms + await self._wrong(findings)
+            outcome.wrong += await ways_back(self._system.settings)
             return outcome
 
     async def _audit_live(self) -> None:

