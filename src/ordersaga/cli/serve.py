@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 import uvloop
@@ -20,6 +22,8 @@ from ordersaga.http.server import PortTaken
 from ordersaga.http.server import serve as serve_http
 from ordersaga.observability import log_to_stderr
 from ordersaga.settings import Settings
+
+LOOK_EVERY_S: Final = 0.5
 
 
 class Server(StrEnum):
@@ -36,6 +40,7 @@ def serve(
     server: Annotated[Server, typer.Argument(help="which one")],
     workers: Annotated[int, typer.Option(min=1, max=64, help="processes; Kafka spreads the partitions over them")] = 1,
     share_port: Annotated[bool, typer.Option(help="let other processes listen on the same port; workers do")] = False,
+    supervisor: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run one service: its HTTP face and its consumer. SIGTERM or Ctrl-C ends it in order.
 
@@ -47,6 +52,8 @@ def serve(
             raise fail("the sandbox keeps its books in memory, so it runs as one process")
         raise typer.Exit(_supervise(server, workers))
     log_to_stderr(settings, server)
+    if supervisor:
+        threading.Thread(target=_end_with, args=(supervisor,), daemon=True).start()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)  # the default looks at every young object thousands of times in a batch
     try:
@@ -63,7 +70,7 @@ def application(server: str) -> Callable[[Settings], Litestar]:
 
 def _supervise(server: Server, workers: int) -> int:
     """Run workers as processes that share the port; stop all when told to, restart one that dies."""
-    command = [sys.executable, "-m", "ordersaga", "serve", server, "--share-port"]
+    command = [sys.executable, "-m", "ordersaga", "serve", server, "--share-port", "--supervisor", str(os.getpid())]
     children = [subprocess.Popen(command) for _ in range(workers)]
     stopping = False
 
@@ -87,6 +94,13 @@ def _supervise(server: Server, workers: int) -> int:
                     children[n] = subprocess.Popen(command)
                 break
     return 0
+
+
+def _end_with(supervisor: int) -> None:
+    """End this worker in order when its supervisor is gone: killed, it cannot tell."""
+    while os.getppid() == supervisor:
+        time.sleep(LOOK_EVERY_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def openapi(server: Annotated[Server, typer.Argument(help="whose")]) -> None:
