@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from unittest.mock import Mock
@@ -253,6 +255,29 @@ async def test_a_producer_that_cannot_go_on_is_replaced_and_what_it_had_is_publi
         await until(lambda: took_effect(service, 1))
         await until(lambda: published(service, 0))
     assert await service.passed_on(order_id) == [record.delivery_id]
+
+
+async def test_a_consumer_that_never_ends_does_not_keep_the_process(service: Rig) -> None:
+    """librdkafka's close was once seen to wait for ever for a broker that was gone."""
+
+    class Endless:
+        def __init__(self, consumer: Any) -> None:
+            self._consumer = consumer
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._consumer, name)
+
+        def close(self) -> None:
+            ended.wait(60)
+            self._consumer.close()
+
+    ended = threading.Event()
+    async with service.instance() as runtime:
+        consumer: Any = runtime.turns and runtime.turns._consumer
+        consumer._consumer = Endless(consumer._consumer)
+        began = time.monotonic()
+    assert time.monotonic() - began < 15
+    ended.set()
 
 
 async def test_a_broker_that_was_frozen_for_longer_than_a_session_is_read_on(service: Rig, stack: DevStack) -> None:

@@ -5,6 +5,7 @@ librdkafka's calls block, so the consumer lives in one thread of its own; the pu
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -244,7 +245,10 @@ class PartitionConsumer:
         await self._call(tell)
 
     async def close(self) -> None:
-        """Leave the group, at once for the others: a static member that only closes would hold its partitions until its session ends."""
+        """Leave the group, at once for the others: a static member that only closes would hold its partitions until its session ends.
+
+        librdkafka's own end is waited for `STOP_S` at most: with its broker gone it may never come, and must not keep the process.
+        """
 
         def leave() -> None:
             with contextlib.suppress(KafkaException):  # one that the group has fenced has nothing to leave
@@ -253,12 +257,16 @@ class PartitionConsumer:
                     self._consumer.poll(0.05)
                     if not self._reading:
                         break
-            self._consumer.close()
 
         try:
             await self._call(leave)
         finally:
             self._thread.shutdown(wait=False)
+        end = threading.Thread(target=self._consumer.close, daemon=True)
+        end.start()
+        await asyncio.to_thread(end.join, STOP_S)
+        if end.is_alive():
+            log.warning("the consumer did not end in time and is left behind")
 
 
 class Fetched(NamedTuple):
