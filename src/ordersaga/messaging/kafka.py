@@ -350,11 +350,15 @@ class Publisher:
     def publish(self, publications: Sequence[Publication]) -> "asyncio.Future[list[Refusal]]":
         """Queue records in this order; the future ends when each is acknowledged or refused for good.
 
-        It raises `KafkaUnavailable` if one failed for another reason; publishing then begins again at the oldest outbox row.
+        It raises `KafkaUnavailable` if one failed for another reason; publishing then begins again at the oldest outbox row. `failed`
+        says so at once, and what is asked for afterwards fails too, so that it does not overtake.
         """
-        ticket = _Ticket(self._loop, len(publications))
+        ticket = _Ticket(self._loop, len(publications), self._on_failure)
         for each in publications:
-            self._queue(each, ticket)
+            if self.failed.is_set():
+                ticket.settle(each.id, KafkaError(KafkaError._PURGE_QUEUE))
+            else:
+                self._queue(each, ticket)
         if len(publications) <= FEW_RECORDS:
             self._call(self._producer.flush, AT_ONCE_S)
         if not ticket.done.done():
@@ -394,6 +398,10 @@ class Publisher:
         except KafkaException as error:
             self._on_error(error.args[0])
 
+    def _on_failure(self, error: KafkaError) -> None:
+        self._on_error(error)
+        self.failed.set()
+
     def _on_error(self, error: KafkaError) -> None:
         if _is_fatal(error) and not self.failed.is_set():
             log.error("the producer cannot go on and is replaced", error=error.str())
@@ -409,8 +417,9 @@ class Publisher:
 class _Ticket:
     """Counts the acknowledgements of one `publish`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, count: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, count: int, on_failure: Callable[[KafkaError], None]) -> None:
         self.done: Final[asyncio.Future[list[Refusal]]] = loop.create_future()
+        self._on_failure: Final = on_failure
         self._left = count
         self._refused: list[Refusal] = []
         self._failure: KafkaError | None = None
@@ -426,6 +435,7 @@ class _Ticket:
                 self._refused.append(Refusal(id, error.str()))
             else:
                 self._failure = error
+                self._on_failure(error)
         self._left -= 1
         if self._left or self.done.done():
             return

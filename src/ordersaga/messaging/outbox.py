@@ -254,7 +254,10 @@ class Outbox:
         self.failed = False
 
     async def publish(self, rows: Sequence[OutboxRow], now: datetime) -> None:
-        """Queue committed rows, in order; returns when there is room for the next call, not when they are acknowledged."""
+        """Queue committed rows, in order; returns when there is room for the next call, not when they are acknowledged.
+
+        Nothing is queued while the outbox is `broken`.
+        """
         if rows:
             await self._begin([row.publication() for row in rows], now)
 
@@ -277,8 +280,13 @@ class Outbox:
         finally:
             self._soon -= 1
 
-    async def _begin(self, publications: list[Publication], now: datetime) -> asyncio.Task[None]:
+    async def _begin(self, publications: list[Publication], now: datetime) -> asyncio.Task[None] | None:
+        """None: an older row has failed, and these must not overtake it; they stay for whoever begins again there."""
         await self._slots.acquire()
+        if self.broken:
+            self._in_flight.difference_update(each.id for each in publications)
+            self._slots.release()
+            return None
         self._in_flight.update(each.id for each in publications)
         acknowledged = self._publisher.publish(publications)
         task = asyncio.create_task(self._finish(publications, acknowledged, now))
@@ -288,7 +296,9 @@ class Outbox:
 
     async def _publish_and_wait(self, publications: list[Publication], now: datetime) -> None:
         """Returns when they are acknowledged or given up. `restart` gives them up by a cancellation, which must not end who waits here."""
-        await asyncio.wait([await self._begin(publications, now)])
+        task = await self._begin(publications, now)
+        if task is not None:
+            await asyncio.wait([task])
 
     async def _finish(
         self, publications: list[Publication], acknowledged: "asyncio.Future[list[Refusal]]", now: datetime
@@ -328,12 +338,14 @@ class Outbox:
             if not rows:
                 return
             await self._publish_and_wait([_stored(row) for row in rows], now)
-            if self.failed:
+            if self.broken:
                 raise KafkaUnavailable("what these partitions had left in the outbox could not be published")
             after_id = rows[-1]["id"]
 
     async def adopt(self, now: datetime) -> int:
         """Publish rows of HTTP, timers and retries whose writer has not done it in time, whoever wrote them; returns how many."""
+        if self.broken:
+            return 0
         again = now + timedelta(milliseconds=max(30_000, self._settings.outbox_adopt_after_ms))
         async with self._pool.acquire() as db, db.transaction():
             rows = await sql.adopt_outbox(

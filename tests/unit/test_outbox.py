@@ -1,0 +1,82 @@
+"""What happens to the order of outputs when one of them cannot be delivered, with a broker and a producer that do as they are told."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, Refusal
+from ordersaga.messaging.outbox import Outbox, OutboxRow
+from ordersaga.settings import Settings
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+class Broker:
+    """As `Publisher`: remembers what it gets, and answers nothing by itself."""
+
+    def __init__(self, _: Settings) -> None:
+        self.failed = asyncio.Event()
+        self.got: list[int] = []
+        self.answers: list[asyncio.Future[list[Refusal]]] = []
+
+    def publish(self, publications: Sequence[Publication]) -> "asyncio.Future[list[Refusal]]":
+        self.got += [each.id for each in publications]
+        self.answers.append(asyncio.get_running_loop().create_future())
+        return self.answers[-1]
+
+    async def close(self, flush_s: float = 0.0) -> None:
+        pass
+
+
+class FullQueue:
+    """As librdkafka's producer: has no room for the first record, and then has again."""
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+        self._full = True
+
+    def produce(self, topic: str, *_: Any, **__: Any) -> None:
+        if self._full:
+            self._full = False
+            raise BufferError
+        self.got.append(topic)
+
+    def flush(self, _: float) -> int:
+        return 0
+
+    poll = flush
+
+
+def row(id: int) -> OutboxRow:
+    return OutboxRow(id, Partition("in", 0), "out", None, b"key", b"", UUID(int=id), None, "")
+
+
+def outbox(broker: Broker) -> Outbox:
+    pool: Any = None
+    return Outbox(Settings(_env_file=None), pool, lambda _: broker)  # type: ignore[arg-type, return-value]
+
+
+async def test_a_row_does_not_overtake_an_older_one_that_was_not_delivered() -> None:
+    broker = Broker(Settings(_env_file=None))
+    out = outbox(broker)
+    await out.publish([row(1)], NOW)
+    broker.answers[0].set_exception(KafkaUnavailable("not delivered"))
+    await asyncio.sleep(0.01)
+    await out.publish([row(2)], NOW)
+    assert (broker.got, out.broken) == ([1], True), "the second stays, and both are read again"
+    await out.restart()
+    await out.publish([row(1), row(2)], NOW)
+    assert broker.got == [1, 1, 2]
+    await out.restart()
+
+
+async def test_a_record_does_not_overtake_an_older_one_of_the_same_call_that_was_not_delivered() -> None:
+    publisher = Publisher(Settings(_env_file=None))
+    queue: Any = FullQueue()
+    publisher._producer = queue  # type: ignore[misc]
+    answer = publisher.publish([row(1).publication(), row(2).publication()])
+    assert (queue.got, publisher.failed.is_set()) == ([], True)
+    assert isinstance(answer.exception(), KafkaUnavailable)
+    await publisher.close(0)
