@@ -1,15 +1,20 @@
-"""Very many timers due at once, on a real PostgreSQL: they fire some at a time, and the service goes on with everything else."""
+"""Timers on a real PostgreSQL: very many due at once fire some at a time, and one that fires while its order is answered holds nobody up."""
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 
 from ordersaga import order
 from ordersaga.devstack import DevStack
+from ordersaga.messaging import timers
 from ordersaga.messaging.timers import KEYS_MAX
+from ordersaga.order import store
 from ordersaga.order.app import create_app
+from ordersaga.order.commands import Waking
 from ordersaga.order.handlers import handler
 from tests.integration.operator_rig import until
 from tests.integration.service import OPERATOR, Bench, Wire, bench, running
@@ -30,6 +35,12 @@ UNPAID = f"""
         FROM placed
     )
     INSERT INTO timer (key, due_at) SELECT order_id, now() FROM placed"""
+
+
+UNANSWERED = (
+    UNPAID.replace("interval '1 hour'", "interval '-1 hour'").replace("RESERVED", "REQUESTED").replace("$1", "1")
+)
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
 @pytest.fixture
@@ -83,3 +94,21 @@ async def an_order_goes_through(client: httpx.AsyncClient, wire: Wire) -> None:
         return bool(found["delivery"] == "REQUESTED")
 
     await until(delivery_asked)
+
+
+async def test_an_answer_and_the_timer_of_its_order_that_fires_meanwhile_do_not_wait_for_each_other(
+    shop: Bench,
+) -> None:
+    """Each has locked what the other wants: the timer's row, which the answer would set, and the order's. The order knows of no timer,
+    as where it had come to its end while the timer was firing."""
+    await shop.pool.execute(UNANSWERED)
+    async with shop.pool.acquire() as answering, shop.pool.acquire() as firing, firing.transaction():
+        [row] = await timers.sql.take_timers(firing, now=datetime.now(UTC), rows_max=1)
+        async with answering.transaction():
+            await store.lock(answering, [row["key"]])
+            waking = asyncio.create_task(Waking(shop.settings)(firing, [row["key"]], datetime.now(UTC)))
+            await until(functools.partial(shop.pool.fetchval, WAITING))
+            await shop.handle(answering, [reserved(str(row["key"]))])
+        await waking
+    due_at = await shop.pool.fetchval("SELECT due_at FROM timer")
+    assert due_at == await shop.pool.fetchval("SELECT pay_before FROM orders"), "nobody would look at the order again"

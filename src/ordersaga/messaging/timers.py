@@ -28,9 +28,10 @@ Work = Callable[[Connection, Sequence[UUID], datetime], Awaitable[list[Outgoing]
 
 
 async def put(db: Connection, due: dict[UUID, datetime | None]) -> None:
-    """Set timers, or, with None, take them away.
+    """Set timers, or, with None, take them away. The caller has locked the rows that they are about.
 
-    One that is firing at this moment is not taken away: it waits for the rows that the caller has locked, and then finds nothing to do.
+    One that is firing at this moment is left as it is: its work waits for those rows, and then sees what they have become, and sets it
+    anew if there is still something to wait for. Who waited for it here would wait in a circle.
     """
     armed = {key: due_at for key, due_at in sorted(due.items()) if due_at is not None}
     if armed:
@@ -40,7 +41,7 @@ async def put(db: Connection, due: dict[UUID, datetime | None]) -> None:
 
 
 class Timers:
-    """Fires what is due in a service, with `work(db, keys, now)`."""
+    """Fires what is due in a service, with `work(db, keys, now)`: it locks what a key stands for, and sets the timer anew if need be."""
 
     def __init__(self, runtime: Runtime, work: Work) -> None:
         self._runtime: Final = runtime
