@@ -102,7 +102,7 @@ def _mutations(explorer: Explorer, options: argparse.Namespace) -> int:
         first = min(broken, key=lambda found: found.choice.seed, default=None)
         missed += first is None
         told = f"seed {first.choice.seed}: {first.broken[0]}" if first else f"NOT FOUND in {options.seeds} histories"
-        print(f"{mutation.name:22} {mutation.prevents:55} {told[:180]}", flush=True)
+        print(f"{mutation.name:22} {mutation.prevents:55} {' '.join(told.split())[:180]}", flush=True)
     return 1 if missed else 0
 
 

@@ -18,6 +18,11 @@ KEPT_TABLES: Final = "yoyo"
 CONFIGURATION: Final = {"application_name": "simulation", "jit": "off"}
 WORDS_MAX: Final = 6
 FENCE: Final = "WITH fenced AS"
+MOMENTS: Final = {
+    "finds parked": "SELECT DISTINCT ON (p.topic, p.partition, p.order_key)",
+    "parks": "INSERT INTO parked",
+    "takes timers": "SELECT key FROM timer WHERE due_at <=",
+}
 TAKE: Final = "SET epoch = l.epoch + 1\nFROM mine"
 USED_TABLES: Final = """
     SELECT array_agg(relname ORDER BY relname) FROM pg_class
@@ -34,6 +39,7 @@ class Database:
         self._tables: list[str] = []
         self._sequences: list[str] = []
         self.monitor: Any = None
+        self.moment: Callable[[Process, str], None] = lambda process, what: None
         self.committed: list[Any] = []
         self.in_transaction: Final[dict[int, Connection]] = {}
         self._waiting: Final[dict[int, set[int]]] = {}
@@ -189,6 +195,8 @@ class Connection:
         for kind, text in (("turn", FENCE), ("take", TAKE)):
             if text in query:
                 self.note(Owner(kind, self.process, {(row["topic"], row["partition"]) for row in rows}))
+        if rows:
+            self._tell_moment(query)
         return rows
 
     async def fetchrow(self, query: str, *arguments: Any) -> Any:
@@ -201,7 +209,8 @@ class Connection:
         return await self._statement_of(query, lambda: self._real.execute(query, *arguments))
 
     async def executemany(self, query: str, arguments: Any) -> Any:
-        return await self._statement_of(query, lambda: self._real.executemany(query, arguments))
+        await self._statement_of(query, lambda: self._real.executemany(query, arguments))
+        self._tell_moment(query)
 
     async def copy_records_to_table(self, table: str, *, columns: Any, records: Any) -> Any:
         rows = list(records)
@@ -215,6 +224,11 @@ class Connection:
 
     def transaction(self) -> "Transaction":
         return Transaction(self)
+
+    def _tell_moment(self, query: str) -> None:
+        for what, text in MOMENTS.items():
+            if text in query:
+                self._database.moment(self.process, what)
 
     # What they do ----------------------------------------------------------------------------------------------------------
 

@@ -349,7 +349,7 @@ class Publisher:
         if fatal:
             tickets += [ticket for _, ticket in self._unanswered]
             self._unanswered.clear()
-            self.failed.set()
+        self.failed.set()
         for ticket in tickets:
             ticket.settle(failed=True)
 

@@ -15,6 +15,7 @@ FAULTS_MAX: Final = 8
 LOST_MAX: Final = 2
 BEGIN_WITHIN_S: Final = 0.5
 GATES_MEAN: Final = 45.0
+QUEUE_SHARE: Final = 0.3
 
 
 class OrderPlan(Struct, frozen=True):
@@ -63,6 +64,7 @@ class Plan(Struct, frozen=True):
     turns_publishing_max: int
     own_payment: bool
     pay_within_s: int
+    lease_ms: int
     schedule: int = 0
 
 
@@ -73,8 +75,10 @@ def plan(seed: int) -> Plan:
     services = ["order", "stock", "delivery"] + (["payment"] if own_payment else [])
     instances = {service: dice.choice([1, 2, 2, 2, 3]) for service in services}
     orders = tuple(_order(dice, number) for number in range(dice.randint(2, ORDERS_MAX)))
-    faults = tuple(_fault(dice, instances) for _ in range(dice.randint(0, FAULTS_MAX)))
-    lost = [fault for fault in faults if fault.kind == "lost"]
+    faults = [_fault(dice, instances) for _ in range(dice.randint(0, FAULTS_MAX))]
+    if dice.random() < QUEUE_SHARE:
+        faults += _queue(dice, instances)
+    lost = [fault for fault in faults if fault.kind in ("lost", "late")]
     return Plan(
         seed,
         orders,
@@ -86,6 +90,7 @@ def plan(seed: int) -> Plan:
         dice.choice([1, 2, 4]),
         own_payment,
         dice.choice([2, 20]),
+        dice.choice([200, 10_000]),
     )
 
 
@@ -110,11 +115,29 @@ POISONED: Final = {
     "delivery": ("DeliveryRequestMessage",),
     "payment": ("OrderPayableMessage", "PaymentCancelRequestedMessage"),
 }
-LOST: Final = (
+TWICE: Final = (
+    "StockDecreaseRequestMessage",
+    "StockRollbackRequestedMessage",
+    "DeliveryRequestMessage",
+    "PaymentCancelRequestedMessage",
+    "StockResponseMessage",
+    "PaymentSuccessMessage",
+)
+CROSSED: Final = {
+    "StockRollbackRequestedMessage": "StockDecreaseRequestMessage",
+    "StockRollbackCompletedMessage": "StockResponseMessage",
+    "DeliveryStartMessage": "StockResponseMessage",
+    "PaymentCancelledMessage": "PaymentSuccessMessage",
+}
+"""What is written, and what is written again at that moment."""
+ANSWERS: Final = (
     "StockResponseMessage",
     "DeliveryStartMessage",
     "StockRollbackCompletedMessage",
     "PaymentCancelledMessage",
+)
+LOST: Final = (
+    *ANSWERS,
     "StockDecreaseRequestMessage",
     "DeliveryRequestMessage",
     "PaymentCancelRequestedMessage",
@@ -139,6 +162,12 @@ def _at_gate(*gates: str) -> Any:
     return make
 
 
+def _frozen_at_work(dice: random.Random, kind: str, service: str, who: str) -> Fault:
+    """A process stands still where somebody else can begin the same work meanwhile: in a call of the gateway, or with timers in hand."""
+    gate = {"order": "takes timers", "payment": "gateway"}.get(service, "finds parked")
+    return Fault("freeze", who, gate, dice.choice([1, 1, 2, 3]), amount=dice.randint(20, 150))
+
+
 def _at_time(to_service: bool) -> Any:
     def make(dice: random.Random, kind: str, service: str, who: str) -> Fault:
         return Fault(
@@ -158,6 +187,11 @@ def _lost(dice: random.Random, kind: str, service: str, who: str) -> Fault:
     return Fault(kind, "world", dice.choice(LOST), dice.randint(1, 3))
 
 
+def _late(dice: random.Random, kind: str, service: str, who: str) -> Fault:
+    """The n-th answer of a kind comes only when Order has waited too long for one, and is about to ask again."""
+    return Fault(kind, "world", dice.choice(ANSWERS), dice.choice([1, 1, 2, 3]))
+
+
 def _operator(dice: random.Random, kind: str, service: str, who: str) -> Fault:
     """Somebody mends the poisoned records, and has what was given up handled again, or throws what is parked away."""
     return Fault(kind, service, at_s=dice.uniform(0, 12), amount=dice.randint(1, 2))
@@ -175,12 +209,40 @@ def _again(dice: random.Random, kind: str, service: str, who: str) -> Fault:
     return Fault(kind, service, message, dice.randint(1, 4), at_s=dice.choice([0.0, dice.uniform(0, 1)]))
 
 
+def _twice(dice: random.Random, kind: str, service: str, who: str) -> Fault:
+    """The n-th record of a kind is on another partition, too, as a retry without a key would be: two processes get it at once."""
+    return Fault(kind, "world", dice.choice(TWICE), dice.randint(1, 2))
+
+
+def _crossed(dice: random.Random, kind: str, service: str, who: str) -> Fault:
+    """When the n-th record of a kind is written, what went before it is written again at that moment, on another partition."""
+    return Fault(kind, "world", dice.choice(list(CROSSED)), dice.randint(1, 2))
+
+
+def _queue(dice: random.Random, instances: dict[str, int]) -> list[Fault]:
+    """A record that fails, the same once more behind it, and an operator who acts just when a process does."""
+    service = dice.choice(list(instances))
+    message, nth = dice.choice(POISONED[service]), dice.randint(1, 2)
+    return [
+        Fault("poison", service, message, nth, amount=dice.choice([1, 2, 0])),
+        Fault("written again", service, message, nth, at_s=dice.uniform(0, 2)),
+        Fault(
+            "operator",
+            service,
+            dice.choice(["finds parked", "parks"]),
+            dice.randint(1, 2),
+            amount=dice.choice([1, 2, 2]),
+        ),
+    ]
+
+
 KINDS: Final[dict[str, tuple[int, Any]]] = {
     "crash before": (6, _at_gate("any", "commit", "statement", "kafka", "publish")),
     "crash after": (6, _at_gate("any", "commit", "statement", "publish")),
     "fail before": (2, _at_gate("statement", "commit", "kafka")),
     "fail after": (4, _at_gate("commit", "commit", "statement")),
     "freeze": (6, _at_gate("any", "commit", "statement", "fetch")),
+    "frozen at work": (3, _frozen_at_work),
     "publishing fails": (3, _at_gate("publish")),
     "publishing fails for good": (2, _at_gate("publish")),
     "reads again": (1, _at_gate("fetch")),
@@ -191,7 +253,10 @@ KINDS: Final[dict[str, tuple[int, Any]]] = {
     "skipped offset": (1, _at_time(to_service=True)),
     "poison": (7, _poison),
     "written again": (4, _again),
+    "written twice": (8, _twice),
+    "crossed": (3, _crossed),
     "outage": (2, _outage),
     "lost": (3, _lost),
+    "late": (3, _late),
     "operator": (3, _operator),
 }

@@ -12,13 +12,14 @@ from ordersaga.messaging.handler import Batch, Record
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.parking import place
 from tests.simulation.operators import discard, mend
-from tests.simulation.plan import Fault
-from tests.simulation.scheduler import Gate
+from tests.simulation.plan import CROSSED, Fault
+from tests.simulation.scheduler import Gate, Process
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 FREEZE_STEPS: Final = 3
+STILL_STEPS_MAX: Final = 120
 
 
 class Poisoned(Exception):
@@ -35,6 +36,8 @@ class Troubles:
         self._written: Final[Counter[str]] = Counter()
         self._tried: Final[Counter[str]] = Counter()
         self.poison: Final[dict[tuple[str, int, int], float]] = {}
+        self._late: Final[list[Record]] = []
+        self._twice: Final[list[set[tuple[str, int, int]]]] = []
         self.back_at: Final[dict[str, float]] = {}
 
     def begin(self) -> None:
@@ -82,6 +85,38 @@ class Troubles:
                 return "fail after"
         return fault.kind
 
+    def moment(self, process: Process, what: str) -> None:
+        """A process has just come to a point where others may cut in: one of them does, or it stands still there."""
+        if what == "takes timers" and self._late:
+            for record in self._late:
+                self._world.log.append(self._place(record), record.key, record.value, record.headers, "again")
+            self._late.clear()
+            self._stand_still(process, self._still_steps(), "as what it waits for comes after all")
+        for who in (process.name, process.name.rsplit("-", 1)[0]):
+            self._passed[who, what] += 1
+            for fault in list(self._left):
+                if (fault.who, fault.gate) == (who, what) and fault.nth == self._passed[who, what]:
+                    self._left.remove(fault)
+                    self._cut_in(fault, process)
+
+    def _cut_in(self, fault: Fault, process: Process) -> None:
+        steps = fault.amount * FREEZE_STEPS
+        if fault.kind == "operator":
+            self._send_operator(fault)
+            steps = self._still_steps()
+        self._stand_still(process, steps, f"as it {fault.gate}")
+
+    def _still_steps(self) -> int:
+        return self._world.scheduler.random.randint(0, STILL_STEPS_MAX)
+
+    def _stand_still(self, process: Process, steps: int, why: str) -> None:
+        process.frozen_until_step = self._world.scheduler.step + steps
+        self._world.scheduler.say(process.name, "stands still", f"for {steps} steps, {why}")
+
+    def _send_operator(self, fault: Fault) -> None:
+        work = mend if fault.amount == 1 else discard
+        self._world.operator.spawn(work(self._world, fault.who, self._world.operator))
+
     # At times --------------------------------------------------------------------------------------------------------------
 
     def _happening(self, fault: Fault) -> Callable[[], Coroutine[Any, Any, Any]]:
@@ -97,8 +132,7 @@ class Troubles:
                         if instance.service == fault.who and instance.process.alive:
                             await self._world.scheduler.kill(instance.process)
                 case "operator":
-                    work = mend if fault.amount == 1 else discard
-                    self._world.operator.spawn(work(self._world, fault.who, self._world.operator))
+                    self._send_operator(fault)
                 case "deploy":
                     self._world.instances[fault.who].stop.set()
                 case "skipped offset":
@@ -124,8 +158,10 @@ class Troubles:
         name = topic.message.__name__
         self._tried[name] += 1
         for fault in self._left:
-            if fault.kind == "lost" and fault.gate == name and fault.nth == self._tried[name]:
+            if fault.kind in ("lost", "late") and fault.gate == name and fault.nth == self._tried[name]:
                 self._left.remove(fault)
+                if fault.kind == "late":
+                    self._late.append(record)
                 return True
         return False
 
@@ -136,24 +172,54 @@ class Troubles:
                 self.poison[bad[0]] -= 1
             raise Poisoned(f"{len(bad)} poisoned")
 
+    def handled(self, process: Process, batch: Batch) -> None:
+        """A process is about to commit. With a record that is there twice it waits, so that another may come to the second one meanwhile."""
+        places = {place(each.record) for each in batch.incoming}
+        for twice in [each for each in self._twice if each & places]:
+            self._twice.remove(twice)
+            self._stand_still(process, self._still_steps(), "before a commit")
+
     def written(self, record: Record) -> None:
         """A record is in the log: perhaps it is poisoned, perhaps it is written again."""
         name = BY_NAME[record.topic].message.__name__
         self._written[name] += 1
         for fault in list(self._left):
-            if fault.gate != name or fault.nth != self._written[name] or fault.kind == "lost":
+            if fault.gate != name or fault.nth != self._written[name] or fault.kind in ("lost", "late"):
                 continue
             self._left.remove(fault)
-            if fault.kind == "poison":
-                self.poison[place(record)] = fault.amount or float("inf")
-            else:
-                self._world.later(fault.at_s, str(fault), lambda: self._write_again(record))
+            match fault.kind:
+                case "poison":
+                    self.poison[place(record)] = fault.amount or float("inf")
+                case "written again":
+                    self._world.later(fault.at_s, str(fault), lambda: self._write_again(record))
+                case "written twice":
+                    self._write_elsewhere(record)
+                case "crossed":
+                    self._write_what_went_before(record)
 
     async def _write_again(self, record: Record) -> None:
-        to = Partition(record.topic, record.partition)
+        self._world.log.append(self._place(record), record.key, record.value, record.headers, "again")
+
+    def _place(self, record: Record) -> Partition:
+        """Where it was; without a key, anywhere."""
         if record.key is None:
-            to = self._world.log.partition_of(record.topic, None)
-        self._world.log.append(to, record.key, record.value, record.headers, "again")
+            return self._world.log.partition_of(record.topic, None)
+        return Partition(record.topic, record.partition)
+
+    def _write_elsewhere(self, record: Record) -> None:
+        """On another partition, if there is one."""
+        log = self._world.log
+        to = Partition(record.topic, (record.partition + 1) % self._world.plan.partitions)
+        again = log.append(to, record.key, record.value, record.headers, "again")
+        self._twice.append({place(record), place(again)})
+
+    def _write_what_went_before(self, record: Record) -> None:
+        """The last record about the same order of the kind that this one is meant to follow, if there is one."""
+        topics = {topic.message.__name__: topic.name for topic in BY_NAME.values()}
+        earlier = self._world.log.records_of(topics[CROSSED[BY_NAME[record.topic].message.__name__]])
+        for each in reversed([each for each in earlier if each.key is not None and each.key == record.key]):
+            self._write_elsewhere(each)
+            break
 
 
 def _of_nobody(topic: str) -> bytes:

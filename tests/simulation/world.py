@@ -78,6 +78,7 @@ class World:
             stock_asks_max=STOCK_ASKS_MAX,
             delivery_deadline_s=3.0,
             compensation_deadline_s=3.0,
+            recovery_after_ms=plan.lease_ms,
         )
         self._deadlines: Final = deadlines_of(self.settings)
         names = [topic.name for topic in TOPICS]
@@ -86,6 +87,8 @@ class World:
         self.troubles: Final = Troubles(self)
         self.scheduler.strikes = self.troubles
         self.log.loses = self.troubles.loses
+        for database in self.databases.values():
+            database.moment = self.troubles.moment
         self.outside: Final = Process(self.scheduler, "world")
         self.customers: Final = Process(self.scheduler, "customer")
         self.operator: Final = Process(self.scheduler, "operator")
@@ -244,6 +247,7 @@ class World:
                 raise
             rejected = {place(each.record) for each in batch.rejected}
             connection: Connection = db
+            self.troubles.handled(connection.process, batch)
             for each in batch.incoming:
                 if place(each.record) not in rejected:
                     connection.note(Handled(connection.process.name, each.record, each.message))
