@@ -245,8 +245,6 @@ async def test_a_producer_that_cannot_go_on_is_replaced_and_what_it_had_is_publi
         def poll(self, _: float) -> int:
             raise KafkaException(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "in a test", fatal=True))
 
-        flush = poll
-
     order_id, (record,) = same_key(1)
     async with service.instance() as runtime:
         publisher: Any = runtime.outbox._publisher

@@ -27,9 +27,7 @@ T = TypeVar("T")
 CALL_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.2
 ACKNOWLEDGED_WITHIN_S: Final = 0.002
-LINGER_MS: Final = 5
-FEW_RECORDS: Final = 64
-AT_ONCE_S: Final = 0.001
+LINGER_MS: Final = 0.2
 SAY_AGAIN_S: Final = 60.0
 STOP_S: Final = 5.0
 REFUSED_FOR_GOOD: Final = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD)
@@ -318,8 +316,7 @@ class Publisher:
     """Publishes in order, waits as long as it takes, and says which records the broker will never take.
 
     Messages never time out in the queue (`message.timeout.ms=0`), so while the broker is away order is kept by waiting.
-    Many records linger for `LINGER_MS`, so that each partition gets them in few requests; a few are sent at once, since somebody may be
-    waiting for them: while `flush` is called nothing lingers, and a millisecond is enough to wake librdkafka's sender.
+    Records linger for `LINGER_MS`, long enough for those of one call to share requests, too short for anybody to notice.
     Acknowledgements are fetched by the event loop itself: librdkafka hands them over one by one, and a thread of its own would wait
     for the interpreter at each of them while a turn is computing.
     """
@@ -359,8 +356,6 @@ class Publisher:
                 ticket.settle(each.id, KafkaError(KafkaError._PURGE_QUEUE))
             else:
                 self._queue(each, ticket)
-        if len(publications) <= FEW_RECORDS:
-            self._call(self._producer.flush, AT_ONCE_S)
         if not ticket.done.done():
             if not self._unanswered:
                 self._polling.cancel()
@@ -387,16 +382,14 @@ class Publisher:
 
     def _poll(self) -> None:
         """Hear what has become of queued records, soon again while there are any."""
-        self._call(self._producer.poll, 0)
+        try:
+            self._producer.poll(0)
+        except (
+            KafkaException
+        ) as error:  # how one that cannot go on tells it; the acknowledgements are still to be heard
+            self._on_error(error.args[0])
         wait_s = ACKNOWLEDGED_WITHIN_S if self._unanswered else POLL_S
         self._polling = self._loop.call_later(wait_s, self._poll)
-
-    def _call(self, wait: Callable[[float], int], wait_s: float) -> None:
-        """Serve callbacks; a producer that cannot go on raises instead of calling `error_cb`, and must be heard to the end all the same."""
-        try:
-            wait(wait_s)
-        except KafkaException as error:
-            self._on_error(error.args[0])
 
     def _on_failure(self, error: KafkaError) -> None:
         self._on_error(error)
