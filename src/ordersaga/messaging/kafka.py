@@ -25,6 +25,8 @@ log: Final = structlog.get_logger()
 T = TypeVar("T")
 
 CALL_TIMEOUT_S: Final = 10.0
+LOOK_TIMEOUT_S: Final = 5.0
+"""For what is asked again and again: a client that was cut off may wait in vain for a controller, while its next call finds one."""
 POLL_S: Final = 0.2
 ACKNOWLEDGED_WITHIN_S: Final = 0.002
 LINGER_MS: Final = 0.2
@@ -456,7 +458,7 @@ class Topics:
         def ask() -> dict[str, Any]:
             found = {}
             for name, future in self._admin.describe_topics(
-                TopicCollection(list(names)), request_timeout=CALL_TIMEOUT_S
+                TopicCollection(list(names)), request_timeout=LOOK_TIMEOUT_S
             ).items():
                 try:
                     found[name] = future.result()
@@ -543,7 +545,7 @@ def _partitions(consumer: Consumer, topics: Sequence[str]) -> list[Partition]:
 
 
 def _bounds(consumer: Consumer, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
-    return {p: consumer.get_watermark_offsets(TopicPartition(*p), timeout=CALL_TIMEOUT_S) for p in partitions}
+    return {p: consumer.get_watermark_offsets(TopicPartition(*p), timeout=LOOK_TIMEOUT_S) for p in partitions}
 
 
 def _patiently(work: Callable[[], T]) -> T:
