@@ -193,18 +193,11 @@ async def test_a_consumer_whose_place_in_the_group_another_one_has_taken_begins_
 async def test_a_consumer_that_says_as_a_record_that_it_cannot_go_on_begins_again(service: Rig) -> None:
     """That is how librdkafka tells it when it is the group that fenced it; from then on such a consumer is silent."""
 
-    class Dead:
-        def __init__(self, consumer: Any) -> None:
-            self._consumer = consumer
-            self.said = asyncio.Event()
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._consumer, name)
-
+    class Dead(Instead):
         def poll(self, _: float) -> Any:
-            if self.said.is_set():
+            if said.is_set():
                 return None
-            loop.call_soon_threadsafe(self.said.set)
+            loop.call_soon_threadsafe(said.set)
             return self
 
         def consume(self, *_: Any) -> list[Any]:
@@ -219,11 +212,10 @@ async def test_a_consumer_that_says_as_a_record_that_it_cannot_go_on_begins_agai
         def partition(self) -> int:
             return 0
 
-    loop = asyncio.get_running_loop()
+    loop, said = asyncio.get_running_loop(), asyncio.Event()
     async with service.instance() as runtime:
-        consumer: Any = runtime.turns and runtime.turns._consumer
-        consumer._consumer = dead = Dead(consumer._consumer)
-        await asyncio.wait_for(dead.said.wait(), 5)
+        put_in_its_place(runtime, Dead)
+        await asyncio.wait_for(said.wait(), 5)
         service.send(told(uuid4()))
         await until(lambda: took_effect(service, 1))
         await until(lambda: ready(runtime))
@@ -232,13 +224,7 @@ async def test_a_consumer_that_says_as_a_record_that_it_cannot_go_on_begins_agai
 async def test_a_producer_that_cannot_go_on_is_replaced_and_what_it_had_is_published(service: Rig) -> None:
     """librdkafka tells it by an exception of whatever is called next, not by its error callback."""
 
-    class Dead:
-        def __init__(self, producer: Any) -> None:
-            self._producer = producer
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._producer, name)
-
+    class Dead(Instead):
         def produce(self, *_: Any, **__: Any) -> None:
             """Takes it, and never says what became of it."""
 
@@ -258,21 +244,14 @@ async def test_a_producer_that_cannot_go_on_is_replaced_and_what_it_had_is_publi
 async def test_a_consumer_that_never_ends_does_not_keep_the_process(service: Rig) -> None:
     """librdkafka's close was once seen to wait for ever for a broker that was gone."""
 
-    class Endless:
-        def __init__(self, consumer: Any) -> None:
-            self._consumer = consumer
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._consumer, name)
-
+    class Endless(Instead):
         def close(self) -> None:
             ended.wait(60)
-            self._consumer.close()
+            self._client.close()
 
     ended = threading.Event()
     async with service.instance() as runtime:
-        consumer: Any = runtime.turns and runtime.turns._consumer
-        consumer._consumer = Endless(consumer._consumer)
+        put_in_its_place(runtime, Endless)
         began = time.monotonic()
     assert time.monotonic() - began < 15
     ended.set()
@@ -294,6 +273,22 @@ async def test_a_broker_that_was_frozen_for_longer_than_a_session_is_read_on(ser
             await until(lambda: took_effect(service, before + 50), 20)  # noqa: B023  # awaited within the round
             await until(lambda: ready(one), 20)
             await until(lambda: ready(another), 20)
+
+
+class Instead:
+    """A client of librdkafka, with some of it replaced."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+def put_in_its_place(runtime: Runtime, other: type[Instead]) -> None:
+    """Let an instance go on with another consumer than it has."""
+    consumer: Any = runtime.turns and runtime.turns._consumer
+    consumer._consumer = other(consumer._consumer)
 
 
 async def ready(runtime: Runtime) -> bool:

@@ -2,5 +2,5 @@
 
 Start with `turn.py` (one turn of a consumer, top to bottom); each of its parts is a module: `ledger.py` (where we are, and the
 fence), `outbox.py` (what is still to be published), `dead_letters.py`, `assignment.py` (taking and leaving partitions),
-`gather.py` (HTTP writes). A service author sees only `handler.py`. May import `contracts`; only `kafka.py` imports confluent_kafka.
+`gather.py` (HTTP writes). A service author sees only `handler.py`. May import `contracts`; only `kafka/` imports confluent_kafka.
 """

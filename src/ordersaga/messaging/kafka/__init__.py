@@ -1,0 +1,20 @@
+"""Kafka, and the only import of confluent_kafka: a consumer, a publisher and the topics, each with a small asynchronous face."""
+
+from ordersaga.messaging.kafka.client import KafkaUnavailable, Partition
+from ordersaga.messaging.kafka.consumer import Fetched, PartitionConsumer
+from ordersaga.messaging.kafka.publisher import Publication, Publisher, Refusal
+from ordersaga.messaging.kafka.topics import Tap, Topics, create_missing_topics, watermarks
+
+__all__ = [
+    "Fetched",
+    "KafkaUnavailable",
+    "Partition",
+    "PartitionConsumer",
+    "Publication",
+    "Publisher",
+    "Refusal",
+    "Tap",
+    "Topics",
+    "create_missing_topics",
+    "watermarks",
+]

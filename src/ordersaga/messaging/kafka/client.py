@@ -1,0 +1,86 @@
+"""What all clients of Kafka share: how to reach it, what a record and a partition are, and what its errors mean."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from ordersaga.messaging.handler import Record
+from ordersaga.settings import Settings
+
+T = TypeVar("T")
+
+CALL_TIMEOUT_S: Final = 10.0
+LOOK_TIMEOUT_S: Final = 5.0
+"""For what is asked again and again: a client that was cut off may wait in vain for a controller, while its next call finds one."""
+AGAIN_S: Final = 0.2
+
+
+class Partition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+class KafkaUnavailable(Exception):
+    """The broker did not answer, or not as it should; trying again may help."""
+
+
+def client_config(settings: Settings) -> dict[str, Any]:
+    """What every client of the same cluster needs to reach it."""
+    password = settings.kafka_sasl_password
+    config = {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "security.protocol": settings.kafka_security_protocol,
+        "sasl.mechanism": settings.kafka_sasl_mechanism,
+        "sasl.username": settings.kafka_sasl_username,
+        "sasl.password": password and password.get_secret_value(),
+        "ssl.ca.location": settings.kafka_ssl_ca_location,
+        "client.id": "ordersaga",
+        "log_level": 2,
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 1000,
+        "allow.auto.create.topics": False,
+    }
+    return {name: value for name, value in config.items() if value is not None}
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """Whether the client can only be closed; librdkafka says so in a flag or in a code, by the way the error came."""
+    return error.fatal() or error.code() == KafkaError._FATAL
+
+
+def record_of(message: Any) -> Record:
+    headers = message.headers()
+    return Record(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        message.key(),
+        message.value(),
+        tuple(headers) if headers else None,
+        message.timestamp()[1],
+    )
+
+
+def translated(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except KafkaException as error:
+        raise KafkaUnavailable(error.args[0].str()) from error
+
+
+def bounds_of(consumer: Consumer, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
+    return {p: consumer.get_watermark_offsets(TopicPartition(*p), timeout=LOOK_TIMEOUT_S) for p in partitions}
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """A topic made a moment ago has no leader yet, and says so."""
+    for _ in range(int(CALL_TIMEOUT_S / AGAIN_S)):
+        with contextlib.suppress(KafkaException):
+            return work()
+        time.sleep(AGAIN_S)
+    return translated(work)

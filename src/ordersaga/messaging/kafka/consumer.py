@@ -1,0 +1,235 @@
+"""A member of a consumer group, with a small asynchronous face; librdkafka's calls block, so it lives in one thread of its own."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, Final, NamedTuple, TypeVar
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from ordersaga.messaging.handler import Record
+from ordersaga.messaging.kafka.client import (
+    CALL_TIMEOUT_S,
+    Partition,
+    bounds_of,
+    client_config,
+    is_fatal,
+    record_of,
+    translated,
+)
+from ordersaga.settings import Settings
+
+log: Final = structlog.get_logger()
+T = TypeVar("T")
+
+SAY_AGAIN_S: Final = 60.0
+STOP_S: Final = 5.0
+HEARTBEAT_MS: Final = 500
+
+
+class PartitionConsumer:
+    """A member of a consumer group that reads only partitions it was told to, from where it was told to.
+
+    The group says which partitions are ours (`Fetched.assigned`); nothing is read from one until `read_from` is called with the
+    position that the ledger gave. All calls run in one thread.
+    """
+
+    def __init__(self, settings: Settings, topics: Sequence[str], group: str, instance: str | None) -> None:
+        self._settings: Final = settings
+        self._thread: Final = ThreadPoolExecutor(1, thread_name_prefix="consumer")
+        self._assigned: list[Partition] = []
+        self._revoked: list[Partition] = []
+        self._reading: set[Partition] = set()
+        self._joined = False
+        self._error: KafkaError | None = None
+        self._said_down_at = -SAY_AGAIN_S
+        config = client_config(settings) | {
+            "group.id": group,
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": settings.kafka_session_timeout_ms,
+            "heartbeat.interval.ms": HEARTBEAT_MS,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "fetch.wait.max.ms": 100,
+            "fetch.error.backoff.ms": 50,
+            "fetch.queue.backoff.ms": 5,
+            "queued.max.messages.kbytes": 65536,
+            "error_cb": self._on_error,
+        }
+        if instance:
+            config["group.instance.id"] = instance
+        self._consumer: Final = Consumer(config)
+        self._consumer.subscribe(
+            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    async def _call(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    async def fetch(self, records_max: int, wait_s: float) -> "Fetched":
+        """What is there, up to `records_max`; waits up to `wait_s` for the first record and never to fill."""
+        return await self._call(self._fetch, records_max, wait_s)
+
+    def _fetch(self, records_max: int, wait_s: float) -> "Fetched":
+        messages: list[Message] = []
+        try:
+            first = self._consumer.poll(wait_s)
+            if first is not None:
+                messages.append(first)
+                if records_max > 1:
+                    messages += self._consumer.consume(records_max - 1, 0)
+        except KafkaException as error:
+            self._error = error.args[0]
+        records, failures = [], []
+        for message in messages:
+            problem = message.error()
+            if problem is None:
+                records.append(record_of(message))
+            elif is_fatal(problem):
+                self._error = problem
+            else:
+                failures.append((Partition(message.topic() or "", message.partition() or 0), problem.str()))
+        fetched = Fetched(records, self._joined, self._assigned, self._revoked, failures, self._error)
+        self._assigned, self._revoked, self._error = [], [], None
+        return fetched
+
+    async def read_from(self, positions: dict[Partition, int]) -> None:
+        """Begin, or begin again, to read partitions at these offsets."""
+        await self._call(self._read_from, positions)
+
+    def _read_from(self, positions: dict[Partition, int]) -> None:
+        self._leave(positions)
+        wanted = [
+            TopicPartition(*partition, offset)
+            for partition, offset in positions.items()
+            if partition not in self._revoked
+        ]
+        if wanted:
+            self._consumer.incremental_assign(wanted)
+            self._reading |= {Partition(each.topic, each.partition) for each in wanted}
+
+    async def leave(self, partitions: Iterable[Partition]) -> None:
+        """Stop reading partitions; they stay ours in the group."""
+        await self._call(self._leave, partitions)
+
+    def _leave(self, partitions: Iterable[Partition]) -> None:
+        known = self._reading.intersection(partitions)
+        if known:
+            self._consumer.incremental_unassign([TopicPartition(*partition) for partition in known])
+            self._reading -= known
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._joined = True
+        consumer.incremental_assign([])  # acknowledges the group's decision; reading begins in `read_from`
+        self._assigned += [Partition(each.topic, each.partition) for each in partitions]
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = [Partition(each.topic, each.partition) for each in partitions]
+        consumer.incremental_unassign([TopicPartition(*partition) for partition in self._reading.intersection(gone)])
+        self._reading.difference_update(gone)
+        self._revoked += gone
+        self._assigned = [partition for partition in self._assigned if partition not in gone]
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._on_revoke(consumer, partitions)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if is_fatal(error):
+            self._error = error
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN and time.monotonic() - self._said_down_at > SAY_AGAIN_S:
+            self._said_down_at = time.monotonic()
+            log.warning("Kafka does not answer; waiting for it", error=error.str())
+
+    async def log_bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
+        """Of each log, the first offset that it still has, and the one that its next record will get."""
+        return await self._call(translated, lambda: bounds_of(self._consumer, partitions))
+
+    async def start_offsets(self, partitions: Sequence[Partition], start_at: str) -> dict[Partition, int]:
+        """Where partitions begin that have no ledger row: `earliest`, `latest`, an ISO 8601 time, or `group:NAME`."""
+        return await self._call(translated, lambda: self._start_offsets(partitions, start_at))
+
+    def _start_offsets(self, partitions: Sequence[Partition], start_at: str) -> dict[Partition, int]:
+        bounds = {
+            p: self._consumer.get_watermark_offsets(TopicPartition(*p), timeout=CALL_TIMEOUT_S) for p in partitions
+        }
+        if start_at == "earliest":
+            return {partition: low for partition, (low, _) in bounds.items()}
+        if start_at == "latest":
+            return {partition: high for partition, (_, high) in bounds.items()}
+        if start_at.startswith("group:"):
+            found = _committed_offsets(self._config_of_other(start_at.removeprefix("group:")), partitions)
+            return {p: offset if offset >= 0 else bounds[p][0] for p, offset in found.items()}
+        at_ms = int(datetime.fromisoformat(start_at).timestamp() * 1000)
+        times = self._consumer.offsets_for_times(
+            [TopicPartition(*p, at_ms) for p in partitions], timeout=CALL_TIMEOUT_S
+        )
+        return {
+            Partition(t.topic, t.partition): t.offset if t.offset >= 0 else bounds[Partition(t.topic, t.partition)][1]
+            for t in times
+        }
+
+    def _config_of_other(self, group: str) -> dict[str, Any]:
+        return client_config(self._settings) | {"group.id": group}
+
+    async def commit(self, positions: dict[Partition, int]) -> None:
+        """Tell Kafka where we are, for lag tools only; nothing of ours reads it, so a failure is no concern."""
+
+        def tell() -> None:
+            try:
+                self._consumer.commit(
+                    offsets=[TopicPartition(*p, offset) for p, offset in positions.items()], asynchronous=True
+                )
+            except KafkaException as error:
+                log.debug("offsets for lag tools were not committed", error=str(error))
+
+        await self._call(tell)
+
+    async def close(self) -> None:
+        """Leave the group, at once for the others: a static member that only closes would hold its partitions until its session ends.
+
+        librdkafka's own end is waited for `STOP_S` at most: with its broker gone it may never come, and must not keep the process.
+        """
+
+        def leave() -> None:
+            with contextlib.suppress(KafkaException):  # one that the group has fenced has nothing to leave
+                self._consumer.unsubscribe()
+                for _ in range(int(STOP_S / 0.05)):
+                    self._consumer.poll(0.05)
+                    if not self._reading:
+                        break
+
+        try:
+            await self._call(leave)
+        finally:
+            self._thread.shutdown(wait=False)
+        end = threading.Thread(target=self._consumer.close, daemon=True)
+        end.start()
+        await asyncio.to_thread(end.join, STOP_S)
+        if end.is_alive():
+            log.warning("the consumer did not end in time and is left behind")
+
+
+class Fetched(NamedTuple):
+    """Records, whether the group has spoken yet, what it gave and took since the last fetch, partitions that cannot be read, a fatal error."""
+
+    records: list[Record]
+    joined: bool
+    assigned: list[Partition]
+    revoked: list[Partition]
+    failures: list[tuple[Partition, str]]
+    fatal: KafkaError | None
+
+
+def _committed_offsets(config: dict[str, Any], partitions: Sequence[Partition]) -> dict[Partition, int]:
+    other = Consumer(config)
+    try:
+        found = other.committed([TopicPartition(*p) for p in partitions], timeout=CALL_TIMEOUT_S)
+        return {Partition(t.topic, t.partition): t.offset for t in found}
+    finally:
+        other.close()
