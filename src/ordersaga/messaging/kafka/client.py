@@ -41,6 +41,8 @@ def client_config(settings: Settings) -> dict[str, Any]:
         "ssl.ca.location": settings.kafka_ssl_ca_location,
         "client.id": "ordersaga",
         "log_level": 2,
+        # A broker that stood still may never answer what it was asked meanwhile; librdkafka itself would wait for a minute.
+        "socket.timeout.ms": settings.kafka_session_timeout_ms,
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
         "allow.auto.create.topics": False,
