@@ -84,6 +84,12 @@ class OurStock:
     release = take
 
 
+def an_order(lines: tuple[Line, ...]) -> Order:
+    """One that has just been placed."""
+    facts = Facts(lines, listed_total=TOTAL, asked_at=START)
+    return Order(ORDER, ORDER, "x", TOTAL, RECIPIENT, START, START + timedelta(hours=1), facts)
+
+
 class Histories(RuleBasedStateMachine):
     """`wire` holds what is under way: any of it may come next, twice, or be lost; what is lost is asked for again by timers."""
 
@@ -97,6 +103,7 @@ class Histories(RuleBasedStateMachine):
         self.captured: dict[str, int] = {}
         self.deliverable = True
         self.losses = 0
+        self.first_rollback: m.StockRollbackRequestedMessage | None = None
 
     @initialize(
         team=st.sampled_from(["ours", "Java's, each product", "Java's, the whole order"]),
@@ -110,17 +117,7 @@ class Histories(RuleBasedStateMachine):
         self.stock = OurStock(short) if team == "ours" else JavaStock(short, names_products=team.endswith("product"))
         self.deliverable = deliverable
         self.refusals = refusals
-        order = Order(
-            ORDER,
-            ORDER,
-            "x",
-            TOTAL,
-            RECIPIENT,
-            START,
-            START + timedelta(hours=1),
-            Facts(lines, listed_total=TOTAL, asked_at=START),
-        )
-        decision = place(order)
+        decision = place(an_order(lines))
         self.order = decision.order
         self.sent(decision.outgoing)
 
@@ -140,6 +137,8 @@ class Histories(RuleBasedStateMachine):
                 self.completions += 1
             elif not isinstance(message, m.OrderPayableMessage):
                 self.wire.append(message)
+            if isinstance(message, m.StockRollbackRequestedMessage) and self.first_rollback is None:
+                self.first_rollback = message
 
     def answered(self, request: m.Message) -> list[m.Message]:
         match request:
@@ -182,12 +181,17 @@ class Histories(RuleBasedStateMachine):
         message = self.wire[n]
         if fate != "kept":
             del self.wire[n]
-        if fate == "lost" and self.losses < LOSSES_MAX and not isinstance(message, m.PaymentSuccessMessage):
+        if fate == "lost" and self.losses < LOSSES_MAX and self.may_be_lost(message):
             self.losses += 1
             return
         self.deliver(message)
         if fate == "twice":
             self.deliver(message)
+
+    def may_be_lost(self, message: m.Message) -> bool:
+        """A payment's result is asked for by nobody. Of a rollback after the first see the test at the end."""
+        further = isinstance(message, m.StockRollbackRequestedMessage) and message != self.first_rollback
+        return not isinstance(message, m.PaymentSuccessMessage) and not further
 
     @rule(
         key=st.sampled_from(["k1", "k2", "k3"]), amount=st.sampled_from([TOTAL, TOTAL, TOTAL, 1_000]), ok=st.booleans()
@@ -252,3 +256,21 @@ class Histories(RuleBasedStateMachine):
 
 Histories.TestCase.settings = hypothesis_settings(max_examples=2_000, stateful_step_count=30, deadline=None)
 TestHistories = pytest.mark.timeout(600)(Histories.TestCase)
+
+
+@pytest.mark.xfail(strict=True, reason='docs/architecture.md, "What the compensation does not see"')
+def test_a_second_answer_to_one_rollback_is_not_taken_for_the_answer_to_the_next() -> None:
+    """A known hole: were the next rollback lost, its product would stay held while the saga says that it is released."""
+    first, second = PRODUCTS[:2]
+    released = m.StockRollbackCompletedMessage(order_id=ORDER)
+    order = place(an_order((Line(first, 1), Line(second, 1)))).order
+    for message in (
+        CancelBeforeDelivery(),
+        m.StockResponseMessage(order_id=ORDER, product_id=first, status="SUCCESS"),
+        TimePassed(),  # no answer yet: the rollback of the first is asked for again, so it has two answers
+        released,
+        m.StockResponseMessage(order_id=ORDER, product_id=second, status="SUCCESS"),
+        released,
+    ):
+        order = decide(order, message, START + timedelta(minutes=1)).order
+    assert [line.stock for line in order.facts.lines] == ["RELEASED", "RELEASE_REQUESTED"]
