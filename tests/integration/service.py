@@ -23,6 +23,7 @@ from ordersaga.devstack import DevStack
 from ordersaga.messaging.database import Connection, Pool, connect, migrate
 from ordersaga.messaging.handler import Batch, Handler, Incoming, Outgoing, Record, Rejected
 from ordersaga.messaging.kafka import create_missing_topics
+from ordersaga.messaging.kafka.client import record_of
 from ordersaga.settings import ServiceName, Settings
 
 OPERATOR = {"User-Id": str(UUID(int=99)), "User-Roles": "MASTER"}
@@ -115,25 +116,32 @@ class Wire:
         for each in messages:
             await self.send_raw(BY_MESSAGE[type(each)].name, str(key_of(each)).encode(), codec.encode(each))
 
-    async def send_raw(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+    async def send_raw(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: dict[str, bytes] | None = None
+    ) -> None:
         """Publish any bytes."""
         producer = Producer(self._config)
-        producer.produce(topic, value, key)
+        producer.produce(topic, value, key, headers=headers or {})
         await asyncio.to_thread(producer.flush, ANSWER_WAIT_S)
 
     async def receive(self, topic: str, key: UUID, count: int) -> list[dict[str, Any]]:
         """The first `count` values on a topic with this key, from its beginning; fewer when the wait is over."""
+        found = await self.receive_records(topic, key, count)
+        return [msgspec.json.decode(record.value or b"null") for record in found]
+
+    async def receive_records(self, topic: str, key: UUID, count: int) -> list[Record]:
+        """The same as whole records."""
         return await asyncio.to_thread(self._receive, topic, str(key).encode(), count)
 
-    def _receive(self, topic: str, key: bytes, count: int) -> list[dict[str, Any]]:
+    def _receive(self, topic: str, key: bytes, count: int) -> list[Record]:
         consumer = Consumer(self._config | {"group.id": uuid4().hex, "enable.auto.commit": False})
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
         consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-        found: list[dict[str, Any]] = []
+        found: list[Record] = []
         end = time.monotonic() + ANSWER_WAIT_S
         while len(found) < count and time.monotonic() < end:
             record = consumer.poll(0.2)
             if record is not None and record.error() is None and record.key() == key:
-                found.append(msgspec.json.decode(record.value() or b"null"))
+                found.append(record_of(record))
         consumer.close()
         return found

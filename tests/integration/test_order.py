@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from ordersaga import order
+from ordersaga.contracts import codec
 from ordersaga.contracts.messages import (
     DeliveryStartMessage,
     PaymentCancelledMessage,
@@ -22,6 +23,7 @@ from ordersaga.contracts.messages import (
 from ordersaga.devstack import DevStack
 from ordersaga.order.app import create_app
 from ordersaga.order.handlers import handler
+from ordersaga.order.saga import DUPLICATE
 from tests.integration.service import OPERATOR, Bench, Wire, bench, customer, running
 
 ORDERS = "/api/v1/orders"
@@ -29,6 +31,7 @@ PRICE = 12_500
 WHO = customer(UUID(int=7))
 PRODUCT = UUID("6937dc1c-5d67-4222-961c-cfa6421b26df")
 NOW = "2026-01-01T00:00:00Z"
+HEARD = "SELECT note FROM order_event WHERE order_id = $1 AND came_in = 'StockRollbackCompletedMessage' ORDER BY at"
 
 
 @pytest.fixture(scope="module")
@@ -324,6 +327,55 @@ async def test_stock_that_answers_after_the_deadline_gets_its_products_back(
             return
         await asyncio.sleep(0.05)
     raise AssertionError(found)
+
+
+async def test_a_second_answer_to_a_rollback_says_nothing_of_the_next_one(
+    client: httpx.AsyncClient, wire: Wire, shop: Bench
+) -> None:
+    other = uuid4()
+    await shop.pool.execute(
+        "INSERT INTO price (product_id, name, price, changed_at) VALUES ($1, 'mouse', $2, '2026-01-01')", other, PRICE
+    )
+    lines = [{"productId": str(PRODUCT), "quantity": 1}, {"productId": str(other), "quantity": 1}]
+    id = UUID((await place(client, items=lines, totalAmount=2 * PRICE))["orderId"])
+    topic, done = "stock-rollback-completed-topic", codec.encode(StockRollbackCompletedMessage(order_id=id))
+
+    async def rollbacks(count: int) -> list[bytes]:
+        records = await wire.receive_records("stock-rollback-requested-topic", id, count)
+        return [record.header("message-id") or b"" for record in records]
+
+    async def answer(rollback: bytes) -> None:
+        await wire.send_raw(topic, str(id).encode(), done, {"causation-id": rollback})
+
+    async def stock() -> list[str]:
+        found = (await client.get(f"{ORDERS}/{id}", headers=OPERATOR)).json()
+        return [line["stock"] for line in found["items"]]
+
+    async def becomes(*wanted: str) -> None:
+        for _ in range(100):
+            if await stock() == list(wanted):
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(await stock())
+
+    await client.post(f"{ORDERS}/{id}/cancel/delivery-before", headers=WHO)
+    await wire.send(reserved(str(id)))
+    first, again = await rollbacks(2)
+    assert first != again
+    await answer(first)
+    await becomes("RELEASED", "REQUESTED")
+    await wire.send(StockResponseMessage(order_id=id, product_id=other, status="SUCCESS"))
+    await becomes("RELEASED", "RELEASE_REQUESTED")
+    await answer(again)
+    for _ in range(100):
+        heard = [row["note"] for row in await shop.pool.fetch(HEARD, id)]
+        if len(heard) == 2:
+            break
+        await asyncio.sleep(0.05)
+    assert heard == [None, DUPLICATE]
+    assert await stock() == ["RELEASED", "RELEASE_REQUESTED"]
+    await answer((await rollbacks(3))[2])
+    await becomes("RELEASED", "RELEASED")
 
 
 async def test_an_order_that_is_not_paid_in_time_is_cancelled_and_a_late_payment_refunded(

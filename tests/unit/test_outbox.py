@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from ordersaga.contracts.messages import StockRollbackCompletedMessage, StockRollbackRequestedMessage
+from ordersaga.messaging.handler import Incoming, Outgoing, Record
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, Refusal
-from ordersaga.messaging.outbox import Outbox, OutboxRow
+from ordersaga.messaging.outbox import MessageIds, Outbox, OutboxRow, compose
 from ordersaga.settings import Settings
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -54,6 +56,19 @@ def row(id: int) -> OutboxRow:
 def outbox(broker: Broker) -> Outbox:
     pool: Any = None
     return Outbox(Settings(_env_file=None), pool, lambda _: broker)  # type: ignore[arg-type, return-value]
+
+
+def test_an_answer_names_what_it_answers_and_its_own_id_may_be_given() -> None:
+    order, asked, given = UUID(int=1), UUID(int=2), UUID(int=3)
+    topic = "stock-rollback-requested-topic"
+    record = Record(topic, 0, 7, None, b"", (("message-id", str(asked).encode()),), 0)
+    request = Incoming(StockRollbackRequestedMessage(order_id=order, items=()), record)
+    answer = StockRollbackCompletedMessage(order_id=order)
+    ids = MessageIds("ordersaga-stock", {topic: "id"}, None)
+    made, as_given = compose([Outgoing(answer, request), Outgoing(answer, request, given)], 1, ids, {})
+    assert made.causation_id == as_given.causation_id == str(asked)
+    assert made.message_id != as_given.message_id == given
+    assert Incoming(answer, Record("", 0, 0, None, b"", as_given.publication().headers, 0)).causation_id == str(asked)
 
 
 async def test_a_row_does_not_overtake_an_older_one_that_was_not_delivered() -> None:

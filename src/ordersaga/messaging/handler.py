@@ -15,6 +15,10 @@ from ordersaga.contracts.messages import Message
 from ordersaga.contracts.topics import BY_MESSAGE, Topic, key_of
 from ordersaga.messaging.database import Connection
 
+MESSAGE_ID: Final = "message-id"
+CAUSATION_ID: Final = "causation-id"
+TRACEPARENT: Final = "traceparent"
+
 
 class Record(Struct, frozen=True, gc=False):
     """One record as Kafka gave it."""
@@ -47,12 +51,22 @@ class Incoming(Struct, frozen=True, gc=False, eq=False):
         """The business key (order id): taken from the message, for Java's records may have no key."""
         return key_of(self.message)
 
+    @property
+    def causation_id(self) -> str | None:
+        """The `message-id` of what this is the answer to, if its sender says so; Java's do not."""
+        said = self.record.header(CAUSATION_ID)
+        return said.decode(errors="replace") if said else None
+
 
 class Outgoing(Struct, frozen=True, gc=False):
-    """A message to publish on its topic, and the incoming one that caused it (None: HTTP, a timer)."""
+    """A message to publish on its topic, and the incoming one that caused it (None: HTTP, a timer).
+
+    `message_id` is for whoever must know an answer again by its `causation-id`; a deliberate resend is given another. None: made.
+    """
 
     message: Message
     cause: Incoming | None = None
+    message_id: UUID | None = None
 
 
 class Rejected(Struct, frozen=True):

@@ -21,16 +21,13 @@ from ordersaga.contracts.topics import BY_MESSAGE, key_of
 from ordersaga.messaging import dead_letters
 from ordersaga.messaging.database import DATABASE_ERRORS, Connection, Pool, queries, storable
 from ordersaga.messaging.dead_letters import DeadLetter
-from ordersaga.messaging.handler import Incoming, Outgoing, Record
+from ordersaga.messaging.handler import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, Incoming, Outgoing, Record
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, Refusal
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
 
-MESSAGE_ID: Final = "message-id"
-CAUSATION_ID: Final = "causation-id"
-TRACEPARENT: Final = "traceparent"
 TYPE_ID: Final = "__TypeId__"
 
 CAUSATION_CHARS_MAX: Final = 200
@@ -108,7 +105,7 @@ def compose(outgoing: Sequence[Outgoing], block: int, ids: "MessageIds", type_id
                 None,
                 str(key_of(each.message)).encode(),
                 codec.encode(each.message),
-                message_id,
+                each.message_id or message_id,
                 causation_id,
                 traceparent,
                 ((TYPE_ID, type_id.encode()),) if type_id else (),

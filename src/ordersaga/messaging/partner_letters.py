@@ -17,9 +17,9 @@ from ordersaga.messaging import acts, spring_headers
 from ordersaga.messaging.acts import NotPossible, Operator
 from ordersaga.messaging.database import Connection, queries, storable
 from ordersaga.messaging.dead_letters import REASON_CHARS_MAX, order_key
-from ordersaga.messaging.handler import Record
+from ordersaga.messaging.handler import MESSAGE_ID, Record
 from ordersaga.messaging.kafka import Tap, Topics
-from ordersaga.messaging.outbox import MESSAGE_ID, output_id
+from ordersaga.messaging.outbox import output_id
 from ordersaga.messaging.redrive import Redrive
 from ordersaga.settings import SERVICES, ServiceName, Settings
 

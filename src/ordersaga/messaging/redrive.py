@@ -20,8 +20,8 @@ from ordersaga.messaging import acts, outbox, spring_headers
 from ordersaga.messaging.acts import Act, NotPossible, Operator, text_of
 from ordersaga.messaging.database import Connection, Pool, queries
 from ordersaga.messaging.dead_letters import order_key
-from ordersaga.messaging.handler import Record
-from ordersaga.messaging.outbox import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, TYPE_ID, MessageIds, Outbox, OutboxRow
+from ordersaga.messaging.handler import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, Record
+from ordersaga.messaging.outbox import TYPE_ID, MessageIds, Outbox, OutboxRow
 from ordersaga.messaging.spring_headers import Headers
 from ordersaga.settings import ServiceName, Settings
 

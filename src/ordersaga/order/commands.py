@@ -15,6 +15,7 @@ from ordersaga.messaging.idempotency import IdempotencyKey, claim
 from ordersaga.order import saga, store
 from ordersaga.order.handlers import Changes, deadlines_of, with_listed_total
 from ordersaga.order.model import Order
+from ordersaga.order.outgoing import sent
 from ordersaga.order.saga import CancelBeforeDelivery, Decision, Return, TimePassed, decide
 from ordersaga.settings import Settings
 
@@ -78,7 +79,7 @@ class Placing:
                     earlier[n] = reuse.resource
         placed = {n: answer.order for n, answer in enumerate(answers) if isinstance(answer, Placed)}
         new = {n: saga.place(order, self._deadlines) for n, order in placed.items()}
-        outgoing = [Outgoing(message) for decision in new.values() for message in decision.outgoing]
+        outgoing = [each for decision in new.values() for each in sent(decision.order, decision.outgoing)]
         if new:
             changes = Changes(now)
             for n, decision in new.items():
@@ -128,7 +129,7 @@ class Acting:
                 orders[order.order_id] = decision.order
                 changes.note(type(action.wish).__name__, order, decision)
         await changes.save(db)
-        return Write(answers, [Outgoing(message) for each in answers if each for message in each.outgoing])
+        return Write(answers, [out for each in answers if each for out in sent(each.order, each.outgoing)])
 
 
 class Waking:
@@ -148,6 +149,6 @@ class Waking:
                 changes.note(TimePassed.__name__, unarmed, decision)
             else:
                 changes.note_silently(unarmed, decision)
-            outgoing += [Outgoing(message) for message in decision.outgoing]
+            outgoing += sent(decision.order, decision.outgoing)
         await changes.save(db)
         return outgoing

@@ -185,7 +185,7 @@ def _ask_again(order: Order, awaited: Awaited) -> tuple[Order, list[m.Message]]:
             lines = tuple(
                 replace(line, stock="RELEASE_REQUESTED") if line.stock == mine else line for line in order.facts.lines
             )
-            order = order.with_lines(lines)
+            order = order.with_lines(lines).rolled_back()
             return order, [rollback(order, tuple(line for line in lines if line.stock == "RELEASE_REQUESTED"))]
         case "refund":
             owed = [each for each in order.facts.payments if each.state in ("REFUND_REQUESTED", "REFUND_FAILED")]

@@ -14,6 +14,7 @@ from ordersaga.messaging.handler import Batch, Handler, Incoming, Outgoing, cons
 from ordersaga.order import store
 from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.model import Event, Order
+from ordersaga.order.outgoing import sent
 from ordersaga.order.saga import Answer, Decision, decide
 from ordersaga.settings import Settings
 
@@ -38,10 +39,10 @@ async def handle(batch: Batch, db: Connection, deadlines: Deadlines) -> list[Out
         if problem or order is None:
             batch.reject(each, problem or NO_SUCH_ORDER)
             continue
-        decision = decide(order, _answer(each), batch.now, deadlines)
+        decision = decide(order, _answer(each), batch.now, deadlines, _answers(each))
         orders[order.order_id] = decision.order
         changes.note(type(each.message).__name__, order, decision)
-        outgoing += [Outgoing(message, each) for message in decision.outgoing]
+        outgoing += sent(decision.order, decision.outgoing, each)
     await changes.save(db)
     return outgoing
 
@@ -115,6 +116,12 @@ def _problem(incoming: Incoming) -> str | None:
         if message.amount is None or message.amount <= 0:
             return "a successful payment without a positive amount"
     return None
+
+
+def _answers(incoming: Incoming) -> str | None:
+    """Which rollback is answered, for the answer itself names only the order."""
+    rollback = isinstance(incoming.message, m.StockRollbackCompletedMessage | m.StockRollbackFailedMessage)
+    return incoming.causation_id if rollback else None
 
 
 def _answer(incoming: Incoming) -> Answer:

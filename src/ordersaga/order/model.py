@@ -42,11 +42,12 @@ class Payment(Struct, frozen=True, rename="camel"):
     state: PaymentState
 
 
-class Facts(Struct, frozen=True, rename="camel"):
+class Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
     """What the partners have said so far.
 
     `asked_at` is when the awaited answer was last asked for, `waits_since` when first (None: when the order was placed), `attempts` how
-    often. `look_at` is when the order's timer fires.
+    often. `look_at` is when the order's timer fires. `rollbacks` is how many rollbacks were sent, `rollbacks_answered` how many of them
+    may have another answer under way that means nothing any more.
     `listed_total` is the sum of the products' own prices, None while a price is not known; an order goes on only if it is the
     total. `flag` is what a person should look at.
     """
@@ -61,6 +62,8 @@ class Facts(Struct, frozen=True, rename="camel"):
     attempts: int = 1
     flag: str | None = None
     look_at: datetime | None = None
+    rollbacks: int = 0
+    rollbacks_answered: int = 0
 
 
 class Recipient(Struct, frozen=True, rename="camel"):
@@ -113,6 +116,10 @@ class Order(Struct, frozen=True, rename="camel"):
     def asked(self, now: datetime) -> "Order":
         """The order, having just asked somebody for something for the first time."""
         return replace(self, facts=replace(self.facts, asked_at=now, waits_since=now, attempts=1))
+
+    def rolled_back(self) -> "Order":
+        """The order, having sent one more rollback."""
+        return replace(self, facts=replace(self.facts, rollbacks=self.facts.rollbacks + 1))
 
     def flagged(self, flag: str | None) -> "Order":
         """The order with something that a person should look at; None: with nothing any more."""

@@ -1,8 +1,29 @@
 """The messages that Order sends, each made from an order alone."""
 
+from typing import Final
+from uuid import UUID, uuid5
+
 from ordersaga.contracts import messages as m
 from ordersaga.contracts.status import ORDER_CODES
+from ordersaga.messaging.handler import Incoming, Outgoing
 from ordersaga.order.model import Line, Order, Payment
+
+ROLLBACKS: Final = UUID("7b0cf8c2-6a0c-4cf5-9d0e-6d0d1d3f8a55")
+
+
+def sent(order: Order, messages: tuple[m.Message, ...], cause: Incoming | None = None) -> list[Outgoing]:
+    """What a decision sends, for the outbox. `order` is as the decision left it: its last rollback is the one among these messages."""
+    return [
+        Outgoing(message, cause, rollback_id(order.order_id, order.facts.rollbacks))
+        if isinstance(message, m.StockRollbackRequestedMessage)
+        else Outgoing(message, cause)
+        for message in messages
+    ]
+
+
+def rollback_id(order_id: UUID, number: int) -> UUID:
+    """The `message-id` of an order's n-th rollback. Its answer names only the order, and this id as its cause if the partner says one."""
+    return uuid5(ROLLBACKS, f"{order_id}/{number}")
 
 
 def stock_request(order: Order) -> m.StockDecreaseRequestMessage:

@@ -14,7 +14,15 @@ from msgspec.structs import replace
 from ordersaga.contracts import messages as m
 from ordersaga.order.deadlines import Deadlines, look_at, overdue
 from ordersaga.order.model import Order, Payment, StockState
-from ordersaga.order.outgoing import completed, delivery_request, payable, refund_request, rollback, stock_request
+from ordersaga.order.outgoing import (
+    completed,
+    delivery_request,
+    payable,
+    refund_request,
+    rollback,
+    rollback_id,
+    stock_request,
+)
 
 
 class CancelBeforeDelivery(Struct, frozen=True):
@@ -61,8 +69,12 @@ def place(order: Order, deadlines: Deadlines = DEADLINES) -> Decision:
     return _awake(order, (stock_request(order), payable(order)), None, deadlines)
 
 
-def decide(order: Order, message: Input, now: datetime, deadlines: Deadlines = DEADLINES) -> Decision:
-    """What a message makes of an order."""
+def decide(
+    order: Order, message: Input, now: datetime, deadlines: Deadlines = DEADLINES, answers: str | None = None
+) -> Decision:
+    """What a message makes of an order. `answers`: the `message-id` of the rollback that it answers, where its sender says so."""
+    if answers is not None and _is_answered(order, answers):
+        return Decision(order, note=DUPLICATE)
     learned = _learn(order, message, now, deadlines)
     if learned.order is order:
         return learned
@@ -178,6 +190,12 @@ def _delivery_answered(order: Order, answer: m.DeliveryStartMessage) -> Decision
     return Decision(order.ended("FAILED", "DELIVERY_FAILED", "the address cannot be delivered to"))
 
 
+def _is_answered(order: Order, rollback: str) -> bool:
+    """Whether a rollback's answer has come before: one that was asked again has several, and they say nothing of the next rollback."""
+    answered = range(1, order.facts.rollbacks_answered + 1)
+    return any(rollback == str(rollback_id(order.order_id, number)) for number in answered)
+
+
 def _release_answered(order: Order, state: StockState, error: str | None) -> Decision:
     """The answer names only the order, which is why one rollback at most is in flight."""
     lines = tuple(
@@ -188,7 +206,8 @@ def _release_answered(order: Order, state: StockState, error: str | None) -> Dec
             return _anomaly(order, f"stock refuses a release that is not awaited: {error}")
         return Decision(order, note=DUPLICATE)
     flag = None if state == "RELEASED" else f"stock refuses the release: {error}"
-    return Decision(order.with_lines(lines).flagged(flag or order.facts.flag), note=flag)
+    facts = replace(order.facts, lines=lines, rollbacks_answered=order.facts.rollbacks)
+    return Decision(replace(order, facts=facts).flagged(flag or order.facts.flag), note=flag)
 
 
 def _refund_answered(order: Order, answer: m.PaymentCancelledMessage) -> Decision:
@@ -263,7 +282,7 @@ def _release(order: Order, now: datetime, outgoing: list[m.Message]) -> Order:
     lines = tuple(
         replace(line, stock="RELEASE_REQUESTED") if line.stock == "RESERVED" else line for line in order.facts.lines
     )
-    return order.with_lines(lines).asked(now)
+    return order.with_lines(lines).asked(now).rolled_back()
 
 
 def _refund(order: Order, now: datetime, outgoing: list[m.Message]) -> Order:

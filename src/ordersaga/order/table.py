@@ -125,11 +125,20 @@ def walk(products: int, keys: int) -> Iterator[Step]:
 
 
 def _state(order: Order) -> Order:
-    """The order without what decides nothing: times, texts, and how often above the limit an answer was asked for."""
+    """The order without what decides nothing: times, texts, what numbers its rollbacks, and how often above the limit it asked."""
     facts = order.facts
     attempts = min(facts.attempts, ASKS_MAX)
     flag = "flagged" if facts.flag else None
-    facts = replace(facts, asked_at=PLACED_AT, waits_since=None, attempts=attempts, look_at=None, flag=flag)
+    facts = replace(
+        facts,
+        asked_at=PLACED_AT,
+        waits_since=None,
+        attempts=attempts,
+        look_at=None,
+        flag=flag,
+        rollbacks=0,
+        rollbacks_answered=0,
+    )
     return replace(order, detail=None, facts=facts)
 
 
