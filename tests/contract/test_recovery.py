@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import assignment, outbox
 from ordersaga.messaging import runtime as runtime_module
+from ordersaga.messaging.instance import LOCK_SPACE
 from ordersaga.messaging.kafka import Publisher, Topics, create_missing_topics
 from ordersaga.messaging.runtime import Runtime
 from tests.contract.rig import INPUT, Rig, rig, same_key, told, until
@@ -188,6 +189,39 @@ async def test_a_consumer_whose_place_in_the_group_another_one_has_taken_begins_
         await until(lambda: took_effect(service, 3), 40)
         await until(lambda: ready(runtime), 40)
         logged.critical.assert_not_called()
+
+
+async def test_an_instance_keeps_its_number_through_a_restart_of_the_database(
+    service: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next process to start would take its place in the group, and fence it."""
+    monkeypatch.setattr(runtime_module, "log", logged := Mock())
+
+    killed: set[int] = set()
+
+    async def held(*numbers: int) -> bool:
+        rows = await service.db.fetch(
+            "SELECT objid, pid FROM pg_locks JOIN pg_database d ON d.oid = database"
+            " WHERE locktype = 'advisory' AND classid = $1 AND datname = current_database()",
+            LOCK_SPACE,
+        )
+        return sorted(row["objid"] for row in rows if row["pid"] not in killed) == list(numbers)
+
+    async with service.instance() as first:
+        async with service.instance():
+            await until(lambda: held(0, 1))
+            for _ in range(2):  # once for the first connection, once for the one that came after it
+                rows = await service.db.fetch(
+                    "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE application_name = 'ordersaga instance' AND datname = current_database()"
+                )
+                killed |= {row["pid"] for row in rows}
+                await until(lambda: held(0, 1))
+            async with service.instance():
+                await until(lambda: held(0, 1, 2))
+        await until(lambda: held(0))
+        await until(lambda: ready(first))
+    logged.error.assert_not_called()
 
 
 async def test_a_consumer_that_says_as_a_record_that_it_cannot_go_on_begins_again(service: Rig) -> None:
