@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ordersaga.devstack import DevStack
-from ordersaga.messaging import assignment, outbox
+from ordersaga.messaging import assignment, outbox, turn
 from ordersaga.messaging import runtime as runtime_module
 from ordersaga.messaging.instance import LOCK_SPACE
 from ordersaga.messaging.kafka import Publisher, Topics, create_missing_topics
@@ -273,6 +273,24 @@ async def test_a_producer_that_cannot_go_on_is_replaced_and_what_it_had_is_publi
         await until(lambda: took_effect(service, 1))
         await until(lambda: published(service, 0))
     assert await service.passed_on(order_id) == [record.delivery_id]
+
+
+async def test_a_turn_that_does_not_end_is_told_by_ready(service: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "LONG_S", 0.3)
+    over = asyncio.Event()
+
+    async def wait(*_: object) -> None:
+        await over.wait()
+
+    async def told_of(runtime: Runtime) -> bool:
+        return any("has lasted for" in problem for problem in await runtime.problems())
+
+    async with service.instance() as runtime:
+        service.intervene = wait
+        service.send(told(uuid4()))
+        await until(lambda: told_of(runtime))
+        over.set()
+        await until(lambda: ready(runtime))
 
 
 async def test_a_consumer_that_never_ends_does_not_keep_the_process(service: Rig) -> None:

@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
 from ordersaga.contracts.messages import StockRollbackCompletedMessage, StockRollbackRequestedMessage
 from ordersaga.messaging.handler import Incoming, Outgoing, Record
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, Refusal
@@ -47,6 +50,16 @@ class FullQueue:
 
     def poll(self, _: float) -> int:
         return 0
+
+
+class Dead:
+    """As librdkafka's producer that the broker has fenced: it takes records, says nothing of them, and raises when it is asked."""
+
+    def produce(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def poll(self, _: float) -> int:
+        raise KafkaException(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "in a test", fatal=True))
 
 
 def row(id: int) -> OutboxRow:
@@ -92,4 +105,15 @@ async def test_a_record_does_not_overtake_an_older_one_of_the_same_call_that_was
     answer = publisher.publish([row(1).publication(), row(2).publication()])
     assert (queue.got, publisher.failed.is_set()) == ([], True)
     assert isinstance(answer.exception(), KafkaUnavailable)
+    await publisher.close(0)
+
+
+async def test_whoever_waits_for_a_producer_that_has_died_is_told() -> None:
+    """A consumer that takes a partition waits so; were it not told, it would never come to replace the producer."""
+    publisher = Publisher(Settings(_env_file=None))
+    dead: Any = Dead()
+    publisher._producer = dead  # type: ignore[misc]
+    with pytest.raises(KafkaUnavailable):
+        await asyncio.wait_for(publisher.publish([row(1).publication()]), 5)
+    assert publisher.failed.is_set()
     await publisher.close(0)

@@ -196,6 +196,8 @@ class Runtime:
             return [*found, "kafka: not connected yet"]
         if self.turns.trouble:
             found.append(f"last turn: {self.turns.trouble}")
+        if self.turns.long_since_s:
+            found.append(f"turn: the one under way has lasted for {self.turns.long_since_s:.0f} s")
         if not self._assignment.settled:
             found.append("partitions: not all are taken yet")
         found += [f"{p.topic}/{p.partition}: {problem}" for p, problem in self._assignment.stopped.items()]

@@ -34,6 +34,7 @@ LOOK_AT_PARKED_EVERY_S: Final = 0.5
 LOOK_AT_TOPICS_EVERY_S: Final = 5.0
 BACKOFF_MS_MIN: Final = 50
 SAY_AGAIN_S: Final = 30.0
+LONG_S: Final = 15.0
 
 UNDECODABLE: Final = "Undecodable"
 REJECTED: Final = "Rejected"
@@ -86,6 +87,7 @@ class Turns:
         self._looked_at = 0.0
         self._looked_at_topics_at = 0.0
         self._said_at = -SAY_AGAIN_S
+        self._began_at: float | None = None
         self.trouble: str | None = None
 
     def stop(self) -> None:
@@ -104,7 +106,9 @@ class Turns:
                 if self._may_say_again():
                     log.warning("a partition cannot be read and is looked at again", failure=fetched.failures[0])
             self._assignment.change(fetched.joined, fetched.assigned, fetched.revoked)
+            self._began_at = _monotonic_s()
             wait_s = await self.step(fetched.records)
+            self._began_at = None
 
     async def step(self, records: Sequence[Record]) -> float:
         """Handle what was fetched and return how long the next fetch may wait for its first record."""
@@ -126,6 +130,12 @@ class Turns:
             return await self._back_off(error)
         self._recovered(handled=bool(mine))
         return IDLE_WAIT_S
+
+    @property
+    def long_since_s(self) -> float | None:
+        """How long the turn under way has lasted, if that is longer than a turn should."""
+        lasted_s = 0.0 if self._began_at is None else _monotonic_s() - self._began_at
+        return lasted_s if lasted_s > LONG_S else None
 
     def _recovered(self, handled: bool) -> None:
         """Forget a trouble: when records were handled again, or when none of what failed has come back for so long that it is not ours."""

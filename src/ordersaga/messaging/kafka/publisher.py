@@ -123,9 +123,16 @@ class Publisher:
         self.failed.set()
 
     def _on_error(self, error: KafkaError) -> None:
-        if is_fatal(error) and not self.failed.is_set():
+        if not is_fatal(error):
+            return
+        if not self.failed.is_set():
             log.error("the producer cannot go on and is replaced", error=error.str())
             self.failed.set()
+        for (
+            waiting
+        ) in self._unanswered:  # nothing may be said of these any more, and whoever waits for them could not replace it
+            if not waiting.done():
+                waiting.set_exception(KafkaUnavailable(error.str()))
 
     async def close(self, flush_s: float = STOP_S) -> None:
         """Send what is queued, for `flush_s` at most; the rest stays in the outbox."""
