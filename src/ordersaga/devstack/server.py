@@ -143,7 +143,9 @@ class Server(ABC):
 
 def _is_alive(process: psutil.Process) -> bool:
     try:
-        # Orphans of a killed server belong to process 1, which in many containers leaves them as zombies for long.
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+        # Orphans of a killed server belong to process 1, which in many containers leaves them as zombies for long. A zombie whose
+        # other threads have not ended still has its sockets.
+        ended = process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+        return bool(process.is_running() and not ended)
     except psutil.NoSuchProcess:
         return False
