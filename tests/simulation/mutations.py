@@ -132,7 +132,7 @@ MUTATIONS: Final = (
     Mutation(
         "publish what is left",
         "outputs of a dead process are lost",
-        4,
+        14,
         [_code(outbox.Outbox, "publish_left", _nothing)],
     ),
     Mutation(
@@ -141,11 +141,11 @@ MUTATIONS: Final = (
     Mutation(
         "acknowledgement",
         "outputs that never arrived are forgotten",
-        4,
+        20,
         [_code(outbox.Outbox, "_finish", _finish_at_once)],
     ),
     Mutation(
-        "doubt", "a process believes in a commit that failed", 32, [_code(turn.Turns, "_back_off", _doubt_nothing)]
+        "doubt", "a process believes in a commit that failed", 29, [_code(turn.Turns, "_back_off", _doubt_nothing)]
     ),
     Mutation(
         "parked keys",
@@ -165,7 +165,7 @@ MUTATIONS: Final = (
     Mutation(
         "lock position",
         "an operator and the partition's owner work on one queue",
-        4,
+        12,
         [_query(each, "FOR UPDATE", "", "lock_position") for each in (queues, redrive)],
     ),
     Mutation("idempotency key", "an order is placed twice", 43, [_code(commands, "claim", _all_are_new)]),
@@ -173,13 +173,13 @@ MUTATIONS: Final = (
     Mutation(
         "lock orders",
         "two answers about an order undo each other",
-        25,
+        96,
         [_query(ordersaga.order.store, "FOR UPDATE OF s", "", "lock_orders")],
     ),
     Mutation(
         "lock available",
         "a piece is promised twice",
-        160,
+        331,
         [_query(ordersaga.stock.store, "FOR UPDATE", "", "lock_available")],
     ),
     Mutation(
@@ -191,19 +191,19 @@ MUTATIONS: Final = (
     Mutation(
         "new reservations",
         "an order is reserved twice",
-        32,
+        176,
         [_query(ordersaga.stock.store, ADDED, GIVEN, "add_reservations")],
     ),
     Mutation(
         "new deliveries",
         "an order is told of a delivery that does not exist",
-        298,
+        224,
         [_query(ordersaga.delivery.store, ADDED, GIVEN, "add_deliveries")],
     ),
     Mutation(
         "lock payments",
         "a refund is begun twice",
-        23,
+        592,
         [_query(ordersaga.payment.store, "FOR UPDATE", "", "lock_payments", "lock_intents")],
     ),
 )

@@ -102,10 +102,17 @@ class Assignment:
         self._stop(problems, now)
         return True
 
-    async def look_at_topics(self) -> None:
+    async def topic_ids(self) -> dict[str, str | None]:
+        """Kafka's id of each topic of which a partition is ours; None: it does not exist."""
+        names = sorted({partition.topic for partition in self.positions})
+        found = await self._topics.ids(names)
+        return {name: found.get(name) for name in names}
+
+    def compare_topics(self, topic_ids: dict[str, str | None]) -> None:
         """Doubt the partitions of topics that were deleted and made again while we read them."""
-        topic_ids = await self._topics.ids(sorted({partition.topic for partition in self.positions}))
-        self.doubt([each for each, at in self.positions.items() if topic_ids.get(each.topic) != at.topic_id])
+        self.doubt(
+            [each for each, at in self.positions.items() if topic_ids.get(each.topic, at.topic_id) != at.topic_id]
+        )
 
     def _stop(self, problems: dict[Partition, str], now: datetime) -> None:
         for partition, problem in problems.items():

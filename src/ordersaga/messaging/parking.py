@@ -113,6 +113,10 @@ class Parking:
         for row in rows:
             self._keys.setdefault(Partition(row["topic"], row["partition"]), set()).add(row["order_key"])
 
+    @property
+    def holds_any(self) -> bool:
+        return bool(self._keys)
+
     def split(self, incoming: list[Incoming]) -> tuple[list[Incoming], list[Incoming]]:
         """Records to handle now, and those that must queue behind a parked one of their key."""
         if not self._keys:

@@ -86,6 +86,7 @@ class Turns:
         self._told_at = 0.0
         self._looked_at = 0.0
         self._looked_at_topics_at = 0.0
+        self._topics_look: asyncio.Task[dict[str, str | None]] | None = None
         self._said_at = -SAY_AGAIN_S
         self._began_at: float | None = None
         self.trouble: str | None = None
@@ -109,6 +110,8 @@ class Turns:
             self._began_at = _monotonic_s()
             wait_s = await self.step(fetched.records)
             self._began_at = None
+        if self._topics_look is not None:
+            self._topics_look.cancel()
 
     async def step(self, records: Sequence[Record]) -> float:
         """Handle what was fetched and return how long the next fetch may wait for its first record."""
@@ -122,7 +125,7 @@ class Turns:
             if mine:
                 await self._turn(mine)
             await self._look_at_parked()
-            await self._look_at_topics()
+            self._look_at_topics()
             await self._tell_lag_tools()
         except Fenced:
             return IDLE_WAIT_S
@@ -240,14 +243,15 @@ class Turns:
         """Try again what is due. A queue's next record is due at once, so a mended queue drains without waits."""
         if _monotonic_s() - self._looked_at < LOOK_AT_PARKED_EVERY_S or not self._assignment.positions:
             return
-        while True:
+        await self._learn_parked()
+        while self._parking.holds_any:
             now = self._clock()
             async with self._pool.acquire() as db:
                 due = await self._parking.due(db, self._assignment.positions, now)
             if not due:
                 break
             await self._retry(due, now)
-        await self._learn_parked()
+            await self._learn_parked()
         self._looked_at = _monotonic_s()
 
     async def _retry(self, due: Sequence[Parked], now: datetime) -> None:
@@ -288,11 +292,15 @@ class Turns:
         await self._parking.unpark(db, (each.record for each in due if place(each.record) not in stay), now)
         return rows + await self._dead(db, letters, block + len(rows), now)
 
-    async def _look_at_topics(self) -> None:
-        """A topic made again under our eyes must not be read on as if it were the old one."""
-        if _monotonic_s() - self._looked_at_topics_at > LOOK_AT_TOPICS_EVERY_S and self._assignment.positions:
+    def _look_at_topics(self) -> None:
+        """A topic made again under our eyes must not be read on as if it were the old one. Turns go on while Kafka is asked."""
+        if self._topics_look is not None and self._topics_look.done():
+            look, self._topics_look = self._topics_look, None
+            self._assignment.compare_topics(look.result())
+        due = _monotonic_s() - self._looked_at_topics_at > LOOK_AT_TOPICS_EVERY_S
+        if self._topics_look is None and due and self._assignment.positions:
             self._looked_at_topics_at = _monotonic_s()
-            await self._assignment.look_at_topics()
+            self._topics_look = asyncio.create_task(self._assignment.topic_ids())
 
     # Lag tools ------------------------------------------------------------------------------------------------------
 
