@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Final
 
+import aiohttp
 import asyncpg
 from msgspec import Struct, field
 
@@ -20,8 +21,9 @@ from ordersaga.audit import Finding, verify
 from ordersaga.devstack.system import System
 from ordersaga.messaging.database import DATABASE_ERRORS
 from ordersaga.messaging.kafka import KafkaUnavailable
-from tests.chaos.blows import BLOWS, Struck
-from tests.chaos.crowd import Crowd
+from ordersaga.settings import SERVICES
+from tests.chaos.blows import BLOWS, BROKER_LIMIT_S, Struck
+from tests.chaos.crowd import REQUEST_LIMIT_S, Crowd
 from tests.chaos.ledgers import watch_ledgers, ways_back
 
 WORKERS: Final = 2
@@ -29,6 +31,9 @@ SLOW: Final = 0.5
 WINDOW_S: Final = 2.0
 LOOK_S: Final = 0.5
 STEADY_S: Final = 6.0
+LATE_S: Final = 2.0
+ASKED_TIMES: Final = 4
+NEW_CONNECTION: Final = {"Connection": "close"}
 BACK_LIMIT_S: Final = 90.0
 BEFORE_S: Final = 5.0
 CALM_S: Final = (2.0, 5.0)
@@ -123,7 +128,10 @@ class Chaos:
         async with AsyncExitStack() as stack:
             struck = await asyncio.gather(*(self._strike(stack, kind, n) for n, kind in enumerate(kinds)))
             since_s = max(each.since_s for each in struck)
+            limits = [each.limit_s for each in struck if each.limit_s is not None]
+            looking_on = asyncio.create_task(self._ask_why(since_s + max(limits, default=BROKER_LIMIT_S) + LATE_S))
             back_s = await self._back(since_s)
+            looking_on.cancel()
         after_s = since_s + (back_s or 0.0)
         after = _count(await self._ends(after_s), after_s, BEFORE_S)
         recovery = Recovery(
@@ -159,6 +167,22 @@ class Chaos:
             if time.time() - since_s > back_s + STEADY_S:
                 return back_s
         return None
+
+    async def _ask_why(self, at_s: float) -> None:
+        """When a recovery is late, what the services say of themselves, a few times, since workers of one service share its port."""
+        await asyncio.sleep(max(0.0, at_s - time.time()))
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_LIMIT_S)) as http:
+            for _ in range(ASKED_TIMES):
+                for name in SERVICES:
+                    try:
+                        async with http.get(
+                            f"{self._system.urls[name]}/health/ready", headers=NEW_CONNECTION
+                        ) as answer:
+                            said = await answer.text()
+                    except (aiohttp.ClientError, TimeoutError) as error:
+                        said = f"{type(error).__name__}: {error}"
+                    self._tell(f"     late: {name} says {said}")
+                await asyncio.sleep(LOOK_S)
 
     async def _ends(self, since_s: float) -> list[float]:
         """When orders came to their end, of those that did since then; nothing while the database cannot say."""

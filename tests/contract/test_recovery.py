@@ -310,7 +310,7 @@ async def test_a_consumer_that_never_ends_does_not_keep_the_process(service: Rig
 
 
 async def test_a_broker_that_was_frozen_for_longer_than_a_session_is_read_on(service: Rig, stack: DevStack) -> None:
-    """When it goes on, the group may take each member for two, and fence them all."""
+    """When it goes on, the group may take each member for two, and fence them all; or one forgets to join it again, and is of no use."""
     broker = psutil.Process(stack.kafka.pid or 0)
     session_s = service.settings.kafka_session_timeout_ms / 1000
     async with service.instance() as one, service.instance() as another:
@@ -325,6 +325,7 @@ async def test_a_broker_that_was_frozen_for_longer_than_a_session_is_read_on(ser
             await until(lambda: took_effect(service, before + 50), 20)  # noqa: B023  # awaited within the round
             await until(lambda: ready(one), 20)
             await until(lambda: ready(another), 20)
+            await until(lambda: share_the_partitions(one, another), 20)
 
 
 class Instead:
@@ -341,6 +342,10 @@ def put_in_its_place(runtime: Runtime, other: type[Instead]) -> None:
     """Let an instance go on with another consumer than it has."""
     consumer: Any = runtime.turns and runtime.turns._consumer
     consumer._consumer = other(consumer._consumer)
+
+
+async def share_the_partitions(*runtimes: Runtime) -> bool:
+    return all(runtime._assignment is not None and runtime._assignment.positions for runtime in runtimes)
 
 
 async def ready(runtime: Runtime) -> bool:

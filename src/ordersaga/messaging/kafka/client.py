@@ -16,6 +16,7 @@ CALL_TIMEOUT_S: Final = 10.0
 LOOK_TIMEOUT_S: Final = 5.0
 """For what is asked again and again: a client that was cut off may wait in vain for a controller, while its next call finds one."""
 AGAIN_S: Final = 0.2
+METADATA_EVERY_MS: Final = 3_000
 
 
 class Partition(NamedTuple):
@@ -43,6 +44,9 @@ def client_config(settings: Settings) -> dict[str, Any]:
         "log_level": 2,
         # A broker that stood still may never answer what it was asked meanwhile; librdkafka itself would wait for a minute.
         "socket.timeout.ms": settings.kafka_session_timeout_ms,
+        # librdkafka forgets what it was asking when all brokers are gone for a while and it begins anew at the bootstrap servers. A consumer
+        # that was asking for its topics, to join its group with them, then waits for the next time that anybody asks: by default 5 minutes.
+        "topic.metadata.refresh.interval.ms": METADATA_EVERY_MS,
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
         "allow.auto.create.topics": False,
