@@ -31,7 +31,6 @@ SLOW: Final = 0.5
 WINDOW_S: Final = 2.0
 LOOK_S: Final = 0.5
 STEADY_S: Final = 6.0
-LATE_S: Final = 2.0
 ASKED_TIMES: Final = 4
 NEW_CONNECTION: Final = {"Connection": "close"}
 BACK_LIMIT_S: Final = 90.0
@@ -129,7 +128,9 @@ class Chaos:
             struck = await asyncio.gather(*(self._strike(stack, kind, n) for n, kind in enumerate(kinds)))
             since_s = max(each.since_s for each in struck)
             limits = [each.limit_s for each in struck if each.limit_s is not None]
-            looking_on = asyncio.create_task(self._ask_why(since_s + max(limits, default=BROKER_LIMIT_S) + LATE_S))
+            looking_on = asyncio.create_task(
+                self._ask_why(since_s + max(limits, default=BROKER_LIMIT_S) + STEADY_S + 1)
+            )
             back_s = await self._back(since_s)
             looking_on.cancel()
         after_s = since_s + (back_s or 0.0)
@@ -169,7 +170,8 @@ class Chaos:
         return None
 
     async def _ask_why(self, at_s: float) -> None:
-        """When a recovery is late, what the services say of themselves, a few times, since workers of one service share its port."""
+        """When a recovery is late: what the services say of themselves, asked a few times, since workers of one service share its port."""
+        heard = set()
         await asyncio.sleep(max(0.0, at_s - time.time()))
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_LIMIT_S)) as http:
             for _ in range(ASKED_TIMES):
@@ -181,8 +183,10 @@ class Chaos:
                             said = await answer.text()
                     except (aiohttp.ClientError, TimeoutError) as error:
                         said = f"{type(error).__name__}: {error}"
-                    self._tell(f"     late: {name} says {said}")
+                    heard.add(f"{name} says {said}")
                 await asyncio.sleep(LOOK_S)
+        for said in sorted(heard):
+            self._tell(f"     late: {said}")
 
     async def _ends(self, since_s: float) -> list[float]:
         """When orders came to their end, of those that did since then; nothing while the database cannot say."""
