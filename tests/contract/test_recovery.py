@@ -288,8 +288,10 @@ async def test_a_turn_that_does_not_end_is_told_by_ready(service: Rig, monkeypat
     async with service.instance() as runtime:
         service.intervene = wait
         service.send(told(uuid4()))
-        await until(lambda: told_of(runtime))
-        over.set()
+        try:
+            await until(lambda: told_of(runtime))
+        finally:
+            over.set()
         await until(lambda: ready(runtime))
 
 

@@ -89,6 +89,7 @@ class Assignment:
             return False
         await self._consumer.leave(wanted)
         topic_ids = await self._topics.ids(sorted({partition.topic for partition in wanted}))
+        self.compare_topics({partition.topic: topic_ids.get(partition.topic) for partition in wanted})
         async with self._pool.acquire() as db:
             taken = await self._raise_epochs(db, wanted, topic_ids)
         problems = await self._problems(taken, topic_ids)

@@ -97,6 +97,13 @@ class Turns:
 
     async def run(self) -> None:
         """Take what is there, handle it, and so on. Raises only what no retry can mend."""
+        try:
+            await self._loop()
+        finally:
+            if self._topics_look is not None:
+                self._topics_look.cancel()
+
+    async def _loop(self) -> None:
         wait_s = IDLE_WAIT_S
         while not self._stopping:
             fetched = await self._consumer.fetch(self._settings.batch_max, wait_s)
@@ -110,8 +117,6 @@ class Turns:
             self._began_at = _monotonic_s()
             wait_s = await self.step(fetched.records)
             self._began_at = None
-        if self._topics_look is not None:
-            self._topics_look.cancel()
 
     async def step(self, records: Sequence[Record]) -> float:
         """Handle what was fetched and return how long the next fetch may wait for its first record."""

@@ -39,7 +39,7 @@ async def handle(batch: Batch, db: Connection, deadlines: Deadlines) -> list[Out
         if problem or order is None:
             batch.reject(each, problem or NO_SUCH_ORDER)
             continue
-        decision = decide(order, _answer(each), batch.now, deadlines, _answers(each))
+        decision = decide(order, _answer(each), batch.now, deadlines, _answered_rollback(each))
         orders[order.order_id] = decision.order
         changes.note(type(each.message).__name__, order, decision)
         outgoing += sent(decision.order, decision.outgoing, each)
@@ -118,8 +118,8 @@ def _problem(incoming: Incoming) -> str | None:
     return None
 
 
-def _answers(incoming: Incoming) -> str | None:
-    """Which rollback is answered, for the answer itself names only the order."""
+def _answered_rollback(incoming: Incoming) -> str | None:
+    """The `message-id` of the rollback that this answers, if its sender says so: the answer itself names only the order."""
     rollback = isinstance(incoming.message, m.StockRollbackCompletedMessage | m.StockRollbackFailedMessage)
     return incoming.causation_id if rollback else None
 

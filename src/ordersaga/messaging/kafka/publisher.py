@@ -128,9 +128,8 @@ class Publisher:
         if not self.failed.is_set():
             log.error("the producer cannot go on and is replaced", error=error.str())
             self.failed.set()
-        for (
-            waiting
-        ) in self._unanswered:  # nothing may be said of these any more, and whoever waits for them could not replace it
+        # Nothing may be said of these any more, and whoever waits for them could not replace the producer.
+        for waiting in self._unanswered:
             if not waiting.done():
                 waiting.set_exception(KafkaUnavailable(error.str()))
 
