@@ -71,8 +71,6 @@ async def _finish_at_once(self: Any, publications: Any, acknowledged: Any, now: 
     acknowledged.add_done_callback(lambda done: done.cancelled() or done.exception())
     async with self._pool.acquire() as db, db.transaction():
         await outbox.sql.delete_outbox(db, ids=[each.id for each in publications])
-    self._in_flight.difference_update(each.id for each in publications)
-    self._slots.release()
 
 
 def _none_waits(self: Any, incoming: Any) -> Any:
@@ -120,7 +118,7 @@ MUTATIONS: Final = (
     Mutation(
         "epoch",
         "a zombie goes on after its successor has begun",
-        2,
+        3,
         [_query(assignment, "l.epoch = t.epoch AND ", "", "fence")],
     ),
     Mutation(
@@ -132,7 +130,7 @@ MUTATIONS: Final = (
     Mutation(
         "publish what is left",
         "outputs of a dead process are lost",
-        14,
+        4,
         [_code(outbox.Outbox, "publish_left", _nothing)],
     ),
     Mutation(
@@ -145,7 +143,7 @@ MUTATIONS: Final = (
         [_code(outbox.Outbox, "_finish", _finish_at_once)],
     ),
     Mutation(
-        "doubt", "a process believes in a commit that failed", 29, [_code(turn.Turns, "_back_off", _doubt_nothing)]
+        "doubt", "a process believes in a commit that failed", 3, [_code(turn.Turns, "_back_off", _doubt_nothing)]
     ),
     Mutation(
         "parked keys",
@@ -173,13 +171,13 @@ MUTATIONS: Final = (
     Mutation(
         "lock orders",
         "two answers about an order undo each other",
-        96,
+        1,
         [_query(ordersaga.order.store, "FOR UPDATE OF s", "", "lock_orders")],
     ),
     Mutation(
         "lock available",
         "a piece is promised twice",
-        331,
+        68,
         [_query(ordersaga.stock.store, "FOR UPDATE", "", "lock_available")],
     ),
     Mutation(
@@ -191,19 +189,19 @@ MUTATIONS: Final = (
     Mutation(
         "new reservations",
         "an order is reserved twice",
-        176,
+        162,
         [_query(ordersaga.stock.store, ADDED, GIVEN, "add_reservations")],
     ),
     Mutation(
         "new deliveries",
         "an order is told of a delivery that does not exist",
-        224,
+        228,
         [_query(ordersaga.delivery.store, ADDED, GIVEN, "add_deliveries")],
     ),
     Mutation(
         "lock payments",
         "a refund is begun twice",
-        592,
+        487,
         [_query(ordersaga.payment.store, "FOR UPDATE", "", "lock_payments", "lock_intents")],
     ),
 )

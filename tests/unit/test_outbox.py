@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from ordersaga.contracts.messages import StockRollbackCompletedMessage, StockRollbackRequestedMessage
 from ordersaga.messaging.handler import Incoming, Outgoing, Record
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, Refusal
-from ordersaga.messaging.outbox import MessageIds, Outbox, OutboxRow, compose
+from ordersaga.messaging.outbox import SOON_MAX, MessageIds, Outbox, OutboxRow, compose
 from ordersaga.settings import Settings
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -95,6 +95,16 @@ async def test_a_row_does_not_overtake_an_older_one_that_was_not_delivered() -> 
     await out.restart()
     await out.publish([row(1), row(2)], NOW)
     assert broker.got == [1, 1, 2]
+    await out.restart()
+
+
+async def test_a_turn_does_not_wait_behind_requests_and_these_do_not_fill_memory_while_kafka_is_away() -> None:
+    broker = Broker(Settings(_env_file=None))
+    out = outbox(broker)
+    for id in range(2 * SOON_MAX):
+        out.publish_soon([row(id)], NOW)
+    await asyncio.wait_for(out.publish([row(1_000)], NOW), 1)
+    assert broker.got == [*range(SOON_MAX), 1_000], "the rest is for `adopt`"
     await out.restart()
 
 

@@ -7,7 +7,7 @@ published by the partition's next owner (rows of a turn) or by any instance (row
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -33,6 +33,8 @@ TYPE_ID: Final = "__TypeId__"
 CAUSATION_CHARS_MAX: Final = 200
 READ_ROWS_MAX: Final = 5_000
 SOON_MAX: Final = 200
+DELETE_AFTER_S: Final = 0.05
+CLOSE_S_MAX: Final = 2.0
 COLUMNS: Final = (
     "id",
     "source_topic",
@@ -233,8 +235,8 @@ async def write(db: Connection, rows: Sequence[OutboxRow], adopt_at: datetime) -
 class Outbox:
     """Publishes what was committed and deletes what was acknowledged.
 
-    At most `turns_publishing_max` calls of `publish` are under way at once, so a broker that is away holds turns up instead of
-    filling memory. `failed` is set when publishing must begin again at the oldest row.
+    At most `turns_publishing_max` turns' records are under way at once, so a broker that is away holds turns up instead of filling
+    memory. `failed` is set when publishing must begin again at the oldest row.
     """
 
     def __init__(
@@ -244,10 +246,12 @@ class Outbox:
         self._pool: Final = pool
         self._new_publisher: Final = new_publisher
         self._publisher = new_publisher(settings)
-        self._slots = asyncio.Semaphore(settings.turns_publishing_max)
-        self._tasks: Final[set[asyncio.Task[None]]] = set()
+        self._slots: Final = asyncio.Semaphore(settings.turns_publishing_max)
+        self._tasks: Final[dict[asyncio.Task[None], None]] = {}  # a set has no order
         self._in_flight: Final[set[int]] = set()
         self._soon = 0
+        self._acknowledged: list[int] = []
+        self._deleter: asyncio.Task[None] | None = None
         self.failed = False
 
     async def publish(self, rows: Sequence[OutboxRow], now: datetime) -> None:
@@ -256,72 +260,97 @@ class Outbox:
         Nothing is queued while the outbox is `broken`.
         """
         if rows:
-            await self._begin([row.publication() for row in rows], now)
+            await self._begin_with_room([row.publication() for row in rows], now)
 
     def publish_soon(self, rows: Sequence[OutboxRow], now: datetime) -> None:
-        """Queue committed rows of an HTTP write without waiting for room, so that requests are answered while Kafka is away.
+        """Queue committed rows of an HTTP write, in room of their own: requests are answered while Kafka is away, and turns do not wait
+        behind them.
 
-        Beyond `SOON_MAX` waiting sets the rows are left to `adopt`.
+        Beyond `SOON_MAX` sets that wait for the broker, rows are left to `adopt`.
         """
         if not rows or self._soon >= SOON_MAX:
             return
-        self._soon += 1
-        self._in_flight.update(row.id for row in rows)
-        task = asyncio.create_task(self._publish_soon([row.publication() for row in rows], now))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._begin([row.publication() for row in rows], now)
+        if task is not None:
+            self._soon += 1
+            task.add_done_callback(self._soon_done)
 
-    async def _publish_soon(self, publications: list[Publication], now: datetime) -> None:
-        try:
-            await self._begin(publications, now)
-        finally:
-            self._soon -= 1
+    def _soon_done(self, _: object) -> None:
+        self._soon -= 1
 
-    async def _begin(self, publications: list[Publication], now: datetime) -> asyncio.Task[None] | None:
-        """None: an older row has failed, and these must not overtake it; they stay for whoever begins again there."""
+    async def _begin_with_room(self, publications: list[Publication], now: datetime) -> asyncio.Task[None] | None:
         await self._slots.acquire()
-        if self.broken:
-            self._in_flight.difference_update(each.id for each in publications)
+        task = self._begin(publications, now)
+        if task is None:
             self._slots.release()
+        else:
+            task.add_done_callback(lambda _: self._slots.release())
+        return task
+
+    def _begin(self, publications: list[Publication], now: datetime) -> asyncio.Task[None] | None:
+        """None: an older row has failed, and these must not overtake it; they stay for whoever begins again there."""
+        if self.broken:
             return None
         self._in_flight.update(each.id for each in publications)
-        acknowledged = self._publisher.publish(publications)
-        task = asyncio.create_task(self._finish(publications, acknowledged, now))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._run(self._finish(publications, self._publisher.publish(publications), now))
 
     async def _publish_and_wait(self, publications: list[Publication], now: datetime) -> None:
         """Returns when they are acknowledged or given up. `restart` gives them up by a cancellation, which must not end who waits here."""
-        task = await self._begin(publications, now)
+        task = await self._begin_with_room(publications, now)
         if task is not None:
             await asyncio.wait([task])
 
     async def _finish(
         self, publications: list[Publication], acknowledged: "asyncio.Future[list[Refusal]]", now: datetime
     ) -> None:
+        ids = [each.id for each in publications]
         try:
             refused = await acknowledged
-            for refusal in refused:
-                log.error(
-                    "the broker refuses a record for good; it is a dead letter now",
-                    outbox_id=refusal.id,
-                    reason=refusal.reason,
-                )
-            by_id = {each.id: each for each in publications}
-            async with self._pool.acquire() as db, db.transaction() if refused else contextlib.nullcontext():
-                for refusal in refused:
-                    await dead_letters.keep_refused(db, by_id[refusal.id], refusal.reason, now)
-                await sql.delete_outbox(db, ids=list(by_id))
-        except KafkaUnavailable as error:
+            if refused:
+                await self._keep_refused(publications, refused, now)
+        except (KafkaUnavailable, *DATABASE_ERRORS) as error:
             log.warning("publishing failed and begins again at the oldest row", error=str(error))
             self.failed = True
-        except DATABASE_ERRORS as error:
-            log.warning("published rows stay in the outbox and are published again", error=str(error))
-            self.failed = True
-        finally:
-            self._in_flight.difference_update(each.id for each in publications)
-            self._slots.release()
+            self._in_flight.difference_update(ids)
+        else:
+            self._acknowledged += ids
+            if self._deleter is None:
+                self._deleter = self._run(self._delete_acknowledged())
+
+    async def _keep_refused(
+        self, publications: Sequence[Publication], refused: Sequence[Refusal], now: datetime
+    ) -> None:
+        by_id = {each.id: each for each in publications}
+        for refusal in refused:
+            log.error(
+                "the broker refuses a record for good; it is a dead letter now",
+                outbox_id=refusal.id,
+                reason=refusal.reason,
+            )
+        async with self._pool.acquire() as db, db.transaction():
+            for refusal in refused:
+                await dead_letters.keep_refused(db, by_id[refusal.id], refusal.reason, now)
+            await sql.delete_outbox(db, ids=[refusal.id for refusal in refused])
+
+    async def _delete_acknowledged(self) -> None:
+        """Delete what is acknowledged, as much as comes within `DELETE_AFTER_S` in one statement; nobody waits for it."""
+        while self._acknowledged:
+            await asyncio.sleep(DELETE_AFTER_S)
+            ids, self._acknowledged = self._acknowledged, []
+            try:
+                async with self._pool.acquire() as db:
+                    await sql.delete_outbox(db, ids=ids)
+            except DATABASE_ERRORS as error:
+                log.warning("published rows stay in the outbox and are published again", error=str(error))
+                self.failed = True
+            self._in_flight.difference_update(ids)
+        self._deleter = None
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
+        return task
 
     async def publish_left(self, partitions: Collection[Partition], now: datetime) -> None:
         """Publish what turns of these partitions left behind, and wait for it: it goes out before their new owner's own output."""
@@ -359,10 +388,9 @@ class Outbox:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        # A task that is cancelled before its first step gives nothing back, so all is counted anew.
-        self._slots = asyncio.Semaphore(self._settings.turns_publishing_max)
         self._in_flight.clear()
-        self._soon = 0
+        self._acknowledged.clear()
+        self._deleter = None
         self._publisher = self._new_publisher(self._settings)
         self.failed = False
 
@@ -374,8 +402,10 @@ class Outbox:
     async def close(self) -> None:
         """Publish what is queued, forget it, and stop."""
         await self._publisher.close()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=2)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S_MAX):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
 
 
 def _stored(row: Any) -> Publication:

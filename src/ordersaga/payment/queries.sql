@@ -112,11 +112,14 @@ RETURNING i.id;
 -- name: take_due
 -- Take up intents whose time has come, the longest due first; nobody else takes them before `lease_until`.
 WITH due AS (
-    SELECT id FROM intent WHERE status = 'OPEN' AND due_at <= :now ORDER BY due_at LIMIT :rows_max FOR UPDATE SKIP LOCKED
+    SELECT id, due_at FROM intent WHERE status = 'OPEN' AND due_at <= :now ORDER BY due_at, id LIMIT :rows_max FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE intent i SET due_at = :lease_until FROM due WHERE i.id = due.id
+    RETURNING i.id, i.kind, i.payment_key, i.order_id, i.amount, i.reason, i.created_at, i.due_at, i.asked, i.status, i.attempt, i.tries,
+        i.message, due.due_at AS was_due_at
 )
-UPDATE intent i SET due_at = :lease_until FROM due WHERE i.id = due.id
-RETURNING i.id, i.kind, i.payment_key, i.order_id, i.amount, i.reason, i.created_at, i.due_at, i.asked, i.status, i.attempt, i.tries,
-    i.message;
+SELECT id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries, message
+FROM taken ORDER BY was_due_at, id;
 
 -- name: hold!
 -- Say that intents are still being carried out here. A locked one is being settled, and needs no holding.
