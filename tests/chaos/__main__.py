@@ -5,6 +5,7 @@ import asyncio
 import os
 import random
 import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -13,8 +14,10 @@ from ordersaga.cli.verify import print_findings
 from ordersaga.devstack.system import System
 from tests.chaos.blows import BLOWS
 from tests.chaos.run import EXTRA, WORKERS, Chaos, Outcome, deck, recovery_table
+from tests.simulation.mutations import MUTATIONS
 
 NAMED = 50
+WITHOUT = Path(__file__).parent / "without"
 out = Console(highlight=False, soft_wrap=True)
 
 
@@ -25,7 +28,13 @@ def main() -> int:
     parser.add_argument("--only", default=None, help=f"kinds of blows, with commas between: {', '.join(BLOWS)}")
     parser.add_argument("--orders-per-s", type=float, default=15.0, help="customers that come each second")
     parser.add_argument("--workers", type=int, default=WORKERS, help="processes of each service")
+    parser.add_argument(
+        "--without", choices=[each.name for each in MUTATIONS], help="with this guard taken out of the services"
+    )
     given = parser.parse_args()
+    if given.without:
+        os.environ["CHAOS_WITHOUT"] = given.without
+        os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (WITHOUT, WITHOUT.parents[2])))
     seed = random.randrange(100_000) if given.seed is None else given.seed
     kinds = deck(seed, given.kills)
     if given.only:

@@ -14,19 +14,24 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, NamedTuple
 
+import asyncpg
 import psutil
 from msgspec import Struct
 
 from ordersaga.devstack.server import Server
 from ordersaga.devstack.system import SANDBOX, System
-from ordersaga.settings import SERVICES
+from ordersaga.settings import SERVICES, ServiceName
 
 AGAIN_LIMIT_S: Final = 5.0
 TAKEN_OVER_LIMIT_S: Final = 15.0
 BROKER_LIMIT_S: Final = 10.0
 GONE_S: Final = 25.0
 FROZEN_S: Final = (2.0, 12.0)
-SILENT_S: Final = (0.5, 2.0)
+ZOMBIE_S: Final = (14.0, 18.0)
+CUT_OFF_S: Final = 1.0
+CUT_OFF_TRIES: Final = 200
+SILENT_S: Final = (0.2, 1.0)
+SILENT_TRIES: Final = 60
 DOWN_S: Final = (0.0, 2.0)
 
 
@@ -82,8 +87,28 @@ async def freeze_worker(system: System, chance: random.Random) -> AsyncIterator[
     """One of a service's processes stands still and then goes on, perhaps with partitions that are somebody else's by now."""
     name = chance.choice(SERVICES)
     victim = chance.choice(workers(system, name))
-    frozen_s = await _freeze(victim, chance)
+    frozen_s = await _freeze(victim, chance.uniform(*FROZEN_S))
     yield Struck(f"a worker of {name} frozen for {frozen_s:.1f} s", time.time(), TAKEN_OVER_LIMIT_S)
+
+
+@contextlib.asynccontextmanager
+async def make_zombie(system: System, chance: random.Random) -> AsyncIterator[Struck]:
+    """One of a service's processes stands still before a commit, with records in hand, until others have gone on with its partitions.
+
+    Its connections to the database stand still first, so its next turn gets no further than to begin; then it does itself.
+    """
+    name = chance.choice(SERVICES)
+    victim = chance.choice(workers(system, name))
+    cut_off = await _cut_off(system, name, victim)
+    try:
+        await asyncio.sleep(CUT_OFF_S)
+        _signal(victim, signal.SIGSTOP)
+        frozen_s = chance.uniform(*ZOMBIE_S)
+        await asyncio.sleep(frozen_s)
+    finally:
+        for each in (*cut_off, victim):
+            _signal(each, signal.SIGCONT)
+    yield Struck(f"a worker of {name} frozen for {frozen_s:.1f} s before a commit", time.time(), TAKEN_OVER_LIMIT_S)
 
 
 @contextlib.asynccontextmanager
@@ -97,21 +122,30 @@ async def kill_kafka(system: System, chance: random.Random) -> AsyncIterator[Str
 @contextlib.asynccontextmanager
 async def freeze_kafka(system: System, chance: random.Random) -> AsyncIterator[Struck]:
     """The broker stands still: its connections stay open and say nothing."""
-    frozen_s = await _freeze(psutil.Process(_pid(system.stack.kafka)), chance)
+    frozen_s = await _freeze(psutil.Process(_pid(system.stack.kafka)), chance.uniform(*FROZEN_S))
     yield Struck(f"Kafka frozen for {frozen_s:.1f} s", time.time(), BROKER_LIMIT_S)
 
 
 @contextlib.asynccontextmanager
 async def kill_unpublished(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """All processes of a service, with records that are committed and not in Kafka yet, since the broker stood still meanwhile."""
+    """All processes of a service, with records that are committed and not in Kafka yet, since the broker stood still meanwhile.
+
+    It stands still again and again until it has met a turn before its end.
+    """
     name = chance.choice(SERVICES)
     broker = psutil.Process(_pid(system.stack.kafka))
-    _signal(broker, signal.SIGSTOP)
-    try:
+    for _ in range(SILENT_TRIES):
+        _signal(broker, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(chance.uniform(*SILENT_S))
+            if await _unpublished(system, name):
+                await asyncio.to_thread(system.processes[name].kill)
+                break
+        finally:
+            _signal(broker, signal.SIGCONT)
         await asyncio.sleep(chance.uniform(*SILENT_S))
-        await asyncio.to_thread(system.processes[name].kill)
-    finally:
-        _signal(broker, signal.SIGCONT)
+    else:
+        raise AssertionError(f"{name} had nothing unpublished, however often Kafka stood still")
     since_s = time.time()
     await asyncio.to_thread(system.start, name)
     what = f"{name} killed while Kafka stood still, and started again, ready after {time.time() - since_s:.1f} s"
@@ -133,11 +167,15 @@ async def kill_gateway(system: System, chance: random.Random) -> AsyncIterator[S
     yield Struck("the payment gateway killed and started again", time.time())
 
 
+BACKENDS: Final = """SELECT pid, state FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND client_port = ANY ($1::int[])"""
+
 BLOWS: Final[dict[str, Blow]] = {
     "kill-service": Blow("service", kill_service),
     "kill-worker": Blow("service", kill_worker),
     "lose-instance": Blow("service", lose_instance),
     "freeze-worker": Blow("service", freeze_worker),
+    "make-zombie": Blow(None, make_zombie),
     "kill-unpublished": Blow(None, kill_unpublished),
     "kill-kafka": Blow("kafka", kill_kafka),
     "freeze-kafka": Blow("kafka", freeze_kafka),
@@ -162,6 +200,41 @@ def _signal(victim: psutil.Process, number: int) -> None:
         os.kill(victim.pid, number)
 
 
+async def _cut_off(system: System, name: ServiceName, victim: psutil.Process) -> list[psutil.Process]:
+    """The server's ends of a process's connections to its database, standing still with no transaction open."""
+    ports = [each.laddr.port for each in victim.net_connections("tcp") if each.status == psutil.CONN_ESTABLISHED]
+    async with _database(system, name) as db:
+        for _ in range(CUT_OFF_TRIES):
+            found = [psutil.Process(row["pid"]) for row in await db.fetch(BACKENDS, ports)]
+            for each in found:
+                _signal(each, signal.SIGSTOP)
+            states = [row["state"] for row in await db.fetch(BACKENDS, ports)]
+            if states == ["idle"] * len(found):
+                return found
+            for each in found:
+                _signal(each, signal.SIGCONT)
+            await asyncio.sleep(0.01)
+    raise AssertionError(f"no moment was found at which a worker of {name} had no transaction open")
+
+
+async def _unpublished(system: System, name: ServiceName) -> bool:
+    """Whether a service has committed records in its outbox: those of a turn, or of Payment, whose turns have none, of a request."""
+    async with _database(system, name) as db:
+        found: bool = await db.fetchval(
+            "SELECT EXISTS (SELECT FROM outbox WHERE source_topic IS NOT NULL OR $1)", name == "payment"
+        )
+    return found
+
+
+@contextlib.asynccontextmanager
+async def _database(system: System, name: ServiceName) -> AsyncIterator[asyncpg.Connection]:
+    db = await asyncpg.connect(system.settings.database_url(name))
+    try:
+        yield db
+    finally:
+        db.terminate()
+
+
 async def _kill_and_start(server: Server, start: Callable[[], None], chance: random.Random) -> tuple[float, float]:
     """Returns when it was begun to be started again, and how long it took to be ready."""
     await asyncio.to_thread(server.kill)
@@ -171,8 +244,7 @@ async def _kill_and_start(server: Server, start: Callable[[], None], chance: ran
     return since_s, time.time() - since_s
 
 
-async def _freeze(victim: psutil.Process, chance: random.Random) -> float:
-    frozen_s = chance.uniform(*FROZEN_S)
+async def _freeze(victim: psutil.Process, frozen_s: float) -> float:
     _signal(victim, signal.SIGSTOP)
     try:
         await asyncio.sleep(frozen_s)

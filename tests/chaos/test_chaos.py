@@ -5,7 +5,7 @@ import pytest
 from ordersaga.devstack.system import System
 from tests.chaos.run import EXTRA, WORKERS, Chaos
 
-KINDS = ["kill-service", "kill-kafka", "freeze-worker", "kill-postgres"]
+KINDS = ["kill-service", "kill-kafka", "make-zombie", "kill-postgres", "kill-unpublished"]
 SEED = 20
 
 
