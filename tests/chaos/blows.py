@@ -27,7 +27,8 @@ TAKEN_OVER_LIMIT_S: Final = 15.0
 BROKER_LIMIT_S: Final = 10.0
 GONE_S: Final = 25.0
 FROZEN_S: Final = (2.0, 12.0)
-ZOMBIE_S: Final = (14.0, 18.0)
+TAKEN_S_MAX: Final = 30.0
+WAKES_AFTER_S: Final = (0.0, 5.0)
 CUT_OFF_S: Final = 1.0
 CUT_OFF_TRIES: Final = 200
 SILENT_S: Final = (0.2, 1.0)
@@ -93,9 +94,10 @@ async def freeze_worker(system: System, chance: random.Random) -> AsyncIterator[
 
 @contextlib.asynccontextmanager
 async def make_zombie(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """One of a service's processes stands still before a commit, with records in hand, until others have gone on with its partitions.
+    """One of a service's processes stands still before a commit, with records in hand, until another has its partitions.
 
-    Its connections to the database stand still first, so its next turn gets no further than to begin; then it does itself.
+    Its connections to the database stand still first, so its next turn gets no further than to begin; then it does itself. It goes on
+    at once when they are taken, or when the other has gone on with them.
     """
     name = chance.choice(SERVICES)
     victim = chance.choice(workers(system, name))
@@ -103,12 +105,14 @@ async def make_zombie(system: System, chance: random.Random) -> AsyncIterator[St
     try:
         await asyncio.sleep(CUT_OFF_S)
         _signal(victim, signal.SIGSTOP)
-        frozen_s = chance.uniform(*ZOMBIE_S)
-        await asyncio.sleep(frozen_s)
+        frozen_s = time.time()
+        await _taken_over(system, name)
+        await asyncio.sleep(chance.choice(WAKES_AFTER_S))
     finally:
         for each in (*cut_off, victim):
             _signal(each, signal.SIGCONT)
-    yield Struck(f"a worker of {name} frozen for {frozen_s:.1f} s before a commit", time.time(), TAKEN_OVER_LIMIT_S)
+    what = f"a worker of {name} frozen for {time.time() - frozen_s:.1f} s before a commit"
+    yield Struck(what, time.time(), TAKEN_OVER_LIMIT_S)
 
 
 @contextlib.asynccontextmanager
@@ -215,6 +219,16 @@ async def _cut_off(system: System, name: ServiceName, victim: psutil.Process) ->
                 _signal(each, signal.SIGCONT)
             await asyncio.sleep(0.01)
     raise AssertionError(f"no moment was found at which a worker of {name} had no transaction open")
+
+
+async def _taken_over(system: System, name: ServiceName) -> None:
+    """Returns as soon as somebody takes partitions of a service."""
+    async with _database(system, name) as db:
+        before = now = await db.fetchval("SELECT sum(epoch) FROM ledger")
+        end_s = time.time() + TAKEN_S_MAX
+        while now == before and time.time() < end_s:
+            await asyncio.sleep(0.001)
+            now = await db.fetchval("SELECT sum(epoch) FROM ledger")
 
 
 async def _unpublished(system: System, name: ServiceName) -> bool:

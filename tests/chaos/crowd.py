@@ -25,11 +25,14 @@ AGAIN_AFTER_S: Final = 0.1
 AGAIN_AFTER_S_MAX: Final = 2.0
 LOOK_EVERY_S: Final = (0.7, 1.3)
 LOOK_EVERY_S_MAX: Final = 5.0
+CANCELS_AFTER_S: Final = (0.0, 0.06)
+"""From asking to pay, which takes about as long until Order hears of it."""
 OPERATOR: Final = {"User-Id": str(UUID(int=99)), "User-Roles": "MASTER"}
 
 KINDS: Final = {
-    "pays": 68,
+    "pays": 62,
     "pays twice at once": 6,
+    "pays and cancels at once": 6,
     "card declined": 5,
     "out of stock": 4,
     "undeliverable": 4,
@@ -117,12 +120,17 @@ class Crowd:
         try:
             order = await self._place(customer, product)
             customer.order_id = UUID(order["orderId"])
-            if order["status"] == "PENDING" and customer.kind == "cancels":
-                await self._act(customer, "cancel/delivery-before")
-            elif order["status"] == "PENDING" and customer.kind != "never pays":
-                times = 2 if customer.kind == "pays twice at once" else 1
-                await asyncio.gather(*(self._pay(customer, order) for _ in range(times)))
-            end = await self._end_of(customer)
+            pays, cancels = 0, False
+            if order["status"] == "PENDING":
+                pays = {"cancels": 0, "never pays": 0, "pays twice at once": 2}.get(customer.kind, 1)
+                cancels = customer.kind in ("cancels", "pays and cancels at once")
+            paying = asyncio.gather(*(self._pay(customer, order) for _ in range(pays)))
+            if cancels:
+                await asyncio.sleep(random.uniform(*CANCELS_AFTER_S))
+                end = await self._act(customer, "cancel/delivery-before")
+            await paying
+            if not cancels:
+                end = await self._end_of(customer)
             if customer.kind == "returns" and end == "COMPLETED":
                 end = await self._act(customer, "cancel/return")
             customer.end = end

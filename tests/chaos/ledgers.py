@@ -1,4 +1,5 @@
-"""A watch in the databases themselves: a ledger that goes back lets records take effect again, also where business keys hide it."""
+"""A watch in the databases themselves: a ledger that goes back, or is moved by a process that another has taken the partition from, lets
+records take effect again, also where business keys hide it."""
 
 from typing import Final
 
@@ -7,35 +8,46 @@ import asyncpg
 from ordersaga.settings import SERVICES, Settings
 
 WATCH: Final = """
-CREATE TABLE way_back (at timestamptz, topic text, partition int, from_offset bigint, to_offset bigint, from_epoch bigint, to_epoch bigint);
-CREATE FUNCTION note_way_back() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO way_back
-    VALUES (clock_timestamp(), OLD.topic, OLD.partition, OLD.next_offset, NEW.next_offset, OLD.epoch, NEW.epoch);
+CREATE TABLE misstep (at timestamptz, what text);
+CREATE TABLE taker (topic text, partition int, name text, PRIMARY KEY (topic, partition));
+CREATE FUNCTION watch_ledger() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    who text := current_setting('application_name');
+    owner text;
+BEGIN
+    IF NEW.next_offset < OLD.next_offset OR NEW.epoch < OLD.epoch THEN
+        INSERT INTO misstep VALUES (clock_timestamp(), format('%s/%s went back from offset %s to %s (epoch %s to %s)',
+            OLD.topic, OLD.partition, OLD.next_offset, NEW.next_offset, OLD.epoch, NEW.epoch));
+    END IF;
+    IF NEW.epoch > OLD.epoch THEN
+        INSERT INTO taker VALUES (OLD.topic, OLD.partition, who) ON CONFLICT (topic, partition) DO UPDATE SET name = EXCLUDED.name;
+    ELSE
+        SELECT name INTO owner FROM taker WHERE topic = OLD.topic AND partition = OLD.partition;
+        IF owner <> who THEN
+            INSERT INTO misstep VALUES (clock_timestamp(), format('%s/%s was moved to offset %s by %s, though %s has taken it',
+                OLD.topic, OLD.partition, NEW.next_offset, who, owner));
+        END IF;
+    END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER way_back BEFORE UPDATE ON ledger FOR EACH ROW
-WHEN (NEW.next_offset < OLD.next_offset OR NEW.epoch < OLD.epoch) EXECUTE FUNCTION note_way_back();
+CREATE TRIGGER watch_ledger BEFORE UPDATE ON ledger FOR EACH ROW EXECUTE FUNCTION watch_ledger();
 """
 
 
 async def watch_ledgers(settings: Settings) -> None:
-    """Have every step back of any service's ledger written down."""
+    """Have every such step in any service's ledger written down."""
     for service in SERVICES:
         db = await asyncpg.connect(settings.database_url(service))
         await db.execute(WATCH)
         await db.close()
 
 
-async def ways_back(settings: Settings) -> list[str]:
-    """Each step back since then: somebody committed who no longer owned the partition."""
+async def missteps(settings: Settings) -> list[str]:
+    """Each of them since then: somebody committed who no longer owned the partition."""
     found = []
     for service in SERVICES:
         db = await asyncpg.connect(settings.database_url(service))
-        rows = await db.fetch("SELECT * FROM way_back ORDER BY at")
+        rows = await db.fetch("SELECT at, what FROM misstep ORDER BY at")
         await db.close()
-        found += [
-            f"{service}'s ledger of {row['topic']}/{row['partition']} went back from offset {row['from_offset']} to "
-            f"{row['to_offset']} (epoch {row['from_epoch']} to {row['to_epoch']}) at {row['at']:%H:%M:%S}"
-            for row in rows
-        ]
+        found += [f"{service}'s ledger of {row['what']} at {row['at']:%H:%M:%S}" for row in rows]
     return found

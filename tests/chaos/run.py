@@ -24,7 +24,7 @@ from ordersaga.messaging.kafka import KafkaUnavailable
 from ordersaga.settings import SERVICES
 from tests.chaos.blows import BLOWS, BROKER_LIMIT_S, Struck
 from tests.chaos.crowd import REQUEST_LIMIT_S, Crowd
-from tests.chaos.ledgers import watch_ledgers, ways_back
+from tests.chaos.ledgers import missteps, watch_ledgers
 
 WORKERS: Final = 2
 SLOW: Final = 0.5
@@ -104,7 +104,7 @@ class Chaos:
             findings = await self._settled()
             outcome = Outcome(findings, self._recoveries, crowd.placed, dict(crowd.answers))
             outcome.wrong = self._false_alarms + await self._wrong(findings)
-            outcome.wrong += await ways_back(self._system.settings)
+            outcome.wrong += await missteps(self._system.settings)
             return outcome
 
     async def _audit_live(self) -> None:

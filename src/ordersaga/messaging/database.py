@@ -1,6 +1,7 @@
 """PostgreSQL: connections with the time-outs the runtime relies on, named queries from `.sql` files, migrations, error classes."""
 
 import asyncio
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TypeAlias
@@ -92,7 +93,7 @@ async def connect(url: str, settings: Settings) -> Pool:
         max_inactive_connection_lifetime=0,
         reset=_nothing_to_reset,
         server_settings={
-            "application_name": "ordersaga",
+            "application_name": f"ordersaga {os.getpid()}",  # so that a DBA sees whose a connection is
             "jit": "off",
             "lock_timeout": str(settings.lock_timeout_ms),
             "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
