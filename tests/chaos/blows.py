@@ -224,11 +224,13 @@ async def _cut_off(system: System, name: ServiceName, victim: psutil.Process) ->
 async def _taken_over(system: System, name: ServiceName) -> None:
     """Returns as soon as somebody takes partitions of a service."""
     async with _database(system, name) as db:
-        before = now = await db.fetchval("SELECT sum(epoch) FROM ledger")
+        before = await db.fetchval("SELECT sum(epoch) FROM ledger")
         end_s = time.time() + TAKEN_S_MAX
-        while now == before and time.time() < end_s:
+        while time.time() < end_s:
+            if await db.fetchval("SELECT sum(epoch) FROM ledger") != before:
+                return
             await asyncio.sleep(0.001)
-            now = await db.fetchval("SELECT sum(epoch) FROM ledger")
+    raise AssertionError(f"nobody took over what a frozen worker of {name} had within {TAKEN_S_MAX:.0f} s")
 
 
 async def _unpublished(system: System, name: ServiceName) -> bool:

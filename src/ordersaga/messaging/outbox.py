@@ -334,17 +334,18 @@ class Outbox:
 
     async def _delete_acknowledged(self) -> None:
         """Delete what is acknowledged, as much as comes within `DELETE_AFTER_S` in one statement; nobody waits for it."""
-        while self._acknowledged:
-            await asyncio.sleep(DELETE_AFTER_S)
-            ids, self._acknowledged = self._acknowledged, []
-            try:
+        try:
+            while self._acknowledged:
+                await asyncio.sleep(DELETE_AFTER_S)
+                ids, self._acknowledged = self._acknowledged, []
                 async with self._pool.acquire() as db:
                     await sql.delete_outbox(db, ids=ids)
-            except DATABASE_ERRORS as error:
-                log.warning("published rows stay in the outbox and are published again", error=str(error))
-                self.failed = True
-            self._in_flight.difference_update(ids)
-        self._deleter = None
+                self._in_flight.difference_update(ids)
+        except DATABASE_ERRORS as error:
+            log.warning("published rows stay in the outbox and are published again", error=str(error))
+            self.failed = True
+        finally:
+            self._deleter = None
 
     def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
