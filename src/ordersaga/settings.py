@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     statement_timeout_ms: int = Field(default=30_000, ge=1_000)
 
     # The runtime
-    batch_max: int = Field(default=1_000, ge=1, le=100_000)
+    batch_max: int = Field(default=2_000, ge=1, le=100_000)
     turns_publishing_max: int = Field(default=4, ge=1)
     outbox_adopt_after_ms: int = Field(default=5_000, ge=500)
     retry_backoff_ms_max: int = Field(default=5_000, ge=10)

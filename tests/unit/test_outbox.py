@@ -1,7 +1,8 @@
 """What happens to the order of outputs when one of them cannot be delivered, with a broker and a producer that do as they are told."""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 from ordersaga.contracts.messages import StockRollbackCompletedMessage, StockRollbackRequestedMessage
 from ordersaga.messaging.handler import Incoming, Outgoing, Record
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, Refusal
-from ordersaga.messaging.outbox import SOON_MAX, MessageIds, Outbox, OutboxRow, compose
+from ordersaga.messaging.outbox import DELETE_AFTER_S, SOON_MAX, MessageIds, Outbox, OutboxRow, compose
 from ordersaga.settings import Settings
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -62,12 +63,29 @@ class Dead:
         raise KafkaException(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "in a test", fatal=True))
 
 
+class Table:
+    """As the pool: its one connection remembers which ids each statement deletes; the first `failing` of them raise."""
+
+    def __init__(self, failing: int = 0) -> None:
+        self.deleted: list[list[int]] = []
+        self._failing = failing
+
+    @contextlib.asynccontextmanager
+    async def acquire(self) -> AsyncIterator["Table"]:
+        yield self
+
+    async def execute(self, _: str, ids: list[int]) -> str:
+        self.deleted.append(ids)
+        if len(self.deleted) <= self._failing:
+            raise RuntimeError("nobody has thought of this")
+        return f"DELETE {len(ids)}"
+
+
 def row(id: int) -> OutboxRow:
     return OutboxRow(id, Partition("in", 0), "out", None, b"key", b"", UUID(int=id), None, "")
 
 
-def outbox(broker: Broker) -> Outbox:
-    pool: Any = None
+def outbox(broker: Broker, pool: Any = None) -> Outbox:
     return Outbox(Settings(_env_file=None), pool, lambda _: broker)  # type: ignore[arg-type, return-value]
 
 
@@ -106,6 +124,35 @@ async def test_a_turn_does_not_wait_behind_requests_and_these_do_not_fill_memory
     await asyncio.wait_for(out.publish([row(1_000)], NOW), 1)
     assert broker.got == [*range(SOON_MAX), 1_000], "the rest is for `adopt`"
     await out.restart()
+
+
+async def acknowledged(out: Outbox, broker: Broker, ids: Sequence[int]) -> None:
+    """Publish these, and have the broker acknowledge one after the other."""
+    for id in ids:
+        await out.publish([row(id)], NOW)
+    for answer in broker.answers[-len(ids) :]:
+        answer.set_result([])
+        for _ in range(10):  # whatever waits for it has had its say before the next
+            await asyncio.sleep(0)
+    await asyncio.sleep(3 * DELETE_AFTER_S)
+
+
+async def test_what_is_acknowledged_within_a_moment_is_deleted_by_one_statement() -> None:
+    broker, table = Broker(Settings(_env_file=None)), Table()
+    out = outbox(broker, table)
+    await acknowledged(out, broker, [1, 2, 3])
+    assert table.deleted == [[1, 2, 3]]
+    await acknowledged(out, broker, [4])
+    assert table.deleted == [[1, 2, 3], [4]]
+
+
+async def test_a_deletion_that_fails_in_an_unforeseen_way_is_not_the_last_one() -> None:
+    broker, table = Broker(Settings(_env_file=None)), Table(failing=1)
+    out = outbox(broker, table)
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # which would tell of the error
+    await acknowledged(out, broker, [1])
+    await acknowledged(out, broker, [2])
+    assert table.deleted == [[1], [2]]
 
 
 async def test_a_record_does_not_overtake_an_older_one_of_the_same_call_that_was_not_delivered() -> None:

@@ -1,5 +1,6 @@
 """`serve` runs one service, with as many worker processes as wanted; `openapi` prints what its HTTP face offers."""
 
+import ctypes
 import gc
 import importlib
 import json
@@ -24,6 +25,7 @@ from ordersaga.observability import log_to_stderr
 from ordersaga.settings import Settings
 
 LOOK_EVERY_S: Final = 0.5
+GIVE_BACK_EVERY_S: Final = 5.0
 
 
 class Server(StrEnum):
@@ -54,6 +56,7 @@ def serve(
     log_to_stderr(settings, server)
     if supervisor:
         threading.Thread(target=_end_with, args=(supervisor,), daemon=True).start()
+    threading.Thread(target=_give_memory_back, daemon=True).start()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)  # the default looks at every young object thousands of times in a batch
     try:
@@ -101,6 +104,14 @@ def _end_with(supervisor: int) -> None:
     while os.getppid() == supervisor:
         time.sleep(LOOK_EVERY_S)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _give_memory_back() -> None:
+    """Return what a backlog needed to the system when it is done: glibc keeps what was freed between what is still in use."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    while trim is not None:
+        time.sleep(GIVE_BACK_EVERY_S)
+        trim(0)
 
 
 def openapi(server: Annotated[Server, typer.Argument(help="whose")]) -> None:
