@@ -74,7 +74,8 @@ async def _long_run(system: System, shelf: Sequence[UUID], size: Size) -> Figure
         most.append(rss_mib(system))
         watching = asyncio.create_task(_watch(system, most[-1]))
         await flow_round(system, shelf, size.orders * RUN_ROUNDS // CHUNKS)
-        watching.cancel()
+        if not watching.cancel():
+            watching.result()  # it has ended by itself: an error, after which the most would be too little
         await asyncio.sleep(GIVE_BACK_EVERY_S + SETTLE_S)
         left.append(rss_mib(system))
     found = {}
