@@ -75,6 +75,7 @@ async def place(db: Any, shelf: Sequence[UUID], orders: int) -> list[Order]:
         some = [_order(shelf[n % len(shelf)], now) for n in range(first, min(first + INSERT_ROWS, orders))]
         async with db.transaction():
             await store.insert(db, some)
+            await store.begin(db, map(store.saga_row, some))
             await store.add_events(
                 db, [Event(order.order_id, now, PLACED, SENT, "PENDING", None, False) for order in some]
             )

@@ -94,6 +94,7 @@ async def test_good_orders_complete_poison_is_listed_with_its_reason_and_a_repla
     await depot.execute("INSERT INTO failing VALUES ($1)", BAD_ZIPCODE)
     async with db.transaction():
         await store.insert(db, orders)
+        await store.begin(db, map(store.saga_row, orders))
     producer = Producer({"bootstrap.servers": system.settings.kafka_bootstrap_servers})
     for n, order in enumerate(orders):
         write(producer, stock_request(order))

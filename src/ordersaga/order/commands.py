@@ -115,7 +115,7 @@ class Acting:
         self._deadlines: Final = deadlines_of(settings)
 
     async def __call__(self, db: Connection, actions: Sequence[Action], now: datetime) -> Write[Decision | None]:
-        orders = await store.lock(db, (action.order_id for action in actions))
+        orders = {order.order_id: order for order in await store.lock(db, (action.order_id for action in actions))}
         changes = Changes(now)
         answers: list[Decision | None] = []
         for action in actions:
@@ -141,7 +141,7 @@ class Waking:
     async def __call__(self, db: Connection, order_ids: Sequence[UUID], now: datetime) -> list[Outgoing]:
         changes = Changes(now)
         outgoing: list[Outgoing] = []
-        for order in (await store.lock(db, order_ids)).values():
+        for order in await store.lock(db, order_ids):
             decision = decide(order, TimePassed(), now, self._deadlines)
             # The timer is gone, since it fired; were it believed to stand where the facts have it, it would not be set again.
             unarmed = replace(order, facts=replace(order.facts, look_at=None))

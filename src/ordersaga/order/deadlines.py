@@ -1,6 +1,7 @@
 """What an order waits for, until when, and what is done when no answer comes. Pure, like the saga that it belongs to."""
 
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -8,12 +9,14 @@ from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
 from ordersaga.contracts.topics import BY_MESSAGE
-from ordersaga.order.model import Order
+from ordersaga.order.model import Order, PaymentState, StockState
 from ordersaga.order.outgoing import delivery_request, refund_request, rollback, stock_request
 
 Awaited = Literal["stock", "payment", "delivery", "release", "refund"]
 
 BACKOFF_DOUBLINGS_MAX: Final = 6
+UNRELEASED: Final[frozenset[StockState]] = frozenset({"RELEASE_REQUESTED", "RELEASE_FAILED"})
+UNREFUNDED: Final[frozenset[PaymentState]] = frozenset({"REFUND_REQUESTED", "REFUND_FAILED"})
 ANSWERS: Final[dict[Awaited, type[m.Message]]] = {
     "stock": m.StockResponseMessage,
     "payment": m.PaymentSuccessMessage,
@@ -50,7 +53,12 @@ class Deadlines(Struct, frozen=True):
     def wait(self, awaited: Awaited, attempts: int) -> timedelta:
         """How long an answer is waited for after having been asked for so often."""
         first_s = {"stock": self.stock_s, "delivery": self.delivery_s}.get(awaited, self.compensation_s)
-        return timedelta(seconds=first_s * 2 ** min(attempts - 1, BACKOFF_DOUBLINGS_MAX))
+        return _doubled(first_s, min(attempts - 1, BACKOFF_DOUBLINGS_MAX))
+
+
+@cache
+def _doubled(seconds: float, times: int) -> timedelta:
+    return timedelta(seconds=seconds * 2**times)
 
 
 class Wait(Struct, frozen=True):
@@ -69,23 +77,24 @@ def waits(order: Order, deadlines: Deadlines) -> list[Wait]:
     """Everything that an order waits for now."""
     facts = order.facts
     asked_at = facts.asked_at or order.placed_at
+    stock = {line.stock for line in facts.lines}
+    payments = {payment.state for payment in facts.payments}
     awaited: list[Awaited] = []
     found: list[Wait] = []
-    unanswered = any(line.stock == "REQUESTED" for line in facts.lines)
     # A dead order asks too, since a reservation whose answer was lost would be held for ever; but not for ever: a partner that decides
     # all or nothing says nothing about the products that were not short.
-    if unanswered and (order.status == "PENDING" or facts.attempts < deadlines.stock_asks_max):
+    if "REQUESTED" in stock and (order.status == "PENDING" or facts.attempts < deadlines.stock_asks_max):
         awaited.append("stock")
     if order.status == "PENDING" and facts.delivery == "REQUESTED":
         awaited.append("delivery")
-    if any(line.stock in ("RELEASE_REQUESTED", "RELEASE_FAILED") for line in facts.lines):
+    if not stock.isdisjoint(UNRELEASED):
         awaited.append("release")
-    if any(payment.state in ("REFUND_REQUESTED", "REFUND_FAILED") for payment in facts.payments):
+    if not payments.isdisjoint(UNREFUNDED):
         awaited.append("refund")
     for each in awaited:
         until = asked_at + deadlines.wait(each, facts.attempts)
         found.append(Wait(each, facts.waits_since or order.placed_at, facts.attempts, until))
-    if order.status == "PENDING" and not order.is_paid:
+    if order.status == "PENDING" and "PAID" not in payments:
         found.append(Wait("payment", order.placed_at, 0, order.pay_before))
     return found
 
@@ -131,11 +140,9 @@ def _about(order: Order, awaited: Awaited) -> tuple[str, ...]:
         case "stock":
             return tuple(str(line.product_id) for line in order.facts.lines if line.stock == "REQUESTED")
         case "release":
-            unreleased = ("RELEASE_REQUESTED", "RELEASE_FAILED")
-            return tuple(str(line.product_id) for line in order.facts.lines if line.stock in unreleased)
+            return tuple(str(line.product_id) for line in order.facts.lines if line.stock in UNRELEASED)
         case "refund":
-            owed = ("REFUND_REQUESTED", "REFUND_FAILED")
-            return tuple(each.payment_key for each in order.facts.payments if each.state in owed)
+            return tuple(each.payment_key for each in order.facts.payments if each.state in UNREFUNDED)
         case _:
             return ()
 
@@ -188,7 +195,7 @@ def _ask_again(order: Order, awaited: Awaited) -> tuple[Order, list[m.Message]]:
             order = order.with_lines(lines).rolled_back()
             return order, [rollback(order, tuple(line for line in lines if line.stock == "RELEASE_REQUESTED"))]
         case "refund":
-            owed = [each for each in order.facts.payments if each.state in ("REFUND_REQUESTED", "REFUND_FAILED")]
+            owed = [each for each in order.facts.payments if each.state in UNREFUNDED]
             for each in owed:
                 order = order.with_payment(replace(each, state="REFUND_REQUESTED"))
             return order, [refund_request(order, each) for each in owed]

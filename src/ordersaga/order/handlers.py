@@ -1,5 +1,9 @@
-"""What Order does with what comes from Kafka: load the orders of a batch, fold the messages through the saga, save them."""
+"""What Order does with what comes from Kafka: load the orders of a batch, fold the messages through the saga, save them.
 
+Order by order, from the row to the row: one order's parts are in the processor's cache then, those of a whole batch are not.
+"""
+
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -16,33 +20,48 @@ from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.model import Event, Order
 from ordersaga.order.outgoing import sent
 from ordersaga.order.saga import Answer, Decision, decide
+from ordersaga.order.store import SagaRow
 from ordersaga.settings import Settings
 
 NO_SUCH_ORDER: Final = "no order has this id"
+ROLLBACK_ANSWERS: Final = frozenset({m.StockRollbackCompletedMessage, m.StockRollbackFailedMessage})
 
 
 async def handle(batch: Batch, db: Connection, deadlines: Deadlines) -> list[Outgoing]:
     """Load -> decide -> save. Rejects answers about orders nobody knows, and payments without key or amount."""
-    await store.save_prices(
-        db, (each.message for each in batch.incoming if isinstance(each.message, m.ProductPriceMessage))
-    )
-    answers = [each for each in batch.incoming if not isinstance(each.message, m.ProductPriceMessage)]
-    if not answers:
-        return []
-    orders = await store.lock(db, (each.key for each in answers))
-    await _look_up_prices(db, orders)
+    prices: list[m.ProductPriceMessage] = []
+    answers: dict[UUID, list[Incoming]] = {}
+    for each in batch.incoming:
+        if isinstance(each.message, m.ProductPriceMessage):
+            prices.append(each.message)
+        else:
+            answers.setdefault(each.key, []).append(each)
+    await store.save_prices(db, prices)
     changes = Changes(batch.now)
     outgoing: list[Outgoing] = []
-    for each in answers:
-        order = orders.get(each.key)
-        problem = NO_SUCH_ORDER if order is None else _problem(each)
-        if problem or order is None:
-            batch.reject(each, problem or NO_SUCH_ORDER)
-            continue
-        decision = decide(order, _answer(each), batch.now, deadlines, _answered_rollback(each))
-        orders[order.order_id] = decision.order
-        changes.note(type(each.message).__name__, order, decision)
-        outgoing += sent(decision.order, decision.outgoing, each)
+
+    def fold(order: Order) -> None:
+        for each in answers.pop(order.order_id):
+            problem = _problem(each)
+            if problem is not None:
+                batch.reject(each, problem)
+                continue
+            decision = decide(order, _answer(each), batch.now, deadlines, _answered_rollback(each))
+            changes.note(type(each.message).__name__, order, decision)
+            outgoing.extend(sent(decision.order, decision.outgoing, each))
+            order = decision.order
+
+    unpriced = []
+    for order in await store.lock(db, answers) if answers else ():
+        if order.facts.listed_total is None and order.status == "PENDING":
+            unpriced.append(order)
+        else:
+            fold(order)
+    for order in await _priced(db, unpriced):
+        fold(order)
+    for unknown in answers.values():
+        for each in unknown:
+            batch.reject(each, NO_SUCH_ORDER)
     await changes.save(db)
     return outgoing
 
@@ -52,7 +71,7 @@ class Changes:
 
     def __init__(self, now: datetime) -> None:
         self._now: Final = now
-        self._changed: Final[dict[UUID, Order]] = {}
+        self._changed: Final[dict[UUID, SagaRow]] = {}
         self._events: Final[list[Event]] = []
         self._timers: Final[dict[UUID, datetime | None]] = {}
 
@@ -60,7 +79,7 @@ class Changes:
         """Take up a decision; it is written by `save`."""
         order = decision.order
         self.note_silently(before, decision)
-        went_out = tuple(type(message).__name__ for message in decision.outgoing)
+        went_out = tuple([type(message).__name__ for message in decision.outgoing])
         self._events.append(
             Event(
                 order.order_id,
@@ -79,25 +98,26 @@ class Changes:
         order = decision.order
         if order is before:
             return
-        self._changed[order.order_id] = order
+        self._changed[order.order_id] = store.saga_row(order)
         if order.facts.look_at != before.facts.look_at:
             self._timers[order.order_id] = order.facts.look_at
 
     async def save(self, db: Connection, inserted: bool = False) -> None:
-        """Write everything; `inserted`: the orders are new and have been written already."""
-        if not inserted:
-            await store.save(db, list(self._changed.values()))
+        """Write everything; `inserted`: the orders were placed in this transaction."""
+        if inserted:
+            await store.begin(db, self._changed.values())
+        else:
+            await store.save(db, self._changed.values())
         await store.add_events(db, self._events)
         await timers.put(db, self._timers)
 
 
-async def _look_up_prices(db: Connection, orders: dict[UUID, Order]) -> None:
-    """An order placed before its products' prices were known gets its check now, before it can go on."""
-    unpriced = [order for order in orders.values() if order.facts.listed_total is None and order.status == "PENDING"]
-    if unpriced:
-        known = await store.prices(db, (line.product_id for order in unpriced for line in order.facts.lines))
-        for order in unpriced:
-            orders[order.order_id] = with_listed_total(order, known)
+async def _priced(db: Connection, orders: Sequence[Order]) -> list[Order]:
+    """Orders that were placed before their products' prices were known get their check now, before they can go on."""
+    if not orders:
+        return []
+    known = await store.prices(db, (line.product_id for order in orders for line in order.facts.lines))
+    return [with_listed_total(order, known) for order in orders]
 
 
 def with_listed_total(order: Order, prices: dict[UUID, int]) -> Order:
@@ -120,8 +140,7 @@ def _problem(incoming: Incoming) -> str | None:
 
 def _answered_rollback(incoming: Incoming) -> str | None:
     """The `message-id` of the rollback that this answers, if its sender says so: the answer itself names only the order."""
-    rollback = isinstance(incoming.message, m.StockRollbackCompletedMessage | m.StockRollbackFailedMessage)
-    return incoming.causation_id if rollback else None
+    return incoming.causation_id if type(incoming.message) in ROLLBACK_ANSWERS else None
 
 
 def _answer(incoming: Incoming) -> Answer:

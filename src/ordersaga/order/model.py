@@ -99,11 +99,11 @@ class Order(Struct, frozen=True, rename="camel"):
     @property
     def is_paid(self) -> bool:
         """Whether a payment is captured and not being given back."""
-        return any(payment.state == "PAID" for payment in self.facts.payments)
+        return "PAID" in [payment.state for payment in self.facts.payments]
 
     @property
     def is_reserved(self) -> bool:
-        return all(line.stock == "RESERVED" for line in self.facts.lines)
+        return {line.stock for line in self.facts.lines} == {"RESERVED"}
 
     def payment(self, payment_key: str) -> Payment | None:
         """What is known of one payment key."""
@@ -137,7 +137,7 @@ class Order(Struct, frozen=True, rename="camel"):
     @property
     def stock_is_known(self) -> bool:
         """Whether the outcome of step 3 is known: all reserved, or the order has ended."""
-        return self.status != "PENDING" or all(line.stock != "REQUESTED" for line in self.facts.lines)
+        return self.status != "PENDING" or "REQUESTED" not in [line.stock for line in self.facts.lines]
 
 
 class Event(Struct, frozen=True):

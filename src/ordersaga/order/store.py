@@ -1,8 +1,8 @@
 """Orders, sagas, events and prices in PostgreSQL: each function is one statement for any number of rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -20,8 +20,23 @@ _facts: Final = msgspec.json.Decoder(Facts)
 _recipient: Final = msgspec.json.Decoder(Recipient)
 
 
+class SagaRow(NamedTuple):
+    """What the saga knows of one order, as it is kept."""
+
+    order_id: UUID
+    status: str
+    reason: str | None
+    detail: str | None
+    facts: str
+
+
+def saga_row(order: Order) -> SagaRow:
+    """The row of an order."""
+    return SagaRow(order.order_id, order.status, order.reason, order.detail, _json.encode(order.facts).decode())
+
+
 async def insert(db: Connection, orders: Sequence[Order]) -> None:
-    """Place orders; all were placed at the same moment."""
+    """Place orders; all were placed at the same moment. Their sagas are begun by `begin`."""
     await sql.insert_orders(
         db,
         order_ids=[order.order_id for order in orders],
@@ -32,18 +47,22 @@ async def insert(db: Connection, orders: Sequence[Order]) -> None:
         placed_at=orders[0].placed_at,
         pay_before=orders[0].pay_before,
     )
-    await sql.insert_sagas(db, **_saga_columns(orders))
 
 
-async def lock(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Order]:
-    """Orders to change, locked in id order."""
-    return _by_id(await sql.lock_orders(db, order_ids=sorted(set(order_ids))))
+async def begin(db: Connection, rows: Iterable[SagaRow]) -> None:
+    """Begin the sagas of orders that were placed in this transaction."""
+    await sql.insert_sagas(db, **_columns(rows))
 
 
-async def save(db: Connection, orders: Sequence[Order]) -> None:
+async def lock(db: Connection, order_ids: Iterable[UUID]) -> Iterator[Order]:
+    """Orders to change, locked in id order. Each is made when it is asked for, so that who folds thousands has one at a time at hand."""
+    return map(_order, await sql.lock_orders(db, order_ids=list(dict.fromkeys(order_ids))))
+
+
+async def save(db: Connection, rows: Collection[SagaRow]) -> None:
     """Save what the saga knows, and wake whoever waits."""
-    if orders:
-        await sql.save_sagas(db, **_saga_columns(orders))
+    if rows:
+        await sql.save_sagas(db, **_columns(rows))
 
 
 async def add_events(db: Connection, events: Sequence[Event]) -> None:
@@ -55,7 +74,7 @@ async def add_events(db: Connection, events: Sequence[Event]) -> None:
 
 async def find(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Order]:
     """Orders to look at."""
-    return _by_id(await sql.orders_by_id(db, order_ids=list(order_ids)))
+    return {row["order_id"]: _order(row) for row in await sql.orders_by_id(db, order_ids=list(order_ids))}
 
 
 async def page(db: Connection, customer_id: UUID | None, before: UUID | None, rows_max: int) -> list[Order]:
@@ -113,18 +132,9 @@ async def prune_events(db: Connection, before: datetime, rows_max: int) -> int:
     return count
 
 
-def _saga_columns(orders: Sequence[Order]) -> dict[str, list[Any]]:
-    return {
-        "order_ids": [order.order_id for order in orders],
-        "statuses": [order.status for order in orders],
-        "reasons": [order.reason for order in orders],
-        "details": [order.detail for order in orders],
-        "facts": [_json.encode(order.facts).decode() for order in orders],
-    }
-
-
-def _by_id(rows: Iterable[Any]) -> dict[UUID, Order]:
-    return {order.order_id: order for order in map(_order, rows)}
+def _columns(rows: Iterable[SagaRow]) -> dict[str, list[Any]]:
+    order_ids, statuses, reasons, details, facts = map(list, zip(*rows, strict=True))
+    return {"order_ids": order_ids, "statuses": statuses, "reasons": reasons, "details": details, "facts": facts}
 
 
 def _order(row: Any) -> Order:
