@@ -151,6 +151,14 @@ def test_postgres_killed_and_started_again_keeps_what_was_committed(stack: DevSt
         assert db.execute("SELECT id FROM kept").fetchall() == [(1,)]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has SCHED_BATCH")
+def test_servers_wait_for_their_turn_of_the_processor(stack: DevStack) -> None:
+    for server in (stack.kafka, stack.postgres):
+        assert server.pid is not None
+        everyone = [server.pid, *(child.pid for child in psutil.Process(server.pid).children(recursive=True))]
+        assert {os.sched_getscheduler(pid) for pid in everyone} == {os.SCHED_BATCH}, server.name
+
+
 def test_no_process_and_no_file_outlives_an_owner_killed_with_kill_9(owner: Owner) -> None:
     assert len(owner.family) > 4
     owner.process.kill()
