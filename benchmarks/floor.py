@@ -1,6 +1,6 @@
 """floor: what `flow` would cost with no logic at all, and our share of it: the same business rows, written set-based, and the same records.
 
-Three processes like ours, with our fetch sizes and batch limit, and our tables in databases of their own. What any system must do is
+As many processes as ours, with our fetch sizes and batch limit, and our tables in databases of their own. What any system must do is
 done: each topic is written once and read once, keys and values as ours are, with acks=all and an idempotent producer; a batch's rows
 are committed before its records go out; the address and the total are read from the order's row, since no message carries them; the
 order's row changes once in each batch that speaks of it. What is ours is left out: outbox, ledger, history, locks, checks, record
@@ -28,7 +28,7 @@ from benchmarks.peers.compare import BATCH_MAX, OURS, Entry, measure, servers
 from benchmarks.peers.contender import Frozen, Ours, PeerProcess, make_topics
 from benchmarks.records import LoadRecord
 from benchmarks.report import Bench, Goal, Report, Size
-from benchmarks.shop import PRICE, place, stock_up
+from benchmarks.shop import PRICE, WORKERS, place, stock_up
 from ordersaga.contracts import codec
 from ordersaga.contracts import messages as m
 from ordersaga.contracts.topics import BY_MESSAGE, GUIDE_TOPICS
@@ -50,7 +50,7 @@ recipients: Final = msgspec.json.Decoder(Recipient)
 async def run(size: Size) -> Report:
     """Ours and the floor in turn, in one run."""
     report = Report(
-        settings={"orders": size.orders, "rounds": size.rounds, "batch_max": BATCH_MAX},
+        settings={"orders": size.orders, "rounds": size.rounds, "batch_max": BATCH_MAX, "workers": WORKERS},
         goals=[Goal("share_of_floor", 0.5)],
     )
     with servers(size) as system:
@@ -67,7 +67,7 @@ async def run(size: Size) -> Report:
 
 
 class Floor(Frozen):
-    """The three processes of this module, over our tables in databases of their own."""
+    """The processes of this module, over our tables in databases of their own."""
 
     def __init__(self, system: System) -> None:
         super().__init__(NAME, system.stack, TOPICS, [f"{NAME}_{service}" for service in SERVICES])
@@ -87,7 +87,7 @@ class Floor(Frozen):
         await make_topics(self._settings, [TOPICS + topic.name for topic in GUIDE_TOPICS])
 
     def processes(self) -> dict[str, Server]:
-        def process(service: str) -> Server:
+        def process(service: str, number: int) -> Server:
             command = [
                 sys.executable,
                 "-m",
@@ -96,9 +96,9 @@ class Floor(Frozen):
                 self.stack.bootstrap_servers,
                 self._url(service),
             ]
-            return PeerProcess(self.stack.folder, f"{NAME}-{service}", command, {})
+            return PeerProcess(self.stack.folder, f"{NAME}-{service}-{number}", command, {})
 
-        return {service: process(service) for service in SERVICES}
+        return {f"{service}_{n}": process(service, n) for service in SERVICES for n in range(1, WORKERS + 1)}
 
     async def place(self, orders: int) -> list[LoadRecord]:
         db = await asyncpg.connect(self._url("order"))
@@ -123,7 +123,7 @@ class Floor(Frozen):
         return int(value)
 
 
-# The three processes ------------------------------------------------------------------------------------------------------
+# The processes ------------------------------------------------------------------------------------------------------------
 
 
 async def stock(db: Any, requests: Sequence[m.StockDecreaseRequestMessage]) -> list[m.Message]:

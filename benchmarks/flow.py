@@ -14,7 +14,18 @@ from benchmarks.measure import TopicEnd, per_order, reading
 from benchmarks.process import LoadProcess
 from benchmarks.records import LoadRecord, RecordPlan
 from benchmarks.report import Bench, Figures, Goal, Report, Size
-from benchmarks.shop import PATIENCE, PRICE, PRODUCTS, audit, payment_key, place, record_payments, stock_up, system_of
+from benchmarks.shop import (
+    PATIENCE,
+    PRICE,
+    PRODUCTS,
+    WORKERS,
+    audit,
+    payment_key,
+    place,
+    record_payments,
+    stock_up,
+    system_of,
+)
 from ordersaga.contracts import codec
 from ordersaga.contracts.messages import (
     OrderCompletedMessage,
@@ -37,10 +48,16 @@ SERVICES = ("order", "stock", "delivery")
 async def run(size: Size) -> Report:
     """Warm up, then measure round by round; the audit afterwards, with the payments that the records told of."""
     report = Report(
-        settings={"orders": size.orders, "rounds": size.rounds, "warm_up_orders": size.warm_up, "products": PRODUCTS},
+        settings={
+            "orders": size.orders,
+            "rounds": size.rounds,
+            "warm_up_orders": size.warm_up,
+            "products": PRODUCTS,
+            "workers": WORKERS,
+        },
         goals=[Goal("cpu_ms_per_order", 0.35, most=True), Goal("statements_per_order", 0.2, most=True)],
     )
-    with system_of(size, *SERVICES, **PATIENCE) as system:
+    with system_of(size, *SERVICES, workers=WORKERS, **PATIENCE) as system:
         shelf = await stock_up(system.settings)
         done = [await flow_round(system, shelf, size.warm_up)]
         for n in range(size.rounds):

@@ -10,17 +10,23 @@ import asyncpg
 
 from benchmarks.flow import SERVICES, flow_round, stock_answers
 from benchmarks.report import Bench, Goal, Report, Size
-from benchmarks.shop import PATIENCE, PRODUCTS, audit, place, record_payments, stock_up, system_of
+from benchmarks.shop import PATIENCE, PRODUCTS, WORKERS, audit, place, record_payments, stock_up, system_of
 from ordersaga.devstack.system import System
 
 
 async def run(size: Size) -> Report:
     """Spread and hot in turn on one system, then the last item; the audit afterwards."""
     report = Report(
-        settings={"orders": size.orders, "rounds": size.rounds, "warm_up_orders": size.warm_up, "products": PRODUCTS},
+        settings={
+            "orders": size.orders,
+            "rounds": size.rounds,
+            "warm_up_orders": size.warm_up,
+            "products": PRODUCTS,
+            "workers": WORKERS,
+        },
         goals=[Goal("ratio_hot", 0.95), Goal("oversold_pieces", 0, most=True)],
     )
-    with system_of(size, *SERVICES, **PATIENCE) as system:
+    with system_of(size, *SERVICES, workers=WORKERS, **PATIENCE) as system:
         shelf = await stock_up(system.settings)
         variants: dict[str, Sequence[UUID]] = {"one product": shelf[:1], "1,000 products": shelf}
         paid = [await flow_round(system, shelf, size.warm_up)]

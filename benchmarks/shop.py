@@ -22,6 +22,8 @@ from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.model import Event, Facts, Line, Order, Recipient
 from ordersaga.settings import SERVICES, Settings
 
+WORKERS = 2
+"""Processes of each service where throughput is measured: one for each core of the machine that the goals are for."""
 PRICE = 12_500
 PRODUCTS = 1_000
 PIECES = 10_000_000
@@ -34,11 +36,11 @@ SENT = ("StockDecreaseRequestMessage", "OrderPayableMessage")
 RECIPIENT = Recipient("1 Sejong-daero, Jung-gu", "12F", "04524", "010-0000-0000", "김하나", "문 앞에 두세요")
 
 
-def system_of(size: Size, *services: str, **extra: str) -> AbstractContextManager[System]:
+def system_of(size: Size, *services: str, workers: int = 1, **extra: str) -> AbstractContextManager[System]:
     """A system on free ports with durability as it is shipped: fsync on, acks=all. `extra` are settings, without their prefix."""
     if size.system is not None:
         return nullcontext(size.system)
-    return System(services=services or SERVICES, extra=environment(**extra))
+    return System(services=services or SERVICES, workers=workers, extra=environment(**extra))
 
 
 def environment(**settings: str) -> dict[str, str]:

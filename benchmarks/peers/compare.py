@@ -17,7 +17,7 @@ from benchmarks.peers.contender import Contender, Frozen, Ours
 from benchmarks.peers.faststream import faststream
 from benchmarks.peers.shop import Peer
 from benchmarks.report import Bench, Goal, Report, Size, slug
-from benchmarks.shop import PATIENCE, environment, stock_up
+from benchmarks.shop import PATIENCE, WORKERS, environment, stock_up
 from ordersaga.devstack.system import System
 from ordersaga.settings import Settings
 
@@ -85,7 +85,9 @@ def _entries(system: System, shelf: Sequence[UUID]) -> list[Entry]:
     python = {"concurrency": 12, "pool": 12, "outbox_batch": 500}
     versions = "Spring Boot 3.5.16, Spring Kafka"
     return [
-        Entry(Ours(OURS, system, shelf, BATCH_MAX), about=f"batches of {BATCH_MAX} at most"),
+        Entry(
+            Ours(OURS, system, shelf, BATCH_MAX), about=f"batches of {BATCH_MAX} at most, {WORKERS} processes a service"
+        ),
         Entry(Ours(BATCH_1, system, shelf, 1), 0.1, about="the same with ORDERSAGA_BATCH_MAX=1"),
         Entry(
             Peer(SPRING, system, spring.spring("jpa", **jpa)),

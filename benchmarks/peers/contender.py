@@ -17,7 +17,7 @@ from benchmarks.measure import TopicEnd, per_order, reading_of
 from benchmarks.process import LoadProcess
 from benchmarks.records import LoadRecord, RecordPlan
 from benchmarks.report import Figures
-from benchmarks.shop import audit, place, record_payments
+from benchmarks.shop import WORKERS, audit, place, record_payments
 from ordersaga.devstack.folder import StackFolder
 from ordersaga.devstack.server import Server
 from ordersaga.devstack.stack import DevStack
@@ -107,7 +107,7 @@ class Ours(Contender):
         super().__init__(name, system.stack, "", [f"ordersaga_{service}" for service in SERVICES])
         self._system: Final = system
         self._shelf: Final = shelf
-        self._processes: Final = {name: ServiceProcess(system.stack.folder, name, None) for name in SERVICES}
+        self._processes: Final = {name: ServiceProcess(system.stack.folder, name, None, WORKERS) for name in SERVICES}
         for process in self._processes.values():
             own = {"ORDERSAGA_HTTP_PORT": str(process.port), "ORDERSAGA_BATCH_MAX": str(batch_max)}
             process.environment |= system.environment | own

@@ -18,7 +18,7 @@ from benchmarks.peers.faststream_shop.messages import Message
 
 POLL_S: Final = 0.02
 TAKE: Final = text(
-    "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT :rows_max FOR UPDATE SKIP LOCKED) "
+    "DELETE FROM outbox WHERE id = ANY (ARRAY (SELECT id FROM outbox ORDER BY id LIMIT :rows_max FOR UPDATE SKIP LOCKED)) "
     "RETURNING id, topic, record_key, value"
 )
 

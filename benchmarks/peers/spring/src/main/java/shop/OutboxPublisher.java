@@ -21,7 +21,7 @@ class OutboxPublisher {
     private static final String TAKE =
             """
             DELETE FROM outbox
-            WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT ? FOR UPDATE SKIP LOCKED)
+            WHERE id = ANY (ARRAY (SELECT id FROM outbox ORDER BY id LIMIT ? FOR UPDATE SKIP LOCKED))
             RETURNING id, topic, record_key, value""";
 
     private final JdbcTemplate database;
