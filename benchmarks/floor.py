@@ -287,7 +287,7 @@ async def serve(service: str, bootstrap_servers: str, database_url: str) -> None
             "bootstrap.servers": bootstrap_servers,
             "acks": "all",
             "enable.idempotence": True,
-            "compression.type": "lz4",
+            "compression.type": "zstd",
             "partitioner": "murmur2_random",
             "linger.ms": 0,
             "queue.buffering.max.messages": 2_000_000,

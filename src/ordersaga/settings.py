@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     kafka_sasl_username: str | None = None
     kafka_sasl_password: SecretStr | None = None
     kafka_ssl_ca_location: str | None = None
-    kafka_compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
+    kafka_compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
     kafka_session_timeout_ms: int = Field(default=8_000, ge=6_000)
     topic_partitions: int = Field(default=12, ge=1)
     topic_replication_factor: int = Field(default=-1, description="-1: the broker's default")
