@@ -48,13 +48,7 @@ SERVICES = ("order", "stock", "delivery")
 async def run(size: Size) -> Report:
     """Warm up, then measure round by round; the audit afterwards, with the payments that the records told of."""
     report = Report(
-        settings={
-            "orders": size.orders,
-            "rounds": size.rounds,
-            "warm_up_orders": size.warm_up,
-            "products": PRODUCTS,
-            "workers": WORKERS,
-        },
+        settings=size.settings(products=PRODUCTS, workers=WORKERS),
         goals=[Goal("cpu_ms_per_order", 0.35, most=True), Goal("statements_per_order", 0.2, most=True)],
     )
     with system_of(size, *SERVICES, workers=WORKERS, **PATIENCE) as system:

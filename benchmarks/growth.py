@@ -26,7 +26,7 @@ WATCH_EVERY_S = 0.5
 async def run(size: Size) -> Report:
     """Empty, after the long run, and with all that history; it is taken away before the audit."""
     report = Report(
-        settings={"orders": size.orders, "rounds": size.rounds, "warm_up_orders": size.warm_up, "products": PRODUCTS},
+        settings=size.settings(products=PRODUCTS),
         goals=[Goal("ratio_stored", 0.9), Goal("ratio_rss", 1.1, most=True), Goal("ratio_rss_most", 1.1, most=True)],
     )
     with system_of(size, *SERVICES, **PATIENCE) as system:

@@ -17,13 +17,7 @@ from ordersaga.devstack.system import System
 async def run(size: Size) -> Report:
     """Spread and hot in turn on one system, then the last item; the audit afterwards."""
     report = Report(
-        settings={
-            "orders": size.orders,
-            "rounds": size.rounds,
-            "warm_up_orders": size.warm_up,
-            "products": PRODUCTS,
-            "workers": WORKERS,
-        },
+        settings=size.settings(products=PRODUCTS, workers=WORKERS),
         goals=[Goal("ratio_hot", 0.95), Goal("oversold_pieces", 0, most=True)],
     )
     with system_of(size, *SERVICES, workers=WORKERS, **PATIENCE) as system:

@@ -27,13 +27,7 @@ async def run(size: Size) -> Report:
     """Variants in turn, Order started anew for each round; the audit afterwards."""
     report = Report(
         main="orders_per_s",
-        settings={
-            "orders": size.orders,
-            "rounds": size.rounds,
-            "warm_up_orders": size.warm_up,
-            "at_once": AT_ONCE,
-            "products": PRODUCTS,
-        },
+        settings=size.settings(at_once=AT_ONCE, products=PRODUCTS),
         goals=[Goal("ratio_gathered", 2.5), Goal("orders_per_s", 5_000)],
     )
     with system_of(size, "order", stock_deadline_s=NOBODY_ASKS_AGAIN_S) as system:

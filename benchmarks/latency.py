@@ -31,15 +31,12 @@ async def run(size: Size) -> Report:
         await _completed(system, shelf, size.warm_up)
         size.say("top rate")
         top_rate = max([(await _completed(system, shelf, size.orders))[0] for _ in range(size.rounds)])
-        report.settings = {
-            "orders": size.orders,
-            "rounds": size.rounds,
-            "warm_up_orders": size.warm_up,
-            "products": PRODUCTS,
-            "top_orders_per_s": round(top_rate, 1),
-            "idle_orders_per_s": IDLE_RATE,
-            "idle_orders": min(IDLE_ORDERS_MAX, size.orders),
-        }
+        report.settings = size.settings(
+            products=PRODUCTS,
+            top_orders_per_s=round(top_rate, 1),
+            idle_orders_per_s=IDLE_RATE,
+            idle_orders=min(IDLE_ORDERS_MAX, size.orders),
+        )
         for n in range(size.rounds):
             size.say(f"round {n + 1} of {size.rounds}, idle")
             report.add("idle", await idle(system, shelf, size.orders))

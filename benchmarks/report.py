@@ -32,6 +32,10 @@ class Size(NamedTuple):
         """Orders before the first round: JIT of the broker, caches, prepared statements, page cache."""
         return max(self.orders // 5, min(self.orders, 1_000))
 
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """What a report says of how it was measured."""
+        return {"orders": self.orders, "rounds": self.rounds, "warm_up_orders": self.warm_up, **more}
+
 
 class Goal(NamedTuple):
     """What a flat key should reach: at least, or with `most` at most, this much. Shown beside what was measured, never enforced."""

@@ -18,16 +18,7 @@ PREFER = {"answered at commit": "respond-async", "answered with the outcome": ""
 
 async def run(size: Size) -> Report:
     """Variants in turn on one system; the audit afterwards, the gateway's books included."""
-    report = Report(
-        settings={
-            "orders": size.orders,
-            "rounds": size.rounds,
-            "warm_up_orders": size.warm_up,
-            "customers_at_once": AT_ONCE,
-            "products": PRODUCTS,
-            "gateway_latency_ms": 0,
-        }
-    )
+    report = Report(settings=size.settings(customers_at_once=AT_ONCE, products=PRODUCTS, gateway_latency_ms=0))
     with system_of(size) as system:
         shelf = await stock_up(system.settings)
         for prefer in PREFER.values():
