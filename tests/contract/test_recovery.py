@@ -20,7 +20,7 @@ from ordersaga.devstack import DevStack
 from ordersaga.messaging import assignment, outbox, turn
 from ordersaga.messaging import runtime as runtime_module
 from ordersaga.messaging.instance import LOCK_SPACE
-from ordersaga.messaging.kafka import Publisher, Topics, create_missing_topics
+from ordersaga.messaging.kafka import Publisher, Topics, create_missing_topics, publisher
 from ordersaga.messaging.runtime import Runtime
 from tests.contract.rig import INPUT, Rig, rig, same_key, told, until
 
@@ -258,21 +258,50 @@ async def test_a_consumer_that_says_as_a_record_that_it_cannot_go_on_begins_agai
 async def test_a_producer_that_cannot_go_on_is_replaced_and_what_it_had_is_published(service: Rig) -> None:
     """librdkafka tells it by an exception of whatever is called next, not by its error callback."""
 
-    class Dead(Instead):
-        def produce(self, *_: Any, **__: Any) -> None:
-            """Takes it, and never says what became of it."""
-
+    class Dead(Silent):
         def poll(self, _: float) -> int:
             raise KafkaException(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "in a test", fatal=True))
 
     order_id, (record,) = same_key(1)
     async with service.instance() as runtime:
-        publisher: Any = runtime.outbox._publisher
-        publisher._producer = Dead(publisher._producer)
+        publish_by(runtime, Dead)
         service.send(record)
         await until(lambda: took_effect(service, 1))
         await until(lambda: published(service, 0))
     assert await service.passed_on(order_id) == [record.delivery_id]
+
+
+async def test_a_producer_that_says_nothing_more_is_replaced_and_what_it_had_is_published(
+    service: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that had records under way when its broker was frozen was once seen to wait for ever."""
+    monkeypatch.setattr(publisher, "SILENT_SESSIONS_MAX", 0.2)
+    order_id, (record,) = same_key(1)
+    async with service.instance() as runtime:
+        publish_by(runtime, Silent)
+        service.send(record)
+        await until(lambda: took_effect(service, 1))
+        await until(lambda: published(service, 0))
+    assert await service.passed_on(order_id) == [record.delivery_id]
+
+
+async def test_a_turn_that_waits_for_kafka_in_vain_does_not_keep_the_process(
+    service: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_module, "TURN_ENDS_WITHIN_S", 0.5)
+    order_id, records = same_key(3)
+    async with service.instance(turns_publishing_max=1) as runtime:
+        publish_by(runtime, Silent)
+        for count, record in enumerate(records, start=1):
+            service.send(record)
+            if count < 3:  # the second turn waits for room to publish, after its commit; the third never begins
+                await until(lambda: took_effect(service, count))  # noqa: B023  # awaited within the round
+        began = time.monotonic()
+    assert time.monotonic() - began < 15
+    async with service.instance():
+        await until(lambda: took_effect(service, 3))
+        await until(lambda: published(service, 0))
+    assert await service.passed_on(order_id) == [record.delivery_id for record in records]
 
 
 async def test_a_turn_that_does_not_end_is_told_by_ready(service: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,6 +367,19 @@ class Instead:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
+
+
+class Silent(Instead):
+    """A producer that takes records, and never says what became of them."""
+
+    def produce(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+def publish_by(runtime: Runtime, other: type[Instead]) -> None:
+    """Let an instance publish with another producer than it has."""
+    publisher: Any = runtime.outbox._publisher
+    publisher._producer = other(publisher._producer)
 
 
 def put_in_its_place(runtime: Runtime, other: type[Instead]) -> None:

@@ -36,7 +36,20 @@ class Broker:
         pass
 
 
-class FullQueue:
+class Idle:
+    """As librdkafka's producer with nothing under way."""
+
+    def poll(self, _: float) -> int:
+        return 0
+
+    def purge(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class FullQueue(Idle):
     """As librdkafka's producer: has no room for the first record, and then has again."""
 
     def __init__(self) -> None:
@@ -49,11 +62,8 @@ class FullQueue:
             raise BufferError
         self.got.append(topic)
 
-    def poll(self, _: float) -> int:
-        return 0
 
-
-class Dead:
+class Dead(Idle):
     """As librdkafka's producer that the broker has fenced: it takes records, says nothing of them, and raises when it is asked."""
 
     def produce(self, *_: Any, **__: Any) -> None:

@@ -309,7 +309,8 @@ class Outbox:
             if refused:
                 await self._keep_refused(publications, refused, now)
         except (KafkaUnavailable, *DATABASE_ERRORS) as error:
-            log.warning("publishing failed and begins again at the oldest row", error=str(error))
+            if not self.failed:
+                log.warning("publishing failed and begins again at the oldest row", error=str(error))
             self.failed = True
             self._in_flight.difference_update(ids)
         else:
@@ -385,10 +386,10 @@ class Outbox:
 
     async def restart(self) -> None:
         """Begin with a new producer after a failure; the rows are read again by whoever owns them."""
-        await self._publisher.close(flush_s=0)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._publisher.close(flush_s=0)
         self._in_flight.clear()
         self._acknowledged.clear()
         self._deleter = None

@@ -1,6 +1,7 @@
 """One process of a service: its connections, its turns, its outbox, started and stopped as one."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
@@ -26,6 +27,7 @@ Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
 RESTART_WAIT_S: Final = 1.0
+TURN_ENDS_WITHIN_S: Final = 10.0
 WAIT_S: Final = 0.5
 
 
@@ -88,7 +90,11 @@ class Runtime:
         consuming, others = self._loops[1:2], self._loops[:1] + self._loops[2:]
         for task in others:
             task.cancel()
-        await asyncio.gather(*consuming, *others, return_exceptions=True)
+        # A turn may wait for Kafka in vain. Ended before its commit it is as if it had not been; after it, its rows are published by whoever
+        # takes its partitions.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TURN_ENDS_WITHIN_S):
+                await asyncio.gather(*consuming, *others, return_exceptions=True)
         await self.outbox.close()
         await self.pool.close()
 

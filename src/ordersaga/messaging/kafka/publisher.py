@@ -1,6 +1,7 @@
 """Publishing in order, with the acknowledgements as futures."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +17,7 @@ log: Final = structlog.get_logger()
 POLL_S: Final = 0.2
 ACKNOWLEDGED_WITHIN_S: Final = 0.002
 STOP_S: Final = 5.0
+SILENT_SESSIONS_MAX: Final = 4
 REFUSED_FOR_GOOD: Final = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD)
 PARTITIONER: Final = "murmur2_random"
 
@@ -41,7 +43,9 @@ class Refusal(NamedTuple):
 class Publisher:
     """Publishes in order, waits as long as it takes, and says which records the broker will never take.
 
-    Messages never time out in the queue (`message.timeout.ms=0`), so while the broker is away order is kept by waiting.
+    Messages never time out in the queue (`message.timeout.ms=0`), so while the broker is away order is kept by waiting. But not for ever:
+    a producer was seen to wait in vain when its broker had long been back, so one that hears nothing of a record for
+    `SILENT_SESSIONS_MAX` session time-outs, after each of which it has asked again, has failed.
     Records do not linger: any linger, however short, costs a millisecond of each way, and under load they share requests anyway while
     others are under way.
     Acknowledgements are fetched by the event loop itself: librdkafka hands them over one by one, and a thread of its own would wait
@@ -68,7 +72,8 @@ class Publisher:
                 "error_cb": self._on_error,
             }
         )
-        self._unanswered: Final[set[asyncio.Future[list[Refusal]]]] = set()
+        self._silence_s_max: Final = SILENT_SESSIONS_MAX * settings.kafka_session_timeout_ms / 1000
+        self._unanswered: Final[dict[asyncio.Future[list[Refusal]], float]] = {}  # since when; the oldest first
         self._polling = self._loop.call_soon(self._poll)
 
     def publish(self, publications: Sequence[Publication]) -> "asyncio.Future[list[Refusal]]":
@@ -87,8 +92,8 @@ class Publisher:
             if not self._unanswered:
                 self._polling.cancel()
                 self._polling = self._loop.call_later(ACKNOWLEDGED_WITHIN_S, self._poll)
-            self._unanswered.add(ticket.done)
-            ticket.done.add_done_callback(self._unanswered.discard)
+            self._unanswered[ticket.done] = self._loop.time()
+            ticket.done.add_done_callback(self._unanswered.pop)
         return ticket.done
 
     def _queue(self, each: Publication, ticket: "_Ticket") -> None:
@@ -115,6 +120,9 @@ class Publisher:
             self._on_error(
                 error.args[0]
             )  # so a producer says that it cannot go on; what became of its records is still to be heard
+        oldest = next(iter(self._unanswered.values()), None)
+        if oldest is not None and self._loop.time() - oldest > self._silence_s_max:
+            self._give_up(f"the broker has said nothing of a record for {self._silence_s_max:.0f} s")
         wait_s = ACKNOWLEDGED_WITHIN_S if self._unanswered else POLL_S
         self._polling = self._loop.call_later(wait_s, self._poll)
 
@@ -123,21 +131,27 @@ class Publisher:
         self.failed.set()
 
     def _on_error(self, error: KafkaError) -> None:
-        if not is_fatal(error):
-            return
+        if is_fatal(error):
+            self._give_up(error.str())
+
+    def _give_up(self, why: str) -> None:
+        """Nothing may be said any more of what is under way, and whoever waits for it could not replace the producer."""
         if not self.failed.is_set():
-            log.error("the producer cannot go on and is replaced", error=error.str())
+            log.error("the producer cannot go on and is replaced", error=why)
             self.failed.set()
-        # Nothing may be said of these any more, and whoever waits for them could not replace the producer.
         for waiting in self._unanswered:
             if not waiting.done():
-                waiting.set_exception(KafkaUnavailable(error.str()))
+                waiting.set_exception(KafkaUnavailable(why))
 
     async def close(self, flush_s: float = STOP_S) -> None:
-        """Send what is queued, for `flush_s` at most; the rest stays in the outbox."""
+        """Send what is queued, for `flush_s` at most, and stop; the rest stays in the outbox, and must not go out later from here."""
         if self._unanswered and flush_s:
             await asyncio.wait(self._unanswered, timeout=flush_s)
         self._polling.cancel()
+        self.failed.set()
+        with contextlib.suppress(KafkaException):  # of one that had failed already
+            self._producer.purge()
+            self._producer.close()
 
 
 class _Ticket:
