@@ -22,9 +22,11 @@ from ordersaga.devstack.system import System
 from ordersaga.settings import Settings
 
 BATCH_MAX: Final[int] = Settings.model_fields["batch_max"].default
-OURS, BATCH_1, SPRING, SPRING_BATCH, FASTSTREAM = "ordersaga", "batch-1", "spring", "spring-batch", "faststream"
-ALL: Final = (OURS, BATCH_1, SPRING, SPRING_BATCH, FASTSTREAM)
-GOALS: Final = {SPRING: 40, SPRING_BATCH: 1, FASTSTREAM: 40}
+OURS, BATCH_1, FASTSTREAM = "ordersaga", "batch-1", "faststream"
+SPRING, SPRING_BATCH, SPRING_JDBC = "spring", "spring-batch", "spring-jdbc"
+JAVA: Final = (SPRING, SPRING_BATCH, SPRING_JDBC)
+ALL: Final = (OURS, BATCH_1, *JAVA, FASTSTREAM)
+GOALS: Final = {SPRING: 40, SPRING_BATCH: 1, SPRING_JDBC: 1, FASTSTREAM: 40}
 
 
 class Entry(NamedTuple):
@@ -43,11 +45,11 @@ class Entry(NamedTuple):
 async def run(size: Size, names: Sequence[str] = ALL) -> Report:
     """Ours, which `names` must begin with, and the others in turn; the Java peers only where Java and Maven are there."""
     report = Report(settings={"orders": size.orders, "rounds": size.rounds})
-    if (why := spring.missing()) and {SPRING, SPRING_BATCH} & set(names):
+    if (why := spring.missing()) and set(JAVA) & set(names):
         size.say(f"the Java peers take no part: {why}")
         report.settings["java"] = why
-        names = [name for name in names if name not in (SPRING, SPRING_BATCH)]
-    if {SPRING, SPRING_BATCH} & set(names):
+        names = [name for name in names if name not in JAVA]
+    if set(JAVA) & set(names):
         size.say("building the Java peers, unless they are built")
         await asyncio.to_thread(spring.build)
     report.goals = [Goal(f"ratio_{slug(name)}", GOALS[name]) for name in names if name in GOALS]
@@ -99,6 +101,11 @@ def _entries(system: System, shelf: Sequence[UUID]) -> list[Entry]:
             Peer(SPRING_BATCH, system, spring.spring("batch", **batches)),
             warm_up=2,
             about=f"{versions}, batch listeners, JDBC over arrays, outbox; {_told(batches)}",
+        ),
+        Entry(
+            Peer(SPRING_JDBC, system, spring.spring("jdbc", **batches)),
+            warm_up=2,
+            about=f"{versions}, batch listeners, JDBC batches of one statement a row, outbox; {_told(batches)}",
         ),
         Entry(
             Peer(FASTSTREAM, system, faststream(**python)),

@@ -36,7 +36,7 @@ def build() -> None:
 
 
 def spring(style: str, *, concurrency: int, pool: int, poll_records: int, outbox_batch: int) -> Start:
-    """The processes of `jpa` or `batch`: consumers per listener, connections per process, records per poll and per outbox batch."""
+    """The processes of `jpa`, `batch` or `jdbc`: consumers per listener, connections per process, records per poll and per outbox batch."""
 
     def start(peer: Peer) -> dict[str, Server]:
         return {service: process(peer, service) for service in SERVICES}

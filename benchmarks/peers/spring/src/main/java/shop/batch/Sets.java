@@ -1,6 +1,5 @@
 package shop.batch;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.sql.PreparedStatement;
 import java.sql.SQLException;
@@ -13,11 +12,12 @@ import org.springframework.context.annotation.Profile;
 import org.springframework.jdbc.core.JdbcTemplate;
 import org.springframework.jdbc.core.RowMapper;
 import org.springframework.stereotype.Component;
+import shop.Tables;
 
 /** Statements over whole columns: one round trip for any number of rows. */
 @Component
 @Profile("batch")
-class Sets {
+class Sets extends Tables {
     /** One array parameter; `type` is PostgreSQL's name of its elements. */
     record Column(String type, Object[] values) {
         static <T> Column uuids(Collection<T> of, Function<T, UUID> value) {
@@ -33,20 +33,11 @@ class Sets {
         }
     }
 
-    /** A record to publish. */
-    record Outgoing(UUID orderId, Object message) {}
-
     private static final String ADD =
             "INSERT INTO outbox (topic, record_key, value) SELECT ?, * FROM unnest(?::text[], ?::text[])";
 
-    private final JdbcTemplate database;
-    private final ObjectMapper json;
-    private final String prefix;
-
     Sets(JdbcTemplate database, ObjectMapper json, @Value("${shop.topics}") String prefix) {
-        this.database = database;
-        this.json = json;
-        this.prefix = prefix;
+        super(database, json, prefix);
     }
 
     void update(String sql, Column... columns) {
@@ -57,31 +48,18 @@ class Sets {
         return database.query(sql, statement -> bind(statement, 1, columns), row);
     }
 
-    void publish(String topic, List<Outgoing> records) {
-        if (!records.isEmpty()) {
-            database.update(ADD, statement -> {
-                statement.setString(1, prefix + topic);
-                bind(
-                        statement,
-                        2,
-                        Column.texts(records, each -> each.orderId().toString()),
-                        Column.texts(records, each -> written(each.message())));
-            });
-        }
+    @Override
+    protected void add(String topic, List<OutboxRow> rows) {
+        database.update(ADD, statement -> {
+            statement.setString(1, topic);
+            bind(statement, 2, Column.texts(rows, OutboxRow::key), Column.texts(rows, OutboxRow::value));
+        });
     }
 
     private static void bind(PreparedStatement statement, int from, Column... columns) throws SQLException {
         for (int n = 0; n < columns.length; n++) {
             var array = statement.getConnection().createArrayOf(columns[n].type(), columns[n].values());
             statement.setArray(from + n, array);
-        }
-    }
-
-    private String written(Object message) {
-        try {
-            return json.writeValueAsString(message);
-        } catch (JsonProcessingException error) {
-            throw new IllegalStateException(error);
         }
     }
 }

@@ -1,4 +1,4 @@
-package shop.batch;
+package shop;
 
 import static shop.Messages.FAILED;
 import static shop.Messages.SUCCESS;
@@ -9,20 +9,18 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.UUID;
-import org.springframework.context.annotation.Profile;
 import org.springframework.kafka.annotation.KafkaListener;
-import org.springframework.stereotype.Component;
 import org.springframework.transaction.annotation.Transactional;
+import shop.Messages.OrderedProduct;
 import shop.Messages.StockDecreaseRequestMessage;
 import shop.Messages.StockResponseMessage;
-import shop.batch.Sets.Column;
-import shop.batch.Sets.Outgoing;
+import shop.Tables.Outgoing;
 
 /** Stock: each batch is one transaction, which locks its products in id order and decides order by order. */
-@Component
-@Profile("batch & stock")
-class StockBatches {
-    private record Decided(UUID orderId, UUID productId, int quantity, String status) {}
+public abstract class StockBatches {
+    protected record Decided(UUID orderId, UUID productId, int quantity, String status) {}
+
+    protected record Left(UUID productId, int available) {}
 
     private static final String FIND =
             "SELECT order_id, product_id, quantity, status FROM reservation WHERE order_id = ANY (?)";
@@ -30,21 +28,10 @@ class StockBatches {
     private static final String LOCK =
             "SELECT product_id, available FROM product WHERE product_id = ANY (?) ORDER BY product_id FOR NO KEY UPDATE";
 
-    private static final String TAKE =
-            """
-            UPDATE product p SET available = t.available FROM unnest(?::uuid[], ?::int[]) AS t (product_id, available)
-            WHERE p.product_id = t.product_id""";
+    private final Tables tables;
 
-    private static final String RESERVE =
-            """
-            INSERT INTO reservation (order_id, product_id, quantity, status, created_at)
-            SELECT order_id, product_id, quantity, status, now()
-            FROM unnest(?::uuid[], ?::uuid[], ?::int[], ?::text[]) AS t (order_id, product_id, quantity, status)""";
-
-    private final Sets sets;
-
-    StockBatches(Sets sets) {
-        this.sets = sets;
+    protected StockBatches(Tables tables) {
+        this.tables = tables;
     }
 
     @Transactional
@@ -63,8 +50,17 @@ class StockBatches {
                 made.addAll(lines);
             }
         }
-        save(made, before, available);
-        sets.publish(
+        var changed = available.entrySet().stream()
+                .filter(each -> !each.getValue().equals(before.get(each.getKey())))
+                .map(each -> new Left(each.getKey(), each.getValue()))
+                .toList();
+        if (!changed.isEmpty()) {
+            take(changed);
+        }
+        if (!made.isEmpty()) {
+            reserve(made);
+        }
+        tables.publish(
                 "stock-response-topic",
                 batch.stream()
                         .flatMap(request -> decided.get(request.orderId()).stream())
@@ -74,16 +70,20 @@ class StockBatches {
                         .toList());
     }
 
+    protected abstract void take(List<Left> changed);
+
+    protected abstract void reserve(List<Decided> made);
+
     private Map<UUID, List<Decided>> known(List<StockDecreaseRequestMessage> batch) {
         var found = new HashMap<UUID, List<Decided>>();
-        sets.query(
+        tables.find(
                         FIND,
                         (row, n) -> new Decided(
                                 row.getObject(1, UUID.class),
                                 row.getObject(2, UUID.class),
                                 row.getInt(3),
                                 row.getString(4)),
-                        Column.uuids(batch, StockDecreaseRequestMessage::orderId))
+                        batch.stream().map(StockDecreaseRequestMessage::orderId).toList())
                 .forEach(each -> found.computeIfAbsent(each.orderId(), id -> new ArrayList<>()).add(each));
         return found;
     }
@@ -91,15 +91,12 @@ class StockBatches {
     private Map<UUID, Integer> locked(List<StockDecreaseRequestMessage> batch) {
         var ids = batch.stream()
                 .flatMap(request -> request.products().stream())
-                .map(line -> line.productId())
+                .map(OrderedProduct::productId)
                 .distinct()
                 .toList();
         var available = new LinkedHashMap<UUID, Integer>();
-        sets.query(
-                        LOCK,
-                        (row, n) -> Map.entry(row.getObject(1, UUID.class), row.getInt(2)),
-                        Column.uuids(ids, id -> id))
-                .forEach(each -> available.put(each.getKey(), each.getValue()));
+        tables.find(LOCK, (row, n) -> new Left(row.getObject(1, UUID.class), row.getInt(2)), ids)
+                .forEach(each -> available.put(each.productId(), each.available()));
         return available;
     }
 
@@ -116,22 +113,5 @@ class StockBatches {
                             request.orderId(), line.productId(), line.quantity(), enough ? SUCCESS : FAILED);
                 })
                 .toList();
-    }
-
-    private void save(List<Decided> made, Map<UUID, Integer> before, Map<UUID, Integer> available) {
-        var changed = available.entrySet().stream()
-                .filter(each -> !each.getValue().equals(before.get(each.getKey())))
-                .toList();
-        if (!changed.isEmpty()) {
-            sets.update(TAKE, Column.uuids(changed, Map.Entry::getKey), Column.ints(changed, Map.Entry::getValue));
-        }
-        if (!made.isEmpty()) {
-            sets.update(
-                    RESERVE,
-                    Column.uuids(made, Decided::orderId),
-                    Column.uuids(made, Decided::productId),
-                    Column.ints(made, Decided::quantity),
-                    Column.texts(made, Decided::status));
-        }
     }
 }

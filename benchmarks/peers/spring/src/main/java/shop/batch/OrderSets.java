@@ -15,13 +15,13 @@ import shop.Messages.DeliveryStartMessage;
 import shop.Messages.OrderCompletedMessage;
 import shop.Messages.PaymentSuccessMessage;
 import shop.Messages.StockResponseMessage;
+import shop.Tables.Outgoing;
 import shop.batch.Sets.Column;
-import shop.batch.Sets.Outgoing;
 
 /** Order: each batch of one topic is one transaction, which locks its orders in id order and changes them as a set. */
 @Component
 @Profile("batch & order")
-class OrderBatches {
+class OrderSets {
     private static final String LOCK =
             "SELECT order_id FROM orders WHERE order_id = ANY (?) ORDER BY order_id FOR NO KEY UPDATE";
 
@@ -60,7 +60,7 @@ class OrderBatches {
 
     private final Sets sets;
 
-    OrderBatches(Sets sets) {
+    OrderSets(Sets sets) {
         this.sets = sets;
     }
 
