@@ -21,6 +21,7 @@ from ordersaga.messaging import assignment, outbox, turn
 from ordersaga.messaging import runtime as runtime_module
 from ordersaga.messaging.instance import LOCK_SPACE
 from ordersaga.messaging.kafka import Publisher, Topics, create_missing_topics, publisher
+from ordersaga.messaging.kafka import consumer as consumer_module
 from ordersaga.messaging.runtime import Runtime
 from tests.contract.rig import INPUT, Rig, rig, same_key, told, until
 
@@ -252,6 +253,19 @@ async def test_a_consumer_that_says_as_a_record_that_it_cannot_go_on_begins_agai
         await asyncio.wait_for(said.wait(), 5)
         service.send(told(uuid4()))
         await until(lambda: took_effect(service, 1))
+        await until(lambda: ready(runtime))
+
+
+async def test_a_consumer_that_is_left_outside_of_its_group_joins_it_anew(
+    service: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a broker was frozen for just a session, consumers were seen to poll for minutes and to be members of nothing."""
+    monkeypatch.setattr(consumer_module, "OUTSIDE_SESSIONS_MAX", 0.2)
+    async with service.instance() as runtime:
+        consumer: Any = runtime.turns and runtime.turns._consumer
+        await consumer._call(consumer._consumer.unsubscribe)
+        service.send(told(uuid4()))
+        await until(lambda: took_effect(service, 1), 30)
         await until(lambda: ready(runtime))
 
 
