@@ -32,6 +32,29 @@ async def service(stack: DevStack) -> AsyncIterator[Rig]:
         yield made
 
 
+class Instead:
+    """A client of librdkafka, with some of it replaced."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+class Silent(Instead):
+    """A producer that takes records, and never says what became of them."""
+
+    def produce(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+def publish_by(runtime: Runtime, other: type[Instead]) -> None:
+    """Let an instance publish with another producer than it has."""
+    publisher: Any = runtime.outbox._publisher
+    publisher._producer = other(publisher._producer)
+
+
 async def leave_a_row(runtime: Runtime) -> None:
     """What an HTTP request leaves whose process died before it could publish."""
     async with runtime.pool.acquire() as db, db.transaction():
@@ -260,7 +283,7 @@ async def test_a_consumer_that_is_left_outside_of_its_group_joins_it_anew(
     service: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a broker was frozen for just a session, consumers were seen to poll for minutes and to be members of nothing."""
-    monkeypatch.setattr(consumer_module, "OUTSIDE_SESSIONS_MAX", 0.2)
+    monkeypatch.setattr(consumer_module, "WITHOUT_PARTITIONS_SESSIONS_MAX", 0.2)
     async with service.instance() as runtime:
         consumer: Any = runtime.turns and runtime.turns._consumer
         await consumer._call(consumer._consumer.unsubscribe)
@@ -276,13 +299,7 @@ async def test_a_producer_that_cannot_go_on_is_replaced_and_what_it_had_is_publi
         def poll(self, _: float) -> int:
             raise KafkaException(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "in a test", fatal=True))
 
-    order_id, (record,) = same_key(1)
-    async with service.instance() as runtime:
-        publish_by(runtime, Dead)
-        service.send(record)
-        await until(lambda: took_effect(service, 1))
-        await until(lambda: published(service, 0))
-    assert await service.passed_on(order_id) == [record.delivery_id]
+    await assert_replaced(service, Dead)
 
 
 async def test_a_producer_that_says_nothing_more_is_replaced_and_what_it_had_is_published(
@@ -290,9 +307,13 @@ async def test_a_producer_that_says_nothing_more_is_replaced_and_what_it_had_is_
 ) -> None:
     """One that had records under way when its broker was frozen was once seen to wait for ever."""
     monkeypatch.setattr(publisher, "SILENT_SESSIONS_MAX", 0.2)
+    await assert_replaced(service, Silent)
+
+
+async def assert_replaced(service: Rig, other: type[Instead]) -> None:
     order_id, (record,) = same_key(1)
     async with service.instance() as runtime:
-        publish_by(runtime, Silent)
+        publish_by(runtime, other)
         service.send(record)
         await until(lambda: took_effect(service, 1))
         await until(lambda: published(service, 0))
@@ -302,7 +323,7 @@ async def test_a_producer_that_says_nothing_more_is_replaced_and_what_it_had_is_
 async def test_a_turn_that_waits_for_kafka_in_vain_does_not_keep_the_process(
     service: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime_module, "TURN_ENDS_WITHIN_S", 0.5)
+    monkeypatch.setattr(runtime_module, "CONSUMING_ENDS_WITHIN_S", 0.5)
     order_id, records = same_key(3)
     async with service.instance(turns_publishing_max=1) as runtime:
         publish_by(runtime, Silent)
@@ -371,29 +392,6 @@ async def test_a_broker_that_was_frozen_for_longer_than_a_session_is_read_on(ser
             await until(lambda: ready(one), 20)
             await until(lambda: ready(another), 20)
             await until(lambda: share_the_partitions(one, another), 20)
-
-
-class Instead:
-    """A client of librdkafka, with some of it replaced."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-
-class Silent(Instead):
-    """A producer that takes records, and never says what became of them."""
-
-    def produce(self, *_: Any, **__: Any) -> None:
-        pass
-
-
-def publish_by(runtime: Runtime, other: type[Instead]) -> None:
-    """Let an instance publish with another producer than it has."""
-    publisher: Any = runtime.outbox._publisher
-    publisher._producer = other(publisher._producer)
 
 
 def put_in_its_place(runtime: Runtime, other: type[Instead]) -> None:

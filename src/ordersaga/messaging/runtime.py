@@ -27,7 +27,7 @@ Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
 RESTART_WAIT_S: Final = 1.0
-TURN_ENDS_WITHIN_S: Final = 10.0
+CONSUMING_ENDS_WITHIN_S: Final = 10.0
 WAIT_S: Final = 0.5
 
 
@@ -93,7 +93,7 @@ class Runtime:
         # A turn may wait for Kafka in vain. Ended before its commit it is as if it had not been; after it, its rows are published by whoever
         # takes its partitions.
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TURN_ENDS_WITHIN_S):
+            async with asyncio.timeout(CONSUMING_ENDS_WITHIN_S):
                 await asyncio.gather(*consuming, *others, return_exceptions=True)
         await self.outbox.close()
         await self.pool.close()

@@ -30,7 +30,7 @@ T = TypeVar("T")
 SAY_AGAIN_S: Final = 60.0
 STOP_S: Final = 5.0
 HEARTBEAT_MS: Final = 500
-OUTSIDE_SESSIONS_MAX: Final = 3
+WITHOUT_PARTITIONS_SESSIONS_MAX: Final = 3
 
 
 class PartitionConsumer:
@@ -48,8 +48,9 @@ class PartitionConsumer:
         self._reading: set[Partition] = set()
         self._joined = False
         self._error: KafkaError | None = None
-        self._outside_since: float | None = None
-        self._outside_s_max: Final = OUTSIDE_SESSIONS_MAX * settings.kafka_session_timeout_ms / 1000
+        self._owned: Final[set[Partition]] = set()
+        self._all_taken_at: float | None = None
+        self._without_s_max: Final = WITHOUT_PARTITIONS_SESSIONS_MAX * settings.kafka_session_timeout_ms / 1000
         self._said_down_at = -SAY_AGAIN_S
         config = client_config(settings) | {
             "group.id": group,
@@ -89,8 +90,8 @@ class PartitionConsumer:
                     messages += self._consumer.consume(records_max - 1, 0)
         except KafkaException as error:
             self._error = error.args[0]
-        # Frozen for about as long as a session, a broker may leave librdkafka outside of its group for good, without a word.
-        if self._outside_since is not None and time.monotonic() - self._outside_since > self._outside_s_max:
+        # After a broker that was frozen for about a session librdkafka may stay outside of its group for good, without a word.
+        if self._all_taken_at is not None and time.monotonic() - self._all_taken_at > self._without_s_max:
             self._error = KafkaError(KafkaError._STATE, "the group took all partitions and has given none since")
         records, failures = [], []
         for message in messages:
@@ -132,9 +133,11 @@ class PartitionConsumer:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._joined = True
-        self._outside_since = None
         consumer.incremental_assign([])  # acknowledges the group's decision; reading begins in `read_from`
-        self._assigned += [Partition(each.topic, each.partition) for each in partitions]
+        given = [Partition(each.topic, each.partition) for each in partitions]
+        self._assigned += given
+        self._owned.update(given)
+        self._all_taken_at = None
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = [Partition(each.topic, each.partition) for each in partitions]
@@ -142,8 +145,9 @@ class PartitionConsumer:
         self._reading.difference_update(gone)
         self._revoked += gone
         self._assigned = [partition for partition in self._assigned if partition not in gone]
-        if not self._reading:
-            self._outside_since = time.monotonic()
+        self._owned.difference_update(gone)
+        if not self._owned:
+            self._all_taken_at = time.monotonic()
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._on_revoke(consumer, partitions)
