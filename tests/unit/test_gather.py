@@ -71,3 +71,15 @@ async def test_requests_that_come_together_share_a_transaction_up_to_its_limit()
     place = gather(database, gather_max=8)
     await asyncio.gather(*map(place, range(20)))
     assert database.sizes == [8, 8, 4]
+
+
+async def test_a_client_that_goes_away_takes_nobody_with_it() -> None:
+    database = Database()
+    place = gather(database)
+    requests = [asyncio.create_task(place(n)) for n in range(3)]
+    await asyncio.sleep(0)
+    requests[1].cancel()
+    answers = await asyncio.gather(*requests, return_exceptions=True)
+    assert answers[::2] == [0, -2]
+    assert isinstance(answers[1], asyncio.CancelledError)
+    assert await place(7) == -7

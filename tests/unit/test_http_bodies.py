@@ -1,5 +1,6 @@
-"""Bodies as a server hands them over, in parts, too large or cut off; and answers that are encoded already."""
+"""Bodies as a server hands them over, in parts, too large or cut off; and answers that are encoded already, and sent at once."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,7 +11,7 @@ from litestar import Request, Response, post
 
 from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.problems import BODY_BYTES_MAX, body_of
-from ordersaga.http.server import application
+from ordersaga.http.server import Together, application
 
 DECODER = msgspec.json.Decoder(dict[str, int])
 
@@ -70,3 +71,34 @@ async def test_a_body_that_is_too_large_is_not_read_to_its_end() -> None:
 async def test_a_body_whose_client_has_gone_is_no_request() -> None:
     status, _, _, _ = await answer_to(part(b'{"a":1}', more=True), {"type": "http.disconnect"})
     assert status == 400
+
+
+class Wire:
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.is_closed = False
+
+    def write(self, data: bytes) -> None:
+        assert not self.is_closed
+        self.written.append(data)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+async def test_head_and_body_of_an_answer_are_written_at_once_and_before_the_end() -> None:
+    wire: Any = Wire()
+    transport = Together(wire, asyncio.get_running_loop())
+    transport.write(b"head ")
+    transport.write(b"body")
+    await asyncio.sleep(0)
+    transport.write(b"event")
+    await asyncio.sleep(0)
+    transport.write(b"last head ")
+    transport.write(b"last body")
+    transport.close()
+    await asyncio.sleep(0)
+    assert wire.written == [b"head body", b"event", b"last head last body"]
+    assert wire.is_closed

@@ -8,7 +8,7 @@ import jwt
 from litestar import Request
 from msgspec import Struct
 
-from ordersaga.http.problems import Problem
+from ordersaga.http.problems import Problem, header
 from ordersaga.settings import Settings
 
 OPERATOR_ROLES: Final = frozenset({"MASTER", "OPERATOR"})
@@ -34,15 +34,14 @@ class Callers:
 
     async def of(self, request: Request[Any, Any, Any]) -> Caller:
         """The caller. Raises `Problem` 401 where there is none that we can believe."""
-        headers = request.headers
-        bearer = headers.get("authorization", "")
+        bearer = header(request, b"authorization") or ""
         if bearer.lower().startswith("bearer "):
             return await self._by_token(bearer[7:].strip())
         if self._settings.trust_gateway_headers:
-            user_id = headers.get("user-id")
+            user_id = header(request, b"user-id")
             if user_id is None:
                 raise _unknown("the header User-Id is missing")
-            return _caller(user_id, headers.get("user-roles", "CUSTOMER").split(","))
+            return _caller(user_id, (header(request, b"user-roles") or "CUSTOMER").split(","))
         raise _unknown("send a bearer token")
 
     async def operator(self, request: Request[Any, Any, Any]) -> Caller:

@@ -9,6 +9,9 @@ from litestar.types import Receive, Scope, Send
 class EncodedJson(Response[bytes]):
     """Goes out as it is. The framework's own way makes a second response of the first, which costs as much as the JSON itself."""
 
+    def __init__(self, content: bytes, status_code: int, headers: dict[str, str]) -> None:
+        self.content, self.status_code, self.headers = content, status_code, headers
+
     def to_asgi_response(self, app: Any, request: Request[Any, Any, Any], **defaults: Any) -> Any:
         """Status and body for the server; `defaults` are the route's."""
         headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]

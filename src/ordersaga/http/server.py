@@ -15,6 +15,7 @@ from litestar import Litestar, MediaType, Response, get
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ControllerRouterHandler
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ordersaga.http.problems import Problem, on_error, on_http, on_problem, on_unknown_outcome
 from ordersaga.messaging.gather import OutcomeUnknown
@@ -106,6 +107,7 @@ async def serve(app: Litestar, host: str, port: int, share_port: bool = False) -
         lifespan="on",
         ws="none",
         server_header=False,
+        http=_Protocol,
     )
     server = _Server(config)
     loop = asyncio.get_running_loop()
@@ -114,6 +116,42 @@ async def serve(app: Litestar, host: str, port: int, share_port: bool = False) -
     await server.serve([listener])
     if not server.started:
         raise SystemExit(1)
+
+
+class _Protocol(HttpToolsProtocol):
+    """Uvicorn's, over a transport that sends an answer's head and body together."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(Together(transport, self.loop))  # type: ignore[arg-type]  # a transport by its methods
+
+
+class Together:
+    """A transport that writes once what is written in one step of the event loop.
+
+    Uvicorn writes the head of an answer and then its body: two system calls, two segments, and a client that wakes up twice.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport: Final = transport
+        self._loop: Final = loop
+        self._held: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._held:
+            self._loop.call_soon(self._flush)
+        self._held.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        held, self._held = self._held, []
+        if held:
+            self._transport.write(b"".join(held))
 
 
 class _Server(uvicorn.Server):

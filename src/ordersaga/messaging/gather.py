@@ -69,7 +69,7 @@ class Gather(Generic[Request, Answer]):
         self._waiting.append((request, answer))
         if len(self._runners) < self._settings.gather_transactions_max:
             self._runners.add(asyncio.create_task(self._run()))
-        return await asyncio.shield(answer)
+        return await answer
 
     async def _run(self) -> None:
         try:

@@ -17,7 +17,7 @@ from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.prefer import wait_s
-from ordersaga.http.problems import Problem, body_of, invalid, json_body, not_found
+from ordersaga.http.problems import Problem, body_of, header, invalid, json_body, not_found
 from ordersaga.messaging.database import Pool
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.held_records import HeldRecord, held_records
@@ -149,7 +149,7 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
     async def place(request: AnyRequest) -> Json:
         caller = await orders.callers.of(request)
         body, raw = await body_of(request, _body)
-        placement = _placement(body, raw, caller, orders.runtime.new_id(), request.headers.get("idempotency-key"))
+        placement = _placement(body, raw, caller, orders.runtime.new_id(), header(request, b"idempotency-key"))
         match await orders.place(placement):
             case WrongTotal(listed_total):
                 raise invalid("totalAmount", f"the products cost {listed_total} won")
@@ -185,7 +185,7 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
     @get("/api/v1/orders/{order_id:uuid}/events", summary="An order's timeline as server-sent events")
     async def events(request: AnyRequest, order_id: FromPath[UUID]) -> ServerSentEvent:
         await orders.theirs(order_id, await orders.callers.of(request))
-        last = request.headers.get("last-event-id", "0")
+        last = header(request, b"last-event-id") or "0"
         return ServerSentEvent(
             _stream(orders.watch, order_id, int(last) if last.isdigit() else 0), headers={"X-Accel-Buffering": "no"}
         )

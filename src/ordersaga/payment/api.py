@@ -17,7 +17,7 @@ from ordersaga.contracts.status import PAYMENT_CODES
 from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.prefer import wait_s
-from ordersaga.http.problems import Problem, body_of, invalid, json_body, not_found
+from ordersaga.http.problems import Problem, body_of, header, invalid, json_body, not_found
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.idempotency import KEY_CHARS_MAX, IdempotencyKey, body_hash
 from ordersaga.messaging.runtime import Runtime
@@ -31,7 +31,7 @@ from ordersaga.payment.waiting import Waiting
 AMOUNT_MIN: Final = 1_000
 PAYABLE_WAIT_S: Final = 1.0
 PAYABLE_LOOK_EVERY_S: Final = 0.05
-TRANSMISSION_ID: Final = "tosspayments-webhook-transmission-id"
+TRANSMISSION_ID: Final = b"tosspayments-webhook-transmission-id"
 RETRY_AFTER_S: Final = "1"
 
 Json = Response[bytes]
@@ -146,7 +146,7 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
     async def confirm(request: AnyRequest) -> Json:
         caller = await payments.callers.of(request)
         body, raw = await body_of(request, _confirm_body)
-        wanted = _confirm(body, raw, caller, payments.runtime.new_id(), request.headers.get("idempotency-key"))
+        wanted = _confirm(body, raw, caller, payments.runtime.new_id(), header(request, b"idempotency-key"))
         return _answer(await payments.confirm(wanted, wait_s(request)))
 
     @post(
@@ -154,7 +154,7 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
     )
     async def webhook(request: AnyRequest) -> Json:
         body, raw = await body_of(request, _webhook_body)
-        notice = _notice(body, raw, payments.runtime.new_id(), request.headers.get(TRANSMISSION_ID))
+        notice = _notice(body, raw, payments.runtime.new_id(), header(request, TRANSMISSION_ID))
         noted = notice is not None and await payments.note(notice)
         return Response(_json.encode({"noted": noted}), media_type="application/json")
 

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.http.caller import Caller, Callers
-from ordersaga.http.problems import body_of, invalid, json_body, not_found
+from ordersaga.http.problems import body_of, header, invalid, json_body, not_found
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.idempotency import KEY_CHARS_MAX, IdempotencyKey, body_hash
 from ordersaga.messaging.runtime import Runtime
@@ -145,7 +145,7 @@ def resource(product: Product) -> ProductResource:
 
 
 def _key(request: AnyRequest, raw: bytes, caller: Caller, new_id: UUID, route: str) -> IdempotencyKey | None:
-    key = request.headers.get("idempotency-key")
+    key = header(request, b"idempotency-key")
     if key is None:
         return None
     if not 1 <= len(key) <= KEY_CHARS_MAX:
