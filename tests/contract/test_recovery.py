@@ -20,7 +20,7 @@ from ordersaga.devstack import DevStack
 from ordersaga.messaging import assignment, outbox, turn
 from ordersaga.messaging import runtime as runtime_module
 from ordersaga.messaging.instance import LOCK_SPACE
-from ordersaga.messaging.kafka import Publisher, Topics, create_missing_topics, publisher
+from ordersaga.messaging.kafka import Publisher, Topics, client, create_missing_topics, publisher
 from ordersaga.messaging.kafka import consumer as consumer_module
 from ordersaga.messaging.runtime import Runtime
 from tests.contract.rig import INPUT, Rig, rig, same_key, told, until
@@ -292,6 +292,57 @@ async def test_a_consumer_that_is_left_outside_of_its_group_joins_it_anew(
         await until(lambda: ready(runtime))
 
 
+class CutOff(Silent):
+    """A client that has forgotten all brokers."""
+
+    def poll(self, _: float) -> None:
+        return None
+
+    def consume(self, *_: Any) -> list[Any]:
+        return []
+
+    def list_topics(self, **_: Any) -> Any:
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT, "in a test"))
+
+
+async def test_a_consumer_that_has_lost_kafka_while_others_have_not_is_replaced(
+    service: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that its controller believes dead names no broker for a moment, and librdkafka may look for none from then on."""
+    monkeypatch.setattr(client, "SILENT_S", 0.2)
+    async with service.instance() as runtime:
+        await put_in_its_place(runtime, CutOff).leave([])  # after the fetch that is under way
+        service.send(told(uuid4()))
+        await until(lambda: took_effect(service, 1))
+        await until(lambda: ready(runtime))
+
+
+async def test_a_consumer_that_hears_nothing_but_is_answered_stays(
+    service: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Asked(Instead):
+        def list_topics(self, **how: Any) -> Any:
+            found = self._client.list_topics(**how)
+            loop.call_soon_threadsafe(asked.set)
+            return found
+
+    monkeypatch.setattr(client, "SILENT_S", 0)
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    async with service.instance() as runtime:
+        consumer = put_in_its_place(runtime, Asked)
+        await asyncio.wait_for(asked.wait(), 10)
+        service.send(told(uuid4()))
+        await until(lambda: took_effect(service, 1))
+        assert runtime.turns and runtime.turns._consumer is consumer
+
+
+async def test_a_producer_that_has_lost_kafka_while_others_have_not_is_replaced(
+    service: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "SILENT_S", 0.2)
+    await assert_replaced(service, CutOff)
+
+
 async def test_a_producer_that_cannot_go_on_is_replaced_and_what_it_had_is_published(service: Rig) -> None:
     """librdkafka tells it by an exception of whatever is called next, not by its error callback."""
 
@@ -394,10 +445,11 @@ async def test_a_broker_that_was_frozen_for_longer_than_a_session_is_read_on(ser
             await until(lambda: share_the_partitions(one, another), 20)
 
 
-def put_in_its_place(runtime: Runtime, other: type[Instead]) -> None:
-    """Let an instance go on with another consumer than it has."""
+def put_in_its_place(runtime: Runtime, other: type[Instead]) -> Any:
+    """Let an instance go on with another client of librdkafka than it has; returns the consumer that uses it."""
     consumer: Any = runtime.turns and runtime.turns._consumer
     consumer._consumer = other(consumer._consumer)
+    return consumer
 
 
 async def share_the_partitions(*runtimes: Runtime) -> bool:

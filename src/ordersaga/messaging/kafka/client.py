@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from ordersaga.messaging.handler import Record
 from ordersaga.settings import Settings
@@ -17,6 +18,10 @@ LOOK_TIMEOUT_S: Final = 5.0
 """For what is asked again and again: a client that was cut off may wait in vain for a controller, while its next call finds one."""
 AGAIN_S: Final = 0.2
 METADATA_EVERY_MS: Final = 3_000
+RECONNECT_MS_MAX: Final = 1_000
+SILENT_S: Final = 2.0
+ANSWER_S: Final = 1.5
+"""Longer than a client waits before it connects again."""
 
 
 class Partition(NamedTuple):
@@ -48,7 +53,7 @@ def client_config(settings: Settings) -> dict[str, Any]:
         # that was asking for its topics, to join its group with them, then waits for the next time that anybody asks: by default 5 minutes.
         "topic.metadata.refresh.interval.ms": METADATA_EVERY_MS,
         "reconnect.backoff.ms": 50,
-        "reconnect.backoff.max.ms": 1000,
+        "reconnect.backoff.max.ms": RECONNECT_MS_MAX,
         "allow.auto.create.topics": False,
     }
     return {name: value for name, value in config.items() if value is not None}
@@ -57,6 +62,43 @@ def client_config(settings: Settings) -> dict[str, Any]:
 def is_fatal(error: KafkaError) -> bool:
     """Whether the client can only be closed; librdkafka says so in a flag or in a code, by the way the error came."""
     return error.fatal() or error.code() == KafkaError._FATAL
+
+
+class Lifeline:
+    """Notices that a client has lost Kafka for good, which answers others.
+
+    A broker that stood still for about its own session is dead to its controller, and names no broker at all for a moment to whom asks it
+    then. librdkafka 2.16 forgets all brokers over that, and may stop looking for any (its issue 5301): such a client is silent until it is
+    replaced.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._config: Final = client_config(settings)
+        self._heard_at_s = time.monotonic()
+
+    def heard(self) -> None:
+        """Something came from Kafka."""
+        self._heard_at_s = time.monotonic()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing has come for so long that it is time to look."""
+        return time.monotonic() - self._heard_at_s > SILENT_S
+
+    def is_lost(self, client: Any) -> bool:
+        """Whether Kafka does not answer this client, answers another, and then still not this one. Blocks, for `3 * ANSWER_S` at most."""
+        try:
+            return not has_brokers(client) and has_brokers(AdminClient(self._config)) and not has_brokers(client)
+        finally:
+            self.heard()
+
+
+def has_brokers(client: Any) -> bool:
+    """Whether Kafka answers this client within `ANSWER_S`, and names a broker. Blocks."""
+    try:
+        return bool(client.list_topics(timeout=ANSWER_S).brokers)
+    except KafkaException:
+        return False
 
 
 def record_of(message: Any) -> Record:

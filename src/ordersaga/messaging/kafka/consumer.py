@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka.client import (
     CALL_TIMEOUT_S,
+    Lifeline,
     Partition,
     bounds_of,
     client_config,
@@ -52,6 +53,8 @@ class PartitionConsumer:
         self._all_taken_at: float | None = None
         self._without_s_max: Final = WITHOUT_PARTITIONS_SESSIONS_MAX * settings.kafka_session_timeout_ms / 1000
         self._said_down_at = -SAY_AGAIN_S
+        self._lifeline: Final = Lifeline(settings)
+        self._is_lost = False
         config = client_config(settings) | {
             "group.id": group,
             "partition.assignment.strategy": "cooperative-sticky",
@@ -65,6 +68,7 @@ class PartitionConsumer:
             "fetch.queue.backoff.ms": 5,
             "queued.max.messages.kbytes": 65536,
             "error_cb": self._on_error,
+            "on_commit": self._on_commit,
         }
         if instance:
             config["group.instance.id"] = instance
@@ -90,7 +94,12 @@ class PartitionConsumer:
                     messages += self._consumer.consume(records_max - 1, 0)
         except KafkaException as error:
             self._error = error.args[0]
-        # After a broker that was frozen for about a session librdkafka may stay outside of its group for good, without a word.
+        if messages:
+            self._lifeline.heard()
+        elif self._lifeline.is_silent and self._lifeline.is_lost(self._consumer):
+            self._is_lost = True
+            self._error = KafkaError(KafkaError._STATE, "the consumer has lost Kafka, which answers others")
+        # Whatever else keeps librdkafka outside of its group without a word.
         if self._all_taken_at is not None and time.monotonic() - self._all_taken_at > self._without_s_max:
             self._error = KafkaError(KafkaError._STATE, "the group took all partitions and has given none since")
         records, failures = [], []
@@ -159,6 +168,10 @@ class PartitionConsumer:
             self._said_down_at = time.monotonic()
             log.warning("Kafka does not answer; waiting for it", error=error.str())
 
+    def _on_commit(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
+        if error is None:
+            self._lifeline.heard()
+
     async def log_bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
         """Of each log, the first offset that it still has, and the one that its next record will get."""
         return await self._call(translated, lambda: bounds_of(self._consumer, partitions))
@@ -191,7 +204,7 @@ class PartitionConsumer:
         return client_config(self._settings) | {"group.id": group}
 
     async def commit(self, positions: dict[Partition, int]) -> None:
-        """Tell Kafka where we are, for lag tools only; nothing of ours reads it, so a failure is no concern."""
+        """Tell Kafka where we are, for lag tools; nothing of ours reads it, so a failure is no concern. That it is heard says that we are."""
 
         def tell() -> None:
             try:
@@ -206,7 +219,8 @@ class PartitionConsumer:
     async def close(self) -> None:
         """Leave the group, at once for the others: a static member that only closes would hold its partitions until its session ends.
 
-        librdkafka's own end is waited for `STOP_S` at most: with its broker gone it may never come, and must not keep the process.
+        librdkafka's own end is waited for `STOP_S` at most: with its broker gone it may never come, and must not keep the process. One that
+        has lost Kafka cannot leave, and is not waited for.
         """
 
         def leave() -> None:
@@ -218,13 +232,14 @@ class PartitionConsumer:
                         break
 
         try:
-            await self._call(leave)
+            if not self._is_lost:
+                await self._call(leave)
         finally:
             self._thread.shutdown(wait=False)
         end = threading.Thread(target=self._consumer.close, daemon=True)
         end.start()
-        await asyncio.to_thread(end.join, STOP_S)
-        if end.is_alive():
+        await asyncio.to_thread(end.join, 0 if self._is_lost else STOP_S)
+        if end.is_alive() and not self._is_lost:
             log.warning("the consumer did not end in time and is left behind")
 
 

@@ -9,7 +9,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from msgspec import Struct
 
-from ordersaga.messaging.kafka.client import KafkaUnavailable, client_config, is_fatal
+from ordersaga.messaging.kafka.client import KafkaUnavailable, Lifeline, client_config, is_fatal
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -73,6 +73,8 @@ class Publisher:
             }
         )
         self._silence_s_max: Final = SILENT_SESSIONS_MAX * settings.kafka_session_timeout_ms / 1000
+        self._lifeline: Final = Lifeline(settings)
+        self._look: asyncio.Future[bool] | None = None
         self._unanswered: Final[dict[asyncio.Future[list[Refusal]], float]] = {}  # since when; the oldest first
         self._polling = self._loop.call_soon(self._poll)
 
@@ -90,6 +92,7 @@ class Publisher:
                 self._queue(each, ticket)
         if not ticket.done.done():
             if not self._unanswered:
+                self._lifeline.heard()
                 self._polling.cancel()
                 self._polling = self._loop.call_later(ACKNOWLEDGED_WITHIN_S, self._poll)
             self._unanswered[ticket.done] = self._loop.time()
@@ -115,16 +118,28 @@ class Publisher:
     def _poll(self) -> None:
         """Hear what has become of queued records, soon again while there are any."""
         try:
-            self._producer.poll(0)
+            if self._producer.poll(0):
+                self._lifeline.heard()
         except KafkaException as error:
             self._on_error(
                 error.args[0]
             )  # so a producer says that it cannot go on; what became of its records is still to be heard
+        self._look_whether_lost()
         oldest = next(iter(self._unanswered.values()), None)
         if oldest is not None and self._loop.time() - oldest > self._silence_s_max:
             self._give_up(f"the broker has said nothing of a record for {self._silence_s_max:.0f} s")
         wait_s = ACKNOWLEDGED_WITHIN_S if self._unanswered else POLL_S
         self._polling = self._loop.call_later(wait_s, self._poll)
+
+    def _look_whether_lost(self) -> None:
+        """Begin to look, in a thread, when records wait for Kafka in silence; and take up what was seen."""
+        if self._look is None:
+            if self._unanswered and self._lifeline.is_silent:
+                self._look = self._loop.run_in_executor(None, self._lifeline.is_lost, self._producer)
+        elif self._look.done():
+            if self._look.result():
+                self._give_up("it has lost Kafka, which answers others")
+            self._look = None
 
     def _on_failure(self, error: KafkaError) -> None:
         self._on_error(error)
@@ -149,6 +164,8 @@ class Publisher:
             await asyncio.wait(self._unanswered, timeout=flush_s)
         self._polling.cancel()
         self.failed.set()
+        if self._look is not None:
+            await self._look
         with contextlib.suppress(KafkaException):  # of one that had failed already
             self._producer.purge()
             self._producer.close()

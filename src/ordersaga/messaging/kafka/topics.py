@@ -1,9 +1,9 @@
 """Topics as a whole: making and describing them, their bounds, and reading all of one."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
@@ -17,11 +17,14 @@ from ordersaga.messaging.kafka.client import (
     Partition,
     bounds_of,
     client_config,
+    has_brokers,
     patiently,
     record_of,
     translated,
 )
 from ordersaga.settings import Settings
+
+T = TypeVar("T")
 
 DEAD_LETTER_BYTES_MAX: Final = 1_048_588 + 64 * 1024
 
@@ -30,7 +33,8 @@ class Topics:
     """Creating and describing topics. Calls block, so each runs in a thread."""
 
     def __init__(self, settings: Settings) -> None:
-        self._admin: Final = AdminClient(client_config(settings))
+        self._config: Final = client_config(settings)
+        self._admin = AdminClient(self._config)
 
     async def ids(self, names: Sequence[str]) -> dict[str, str]:
         """Kafka's own id of each topic that exists; a topic deleted and made again has another."""
@@ -53,7 +57,7 @@ class Topics:
                         raise
             return found
 
-        return await asyncio.to_thread(translated, ask)
+        return await self._asked(ask)
 
     async def create(
         self, wanted: Sequence[tuple[str, dict[str, str]]], partitions: int, replication_factor: int
@@ -72,18 +76,19 @@ class Topics:
                     if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                         raise
 
-        await asyncio.to_thread(translated, ask)
+        await self._asked(ask)
 
     async def reachable(self) -> bool:
         """Whether the cluster answers at all."""
+        return await asyncio.to_thread(has_brokers, self._admin)
 
-        def ask() -> bool:
-            return bool(self._admin.list_topics(timeout=2).brokers)
-
+    async def _asked(self, ask: Callable[[], T]) -> T:
+        """In a thread. A client that had no answer is not asked again: it may have lost Kafka for good (`Lifeline`)."""
         try:
             return await asyncio.to_thread(translated, ask)
         except KafkaUnavailable:
-            return False
+            self._admin = AdminClient(self._config)
+            raise
 
 
 class Tap:
