@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TypeAlias
@@ -28,6 +30,8 @@ ANSWER_S: Final = 2.0
 TRANSIENT_CLASSES: Final = ("08", "40", "53", "57")
 TRANSIENT_STATES: Final = ("55P03", "25P03", "25P04")
 DEPLOYMENT_CLASS: Final = "42"
+EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class _Rows(AsyncPGAdapter):
@@ -91,6 +95,7 @@ async def connect(url: str, settings: Settings) -> Pool:
         min_size=0,
         max_size=settings.database_connections_max,
         max_inactive_connection_lifetime=0,
+        init=_know_moments,
         reset=_nothing_to_reset,
         server_settings={
             "application_name": f"ordersaga {os.getpid()}",  # so that a DBA sees whose a connection is
@@ -100,6 +105,20 @@ async def connect(url: str, settings: Settings) -> Pool:
             "statement_timeout": str(settings.statement_timeout_ms),
         },
     )
+
+
+async def _know_moments(db: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Moments as PostgreSQL counts them. A turn writes one and the same thousands of times, and asyncpg would work it out each time."""
+    await db.set_type_codec("timestamptz", schema="pg_catalog", encoder=_microseconds, decoder=_moment, format="tuple")
+
+
+@lru_cache(maxsize=1024)
+def _microseconds(moment: datetime) -> tuple[int]:
+    return ((moment - EPOCH) // MICROSECOND,)
+
+
+def _moment(since_epoch: tuple[int]) -> datetime:
+    return EPOCH + timedelta(microseconds=since_epoch[0])
 
 
 async def answers(pool: Pool) -> bool:
