@@ -20,7 +20,7 @@ from ordersaga.devstack import DevStack
 from ordersaga.messaging import assignment, outbox, turn
 from ordersaga.messaging import runtime as runtime_module
 from ordersaga.messaging.instance import LOCK_SPACE
-from ordersaga.messaging.kafka import Publisher, Topics, client, create_missing_topics, publisher
+from ordersaga.messaging.kafka import KafkaUnavailable, Publisher, Topics, client, create_missing_topics, publisher
 from ordersaga.messaging.kafka import consumer as consumer_module
 from ordersaga.messaging.runtime import Runtime
 from tests.contract.rig import INPUT, Rig, rig, same_key, told, until
@@ -341,6 +341,18 @@ async def test_a_producer_that_has_lost_kafka_while_others_have_not_is_replaced(
 ) -> None:
     monkeypatch.setattr(client, "SILENT_S", 0.2)
     await assert_replaced(service, CutOff)
+
+
+async def test_an_admin_client_that_had_no_answer_is_not_asked_again(service: Rig) -> None:
+    class Deaf(Instead):
+        def describe_topics(self, *_: Any, **__: Any) -> Any:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "in a test"))
+
+    topics: Any = Topics(service.settings)
+    topics._admin = Deaf(topics._admin)
+    with pytest.raises(KafkaUnavailable):
+        await topics.ids([INPUT])
+    assert INPUT in await topics.ids([INPUT])
 
 
 async def test_a_producer_that_cannot_go_on_is_replaced_and_what_it_had_is_published(service: Rig) -> None:
