@@ -86,11 +86,14 @@ class Lifeline:
         return time.monotonic() - self._heard_at_s > SILENT_S
 
     def is_lost(self, client: Any) -> bool:
-        """Whether Kafka does not answer this client, answers another, and then still not this one. Blocks, for `3 * ANSWER_S` at most."""
-        try:
-            return not has_brokers(client) and has_brokers(AdminClient(self._config)) and not has_brokers(client)
-        finally:
+        """Whether Kafka does not answer this client, answers another, and then still not this one. Blocks, for `3 * ANSWER_S` at most.
+
+        While it answers nobody the client stays silent, so that whoever looks does so again at once.
+        """
+        if has_brokers(client):
             self.heard()
+            return False
+        return has_brokers(AdminClient(self._config)) and not has_brokers(client)
 
 
 def has_brokers(client: Any) -> bool:
