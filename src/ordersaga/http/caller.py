@@ -8,7 +8,8 @@ import jwt
 from litestar import Request
 from msgspec import Struct
 
-from ordersaga.http.problems import Problem, header
+from ordersaga.http.headers import header
+from ordersaga.http.problems import Problem
 from ordersaga.settings import Settings
 
 OPERATOR_ROLES: Final = frozenset({"MASTER", "OPERATOR"})

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from litestar import Request
 
-from ordersaga.http.problems import header
+from ordersaga.http.headers import header
 
 WAIT_S_DEFAULT: Final = 2.0
 WAIT_S_MAX: Final = 30.0

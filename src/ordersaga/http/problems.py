@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 from msgspec import UNSET, Struct, UnsetType
 
+from ordersaga.http.headers import header
 from ordersaga.messaging.database import is_transient
 from ordersaga.messaging.gather import OutcomeUnknown
 
@@ -56,14 +57,6 @@ def invalid(field: str, message: str) -> Problem:
 def not_found(what: str) -> Problem:
     """404; also for what belongs to somebody else, so that nobody learns that it exists."""
     return Problem(404, f"There is no such {what}")
-
-
-def header(request: Request[Any, Any, Any], name: bytes) -> str | None:
-    """A header by its name in small letters. Without the framework's view of all of them, which costs more than a request has of them."""
-    for key, value in request.scope["headers"]:
-        if key == name:
-            return value.decode("latin-1")
-    return None
 
 
 async def body_of(request: Request[Any, Any, Any], decoder: "msgspec.json.Decoder[T]") -> tuple[T, bytes]:

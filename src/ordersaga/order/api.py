@@ -16,8 +16,9 @@ from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.encoded import EncodedJson
+from ordersaga.http.headers import header
 from ordersaga.http.prefer import wait_s
-from ordersaga.http.problems import Problem, body_of, header, invalid, json_body, not_found
+from ordersaga.http.problems import Problem, body_of, invalid, json_body, not_found
 from ordersaga.messaging.database import Pool
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.held_records import HeldRecord, held_records

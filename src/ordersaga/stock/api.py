@@ -11,7 +11,8 @@ from msgspec import Meta, Struct
 
 from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.http.caller import Caller, Callers
-from ordersaga.http.problems import body_of, header, invalid, json_body, not_found
+from ordersaga.http.headers import header
+from ordersaga.http.problems import body_of, invalid, json_body, not_found
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.idempotency import KEY_CHARS_MAX, IdempotencyKey, body_hash
 from ordersaga.messaging.runtime import Runtime
