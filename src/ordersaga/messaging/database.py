@@ -30,6 +30,9 @@ ANSWER_S: Final = 2.0
 TRANSIENT_CLASSES: Final = ("08", "40", "53", "57")
 TRANSIENT_STATES: Final = ("55P03", "25P03", "25P04")
 DEPLOYMENT_CLASS: Final = "42"
+BY_KEY_ALONE: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""A service looks rows up by key, some thousands of a table of millions. PostgreSQL keeps the plan of a prepared statement, and one that
+it made while the table was small may read all of it, for as long as nobody has analyzed the table since it grew."""
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -100,6 +103,7 @@ async def connect(url: str, settings: Settings) -> Pool:
         server_settings={
             "application_name": f"ordersaga {os.getpid()}",  # so that a DBA sees whose a connection is
             "jit": "off",
+            **BY_KEY_ALONE,
             "lock_timeout": str(settings.lock_timeout_ms),
             "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
             "statement_timeout": str(settings.statement_timeout_ms),
@@ -117,6 +121,7 @@ def _microseconds(moment: datetime) -> tuple[int]:
     return ((moment - EPOCH) // MICROSECOND,)
 
 
+@lru_cache(maxsize=1024)
 def _moment(since_epoch: tuple[int]) -> datetime:
     return EPOCH + timedelta(microseconds=since_epoch[0])
 
