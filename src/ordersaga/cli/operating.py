@@ -14,11 +14,11 @@ import asyncpg
 import msgspec
 import typer
 from rich.console import Console
-from uuid_utils.compat import uuid7
 
 from ordersaga.cli.options import err, fail
 from ordersaga.messaging.acts import NotPossible, Operator
 from ordersaga.messaging.handler import Handler
+from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.kafka import KafkaUnavailable
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.queues import Queues
@@ -103,7 +103,7 @@ async def _desk(settings: Settings, name: ServiceName) -> AsyncIterator[Desk]:
     ) as pool:
         outbox = Outbox(settings, pool)
         try:
-            yield Desk(Redrive(settings, name, pool, outbox, _now, uuid7), Queues(settings, name, pool, _now, uuid7))
+            yield Desk(Redrive(settings, name, pool, outbox, _now, new_id), Queues(settings, name, pool, _now, new_id))
         finally:
             await outbox.close()
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 from uuid import UUID
 
 import structlog
-from asyncpg.pgproto import pgproto
 from msgspec import Struct
 
 from ordersaga.contracts import codec
@@ -22,6 +21,7 @@ from ordersaga.messaging import dead_letters
 from ordersaga.messaging.database import DATABASE_ERRORS, Connection, Pool, queries, storable
 from ordersaga.messaging.dead_letters import DeadLetter
 from ordersaga.messaging.handler import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, Incoming, Outgoing, Record
+from ordersaga.messaging.ids import uuid_of
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, Refusal
 from ordersaga.settings import Settings
 
@@ -88,8 +88,7 @@ def output_id(group: str, topic_id: str, partition: int, offset: int, n: int) ->
     )
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
-    made: UUID = pgproto.UUID(bytes(digest))  # a `uuid.UUID` made in C, since each output needs one
-    return made
+    return uuid_of(bytes(digest))
 
 
 def compose(outgoing: Sequence[Outgoing], block: int, ids: "MessageIds", type_ids: dict[str, str]) -> list[OutboxRow]:

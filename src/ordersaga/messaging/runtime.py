@@ -8,12 +8,12 @@ from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 import structlog
-from uuid_utils.compat import uuid7
 
 from ordersaga.messaging.assignment import Assignment
 from ordersaga.messaging.database import DATABASE_ERRORS, Connection, Pool, answers, connect, is_transient
 from ordersaga.messaging.gather import Gather, Write
 from ordersaga.messaging.handler import Handler
+from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.instance import Instance
 from ordersaga.messaging.kafka import KafkaUnavailable, PartitionConsumer, Publisher, Topics
 from ordersaga.messaging.keeping import MEASURE_EVERY_S, PRUNE_EVERY_S, Keeping, Prune
@@ -55,7 +55,7 @@ class Runtime:
         service: ServiceName,
         handler: Handler,
         clock: Callable[[], datetime] = utc_now,
-        new_id: Callable[[], UUID] = uuid7,
+        new_id: Callable[[], UUID] = new_id,
         ports: Ports = Ports(),  # noqa: B008  # nothing is called: a tuple of functions
     ) -> None:
         self.settings: Final = settings

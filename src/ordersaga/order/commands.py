@@ -13,7 +13,7 @@ from ordersaga.messaging.gather import Write
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.idempotency import IdempotencyKey, claim
 from ordersaga.order import saga, store
-from ordersaga.order.handlers import Changes, deadlines_of, with_listed_total
+from ordersaga.order.handlers import Changes, deadlines_of, listed_total
 from ordersaga.order.model import Order
 from ordersaga.order.outgoing import sent
 from ordersaga.order.saga import CancelBeforeDelivery, Decision, Return, TimePassed, decide
@@ -98,13 +98,13 @@ class Placing:
         prices = await store.prices(db, {line.product_id for each in placements for line in each.order.facts.lines})
         answers: list[PlacementAnswer | None] = []
         for each in placements:
-            order = replace(each.order, placed_at=now, pay_before=now + self._payment_deadline)
-            order = with_listed_total(order, prices)
-            if self._trust_client_total:
-                order = replace(order, facts=replace(order.facts, listed_total=order.total_amount))
-            order = replace(order, facts=replace(order.facts, asked_at=now))
-            listed = order.facts.listed_total
-            answers.append(WrongTotal(listed) if listed is not None and listed != order.total_amount else Placed(order))
+            order = each.order
+            listed = order.total_amount if self._trust_client_total else listed_total(order, prices)
+            if listed is not None and listed != order.total_amount:
+                answers.append(WrongTotal(listed))
+                continue
+            facts = replace(order.facts, listed_total=listed, asked_at=now)
+            answers.append(Placed(replace(order, placed_at=now, pay_before=now + self._payment_deadline, facts=facts)))
         return answers
 
 

@@ -52,7 +52,9 @@ class Deadlines(Struct, frozen=True):
 
     def wait(self, awaited: Awaited, attempts: int) -> timedelta:
         """How long an answer is waited for after having been asked for so often."""
-        first_s = {"stock": self.stock_s, "delivery": self.delivery_s}.get(awaited, self.compensation_s)
+        first_s = (
+            self.stock_s if awaited == "stock" else self.delivery_s if awaited == "delivery" else self.compensation_s
+        )
         return _doubled(first_s, min(attempts - 1, BACKOFF_DOUBLINGS_MAX))
 
 

@@ -117,15 +117,18 @@ async def _priced(db: Connection, orders: Sequence[Order]) -> list[Order]:
     if not orders:
         return []
     known = await store.prices(db, (line.product_id for order in orders for line in order.facts.lines))
-    return [with_listed_total(order, known) for order in orders]
+    return [replace(order, facts=replace(order.facts, listed_total=listed_total(order, known))) for order in orders]
 
 
-def with_listed_total(order: Order, prices: dict[UUID, int]) -> Order:
-    """The order with the sum of its products' own prices, if all are known. Won."""
-    if all(line.product_id in prices for line in order.facts.lines):
-        total = sum(prices[line.product_id] * line.quantity for line in order.facts.lines)
-        return replace(order, facts=replace(order.facts, listed_total=total))
-    return order
+def listed_total(order: Order, prices: dict[UUID, int]) -> int | None:
+    """The sum of the products' own prices; None: one of them is not known. Won."""
+    total = 0
+    for line in order.facts.lines:
+        price = prices.get(line.product_id)
+        if price is None:
+            return None
+        total += price * line.quantity
+    return total
 
 
 def _problem(incoming: Incoming) -> str | None:

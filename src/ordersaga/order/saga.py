@@ -251,16 +251,14 @@ def _anomaly(order: Order, what: str) -> Decision:
 
 def _follow(before: Order, order: Order, now: datetime) -> tuple[Order, tuple[m.Message, ...]]:
     outgoing: list[m.Message] = []
-    if order.status == "PENDING" and order.is_reserved and order.facts.listed_total != order.total_amount:
-        detail = (
-            f"the products cost {order.facts.listed_total} won"
-            if order.facts.listed_total is not None
-            else "a price is not known"
-        )
-        order = order.ended("FAILED", "AMOUNT_MISMATCH", detail)
-    if order.status == "PENDING" and order.is_reserved and order.is_paid and order.facts.delivery == "NOT_REQUESTED":
-        order = replace(order, facts=replace(order.facts, delivery="REQUESTED")).asked(now)
-        outgoing.append(delivery_request(order))
+    if order.status == "PENDING" and order.is_reserved:
+        listed_total = order.facts.listed_total
+        if listed_total != order.total_amount:
+            detail = "a price is not known" if listed_total is None else f"the products cost {listed_total} won"
+            order = order.ended("FAILED", "AMOUNT_MISMATCH", detail)
+        elif order.facts.delivery == "NOT_REQUESTED" and order.is_paid:
+            order = replace(order, facts=replace(order.facts, delivery="REQUESTED")).asked(now)
+            outgoing.append(delivery_request(order))
     if order.status == "COMPLETED" and before.status != "COMPLETED":
         outgoing.append(completed(order))
     if order.is_dead and not before.is_dead:
