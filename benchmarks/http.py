@@ -27,11 +27,12 @@ async def run(size: Size) -> Report:
     """Variants in turn, Order started anew for each round; the audit afterwards."""
     report = Report(
         main="orders_per_s",
-        settings=size.settings(at_once=AT_ONCE, products=PRODUCTS),
+        settings=size.settings(at_once=AT_ONCE, products=PRODUCTS, warm_up_orders_after_restart=size.orders // 5),
         goals=[Goal("ratio_gathered", 2.5), Goal("orders_per_s", 5_000)],
     )
     with system_of(size, "order", stock_deadline_s=NOBODY_ASKS_AGAIN_S) as system:
         shelf = await stock_up(system.settings)
+        await _load(system, shelf, size.warm_up)
         for n in range(size.rounds):
             for variant, settings in VARIANTS.items():
                 size.say(f"round {n + 1} of {size.rounds}, {variant}")
@@ -52,7 +53,7 @@ def _restart(system: System, settings: dict[str, str]) -> None:
 
 
 async def _round(system: System, shelf: Sequence[UUID], size: Size) -> Figures:
-    await _load(system, shelf, size.warm_up)
+    await _load(system, shelf, max(size.orders // 5, 1))
     load = await customers(system, shelf, size.orders, at_once=AT_ONCE)
     before = reading(system)
     done = await load.go()

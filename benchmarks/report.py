@@ -29,8 +29,8 @@ class Size(NamedTuple):
 
     @property
     def warm_up(self) -> int:
-        """Orders before the first round: JIT of the broker, caches, prepared statements, page cache."""
-        return max(self.orders // 5, min(self.orders, 1_000))
+        """Orders before the first round: two rounds, after which the broker's compiler, caches and prepared statements are at rest."""
+        return 2 * self.orders
 
     def settings(self, **more: Any) -> dict[str, Any]:
         """What a report says of how it was measured."""

@@ -31,7 +31,7 @@ log.dirs=log
 num.partitions=12
 auto.create.topics.enable=false
 
-# One broker: nothing can have three replicas, and a new group need not wait for more members.
+# One broker: nothing can have three replicas.
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1
@@ -40,7 +40,9 @@ transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=4
-group.initial.rebalance.delay.ms=0
+
+# How long a new group waits for more members, by default 3 s: who is late gets whole topics, and who came first keeps the others.
+group.initial.rebalance.delay.ms={members_wait_ms}
 
 # After a kill -9 the broker may register again only when its former self has timed out: 9 s by default.
 broker.session.timeout.ms=3000
@@ -95,6 +97,7 @@ class KafkaBroker(Server):
         self._controller_port = folder.port("kafka_controller")
         # In the C locale, which containers have, Java cannot open a file whose name is not ASCII.
         self.environment |= {"LC_ALL": "C.UTF-8", "CLASSPATH": ":".join(str(jar) for jar in jars.classpath())}
+        self.members_wait_ms = 0
         self._recording: Path | None = None
 
     @property
@@ -127,7 +130,9 @@ class KafkaBroker(Server):
         return platformdirs.user_cache_path("ordersaga") / f"kafka-{key}.aot"
 
     def _prepare(self) -> None:
-        properties = PROPERTIES.format(port=self.port, controller_port=self._controller_port)
+        properties = PROPERTIES.format(
+            port=self.port, controller_port=self._controller_port, members_wait_ms=self.members_wait_ms
+        )
         (self.path / "server.properties").write_text(properties)
         (self.path / "log4j2.properties").write_text(LOGGING)
         formatted = self.path / "formatted"  # by our own mark: the tool leaves half a cluster behind when it is killed

@@ -27,6 +27,7 @@ from ordersaga.settings import SERVICES, ServiceName, Settings
 PREFIX: Final = "ORDERSAGA_"
 PROBE_S: Final = 1.0
 SANDBOX: Final = "sandbox"
+WORKERS_WAIT_MS: Final = 1_500
 
 
 class ServiceProcess(Server):
@@ -92,6 +93,8 @@ class System:
         self._services: Final = [name for name in SERVICES if name in services]
         self._database_url: Final = database_url
         self.stack: Final = DevStack(data, kafka=bootstrap_servers is None, postgres=database_url is None)
+        if workers > 1 and bootstrap_servers is None:
+            self.stack.kafka.members_wait_ms = WORKERS_WAIT_MS
         folder = self.stack.folder
         names = [*SERVICES, SANDBOX]
         ports = {name: first_port + n if first_port else None for n, name in enumerate(names)}
