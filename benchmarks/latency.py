@@ -26,7 +26,7 @@ async def run(size: Size) -> Report:
         goals=[Goal("latency_ms_p50", 12, most=True), Goal("latency_ms_p99", 30, most=True)],
         charted=["latency_ms_p50", "latency_ms_p99", "latency_ms_p99_9"],
     )
-    with system_of(size, *SERVICES) as system:
+    with system_of(size, *SERVICES, long_lived=True) as system:
         shelf = await stock_up(system.settings)
         await _completed(system, shelf, size.warm_up)
         size.say("top rate")

@@ -36,11 +36,16 @@ SENT = ("StockDecreaseRequestMessage", "OrderPayableMessage")
 RECIPIENT = Recipient("1 Sejong-daero, Jung-gu", "12F", "04524", "010-0000-0000", "김하나", "문 앞에 두세요")
 
 
-def system_of(size: Size, *services: str, workers: int = 1, **extra: str) -> AbstractContextManager[System]:
-    """A system on free ports with durability as it is shipped: fsync on, acks=all. `extra` are settings, without their prefix."""
+def system_of(
+    size: Size, *services: str, workers: int = 1, long_lived: bool = False, **extra: str
+) -> AbstractContextManager[System]:
+    """A system on free ports with durability as it is shipped: fsync on, acks=all. `extra` are settings, without their prefix.
+
+    `long_lived` where few records are under way at once: then the broker's code counts, and it is compiled as a production broker's is.
+    """
     if size.system is not None:
         return nullcontext(size.system)
-    return System(services=services or SERVICES, workers=workers, extra=environment(**extra))
+    return System(services=services or SERVICES, workers=workers, long_lived=long_lived, extra=environment(**extra))
 
 
 def environment(**settings: str) -> dict[str, str]:

