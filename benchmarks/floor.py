@@ -34,7 +34,7 @@ from ordersaga.contracts import messages as m
 from ordersaga.contracts.topics import BY_MESSAGE, GUIDE_TOPICS
 from ordersaga.devstack.server import Server
 from ordersaga.devstack.system import System
-from ordersaga.messaging.database import migrate
+from ordersaga.messaging.database import BY_KEY_ALONE, migrate
 from ordersaga.order.model import Facts, Line, Payment, Recipient
 from ordersaga.stock.model import Item
 
@@ -138,8 +138,8 @@ async def stock(db: Any, requests: Sequence[m.StockDecreaseRequestMessage]) -> l
         await db.execute(
             "UPDATE product p SET reserved = p.reserved + t.taken FROM unnest($1::uuid[], $2::bigint[]) AS t (product_id, taken) "
             "WHERE p.product_id = t.product_id",
-            list(taken),
-            list(taken.values()),
+            sorted(taken),
+            [taken[product_id] for product_id in sorted(taken)],
         )
         await db.copy_records_to_table("reservation", columns=("order_id", "state", "items", "at"), records=rows)
     return [
@@ -161,6 +161,7 @@ async def order(db: Any, answers: Sequence[m.Message]) -> list[m.Message]:
         status, text = _facts(each, now)
         known = facts.get(each.order_id, ("", ""))  # type: ignore[attr-defined]  # all three kinds have it
         facts[each.order_id] = (status or known[0], text)  # type: ignore[attr-defined]
+    ordered = sorted(facts)
     forward = [each for each in answers if not isinstance(each, m.PaymentSuccessMessage)]
     ids = [each.order_id for each in forward]  # type: ignore[attr-defined]
     rows = await db.fetch(
@@ -171,9 +172,9 @@ async def order(db: Any, answers: Sequence[m.Message]) -> list[m.Message]:
     await db.execute(
         "UPDATE saga s SET status = coalesce(nullif(t.status, ''), s.status), facts = t.facts FROM unnest($1::uuid[], $2::text[], $3::json[]) "
         "AS t (order_id, status, facts) WHERE s.order_id = t.order_id",
-        list(facts),
-        [status for status, _ in facts.values()],
-        [text for _, text in facts.values()],
+        ordered,
+        [facts[order_id][0] for order_id in ordered],
+        [facts[order_id][1] for order_id in ordered],
     )
     return [_forwarded(each, orders[order_id]) for each, order_id in zip(forward, ids, strict=True)]
 
@@ -268,7 +269,7 @@ CONSUMED: Final[dict[str, tuple[Any, tuple[type[m.Message], ...]]]] = {
 async def serve(service: str, bootstrap_servers: str, database_url: str) -> None:
     """Batch after batch: read, write the rows, write the records."""
     work, messages = CONSUMED[service]
-    db: Any = await asyncpg.connect(database_url, server_settings={"jit": "off"})
+    db: Any = await asyncpg.connect(database_url, server_settings={"jit": "off", **BY_KEY_ALONE})
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap_servers,
