@@ -27,7 +27,7 @@ async def run(size: Size) -> Report:
     """Variants in turn, Order started anew for each round; the audit afterwards."""
     report = Report(
         main="orders_per_s",
-        settings=size.settings(at_once=AT_ONCE, products=PRODUCTS, warm_up_orders_after_restart=size.orders // 5),
+        settings=size.settings(at_once=AT_ONCE, products=PRODUCTS, warm_up_orders_after_restart=size.short_warm_up),
         goals=[Goal("ratio_gathered", 2.5), Goal("orders_per_s", 5_000)],
     )
     with system_of(size, "order", stock_deadline_s=NOBODY_ASKS_AGAIN_S) as system:
@@ -53,7 +53,7 @@ def _restart(system: System, settings: dict[str, str]) -> None:
 
 
 async def _round(system: System, shelf: Sequence[UUID], size: Size) -> Figures:
-    await _load(system, shelf, max(size.orders // 5, 1))
+    await _load(system, shelf, size.short_warm_up)
     load = await customers(system, shelf, size.orders, at_once=AT_ONCE)
     before = reading(system)
     done = await load.go()

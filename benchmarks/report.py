@@ -32,6 +32,11 @@ class Size(NamedTuple):
         """Orders before the first round: two rounds, after which the broker's compiler, caches and prepared statements are at rest."""
         return 2 * self.orders
 
+    @property
+    def short_warm_up(self) -> int:
+        """The same where a round takes long, or where only a service is new and its broker is not."""
+        return max(self.orders // 5, 1)
+
     def settings(self, **more: Any) -> dict[str, Any]:
         """What a report says of how it was measured."""
         return {"orders": self.orders, "rounds": self.rounds, "warm_up_orders": self.warm_up, **more}

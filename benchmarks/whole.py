@@ -18,16 +18,12 @@ PREFER = {"answered at commit": "respond-async", "answered with the outcome": ""
 
 async def run(size: Size) -> Report:
     """Variants in turn on one system; the audit afterwards, the gateway's books included."""
-    warm_up = max(size.orders // 5, 1)
-    report = Report(
-        settings=size.settings(
-            customers_at_once=AT_ONCE, products=PRODUCTS, gateway_latency_ms=0, warm_up_orders=warm_up
-        )
-    )
+    settings = {"customers_at_once": AT_ONCE, "products": PRODUCTS, "gateway_latency_ms": 0}
+    report = Report(settings=size.settings(**settings, warm_up_orders=size.short_warm_up))
     with system_of(size, long_lived=True) as system:
         shelf = await stock_up(system.settings)
         for prefer in PREFER.values():
-            await _round(system, shelf, warm_up, prefer)
+            await _round(system, shelf, size.short_warm_up, prefer)
         for n in range(size.rounds):
             for variant, prefer in PREFER.items():
                 size.say(f"round {n + 1} of {size.rounds}, {variant}")

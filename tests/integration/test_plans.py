@@ -1,4 +1,7 @@
-"""What a service looks up by key is never read whole, even where PostgreSQL keeps a plan that it made while the table was small."""
+"""What a service looks up by key is never read whole, even where PostgreSQL keeps a plan that it made while the table was small.
+
+It keeps one from the sixth use of a statement on, if it believes that to be cheaper; here it must, from the first.
+"""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -30,7 +33,6 @@ from tests.integration.test_stock import roll_back
 
 ROWS = 20_000
 AT_ONCE = 5
-TURNS = 8  # PostgreSQL keeps a plan from the sixth use of a statement on
 READ_MAX = 500
 READ = "SELECT relname::text, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
 
@@ -130,7 +132,9 @@ SERVICES = [
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 async def test_a_table_that_has_grown_is_not_read_whole(stack: DevStack, service: Service) -> None:
     async with bench(stack, service.name, service.package, service.handler) as one, one.pool.acquire() as db:
-        for _ in range(TURNS):
+        await db.execute("SET plan_cache_mode = force_generic_plan")
+        for _ in range(2):  # the plans of the second time are kept, when the tables are known to be small
+            await db.execute("ANALYZE")
             async with db.transaction():
                 await service.work(one, db)
         for statement in SOME_ROWS[service.name]:

@@ -30,9 +30,10 @@ ANSWER_S: Final = 2.0
 TRANSIENT_CLASSES: Final = ("08", "40", "53", "57")
 TRANSIENT_STATES: Final = ("55P03", "25P03", "25P04")
 DEPLOYMENT_CLASS: Final = "42"
-BY_KEY_ALONE: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+BY_KEY_ALONE: Final = dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_material"), "off")
 """A service looks rows up by key, some thousands of a table of millions. PostgreSQL keeps the plan of a prepared statement, and one that
-it made while the table was small may read all of it, for as long as nobody has analyzed the table since it grew."""
+it made while the table was small may read all of it, for as long as nobody has analyzed the table since it grew. An order that an index
+has tempts it too: what is to be locked in the order of an id, but found by another key, is found in a step of its own."""
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
 

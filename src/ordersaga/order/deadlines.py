@@ -52,9 +52,13 @@ class Deadlines(Struct, frozen=True):
 
     def wait(self, awaited: Awaited, attempts: int) -> timedelta:
         """How long an answer is waited for after having been asked for so often."""
-        first_s = (
-            self.stock_s if awaited == "stock" else self.delivery_s if awaited == "delivery" else self.compensation_s
-        )
+        match awaited:
+            case "stock":
+                first_s = self.stock_s
+            case "delivery":
+                first_s = self.delivery_s
+            case _:
+                first_s = self.compensation_s
         return _doubled(first_s, min(attempts - 1, BACKOFF_DOUBLINGS_MAX))
 
 

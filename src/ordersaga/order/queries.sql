@@ -39,12 +39,13 @@ WHERE :before::uuid IS NULL OR o.order_id < :before
 ORDER BY o.order_id DESC LIMIT :rows_max;
 
 -- name: save_sagas!
--- What the saga knows now; tells waiting requests that something happened.
+-- What the saga knows now; tells waiting requests that something happened. The rows are there and locked: as a conflict each is found by
+-- its key, whatever the planner thinks of an UPDATE over arrays.
 WITH saved AS (
-    UPDATE saga s SET status = t.status, reason = t.reason, detail = t.detail, facts = t.facts
-    FROM unnest(:order_ids::uuid[], :statuses::text[], :reasons::text[], :details::text[], :facts::json[])
-         AS t (order_id, status, reason, detail, facts)
-    WHERE s.order_id = t.order_id
+    INSERT INTO saga (order_id, status, reason, detail, facts)
+    SELECT * FROM unnest(:order_ids::uuid[], :statuses::text[], :reasons::text[], :details::text[], :facts::json[])
+    ON CONFLICT (order_id)
+    DO UPDATE SET status = EXCLUDED.status, reason = EXCLUDED.reason, detail = EXCLUDED.detail, facts = EXCLUDED.facts
 )
 SELECT pg_notify('order_event', '');
 

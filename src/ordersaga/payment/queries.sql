@@ -45,8 +45,9 @@ FROM payment WHERE payment_key = ANY (:payment_keys::text[]) ORDER BY payment_ke
 
 -- name: lock_intents
 -- All intents of these payments, locked in the order of their ids. The payments are locked before.
-SELECT id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries, message
-FROM intent WHERE payment_key = ANY (:payment_keys::text[]) ORDER BY id FOR UPDATE;
+WITH theirs AS MATERIALIZED (SELECT id FROM intent WHERE payment_key = ANY (:payment_keys::text[]))
+SELECT i.id, i.kind, i.payment_key, i.order_id, i.amount, i.reason, i.created_at, i.due_at, i.asked, i.status, i.attempt, i.tries, i.message
+FROM theirs JOIN intent i USING (id) ORDER BY i.id FOR UPDATE OF i;
 
 -- name: taken_orders
 -- Which of these orders have an open or captured payment.
@@ -87,10 +88,12 @@ ON CONFLICT (payment_key) WHERE kind = 'LOOK' AND status = 'OPEN' DO NOTHING;
 
 -- name: wake_confirms
 -- Go on earlier with confirms that were put off: the gateway says that something has happened.
-WITH asleep AS (
-    SELECT id FROM intent
-    WHERE payment_key = ANY (:payment_keys::text[]) AND kind = 'CONFIRM' AND status = 'OPEN' AND tries > 0 AND due_at > :due_at
-    ORDER BY id FOR UPDATE SKIP LOCKED
+WITH theirs AS MATERIALIZED (
+    SELECT id FROM intent WHERE payment_key = ANY (:payment_keys::text[])
+), asleep AS (
+    SELECT i.id FROM theirs JOIN intent i USING (id)
+    WHERE i.kind = 'CONFIRM' AND i.status = 'OPEN' AND i.tries > 0 AND i.due_at > :due_at
+    ORDER BY i.id FOR UPDATE OF i SKIP LOCKED
 )
 UPDATE intent i SET due_at = :due_at FROM asleep WHERE i.id = asleep.id
 RETURNING i.payment_key;
