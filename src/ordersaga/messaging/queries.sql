@@ -368,20 +368,20 @@ SELECT relname::text AS table_name, n_tup_ins + n_tup_upd + n_tup_del AS rows
 FROM pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 ORDER BY relname;
 
 -- name: arm_timers!
--- Set timers, also those that are set for another time already, but for those that somebody is just taking.
-WITH wanted AS (
-    SELECT * FROM unnest(:keys::uuid[], :due_ats::timestamptz[]) AS w (key, due_at)
-), free AS (
-    SELECT t.key, w.due_at FROM timer t JOIN wanted w USING (key) ORDER BY t.key FOR UPDATE OF t SKIP LOCKED
-), moved AS (
-    UPDATE timer t SET due_at = free.due_at FROM free WHERE t.key = free.key
+-- Set timers, also those that are set for another time already, but for those that somebody is just taking. No joins: an idle shop has no
+-- timers, and a plan for none would compare each with all that a rush brings.
+WITH free AS MATERIALIZED (
+    SELECT key FROM timer WHERE key = ANY (:keys::uuid[]) ORDER BY key FOR UPDATE SKIP LOCKED
+), taken AS MATERIALIZED (
+    SELECT key FROM timer WHERE key = ANY (:keys::uuid[]) EXCEPT SELECT key FROM free
 )
-INSERT INTO timer (key, due_at) SELECT w.key, w.due_at FROM wanted w WHERE NOT EXISTS (SELECT FROM timer t WHERE t.key = w.key)
+INSERT INTO timer (key, due_at)
+SELECT key, due_at FROM unnest(:keys::uuid[], :due_ats::timestamptz[]) AS w (key, due_at) WHERE key NOT IN (SELECT key FROM taken)
 ON CONFLICT (key) DO UPDATE SET due_at = EXCLUDED.due_at;
 
 -- name: disarm_timers!
 -- Take timers away, but for those that somebody is just taking.
-DELETE FROM timer WHERE key IN (SELECT key FROM timer WHERE key = ANY (:keys::uuid[]) ORDER BY key FOR UPDATE SKIP LOCKED);
+DELETE FROM timer WHERE key = ANY (ARRAY (SELECT key FROM timer WHERE key = ANY (:keys::uuid[]) ORDER BY key FOR UPDATE SKIP LOCKED));
 
 -- name: take_timers
 -- Take timers that are due and that nobody else is just taking.
