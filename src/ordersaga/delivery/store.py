@@ -4,12 +4,26 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
-
 from ordersaga.delivery.model import Address, Delivery
-from ordersaga.messaging.database import Connection, queries
+from ordersaga.messaging.database import Connection, insert_new, queries
 
 sql: Final = queries(__file__)
+
+COLUMNS: Final = (
+    "order_id",
+    "delivery_id",
+    "customer_id",
+    "status",
+    "tracking_number",
+    "refusal",
+    "address",
+    "address_detail",
+    "zipcode",
+    "phone",
+    "name",
+    "delivery_memo",
+    "at",
+)
 
 
 async def find(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Delivery]:
@@ -19,32 +33,10 @@ async def find(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Delivery
 
 
 async def add(db: Connection, deliveries: Sequence[Delivery]) -> None:
-    """Keep new deliveries.
-
-    Raises `SerializationError`, after which the turn is tried again, if another process has made one of them meanwhile:
-    the insert waits for that process's commit and then finds its row. So no order gets two deliveries.
-    """
-    if not deliveries:
-        return
-    ordered = sorted(deliveries, key=lambda each: each.order_id)
-    added = await sql.add_deliveries(
-        db,
-        order_ids=[each.order_id for each in ordered],
-        delivery_ids=[each.delivery_id for each in ordered],
-        customer_ids=[each.customer_id for each in ordered],
-        statuses=[each.status for each in ordered],
-        tracking_numbers=[each.tracking_number for each in ordered],
-        refusals=[each.refusal for each in ordered],
-        addresses=[each.address.address for each in ordered],
-        address_details=[each.address.address_detail for each in ordered],
-        zipcodes=[each.address.zipcode for each in ordered],
-        phones=[each.address.phone for each in ordered],
-        names=[each.address.name for each in ordered],
-        delivery_memos=[each.address.delivery_memo for each in ordered],
-        ats=[each.at for each in ordered],
-    )
-    if added != len(ordered):
-        raise asyncpg.SerializationError("another process began one of these deliveries meanwhile")
+    """Keep new deliveries. Raises `SerializationError` if another process has made one of them meanwhile, so no order gets two."""
+    if deliveries:
+        ordered = sorted(deliveries, key=lambda each: each.order_id)
+        await insert_new(db, "delivery", COLUMNS, list(map(_row, ordered)))
 
 
 async def by_either_id(db: Connection, some_id: UUID) -> Delivery | None:
@@ -56,6 +48,25 @@ async def by_either_id(db: Connection, some_id: UUID) -> Delivery | None:
 async def page(db: Connection, order_id: UUID | None, before: UUID | None, rows_max: int) -> list[Delivery]:
     """Deliveries, of one order or of all, by order id, the newest order first, a page at a time."""
     return list(map(_delivery, await sql.newest_deliveries(db, order_id=order_id, before=before, rows_max=rows_max)))
+
+
+def _row(delivery: Delivery) -> tuple[Any, ...]:
+    to = delivery.address
+    return (
+        delivery.order_id,
+        delivery.delivery_id,
+        delivery.customer_id,
+        delivery.status,
+        delivery.tracking_number,
+        delivery.refusal,
+        to.address,
+        to.address_detail,
+        to.zipcode,
+        to.phone,
+        to.name,
+        to.delivery_memo,
+        delivery.at,
+    )
 
 
 def _delivery(row: Any) -> Delivery:

@@ -1,15 +1,3 @@
--- name: insert_orders!
--- Place orders.
-INSERT INTO orders (order_id, customer_id, order_name, total_amount, recipient, placed_at, pay_before)
-SELECT order_id, customer_id, order_name, total_amount, recipient, :placed_at, :pay_before
-FROM unnest(:order_ids::uuid[], :customer_ids::uuid[], :order_names::text[], :total_amounts::int[], :recipients::json[])
-     AS t (order_id, customer_id, order_name, total_amount, recipient);
-
--- name: insert_sagas!
--- Begin the sagas of placed orders.
-INSERT INTO saga (order_id, status, reason, detail, facts)
-SELECT * FROM unnest(:order_ids::uuid[], :statuses::text[], :reasons::text[], :details::text[], :facts::json[]);
-
 -- name: lock_orders
 -- Orders with their sagas, locked in id order, for a change.
 SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts

@@ -8,11 +8,20 @@ from uuid import UUID
 import msgspec
 
 from ordersaga.contracts.messages import ProductPriceMessage
-from ordersaga.messaging.database import Connection, queries
+from ordersaga.messaging.database import Connection, insert_new, queries
 from ordersaga.order.model import Event, Facts, Order, Recipient
 
 sql: Final = queries(__file__)
 
+ORDER_COLUMNS: Final = (
+    "order_id",
+    "customer_id",
+    "order_name",
+    "total_amount",
+    "recipient",
+    "placed_at",
+    "pay_before",
+)
 EVENT_COLUMNS: Final = ("order_id", "at", "came_in", "went_out", "status", "reason", "stock_known", "note")
 
 _json: Final = msgspec.json.Encoder()
@@ -36,22 +45,25 @@ def saga_row(order: Order) -> SagaRow:
 
 
 async def insert(db: Connection, orders: Sequence[Order]) -> None:
-    """Place orders; all were placed at the same moment. Their sagas are begun by `begin`."""
-    await sql.insert_orders(
-        db,
-        order_ids=[order.order_id for order in orders],
-        customer_ids=[order.customer_id for order in orders],
-        order_names=[order.order_name for order in orders],
-        total_amounts=[order.total_amount for order in orders],
-        recipients=[_json.encode(order.recipient).decode() for order in orders],
-        placed_at=orders[0].placed_at,
-        pay_before=orders[0].pay_before,
-    )
+    """Place orders. Their sagas are begun by `begin`."""
+    rows = [
+        (
+            order.order_id,
+            order.customer_id,
+            order.order_name,
+            order.total_amount,
+            _json.encode(order.recipient).decode(),
+            order.placed_at,
+            order.pay_before,
+        )
+        for order in orders
+    ]
+    await insert_new(db, "orders", ORDER_COLUMNS, rows)
 
 
-async def begin(db: Connection, rows: Iterable[SagaRow]) -> None:
+async def begin(db: Connection, rows: Collection[SagaRow]) -> None:
     """Begin the sagas of orders that were placed in this transaction."""
-    await sql.insert_sagas(db, **_columns(rows))
+    await insert_new(db, "saga", SagaRow._fields, rows)
 
 
 async def lock(db: Connection, order_ids: Iterable[UUID]) -> Iterator[Order]:
@@ -62,7 +74,8 @@ async def lock(db: Connection, order_ids: Iterable[UUID]) -> Iterator[Order]:
 async def save(db: Connection, rows: Collection[SagaRow]) -> None:
     """Save what the saga knows, and wake whoever waits."""
     if rows:
-        await sql.save_sagas(db, **_columns(rows))
+        order_ids, statuses, reasons, details, facts = map(list, zip(*rows, strict=True))
+        await sql.save_sagas(db, order_ids=order_ids, statuses=statuses, reasons=reasons, details=details, facts=facts)
 
 
 async def add_events(db: Connection, events: Sequence[Event]) -> None:
@@ -130,11 +143,6 @@ async def prune_events(db: Connection, before: datetime, rows_max: int) -> int:
     """Shorten timelines of orders that ended before that; returns how many rows are gone."""
     count: int = await sql.prune_events(db, before=before, rows_max=rows_max)
     return count
-
-
-def _columns(rows: Iterable[SagaRow]) -> dict[str, list[Any]]:
-    order_ids, statuses, reasons, details, facts = map(list, zip(*rows, strict=True))
-    return {"order_ids": order_ids, "statuses": statuses, "reasons": reasons, "details": details, "facts": facts}
 
 
 def _order(row: Any) -> Order:

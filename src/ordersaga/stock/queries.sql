@@ -12,17 +12,6 @@ WHERE product_id = ANY (:product_ids::uuid[])
 ORDER BY product_id
 FOR UPDATE;
 
--- name: add_reservations$
--- Keep decisions about new orders; fewer than given means that another process has decided one of them.
-WITH added AS (
-    INSERT INTO reservation (order_id, state, items, at)
-    SELECT order_id, state, items, :now::timestamptz
-    FROM unnest(:order_ids::uuid[], :states::text[], :items::json[]) AS t (order_id, state, items)
-    ON CONFLICT DO NOTHING
-    RETURNING 1
-)
-SELECT count(*) FROM added;
-
 -- name: change_reservations!
 -- Keep what became of reservations that are locked.
 UPDATE reservation r SET state = t.state, items = t.items

@@ -9,15 +9,15 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
 import msgspec
 
-from ordersaga.messaging.database import Connection, queries
+from ordersaga.messaging.database import Connection, insert_new, queries
 from ordersaga.stock.allocation import Allocation
 from ordersaga.stock.model import Item, Movement, Product, Reservation
 
 sql: Final = queries(__file__)
 
+RESERVATION_COLUMNS: Final = ("order_id", "state", "items", "at")
 MOVEMENT_COLUMNS: Final = ("product_id", "order_id", "kind", "quantity", "at")
 
 _json: Final = msgspec.json.Encoder()
@@ -39,16 +39,17 @@ async def lock_available(db: Connection, product_ids: Iterable[UUID]) -> dict[UU
 async def save(db: Connection, allocation: Allocation, known: Collection[UUID], now: datetime) -> None:
     """Save what a batch led to; `known` are the orders that had a reservation when it was loaded.
 
-    Raises `SerializationError`, after which the turn is tried again, if another process has decided a new order in the
-    meantime: the insert waits for that process's commit and then finds its row. So no order is decided twice, and a
-    usual order costs one write, where a row made beforehand to be locked would cost two.
+    Raises `SerializationError` if another process has decided a new order meanwhile. So no order is decided twice, and a usual
+    order costs one write, where a row made beforehand to be locked would cost two.
     """
-    new = [each for each in allocation.reservations.values() if each.order_id not in known]
-    if new and await sql.add_reservations(db, **_columns(new), now=now) != len(new):
-        raise asyncpg.SerializationError("another process decided one of these orders meanwhile")
-    changed = [each for each in allocation.reservations.values() if each.order_id in known]
+    ordered = sorted(allocation.reservations.values(), key=lambda each: each.order_id)
+    new = [(*_row(each), now) for each in ordered if each.order_id not in known]
+    if new:
+        await insert_new(db, "reservation", RESERVATION_COLUMNS, new)
+    changed = [_row(each) for each in ordered if each.order_id in known]
     if changed:
-        await sql.change_reservations(db, **_columns(changed))
+        order_ids, states, items = map(list, zip(*changed, strict=True))
+        await sql.change_reservations(db, order_ids=order_ids, states=states, items=items)
     await move(db, allocation.movements, now)
 
 
@@ -116,13 +117,8 @@ async def prune_movements(db: Connection, before: datetime, rows_max: int) -> in
     return count
 
 
-def _columns(reservations: Iterable[Reservation]) -> dict[str, list[Any]]:
-    ordered = sorted(reservations, key=lambda each: each.order_id)
-    return {
-        "order_ids": [each.order_id for each in ordered],
-        "states": [each.state for each in ordered],
-        "items": [_json.encode(each.items).decode() for each in ordered],
-    }
+def _row(reservation: Reservation) -> tuple[UUID, str, str]:
+    return reservation.order_id, reservation.state, _json.encode(reservation.items).decode()
 
 
 def _product(row: Any) -> Product:
