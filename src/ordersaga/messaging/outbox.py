@@ -104,7 +104,7 @@ def compose(outgoing: Sequence[Outgoing], block: int, ids: "MessageIds", type_id
                 Partition(each.cause.record.topic, each.cause.record.partition) if each.cause else None,
                 topic,
                 None,
-                str(key_of(each.message)).encode(),
+                codec.text_of(key_of(each.message)),
                 codec.encode(each.message),
                 each.message_id or message_id,
                 causation_id,
@@ -165,7 +165,11 @@ class MessageIds:
 
 def _text(header: bytes | None) -> str | None:
     """A partner's header as a text column takes it: whatever is in it, it must not stop the partition."""
-    return storable(header.decode(errors="replace"), CAUSATION_CHARS_MAX) if header else None
+    if not header:
+        return None
+    if len(header) <= CAUSATION_CHARS_MAX and header.isascii() and b"\0" not in header:
+        return header.decode()
+    return storable(header.decode(errors="replace"), CAUSATION_CHARS_MAX)
 
 
 def _child_span(parent: str | None, trace: UUID, span: UUID) -> str:
@@ -192,8 +196,9 @@ def _publication(
     ]
     if causation_id is not None:
         headers.append((CAUSATION_ID, causation_id.encode()))
-    ours = (MESSAGE_ID, TRACEPARENT, CAUSATION_ID)
-    headers += [header for header in extra if header[0] not in ours]
+    if extra:
+        ours = (MESSAGE_ID, TRACEPARENT, CAUSATION_ID)
+        headers += [header for header in extra if header[0] not in ours]
     return Publication(id, topic, partition, key, value, headers)
 
 
