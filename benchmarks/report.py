@@ -3,6 +3,7 @@
 import json
 import re
 import statistics
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from rich.table import Table
 from ordersaga.devstack.system import System
 
 Figures = dict[str, float]
+
+PACE_STEPS: Final = 3_000_000
 
 
 class Size(NamedTuple):
@@ -67,8 +70,8 @@ class Report:
     charted: Sequence[str] = ()
 
     def add(self, variant: str, figures: Figures) -> None:
-        """One round of one variant."""
-        self.rounds.setdefault(variant, []).append(figures)
+        """One round of one variant, and how fast the machine was just after it."""
+        self.rounds.setdefault(variant, []).append(figures | {"machine_pace": pace()})
 
     def median(self, variant: str) -> Figures:
         """The median of each figure over the variant's rounds."""
@@ -108,6 +111,15 @@ class Bench:
     run: Callable[[Size], Coroutine[Any, Any, Report]]
     orders: int = 20_000
     rounds: int = 3
+
+
+def pace() -> float:
+    """How many million steps of a plain loop this machine takes in a second at this moment. A shared one's pace changes by half within
+    minutes, and every figure with it."""
+    began = time.perf_counter()
+    for _ in range(PACE_STEPS):
+        pass
+    return PACE_STEPS / (time.perf_counter() - began) / 1e6
 
 
 def slug(text: str) -> str:

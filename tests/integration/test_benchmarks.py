@@ -45,6 +45,7 @@ async def test_a_benchmark_measures_and_its_audit_holds(bench: Bench, system: Sy
     write(tmp_path, bench, report, "a machine")
     flat = json.loads((tmp_path / f"{bench.name}.json").read_text())
     assert flat[report.main] > 0
+    assert flat["machine_pace"] > 0
     assert all(goal.key in flat for goal in report.goals), "a goal that nothing is measured for"
     ElementTree.parse(tmp_path / f"{bench.name}.svg")
 
