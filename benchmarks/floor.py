@@ -25,7 +25,7 @@ from uuid_utils.compat import uuid7
 
 from benchmarks.flow import SERVICES, records_of
 from benchmarks.peers.compare import BATCH_MAX, OURS, Entry, measure, servers
-from benchmarks.peers.contender import Frozen, Ours, PeerProcess, make_topics
+from benchmarks.peers.contender import GROUP_SESSION_MS, Contender, Ours, PeerProcess, make_topics
 from benchmarks.records import LoadRecord
 from benchmarks.report import Bench, Goal, Report, Size
 from benchmarks.shop import PRICE, WORKERS, place, stock_up
@@ -40,7 +40,6 @@ from ordersaga.stock.model import Item
 
 NAME: Final = "floor"
 TOPICS: Final = f"{NAME}."
-GROUP_SESSION_MS: Final = 1_800_000
 Work = Callable[[Any, Sequence[m.Message]], Any]
 
 json: Final = msgspec.json.Encoder()
@@ -66,7 +65,7 @@ async def run(size: Size) -> Report:
     return report
 
 
-class Floor(Frozen):
+class Floor(Contender):
     """The processes of this module, over our tables in databases of their own."""
 
     def __init__(self, system: System) -> None:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from benchmarks.flow import SERVICES
 from benchmarks.peers import spring
-from benchmarks.peers.contender import Contender, Frozen, Ours
+from benchmarks.peers.contender import Contender, Ours
 from benchmarks.peers.faststream import faststream
 from benchmarks.peers.shop import Peer
 from benchmarks.report import Bench, Goal, Report, Size, slug
@@ -88,7 +88,9 @@ def _entries(system: System, shelf: Sequence[UUID]) -> list[Entry]:
     versions = "Spring Boot 3.5.16, Spring Kafka"
     return [
         Entry(
-            Ours(OURS, system, shelf, BATCH_MAX), about=f"batches of {BATCH_MAX} at most, {WORKERS} processes a service"
+            Ours(OURS, system, shelf, BATCH_MAX),
+            warm_up=2,
+            about=f"batches of {BATCH_MAX} at most, {WORKERS} processes a service",
         ),
         Entry(Ours(BATCH_1, system, shelf, 1), 0.1, about="the same with ORDERSAGA_BATCH_MAX=1"),
         Entry(
@@ -137,8 +139,7 @@ async def measure(report: Report, entries: Sequence[Entry], size: Size) -> None:
         report.broken = list(dict.fromkeys(found))  # contenders of ours share a system, and its audit
     finally:
         for entry in entries:
-            if isinstance(entry.contender, Frozen):
-                entry.contender.stop()
+            entry.contender.stop()
 
 
 async def _warm_up(report: Report, entry: Entry, size: Size) -> None:

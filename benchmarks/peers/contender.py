@@ -30,32 +30,52 @@ SETTLE_S: Final = 0.5
 LOOK_S: Final = 2.0
 LIMIT_S: Final = 900.0
 LEADER_TRIES: Final = 5
+GROUP_SESSION_MS: Final = 300_000
+"""As long as librdkafka waits for an answer at most: who is frozen meanwhile stays in its group."""
 
 
 class Contender(ABC):
-    """One way to do the work. `topics` stands before the names of its topics, `databases` are its own on the shared server."""
+    """One way to do the work. `topics` stands before the names of its topics, `databases` are its own on the shared server.
+
+    Started once, then frozen by SIGSTOP and continued, so that what a process has learnt is kept from round to round.
+    """
 
     def __init__(self, name: str, stack: DevStack, topics: str, databases: Sequence[str]) -> None:
         self.name: Final = name
         self.stack: Final = stack
         self.topics: Final = topics
         self.databases: Final = databases
+        self._started: dict[str, Server] = {}
 
-    @property
     @abstractmethod
-    def servers(self) -> Mapping[str, Server]:
-        """Its processes."""
+    def processes(self) -> dict[str, Server]:
+        """Its processes, not started yet."""
 
     async def prepare(self) -> None:  # noqa: B027  # there may be nothing to make
         """Make databases and topics, once, before the first `wake`."""
 
-    @abstractmethod
     def wake(self) -> None:
         """Be able to work."""
+        if not self._started:
+            self._started = self.processes()
+            for server in self._started.values():
+                server.start()
+        self._signal(signal.SIGCONT)
 
-    @abstractmethod
     def rest(self) -> None:
         """Use no CPU and no broker while others are measured."""
+        self._signal(signal.SIGSTOP)
+
+    def stop(self) -> None:
+        """End its processes."""
+        for server in self._started.values():
+            server.kill()
+
+    def _signal(self, what: signal.Signals) -> None:
+        for server in self._started.values():
+            if server.pid is not None:
+                for process in [*psutil.Process(server.pid).children(recursive=True), psutil.Process(server.pid)]:
+                    os.kill(process.pid, what)
 
     @abstractmethod
     async def place(self, orders: int) -> list[LoadRecord]:
@@ -82,7 +102,7 @@ class Contender(ABC):
         return {"orders_per_s": orders / seconds, "seconds": seconds, "orders": orders, **used}
 
     def _reading(self) -> Figures:
-        pids = {name: server.pid for name, server in self.servers.items()}
+        pids = {name: server.pid for name, server in self._started.items()}
         return reading_of(self.stack, pids, self.databases)
 
     def _wait(self, completed: TopicEnd, orders: int) -> float:
@@ -91,38 +111,37 @@ class Contender(ABC):
             try:
                 return completed.wait(orders, LOOK_S)
             except TimeoutError as error:
-                dead = [server for server in self.servers.values() if not server.is_running]
+                dead = [server for server in self._started.values() if not server.is_running]
                 if dead:
                     raise RuntimeError(f"{self.name} has died.\n{dead[0].log_tail()}") from None
                 if patience == int(LIMIT_S / LOOK_S) - 1:
-                    tails = "\n".join(server.log_tail() for server in self.servers.values())
+                    tails = "\n".join(server.log_tail() for server in self._started.values())
                     raise TimeoutError(f"{self.name}: {error}\n{tails}") from None
         raise AssertionError
 
 
 class Ours(Contender):
-    """Our own services with a batch limit. Contenders of this kind share one system's databases and topics; one is awake at a time."""
+    """Our own services with a batch limit. Contenders of this kind share one system's databases and topics, and have groups of their own:
+    what another has done meanwhile each learns from the ledger."""
 
     def __init__(self, name: str, system: System, shelf: Sequence[UUID], batch_max: int) -> None:
         super().__init__(name, system.stack, "", [f"ordersaga_{service}" for service in SERVICES])
         self._system: Final = system
         self._shelf: Final = shelf
-        self._processes: Final = {name: ServiceProcess(system.stack.folder, name, None, WORKERS) for name in SERVICES}
-        for process in self._processes.values():
-            own = {"ORDERSAGA_HTTP_PORT": str(process.port), "ORDERSAGA_BATCH_MAX": str(batch_max)}
-            process.environment |= system.environment | own
+        self._batch_max: Final = batch_max
 
-    @property
-    def servers(self) -> Mapping[str, Server]:
-        return self._processes
+    def processes(self) -> dict[str, Server]:
+        def process(service: str) -> Server:
+            made = ServiceProcess(self.stack.folder, service, None, WORKERS)
+            made.environment |= self._system.environment | {
+                "ORDERSAGA_HTTP_PORT": str(made.port),
+                "ORDERSAGA_BATCH_MAX": str(self._batch_max),
+                f"ORDERSAGA_{service.upper()}_GROUP": f"{self.name}-{service}",
+                "ORDERSAGA_KAFKA_SESSION_TIMEOUT_MS": str(GROUP_SESSION_MS),
+            }
+            return made
 
-    def wake(self) -> None:
-        for process in self._processes.values():
-            process.start()
-
-    def rest(self) -> None:
-        for process in self._processes.values():
-            process.stop()
+        return {service: process(service) for service in SERVICES}
 
     async def place(self, orders: int) -> list[LoadRecord]:
         db = await asyncpg.connect(self._system.settings.database_url("order"))
@@ -134,43 +153,6 @@ class Ours(Contender):
     async def check(self) -> list[str]:
         """What the audit says of the system, whoever of its contenders did what."""
         return await audit(self._system.settings, gateway=False)
-
-
-class Frozen(Contender):
-    """Started once, then frozen by SIGSTOP and continued, so that what a JIT has learnt is kept from round to round."""
-
-    def __init__(self, name: str, stack: DevStack, topics: str, databases: Sequence[str]) -> None:
-        super().__init__(name, stack, topics, databases)
-        self._started: dict[str, Server] = {}
-
-    @abstractmethod
-    def processes(self) -> dict[str, Server]:
-        """Its processes, not started yet."""
-
-    @property
-    def servers(self) -> Mapping[str, Server]:
-        return self._started
-
-    def wake(self) -> None:
-        if not self._started:
-            self._started = self.processes()
-            for server in self._started.values():
-                server.start()
-        self._signal(signal.SIGCONT)
-
-    def rest(self) -> None:
-        self._signal(signal.SIGSTOP)
-
-    def stop(self) -> None:
-        """End its processes."""
-        for server in self._started.values():
-            server.kill()
-
-    def _signal(self, what: signal.Signals) -> None:
-        for server in self._started.values():
-            if server.pid is not None:
-                for process in [*psutil.Process(server.pid).children(recursive=True), psutil.Process(server.pid)]:
-                    os.kill(process.pid, what)
 
 
 class PeerProcess(Server):

@@ -12,7 +12,7 @@ import psycopg
 from uuid_utils.compat import uuid7
 
 from benchmarks.flow import COMPLETED, SERVICES
-from benchmarks.peers.contender import Frozen, make_topics
+from benchmarks.peers.contender import Contender, make_topics
 from benchmarks.records import LoadRecord
 from benchmarks.shop import PIECES, PRICE, PRODUCTS, RECIPIENT
 from ordersaga.contracts import codec
@@ -42,7 +42,7 @@ ORDER_COLUMNS: Final = [
 Start = Callable[["Peer"], dict[str, Server]]
 
 
-class Peer(Frozen):
+class Peer(Contender):
     """Somebody else's Order, Stock and Delivery. `start` makes their processes, which find databases and topics by these names."""
 
     def __init__(self, name: str, system: System, start: Start) -> None:
