@@ -43,7 +43,7 @@ def encode(message: Message) -> bytes:
 
 
 def text_of(id: UUID) -> bytes:
-    """An id as a record key or a header has it; ten times as fast as by `str`."""
+    """An id as a record key has it, by the encoder, which prints a standard UUID faster than `str` does."""
     return _encoder.encode(id)[1:-1]
 
 
@@ -63,8 +63,10 @@ def decode(topic: str, value: bytes | None) -> Message:
     if b"\\u0000" in value and _has_nul(msgspec.to_builtins(message)):
         raise Undecodable("a text has the character NUL (\\u0000) in it, which the database cannot store")
     quoted = _quoted_keys[topic]
-    if value.count(quoted) > 1 and _says_twice(value, key := quoted.decode().strip('"')):
-        raise Undecodable(f"the field {key} is there twice, so nobody can say which one is meant")
+    if value.count(quoted) > 1:
+        key = quoted.decode().strip('"')
+        if _says_twice(value, key):
+            raise Undecodable(f"the field {key} is there twice, so nobody can say which one is meant")
     return message
 
 

@@ -4,26 +4,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec.structs import astuple
+
 from ordersaga.delivery.model import Address, Delivery
 from ordersaga.messaging.database import Connection, insert_new, queries
 
 sql: Final = queries(__file__)
 
-COLUMNS: Final = (
-    "order_id",
-    "delivery_id",
-    "customer_id",
-    "status",
-    "tracking_number",
-    "refusal",
-    "address",
-    "address_detail",
-    "zipcode",
-    "phone",
-    "name",
-    "delivery_memo",
-    "at",
-)
+*_first, _, _last = Delivery.__struct_fields__
+COLUMNS: Final = (*_first, *Address.__struct_fields__, _last)
 
 
 async def find(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Delivery]:
@@ -51,22 +40,8 @@ async def page(db: Connection, order_id: UUID | None, before: UUID | None, rows_
 
 
 def _row(delivery: Delivery) -> tuple[Any, ...]:
-    to = delivery.address
-    return (
-        delivery.order_id,
-        delivery.delivery_id,
-        delivery.customer_id,
-        delivery.status,
-        delivery.tracking_number,
-        delivery.refusal,
-        to.address,
-        to.address_detail,
-        to.zipcode,
-        to.phone,
-        to.name,
-        to.delivery_memo,
-        delivery.at,
-    )
+    *first, address, last = astuple(delivery)
+    return (*first, *astuple(address), last)
 
 
 def _delivery(row: Any) -> Delivery:
