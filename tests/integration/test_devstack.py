@@ -1,5 +1,6 @@
 """The devstack's promises: real servers, one owner per folder, data kept where asked for, and no orphans ever."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from ordersaga.devstack import DevStack, DevStackError
 from ordersaga.devstack.folder import StackFolder
+from ordersaga.devstack.server import LEASH
 
 LIMIT_S = 30.0
 
@@ -178,6 +180,30 @@ def test_a_server_dies_with_its_leash(owner: Owner) -> None:
     for server in owner.servers:
         server.parent().kill()  # type: ignore[union-attr]
     wait_until_gone(owner.servers)
+
+
+def test_a_server_that_stands_still_ends_with_its_children_when_its_owner_is_gone() -> None:
+    server = """if True:
+        import signal, subprocess, sys
+        child = subprocess.Popen(["sleep", "600"])
+        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        print(child.pid, file=sys.stderr, flush=True)
+        child.wait()"""
+    command = [sys.executable, str(LEASH), "--signal", "SIGTERM", "--limit-s", "2", "--", sys.executable, "-c", server]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as leash:
+        assert leash.stdin is not None and leash.stdout is not None and leash.stderr is not None
+        family = [psutil.Process(int(said.readline())) for said in (leash.stderr, leash.stdout)]
+        try:
+            for each in family:
+                each.suspend()
+            leash.stdin.close()
+            wait_until_gone(family)
+        finally:
+            for each in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
 
 
 def test_a_folder_keeps_data_and_ports_also_after_kill_9_and_has_one_owner(folder: Path) -> None:

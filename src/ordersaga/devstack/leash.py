@@ -75,6 +75,7 @@ def parent_ends_first(server: subprocess.Popen[bytes]) -> bool:
 
 
 def end(server: subprocess.Popen[bytes], stop_signal: signal.Signals, limit_s: float) -> None:
+    os.killpg(os.getpgrp(), signal.SIGCONT)  # who was stopped hears nothing, and its children would stay so for ever
     server.send_signal(stop_signal)
     try:
         server.wait(limit_s)
