@@ -192,3 +192,15 @@ def same_key(count: int) -> tuple[UUID, Sequence[DeliveryStartMessage]]:
     """Records of one order, to be handled in this order."""
     order_id = uuid4()
     return order_id, [told(order_id) for _ in range(count)]
+
+
+async def took_effect(service: Rig, count: int) -> bool:
+    return len(await service.effects()) >= count
+
+
+async def nothing_left(service: Rig) -> bool:
+    return await service.count("outbox") == 0
+
+
+async def ready(runtime: Runtime) -> bool:
+    return not await runtime.problems()

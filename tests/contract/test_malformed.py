@@ -18,12 +18,6 @@ from tests.contract.rig import INPUT, Rig, rig, told, until
 READABLE = set(string.printable)
 
 
-@pytest.fixture
-async def service(stack: DevStack) -> AsyncIterator[Rig]:
-    async with rig(stack) as made:
-        yield made
-
-
 def reason_of(case: Malformed) -> str:
     with pytest.raises(Undecodable) as caught:
         decode(case.topic, case.value)

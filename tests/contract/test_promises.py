@@ -2,14 +2,11 @@
 
 import asyncio
 import os
-import struct
-from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
-from ordersaga.contracts.codec import encode
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import outbox
 from ordersaga.messaging.assignment import Fenced, Move, fence
@@ -17,21 +14,11 @@ from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.runtime import Runtime
-from tests.contract.rig import INPUT, OUTPUT, Rig, rig, same_key, told, until
-
-
-@pytest.fixture
-async def service(stack: DevStack) -> AsyncIterator[Rig]:
-    async with rig(stack) as made:
-        yield made
+from tests.contract.rig import OUTPUT, Rig, nothing_left, ready, rig, same_key, told, took_effect, until
 
 
 class Crash(BaseException):
     """The process is gone: no `except Exception` sees it."""
-
-
-async def took_effect(service: Rig, count: int) -> bool:
-    return len(await service.effects()) >= count
 
 
 async def test_each_record_takes_effect_once_and_is_passed_on_once(service: Rig) -> None:
@@ -43,10 +30,6 @@ async def test_each_record_takes_effect_once_and_is_passed_on_once(service: Rig)
     expected = [record.delivery_id for record in records]
     assert await service.effects() == expected
     assert await service.passed_on(order_id) == expected
-
-
-async def nothing_left(service: Rig) -> bool:
-    return await service.count("outbox") == 0
 
 
 async def test_a_turn_takes_what_is_there_and_never_waits_to_fill(service: Rig) -> None:
@@ -164,125 +147,6 @@ async def test_rows_without_a_partition_are_published_by_any_instance(service: R
     assert await service.effects(order_id) == [message.delivery_id]
 
 
-async def test_an_undecodable_record_becomes_a_dead_letter_with_its_bytes_and_springs_headers(service: Rig) -> None:
-    async with service.instance():
-        service.send(b'{"orderId": ', None, b"\xff", key="k")
-        good = told(uuid4())
-        service.send(good)
-        await until(lambda: took_effect(service, 1))
-        await until(lambda: nothing_left(service))
-    letters = await service.published(INPUT + "-dlt")
-    assert sorted(letter.value() or b"" for letter in letters) == [b"", b'{"orderId": ', b"\xff"]
-    for letter in letters:
-        headers = dict(letter.headers())
-        assert headers["origin"] == b"test"
-        assert headers["kafka_dlt-original-topic"] == INPUT.encode()
-        assert headers["kafka_dlt-original-consumer-group"] == service.settings.delivery_group.encode()
-        assert struct.unpack(">i", headers["kafka_dlt-original-partition"]) == (letter.partition(),)
-        assert len(headers["kafka_dlt-original-offset"]) == 8
-        assert headers["kafka_dlt-exception-message"]
-    assert await service.count("dead_letter") == 3
-
-
-async def test_a_record_that_the_handler_rejects_becomes_a_dead_letter_and_the_others_go_on(service: Rig) -> None:
-    bad = told(uuid4())
-
-    async def reject(batch: Batch, _: Connection) -> None:
-        for each in batch.incoming:
-            if each.message == bad:
-                batch.reject(each, "nobody knows it")
-
-    service.intervene = reject
-    async with service.instance():
-        service.send(bad, told(uuid4()))
-        await until(lambda: took_effect(service, 2))
-        await until(lambda: nothing_left(service))
-    reason = await service.db.fetchval("SELECT reason FROM dead_letter")
-    assert reason == "nobody knows it"
-
-
-def raises_for(*bad: object, cure: asyncio.Event | None = None):  # type: ignore[no-untyped-def]
-    async def intervene(batch: Batch, _: Connection) -> None:
-        if not (cure and cure.is_set()) and any(each.message in bad for each in batch.incoming):
-            raise ValueError("poison")
-
-    return intervene
-
-
-async def test_one_bad_record_among_500_costs_a_logarithmic_number_of_tries_and_the_others_take_effect_in_that_turn(
-    service: Rig,
-) -> None:
-    records = [told(uuid4()) for _ in range(500)]
-    service.intervene = raises_for(records[321])
-    async with service.instance(park_backoff_ms=60_000) as runtime:
-        service.send(*records)
-        await until(lambda: took_effect(service, 499))
-        assert await service.count("parked") == 1
-        assert await runtime.problems() == []
-    turns_at_most = 1 + len([size for size in service.batches if size == max(service.batches)])
-    assert service.tries <= turns_at_most + 2 * 9 + 12
-
-
-async def test_later_records_of_a_parked_key_wait_in_order_while_all_others_go_on(service: Rig) -> None:
-    order_id, records = same_key(4)
-    cure = asyncio.Event()
-    service.intervene = raises_for(records[1], cure=cure)
-    others = [told(uuid4()) for _ in range(20)]
-    async with service.instance(park_backoff_ms=200, park_attempts_max=50):
-        service.send(*records[:2])
-        await until(lambda: took_effect(service, 1))
-        service.send(*records[2:], *others)
-        await until(lambda: took_effect(service, 21))
-        assert await service.effects(order_id) == [records[0].delivery_id]
-        assert await service.count("parked") == 3
-        cure.set()
-        await until(lambda: took_effect(service, 24))
-        await until(lambda: nothing_left(service))
-    expected = [record.delivery_id for record in records]
-    assert await service.effects(order_id) == expected
-    assert await service.passed_on(order_id) == expected
-    assert await service.count("parked") == 0
-
-
-async def test_later_records_wait_behind_a_parked_one_also_in_another_process(service: Rig) -> None:
-    order_id, records = same_key(2)
-    cure = asyncio.Event()
-    service.intervene = raises_for(records[0], cure=cure)
-    settings = {"park_backoff_ms": 3_000, "park_attempts_max": 50}
-    async with service.instance(**settings):
-        service.send(records[0])
-        await until(lambda: parked(service, 1))
-    async with service.instance(**settings):
-        service.send(records[1])
-        await until(lambda: parked(service, 2))
-        cure.set()
-        await until(lambda: took_effect(service, 2))
-    assert await service.effects(order_id) == [record.delivery_id for record in records]
-
-
-async def parked(service: Rig, count: int) -> bool:
-    return await service.count("parked") == count
-
-
-async def test_after_its_last_try_a_record_becomes_a_dead_letter_and_its_queue_goes_on_in_order(service: Rig) -> None:
-    order_id, records = same_key(3)
-    service.intervene = raises_for(records[0])
-    async with service.instance():
-        service.send(*records)
-        await until(lambda: took_effect(service, 2))
-        await until(lambda: nothing_left(service))
-    assert await service.effects(order_id) == [record.delivery_id for record in records[1:]]
-    row = await service.db.fetchrow("SELECT cause, reason, attempts, value FROM dead_letter")
-    assert row is not None
-    assert (row["cause"], row["reason"], row["attempts"]) == (
-        "ValueError",
-        "poison",
-        service.settings.park_attempts_max,
-    )
-    assert row["value"] == encode(records[0])
-    assert await service.count("parked") == 0
-
-
 async def test_trouble_with_the_database_is_never_the_records_fault(service: Rig) -> None:
     cut = 3
 
@@ -328,59 +192,6 @@ async def test_a_commit_whose_outcome_is_unknown_takes_effect_once(
     expected = [record.delivery_id for record in records]
     assert await service.effects(order_id) == expected
     assert await service.passed_on(order_id) == expected
-
-
-@pytest.mark.parametrize("failure", ["always raises", "missing column"])
-async def test_a_bad_deployment_stops_with_an_alarm_and_does_not_fill_the_dead_letters(
-    service: Rig, failure: str
-) -> None:
-    mended = asyncio.Event()
-
-    async def fail(_: Batch, db: Connection) -> None:
-        if not mended.is_set():
-            if failure == "missing column":
-                await db.execute("SELECT no_such_column FROM effect")
-            raise RuntimeError("this version is broken")
-
-    service.intervene = fail
-    records = [told(uuid4()) for _ in range(100)]
-    async with service.instance(retry_backoff_ms_max=200, park_backoff_ms=500) as runtime:
-        service.send(*records)
-        await until(lambda: has_problem(runtime))
-        if failure == "missing column":
-            assert await service.count("parked") == 0
-        assert await service.count("parked") < service.settings.stop_failures_min
-        assert await service.count("dead_letter") == 0
-        assert await service.published(INPUT + "-dlt") == []
-        mended.set()
-        await until(lambda: took_effect(service, 100))
-    assert sorted(await service.effects()) == sorted(record.delivery_id for record in records)
-
-
-async def has_problem(runtime: Runtime) -> bool:
-    return any("BadDeployment" in problem for problem in await runtime.problems())
-
-
-async def test_a_position_outside_the_log_stops_that_partition_until_an_operator_speaks(service: Rig) -> None:
-    order_id = uuid4()
-    async with service.instance():
-        service.send(told(order_id))
-        await until(lambda: took_effect(service, 1))
-    await service.db.execute("UPDATE ledger SET next_offset = next_offset + 1000000 WHERE partition = 0")
-    async with service.instance_unready() as runtime:
-        problems = await until(lambda: stopped(runtime))
-        assert "topics accept" in problems[0]
-        assert len(problems) == 1
-        await service.db.execute("UPDATE ledger SET next_offset = next_offset - 1000000 WHERE partition = 0")
-        await until(lambda: ready(runtime))
-
-
-async def stopped(runtime: Runtime) -> list[str]:
-    return [problem for problem in await runtime.problems() if problem.startswith(INPUT)]
-
-
-async def ready(runtime: Runtime) -> bool:
-    return not await runtime.problems()
 
 
 async def test_a_record_that_the_broker_refuses_for_good_is_kept_and_the_others_go_out(service: Rig) -> None:

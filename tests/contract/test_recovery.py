@@ -4,55 +4,21 @@ import asyncio
 import os
 import signal
 import sys
-import threading
-import time
-from collections.abc import AsyncIterator
-from typing import Any
 from unittest.mock import Mock
 from uuid import uuid4
 
 import psutil
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import assignment, outbox, turn
 from ordersaga.messaging import runtime as runtime_module
 from ordersaga.messaging.instance import LOCK_SPACE
-from ordersaga.messaging.kafka import KafkaUnavailable, Publisher, Topics, client, create_missing_topics, publisher
-from ordersaga.messaging.kafka import consumer as consumer_module
+from ordersaga.messaging.kafka import Publisher, Topics, create_missing_topics
 from ordersaga.messaging.runtime import Runtime
-from tests.contract.rig import INPUT, Rig, rig, same_key, told, until
-
-
-@pytest.fixture
-async def service(stack: DevStack) -> AsyncIterator[Rig]:
-    async with rig(stack) as made:
-        yield made
-
-
-class Instead:
-    """A client of librdkafka, with some of it replaced."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-
-class Silent(Instead):
-    """A producer that takes records, and never says what became of them."""
-
-    def produce(self, *_: Any, **__: Any) -> None:
-        pass
-
-
-def publish_by(runtime: Runtime, other: type[Instead]) -> None:
-    """Let an instance publish with another producer than it has."""
-    publisher: Any = runtime.outbox._publisher
-    publisher._producer = other(publisher._producer)
+from tests.contract.rig import INPUT, Rig, nothing_left, ready, same_key, told, took_effect, until
 
 
 async def leave_a_row(runtime: Runtime) -> None:
@@ -80,16 +46,16 @@ async def test_rows_without_a_partition_are_adopted_also_after_publishing_began_
             runtime.outbox.failed = True
             await until(lambda: begun_anew(runtime))
         await leave_a_row(runtime)
-        await until(lambda: published(service, 1))
+        await until(lambda: only_the_first_is_left(service))
 
 
 async def begun_anew(runtime: Runtime) -> bool:
     return not runtime.outbox.broken
 
 
-async def published(service: Rig, left: int) -> bool:
-    """The first row is adopted again only after half a minute; it is the second that shows whether anybody looks."""
-    return await service.count("outbox") == left
+async def only_the_first_is_left(service: Rig) -> bool:
+    """It is adopted again only after half a minute; the second row shows whether anybody looks."""
+    return await service.count("outbox") == 1
 
 
 async def test_a_process_frozen_in_the_middle_of_a_transaction_holds_others_up_for_seconds_and_its_work_is_done_once(
@@ -112,7 +78,7 @@ async def test_a_process_frozen_in_the_middle_of_a_transaction_holds_others_up_f
             await asyncio.sleep(2)  # what the awakened one had in hand must come to nothing
             service.send(records[2])
             await until(lambda: took_effect(service, 3))
-            await until(lambda: published(service, 0))
+            await until(lambda: nothing_left(service))
         assert await service.effects() == [record.delivery_id for record in records]
         assert await service.passed_on(order_id) == [record.delivery_id for record in records]
     finally:
@@ -138,10 +104,6 @@ async def is_positioned(service: Rig) -> bool:
 
 async def is_stopped(process: psutil.Process) -> bool:
     return process.status() == psutil.STATUS_STOPPED
-
-
-async def took_effect(service: Rig, count: int) -> bool:
-    return len(await service.effects()) >= count
 
 
 async def test_a_topic_deleted_and_made_again_stops_its_partitions_until_an_operator_speaks(service: Rig) -> None:
@@ -173,6 +135,20 @@ async def accept_from_the_start(service: Rig) -> None:
     topic_id = (await Topics(service.settings).ids([INPUT]))[INPUT]
     known = await assignment.positions_of_topic(service.db, INPUT)
     await assignment.accept(service.db, INPUT, topic_id, dict.fromkeys(known, 0))
+
+
+async def test_a_position_outside_the_log_stops_that_partition_until_an_operator_speaks(service: Rig) -> None:
+    order_id = uuid4()
+    async with service.instance():
+        service.send(told(order_id))
+        await until(lambda: took_effect(service, 1))
+    await service.db.execute("UPDATE ledger SET next_offset = next_offset + 1000000 WHERE partition = 0")
+    async with service.instance_unready() as runtime:
+        problems = await until(lambda: stopped(runtime))
+        assert "topics accept" in problems[0]
+        assert len(problems) == 1
+        await service.db.execute("UPDATE ledger SET next_offset = next_offset - 1000000 WHERE partition = 0")
+        await until(lambda: ready(runtime))
 
 
 async def stopped(runtime: Runtime) -> list[str]:
@@ -248,160 +224,6 @@ async def test_an_instance_keeps_its_number_through_a_restart_of_the_database(
     logged.error.assert_not_called()
 
 
-async def test_a_consumer_that_says_as_a_record_that_it_cannot_go_on_begins_again(service: Rig) -> None:
-    """That is how librdkafka tells it when it is the group that fenced it; from then on such a consumer is silent."""
-
-    class Dead(Instead):
-        def poll(self, _: float) -> Any:
-            if said.is_set():
-                return None
-            loop.call_soon_threadsafe(said.set)
-            return self
-
-        def consume(self, *_: Any) -> list[Any]:
-            return []
-
-        def error(self) -> KafkaError:
-            return KafkaError(KafkaError._FATAL, "in a test")
-
-        def topic(self) -> str:
-            return ""
-
-        def partition(self) -> int:
-            return 0
-
-    loop, said = asyncio.get_running_loop(), asyncio.Event()
-    async with service.instance() as runtime:
-        put_in_its_place(runtime, Dead)
-        await asyncio.wait_for(said.wait(), 5)
-        service.send(told(uuid4()))
-        await until(lambda: took_effect(service, 1))
-        await until(lambda: ready(runtime))
-
-
-async def test_a_consumer_that_is_left_outside_of_its_group_joins_it_anew(
-    service: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a broker was frozen for just a session, consumers were seen to poll for minutes and to be members of nothing."""
-    monkeypatch.setattr(consumer_module, "WITHOUT_PARTITIONS_SESSIONS_MAX", 0.2)
-    async with service.instance() as runtime:
-        consumer: Any = runtime.turns and runtime.turns._consumer
-        await consumer._call(consumer._consumer.unsubscribe)
-        service.send(told(uuid4()))
-        await until(lambda: took_effect(service, 1), 30)
-        await until(lambda: ready(runtime))
-
-
-class CutOff(Silent):
-    """A client that has forgotten all brokers."""
-
-    def poll(self, _: float) -> None:
-        return None
-
-    def consume(self, *_: Any) -> list[Any]:
-        return []
-
-    def list_topics(self, **_: Any) -> Any:
-        raise KafkaException(KafkaError(KafkaError._TRANSPORT, "in a test"))
-
-
-async def test_a_consumer_that_has_lost_kafka_while_others_have_not_is_replaced(
-    service: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A broker that its controller believes dead names no broker for a moment, and librdkafka may look for none from then on."""
-    monkeypatch.setattr(client, "SILENT_S", 0.2)
-    async with service.instance() as runtime:
-        await put_in_its_place(runtime, CutOff).leave([])  # after the fetch that is under way
-        service.send(told(uuid4()))
-        await until(lambda: took_effect(service, 1))
-        await until(lambda: ready(runtime))
-
-
-async def test_a_consumer_that_hears_nothing_but_is_answered_stays(
-    service: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Asked(Instead):
-        def list_topics(self, **how: Any) -> Any:
-            found = self._client.list_topics(**how)
-            loop.call_soon_threadsafe(asked.set)
-            return found
-
-    monkeypatch.setattr(client, "SILENT_S", 0)
-    loop, asked = asyncio.get_running_loop(), asyncio.Event()
-    async with service.instance() as runtime:
-        consumer = put_in_its_place(runtime, Asked)
-        await asyncio.wait_for(asked.wait(), 10)
-        service.send(told(uuid4()))
-        await until(lambda: took_effect(service, 1))
-        assert runtime.turns and runtime.turns._consumer is consumer
-
-
-async def test_a_producer_that_has_lost_kafka_while_others_have_not_is_replaced(
-    service: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client, "SILENT_S", 0.2)
-    await assert_replaced(service, CutOff)
-
-
-async def test_an_admin_client_that_had_no_answer_is_not_asked_again(service: Rig) -> None:
-    class Deaf(Instead):
-        def describe_topics(self, *_: Any, **__: Any) -> Any:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "in a test"))
-
-    topics: Any = Topics(service.settings)
-    topics._admin = Deaf(topics._admin)
-    with pytest.raises(KafkaUnavailable):
-        await topics.ids([INPUT])
-    assert INPUT in await topics.ids([INPUT])
-
-
-async def test_a_producer_that_cannot_go_on_is_replaced_and_what_it_had_is_published(service: Rig) -> None:
-    """librdkafka tells it by an exception of whatever is called next, not by its error callback."""
-
-    class Dead(Silent):
-        def poll(self, _: float) -> int:
-            raise KafkaException(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "in a test", fatal=True))
-
-    await assert_replaced(service, Dead)
-
-
-async def test_a_producer_that_says_nothing_more_is_replaced_and_what_it_had_is_published(
-    service: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One that had records under way when its broker was frozen was once seen to wait for ever."""
-    monkeypatch.setattr(publisher, "SILENT_SESSIONS_MAX", 0.2)
-    await assert_replaced(service, Silent)
-
-
-async def assert_replaced(service: Rig, other: type[Instead]) -> None:
-    order_id, (record,) = same_key(1)
-    async with service.instance() as runtime:
-        publish_by(runtime, other)
-        service.send(record)
-        await until(lambda: took_effect(service, 1))
-        await until(lambda: published(service, 0))
-    assert await service.passed_on(order_id) == [record.delivery_id]
-
-
-async def test_a_turn_that_waits_for_kafka_in_vain_does_not_keep_the_process(
-    service: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runtime_module, "CONSUMING_ENDS_WITHIN_S", 0.5)
-    order_id, records = same_key(3)
-    async with service.instance(turns_publishing_max=1) as runtime:
-        publish_by(runtime, Silent)
-        for count, record in enumerate(records, start=1):
-            service.send(record)
-            if count < 3:  # the second turn waits for room to publish, after its commit; the third never begins
-                await until(lambda: took_effect(service, count))  # noqa: B023  # awaited within the round
-        began = time.monotonic()
-    assert time.monotonic() - began < 15
-    async with service.instance():
-        await until(lambda: took_effect(service, 3))
-        await until(lambda: published(service, 0))
-    assert await service.passed_on(order_id) == [record.delivery_id for record in records]
-
-
 async def test_a_turn_that_does_not_end_is_told_by_ready(service: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn, "LONG_S", 0.3)
     over = asyncio.Event()
@@ -420,22 +242,6 @@ async def test_a_turn_that_does_not_end_is_told_by_ready(service: Rig, monkeypat
         finally:
             over.set()
         await until(lambda: ready(runtime))
-
-
-async def test_a_consumer_that_never_ends_does_not_keep_the_process(service: Rig) -> None:
-    """librdkafka's close was once seen to wait for ever for a broker that was gone."""
-
-    class Endless(Instead):
-        def close(self) -> None:
-            ended.wait(60)
-            self._client.close()
-
-    ended = threading.Event()
-    async with service.instance() as runtime:
-        put_in_its_place(runtime, Endless)
-        began = time.monotonic()
-    assert time.monotonic() - began < 15
-    ended.set()
 
 
 async def test_a_broker_that_was_frozen_for_longer_than_a_session_is_read_on(service: Rig, stack: DevStack) -> None:
@@ -457,16 +263,5 @@ async def test_a_broker_that_was_frozen_for_longer_than_a_session_is_read_on(ser
             await until(lambda: share_the_partitions(one, another), 20)
 
 
-def put_in_its_place(runtime: Runtime, other: type[Instead]) -> Any:
-    """Let an instance go on with another client of librdkafka than it has; returns the consumer that uses it."""
-    consumer: Any = runtime.turns and runtime.turns._consumer
-    consumer._consumer = other(consumer._consumer)
-    return consumer
-
-
 async def share_the_partitions(*runtimes: Runtime) -> bool:
     return all(runtime._assignment is not None and runtime._assignment.positions for runtime in runtimes)
-
-
-async def ready(runtime: Runtime) -> bool:
-    return not await runtime.problems()
