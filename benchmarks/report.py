@@ -16,6 +16,8 @@ from rich.table import Table
 
 from ordersaga.devstack.system import System
 
+FIGURES_CHARS_MAX: Final = 1_000
+
 Figures = dict[str, float]
 
 PACE_STEPS: Final = 3_000_000
@@ -137,6 +139,8 @@ def show(console: Console, bench: Bench, report: Report) -> None:
         table.add_column(variant, justify="right")
     for key in dict.fromkeys(key for figures in columns.values() for key in figures):
         table.add_row(key, *(_shown(figures.get(key)) for figures in columns.values()))
+    whole = console.measure(table, options=console.options.update(width=FIGURES_CHARS_MAX)).maximum
+    console.width = max(console.width, whole)  # a name that is cut off says nothing; a long line can be scrolled
     console.print(table)
     for key, value in report.ratios.items():
         console.print(f"  {key}: {_shown(value)}")

@@ -5,7 +5,9 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from io import StringIO
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
@@ -69,3 +71,14 @@ def test_figures_are_medians_beside_their_spread_and_ratios_are_of_medians() -> 
     assert flat["cpu_ms_per_order"] == 20.0
     assert flat["orders_per_s_one_at_a_time"] == 50.0
     assert flat["ratio_one"] == 4.0
+
+
+def test_no_name_and_no_figure_is_cut_off_where_a_table_is_wider_than_the_terminal() -> None:
+    report = Report()
+    variants = ["ours", *(f"peer number {n}" for n in range(6))]
+    for variant in variants:
+        report.add(variant, {"orders_per_s": 12_345.0, "cpu_ms_per_order_postgres": 0.375})
+    printed = StringIO()
+    show(Console(file=printed, width=80), Bench("wide", "many variants", Mock()), report)
+    assert all(whole in printed.getvalue() for whole in [*variants, "cpu_ms_per_order_postgres", "12,345", "0.375"])
+    assert "…" not in printed.getvalue()
