@@ -72,9 +72,7 @@ async def test_a_consumer_that_says_as_a_record_that_it_cannot_go_on_begins_agai
     async with service.instance() as runtime:
         put_in_its_place(runtime, Dead)
         await asyncio.wait_for(said.wait(), 5)
-        service.send(told(uuid4()))
-        await until(lambda: took_effect(service, 1))
-        await until(lambda: ready(runtime))
+        await assert_goes_on(service, runtime)
 
 
 async def test_a_consumer_that_is_left_outside_of_its_group_joins_it_anew(
@@ -85,9 +83,7 @@ async def test_a_consumer_that_is_left_outside_of_its_group_joins_it_anew(
     async with service.instance() as runtime:
         consumer: Any = runtime.turns and runtime.turns._consumer
         await consumer._call(consumer._consumer.unsubscribe)
-        service.send(told(uuid4()))
-        await until(lambda: took_effect(service, 1), 30)
-        await until(lambda: ready(runtime))
+        await assert_goes_on(service, runtime)
 
 
 async def test_a_consumer_that_has_lost_kafka_while_others_have_not_is_replaced(
@@ -97,9 +93,7 @@ async def test_a_consumer_that_has_lost_kafka_while_others_have_not_is_replaced(
     monkeypatch.setattr(client, "SILENT_S", 0.2)
     async with service.instance() as runtime:
         await put_in_its_place(runtime, CutOff).leave([])  # after the fetch that is under way
-        service.send(told(uuid4()))
-        await until(lambda: took_effect(service, 1))
-        await until(lambda: ready(runtime))
+        await assert_goes_on(service, runtime)
 
 
 async def test_a_consumer_that_hears_nothing_but_is_answered_stays(
@@ -167,6 +161,12 @@ async def test_a_producer_that_says_nothing_more_is_replaced_and_what_it_had_is_
     """One that had records under way when its broker was frozen was once seen to wait for ever."""
     monkeypatch.setattr(publisher, "SILENT_SESSIONS_MAX", 0.2)
     await assert_replaced(service, Silent)
+
+
+async def assert_goes_on(service: Rig, runtime: Runtime) -> None:
+    service.send(told(uuid4()))
+    await until(lambda: took_effect(service, 1), 30)
+    await until(lambda: ready(runtime))
 
 
 async def assert_replaced(service: Rig, other: type[Instead]) -> None:

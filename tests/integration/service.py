@@ -38,7 +38,8 @@ def customer(user_id: UUID) -> dict[str, str]:
 class Bench:
     """One service with a database and a group of its own on the session's stack."""
 
-    def __init__(self, settings: Settings, pool: Pool, handler: Handler) -> None:
+    def __init__(self, service: ServiceName, settings: Settings, pool: Pool, handler: Handler) -> None:
+        self.service = service
         self.settings = settings
         self.pool = pool
         self.handler = handler
@@ -76,7 +77,7 @@ async def bench(
     await asyncio.to_thread(migrate, settings.database_url(service), package)
     pool = await connect(settings.database_url(service), settings)
     try:
-        yield Bench(settings, pool, handler(settings))
+        yield Bench(service, settings, pool, handler(settings))
     finally:
         await pool.close()
 

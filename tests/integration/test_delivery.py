@@ -12,30 +12,18 @@ from uuid_utils.compat import uuid7
 
 from ordersaga import delivery
 from ordersaga.contracts.messages import DeliveryRequestMessage, DeliveryStartMessage, Message
-from ordersaga.delivery.app import create_app
 from ordersaga.delivery.handlers import handler
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.database import is_transient
-from tests.integration.service import OPERATOR, Bench, Wire, bench, customer, running
+from tests.integration.service import OPERATOR, Bench, Wire, bench, customer
 
 DELIVERIES = "/api/v1/deliveries"
 
 
 @pytest.fixture(scope="module")
-async def depot(stack: DevStack) -> AsyncIterator[Bench]:
+async def shop(stack: DevStack) -> AsyncIterator[Bench]:
     async with bench(stack, "delivery", delivery, handler) as one:
         yield one
-
-
-@pytest.fixture(scope="module")
-async def client(depot: Bench) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(depot.settings, create_app) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def wire(depot: Bench) -> Wire:
-    return Wire(depot.settings)
 
 
 def ask(order: UUID, zipcode: str | None = "04524", customer_id: UUID | None = None) -> DeliveryRequestMessage:
@@ -51,18 +39,18 @@ def ask(order: UUID, zipcode: str | None = "04524", customer_id: UUID | None = N
     )
 
 
-async def started(depot: Bench, *requests: DeliveryRequestMessage) -> list[DeliveryStartMessage]:
-    answers: list[Any] = await depot.turn(*requests)
+async def started(shop: Bench, *requests: DeliveryRequestMessage) -> list[DeliveryStartMessage]:
+    answers: list[Any] = await shop.turn(*requests)
     return answers
 
 
 # From Kafka, turn by turn ---------------------------------------------------------------------------------------------
 
 
-async def test_a_request_becomes_a_delivery_with_everything_the_carrier_needs(depot: Bench) -> None:
+async def test_a_request_becomes_a_delivery_with_everything_the_carrier_needs(shop: Bench) -> None:
     order = uuid7()
-    (answer,) = await started(depot, ask(order))
-    row = await depot.pool.fetchrow("SELECT * FROM delivery WHERE order_id = $1", order)
+    (answer,) = await started(shop, ask(order))
+    row = await shop.pool.fetchrow("SELECT * FROM delivery WHERE order_id = $1", order)
     assert row is not None
     assert (answer.order_id, answer.delivery_id, answer.status) == (order, row["delivery_id"], "STARTED")
     assert (row["address"], row["address_detail"], row["zipcode"]) == ("세종대로 110", "1층", "04524")
@@ -71,35 +59,35 @@ async def test_a_request_becomes_a_delivery_with_everything_the_carrier_needs(de
 
 
 @pytest.mark.parametrize("zipcode", ["63000", "", None, "1" * 100_000])
-async def test_what_cannot_be_delivered_is_failed_and_kept_with_the_reason(depot: Bench, zipcode: str | None) -> None:
+async def test_what_cannot_be_delivered_is_failed_and_kept_with_the_reason(shop: Bench, zipcode: str | None) -> None:
     order = uuid7()
-    (answer,) = await started(depot, ask(order, zipcode))
+    (answer,) = await started(shop, ask(order, zipcode))
     assert answer.status == "FAILED"
-    row = await depot.pool.fetchrow("SELECT status, refusal FROM delivery WHERE order_id = $1", order)
+    row = await shop.pool.fetchrow("SELECT status, refusal FROM delivery WHERE order_id = $1", order)
     assert row is not None
     assert row["status"] == "FAILED"
     assert row["refusal"]
 
 
 @pytest.mark.parametrize("zipcode", ["04524", "63000"])
-async def test_a_repeat_gets_the_same_delivery_again(depot: Bench, zipcode: str) -> None:
+async def test_a_repeat_gets_the_same_delivery_again(shop: Bench, zipcode: str) -> None:
     order = uuid7()
-    in_one_batch = await started(depot, ask(order, zipcode), ask(order, zipcode))
-    in_the_next = await started(depot, ask(order, zipcode))
+    in_one_batch = await started(shop, ask(order, zipcode), ask(order, zipcode))
+    in_the_next = await started(shop, ask(order, zipcode))
     assert len({(answer.delivery_id, answer.status) for answer in [*in_one_batch, *in_the_next]}) == 1
-    assert await depot.pool.fetchval("SELECT count(*) FROM delivery WHERE order_id = $1", order) == 1
+    assert await shop.pool.fetchval("SELECT count(*) FROM delivery WHERE order_id = $1", order) == 1
 
 
-async def test_an_order_that_two_processes_deliver_at_once_is_delivered_once(depot: Bench) -> None:
+async def test_an_order_that_two_processes_deliver_at_once_is_delivered_once(shop: Bench) -> None:
     order = uuid7()
-    async with depot.pool.acquire() as one, depot.pool.acquire() as two:
+    async with shop.pool.acquire() as one, shop.pool.acquire() as two:
         first = one.transaction()
         await first.start()
-        await depot.handle(one, [ask(order)])
+        await shop.handle(one, [ask(order)])
 
         async def other() -> list[Message]:
             async with two.transaction():
-                return (await depot.handle(two, [ask(order)]))[0]
+                return (await shop.handle(two, [ask(order)]))[0]
 
         waiting = asyncio.create_task(other())
         await asyncio.sleep(0.2)
@@ -109,7 +97,7 @@ async def test_an_order_that_two_processes_deliver_at_once_is_delivered_once(dep
             await waiting
         assert is_transient(failure.value)
         (answer,) = await other()
-    kept = await depot.pool.fetchval("SELECT delivery_id FROM delivery WHERE order_id = $1", order)
+    kept = await shop.pool.fetchval("SELECT delivery_id FROM delivery WHERE order_id = $1", order)
     assert isinstance(answer, DeliveryStartMessage)
     assert answer.delivery_id == kept
 
@@ -118,10 +106,10 @@ async def test_an_order_that_two_processes_deliver_at_once_is_delivered_once(dep
 
 
 async def test_a_customer_finds_their_delivery_by_its_id_and_by_their_order(
-    depot: Bench, client: httpx.AsyncClient
+    shop: Bench, client: httpx.AsyncClient
 ) -> None:
     order, owner = uuid7(), uuid4()
-    (answer,) = await started(depot, ask(order, customer_id=owner))
+    (answer,) = await started(shop, ask(order, customer_id=owner))
     by_order = await client.get(f"{DELIVERIES}/{order}", headers=customer(owner))
     by_id = await client.get(f"{DELIVERIES}/{answer.delivery_id}", headers=customer(owner))
     assert by_order.json() == by_id.json()
@@ -132,9 +120,9 @@ async def test_a_customer_finds_their_delivery_by_its_id_and_by_their_order(
     assert body["address"]["addressDetail"] == "1층"
 
 
-async def test_nobody_learns_of_another_customers_delivery(depot: Bench, client: httpx.AsyncClient) -> None:
+async def test_nobody_learns_of_another_customers_delivery(shop: Bench, client: httpx.AsyncClient) -> None:
     order = uuid7()
-    await started(depot, ask(order))
+    await started(shop, ask(order))
     theirs = await client.get(f"{DELIVERIES}/{order}", headers=customer(uuid4()))
     nobodys = await client.get(f"{DELIVERIES}/{uuid4()}", headers=customer(uuid4()))
     assert theirs.status_code == nobodys.status_code == 404
@@ -143,9 +131,9 @@ async def test_nobody_learns_of_another_customers_delivery(depot: Bench, client:
     assert (await client.get(f"{DELIVERIES}/{order}", headers=OPERATOR)).status_code == 200
 
 
-async def test_an_operator_lists_deliveries_newest_order_first(depot: Bench, client: httpx.AsyncClient) -> None:
+async def test_an_operator_lists_deliveries_newest_order_first(shop: Bench, client: httpx.AsyncClient) -> None:
     orders = [uuid7() for _ in range(5)]
-    await started(depot, *map(ask, orders))
+    await started(shop, *map(ask, orders))
     seen: list[str] = []
     cursor: str | None = None
     while True:
@@ -170,7 +158,7 @@ async def test_a_customer_lists_nothing(client: httpx.AsyncClient) -> None:
 
 
 async def test_a_delivery_is_answered_over_kafka_and_its_repeat_the_same(
-    depot: Bench, client: httpx.AsyncClient, wire: Wire
+    shop: Bench, client: httpx.AsyncClient, wire: Wire
 ) -> None:
     order = uuid7()
     await wire.send(ask(order), ask(order))

@@ -12,10 +12,9 @@ import pytest
 from ordersaga import order
 from ordersaga.contracts.messages import PaymentSuccessMessage
 from ordersaga.devstack import DevStack
-from ordersaga.order.app import create_app
 from ordersaga.order.handlers import handler
 from tests.integration.operator_rig import OperatorRig
-from tests.integration.service import OPERATOR, Bench, Wire, bench, customer, running
+from tests.integration.service import OPERATOR, Bench, Wire, bench, customer
 from tests.integration.test_order import ORDERS, PRICE, PRODUCT, place
 
 WHO = customer(UUID(int=7))
@@ -28,12 +27,6 @@ async def shop(stack: DevStack) -> AsyncIterator[Bench]:
         await one.pool.execute(
             "INSERT INTO price (product_id, name, price, changed_at) VALUES ($1, 'keyboard', $2, now())", PRODUCT, PRICE
         )
-        yield one
-
-
-@pytest.fixture(scope="module")
-async def client(shop: Bench) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(shop.settings, create_app) as one:
         yield one
 
 

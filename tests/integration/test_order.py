@@ -21,10 +21,9 @@ from ordersaga.contracts.messages import (
     StockRollbackCompletedMessage,
 )
 from ordersaga.devstack import DevStack
-from ordersaga.order.app import create_app
 from ordersaga.order.handlers import handler
 from ordersaga.order.saga import DUPLICATE
-from tests.integration.service import OPERATOR, Bench, Wire, bench, customer, running
+from tests.integration.service import OPERATOR, Bench, Wire, bench, customer
 
 ORDERS = "/api/v1/orders"
 PRICE = 12_500
@@ -51,17 +50,6 @@ async def shop(stack: DevStack) -> AsyncIterator[Bench]:
             PRICE,
         )
         yield one
-
-
-@pytest.fixture(scope="module")
-async def client(shop: Bench) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(shop.settings, create_app) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def wire(shop: Bench) -> Wire:
-    return Wire(shop.settings)
 
 
 def body(**changed: Any) -> dict[str, Any]:

@@ -24,8 +24,7 @@ from ordersaga.contracts.messages import (
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.database import is_transient
 from ordersaga.stock import commands
-from ordersaga.stock.app import create_app
-from tests.integration.service import Bench, Wire, running
+from tests.integration.service import Bench, Wire
 from tests.integration.stock_rig import PRODUCTS, assert_conserved, counters, product, stock_bench
 
 
@@ -33,17 +32,6 @@ from tests.integration.stock_rig import PRODUCTS, assert_conserved, counters, pr
 async def shop(stack: DevStack) -> AsyncIterator[Bench]:
     async with stock_bench(stack) as one:
         yield one
-
-
-@pytest.fixture(scope="module")
-async def client(shop: Bench) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(shop.settings, create_app) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def wire(shop: Bench) -> Wire:
-    return Wire(shop.settings)
 
 
 def lines(*pieces: tuple[UUID, int]) -> tuple[OrderedProduct, ...]:

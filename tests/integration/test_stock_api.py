@@ -11,8 +11,7 @@ import pytest
 
 from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.devstack import DevStack
-from ordersaga.stock.app import create_app
-from tests.integration.service import OPERATOR, Bench, Wire, customer, running
+from tests.integration.service import OPERATOR, Bench, Wire, customer
 from tests.integration.stock_rig import PRODUCTS, assert_conserved, counters, product, stock_bench
 
 
@@ -20,17 +19,6 @@ from tests.integration.stock_rig import PRODUCTS, assert_conserved, counters, pr
 async def shop(stack: DevStack) -> AsyncIterator[Bench]:
     async with stock_bench(stack) as one:
         yield one
-
-
-@pytest.fixture(scope="module")
-async def client(shop: Bench) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(shop.settings, create_app) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def wire(shop: Bench) -> Wire:
-    return Wire(shop.settings)
 
 
 async def test_an_operator_adds_a_product_that_everybody_sees(client: httpx.AsyncClient, wire: Wire) -> None:
