@@ -13,10 +13,10 @@ from ordersaga.contracts.messages import Message, PaymentSuccessMessage, StockRe
 from ordersaga.contracts.topics import BY_MESSAGE
 from tests.integration.operator_rig import until
 from tests.integration.service import OPERATOR, Bench
-from tests.integration.test_obstacles import client, shop
+from tests.integration.test_obstacles import shop
 from tests.integration.test_order import ORDERS, PRICE, place
 
-__all__ = ["client", "shop"]  # fixtures
+__all__ = ["shop"]  # a fixture
 A, B = UUID(int=101), UUID(int=102)
 TOTAL = 2 * PRICE
 ORDERS_OF_EACH = 8
