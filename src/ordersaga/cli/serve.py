@@ -1,12 +1,12 @@
 """`serve` runs one service, with as many worker processes as wanted; `openapi` prints what its HTTP face offers."""
 
+import asyncio
 import ctypes
 import gc
 import importlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -19,8 +19,10 @@ import uvloop
 from litestar import Litestar
 
 from ordersaga.cli.options import fail, load_settings
-from ordersaga.http.server import PortTaken
+from ordersaga.cli.supervisor import CANNOT_START, Supervisor
+from ordersaga.http.server import listening
 from ordersaga.http.server import serve as serve_http
+from ordersaga.messaging.errors import CannotStart
 from ordersaga.observability import log_to_stderr
 from ordersaga.settings import Settings
 
@@ -43,16 +45,18 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=64, help="processes; Kafka spreads the partitions over them")] = 1,
     share_port: Annotated[bool, typer.Option(help="let other processes listen on the same port; workers do")] = False,
     supervisor: Annotated[int | None, typer.Option(hidden=True)] = None,
+    reason_to: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run one service: its HTTP face and its consumer. SIGTERM or Ctrl-C ends it in order.
 
     It waits for Kafka and PostgreSQL if they are not there yet. Run `ordersaga migrate` and `ordersaga topics create` once before.
+    What it can never work with, such as a taken port, ends it with exit code 78, workers and all.
     """
     settings = load_settings()
     if workers > 1:
         if server is Server.sandbox:
             raise fail("the sandbox keeps its books in memory, so it runs as one process")
-        raise typer.Exit(_supervise(server, workers))
+        raise typer.Exit(_supervise(server, workers, settings, share_port))
     log_to_stderr(settings, server)
     if supervisor:
         threading.Thread(target=_end_with, args=(supervisor,), daemon=True).start()
@@ -61,8 +65,11 @@ def serve(
     gc.set_threshold(50_000, 20, 50)  # the default looks at every young object thousands of times in a batch
     try:
         uvloop.run(serve_http(application(server)(settings), settings.http_host, settings.port(server), share_port))
-    except PortTaken as error:
-        raise fail(f"{error}; choose another with ORDERSAGA_HTTP_PORT", 1) from error
+    except CannotStart as error:
+        if reason_to is None:
+            raise fail(str(error), CANNOT_START) from error
+        os.write(reason_to, f"{error}\n".encode())  # the supervisor says it, once for all its workers
+        raise typer.Exit(CANNOT_START) from error
 
 
 def application(server: str) -> Callable[[Settings], Litestar]:
@@ -71,32 +78,23 @@ def application(server: str) -> Callable[[Settings], Litestar]:
     return create
 
 
-def _supervise(server: Server, workers: int) -> int:
-    """Run workers as processes that share the port; stop all when told to, restart one that dies."""
-    command = [sys.executable, "-m", "ordersaga", "serve", server, "--share-port", "--supervisor", str(os.getpid())]
-    children = [subprocess.Popen(command) for _ in range(workers)]
-    stopping = False
+def _supervise(server: Server, workers: int, settings: Settings, share_port: bool) -> int:
+    """Run workers as processes that share the port; stop all when told to, or when one cannot start. Returns the exit code."""
+    try:
+        listening(settings.http_host, settings.port(server), share_port).close()
+    except CannotStart as error:
+        raise fail(str(error), CANNOT_START) from error
+    code, reason = asyncio.run(
+        _run_workers([sys.executable, "-m", "ordersaga", "serve", server, "--share-port"], workers)
+    )
+    if reason:
+        raise fail(reason, code)
+    return code
 
-    def stop(*_: object) -> None:
-        nonlocal stopping
-        stopping = True
-        for child in children:
-            child.terminate()
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    while children:
-        pid, status = os.wait()
-        for n, child in enumerate(children):
-            if child.pid == pid:
-                child.returncode = os.waitstatus_to_exitcode(status)
-                if stopping:
-                    del children[n]
-                else:
-                    print(f"worker {pid} ended with {child.returncode}; another is started", file=sys.stderr)
-                    children[n] = subprocess.Popen(command)
-                break
-    return 0
+async def _run_workers(command: list[str], workers: int) -> tuple[int, str | None]:
+    supervisor = Supervisor(command, workers)
+    return await supervisor.run(), supervisor.reason
 
 
 def _end_with(supervisor: int) -> None:

@@ -18,6 +18,7 @@ from litestar.types import ControllerRouterHandler
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ordersaga.http.problems import Problem, on_error, on_http, on_problem, on_unknown_outcome
+from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.gather import OutcomeUnknown
 
 log: Final = structlog.get_logger()
@@ -59,9 +60,13 @@ def application(
     """The ASGI application; `running()` is entered before the first request and left after the last."""
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with running():
-            yield
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        try:
+            async with running():
+                yield
+        except CannotStart as error:
+            app.state.cannot_start = error  # the server that runs this would make it a line of the log
+            raise
 
     return Litestar(
         [*routes, *health(problems)],
@@ -78,24 +83,13 @@ def application(
     )
 
 
-class PortTaken(Exception):
-    """Another process listens there."""
-
-
 async def serve(app: Litestar, host: str, port: int, share_port: bool = False) -> None:
     """Serve until SIGTERM or SIGINT, then answer what is under way and leave the lifespan.
 
     `share_port` lets the workers of one service listen together; without it a second system on the same port would get half of the
-    first one's requests. Raises `PortTaken`.
+    first one's requests. Raises `CannotStart`, also for what the application itself cannot work with.
     """
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if share_port:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    listener = listening(host, port, share_port)
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -114,8 +108,26 @@ async def serve(app: Litestar, host: str, port: int, share_port: bool = False) -
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
     await server.serve([listener])
+    if cannot_start := app.state.get("cannot_start"):
+        raise cannot_start
     if not server.started:
         raise SystemExit(1)
+
+
+def listening(host: str, port: int, share_port: bool = False) -> socket.socket:
+    """A socket that has the port. Raises `CannotStart`."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if share_port:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise CannotStart(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with ORDERSAGA_HTTP_HOST and ORDERSAGA_HTTP_PORT"
+        ) from error
+    return listener
 
 
 class _Protocol(HttpToolsProtocol):

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
@@ -11,6 +13,7 @@ import structlog
 
 from ordersaga.messaging.assignment import Assignment
 from ordersaga.messaging.database import DATABASE_ERRORS, Connection, Pool, answers, connect, is_transient
+from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.gather import Gather, Write
 from ordersaga.messaging.handler import Handler
 from ordersaga.messaging.ids import new_id
@@ -36,6 +39,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def end_this_process() -> None:
+    """End in order, as if told to."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 class Ports(NamedTuple):
     """What a process reaches outside of itself. `tests/simulation` puts a world of its own in their place."""
 
@@ -44,6 +52,7 @@ class Ports(NamedTuple):
     consumer: Callable[[Settings, Sequence[str], str, str | None], PartitionConsumer] = PartitionConsumer
     publisher: Callable[[Settings], Publisher] = Publisher
     topics: Callable[[Settings], Topics] = Topics
+    end_process: Callable[[], None] = end_this_process
 
 
 class Runtime:
@@ -72,6 +81,7 @@ class Runtime:
         self.turns: Turns | None = None
         self._assignment: Assignment | None = None
         self._trouble: str | None = None
+        self._cannot_start: CannotStart | None = None
 
     async def __aenter__(self) -> "Runtime":
         self.pool = await self._ports.connect(self.settings.database_url(self.service), self.settings)
@@ -97,6 +107,8 @@ class Runtime:
                 await asyncio.gather(*consuming, *others, return_exceptions=True)
         await self.outbox.close()
         await self.pool.close()
+        if self._cannot_start:
+            raise self._cannot_start
 
     def gather(
         self, work: Callable[[Connection, Sequence[Request], datetime], Awaitable[Write[Answer]]]
@@ -144,6 +156,10 @@ class Runtime:
         while not self._stopping.is_set():
             try:
                 await self._take_turns()
+            except CannotStart as error:
+                self._trouble, self._cannot_start = str(error), error
+                self._ports.end_process()
+                return
             except (KafkaUnavailable, *DATABASE_ERRORS) as error:
                 self._trouble = f"{type(error).__name__}: {error}"
                 log.error("consuming begins again", error=self._trouble)

@@ -1,0 +1,94 @@
+"""The workers of `serve --workers N`: processes that share a port, kept running until the supervisor is told to stop."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import Final
+
+CANNOT_START: Final = 78
+"""The exit code of a server that cannot work with what it was given (`EX_CONFIG` of sysexits.h): another start ends the same way."""
+
+STEADY_S: Final = 60.0
+RESTART_WAIT_S_MAX: Final = 30.0
+STOP_WITHIN_S: Final = 40.0
+REASON_BYTES_MAX: Final = 4_096
+
+
+class Supervisor:
+    """Runs `command` as `count` workers.
+
+    A worker that dies is started again, after a wait that grows while it dies soon after each start. A worker that cannot start ends all.
+    """
+
+    def __init__(self, command: Sequence[str], count: int) -> None:
+        self._command: Final = command
+        self._count: Final = count
+        self._children: Final[set[asyncio.subprocess.Process]] = set()
+        self._stopping: Final = asyncio.Event()
+        self._read_reason, self._tell_reason = os.pipe()
+        os.set_blocking(self._read_reason, False)
+        self._exit_code = 0
+        self.reason: str | None = None
+
+    async def run(self) -> int:
+        """Until SIGTERM, SIGINT, or a worker that cannot start; the exit code. `reason` is what that worker said."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        await asyncio.gather(*(self._keep_one() for _ in range(self._count)))
+        return self._exit_code
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        for child in self._children:
+            self._end(child)
+
+    async def _keep_one(self) -> None:
+        soon_dead = 0
+        while not self._stopping.is_set():
+            began_at = time.monotonic()
+            child = await self._start()
+            code = await child.wait()
+            self._children.discard(child)
+            if code == CANNOT_START:
+                self._cannot_start()
+            if self._stopping.is_set():
+                return
+            soon_dead = soon_dead + 1 if time.monotonic() - began_at < STEADY_S else 1
+            wait_s = min(RESTART_WAIT_S_MAX, 2.0 ** (soon_dead - 1) - 1)
+            when = f"in {wait_s:.0f} s" if wait_s else "now"
+            print(f"worker {child.pid} ended with {code}; another is started {when}", file=sys.stderr, flush=True)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._stopping.wait()
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        options = ["--supervisor", str(os.getpid()), "--reason-to", str(self._tell_reason)]
+        child = await asyncio.create_subprocess_exec(*self._command, *options, pass_fds=[self._tell_reason])
+        self._children.add(child)
+        if self._stopping.is_set():
+            self._end(child)  # told to stop while this one was being made
+        return child
+
+    def _cannot_start(self) -> None:
+        said = b""
+        with contextlib.suppress(BlockingIOError):
+            said = os.read(self._read_reason, REASON_BYTES_MAX)
+        self.reason = self.reason or said.decode(errors="replace").split("\n")[0] or None
+        self._exit_code = CANNOT_START
+        self._stop()
+
+    def _end(self, child: asyncio.subprocess.Process) -> None:
+        """In order; by force if it takes too long, since whoever stopped the supervisor waits."""
+        with contextlib.suppress(ProcessLookupError):
+            child.terminate()
+        asyncio.get_running_loop().call_later(STOP_WITHIN_S, self._kill, child)
+
+    @staticmethod
+    def _kill(child: asyncio.subprocess.Process) -> None:
+        if child.returncode is None:
+            child.kill()
