@@ -2,11 +2,13 @@
 
 from ordersaga.messaging.kafka.client import KafkaUnavailable, Partition
 from ordersaga.messaging.kafka.consumer import Fetched, PartitionConsumer
+from ordersaga.messaging.kafka.gaps import Gap, gaps_of
 from ordersaga.messaging.kafka.publisher import Publication, Publisher, Refusal
 from ordersaga.messaging.kafka.topics import Tap, Topics, create_missing_topics, watermarks
 
 __all__ = [
     "Fetched",
+    "Gap",
     "KafkaUnavailable",
     "Partition",
     "PartitionConsumer",
@@ -16,5 +18,6 @@ __all__ = [
     "Tap",
     "Topics",
     "create_missing_topics",
+    "gaps_of",
     "watermarks",
 ]

@@ -1,0 +1,160 @@
+"""What lies between a position in a partition and its log's end.
+
+Offsets alone do not tell: a transaction's markers, aborted records and records that compaction removed have offsets and will never be
+handled, and whatever follows an open transaction cannot be read until that transaction ends.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from ordersaga.messaging.kafka.client import CALL_TIMEOUT_S, KafkaUnavailable, Partition, client_config
+from ordersaga.settings import Settings
+
+LIMIT_S: Final = 15.0
+POLL_S: Final = 0.1
+BATCH: Final = 1_000
+FETCH_BYTES: Final = 64 * 1024
+
+
+class Gap(NamedTuple):
+    """One partition between a position and its log's end, as Kafka has it now.
+
+    `low` is the first offset that the log still has, `stable` the one up to which it can be read, `high` its end. Where a transaction is
+    open, `stable` is its first record and lies before `high`. A partition that could not be looked at has only `position` and `why`.
+    """
+
+    position: int
+    low: int = 0
+    stable: int = 0
+    high: int = 0
+    first: int | None = None
+    """The first record at or after the position that a consumer will get."""
+    first_ms: int | None = None
+    """Its time stamp, in milliseconds; None: it has none."""
+    open_ms: int | None = None
+    """Time stamp of the open transaction's first record."""
+    why: str | None = None
+    """Why it could not be looked at."""
+
+    @property
+    def has_records(self) -> bool:
+        return self.first is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a transaction keeps the end of the log from being read."""
+        return self.why is None and self.stable < self.high
+
+    @property
+    def empty_until(self) -> int:
+        """Up to this offset there is nothing that a consumer will ever get."""
+        if self.why is not None:
+            return self.position
+        return max(self.position, self.stable) if self.first is None else self.first
+
+
+def gaps_of(settings: Settings, positions: Mapping[Partition, int], limit_s: float = LIMIT_S) -> dict[Partition, Gap]:
+    """Look at each partition from the position it is given. Blocks, for `limit_s` and a few calls.
+
+    A partition that Kafka does not have, refuses, or does not answer for has its reason in `why`; the others are not touched by it.
+    Raises `KafkaUnavailable` when Kafka answers nothing at all.
+    """
+    if not positions:
+        return {}
+    found = _bounds(settings, positions)
+    wanted = {p: max(gap.position, gap.low) for p, gap in found.items() if gap.why is None}
+    committed = {p: at for p, at in wanted.items() if at < found[p].stable}
+    for partition, first in _first_records(settings, committed, "read_committed", limit_s).items():
+        found[partition] = found[partition]._replace(**first)
+    begun = {p: found[p].stable for p in wanted if found[p].is_open}
+    for partition, first in _first_records(settings, begun, "read_uncommitted", limit_s).items():
+        found[partition] = found[partition]._replace(open_ms=first.get("first_ms"))
+    return found
+
+
+def _bounds(settings: Settings, positions: Mapping[Partition, int]) -> dict[Partition, Gap]:
+    """`low`, `stable` and `high` of each: read in this order, so that a log that moves meanwhile is not found shorter than it is."""
+    admin = AdminClient(client_config(settings))
+    found = {partition: Gap(position) for partition, position in positions.items()}
+    for name, spec, isolation in (
+        ("low", OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED),  # type: ignore[no-untyped-call]
+        ("stable", OffsetSpec.latest(), IsolationLevel.READ_COMMITTED),  # type: ignore[no-untyped-call]
+        ("high", OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED),  # type: ignore[no-untyped-call]
+    ):
+        asked = [p for p, gap in found.items() if gap.why is None]
+        for partition, answer in _listed(admin, asked, spec, isolation).items():
+            change = {"why": answer} if isinstance(answer, str) else {name: answer}
+            found[partition] = found[partition]._replace(**change)
+    return found
+
+
+def _listed(admin: AdminClient, asked: Iterable[Partition], spec: Any, isolation: Any) -> dict[Partition, int | str]:
+    """An offset of each partition, or why there is none."""
+    request = {TopicPartition(*p): spec for p in asked}
+    answers: dict[Partition, int | str] = {}
+    if not request:
+        return answers
+    futures = admin.list_offsets(request, isolation_level=isolation, request_timeout=CALL_TIMEOUT_S)
+    for place, future in futures.items():
+        partition = Partition(place.topic, place.partition)
+        try:
+            answers[partition] = future.result().offset
+        except KafkaException as error:
+            answers[partition] = error.args[0].str()
+            if error.args[0].code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+                raise KafkaUnavailable(error.args[0].str()) from error
+    return answers
+
+
+def _first_records(
+    settings: Settings, positions: Mapping[Partition, int], isolation: str, limit_s: float
+) -> dict[Partition, dict[str, Any]]:
+    """Of each partition the first record from a position on, as fields of a `Gap`; none where the end comes first.
+
+    Headers are not asked for: the client raises for one whose name it cannot decode.
+    """
+    if not positions:
+        return {}
+    waiting, found = dict(positions), dict[Partition, dict[str, Any]]()
+    consumer = Consumer(
+        client_config(settings)
+        | {
+            "group.id": "ordersaga-gaps",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": isolation,
+            "auto.offset.reset": "error",
+            "fetch.message.max.bytes": FETCH_BYTES,
+            "fetch.wait.max.ms": 100,
+        }
+    )
+    try:
+        consumer.assign([TopicPartition(*p, offset) for p, offset in positions.items()])
+        until = time.monotonic() + limit_s
+        while waiting and time.monotonic() < until:
+            for message in consumer.consume(BATCH, POLL_S):
+                partition = Partition(message.topic() or "", message.partition() or 0)
+                if partition in waiting:
+                    del waiting[partition]
+                    found[partition] = _seen(message)
+                    with contextlib.suppress(KafkaException):
+                        consumer.incremental_unassign([TopicPartition(*partition)])
+    finally:
+        consumer.close()
+    return found | {p: {"why": f"not read from {offset} on within {limit_s:g} s"} for p, offset in waiting.items()}
+
+
+def _seen(message: Message) -> dict[str, Any]:
+    """What the first word about a partition says: a record, its end, or that it cannot be read."""
+    problem = message.error()
+    if problem is None:
+        at_ms = message.timestamp()[1]
+        return {"first": message.offset(), "first_ms": at_ms if at_ms >= 0 else None}
+    if problem.code() == KafkaError._PARTITION_EOF:
+        return {}
+    return {"why": problem.str()}
