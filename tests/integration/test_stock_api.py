@@ -1,6 +1,7 @@
 """Stock over HTTP: the catalogue and what an operator changes in it; bad input gets its field named, and changes nothing."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.devstack import DevStack
+from ordersaga.messaging.idempotency import body_hash
 from tests.integration.service import OPERATOR, Bench, Wire, customer
 from tests.integration.stock_rig import PRODUCTS, assert_conserved, counters, product, stock_bench
 
@@ -204,6 +206,47 @@ async def test_a_repeated_key_receives_pieces_once(shop: Bench, client: httpx.As
     ] == 3
     other = keyed | {"User-Id": str(uuid4())}
     assert (await client.post(f"{PRODUCTS}/{cup}/stock", json={"quantity": 3}, headers=other)).json()["available"] == 6
+
+
+async def test_a_repeated_key_changes_a_product_once(client: httpx.AsyncClient, wire: Wire) -> None:
+    made = (await client.post(PRODUCTS, json={"name": "old", "price": 5}, headers=OPERATOR)).json()["productId"]
+    url, keyed = f"{PRODUCTS}/{made}", OPERATOR | {"Idempotency-Key": uuid4().hex}
+    first = await asyncio.gather(*(client.patch(url, json={"price": 7}, headers=keyed) for _ in range(5)))
+    await client.patch(url, json={"price": 9}, headers=OPERATOR)
+    again = await client.patch(url, json={"price": 7}, headers=keyed)
+    assert {answer.status_code for answer in (*first, again)} == {200}
+    assert again.json()["price"] == 9
+    assert (await client.patch(url, json={"price": 8}, headers=keyed)).status_code == 422
+    await client.patch(url, json={"name": "last"}, headers=OPERATOR)
+    published = await wire.receive("product-price-topic", UUID(made), 4)
+    assert [each["price"] for each in published] == [5, 7, 9, 9]
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+async def test_a_repeat_is_answered_though_its_body_would_be_refused_now(
+    shop: Bench, client: httpx.AsyncClient, chosen: bool
+) -> None:
+    """As after a change of the limits: the key's row says what a body that is not valid now has once made."""
+    cup, made, keyed = await product(shop, 5), uuid4(), OPERATOR | {"Idempotency-Key": uuid4().hex}
+    long = {"name": "x" * 300, "price": 1} | ({"productId": str(cup)} if chosen else {})
+    for method, url, body in (
+        ("POST", PRODUCTS, long),
+        ("POST", f"{PRODUCTS}/{cup}/stock", {"quantity": 0}),
+        ("PATCH", f"{PRODUCTS}/{cup}", {}),
+    ):
+        raw, resource = json.dumps(body).encode(), made if url != PRODUCTS or chosen else cup
+        scope = f"{OPERATOR['User-Id']} {method} {url}"
+        await shop.pool.execute(
+            "INSERT INTO idempotency_key VALUES ($1, $2, $3, $4, now())",
+            scope,
+            keyed["Idempotency-Key"],
+            body_hash(raw),
+            resource,
+        )
+        again = await client.request(method, url, content=raw, headers=keyed)
+        assert (again.status_code, again.json()["productId"]) == (200, str(cup))
+        assert (await client.request(method, url, content=b"{", headers=keyed)).status_code == 422
+    assert await counters(shop, cup) == (5, 0, 0, 5)
 
 
 async def test_nothing_is_kept_of_a_refusal_so_its_key_may_be_used_again(

@@ -9,7 +9,17 @@ from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
 from ordersaga.order.model import Facts, Line, Order, Recipient
-from ordersaga.order.saga import ANOMALY, CancelBeforeDelivery, Decision, Input, Return, TimePassed, decide, place
+from ordersaga.order.saga import (
+    ANOMALY,
+    DUPLICATE,
+    CancelBeforeDelivery,
+    Decision,
+    Input,
+    Return,
+    TimePassed,
+    decide,
+    place,
+)
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 ORDER, CUSTOMER, A, B = (uuid5(UUID(int=0), name) for name in ("order", "customer", "a", "b"))
@@ -178,8 +188,18 @@ def test_a_completed_order_can_be_returned_once() -> None:
     assert end(order) == ("CANCELLED", "RETURNED")
     assert names(out)[2:] == ["OrderPayable", "StockRollbackRequested", "PaymentCancelRequested"]
     assert not decision.refused
-    assert run(order, Return())[2].refused
     assert run(placed(), Return())[2].refused
+
+
+@pytest.mark.parametrize(
+    "inputs", [(CancelBeforeDelivery(),), (stock("SUCCESS"), payment(), delivery("STARTED"), Return())]
+)
+def test_who_asks_for_the_same_end_again_is_told_it_and_nothing_happens(inputs: tuple[Input, ...]) -> None:
+    order, _, _ = run(placed(), *inputs)
+    again = decide(order, inputs[-1], NOW)
+    assert (again.order, again.outgoing, again.refused, again.note) == (order, (), False, DUPLICATE)
+    other = CancelBeforeDelivery() if isinstance(inputs[-1], Return) else Return()
+    assert decide(order, other, NOW).refused
 
 
 def test_one_rollback_at_most_is_in_flight_and_later_products_wait_for_its_answer() -> None:

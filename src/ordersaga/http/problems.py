@@ -61,10 +61,20 @@ def not_found(what: str) -> Problem:
 
 async def body_of(request: Request[Any, Any, Any], decoder: "msgspec.json.Decoder[T]") -> tuple[T, bytes]:
     """The request's body, decoded strictly, and its bytes. Raises `Problem` 400 or 413 with the field named."""
+    body = await raw_body(request)
+    return decoded(body, decoder), body
+
+
+async def raw_body(request: Request[Any, Any, Any]) -> bytes:
+    """The bytes of the request's body. Raises `Problem` 413."""
     length = header(request, b"content-length") or "0"
     if length.isdigit() and int(length) > BODY_BYTES_MAX:
         raise _too_large()
-    body = await _whole_body(request)
+    return await _whole_body(request)
+
+
+def decoded(body: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
+    """A body, decoded strictly. Raises `Problem` 400 with the field named."""
     try:
         value = decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -73,7 +83,7 @@ async def body_of(request: Request[Any, Any, Any], decoder: "msgspec.json.Decode
         raise Problem(400, "The body is not JSON", str(error)) from error
     if b"\\u0000" in body:
         raise invalid("body", "a text must not have the character NUL in it")
-    return value, body
+    return value
 
 
 async def _whole_body(request: Request[Any, Any, Any]) -> bytes:

@@ -1,12 +1,14 @@
 """`Idempotency-Key` of HTTP writes: claimed in the transaction that does the work, so that a repeat finds what the first one did.
 
-A key is scoped to caller and route; the same key with another body is a conflict. Kept for `idempotency_key_kept_hours`.
+A key is scoped to caller and route; the same key with another body is a conflict. Kept for `idempotency_key_kept_hours`. A key is
+claimed before the request is judged: what the first use was judged by (a price, an order's state) may have changed since. Nothing is
+kept of a request that is refused, so its key is free again.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
@@ -34,9 +36,49 @@ class Reused(Struct, frozen=True):
     same_body: bool
 
 
+class Keyed(Protocol):
+    """A request that may have a key."""
+
+    @property
+    def key(self) -> IdempotencyKey | None:
+        """None: a repeat of this request is a request of its own."""
+
+
+Request = TypeVar("Request", bound=Keyed)
+Answer = TypeVar("Answer")
+
+
 def body_hash(body: bytes) -> bytes:
     """SHA-256 of the body as it came."""
     return hashlib.sha256(body).digest()
+
+
+async def each_once(
+    db: Connection,
+    requests: Sequence[Request],
+    now: datetime,
+    work: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]],
+    is_refusal: Callable[[Answer], bool],
+) -> list[Answer | Reused]:
+    """Do what is asked for the first time: the answer of `work`, or what an earlier request did with the same key.
+
+    Of two requests with one key in the same set one is done, and the other is a repeat; if the first is refused, the other is judged.
+    """
+    answers: dict[int, Answer | Reused] = {}
+    todo = list(range(len(requests)))
+    while todo:
+        keyed = [(n, key) for n in todo if (key := requests[n].key) is not None]
+        claims = await claim(db, [key for _, key in keyed], now)
+        reused = {n: reuse for (n, _), reuse in zip(keyed, claims, strict=True) if reuse is not None}
+        fresh = [n for n in todo if n not in reused]
+        done = dict(zip(fresh, await work([requests[n] for n in fresh]), strict=True)) if fresh else {}
+        answers.update(reused)
+        answers.update(done)
+        free = [key for n, key in keyed if n in done and is_refusal(done[n])]
+        await release(db, free)
+        freed = {key.resource for key in free}
+        todo = [n for n, reuse in reused.items() if reuse.resource in freed]
+    return [answers[n] for n in range(len(requests))]
 
 
 async def claim(db: Connection, keys: Sequence[IdempotencyKey], now: datetime) -> list[Reused | None]:
@@ -61,3 +103,20 @@ async def claim(db: Connection, keys: Sequence[IdempotencyKey], now: datetime) -
         None if row["resource"] == each.resource else Reused(row["resource"], row["body_hash"] == each.body_hash)
         for each, row in zip(keys, standing, strict=True)
     ]
+
+
+async def release(db: Connection, keys: Sequence[IdempotencyKey]) -> None:
+    """Give keys back that were claimed in this transaction, for their requests were refused."""
+    if keys:
+        await sql.release_idempotency_keys(
+            db,
+            scopes=[each.scope for each in keys],
+            keys=[each.key for each in keys],
+            resources=[each.resource for each in keys],
+        )
+
+
+async def look_up(db: Connection, key: IdempotencyKey) -> Reused | None:
+    """What an earlier request did with a key, without claiming it; None: there was none, or it was refused."""
+    rows = await sql.idempotency_keys(db, scopes=[key.scope], keys=[key.key])
+    return Reused(rows[0]["resource"], rows[0]["body_hash"] == key.body_hash) if rows else None

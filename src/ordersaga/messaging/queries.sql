@@ -110,6 +110,12 @@ FROM unnest(:scopes::text[], :keys::text[], :body_hashes::bytea[], :resources::u
 ORDER BY scope, key
 ON CONFLICT DO NOTHING;
 
+-- name: release_idempotency_keys!
+-- Forget keys whose requests were refused in the transaction that claimed them. Whoever waits for one of them claims it then.
+DELETE FROM idempotency_key k
+USING unnest(:scopes::text[], :keys::text[], :resources::uuid[]) AS t (scope, key, resource)
+WHERE k.scope = t.scope AND k.key = t.key AND k.resource = t.resource;
+
 -- name: idempotency_keys
 -- What keys stand for now.
 SELECT scope, key, body_hash, resource

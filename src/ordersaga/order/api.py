@@ -17,19 +17,19 @@ from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.headers import header
+from ordersaga.http.keys import earlier, idempotency_key, key_reused
 from ordersaga.http.prefer import wait_s
-from ordersaga.http.problems import Problem, body_of, invalid, json_body, not_found
+from ordersaga.http.problems import Problem, decoded, invalid, json_body, not_found, raw_body
 from ordersaga.messaging.database import Pool
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.held_records import HeldRecord, held_records
-from ordersaga.messaging.idempotency import KEY_CHARS_MAX, IdempotencyKey, body_hash
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.order import store
-from ordersaga.order.commands import Action, KeyReused, Placed, Placement, PlacementAnswer, WrongTotal
+from ordersaga.order.commands import Action, ActionAnswer, KeyReused, Placed, Placement, PlacementAnswer, WrongTotal
 from ordersaga.order.deadlines import Explanation, explain
 from ordersaga.order.handlers import deadlines_of
 from ordersaga.order.model import Event, Facts, Line, Order, Recipient
-from ordersaga.order.saga import CancelBeforeDelivery, Decision, Return
+from ordersaga.order.saga import CancelBeforeDelivery, Return
 from ordersaga.order.watch import Seen, Watch
 
 TOTAL_AMOUNT_MIN: Final = 1_000
@@ -112,7 +112,7 @@ class Orders:
         self.watch: Final = watch
         self._deadlines: Final = deadlines_of(runtime.settings)
         self.place: Gather[Placement, PlacementAnswer]
-        self.act: Gather[Action, Decision | None]
+        self.act: Gather[Action, ActionAnswer]
 
     @property
     def pool(self) -> Pool:
@@ -148,19 +148,7 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
 
     @post("/api/v1/orders", operation_class=json_body(PlaceOrder), summary="Place an order (steps 1-4)")
     async def place(request: AnyRequest) -> Json:
-        caller = await orders.callers.of(request)
-        body, raw = await body_of(request, _body)
-        placement = _placement(body, raw, caller, orders.runtime.new_id(), header(request, b"idempotency-key"))
-        match await orders.place(placement):
-            case WrongTotal(listed_total):
-                raise invalid("totalAmount", f"the products cost {listed_total} won")
-            case KeyReused():
-                raise Problem(422, "The Idempotency-Key was used before with another body")
-            case Placed(order, earlier):
-                seconds = wait_s(request)
-                if seconds and not order.stock_is_known:
-                    order = await orders.with_stock_outcome(order, seconds)
-                return _answer(order, 200 if earlier else 201 if seconds else 202)
+        return await _place(orders, request)
 
     @get("/api/v1/orders", summary="The caller's orders, newest first; an operator's: everybody's")
     async def find(
@@ -197,23 +185,44 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
         summary="Cancel before delivery is requested",
     )
     async def cancel(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
-        return await _act(orders, request, order_id, CancelBeforeDelivery())
+        return await _act(orders, request, order_id, "cancel/delivery-before", CancelBeforeDelivery())
 
     @post("/api/v1/orders/{order_id:uuid}/cancel/return", status_code=200, summary="Return a completed order")
     async def give_back(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
-        return await _act(orders, request, order_id, Return())
+        return await _act(orders, request, order_id, "cancel/return", Return())
 
     return [place, find, show, events, cancel, give_back]
 
 
-def _placement(body: PlaceOrder, raw: bytes, caller: Caller, order_id: UUID, key: str | None) -> Placement:
+async def _place(orders: Orders, request: AnyRequest) -> Json:
+    caller = await orders.callers.of(request)
+    raw, order_id = await raw_body(request), orders.runtime.new_id()
+    key = idempotency_key(request, caller, "POST /api/v1/orders", raw, order_id)
+    try:
+        placement = Placement(_order(decoded(raw, _body), caller, order_id), key)
+    except Problem:
+        if (placed := await earlier(orders.pool, key)) is None:
+            raise
+        return _answer(await orders.theirs(placed, caller), 200)
+    match await orders.place(placement):
+        case WrongTotal(listed_total):
+            raise invalid("totalAmount", f"the products cost {listed_total} won")
+        case KeyReused():
+            raise key_reused()
+        case Placed(order, is_repeat):
+            seconds = wait_s(request)
+            if seconds and not order.stock_is_known:
+                order = await orders.with_stock_outcome(order, seconds)
+            return _answer(order, 200 if is_repeat else 201 if seconds else 202)
+
+
+def _order(body: PlaceOrder, caller: Caller, order_id: UUID) -> Order:
+    """The order that the body asks for, not yet timed. Raises `Problem` 400."""
     products = [item.product_id for item in body.items]
     for n, product in enumerate(products):
         if product in products[:n]:
             raise invalid(f"items[{n}].productId", "the product is there twice; put its pieces in one line")
-    if key is not None and not 1 <= len(key) <= KEY_CHARS_MAX:
-        raise invalid("Idempotency-Key", f"must have 1 to {KEY_CHARS_MAX} characters")
-    order = Order(
+    return Order(
         order_id,
         caller.user_id,
         body.order_name,
@@ -223,21 +232,27 @@ def _placement(body: PlaceOrder, raw: bytes, caller: Caller, order_id: UUID, key
         NOT_YET,
         Facts(tuple(Line(item.product_id, item.quantity) for item in body.items)),
     )
-    claimed = key and IdempotencyKey(f"{caller.user_id} POST /api/v1/orders", key, body_hash(raw), order_id)
-    return Placement(order, claimed or None)
 
 
 NOT_YET: Final = datetime.min.replace(tzinfo=UTC)
 
 
-async def _act(orders: Orders, request: AnyRequest, order_id: UUID, wish: CancelBeforeDelivery | Return) -> Json:
+async def _act(
+    orders: Orders, request: AnyRequest, order_id: UUID, route: str, wish: CancelBeforeDelivery | Return
+) -> Json:
     caller = await orders.callers.of(request)
-    decision = await orders.act(Action(order_id, None if caller.is_operator else caller.user_id, wish))
-    if decision is None:
-        raise not_found("order")
-    if decision.refused:
-        raise Problem(409, "The order's state does not allow that", f"{decision.note}; it is {decision.order.status}")
-    return _answer(decision.order, 200)
+    route = f"POST /api/v1/orders/{order_id}/{route}"
+    key = idempotency_key(request, caller, route, await raw_body(request), orders.runtime.new_id())
+    match await orders.act(Action(order_id, None if caller.is_operator else caller.user_id, wish, key)):
+        case None:
+            raise not_found("order")
+        case KeyReused():
+            raise key_reused()
+        case decision:
+            if decision.refused:
+                why = f"{decision.note}; it is {decision.order.status}"
+                raise Problem(409, "The order's state does not allow that", why)
+            return _answer(decision.order, 200)
 
 
 async def _stream(watch: Watch, order_id: UUID, after_seq: int) -> AsyncIterator[ServerSentEventMessage]:

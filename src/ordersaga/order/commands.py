@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.messaging.handler import Outgoing
-from ordersaga.messaging.idempotency import IdempotencyKey, claim
+from ordersaga.messaging.idempotency import IdempotencyKey, Reused, each_once
 from ordersaga.order import saga, store
 from ordersaga.order.handlers import Changes, deadlines_of, listed_total
 from ordersaga.order.model import Order
@@ -55,6 +55,7 @@ class Action(Struct, frozen=True):
     order_id: UUID
     customer_id: UUID | None
     wish: CancelBeforeDelivery | Return
+    key: IdempotencyKey | None = None
 
 
 class Placing:
@@ -66,37 +67,35 @@ class Placing:
         self._payment_deadline: Final = timedelta(seconds=settings.payment_deadline_s)
 
     async def __call__(self, db: Connection, placements: Sequence[Placement], now: datetime) -> Write[PlacementAnswer]:
-        """Check totals, claim keys, insert what is new. A total is checked before its key is claimed: nothing is kept of a refusal."""
-        answers: list[PlacementAnswer | None] = await self._checked(db, placements, now)
-        keyed = [
-            (n, p.key) for n, p in enumerate(placements) if p.key is not None and not isinstance(answers[n], WrongTotal)
-        ]
-        earlier = {}
-        for (n, _), reuse in zip(keyed, await claim(db, [key for _, key in keyed], now), strict=True):
-            if reuse is not None:
-                answers[n] = KeyReused()
-                if reuse.same_body:
-                    earlier[n] = reuse.resource
-        placed = {n: answer.order for n, answer in enumerate(answers) if isinstance(answer, Placed)}
-        new = {n: saga.place(order, self._deadlines) for n, order in placed.items()}
-        outgoing = [each for decision in new.values() for each in sent(decision.order, decision.outgoing)]
-        if new:
+        """Claim keys, check totals, insert what is new. A repeat is answered whatever the products cost by now."""
+        outgoing: list[Outgoing] = []
+
+        async def place(fresh: Sequence[Placement]) -> list[Placed | WrongTotal]:
+            answers = await self._checked(db, fresh, now)
             changes = Changes(now)
-            for n, decision in new.items():
-                answers[n] = Placed(decision.order)
-                changes.note(PLACED, placed[n], decision)
-            await store.insert(db, [decision.order for decision in new.values()])
-            await changes.save(db, inserted=True)
-        found = await store.find(db, earlier.values()) if earlier else {}
-        for n, order_id in earlier.items():
-            answers[n] = Placed(found[order_id], earlier=True)
-        return Write([answer for answer in answers if answer is not None], outgoing)
+            placed: list[Order] = []
+            for n, answer in enumerate(answers):
+                if isinstance(answer, Placed):
+                    decision = saga.place(answer.order, self._deadlines)
+                    changes.note(PLACED, answer.order, decision)
+                    outgoing.extend(sent(decision.order, decision.outgoing))
+                    placed.append(decision.order)
+                    answers[n] = Placed(decision.order)
+            if placed:
+                await store.insert(db, placed)
+                await changes.save(db, inserted=True)
+            return answers
+
+        done = await each_once(db, placements, now, place, lambda answer: isinstance(answer, WrongTotal))
+        repeats = [each.resource for each in done if isinstance(each, Reused) and each.same_body]
+        found = await store.find(db, repeats) if repeats else {}
+        return Write([_told(each, found) if isinstance(each, Reused) else each for each in done], outgoing)
 
     async def _checked(
         self, db: Connection, placements: Sequence[Placement], now: datetime
-    ) -> list[PlacementAnswer | None]:
+    ) -> list[Placed | WrongTotal]:
         prices = await store.prices(db, {line.product_id for each in placements for line in each.order.facts.lines})
-        answers: list[PlacementAnswer | None] = []
+        answers: list[Placed | WrongTotal] = []
         for each in placements:
             order = each.order
             listed = order.total_amount if self._trust_client_total else listed_total(order, prices)
@@ -108,28 +107,54 @@ class Placing:
         return answers
 
 
+def _told(reuse: Reused, found: dict[UUID, Order]) -> PlacementAnswer:
+    return Placed(found[reuse.resource], earlier=True) if reuse.same_body else KeyReused()
+
+
+ActionAnswer = Decision | KeyReused | None
+
+
 class Acting:
     """Cancels and returns orders: `Gather`'s work. None: there is no such order, or it is somebody else's."""
 
     def __init__(self, settings: Settings) -> None:
         self._deadlines: Final = deadlines_of(settings)
 
-    async def __call__(self, db: Connection, actions: Sequence[Action], now: datetime) -> Write[Decision | None]:
-        orders = {order.order_id: order for order in await store.lock(db, (action.order_id for action in actions))}
-        changes = Changes(now)
-        answers: list[Decision | None] = []
-        for action in actions:
-            order = orders.get(action.order_id)
-            if order is None or action.customer_id not in (None, order.customer_id):
-                answers.append(None)
-                continue
-            decision = decide(order, action.wish, now, self._deadlines)
-            answers.append(decision)
-            if not decision.refused:
-                orders[order.order_id] = decision.order
-                changes.note(type(action.wish).__name__, order, decision)
-        await changes.save(db)
-        return Write(answers, [out for each in answers if each for out in sent(each.order, each.outgoing)])
+    async def __call__(self, db: Connection, actions: Sequence[Action], now: datetime) -> Write[ActionAnswer]:
+        """Claim keys, decide, save. A repeat is answered with the order as it is, whatever has become of it."""
+        outgoing: list[Outgoing] = []
+
+        async def act(fresh: Sequence[Action]) -> list[Decision | None]:
+            orders = {order.order_id: order for order in await store.lock(db, (action.order_id for action in fresh))}
+            changes = Changes(now)
+            answers: list[Decision | None] = []
+            for action in fresh:
+                order = _theirs(orders, action)
+                decision = None if order is None else decide(order, action.wish, now, self._deadlines)
+                answers.append(decision)
+                if order is not None and decision is not None and decision.order is not order:
+                    orders[order.order_id] = decision.order
+                    changes.note(type(action.wish).__name__, order, decision)
+                    outgoing.extend(sent(decision.order, decision.outgoing))
+            await changes.save(db)
+            return answers
+
+        done = await each_once(db, actions, now, act, lambda answer: answer is None or answer.refused)
+        repeats = [action.order_id for action, each in zip(actions, done, strict=True) if isinstance(each, Reused)]
+        found = await store.find(db, repeats) if repeats else {}
+        answers: list[ActionAnswer] = []
+        for action, each in zip(actions, done, strict=True):
+            if isinstance(each, Reused):
+                order = _theirs(found, action)
+                answers.append(None if order is None else Decision(order) if each.same_body else KeyReused())
+            else:
+                answers.append(each)
+        return Write(answers, outgoing)
+
+
+def _theirs(orders: dict[UUID, Order], action: Action) -> Order | None:
+    order = orders.get(action.order_id)
+    return order if order is not None and action.customer_id in (None, order.customer_id) else None
 
 
 class Waking:

@@ -231,12 +231,17 @@ def _refund_answered(order: Order, answer: m.PaymentCancelledMessage) -> Decisio
 
 
 def _cancelled(order: Order) -> Decision:
+    """Who asks again because the answer was lost is told the same; likewise in `_returned`."""
+    if order.reason == "CUSTOMER_CANCELLED":
+        return Decision(order, note=DUPLICATE)
     if order.status != "PENDING" or order.facts.delivery != "NOT_REQUESTED":
         return Decision(order, note="an order can be cancelled only before its delivery is requested", refused=True)
     return Decision(order.ended("CANCELLED", "CUSTOMER_CANCELLED"))
 
 
 def _returned(order: Order) -> Decision:
+    if order.reason == "RETURNED":
+        return Decision(order, note=DUPLICATE)
     if order.status != "COMPLETED":
         return Decision(order, note="only a completed order can be returned", refused=True)
     return Decision(order.ended("CANCELLED", "RETURNED"))

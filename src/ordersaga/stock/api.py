@@ -10,11 +10,11 @@ from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
 
 from ordersaga.contracts.messages import INT32_MAX
-from ordersaga.http.caller import Caller, Callers
-from ordersaga.http.headers import header
-from ordersaga.http.problems import body_of, invalid, json_body, not_found
+from ordersaga.http.caller import Callers
+from ordersaga.http.keys import earlier, idempotency_key
+from ordersaga.http.problems import Problem, decoded, invalid, json_body, not_found, raw_body
 from ordersaga.messaging.gather import Gather
-from ordersaga.messaging.idempotency import KEY_CHARS_MAX, IdempotencyKey, body_hash
+from ordersaga.messaging.idempotency import IdempotencyKey
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.stock import store
 from ordersaga.stock.commands import Add, Change, Done, Receive
@@ -37,6 +37,12 @@ class NewProduct(Struct, rename="camel", kw_only=True):
     name: Name
     price: Won
     quantity: Annotated[int, Meta(ge=0, le=INT32_MAX)] = 0
+
+
+class ChosenId(Struct, rename="camel"):
+    """Of `NewProduct`, the id alone."""
+
+    product_id: UUID | None = None
 
 
 class Arrival(Struct, rename="camel"):
@@ -69,6 +75,7 @@ class ProductPage(Struct, rename="camel"):
 
 
 _new_product: Final = msgspec.json.Decoder(NewProduct)
+_product_id: Final = msgspec.json.Decoder(ChosenId)
 _arrival: Final = msgspec.json.Decoder(Arrival)
 _change: Final = msgspec.json.Decoder(ProductChange)
 _json: Final = msgspec.json.Encoder()
@@ -83,6 +90,17 @@ class Shelf:
         self.add: Gather[Add, Done]
         self.receive: Gather[Receive, Done]
         self.change: Gather[Change, Done]
+
+    async def done_before(self, key: IdempotencyKey | None, product_id: UUID | None) -> Product | None:
+        """The product of an earlier request with the same key and body, though the body would not be valid now.
+
+        `product_id` None: the key's resource. Raises `Problem` 422 for another body.
+        """
+        resource = await earlier(self.runtime.pool, key)
+        if resource is None:
+            return None
+        async with self.runtime.pool.acquire() as db:
+            return next(iter((await store.find(db, [product_id or resource])).values()), None)
 
 
 def routes(shelf: Shelf) -> list[ControllerRouterHandler]:
@@ -106,12 +124,7 @@ def routes(shelf: Shelf) -> list[ControllerRouterHandler]:
 
     @post("/api/v1/products", operation_class=json_body(NewProduct), summary="Add a product (operators)")
     async def add(request: AnyRequest) -> Json:
-        caller = await shelf.callers.operator(request)
-        body, raw = await body_of(request, _new_product)
-        new_id = shelf.runtime.new_id()
-        key = _key(request, raw, caller, new_id, "POST /api/v1/products")
-        done = await shelf.add(Add(new_id, body.product_id, body.name, body.price, body.quantity, key))
-        return _done(done, 200 if done.earlier else 201)
+        return await _add_product(shelf, request)
 
     @post(
         "/api/v1/products/{product_id:uuid}/stock",
@@ -120,10 +133,7 @@ def routes(shelf: Shelf) -> list[ControllerRouterHandler]:
         summary="Receive pieces (operators)",
     )
     async def receive(request: AnyRequest, product_id: FromPath[UUID]) -> Json:
-        caller = await shelf.callers.operator(request)
-        body, raw = await body_of(request, _arrival)
-        key = _key(request, raw, caller, shelf.runtime.new_id(), f"POST /api/v1/products/{product_id}/stock")
-        return _done(await shelf.receive(Receive(product_id, body.quantity, key)), 200)
+        return await _receive_pieces(shelf, request, product_id)
 
     @patch(
         "/api/v1/products/{product_id:uuid}",
@@ -131,13 +141,52 @@ def routes(shelf: Shelf) -> list[ControllerRouterHandler]:
         summary="Change name or price (operators)",
     )
     async def change(request: AnyRequest, product_id: FromPath[UUID]) -> Json:
-        await shelf.callers.operator(request)
-        body, _ = await body_of(request, _change)
-        if body.name is None and body.price is None:
-            raise invalid("body", "name or price must be given")
-        return _done(await shelf.change(Change(product_id, body.name, body.price)), 200)
+        return await _change_product(shelf, request, product_id)
 
     return [catalogue, show, add, receive, change]
+
+
+async def _add_product(shelf: Shelf, request: AnyRequest) -> Json:
+    caller = await shelf.callers.operator(request)
+    raw, new_id = await raw_body(request), shelf.runtime.new_id()
+    key = idempotency_key(request, caller, "POST /api/v1/products", raw, new_id)
+    try:
+        body = decoded(raw, _new_product)
+    except Problem:
+        if (product := await shelf.done_before(key, _chosen_id(raw))) is None:
+            raise
+        return _done(Done(product), 200)
+    done = await shelf.add(Add(new_id, body.product_id, body.name, body.price, body.quantity, key))
+    return _done(done, 200 if done.earlier else 201)
+
+
+async def _receive_pieces(shelf: Shelf, request: AnyRequest, product_id: UUID) -> Json:
+    caller = await shelf.callers.operator(request)
+    raw = await raw_body(request)
+    route = f"POST /api/v1/products/{product_id}/stock"
+    key = idempotency_key(request, caller, route, raw, shelf.runtime.new_id())
+    try:
+        body = decoded(raw, _arrival)
+    except Problem:
+        if (product := await shelf.done_before(key, product_id)) is None:
+            raise
+        return _done(Done(product), 200)
+    return _done(await shelf.receive(Receive(product_id, body.quantity, key)), 200)
+
+
+async def _change_product(shelf: Shelf, request: AnyRequest, product_id: UUID) -> Json:
+    caller = await shelf.callers.operator(request)
+    raw = await raw_body(request)
+    key = idempotency_key(request, caller, f"PATCH /api/v1/products/{product_id}", raw, shelf.runtime.new_id())
+    try:
+        body = decoded(raw, _change)
+        if body.name is None and body.price is None:
+            raise invalid("body", "name or price must be given")
+    except Problem:
+        if (product := await shelf.done_before(key, product_id)) is None:
+            raise
+        return _done(Done(product), 200)
+    return _done(await shelf.change(Change(product_id, body.name, body.price, key)), 200)
 
 
 def resource(product: Product) -> ProductResource:
@@ -145,13 +194,12 @@ def resource(product: Product) -> ProductResource:
     return ProductResource(product.product_id, product.name, product.price, product.available)
 
 
-def _key(request: AnyRequest, raw: bytes, caller: Caller, new_id: UUID, route: str) -> IdempotencyKey | None:
-    key = header(request, b"idempotency-key")
-    if key is None:
+def _chosen_id(raw: bytes) -> UUID | None:
+    """The id in a body whose other fields may not be valid."""
+    try:
+        return _product_id.decode(raw).product_id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if not 1 <= len(key) <= KEY_CHARS_MAX:
-        raise invalid("Idempotency-Key", f"must have 1 to {KEY_CHARS_MAX} characters")
-    return IdempotencyKey(f"{caller.user_id} {route}", key, body_hash(raw), new_id)
 
 
 def _done(done: Done, status: int) -> Json:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.contracts.messages import INT32_MAX, ProductPriceMessage
+from ordersaga.http.keys import key_reused
 from ordersaga.http.problems import FieldError, Problem, not_found
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
@@ -49,6 +50,7 @@ class Change(Struct, frozen=True):
     product_id: UUID
     name: str | None
     price: int | None
+    key: IdempotencyKey | None
 
 
 class Done(Struct, frozen=True):
@@ -98,26 +100,29 @@ async def receive(db: Connection, arrivals: Sequence[Receive], now: datetime) ->
 
 
 async def change(db: Connection, changes: Sequence[Change], now: datetime) -> Write[Done]:
-    """Change names and prices, and say what the products cost now. Raises `Problem` 404."""
+    """Change names and prices, and say what the products cost now. Raises `Problem` 404, 422 if a key was used otherwise."""
+    earlier = await _earlier(db, changes, now)
     products = await store.lock_products(db, (each.product_id for each in changes))
     answers = []
-    for each in changes:
+    changed: dict[UUID, Product] = {}
+    for n, each in enumerate(changes):
         product = _existing(products, each.product_id)
-        name, price = each.name or product.name, product.price if each.price is None else each.price
-        products[each.product_id] = replace(product, name=name, price=price)
-        answers.append(Done(products[each.product_id]))
-    await store.change_products(db, list(products.values()))
-    return Write(answers, [Outgoing(_price(product, now)) for product in products.values()])
+        if n not in earlier:
+            name, price = each.name or product.name, product.price if each.price is None else each.price
+            products[each.product_id] = changed[each.product_id] = replace(product, name=name, price=price)
+        answers.append(Done(products[each.product_id], n in earlier))
+    await store.change_products(db, list(changed.values()))
+    return Write(answers, [Outgoing(_price(product, now)) for product in changed.values()])
 
 
-async def _earlier(db: Connection, requests: Sequence[Add | Receive], now: datetime) -> dict[int, UUID]:
+async def _earlier(db: Connection, requests: Sequence[Add | Receive | Change], now: datetime) -> dict[int, UUID]:
     """Which of these requests were done before under the same key, and the id that the first use was given."""
     keyed = [(n, each.key) for n, each in enumerate(requests) if each.key is not None]
     found = {}
     for (n, _), reuse in zip(keyed, await claim(db, [key for _, key in keyed], now), strict=True):
         if reuse is not None:
             if not reuse.same_body:
-                raise Problem(422, "The Idempotency-Key was used before with another body")
+                raise key_reused()
             found[n] = reuse.resource
     return found
 

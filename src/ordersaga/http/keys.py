@@ -1,0 +1,43 @@
+"""`Idempotency-Key` of a request, and what an earlier request with the same key did, for one that cannot be judged any more."""
+
+from typing import Any
+from uuid import UUID
+
+from litestar import Request
+
+from ordersaga.http.caller import Caller
+from ordersaga.http.headers import header
+from ordersaga.http.problems import Problem, invalid
+from ordersaga.messaging.database import Pool
+from ordersaga.messaging.idempotency import KEY_CHARS_MAX, IdempotencyKey, body_hash, look_up
+
+
+def idempotency_key(
+    request: Request[Any, Any, Any], caller: Caller, route: str, body: bytes, resource: UUID
+) -> IdempotencyKey | None:
+    """The key that the client sent, if any, in the scope of caller and route. Raises `Problem` 400."""
+    key = header(request, b"idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= KEY_CHARS_MAX:
+        raise invalid("Idempotency-Key", f"must have 1 to {KEY_CHARS_MAX} characters")
+    return IdempotencyKey(f"{caller.user_id} {route}", key, body_hash(body), resource)
+
+
+async def earlier(pool: Pool, key: IdempotencyKey | None) -> UUID | None:
+    """The resource of an earlier request with the same key and body; None: there was none. Raises `Problem` 422 for another body.
+
+    For a body that is not valid: it may have been when the first request was answered, before a limit was changed.
+    """
+    if key is None:
+        return None
+    async with pool.acquire() as db:
+        reuse = await look_up(db, key)
+    if reuse is not None and not reuse.same_body:
+        raise key_reused()
+    return reuse.resource if reuse else None
+
+
+def key_reused() -> Problem:
+    """422, for a key that stands for another request."""
+    return Problem(422, "The Idempotency-Key was used before with another body")
