@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     retry_backoff_ms_max: int = Field(default=5_000, ge=10)
 
     outbox_lag_alarm_s: float = Field(
-        default=60.0, gt=0, description="committed records that wait longer make a service not ready"
+        default=60.0, gt=0, description="committed records that wait longer raise an alarm"
     )
     dead_letters_kept_days: int = Field(
         default=90, ge=1, description="how long resolved and discarded ones are kept; open ones stay"

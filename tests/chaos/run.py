@@ -178,7 +178,7 @@ class Chaos:
                 for name in SERVICES:
                     try:
                         async with http.get(
-                            f"{self._system.urls[name]}/health/ready", headers=NEW_CONNECTION
+                            f"{self._system.urls[name]}/health/status", headers=NEW_CONNECTION
                         ) as answer:
                             said = await answer.text()
                     except (aiohttp.ClientError, TimeoutError) as error:

@@ -21,6 +21,7 @@ from ordersaga.contracts.topics import BY_MESSAGE
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.database import Connection, migrate
 from ordersaga.messaging.handler import Batch, Handler, Outgoing, consumes
+from ordersaga.messaging.health import Alarm
 from ordersaga.messaging.kafka import create_missing_topics
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.settings import Settings
@@ -28,6 +29,7 @@ from ordersaga.settings import Settings
 INPUT = BY_MESSAGE[DeliveryStartMessage].name
 OUTPUT = BY_MESSAGE[OrderCompletedMessage].name
 LIMIT_S = 15.0
+SET_ASIDE = {"parked", "dead letters"}
 
 Intervene = Callable[[Batch, Connection], Awaitable[None]]
 
@@ -147,7 +149,8 @@ def passed_on(message: Any) -> OrderCompletedMessage:
 
 
 async def _has_partitions(runtime: Runtime) -> bool:
-    return runtime.turns is not None and not await runtime.problems()
+    health = await runtime.health()
+    return health.started and not health.problems
 
 
 async def until(condition: Callable[[], Awaitable[Any]], limit_s: float = LIMIT_S) -> Any:
@@ -202,5 +205,12 @@ async def nothing_left(service: Rig) -> bool:
     return await service.count("outbox") == 0
 
 
-async def ready(runtime: Runtime) -> bool:
-    return not await runtime.problems()
+async def well(runtime: Runtime) -> bool:
+    """Whether it has all its partitions and nothing is wrong, but for records that are set aside."""
+    health = await runtime.health()
+    return health.started and not health.problems and {each.alarm for each in health.alarms} <= SET_ASIDE
+
+
+async def alarm(runtime: Runtime, name: str) -> list[Alarm]:
+    """The alarms of this name."""
+    return [each for each in (await runtime.health()).alarms if each.alarm == name]

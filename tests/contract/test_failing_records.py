@@ -10,7 +10,7 @@ from ordersaga.contracts.codec import encode
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch
 from ordersaga.messaging.runtime import Runtime
-from tests.contract.rig import INPUT, Rig, nothing_left, same_key, told, took_effect, until
+from tests.contract.rig import INPUT, Rig, alarm, nothing_left, same_key, told, took_effect, until, well
 
 
 async def test_an_undecodable_record_becomes_a_dead_letter_with_its_bytes_and_springs_headers(service: Rig) -> None:
@@ -67,7 +67,7 @@ async def test_one_bad_record_among_500_costs_a_logarithmic_number_of_tries_and_
         service.send(*records)
         await until(lambda: took_effect(service, 499))
         assert await service.count("parked") == 1
-        assert await runtime.problems() == []
+        assert await well(runtime)
     turns_at_most = 1 + len([size for size in service.batches if size == max(service.batches)])
     assert service.tries <= turns_at_most + 2 * 9 + 12
 
@@ -160,4 +160,4 @@ async def test_a_bad_deployment_stops_with_an_alarm_and_does_not_fill_the_dead_l
 
 
 async def has_problem(runtime: Runtime) -> bool:
-    return any("BadDeployment" in problem for problem in await runtime.problems())
+    return any("BadDeployment" in each.what for each in await alarm(runtime, "turn failed"))

@@ -13,7 +13,7 @@ from ordersaga.messaging import runtime as runtime_module
 from ordersaga.messaging.kafka import KafkaUnavailable, Topics, client, publisher
 from ordersaga.messaging.kafka import consumer as consumer_module
 from ordersaga.messaging.runtime import Runtime
-from tests.contract.rig import INPUT, Rig, nothing_left, ready, same_key, told, took_effect, until
+from tests.contract.rig import INPUT, Rig, nothing_left, same_key, told, took_effect, until, well
 
 
 class Instead:
@@ -166,7 +166,7 @@ async def test_a_producer_that_says_nothing_more_is_replaced_and_what_it_had_is_
 async def assert_goes_on(service: Rig, runtime: Runtime) -> None:
     service.send(told(uuid4()))
     await until(lambda: took_effect(service, 1), 30)
-    await until(lambda: ready(runtime))
+    await until(lambda: well(runtime))
 
 
 async def assert_replaced(service: Rig, other: type[Instead]) -> None:

@@ -14,7 +14,7 @@ from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.runtime import Runtime
-from tests.contract.rig import OUTPUT, Rig, nothing_left, ready, rig, same_key, told, took_effect, until
+from tests.contract.rig import OUTPUT, Rig, alarm, nothing_left, rig, same_key, told, took_effect, until, well
 
 
 class Crash(BaseException):
@@ -72,9 +72,7 @@ async def test_what_a_dead_process_committed_and_did_not_publish_is_published_by
 
 async def crash(runtime: Runtime) -> None:
     """End an instance as `kill -9` does: nothing is finished, told or given back."""
-    for task in runtime._loops:
-        task.cancel()
-    runtime._loops.clear()
+    runtime._loops.kill()
     runtime.pool.terminate()
 
 
@@ -280,10 +278,6 @@ async def test_a_lagging_outbox_raises_an_alarm(service: Rig) -> None:
             row = outbox.OutboxRow(await outbox.first_id(db), None, OUTPUT, None, b"k", b"{}", uuid4(), None, "-")
             await outbox.write(db, [row], runtime.clock())
         await service.db.execute("UPDATE outbox SET source_topic = 'nobody', adopt_at = now() - interval '1 minute'")
-        await until(lambda: outbox_problem(runtime))
+        await until(lambda: alarm(runtime, "outbox"))
         await service.db.execute("DELETE FROM outbox")
-        await until(lambda: ready(runtime))
-
-
-async def outbox_problem(runtime: Runtime) -> bool:
-    return any(problem.startswith("outbox:") for problem in await runtime.problems())
+        await until(lambda: well(runtime))

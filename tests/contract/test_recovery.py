@@ -13,12 +13,11 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from ordersaga.devstack import DevStack
-from ordersaga.messaging import assignment, outbox, turn
-from ordersaga.messaging import runtime as runtime_module
+from ordersaga.messaging import assignment, loops, outbox, turn
 from ordersaga.messaging.instance import LOCK_SPACE
 from ordersaga.messaging.kafka import Publisher, Topics, create_missing_topics
 from ordersaga.messaging.runtime import Runtime
-from tests.contract.rig import INPUT, Rig, nothing_left, ready, same_key, told, took_effect, until
+from tests.contract.rig import INPUT, Rig, alarm, nothing_left, same_key, told, took_effect, until, well
 
 
 async def leave_a_row(runtime: Runtime) -> None:
@@ -148,11 +147,11 @@ async def test_a_position_outside_the_log_stops_that_partition_until_an_operator
         assert "topics accept" in problems[0]
         assert len(problems) == 1
         await service.db.execute("UPDATE ledger SET next_offset = next_offset - 1000000 WHERE partition = 0")
-        await until(lambda: ready(runtime))
+        await until(lambda: well(runtime))
 
 
 async def stopped(runtime: Runtime) -> list[str]:
-    return [problem for problem in await runtime.problems() if problem.startswith(INPUT)]
+    return [f"{each.what}; {each.todo}" for each in await alarm(runtime, "partition stopped")]
 
 
 async def test_a_consumer_whose_place_in_the_group_another_one_has_taken_begins_again(
@@ -177,25 +176,25 @@ async def test_a_consumer_whose_place_in_the_group_another_one_has_taken_begins_
         intruder.close()
 
     async with service.instance() as runtime:
-        monkeypatch.setattr(runtime_module, "log", logged := Mock())
+        monkeypatch.setattr(loops, "log", logged := Mock())
 
         async def begun_again() -> bool:
-            return logged.error.called
+            return logged.warning.called
 
         await asyncio.to_thread(take_the_place)
         await until(begun_again)
         _, records = same_key(3)
         service.send(*records)
         await until(lambda: took_effect(service, 3), 40)
-        await until(lambda: ready(runtime), 40)
-        logged.critical.assert_not_called()
+        await until(lambda: well(runtime), 40)
+        logged.error.assert_not_called()
 
 
 async def test_an_instance_keeps_its_number_through_a_restart_of_the_database(
     service: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the next process to start would take its place in the group, and fence it."""
-    monkeypatch.setattr(runtime_module, "log", logged := Mock())
+    monkeypatch.setattr(loops, "log", logged := Mock())
 
     killed: set[int] = set()
 
@@ -220,28 +219,26 @@ async def test_an_instance_keeps_its_number_through_a_restart_of_the_database(
             async with service.instance():
                 await until(lambda: held(0, 1, 2))
         await until(lambda: held(0))
-        await until(lambda: ready(first))
+        await until(lambda: well(first))
+    logged.warning.assert_not_called()
     logged.error.assert_not_called()
 
 
-async def test_a_turn_that_does_not_end_is_told_by_ready(service: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_turn_that_does_not_end_is_told_by_well(service: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn, "LONG_S", 0.3)
     over = asyncio.Event()
 
     async def wait(*_: object) -> None:
         await over.wait()
 
-    async def told_of(runtime: Runtime) -> bool:
-        return any("has lasted for" in problem for problem in await runtime.problems())
-
     async with service.instance() as runtime:
         service.intervene = wait
         service.send(told(uuid4()))
         try:
-            await until(lambda: told_of(runtime))
+            await until(lambda: alarm(runtime, "turn lasts"))
         finally:
             over.set()
-        await until(lambda: ready(runtime))
+        await until(lambda: well(runtime))
 
 
 async def test_a_broker_that_was_frozen_for_longer_than_a_session_is_read_on(service: Rig, stack: DevStack) -> None:
@@ -258,8 +255,8 @@ async def test_a_broker_that_was_frozen_for_longer_than_a_session_is_read_on(ser
             before = await service.count("effect")
             service.send(*[told(uuid4()) for _ in range(50)])
             await until(lambda: took_effect(service, before + 50), 20)  # noqa: B023  # awaited within the round
-            await until(lambda: ready(one), 20)
-            await until(lambda: ready(another), 20)
+            await until(lambda: well(one), 20)
+            await until(lambda: well(another), 20)
             await until(lambda: share_the_partitions(one, another), 20)
 
 

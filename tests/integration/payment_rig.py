@@ -91,7 +91,13 @@ class PaymentRig:
         await process.wait()
 
     async def ready(self) -> bool:
-        return await self.answers(f"{self.url}/health/ready")
+        """Whether it answers HTTP and has taken its partitions."""
+        try:
+            async with self.http.get(f"{self.url}/health/status") as response:
+                said = await response.json()
+        except aiohttp.ClientError:
+            return False
+        return bool(said["started"] and not said["problems"])
 
     async def positioned(self) -> bool:
         topics = [BY_MESSAGE[kind].name for kind in (OrderPayableMessage, PaymentCancelRequestedMessage)]

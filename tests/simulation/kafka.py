@@ -118,6 +118,7 @@ class Consumer:
         self._joined = False
         self.go_back = 0
         self.unreadable = False
+        self.silent_s = 0.0
         group.join(self)
 
     def hear(self, what: str, partition: Partition, after_fetches: int) -> None:

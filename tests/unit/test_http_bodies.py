@@ -12,6 +12,7 @@ from litestar import Request, Response, post
 from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.problems import BODY_BYTES_MAX, body_of
 from ordersaga.http.server import Together, application
+from ordersaga.messaging.health import Health
 
 DECODER = msgspec.json.Decoder(dict[str, int])
 
@@ -27,11 +28,15 @@ async def running() -> AsyncIterator[None]:
     yield
 
 
-async def no_problems() -> list[str]:
-    return []
+class Well:
+    async def health(self) -> Health:
+        return Health()
+
+    def dead(self) -> list[str]:
+        return []
 
 
-APP: Any = application("test", [add_up], no_problems, running)
+APP: Any = application("test", [add_up], Well(), running)
 
 
 async def answer_to(*messages: dict[str, Any]) -> tuple[int, dict[str, str], bytes, int]:

@@ -22,4 +22,4 @@ def create_app(settings: Settings) -> Litestar:
         async with runtime:
             yield
 
-    return application("delivery", routes(runtime, Callers(settings)), runtime.problems, running)
+    return application("delivery", routes(runtime, Callers(settings)), runtime, running)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import http.client
 import importlib
+import json
 import signal
 import socket
 import sys
@@ -31,7 +32,7 @@ WORKERS_WAIT_MS: Final = 1_500
 
 
 class ServiceProcess(Server):
-    """One service, or the sandbox gateway, as a process of its own; ready when its `/health/ready` says so."""
+    """One service, or the sandbox gateway, as a process of its own; ready when its `/health/status` says that it has started."""
 
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
@@ -61,9 +62,10 @@ class ServiceProcess(Server):
     def _is_ready(self, log_from: int) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PROBE_S)
         try:
-            connection.request("GET", "/health/ready")
-            return connection.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
+            connection.request("GET", "/health/status")
+            said = json.loads(connection.getresponse().read())
+            return bool(said["started"] and not said["problems"])
+        except (OSError, http.client.HTTPException, ValueError):
             return False
         finally:
             connection.close()

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ordersaga.http.problems import Problem, on_error, on_http, on_problem, on_unknown_outcome
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.gather import OutcomeUnknown
+from ordersaga.messaging.health import Reporter
 
 log: Final = structlog.get_logger()
 
@@ -29,32 +30,48 @@ KEEP_ALIVE_S: Final = 75
 """Longer than proxies and load balancers keep an idle connection (60 s is usual): who closes first must not be the server, or a request
 that is under way on that connection is lost."""
 
-Problems = Callable[[], Awaitable[list[str]]]
 
+def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
+    """How the process is, and `/metrics`.
 
-def health(problems: Problems) -> list[ControllerRouterHandler]:
-    """`/health/live`, `/health/ready` (503 with the reasons while there are any) and `/metrics`."""
+    `/health/live`: 503 when only a new process helps. `/health/ready`: 503 when it cannot answer HTTP, whatever else is wrong.
+    `/health/status`: always 200, and everything.
+    """
 
     @get("/health/live", include_in_schema=False)
-    async def live() -> dict[str, str]:
-        return {"status": "UP"}
+    async def live() -> Response[dict[str, Any]]:
+        dead = reporter.dead()
+        return Response({"status": "DOWN" if dead else "UP", "problems": dead}, status_code=503 if dead else 200)
 
     @get("/health/ready", include_in_schema=False)
     async def ready() -> Response[dict[str, Any]]:
-        found = await problems()
-        return Response({"status": "DOWN" if found else "UP", "problems": found}, status_code=503 if found else 200)
+        found = await reporter.health()
+        down = bool(found.problems)
+        body = {"status": "DOWN" if down else "UP", "problems": found.problems, "alarms": found.alarms}
+        return Response(body, status_code=503 if down else 200)
+
+    @get("/health/status", include_in_schema=False)
+    async def status() -> dict[str, Any]:
+        found = await reporter.health()
+        return {
+            "status": "DOWN" if found.problems else "DEGRADED" if found.alarms else "UP",
+            "service": service,
+            "started": found.started,
+            "problems": found.problems,
+            "alarms": found.alarms,
+        }
 
     @get("/metrics", include_in_schema=False, media_type=MediaType.TEXT)
     async def metrics() -> Response[bytes]:
         return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
-    return [live, ready, metrics]
+    return [live, ready, status, metrics]
 
 
 def application(
     title: str,
     routes: Sequence[ControllerRouterHandler],
-    problems: Problems,
+    reporter: Reporter,
     running: Callable[[], AbstractAsyncContextManager[object]],
 ) -> Litestar:
     """The ASGI application; `running()` is entered before the first request and left after the last."""
@@ -69,7 +86,7 @@ def application(
             raise
 
     return Litestar(
-        [*routes, *health(problems)],
+        [*routes, *health(title, reporter)],
         lifespan=[lifespan],
         exception_handlers={
             Problem: on_problem,
@@ -171,6 +188,12 @@ class _Server(uvicorn.Server):
 
     def stop(self) -> None:
         self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = sockets[0].getsockname()[:2] if sockets else (self.config.host, self.config.port)
+            log.info("started: HTTP is answered", host=host, port=port)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Any:

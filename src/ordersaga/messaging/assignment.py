@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from ordersaga.messaging.database import Connection, Pool, queries
 from ordersaga.messaging.handler import Record
+from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.kafka import Partition, PartitionConsumer, Topics
 from ordersaga.messaging.outbox import Outbox
 
@@ -23,6 +24,7 @@ sql: Final = queries(__file__)
 
 FENCED_WAIT_S: Final = 4.0
 STOPPED_WAIT_S: Final = 5.0
+STOPPED: Final = "partition stopped"
 NO_WAIT: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -50,7 +52,9 @@ class Move(Struct, frozen=True):
 class Assignment:
     """The partitions of this process. `stopped` says which cannot be read, and what to do about it."""
 
-    def __init__(self, consumer: PartitionConsumer, topics: Topics, outbox: Outbox, pool: Pool, start_at: str) -> None:
+    def __init__(
+        self, consumer: PartitionConsumer, topics: Topics, outbox: Outbox, pool: Pool, start_at: str, alarms: Alarms
+    ) -> None:
         self._consumer: Final = consumer
         self._topics: Final = topics
         self._outbox: Final = outbox
@@ -59,16 +63,22 @@ class Assignment:
         self.positions: Final[dict[Partition, Position]] = {}
         self._to_take: Final[dict[Partition, datetime]] = {}
         self._joined = False
-        self.stopped: Final[dict[Partition, str]] = {}
+        self.stopped: Final[dict[Partition, Trouble]] = {}
+        self._alarms: Final = alarms
+        alarms.only(STOPPED, {})
 
     def change(self, joined: bool, assigned: Iterable[Partition], revoked: Iterable[Partition]) -> None:
         """Note what the group gave and took. A partition taken away is forgotten at once; its open turn will be fenced."""
         self._joined = joined
         for partition in revoked:
             self.positions.pop(partition, None)
-            self.stopped.pop(partition, None)
+            self._goes_on(partition)
             self._to_take.pop(partition, None)
         self._to_take.update(dict.fromkeys(assigned, NO_WAIT))
+
+    def _goes_on(self, partition: Partition) -> None:
+        if self.stopped.pop(partition, None) is not None:
+            self._alarms.tell(STOPPED, str(partition), None)
 
     def doubt(self, partitions: Iterable[Partition] | None = None) -> list[Partition]:
         """Take these, or all, again: what the last transaction did, or where the log stands, is not known. Returns what that is."""
@@ -98,7 +108,7 @@ class Assignment:
         await self._consumer.read_from({partition: position.next_offset for partition, position in readable.items()})
         for partition, position in readable.items():
             self.positions[partition] = position
-            self.stopped.pop(partition, None)
+            self._goes_on(partition)
             self._to_take.pop(partition, None)
         self._stop(problems, now)
         return True
@@ -115,11 +125,16 @@ class Assignment:
             [each for each, at in self.positions.items() if topic_ids.get(each.topic, at.topic_id) != at.topic_id]
         )
 
-    def _stop(self, problems: dict[Partition, str], now: datetime) -> None:
+    def _stop(self, problems: dict[Partition, Trouble], now: datetime) -> None:
         for partition, problem in problems.items():
+            self._alarms.tell(STOPPED, str(partition), problem)
             if self.stopped.get(partition) != problem:
                 log.critical(
-                    "a partition is stopped", topic=partition.topic, partition=partition.partition, problem=problem
+                    "a partition is stopped",
+                    topic=partition.topic,
+                    partition=partition.partition,
+                    problem=problem.what,
+                    todo=problem.todo,
                 )
             self.stopped[partition] = problem
             self._to_take[partition] = now + timedelta(seconds=STOPPED_WAIT_S)
@@ -150,27 +165,28 @@ class Assignment:
             for row in rows
         }
 
-    async def _problems(self, taken: dict[Partition, Position], topic_ids: dict[str, str]) -> dict[Partition, str]:
+    async def _problems(self, taken: dict[Partition, Position], topic_ids: dict[str, str]) -> dict[Partition, Trouble]:
         """Which partitions must not be read, and why: reading on would skip records, or take them twice, without anybody knowing."""
         problems = {}
         for partition, position in taken.items():
             topic_id = topic_ids.get(partition.topic)
             if topic_id is None:
-                problems[partition] = "the topic does not exist; create it with `ordersaga topics create`"
+                problems[partition] = Trouble("the topic does not exist", "create it with `ordersaga topics create`")
             elif topic_id != position.topic_id:
-                problems[partition] = (
+                problems[partition] = Trouble(
                     f"the topic was deleted and made again (id {position.topic_id} before, {topic_id} now), so offset "
-                    f"{position.next_offset} means another record; when its records may be taken from the start, say "
-                    f"`ordersaga topics accept {partition.topic}`"
+                    f"{position.next_offset} means another record",
+                    f"when its records may be taken from the start, say `ordersaga topics accept {partition.topic}`",
                 )
         bounds = await self._consumer.log_bounds([partition for partition in taken if partition not in problems])
         for partition, (low, high) in bounds.items():
             at = taken[partition].next_offset
             if not low <= at <= high:
-                problems[partition] = (
+                problems[partition] = Trouble(
                     f"the ledger stands at offset {at}, but the log has only {low} to {high}: records were removed before they were "
-                    "handled, or the log was set back; find out what is missing, then say "
-                    f"`ordersaga topics accept {partition.topic} --partition {partition.partition}` to go on at offset {low}"
+                    "handled, or the log was set back",
+                    "find out what is missing, then say "
+                    f"`ordersaga topics accept {partition.topic} --partition {partition.partition}` to go on at offset {low}",
                 )
         return problems
 

@@ -1,4 +1,4 @@
-"""What the runtime keeps and for how long, and how full it is: pruning in bounded batches, gauges, the alarm on a lagging outbox."""
+"""What the runtime keeps and for how long, and how full it is: pruning in bounded batches, gauges, the alarms on what waits for too long."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -8,6 +8,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from ordersaga.messaging.database import Pool, queries
+from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -30,13 +31,13 @@ Prune = Callable[..., Awaitable[int]]
 
 
 class Keeping:
-    """Runs beside a service's turns. `alarm` says what is wrong with the outbox, if anything is."""
+    """Runs beside a service's turns."""
 
-    def __init__(self, settings: Settings, pool: Pool, clock: Callable[[], datetime]) -> None:
+    def __init__(self, settings: Settings, pool: Pool, clock: Callable[[], datetime], alarms: Alarms) -> None:
         self._settings: Final = settings
         self._pool: Final = pool
         self._clock: Final = clock
-        self.alarm: str | None = None
+        self._alarms: Final = alarms
         self._kept: Final[list[tuple[str, timedelta, Prune]]] = [
             ("idempotency_key", timedelta(hours=settings.idempotency_key_kept_hours), sql.prune_idempotency_key),
             ("dead_letter", timedelta(days=settings.dead_letters_kept_days), sql.prune_dead_letter),
@@ -59,7 +60,7 @@ class Keeping:
                     break
 
     async def measure(self) -> None:
-        """Set the gauges, and raise the alarm when committed records do not get out."""
+        """Set the gauges, and raise the alarms: committed records that do not get out, parked records, dead letters that wait for a person."""
         async with self._pool.acquire() as db:
             (row,) = await sql.fill(db)
         OUTBOX_ROWS.set(row["outbox_rows"])
@@ -67,13 +68,22 @@ class Keeping:
         DEAD_LETTERS_OPEN.set(row["dead_letters_open"])
         lag_s = self._lag_s(row["oldest_adopt_at"])
         OUTBOX_LAG_S.set(lag_s)
-        before, self.alarm = self.alarm, None
-        if lag_s > self._settings.outbox_lag_alarm_s:
-            self.alarm = (
-                f"the oldest of {row['outbox_rows']} committed records has waited {lag_s:.0f} s to be published"
-            )
-            if before is None:
-                log.critical("the outbox lags", alarm=self.alarm)
+        lags = Trouble(
+            f"the oldest of {row['outbox_rows']} committed records has waited {lag_s:.0f} s to be published",
+            "look at Kafka, and at what the log says of publishing",
+        )
+        if self._alarms.tell("outbox", "", lags if lag_s > self._settings.outbox_lag_alarm_s else None):
+            log.critical("the outbox lags", alarm=lags.what)
+        parked = Trouble(
+            f"{row['parked_rows']} records are parked, whose handling failed or which wait behind one",
+            "`ordersaga parked list` says why",
+        )
+        self._alarms.tell("parked", "", parked if row["parked_rows"] else None, row["oldest_parked_at"])
+        letters = Trouble(
+            f"{row['dead_letters_open']} dead letters wait for a person",
+            "`ordersaga dead-letters list` says why; then replay, edit or discard them",
+        )
+        self._alarms.tell("dead letters", "", letters if row["dead_letters_open"] else None, row["oldest_letter_at"])
 
     def _lag_s(self, oldest_adopt_at: datetime | None) -> float:
         if oldest_adopt_at is None:

@@ -147,9 +147,10 @@ SELECT count(*) FROM gone;
 -- name: fill
 -- How full the runtime's tables are. The outbox is read as it lies (by ctid): an index of it leads to what is gone, too.
 SELECT outbox_rows, oldest_adopt_at,
-       (SELECT count(*) FROM parked) AS parked_rows,
-       (SELECT count(*) FROM dead_letter WHERE status = 'OPEN') AS dead_letters_open
-FROM (SELECT count(*) AS outbox_rows, min(adopt_at) AS oldest_adopt_at FROM outbox WHERE ctid >= '(0,0)') AS o;
+       parked_rows, oldest_parked_at, dead_letters_open, oldest_letter_at
+FROM (SELECT count(*) AS outbox_rows, min(adopt_at) AS oldest_adopt_at FROM outbox WHERE ctid >= '(0,0)') AS o,
+     (SELECT count(*) AS parked_rows, min(parked_at) AS oldest_parked_at FROM parked) AS p,
+     (SELECT count(*) AS dead_letters_open, min(at) AS oldest_letter_at FROM dead_letter WHERE status = 'OPEN') AS l;
 
 -- name: parked_keys
 -- Which keys of partitions have parked records, so that later records of theirs queue behind.

@@ -1,10 +1,9 @@
 """One process of a service: its connections, its turns, its outbox, started and stopped as one."""
 
 import asyncio
-import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
@@ -12,14 +11,16 @@ from uuid import UUID
 import structlog
 
 from ordersaga.messaging.assignment import Assignment
-from ordersaga.messaging.database import DATABASE_ERRORS, Connection, Pool, answers, connect, is_transient
+from ordersaga.messaging.database import Connection, Pool, answers, connect
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.gather import Gather, Write
 from ordersaga.messaging.handler import Handler
+from ordersaga.messaging.health import Alarms, Health, Trouble
 from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.instance import Instance
-from ordersaga.messaging.kafka import KafkaUnavailable, PartitionConsumer, Publisher, Topics
+from ordersaga.messaging.kafka import PartitionConsumer, Publisher, Topics
 from ordersaga.messaging.keeping import MEASURE_EVERY_S, PRUNE_EVERY_S, Keeping, Prune
+from ordersaga.messaging.loops import LIMIT_S, Beat, Loops, Work, every
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.turn import Turns
 from ordersaga.settings import ServiceName, Settings
@@ -29,9 +30,14 @@ log: Final = structlog.get_logger()
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
-RESTART_WAIT_S: Final = 1.0
+CONSUMING: Final = "consuming"
+WAITS: Final = "waiting"
 CONSUMING_ENDS_WITHIN_S: Final = 10.0
+LONG_LIMIT_S: Final = 300.0
+"""For loops of which a round may do much that has piled up: a turn that isolates bad records, pruning, timers after a long outage."""
+LOOK_AT_TURNS_EVERY_S: Final = 1.0
 WAIT_S: Final = 0.5
+ANSWERS_WITHIN_S: Final = 2.0
 
 
 def utc_now() -> datetime:
@@ -73,38 +79,35 @@ class Runtime:
         self.new_id: Final = new_id
         self._ports: Final = ports
         self._handler: Final = handler
-        self._loops: Final[list[asyncio.Task[None]]] = []
         self._stopping: Final = asyncio.Event()
+        self.alarms: Final = Alarms(clock)
+        self._loops: Final = Loops(self.alarms, self._stopping)
+        self._asking: asyncio.Task[bool] | None = None
         self.pool: Pool
         self.outbox: Outbox
         self._keeping: Keeping
         self.turns: Turns | None = None
         self._assignment: Assignment | None = None
-        self._trouble: str | None = None
         self._cannot_start: CannotStart | None = None
 
     async def __aenter__(self) -> "Runtime":
         self.pool = await self._ports.connect(self.settings.database_url(self.service), self.settings)
         self.outbox = Outbox(self.settings, self.pool, self._ports.publisher)
         self.every(self.settings.outbox_adopt_after_ms / 2000, self._adopt, "outbox adoption")
-        self._spawn(self._consume())
-        self._keeping = Keeping(self.settings, self.pool, self.clock)
+        self._loops.start(CONSUMING, self._consume, limit_s=LONG_LIMIT_S)
+        self._keeping = Keeping(self.settings, self.pool, self.clock, self.alarms)
         self.every(MEASURE_EVERY_S, self._keeping.measure, "measuring")
-        self.every(PRUNE_EVERY_S, self._keeping.prune, "pruning")
+        self.every(LOOK_AT_TURNS_EVERY_S, self._look_at_turns, "watching the turns")
+        self.every(PRUNE_EVERY_S, self._keeping.prune, "pruning", LONG_LIMIT_S)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._stopping.set()
         if self.turns:
             self.turns.stop()
-        consuming, others = self._loops[1:2], self._loops[:1] + self._loops[2:]
-        for task in others:
-            task.cancel()
         # A turn may wait for Kafka in vain. Ended before its commit it is as if it had not been; after it, its rows are published by whoever
         # takes its partitions.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CONSUMING_ENDS_WITHIN_S):
-                await asyncio.gather(*consuming, *others, return_exceptions=True)
+        await self._loops.stop(last=CONSUMING, within_s=CONSUMING_ENDS_WITHIN_S)
         await self.outbox.close()
         await self.pool.close()
         if self._cannot_start:
@@ -120,56 +123,36 @@ class Runtime:
         """Have a table of the service's own pruned, too, of what is older than that."""
         self._keeping.keep(table, kept, prune)
 
-    def every(self, seconds: float, work: Callable[[], Awaitable[Any]], name: str) -> None:
-        """Run something again and again until the process stops; an error is logged once and the next time is another try."""
-        self._spawn(self._repeat(seconds, work, name))
+    def every(self, seconds: float, work: Callable[[], Awaitable[Any]], name: str, limit_s: float = LIMIT_S) -> None:
+        """Run something again and again until the process stops. A round that fails or lasts longer than `limit_s` is an alarm, and begun again."""
+        self._loops.start(name, every(seconds, work), limit_s=limit_s, again_s=seconds)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self._loops.append(asyncio.create_task(work))
-
-    async def _repeat(self, seconds: float, work: Callable[[], Awaitable[Any]], name: str) -> None:
-        failing = False
-        while not self._stopping.is_set():
-            try:
-                await work()
-                failing = False
-            except Exception as error:
-                if not failing:
-                    passing = is_transient(error) or isinstance(error, KafkaUnavailable)
-                    log.log(
-                        30 if passing else 40,
-                        f"{name} failed",
-                        error=f"{type(error).__name__}: {error}",
-                        exc_info=None if passing else error,
-                    )
-                failing = True
-            await asyncio.sleep(seconds)
+    def supervise(self, name: str, work: Work, needed_for_http: bool = False) -> None:
+        """Run a loop that goes round by itself and says so with `beat()`. While it fails, and HTTP needs it, the process is not ready."""
+        self._loops.start(name, work, needed_for_http=needed_for_http)
 
     async def _adopt(self) -> None:
         await self.outbox.adopt(self.clock())
 
-    async def _consume(self) -> None:
-        """Take turns for as long as the process lives, as a new member of the group after each fatal error."""
-        await self._wait_for(lambda: answers(self.pool), "the database")
-        topics = self._ports.topics(self.settings)
-        await self._wait_for(topics.reachable, f"Kafka at {self.settings.kafka_bootstrap_servers}")
-        while not self._stopping.is_set():
-            try:
-                await self._take_turns()
-            except CannotStart as error:
-                self._trouble, self._cannot_start = str(error), error
-                self._ports.end_process()
-                return
-            except (KafkaUnavailable, *DATABASE_ERRORS) as error:
-                self._trouble = f"{type(error).__name__}: {error}"
-                log.error("consuming begins again", error=self._trouble)
-            except Exception as error:
-                self._trouble = f"{type(error).__name__}: {error}"
-                log.critical("consuming stopped by an error that is ours; it begins again", exc_info=error)
-            if not self._stopping.is_set():
-                await asyncio.sleep(RESTART_WAIT_S)
+    async def _look_at_turns(self) -> None:
+        if self.turns is not None:
+            await self.turns.look()
 
-    async def _take_turns(self) -> None:
+    async def _consume(self, beat: Beat) -> None:
+        """Take turns for as long as the process lives, as a new member of the group after each fatal error."""
+        await self._wait_for(lambda: answers(self.pool), "the database", beat)
+        topics = self._ports.topics(self.settings)
+        await self._wait_for(topics.reachable, f"Kafka at {self.settings.kafka_bootstrap_servers}", beat)
+        if self._stopping.is_set():
+            return
+        try:
+            await self._take_turns(beat)
+        except CannotStart as error:
+            self._cannot_start = error
+            self._ports.end_process()
+            await self._stopping.wait()
+
+    async def _take_turns(self, beat: Beat) -> None:
         group = self.settings.group(self.service)
         topics = self._ports.topics(self.settings)
         instance = await self._ports.claim_instance(self.settings.database_url(self.service))
@@ -177,7 +160,7 @@ class Runtime:
             self.settings, [topic.name for topic in self._handler.topics], group, f"{group}-{instance.number}"
         )
         try:
-            self._assignment = Assignment(consumer, topics, self.outbox, self.pool, self.settings.start_at)
+            self._assignment = Assignment(consumer, topics, self.outbox, self.pool, self.settings.start_at, self.alarms)
             self.turns = Turns(
                 self.settings,
                 group,
@@ -188,39 +171,39 @@ class Runtime:
                 self.outbox,
                 self.clock,
                 self.new_id,
+                self.alarms,
+                beat,
             )
             await self.turns.run()
             await self.turns.tell_position()
         finally:
+            self._assignment = None
             try:
                 await consumer.close()
             finally:
                 instance.release()
 
-    async def _wait_for(self, answers: Callable[[], Awaitable[bool]], what: str) -> None:
-        said = False
+    async def _wait_for(self, answers: Callable[[], Awaitable[bool]], what: str, beat: Beat) -> None:
         while not self._stopping.is_set() and not await answers():
-            if not said:
+            beat(well=False)
+            if self.alarms.tell(WAITS, "", Trouble(f"no record is taken before {what} answers", f"look at {what}")):
                 log.warning(f"waiting for {what}")
-                said = True
             await asyncio.sleep(WAIT_S)
+        self.alarms.tell(WAITS, "", None)
 
-    async def problems(self) -> list[str]:
-        """Why this process is not ready; empty: it is."""
-        found = [] if await answers(self.pool) else ["database: it does not answer"]
-        if self._assignment is not None and self._assignment.settled:
-            self._trouble = None
-        if self._trouble:
-            found.append(f"consumer: {self._trouble}")
-        if self._keeping.alarm:
-            found.append(f"outbox: {self._keeping.alarm}")
-        if self.turns is None or self._assignment is None:
-            return [*found, "kafka: not connected yet"]
-        if self.turns.trouble:
-            found.append(f"last turn: {self.turns.trouble}")
-        if self.turns.long_since_s:
-            found.append(f"turn: the one under way has lasted for {self.turns.long_since_s:.0f} s")
-        if not self._assignment.settled:
-            found.append("partitions: not all are taken yet")
-        found += [f"{p.topic}/{p.partition}: {problem}" for p, problem in self._assignment.stopped.items()]
-        return found
+    async def health(self) -> Health:
+        """How this process is."""
+        problems = [] if await self._database_answers() else ["database: it does not answer"]
+        started = self._assignment is not None and self._assignment.settled
+        return Health([*problems, *self._loops.problems], self.alarms.now(), started)
+
+    def dead(self) -> list[str]:
+        """Loops that only a new process can bring back."""
+        return self._loops.dead
+
+    async def _database_answers(self) -> bool:
+        """Asked by one task at a time, which a database that stands still may keep for longer than whoever asks here will wait."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(answers(self.pool))
+        await asyncio.wait([self._asking], timeout=ANSWERS_WITHIN_S)
+        return self._asking.done() and not self._asking.cancelled() and self._asking.result()

@@ -8,7 +8,7 @@ commit is in doubt, is not repaired: its partitions are taken again, which reads
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -21,7 +21,9 @@ from ordersaga.messaging.assignment import Assignment, Fenced, Move, fence
 from ordersaga.messaging.database import Connection, Pool, is_deployment, is_transient
 from ordersaga.messaging.dead_letters import DeadLetter
 from ordersaga.messaging.handler import Batch, Handler, Incoming, Record, Rejected
+from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, PartitionConsumer
+from ordersaga.messaging.loops import Beat
 from ordersaga.messaging.outbox import MessageIds, Outbox, OutboxRow
 from ordersaga.messaging.parking import Failure, Outcome, Parked, Parking, Suspicion, isolate, place
 from ordersaga.settings import Settings
@@ -35,6 +37,12 @@ LOOK_AT_TOPICS_EVERY_S: Final = 5.0
 BACKOFF_MS_MIN: Final = 50
 SAY_AGAIN_S: Final = 30.0
 LONG_S: Final = 15.0
+AWAY_S: Final = 10.0
+
+# Alarms
+AWAY: Final = "Kafka away"
+FAILED: Final = "turn failed"
+LONG: Final = "turn lasts"
 
 UNDECODABLE: Final = "Undecodable"
 REJECTED: Final = "Rejected"
@@ -68,8 +76,12 @@ class Turns:
         out: Outbox,
         clock: Callable[[], datetime],
         new_id: Callable[[], UUID],
+        alarms: Alarms,
+        beat: Beat,
     ) -> None:
         self._settings: Final = settings
+        self._alarms: Final = alarms
+        self._beat: Final = beat
         self._group: Final = group
         self._handler: Final = handler
         self._pool: Final = pool
@@ -89,7 +101,8 @@ class Turns:
         self._topics_look: asyncio.Task[dict[str, str | None]] | None = None
         self._said_at = -SAY_AGAIN_S
         self._began_at: float | None = None
-        self.trouble: str | None = None
+        self._ended = False
+        self._started = False
 
     def stop(self) -> None:
         """End after the turn under way."""
@@ -102,6 +115,9 @@ class Turns:
         finally:
             if self._topics_look is not None:
                 self._topics_look.cancel()
+            for alarm in (AWAY, FAILED, LONG):
+                self._alarms.tell(alarm, "", None)
+            self._ended = True
 
     async def _loop(self) -> None:
         wait_s = IDLE_WAIT_S
@@ -117,6 +133,8 @@ class Turns:
             self._began_at = _monotonic_s()
             wait_s = await self.step(fetched.records)
             self._began_at = None
+            self._say_started()
+            self._beat(well=self._assignment.settled and not self._failures)
 
     async def step(self, records: Sequence[Record]) -> float:
         """Handle what was fetched and return how long the next fetch may wait for its first record."""
@@ -139,32 +157,54 @@ class Turns:
         self._recovered(handled=bool(mine))
         return IDLE_WAIT_S
 
-    @property
-    def long_since_s(self) -> float | None:
-        """How long the turn under way has lasted, if that is longer than a turn should."""
-        lasted_s = 0.0 if self._began_at is None else _monotonic_s() - self._began_at
-        return lasted_s if lasted_s > LONG_S else None
+    def _say_started(self) -> None:
+        if self._started or not self._assignment.settled:
+            return
+        self._started = True
+        log.info(
+            "started: records are taken",
+            group=self._group,
+            topics=len(self._handler.topics),
+            partitions=len(self._assignment.positions),
+            stopped=len(self._assignment.stopped),
+        )
+
+    async def look(self) -> None:
+        """Raise, or end, the alarms that a turn cannot raise itself: that it does not end, or that nothing at all comes from Kafka."""
+        if self._ended:
+            return
+        now, lasted_s = self._clock(), 0.0 if self._began_at is None else _monotonic_s() - self._began_at
+        what = f"the turn under way has lasted for {lasted_s:.0f} s"
+        long = Trouble(what, "look at what its database connection waits for (pg_stat_activity)")
+        if self._alarms.tell(LONG, "", long if lasted_s > LONG_S else None, now - timedelta(seconds=lasted_s)):
+            log.warning(what)
+        silent_s = self._consumer.silent_s
+        away = Trouble("Kafka does not answer", f"look at Kafka at {self._settings.kafka_bootstrap_servers}")
+        self._alarms.tell(AWAY, "", away if silent_s > AWAY_S else None, now - timedelta(seconds=silent_s))
 
     def _recovered(self, handled: bool) -> None:
         """Forget a trouble: when records were handled again, or when none of what failed has come back for so long that it is not ours."""
         quiet_s = _monotonic_s() - self._failed_at
         if self._failures and (handled or quiet_s > 2 * self._settings.retry_backoff_ms_max / 1000):
             log.info("going on again", failures=self._failures)
-            self._failures, self.trouble = 0, None
+            self._failures = 0
+            self._alarms.tell(FAILED, "", None)
 
     async def _back_off(self, error: Exception) -> float:
         """Read nothing for a growing while, in which the process stays in its group by polling, then take everything again."""
         passing = isinstance(error, KafkaUnavailable) or is_transient(error)
         self._failures += 1
         self._failed_at = _monotonic_s()
-        self.trouble = f"{type(error).__name__}: {error}"
+        trouble = f"{type(error).__name__}: {error}"
+        todo = "nothing: it is tried again" if passing else "roll back, migrate, or mend it; nothing was parked"
+        self._alarms.tell(FAILED, "", Trouble(f"the last turn failed: {trouble}", todo))
         if self._failures == 1 or self._may_say_again():
             said = (
                 "a turn failed and is tried again"
                 if passing
                 else "the partitions are stopped and tried again now and then"
             )
-            log.log(30 if passing else 50, said, error=self.trouble, exc_info=None if passing else error)
+            log.log(30 if passing else 50, said, error=trouble, exc_info=None if passing else error)
         await self._consumer.leave(self._assignment.doubt())
         ceiling_ms = min(self._settings.retry_backoff_ms_max, BACKOFF_MS_MIN * 2 ** min(self._failures, 16))
         return random.uniform(ceiling_ms / 2, ceiling_ms) / 1000

@@ -1,6 +1,5 @@
 """The Order service as one process: its runtime, its watch over events, its HTTP face."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -32,8 +31,7 @@ def create_app(settings: Settings) -> Litestar:
             orders.place = runtime.gather(Placing(settings))
             orders.act = runtime.gather(Acting(settings))
             runtime.every(timers.LOOK_EVERY_S, timers.Timers(runtime, Waking(settings)).fire, "timers")
-            watching = asyncio.create_task(watch.run())
+            runtime.supervise("watching for events", watch.run, needed_for_http=True)
             yield
-            watching.cancel()
 
-    return application("order", routes(orders), runtime.problems, running)
+    return application("order", routes(orders), runtime, running)

@@ -10,17 +10,13 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
-import structlog
 
-from ordersaga.messaging.database import DATABASE_ERRORS
+from ordersaga.messaging.loops import Beat
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.order import store
 from ordersaga.order.model import Event
 
-log: Final = structlog.get_logger()
-
 CHANNEL: Final = "order_event"
-RELISTEN_WAIT_S: Final = 1.0
 LOOK_EVERY_S: Final = 1.0
 
 Seen = tuple[int, Event]
@@ -39,30 +35,27 @@ class Watch:
         """Use with `with`; events after `after_seq` come out of `next`."""
         return Watcher(self, order_id, after_seq)
 
-    async def run(self) -> None:
+    async def run(self, beat: Beat) -> None:
         """Listen for as long as the process lives; also looks now and then by itself, should a notification be lost."""
-        while True:
-            try:
-                connection = await asyncpg.connect(self._url)
-                try:
-                    await connection.add_listener(CHANNEL, self._wake)
-                    await self._serve(connection)
-                finally:
-                    connection.terminate()
-            except DATABASE_ERRORS as error:
-                log.debug("listening for events begins again", error=str(error))
-                await asyncio.sleep(RELISTEN_WAIT_S)
+        connection = await asyncpg.connect(self._url)
+        try:
+            await connection.add_listener(CHANNEL, self._wake)
+            await self._serve(connection, beat)
+        finally:
+            connection.terminate()
 
     def _wake(self, *_: Any) -> None:
         self._woken.set()
 
-    async def _serve(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    async def _serve(self, connection: "asyncpg.Connection[asyncpg.Record]", beat: Beat) -> None:
         while not connection.is_closed():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), LOOK_EVERY_S)
             self._woken.clear()
             if self._watchers:
                 await self._look()
+            beat()
+        raise ConnectionResetError("the connection that listens was lost")
 
     async def _look(self) -> None:
         seen = {order_id: min(each.seen_seq for each in watchers) for order_id, watchers in self._watchers.items()}

@@ -8,6 +8,7 @@ from litestar import Litestar
 
 from ordersaga.http.caller import Callers
 from ordersaga.http.server import application
+from ordersaga.messaging.health import Trouble
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.payment.api import Payments, routes
 from ordersaga.payment.commands import Beginning, note
@@ -19,6 +20,7 @@ from ordersaga.payment.waiting import LOOK_EVERY_S, Waiting
 from ordersaga.settings import Settings
 
 DRAIN_S: Final = 5.0
+LOOK_AT_GATEWAY_EVERY_S: Final = 0.5
 CONNECT_TIMEOUT_S_MAX: Final = 5.0
 
 
@@ -39,11 +41,10 @@ def create_app(settings: Settings) -> Litestar:
     recovery = Recovery(runtime, intents)
     payments = Payments(runtime, Callers(settings), intents, waiting)
 
-    async def problems() -> list[str]:
-        found = await runtime.problems()
-        if not gateway.health.ready:
-            found.append(f"gateway: no calls are sent, after {gateway.health.reason}")
-        return found
+    async def look_at_gateway() -> None:
+        now = gateway.health
+        refusing = Trouble(f"no calls are sent, after {now.reason}", "look at the gateway, its URL and its secret key")
+        runtime.alarms.tell("gateway", "", None if now.ready else refusing)
 
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -52,8 +53,9 @@ def create_app(settings: Settings) -> Litestar:
             payments.note = runtime.gather(note)
             intents.open()
             recovery.start()
+            runtime.every(LOOK_AT_GATEWAY_EVERY_S, look_at_gateway, "watching the gateway")
             runtime.every(LOOK_EVERY_S, waiting.look, "looking for outcomes of other processes")
             yield
             await intents.close(DRAIN_S)
 
-    return application("payment", routes(payments), problems, running)
+    return application("payment", routes(payments), runtime, running)

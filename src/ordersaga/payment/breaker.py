@@ -48,7 +48,7 @@ class Breaker:
 
     @property
     def health(self) -> GatewayHealth:
-        """The state for `/health/ready`, with the reason of the last opening while it lasts."""
+        """The state for the alarm, with the reason of the last opening while it lasts."""
         if self._open_until_s is None:
             return GatewayHealth("closed", None, 0.0)
         remaining_s = self._open_until_s - self._clock_s()

@@ -155,7 +155,7 @@ FindAnswer = Found | NotFound | Retry | OurFault
 
 
 class GatewayHealth(msgspec.Struct, frozen=True):
-    """What `/health/ready` shows. `state` is closed (calls go out), open (none do) or half-open (one probe decides)."""
+    """What the alarm says. `state` is closed (calls go out), open (none do) or half-open (one probe decides)."""
 
     state: str
     reason: str | None

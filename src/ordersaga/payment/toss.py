@@ -144,7 +144,7 @@ class TossGateway:
 
     @property
     def health(self) -> GatewayHealth:
-        """The breaker's state, for `/health/ready`."""
+        """The breaker's state, for the alarm."""
         return self._breaker.health
 
     async def confirm(self, payment_key: str, order_id: str, amount: int, idempotency_key: str) -> ConfirmAnswer:

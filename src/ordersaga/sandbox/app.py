@@ -18,6 +18,8 @@ from litestar import Litestar, Request, Response, asgi, get, put
 from litestar.params import QueryParameter
 from litestar.types import Receive, Scope, Send
 
+from ordersaga.http.server import health
+from ordersaga.messaging.health import Health
 from ordersaga.sandbox.books import Books, Payment, Totals
 from ordersaga.sandbox.checkout import routes
 from ordersaga.sandbox.faults import FaultPlan, Faults
@@ -134,16 +136,21 @@ def application(settings: SandboxSettings) -> Litestar:
         ]
         return BookPage(wanted, found[-1][0] if len(found) == limit else None, books.totals() if after == 0 else None)
 
-    @get(["/health/live", "/health/ready"])
-    async def health() -> dict[str, object]:
-        """Ready as soon as it answers: the journal is read before that."""
-        return {"status": "UP", "problems": []}
-
     return Litestar(
-        [payments, read_faults, put_faults, read_calls, read_books, health, *routes(books)],
+        [payments, read_faults, put_faults, read_calls, read_books, *health("sandbox", _Well()), *routes(books)],
         lifespan=[lifespan],
         openapi_config=None,
     )
+
+
+class _Well:
+    """Ready as soon as it answers: the journal is read before that."""
+
+    async def health(self) -> Health:
+        return Health()
+
+    def dead(self) -> list[str]:
+        return []
 
 
 class _Server(uvicorn.Server):

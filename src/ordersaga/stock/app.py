@@ -29,4 +29,4 @@ def create_app(settings: Settings) -> Litestar:
             shelf.change = runtime.gather(commands.change)
             yield
 
-    return application("stock", routes(shelf), runtime.problems, running)
+    return application("stock", routes(shelf), runtime, running)

@@ -30,6 +30,9 @@ class Partition(NamedTuple):
     topic: str
     partition: int
 
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}"
+
 
 class KafkaUnavailable(Exception):
     """The broker did not answer, or not as it should; trying again may help."""
@@ -81,9 +84,14 @@ class Lifeline:
         self._heard_at_s = time.monotonic()
 
     @property
+    def silent_s(self) -> float:
+        """For how long nothing has come."""
+        return time.monotonic() - self._heard_at_s
+
+    @property
     def is_silent(self) -> bool:
         """Whether nothing has come for so long that it is time to look."""
-        return time.monotonic() - self._heard_at_s > SILENT_S
+        return self.silent_s > SILENT_S
 
     def is_lost(self, client: Any) -> bool:
         """Whether Kafka does not answer this client, answers another, and then still not this one. Blocks, for `3 * ANSWER_S` at most.

@@ -115,6 +115,11 @@ class PartitionConsumer:
         self._assigned, self._revoked, self._error = [], [], None
         return fetched
 
+    @property
+    def silent_s(self) -> float:
+        """For how long Kafka has said nothing at all, though it was asked."""
+        return self._lifeline.silent_s
+
     async def read_from(self, positions: dict[Partition, int]) -> None:
         """Begin, or begin again, to read partitions at these offsets."""
         await self._call(self._read_from, positions)
