@@ -6,7 +6,7 @@ import pytest
 
 from ordersaga.order.deadlines import Deadlines, explain
 from ordersaga.order.saga import Input, TimePassed, decide
-from tests.unit.test_saga import NOW, RELEASE_FAILED, A, delivery, payment, placed, refunded, stock
+from tests.unit.test_saga import NOW, RELEASE_FAILED, A, delivery, payment, placed, refunded, stock, unpriced
 
 WAITS: list[tuple[tuple[Input, ...], list[tuple[str, tuple[str, ...]]]]] = [
     ((), [("StockResponseMessage", (str(A),)), ("PaymentSuccessMessage", ())]),
@@ -22,6 +22,12 @@ WAITS: list[tuple[tuple[Input, ...], list[tuple[str, tuple[str, ...]]]]] = [
         [("StockRollbackCompletedMessage", (str(A),))],
     ),
 ]
+
+
+def test_a_price_that_is_not_known_is_waited_for_until_the_payment_deadline() -> None:
+    price = explain(unpriced(), Deadlines())[-1]
+    assert (price.message, price.topic, price.about) == ("ProductPriceMessage", "product-price-topic", (str(A),))
+    assert (price.attempts, price.next_attempt_at, price.ends_at) == (0, None, unpriced().pay_before)
 
 
 @pytest.mark.parametrize(("inputs", "expected"), WAITS)

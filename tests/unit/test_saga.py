@@ -4,17 +4,21 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
+from ordersaga.order.deadlines import waits
 from ordersaga.order.model import Facts, Line, Order, Recipient
 from ordersaga.order.saga import (
     ANOMALY,
+    DEADLINES,
     DUPLICATE,
     CancelBeforeDelivery,
     Decision,
     Input,
+    Priced,
     Return,
     TimePassed,
     decide,
@@ -165,12 +169,84 @@ def test_an_undeliverable_order_is_refunded_and_released() -> None:
     assert names(out) == ["DeliveryRequest", "OrderPayable", "StockRollbackRequested", "PaymentCancelRequested"]
 
 
-def test_an_order_whose_total_is_not_the_sum_of_the_prices_is_never_delivered() -> None:
+def unpriced() -> Order:
     order = placed()
-    order = replace(order, facts=replace(order.facts, listed_total=TOTAL + 1))
-    order, out, _ = run(order, payment(), stock("SUCCESS"))
+    return replace(order, pay_before=NOW + timedelta(minutes=30), facts=replace(order.facts, listed_total=None))
+
+
+def test_an_order_whose_total_is_not_the_sum_of_the_prices_ends_when_they_are_known() -> None:
+    order, out, _ = run(unpriced(), payment(), stock("SUCCESS"), Priced(TOTAL + 1))
     assert end(order) == ("FAILED", "AMOUNT_MISMATCH")
     assert names(out) == ["OrderPayable", "StockRollbackRequested", "PaymentCancelRequested"]
+    assert order.detail == f"the products cost {TOTAL + 1} won"
+
+
+@pytest.mark.parametrize("inputs", list(itertools.permutations([stock("SUCCESS"), payment(), Priced(TOTAL)])))
+def test_an_order_without_a_known_price_waits_for_it_and_then_goes_on(inputs: tuple[Input, ...]) -> None:
+    first = place(unpriced())
+    assert names(list(first.outgoing)) == ["StockDecreaseRequest"]
+    order, out, _ = run(first.order, *inputs)
+    assert order.status == "PENDING"
+    assert sorted(names(out)) == ["DeliveryRequest", "OrderPayable"]
+    assert run(order, Priced(TOTAL + 1))[2].note == DUPLICATE
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [((stock("SUCCESS"),), "PAYMENT_EXPIRED"), ((stock("SUCCESS"), payment()), "AMOUNT_MISMATCH")],
+)
+def test_a_price_is_waited_for_until_the_payment_deadline(inputs: tuple[Input, ...], reason: str) -> None:
+    order, out, _ = run(place(unpriced()).order, *inputs)
+    assert not out
+    looks = 0
+    while order.status == "PENDING":
+        assert order.facts.look_at is not None
+        now = order.facts.look_at
+        order = decide(order, TimePassed(), now).order
+        looks += 1
+    assert (now, order.reason) == (order.pay_before, reason)
+    assert looks < 50
+
+
+def test_asking_for_one_answer_leaves_the_others_as_asked_for() -> None:
+    order, _, _ = run(placed(A, B), stock("SUCCESS", A), payment("FAILED"))
+    asked = order.ask("release")
+    order = decide(order, payment(key="k2"), NOW + timedelta(seconds=14)).order
+    order = decide(order, payment(key="k3"), NOW + timedelta(seconds=20)).order
+    order = decide(order, TimePassed(), NOW + timedelta(seconds=16)).order
+    release, stocks = order.ask("release"), order.ask("stock")
+    assert (release.at, release.attempts, release.since) == (NOW + timedelta(seconds=16), 2, asked.at)
+    assert (stocks.attempts, stocks.since) == (2, NOW)
+    assert (order.ask("refund", "k2").at, order.ask("refund", "k2").attempts) == (NOW + timedelta(seconds=14), 1)
+    assert order.ask("refund", "k3").at == NOW + timedelta(seconds=20)
+    later = decide(order, TimePassed(), NOW + timedelta(seconds=30))
+    (refund,) = later.outgoing
+    assert isinstance(refund, m.PaymentCancelRequestedMessage)
+    assert refund.payment_key == "k2"
+    left = run(later.order, refunded(key="k2"), RELEASED)[0].facts.asks
+    assert {(each.awaited, each.about) for each in left} == {("stock", None), ("refund", "k3")}
+
+
+def test_an_order_as_an_earlier_version_kept_it_waits_as_it_did() -> None:
+    """There `askedAt`, `waitsSince` and `attempts` stood for every answer that was awaited."""
+    kept = (
+        b'{"lines":[{"productId":"%s","quantity":1,"stock":"RELEASE_REQUESTED"}],'
+        b'"payments":[{"paymentKey":"k1","amount":25000,"state":"REFUND_REQUESTED"}],"listedTotal":25000,'
+        b'"askedAt":"2026-11-24T00:01:00Z","waitsSince":"2026-11-24T00:00:30Z","attempts":2}' % str(A).encode()
+    )
+    facts = msgspec.json.decode(kept, type=Facts)
+    order = replace(placed(), status="FAILED", reason="DELIVERY_FAILED", facts=facts)
+    since, until = NOW + timedelta(seconds=30), NOW + timedelta(seconds=90)
+    assert [(each.awaited, each.since, each.attempts, each.until) for each in waits(order, DEADLINES)] == [
+        ("release", since, 2, until),
+        ("refund", since, 2, until),
+    ]
+    order = decide(order, TimePassed(), until).order
+    assert [(each.awaited, each.since, each.attempts) for each in waits(order, DEADLINES)] == [
+        ("release", since, 3),
+        ("refund", since, 3),
+    ]
+    assert msgspec.json.decode(msgspec.json.encode(order.facts), type=Facts) == order.facts
 
 
 def test_a_customer_cancels_before_delivery_is_requested_and_not_after() -> None:

@@ -15,7 +15,7 @@ from ordersaga.contracts import messages as m
 from ordersaga.order.deadlines import look_at, waits
 from ordersaga.order.model import Facts, Line, Order, Recipient
 from ordersaga.order.outgoing import rollback_id
-from ordersaga.order.saga import DEADLINES, CancelBeforeDelivery, Input, Return, TimePassed, decide, place
+from ordersaga.order.saga import DEADLINES, CancelBeforeDelivery, Input, Priced, Return, TimePassed, decide, place
 from ordersaga.stock.allocation import allocate
 from ordersaga.stock.model import Reservation
 
@@ -85,9 +85,9 @@ class OurStock:
     release = take
 
 
-def an_order(lines: tuple[Line, ...]) -> Order:
+def an_order(lines: tuple[Line, ...], listed_total: int | None = TOTAL) -> Order:
     """One that has just been placed."""
-    facts = Facts(lines, listed_total=TOTAL, asked_at=START)
+    facts = Facts(lines, listed_total=listed_total)
     return Order(ORDER, ORDER, "x", TOTAL, RECIPIENT, START, START + timedelta(hours=1), facts)
 
 
@@ -118,13 +118,14 @@ class Histories(RuleBasedStateMachine):
         count=st.integers(1, 3),
         deliverable=st.booleans(),
         refusals=st.integers(0, 2),
+        priced=st.booleans(),
     )
-    def placed(self, team: str, short: set[UUID], count: int, deliverable: bool, refusals: int) -> None:
+    def placed(self, team: str, short: set[UUID], count: int, deliverable: bool, refusals: int, priced: bool) -> None:
         lines = tuple(Line(product, 1) for product in PRODUCTS[:count])
         self.stock = OurStock(short) if team == "ours" else JavaStock(short, names_products=team.endswith("product"))
         self.deliverable = deliverable
         self.refusals = refusals
-        decision = place(an_order(lines))
+        decision = place(an_order(lines, TOTAL if priced else None))
         self.order = decision.order
         self.sent(decision.outgoing)
 
@@ -209,6 +210,10 @@ class Histories(RuleBasedStateMachine):
             UnderWay(m.PaymentSuccessMessage(order_id=ORDER, payment_key=key, amount=amount, status=status))  # type: ignore[arg-type]
         )
 
+    @rule(total=st.sampled_from([TOTAL, TOTAL, 1_000]))
+    def the_prices_are_known(self, total: int) -> None:
+        self.take_in(Priced(total))
+
     @rule()
     def the_customer_cancels(self) -> None:
         decision = self.take_in(CancelBeforeDelivery())
@@ -238,7 +243,7 @@ class Histories(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "order"):
             return
-        for _ in range(60):
+        for _ in range(200):  # an hour of looks for a price among them
             while self.wire:
                 self.deliver(self.wire.pop(0))
             if not waits(self.order, DEADLINES):

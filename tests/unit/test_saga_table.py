@@ -77,6 +77,33 @@ def only_a_reserved_and_paid_order_is_delivered(step: Step) -> bool:
     return not asks or ready
 
 
+def only_an_order_whose_total_is_right_is_payable_or_delivered(step: Step) -> bool:
+    goes_on = [
+        each
+        for each in step.decision.outgoing
+        if isinstance(each, m.DeliveryRequestMessage)
+        or (isinstance(each, m.OrderPayableMessage) and each.status == "ORD0001")
+    ]
+    return not goes_on or step.after.facts.listed_total == step.after.total_amount
+
+
+def asking_for_one_answer_leaves_the_others_as_they_were(step: Step) -> bool:
+    """Of what is still awaited, only what goes out was asked for."""
+    names = {type(each).__name__.removesuffix("Message") for each in step.decision.outgoing}
+    requests = {
+        "stock": "StockDecreaseRequest",
+        "delivery": "DeliveryRequest",
+        "release": "StockRollbackRequested",
+        "refund": "PaymentCancelRequested",
+    }
+    still = {(each.awaited, each.about) for each in waits(step.after, DEADLINES)}
+    return all(
+        step.after.ask(each.awaited, each.about) == step.before.ask(each.awaited, each.about)
+        for each in waits(step.before, DEADLINES)
+        if each.awaited in requests and requests[each.awaited] not in names and (each.awaited, each.about) in still
+    )
+
+
 def an_order_is_told_completed_when_it_becomes_so(step: Step) -> bool:
     told = sum(isinstance(each, m.OrderCompletedMessage) for each in step.decision.outgoing)
     becomes = step.after.status == "COMPLETED" and step.before.status != "COMPLETED"
@@ -102,6 +129,8 @@ PROMISES = (
     what_is_refunded_was_captured_and_is_not_back_yet,
     what_is_rolled_back_was_reserved_and_one_rollback_is_in_flight,
     only_a_reserved_and_paid_order_is_delivered,
+    only_an_order_whose_total_is_right_is_payable_or_delivered,
+    asking_for_one_answer_leaves_the_others_as_they_were,
     an_order_is_told_completed_when_it_becomes_so,
     who_is_refused_changes_nothing,
     who_waits_has_a_timer,

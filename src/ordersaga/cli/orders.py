@@ -1,7 +1,7 @@
 """`orders show` tells an order's story."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 import asyncpg
@@ -17,6 +17,11 @@ from ordersaga.order.deadlines import Explanation, explain
 from ordersaga.order.handlers import deadlines_of
 from ordersaga.order.model import Event, Order
 from ordersaga.settings import SERVICES, Settings
+
+UNASKED: Final = {
+    "PaymentSuccessMessage": "to be sent once the customer has paid",
+    "ProductPriceMessage": "to be sent by Stock, which sends all prices again with `ordersaga products publish-prices`",
+}
 
 app = typer.Typer(help="Orders, as the Order service's database knows them.", no_args_is_help=True)
 
@@ -41,7 +46,7 @@ def print_obstacles(waits: list[Explanation], held: dict[str, list[HeldRecord] |
     """Why the order waits: what has not come, and in which service something has come and was not handled."""
     for each in waits:
         about = f" about {', '.join(each.about)}" if each.about else ""
-        asked = f"asked {each.attempts} times" if each.attempts else "to be sent once the customer has paid"
+        asked = f"asked {each.attempts} times" if each.attempts else UNASKED[each.message]
         then = "a person must look"
         if each.next_attempt_at:
             then = f"next attempt {shown(each.next_attempt_at)}"

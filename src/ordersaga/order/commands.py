@@ -1,25 +1,32 @@
 """What customers may do, as gathered writes: place an order, cancel it, return it. Each runs for many requests in one transaction."""
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ordersaga.contracts.topics import BY_MESSAGE
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.idempotency import IdempotencyKey, Reused, each_once
 from ordersaga.order import saga, store
-from ordersaga.order.handlers import Changes, deadlines_of, listed_total
-from ordersaga.order.model import Order
+from ordersaga.order.deadlines import ANSWERS, PARTNERS, Wait, waits
+from ordersaga.order.handlers import Changes, deadlines_of, lacks_price, listed_total, price
+from ordersaga.order.model import Awaited, Order
 from ordersaga.order.outgoing import sent
-from ordersaga.order.saga import CancelBeforeDelivery, Decision, Return, TimePassed, decide
+from ordersaga.order.saga import CancelBeforeDelivery, Decision, Priced, Return, TimePassed, decide
 from ordersaga.settings import Settings
 
+log: Final = structlog.get_logger()
+
 PLACED: Final = "Placed"
+ORDERS_NAMED_MAX: Final = 3
 
 
 class Placement(Struct, frozen=True):
@@ -102,7 +109,7 @@ class Placing:
             if listed is not None and listed != order.total_amount:
                 answers.append(WrongTotal(listed))
                 continue
-            facts = replace(order.facts, listed_total=listed, asked_at=now)
+            facts = replace(order.facts, listed_total=listed)
             answers.append(Placed(replace(order, placed_at=now, pay_before=now + self._payment_deadline, facts=facts)))
         return answers
 
@@ -158,7 +165,7 @@ def _theirs(orders: dict[UUID, Order], action: Action) -> Order | None:
 
 
 class Waking:
-    """Looks at orders whose timer has fired: `Timers`' work."""
+    """Looks at orders whose timer has fired: `Timers`' work. What a person on call would ask about them is logged."""
 
     def __init__(self, settings: Settings) -> None:
         self._deadlines: Final = deadlines_of(settings)
@@ -166,14 +173,54 @@ class Waking:
     async def __call__(self, db: Connection, order_ids: Sequence[UUID], now: datetime) -> list[Outgoing]:
         changes = Changes(now)
         outgoing: list[Outgoing] = []
+        waiting: list[tuple[Order, Decision]] = []
+        lacking = []
         for order in await store.lock(db, order_ids):
-            decision = decide(order, TimePassed(), now, self._deadlines)
             # The timer is gone, since it fired; were it believed to stand where the facts have it, it would not be set again.
             unarmed = replace(order, facts=replace(order.facts, look_at=None))
-            if decision.outgoing or decision.note or decision.order.status != order.status:
-                changes.note(TimePassed.__name__, unarmed, decision)
+            if lacks_price(order):
+                lacking.append(unarmed)
             else:
-                changes.note_silently(unarmed, decision)
+                waiting.append((unarmed, decide(unarmed, TimePassed(), now, self._deadlines)))
+        for order, priced in await price(db, lacking, now, self._deadlines):
+            if priced is None:
+                waiting.append((order, decide(order, TimePassed(), now, self._deadlines)))
+            else:
+                changes.note(Priced.__name__, order, priced)
+                outgoing += sent(priced.order, priced.outgoing)
+        for order, decision in waiting:
+            if decision.outgoing or decision.note or decision.order.status != order.status:
+                changes.note(TimePassed.__name__, order, decision)
+            else:
+                changes.note_silently(order, decision)
             outgoing += sent(decision.order, decision.outgoing)
         await changes.save(db)
+        self._log(waiting, now)
         return outgoing
+
+    def _log(self, looked_at: Sequence[tuple[Order, Decision]], now: datetime) -> None:
+        """A line for each order that a deadline ended or left to a person, and one for each partner that does not answer."""
+        silent: dict[Awaited, list[tuple[Order, Wait]]] = {}
+        for order, decision in looked_at:
+            after = decision.order
+            if after.status != order.status:
+                level = logging.INFO if after.reason == "PAYMENT_EXPIRED" else logging.WARNING
+                said = {"order_id": str(order.order_id), "reason": after.reason, "detail": after.detail}
+                log.log(level, "an order ended by a deadline", status=after.status, **said)
+                continue
+            if after.facts.flag != order.facts.flag:
+                log.warning("an order waits for a person", order_id=str(order.order_id), flag=after.facts.flag)
+            for wait in waits(order, self._deadlines):
+                if wait.until <= now:
+                    silent.setdefault(wait.awaited, []).append((order, wait))
+        for awaited, found in silent.items():
+            log.warning(
+                "a partner does not answer",
+                partner=PARTNERS[awaited],
+                message=ANSWERS[awaited].__name__,
+                topic=BY_MESSAGE[ANSWERS[awaited]].name,
+                orders=len(found),
+                asked_at_most=max(wait.attempts for _, wait in found),
+                since=min(wait.since for _, wait in found).isoformat(),
+                order_ids=[str(order.order_id) for order, _ in found[:ORDERS_NAMED_MAX]],
+            )

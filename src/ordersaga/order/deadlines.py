@@ -2,19 +2,18 @@
 
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Final, Literal
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
 from ordersaga.contracts.topics import BY_MESSAGE
-from ordersaga.order.model import Order, PaymentState, StockState
+from ordersaga.order.model import Ask, Awaited, Order, PaymentState, StockState
 from ordersaga.order.outgoing import delivery_request, refund_request, rollback, stock_request
 
-Awaited = Literal["stock", "payment", "delivery", "release", "refund"]
-
 BACKOFF_DOUBLINGS_MAX: Final = 6
+PRICE_LOOK_S: Final = 1.0
 UNRELEASED: Final[frozenset[StockState]] = frozenset({"RELEASE_REQUESTED", "RELEASE_FAILED"})
 UNREFUNDED: Final[frozenset[PaymentState]] = frozenset({"REFUND_REQUESTED", "REFUND_FAILED"})
 ANSWERS: Final[dict[Awaited, type[m.Message]]] = {
@@ -23,6 +22,15 @@ ANSWERS: Final[dict[Awaited, type[m.Message]]] = {
     "delivery": m.DeliveryStartMessage,
     "release": m.StockRollbackCompletedMessage,
     "refund": m.PaymentCancelledMessage,
+    "price": m.ProductPriceMessage,
+}
+PARTNERS: Final[dict[Awaited, str]] = {
+    "stock": "stock",
+    "release": "stock",
+    "delivery": "delivery",
+    "refund": "payment",
+    "payment": "payment",
+    "price": "stock",
 }
 
 
@@ -41,14 +49,7 @@ class Deadlines(Struct, frozen=True):
 
     def may_ask_again(self, awaited: Awaited) -> bool:
         """Whether the partner that owes this answer takes a repeated request for what it is."""
-        partner = {
-            "stock": "stock",
-            "release": "stock",
-            "delivery": "delivery",
-            "refund": "payment",
-            "payment": "payment",
-        }
-        return partner[awaited] in self.idempotent
+        return PARTNERS[awaited] in self.idempotent
 
     def wait(self, awaited: Awaited, attempts: int) -> timedelta:
         """How long an answer is waited for after having been asked for so often."""
@@ -57,6 +58,8 @@ class Deadlines(Struct, frozen=True):
                 first_s = self.stock_s
             case "delivery":
                 first_s = self.delivery_s
+            case "price":
+                first_s = PRICE_LOOK_S
             case _:
                 first_s = self.compensation_s
         return _doubled(first_s, min(attempts - 1, BACKOFF_DOUBLINGS_MAX))
@@ -68,7 +71,7 @@ def _doubled(seconds: float, times: int) -> timedelta:
 
 
 class Wait(Struct, frozen=True):
-    """Something that an order waits for: since when, how often it was asked for, and when it is overdue.
+    """Something that an order waits for: since when, how often it was asked for, and when it is overdue. `about`: see `Ask`.
 
     No attempts: nobody was asked, it is the customer's to act.
     """
@@ -77,32 +80,41 @@ class Wait(Struct, frozen=True):
     since: datetime
     attempts: int
     until: datetime
+    about: str | None = None
 
 
 def waits(order: Order, deadlines: Deadlines) -> list[Wait]:
     """Everything that an order waits for now."""
     facts = order.facts
-    asked_at = facts.asked_at or order.placed_at
     stock = {line.stock for line in facts.lines}
-    payments = {payment.state for payment in facts.payments}
-    awaited: list[Awaited] = []
+    is_pending = order.status == "PENDING"
     found: list[Wait] = []
-    # A dead order asks too, since a reservation whose answer was lost would be held for ever; but not for ever: a partner that decides
-    # all or nothing says nothing about the products that were not short.
-    if "REQUESTED" in stock and (order.status == "PENDING" or facts.attempts < deadlines.stock_asks_max):
-        awaited.append("stock")
-    if order.status == "PENDING" and facts.delivery == "REQUESTED":
-        awaited.append("delivery")
+    if "REQUESTED" in stock:
+        ask = order.ask("stock")
+        # A dead order asks too, since a reservation whose answer was lost would be held for ever; but not for ever: a partner that decides
+        # all or nothing says nothing about the products that were not short.
+        if is_pending or ask.attempts < deadlines.stock_asks_max:
+            found.append(_wait(ask, deadlines))
+    if is_pending and facts.delivery == "REQUESTED":
+        found.append(_wait(order.ask("delivery"), deadlines))
     if not stock.isdisjoint(UNRELEASED):
-        awaited.append("release")
-    if not payments.isdisjoint(UNREFUNDED):
-        awaited.append("refund")
-    for each in awaited:
-        until = asked_at + deadlines.wait(each, facts.attempts)
-        found.append(Wait(each, facts.waits_since or order.placed_at, facts.attempts, until))
-    if order.status == "PENDING" and "PAID" not in payments:
+        found.append(_wait(order.ask("release"), deadlines))
+    is_paid = False
+    for payment in facts.payments:
+        is_paid |= payment.state == "PAID"
+        if payment.state in UNREFUNDED:
+            found.append(_wait(order.ask("refund", payment.payment_key), deadlines))
+    if is_pending and not is_paid:
         found.append(Wait("payment", order.placed_at, 0, order.pay_before))
+    if is_pending and facts.listed_total is None:
+        look = _wait(order.ask("price"), deadlines)
+        found.append(replace(look, until=min(look.until, order.pay_before)))
     return found
+
+
+def _wait(ask: Ask, deadlines: Deadlines) -> Wait:
+    until = ask.at + deadlines.wait(ask.awaited, ask.attempts)
+    return Wait(ask.awaited, ask.since or ask.at, ask.attempts, until, ask.about)
 
 
 class Explanation(Struct, frozen=True, rename="camel"):
@@ -127,30 +139,31 @@ def explain(order: Order, deadlines: Deadlines) -> list[Explanation]:
 
 def _explained(order: Order, wait: Wait, deadlines: Deadlines) -> Explanation:
     message = ANSWERS[wait.awaited]
+    nobody_is_asked = wait.awaited in ("payment", "price")
     last_ask = wait.awaited == "stock" and wait.attempts >= deadlines.stock_asks_max
-    ends = wait.awaited == "payment" or last_ask
-    again = not ends and deadlines.may_ask_again(wait.awaited)
+    again = not nobody_is_asked and not last_ask and deadlines.may_ask_again(wait.awaited)
+    ends_at = order.pay_before if nobody_is_asked else wait.until if last_ask else None
     return Explanation(
         message.__name__,
         BY_MESSAGE[message].name,
-        _about(order, wait.awaited),
+        _about(order, wait),
         wait.since,
-        wait.attempts,
+        0 if nobody_is_asked else wait.attempts,
         wait.until if again else None,
-        wait.until if ends else None,
+        ends_at,
     )
 
 
-def _about(order: Order, awaited: Awaited) -> tuple[str, ...]:
-    match awaited:
+def _about(order: Order, wait: Wait) -> tuple[str, ...]:
+    match wait.awaited:
         case "stock":
             return tuple(str(line.product_id) for line in order.facts.lines if line.stock == "REQUESTED")
         case "release":
             return tuple(str(line.product_id) for line in order.facts.lines if line.stock in UNRELEASED)
-        case "refund":
-            return tuple(each.payment_key for each in order.facts.payments if each.state in UNREFUNDED)
+        case "price":
+            return tuple(str(line.product_id) for line in order.facts.lines)
         case _:
-            return ()
+            return (wait.about,) if wait.about else ()
 
 
 def look_at(order: Order, deadlines: Deadlines) -> datetime | None:
@@ -169,25 +182,28 @@ def overdue(order: Order, now: datetime, deadlines: Deadlines) -> tuple[Order, t
             return order.ended("CANCELLED", "PAYMENT_EXPIRED"), (), None
         if each.awaited == "stock" and not order.is_dead and each.attempts >= deadlines.stock_asks_max:
             return order.ended("FAILED", "STOCK_TIMEOUT", f"stock did not answer in {each.attempts} asks"), (), None
+        if each.awaited == "price" and order.pay_before <= now:
+            return order.ended("FAILED", "AMOUNT_MISMATCH", "a price is not known"), (), None
     for each in late:
+        order = order.asked_again(order.ask(each.awaited, each.about), now)
+        if each.awaited == "price":
+            continue
         again = deadlines.may_ask_again(each.awaited)
         if again:
-            order, requests = _ask_again(order, each.awaited)
+            order, requests = _ask_again(order, each)
             outgoing += requests
             notes.append(f"{each.awaited} asked again")
         if each.awaited != "stock" and (each.attempts >= deadlines.asks_max or not again):
             order = order.flagged(f"stuck: no {each.awaited} after {each.attempts} asks")
-    if late:
-        order = replace(order, facts=replace(order.facts, asked_at=now, attempts=order.facts.attempts + 1))
-    return order, tuple(outgoing), ", ".join(notes) or None
+    return order, tuple(outgoing), ", ".join(dict.fromkeys(notes)) or None
 
 
-def _ask_again(order: Order, awaited: Awaited) -> tuple[Order, list[m.Message]]:
+def _ask_again(order: Order, wait: Wait) -> tuple[Order, list[m.Message]]:
     """The same request once more; for a release or refund that was refused, a new try.
 
     A refused release waits for the answer to one that is in flight: that answer names only the order, and would be taken for both.
     """
-    match awaited:
+    match wait.awaited:
         case "stock":
             return order, [stock_request(order)]
         case "delivery":
@@ -201,9 +217,9 @@ def _ask_again(order: Order, awaited: Awaited) -> tuple[Order, list[m.Message]]:
             order = order.with_lines(lines).rolled_back()
             return order, [rollback(order, tuple(line for line in lines if line.stock == "RELEASE_REQUESTED"))]
         case "refund":
-            owed = [each for each in order.facts.payments if each.state in UNREFUNDED]
+            owed = [each for each in order.facts.payments if each.payment_key == wait.about]
             for each in owed:
                 order = order.with_payment(replace(each, state="REFUND_REQUESTED"))
             return order, [refund_request(order, each) for each in owed]
-        case "payment":
+        case "payment" | "price":
             return order, []

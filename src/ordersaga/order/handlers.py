@@ -9,8 +9,6 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from msgspec.structs import replace
-
 from ordersaga.contracts import messages as m
 from ordersaga.messaging import timers
 from ordersaga.messaging.database import Connection
@@ -19,7 +17,7 @@ from ordersaga.order import store
 from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.model import Event, Order
 from ordersaga.order.outgoing import sent
-from ordersaga.order.saga import Answer, Decision, decide
+from ordersaga.order.saga import Answer, Decision, Priced, decide
 from ordersaga.order.store import SagaRow
 from ordersaga.settings import Settings
 
@@ -53,12 +51,15 @@ async def handle(batch: Batch, db: Connection, deadlines: Deadlines) -> list[Out
 
     unpriced = []
     for order in await store.lock(db, answers) if answers else ():
-        if order.facts.listed_total is None and order.status == "PENDING":
+        if lacks_price(order):
             unpriced.append(order)
         else:
             fold(order)
-    for order in await _priced(db, unpriced):
-        fold(order)
+    for order, decision in await price(db, unpriced, batch.now, deadlines):
+        if decision is not None:
+            changes.note(Priced.__name__, order, decision)
+            outgoing.extend(sent(decision.order, decision.outgoing))
+        fold(order if decision is None else decision.order)
     for unknown in answers.values():
         for each in unknown:
             batch.reject(each, NO_SUCH_ORDER)
@@ -112,12 +113,20 @@ class Changes:
         await timers.put(db, self._timers)
 
 
-async def _priced(db: Connection, orders: Sequence[Order]) -> list[Order]:
-    """Orders that were placed before their products' prices were known get their check now, before they can go on."""
+def lacks_price(order: Order) -> bool:
+    """Whether an order was placed before its products' prices were known, and still may go on."""
+    return order.facts.listed_total is None and order.status == "PENDING"
+
+
+async def price(
+    db: Connection, orders: Sequence[Order], now: datetime, deadlines: Deadlines
+) -> list[tuple[Order, Decision | None]]:
+    """Orders that lack a price, each with what is decided now that it has come; None: it has not."""
     if not orders:
         return []
     known = await store.prices(db, (line.product_id for order in orders for line in order.facts.lines))
-    return [replace(order, facts=replace(order.facts, listed_total=listed_total(order, known))) for order in orders]
+    totals = [(order, listed_total(order, known)) for order in orders]
+    return [(order, None if total is None else decide(order, Priced(total), now, deadlines)) for order, total in totals]
 
 
 def listed_total(order: Order, prices: dict[UUID, int]) -> int | None:

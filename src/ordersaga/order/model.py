@@ -23,6 +23,8 @@ Reason = Literal[
     "RETURNED",
 ]
 
+Awaited = Literal["stock", "payment", "delivery", "release", "refund", "price"]
+
 DEAD: Final[frozenset[OrderStatus]] = frozenset({"FAILED", "CANCELLED"})
 
 
@@ -42,14 +44,26 @@ class Payment(Struct, frozen=True, rename="camel"):
     state: PaymentState
 
 
+class Ask(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """How an answer that is awaited was asked for: when last, how often, and when first (None: that was the last). `about`: of a
+    refund, which payment key."""
+
+    awaited: Awaited
+    at: datetime
+    attempts: int = 1
+    since: datetime | None = None
+    about: str | None = None
+
+
 class Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
     """What the partners have said so far.
 
-    `asked_at` is when the awaited answer was last asked for, `waits_since` when first (None: when the order was placed), `attempts` how
-    often. `look_at` is when the order's timer fires. `rollbacks` is how many rollbacks were sent, `rollbacks_answered` how many of them
+    `asks` says of each answer that is awaited how it was asked for. One that has none there was asked for at `asked_at` (None: when the
+    order was placed), `waits_since` and `attempts`: that is the first request to Stock, and whatever orders of earlier versions await.
+    `look_at` is when the order's timer fires. `rollbacks` is how many rollbacks were sent, `rollbacks_answered` how many of them
     may have another answer under way that means nothing any more.
-    `listed_total` is the sum of the products' own prices, None while a price is not known; an order goes on only if it is the
-    total. `flag` is what a person should look at.
+    `listed_total` is the sum of the products' own prices, None while a price is not known; an order is payable and goes on only if
+    it is the total. `flag` is what a person should look at.
     """
 
     lines: tuple[Line, ...]
@@ -60,6 +74,7 @@ class Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
     asked_at: datetime | None = None
     waits_since: datetime | None = None
     attempts: int = 1
+    asks: tuple[Ask, ...] = ()
     flag: str | None = None
     look_at: datetime | None = None
     rollbacks: int = 0
@@ -113,9 +128,23 @@ class Order(Struct, frozen=True, rename="camel"):
         """The order, dead."""
         return replace(self, status=status, reason=reason, detail=detail)
 
-    def asked(self, now: datetime) -> "Order":
-        """The order, having just asked somebody for something for the first time."""
-        return replace(self, facts=replace(self.facts, asked_at=now, waits_since=now, attempts=1))
+    def ask(self, awaited: Awaited, about: str | None = None) -> Ask:
+        """How an answer was asked for."""
+        facts = self.facts
+        for each in facts.asks:
+            if each.awaited == awaited and each.about == about:
+                return each
+        since = facts.waits_since or self.placed_at
+        return Ask(awaited, facts.asked_at or self.placed_at, facts.attempts, since, about)
+
+    def asked(self, ask: Ask) -> "Order":
+        """The order, having just asked for something."""
+        others = [each for each in self.facts.asks if (each.awaited, each.about) != (ask.awaited, ask.about)]
+        return replace(self, facts=replace(self.facts, asks=(*others, ask)))
+
+    def asked_again(self, ask: Ask, now: datetime) -> "Order":
+        """The order, having asked once more."""
+        return self.asked(replace(ask, at=now, attempts=ask.attempts + 1, since=ask.since or ask.at))
 
     def rolled_back(self) -> "Order":
         """The order, having sent one more rollback."""

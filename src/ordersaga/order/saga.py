@@ -5,6 +5,7 @@ What follows from the facts is the same whatever came last and in whatever order
 give back what they hold. That is why every arrival order comes out alike.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
 
@@ -12,8 +13,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
-from ordersaga.order.deadlines import Deadlines, look_at, overdue
-from ordersaga.order.model import Order, Payment, StockState
+from ordersaga.order.deadlines import Deadlines, Wait, overdue, waits
+from ordersaga.order.model import Ask, Awaited, Order, Payment, StockState
 from ordersaga.order.outgoing import (
     completed,
     delivery_request,
@@ -33,6 +34,12 @@ class Return(Struct, frozen=True):
     """The customer gives a completed order back."""
 
 
+class Priced(Struct, frozen=True):
+    """The prices of all products of an order that was placed without are known. Won."""
+
+    listed_total: int
+
+
 class TimePassed(Struct, frozen=True):
     """The order's timer has fired."""
 
@@ -45,7 +52,7 @@ Answer: TypeAlias = (
     | m.StockRollbackFailedMessage
     | m.PaymentCancelledMessage
 )
-Input: TypeAlias = Answer | CancelBeforeDelivery | Return | TimePassed
+Input: TypeAlias = Answer | CancelBeforeDelivery | Return | Priced | TimePassed
 
 DEADLINES: Final = Deadlines()
 DUPLICATE: Final = "a duplicate: no effect"
@@ -65,8 +72,9 @@ class Decision(Struct, frozen=True):
 
 
 def place(order: Order, deadlines: Deadlines = DEADLINES) -> Decision:
-    """Steps 1 and 2: ask Stock for the products, and tell Payment who may pay what."""
-    return _awake(order, (stock_request(order), payable(order)), None, deadlines)
+    """Steps 1 and 2: ask Stock for the products, and tell Payment who may pay what, once the total is known to be right."""
+    request = stock_request(order)
+    return _awake(order, (request,) if order.facts.listed_total is None else (request, payable(order)), None, deadlines)
 
 
 def decide(
@@ -87,12 +95,26 @@ def _awake(order: Order, outgoing: tuple[m.Message, ...], note: str | None, dead
 
     An order that waits for nothing has come to its end: nobody has to look at it any more, and it has no timer.
     """
-    wanted, armed = look_at(order, deadlines), order.facts.look_at
+    waiting = waits(order, deadlines)
+    order = _with_asks_of(order, waiting)
+    wanted, armed = min((each.until for each in waiting), default=None), order.facts.look_at
     if wanted is None and order.facts.flag is not None:
         order = order.flagged(None)
     if wanted == armed or (wanted is not None and armed is not None and armed <= wanted):
         return Decision(order, outgoing, note)
     return Decision(replace(order, facts=replace(order.facts, look_at=wanted)), outgoing, note)
+
+
+def _with_asks_of(order: Order, waiting: Sequence[Wait]) -> Order:
+    """The order without what it says of answers that have come. A dead order that has asked Stock often enough waits for it no more,
+    and that it has stays known."""
+    if not order.facts.asks:
+        return order
+    awaited: set[tuple[Awaited, str | None]] = {(each.awaited, each.about) for each in waiting}
+    if any(line.stock == "REQUESTED" for line in order.facts.lines):
+        awaited.add(("stock", None))
+    kept = tuple(each for each in order.facts.asks if (each.awaited, each.about) in awaited)
+    return order if len(kept) == len(order.facts.asks) else replace(order, facts=replace(order.facts, asks=kept))
 
 
 def _learn(order: Order, message: Input, now: datetime, deadlines: Deadlines) -> Decision:
@@ -115,6 +137,8 @@ def _learn(order: Order, message: Input, now: datetime, deadlines: Deadlines) ->
             return _cancelled(order)
         case Return():
             return _returned(order)
+        case Priced():
+            return _priced(order, message.listed_total)
         case TimePassed():
             return Decision(*overdue(order, now, deadlines))
 
@@ -247,6 +271,13 @@ def _returned(order: Order) -> Decision:
     return Decision(order.ended("CANCELLED", "RETURNED"))
 
 
+def _priced(order: Order, listed_total: int) -> Decision:
+    if order.status != "PENDING" or order.facts.listed_total is not None:
+        return Decision(order, note=DUPLICATE)
+    order = replace(order, facts=replace(order.facts, listed_total=listed_total))
+    return Decision(order, (payable(order),) if listed_total == order.total_amount else ())
+
+
 def _anomaly(order: Order, what: str) -> Decision:
     return Decision(order, note=f"{ANOMALY}: {what}")
 
@@ -256,13 +287,12 @@ def _anomaly(order: Order, what: str) -> Decision:
 
 def _follow(before: Order, order: Order, now: datetime) -> tuple[Order, tuple[m.Message, ...]]:
     outgoing: list[m.Message] = []
-    if order.status == "PENDING" and order.is_reserved:
-        listed_total = order.facts.listed_total
+    listed_total = order.facts.listed_total
+    if order.status == "PENDING" and listed_total is not None:
         if listed_total != order.total_amount:
-            detail = "a price is not known" if listed_total is None else f"the products cost {listed_total} won"
-            order = order.ended("FAILED", "AMOUNT_MISMATCH", detail)
-        elif order.facts.delivery == "NOT_REQUESTED" and order.is_paid:
-            order = replace(order, facts=replace(order.facts, delivery="REQUESTED")).asked(now)
+            order = order.ended("FAILED", "AMOUNT_MISMATCH", f"the products cost {listed_total} won")
+        elif order.facts.delivery == "NOT_REQUESTED" and order.is_paid and order.is_reserved:
+            order = replace(order, facts=replace(order.facts, delivery="REQUESTED")).asked(Ask("delivery", now))
             outgoing.append(delivery_request(order))
     if order.status == "COMPLETED" and before.status != "COMPLETED":
         outgoing.append(completed(order))
@@ -285,7 +315,7 @@ def _release(order: Order, now: datetime, outgoing: list[m.Message]) -> Order:
     lines = tuple(
         replace(line, stock="RELEASE_REQUESTED") if line.stock == "RESERVED" else line for line in order.facts.lines
     )
-    return order.with_lines(lines).asked(now).rolled_back()
+    return order.with_lines(lines).asked(Ask("release", now)).rolled_back()
 
 
 def _refund(order: Order, now: datetime, outgoing: list[m.Message]) -> Order:
@@ -293,5 +323,6 @@ def _refund(order: Order, now: datetime, outgoing: list[m.Message]) -> Order:
     paid = [payment for payment in order.facts.payments if payment.state == "PAID"]
     for payment in paid if order.is_dead else paid[1:]:
         outgoing.append(refund_request(order, payment))
-        order = order.with_payment(replace(payment, state="REFUND_REQUESTED")).asked(now)
+        order = order.with_payment(replace(payment, state="REFUND_REQUESTED"))
+        order = order.asked(Ask("refund", now, about=payment.payment_key))
     return order

@@ -17,7 +17,17 @@ from ordersaga.contracts import messages as m
 from ordersaga.contracts.status import FAILED, SUCCESS, PaymentStatus
 from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.model import Facts, Line, Order, Recipient
-from ordersaga.order.saga import ANOMALY, CancelBeforeDelivery, Decision, Input, Return, TimePassed, decide, place
+from ordersaga.order.saga import (
+    ANOMALY,
+    CancelBeforeDelivery,
+    Decision,
+    Input,
+    Priced,
+    Return,
+    TimePassed,
+    decide,
+    place,
+)
 
 ORDER, PRODUCTS, STRANGE_PRODUCT = UUID(int=1), (UUID(int=2), UUID(int=3)), UUID(int=4)
 KEYS: Final = ("k1", "k2")
@@ -28,7 +38,11 @@ PLACED_AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
 OVERDUE_AT: Final = PLACED_AT + timedelta(hours=1)
 PAY_BEFORE: Final = PLACED_AT + timedelta(days=1)
 EXPIRED_AT: Final = PLACED_AT + timedelta(days=2)
-TIME_ENDS: Final = {"STOCK_TIMEOUT": "no stock answer, asked often enough", "PAYMENT_EXPIRED": "no payment in time"}
+TIME_ENDS: Final = {
+    "STOCK_TIMEOUT": "no stock answer, asked often enough",
+    "PAYMENT_EXPIRED": "no payment in time",
+    "AMOUNT_MISMATCH": "no price in time",
+}
 TIME_ASKS: Final = {
     "StockDecreaseRequest": "no stock answer in time",
     "DeliveryRequest": "no delivery answer in time",
@@ -94,16 +108,18 @@ def arrivals(products: Sequence[UUID], keys: Sequence[str]) -> list[Arrival]:
             found.append(Arrival(f"refund {status}", refund))
     found.append(Arrival("the customer cancels", CancelBeforeDelivery()))
     found.append(Arrival("the customer returns", Return()))
+    found.append(Arrival("the prices come to the total", Priced(TOTAL)))
+    found.append(Arrival("the prices come to another total", Priced(TOTAL - 1)))
     found.append(Arrival("time passes", TimePassed()))
     found.append(Arrival("time passes", TimePassed(), EXPIRED_AT))
     return found
 
 
-def placed(products: Sequence[UUID]) -> Order:
-    """Where every walk begins."""
+def placed(products: Sequence[UUID], listed_total: int | None) -> Order:
+    """Where a walk begins: with the prices of the products known, or not."""
     lines = tuple(Line(product, 1) for product in products)
     recipient = Recipient("1 Sejong-daero", None, "04524", "010", "Kim", None)
-    facts = Facts(lines, listed_total=TOTAL, asked_at=PLACED_AT)
+    facts = Facts(lines, listed_total=listed_total)
     order = Order(ORDER, ORDER, "keyboard", TOTAL, recipient, PLACED_AT, PAY_BEFORE, facts)
     return _state(place(order, DEADLINES).order)
 
@@ -111,7 +127,7 @@ def placed(products: Sequence[UUID]) -> Order:
 def walk(products: int, keys: int) -> Iterator[Step]:
     """Every message in every state that an order with so many products and so many payment keys can come to."""
     coming = arrivals(PRODUCTS[:products], KEYS[:keys])
-    todo = [placed(PRODUCTS[:products])]
+    todo = [placed(PRODUCTS[:products], total) for total in (TOTAL, None)]
     seen = set(todo)
     while todo:
         before = todo.pop()
@@ -127,15 +143,17 @@ def walk(products: int, keys: int) -> Iterator[Step]:
 def _state(order: Order) -> Order:
     """The order without what decides nothing: times, texts, what numbers its rollbacks, and how often above the limit it asked."""
     facts = order.facts
-    attempts = min(facts.attempts, ASKS_MAX)
-    flag = "flagged" if facts.flag else None
+    asks = [
+        replace(each, at=PLACED_AT, since=None, attempts=min(each.attempts, ASKS_MAX))
+        for each in facts.asks
+        if each.awaited != "price"
+    ]
     facts = replace(
         facts,
-        asked_at=PLACED_AT,
-        waits_since=None,
-        attempts=attempts,
+        listed_total=TOTAL if order.is_dead else facts.listed_total,
+        asks=tuple(sorted(asks, key=lambda each: (each.awaited, each.about or ""))),
         look_at=None,
-        flag=flag,
+        flag="flagged" if facts.flag else None,
         rollbacks=0,
         rollbacks_answered=0,
     )
@@ -151,6 +169,8 @@ def order_side(order: Order) -> str:
         return order.status
     if order.facts.delivery == "REQUESTED":
         return "PENDING, delivery asked"
+    if order.facts.listed_total is None:
+        return "PENDING, a price is not known"
     return f"PENDING, {'reserved' if order.is_reserved else 'stock asked'}, {'paid' if order.is_paid else 'unpaid'}"
 
 
@@ -213,7 +233,8 @@ def _order_changes(step: Step) -> list[Change]:
     state, becomes = order_side(step.before), order_side(step.after)
     names = tuple(sorted({type(message).__name__.removesuffix("Message") for message in step.decision.outgoing}))
     if step.before.status != step.after.status and step.after.reason:
-        label = TIME_ENDS.get(step.after.reason, step.label)
+        is_time = isinstance(step.arrival.message, TimePassed)
+        label = TIME_ENDS[step.after.reason] if is_time else step.label
         return [Change(state, label, f"{becomes} ({step.after.reason})", names)]
     if isinstance(step.arrival.message, TimePassed):
         return [Change(state, TIME_ASKS[name], becomes, (name,)) for name in names]
@@ -243,6 +264,7 @@ ORDER_STATES: Final = (
     "PENDING, stock asked, unpaid",
     "PENDING, reserved, unpaid",
     "PENDING, stock asked, paid",
+    "PENDING, a price is not known",
     "PENDING, delivery asked",
     "COMPLETED",
     "FAILED",
@@ -269,7 +291,8 @@ message in every order and number; {found.cells:,} pairs of state and message we
 
 {_rows(ORDER_STATES, found.order)}
 
-Placing an order sends StockDecreaseRequest and OrderPayable. A dead order (FAILED, CANCELLED) keeps its state for good; what it still
+Placing an order sends StockDecreaseRequest and OrderPayable. Where the price of one of its products is not known yet it begins in
+"a price is not known", and OrderPayable is sent when the price has come. A dead order (FAILED, CANCELLED) keeps its state for good; what it still
 holds comes back by the next two diagrams.
 
 | refused with 409 | in |
