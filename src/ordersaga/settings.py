@@ -93,6 +93,14 @@ class Settings(BaseSettings):
     http_port: int | None = Field(
         default=None, description="default: order 8081, stock 8082, payment 8083, delivery 8084, sandbox 8085"
     )
+    request_timeout_ms: int = Field(
+        default=5_000,
+        ge=100,
+        description="what the database does not answer a request within this time is answered 503",
+    )
+    gather_waiting_max: int = Field(
+        default=5_000, ge=1, description="HTTP writes of one kind that wait, at most; the next is answered 503 at once"
+    )
     gather_max: int = Field(default=500, ge=1, description="HTTP writes in one transaction, at most")
     gather_transactions_max: int = Field(
         default=1, ge=1, description="transactions of one kind of HTTP write that are open at once; fewer gather more"

@@ -93,8 +93,8 @@ def test_a_worker_that_dies_at_each_start_is_started_after_a_growing_wait() -> N
             line = supervisor.stderr.readline()
             assert "ended with 3" in line
             waits.append(line.rpartition("is started ")[2].strip())
-        assert waits[:2] == ["now", "now"]
-        assert "in 1 s" in waits
+        assert waits[0] == "now"
+        assert waits.index("in 1 s") < waits.index("in 3 s")
         told_at = time.monotonic()
         supervisor.send_signal(signal.SIGTERM)  # while it waits for the next start
         out, _ = supervisor.communicate(timeout=ENDED_LIMIT_S)

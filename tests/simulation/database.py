@@ -162,7 +162,7 @@ class Pool:
         self._database: Final = database
 
     @contextlib.asynccontextmanager
-    async def acquire(self) -> Any:
+    async def acquire(self, *, timeout: float | None = None) -> Any:  # noqa: ASYNC109  # as the pool in earnest has it
         connection = Connection(self.process, self._database)
         try:
             yield connection
@@ -222,7 +222,7 @@ class Connection:
         for row in rows if table == "outbox" else ():
             self.note(OutboxWrite(self._database.service, dict(zip(columns, row, strict=True))))
 
-    def transaction(self) -> "Transaction":
+    def transaction(self, *, lock_timeout_ms: int | None = None) -> "Transaction":
         return Transaction(self)
 
     def _tell_moment(self, query: str) -> None:

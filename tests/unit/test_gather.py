@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
-from ordersaga.messaging.gather import Gather, Write
+from ordersaga.messaging.gather import Gather, NotTaken, OutcomeUnknown, Write
 from ordersaga.settings import Settings
 
 
@@ -20,20 +21,28 @@ class Database:
         self.open = 0
         self.open_most = 0
         self.sizes: list[int] = []
+        self.size_max: int | None = None
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     @contextlib.asynccontextmanager
-    async def acquire(self) -> AsyncIterator["Database"]:
+    async def acquire(self, **_: Any) -> AsyncIterator["Database"]:
         yield self
 
     @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
+    async def transaction(self, **_: Any) -> AsyncIterator[None]:
         self.open += 1
         self.open_most = max(self.open_most, self.open)
-        yield
-        self.open -= 1
+        try:
+            yield
+        finally:
+            self.open -= 1
 
     async def work(self, _: Any, requests: Sequence[int], __: datetime) -> Write[int]:
         self.sizes.append(len(requests))
+        if self.size_max is not None and len(requests) > self.size_max:
+            raise asyncpg.QueryCanceledError("canceling statement due to statement timeout")
+        await self.answers.wait()
         await asyncio.sleep(0)
         return Write([-request for request in requests])
 
@@ -83,3 +92,44 @@ async def test_a_client_that_goes_away_takes_nobody_with_it() -> None:
     assert answers[::2] == [0, -2]
     assert isinstance(answers[1], asyncio.CancelledError)
     assert await place(7) == -7
+
+
+async def test_beyond_capacity_a_request_is_refused_at_once() -> None:
+    database = Database()
+    database.answers.clear()
+    place = gather(database, gather_max=2, gather_waiting_max=3)
+    requests = [asyncio.create_task(place(n)) for n in range(2)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # those two are under way
+    requests += [asyncio.create_task(place(n)) for n in range(2, 5)]
+    await asyncio.sleep(0)
+    with pytest.raises(NotTaken):
+        await place(5)
+    database.answers.set()
+    assert await asyncio.gather(*requests) == [0, -1, -2, -3, -4]
+
+
+async def test_nobody_waits_longer_than_a_request_may() -> None:
+    database = Database()
+    database.answers.clear()
+    place = gather(database, gather_max=1, request_timeout_ms=100)
+    async with asyncio.timeout(1):
+        begun, waiting = await asyncio.gather(place(1), place(2), return_exceptions=True)
+    assert type(begun) is OutcomeUnknown
+    assert isinstance(waiting, NotTaken)
+    database.answers.set()
+    assert await place(3) == -3
+    assert database.sizes == [1, 1]  # whoever was told that nothing was changed is not begun any more
+
+
+async def test_a_set_that_is_too_large_shrinks_and_grows_again() -> None:
+    database = Database()
+    place = gather(database, gather_max=64)
+    database.size_max = 5
+    assert await asyncio.gather(*map(place, range(64))) == [-n for n in range(64)]
+    await asyncio.gather(*map(place, range(64)))
+    assert database.sizes.count(64) == 1
+    database.size_max = None
+    for _ in range(20):
+        await asyncio.gather(*map(place, range(64)))
+    assert database.sizes[-1] == 64

@@ -8,20 +8,25 @@ import typer
 
 from ordersaga.cli.options import fail, load_settings, out
 from ordersaga.messaging import database
+from ordersaga.messaging.migrating import MigrationUnderWay
 from ordersaga.settings import SERVICES, ServiceName, Settings
 
 
 def migrate(
     only: Annotated[str, typer.Option(help="services, with commas between; default: all four")] = ",".join(SERVICES),
 ) -> None:
-    """Create or update each service's tables, under a lock: running it twice, or twice at once, is safe."""
+    """Create or update each service's tables, under a lock: running it twice, or twice at once, is safe.
+
+    Killed in the middle, it is as if it had ended after the last whole step.
+    """
     settings = load_settings()
     for name in services(only):
         try:
             applied = apply(settings, name)
-        except psycopg.Error as error:
+        except (psycopg.Error, MigrationUnderWay) as error:
+            what = str(error).strip().split("\n", 1)[0]
             raise fail(
-                f"the database of {name} could not be migrated: {error}; is ORDERSAGA_{name.upper()}_DATABASE_URL right?",
+                f"the database of {name} could not be migrated: {what}; is ORDERSAGA_{name.upper()}_DATABASE_URL right?",
                 1,
             ) from error
         out.print(f"{name}: {', '.join(applied) if applied else 'up to date'}")

@@ -52,7 +52,7 @@ def routes(runtime: Runtime, callers: Callers) -> list[ControllerRouterHandler]:
     @get("/api/v1/deliveries/{some_id:uuid}", summary="One delivery, by its own id or by its order's")
     async def show(request: AnyRequest, some_id: FromPath[UUID]) -> Json:
         caller = await callers.of(request)
-        async with runtime.pool.acquire() as db:
+        async with runtime.reading() as db:
             found = await store.by_either_id(db, some_id)
         if found is None or not (caller.is_operator or caller.user_id == found.customer_id):
             raise not_found("delivery")
@@ -66,7 +66,7 @@ def routes(runtime: Runtime, callers: Callers) -> list[ControllerRouterHandler]:
         limit: Limit = PAGE_ROWS_DEFAULT,
     ) -> Json:
         await callers.operator(request)
-        async with runtime.pool.acquire() as db:
+        async with runtime.reading() as db:
             found = await store.page(db, order_id, cursor, limit + 1)
         shown = found[:limit]
         following = shown[-1].order_id if len(found) > limit else None

@@ -8,8 +8,8 @@ from litestar import Request
 from ordersaga.http.caller import Caller
 from ordersaga.http.headers import header
 from ordersaga.http.problems import Problem, invalid
-from ordersaga.messaging.database import Pool
 from ordersaga.messaging.idempotency import KEY_CHARS_MAX, IdempotencyKey, body_hash, look_up
+from ordersaga.messaging.runtime import Runtime
 
 
 def idempotency_key(
@@ -24,14 +24,14 @@ def idempotency_key(
     return IdempotencyKey(f"{caller.user_id} {route}", key, body_hash(body), resource)
 
 
-async def earlier(pool: Pool, key: IdempotencyKey | None) -> UUID | None:
+async def earlier(runtime: Runtime, key: IdempotencyKey | None) -> UUID | None:
     """The resource of an earlier request with the same key and body; None: there was none. Raises `Problem` 422 for another body.
 
     For a body that is not valid: it may have been when the first request was answered, before a limit was changed.
     """
     if key is None:
         return None
-    async with pool.acquire() as db:
+    async with runtime.reading() as db:
         reuse = await look_up(db, key)
     if reuse is not None and not reuse.same_body:
         raise key_reused()

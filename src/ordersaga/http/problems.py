@@ -12,7 +12,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from ordersaga.http.headers import header
 from ordersaga.messaging.database import is_transient
-from ordersaga.messaging.gather import OutcomeUnknown
+from ordersaga.messaging.gather import NotTaken, OutcomeUnknown
 
 log: Final = structlog.get_logger()
 T = TypeVar("T")
@@ -163,6 +163,13 @@ def on_unknown_outcome(_: Request[Any, Any, Any], error: OutcomeUnknown) -> Resp
     log.warning("a request was answered 503", error=str(error))
     detail = "it is not known whether the change was made; send the same request again with the same Idempotency-Key"
     return _answer(ProblemBody("The outcome is not known", 503, detail), {"Retry-After": RETRY_AFTER_S})
+
+
+def on_not_taken(_: Request[Any, Any, Any], error: NotTaken) -> Response[bytes]:
+    """503: the request was not begun."""
+    log.warning("a request was answered 503", error=str(error))
+    body = ProblemBody("The service cannot take this now", 503, "nothing was changed; try again")
+    return _answer(body, {"Retry-After": RETRY_AFTER_S})
 
 
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -17,9 +17,9 @@ from litestar.openapi import OpenAPIConfig
 from litestar.types import ControllerRouterHandler
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ordersaga.http.problems import Problem, on_error, on_http, on_problem, on_unknown_outcome
+from ordersaga.http.problems import Problem, on_error, on_http, on_not_taken, on_problem, on_unknown_outcome
 from ordersaga.messaging.errors import CannotStart
-from ordersaga.messaging.gather import OutcomeUnknown
+from ordersaga.messaging.gather import NotTaken, OutcomeUnknown
 from ordersaga.messaging.health import Reporter
 
 log: Final = structlog.get_logger()
@@ -91,6 +91,7 @@ def application(
         exception_handlers={
             Problem: on_problem,
             HTTPException: on_http,
+            NotTaken: on_not_taken,
             OutcomeUnknown: on_unknown_outcome,
             Exception: on_error,
         },

@@ -11,12 +11,12 @@ from typing import Final, TypeAlias
 
 import asyncpg
 
+from ordersaga.messaging.connections import connect_alone
 from ordersaga.messaging.database import DATABASE_ERRORS
 
 LOCK_SPACE: Final = 0x0DE5A6A
 INSTANCES_MAX: Final = 1_000
 LOOK_EVERY_S: Final = 0.2
-CONNECT_S: Final = 5.0
 
 Held: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -64,7 +64,7 @@ class Instance:
 
 
 async def _connect(url: str) -> Held:
-    return await asyncpg.connect(url, timeout=CONNECT_S, server_settings={"application_name": "ordersaga instance"})
+    return await connect_alone(url, "ordersaga instance")
 
 
 async def _lock(connection: Held, number: int) -> bool:

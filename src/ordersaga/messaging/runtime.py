@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
@@ -118,6 +119,10 @@ class Runtime:
     ) -> Gather[Request, Answer]:
         """A gathered HTTP write over this service's database and outbox."""
         return Gather(work, self.settings, self.pool, self.outbox, self.clock, self.new_id)
+
+    def reading(self) -> AbstractAsyncContextManager[Connection]:
+        """A connection for what an HTTP request reads, within the time that a request has."""
+        return self.pool.acquire(timeout=self.settings.request_timeout_ms / 1000)
 
     def keep(self, table: str, kept: timedelta, prune: Prune) -> None:
         """Have a table of the service's own pruned, too, of what is older than that."""

@@ -20,7 +20,6 @@ from ordersaga.http.headers import header
 from ordersaga.http.keys import earlier, idempotency_key, key_reused
 from ordersaga.http.prefer import wait_s
 from ordersaga.http.problems import Problem, decoded, invalid, json_body, not_found, raw_body
-from ordersaga.messaging.database import Pool
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.held_records import HeldRecord, held_records
 from ordersaga.messaging.runtime import Runtime
@@ -114,13 +113,9 @@ class Orders:
         self.place: Gather[Placement, PlacementAnswer]
         self.act: Gather[Action, ActionAnswer]
 
-    @property
-    def pool(self) -> Pool:
-        return self.runtime.pool
-
     async def theirs(self, order_id: UUID, caller: Caller) -> Order:
         """An order that the caller may see. Raises `Problem` 404."""
-        async with self.pool.acquire() as db:
+        async with self.runtime.reading() as db:
             order = (await store.find(db, [order_id])).get(order_id)
         if order is None or not (caller.is_operator or caller.user_id == order.customer_id):
             raise not_found("order")
@@ -128,7 +123,7 @@ class Orders:
 
     async def obstacles(self, order: Order) -> tuple[list[Explanation], list[HeldRecord]]:
         """Why an order waits, as far as this service knows: what has not come, and what has come and was not handled."""
-        async with self.pool.acquire() as db:
+        async with self.runtime.reading() as db:
             return explain(order, self._deadlines), await held_records(db, order.order_id)
 
     async def with_stock_outcome(self, order: Order, seconds: float) -> Order:
@@ -138,7 +133,7 @@ class Orders:
             while (left := end - self.runtime.clock().timestamp()) > 0:
                 seen = await watcher.next(left)
                 if seen is not None and seen[1].stock_known:
-                    async with self.pool.acquire() as db:
+                    async with self.runtime.reading() as db:
                         return (await store.find(db, [order.order_id]))[order.order_id]
         return order
 
@@ -155,7 +150,7 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
         request: AnyRequest, before: FromQuery[UUID | None] = None, limit: FromQuery[int] = PAGE_ROWS_DEFAULT
     ) -> Json:
         caller = await orders.callers.of(request)
-        async with orders.pool.acquire() as db:
+        async with orders.runtime.reading() as db:
             page = await store.page(
                 db, None if caller.is_operator else caller.user_id, before, max(1, min(limit, PAGE_ROWS_MAX))
             )
@@ -201,7 +196,7 @@ async def _place(orders: Orders, request: AnyRequest) -> Json:
     try:
         placement = Placement(_order(decoded(raw, _body), caller, order_id), key)
     except Problem:
-        if (placed := await earlier(orders.pool, key)) is None:
+        if (placed := await earlier(orders.runtime, key)) is None:
             raise
         return _answer(await orders.theirs(placed, caller), 200)
     match await orders.place(placement):

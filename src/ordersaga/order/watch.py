@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ordersaga.messaging.connections import connect_alone
 from ordersaga.messaging.loops import Beat
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.order import store
@@ -18,6 +19,7 @@ from ordersaga.order.model import Event
 
 CHANNEL: Final = "order_event"
 LOOK_EVERY_S: Final = 1.0
+LOOK_LIMIT_S: Final = 5.0
 
 Seen = tuple[int, Event]
 
@@ -37,7 +39,7 @@ class Watch:
 
     async def run(self, beat: Beat) -> None:
         """Listen for as long as the process lives; also looks now and then by itself, should a notification be lost."""
-        connection = await asyncpg.connect(self._url)
+        connection = await connect_alone(self._url, "ordersaga watch")
         try:
             await connection.add_listener(CHANNEL, self._wake)
             await self._serve(connection, beat)
@@ -59,7 +61,7 @@ class Watch:
 
     async def _look(self) -> None:
         seen = {order_id: min(each.seen_seq for each in watchers) for order_id, watchers in self._watchers.items()}
-        async with self._runtime.pool.acquire() as db:
+        async with self._runtime.pool.acquire(timeout=LOOK_LIMIT_S) as db:
             found = await store.events_after(db, seen)
         for seq, event in found:
             for watcher in self._watchers.get(event.order_id, ()):

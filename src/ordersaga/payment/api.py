@@ -129,7 +129,7 @@ class Payments:
 
     async def theirs(self, payment_key: str, caller: Caller) -> Payment:
         """A payment that the caller may see. Raises `Problem` 404."""
-        async with self.runtime.pool.acquire() as db:
+        async with self.runtime.reading() as db:
             payment = (await store.payments(db, [payment_key])).get(payment_key)
         if payment is None or not (caller.is_operator or caller.user_id == payment.customer_id):
             raise not_found("payment")
@@ -162,7 +162,7 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
     @get("/api/v1/payments", summary="An order's payments, the oldest first")
     async def of_order(request: AnyRequest, order_id: Annotated[UUID, Parameter(query="orderId")]) -> Json:
         caller = await payments.callers.of(request)
-        async with payments.runtime.pool.acquire() as db:
+        async with payments.runtime.reading() as db:
             found = await store.payments_of_order(db, order_id, None if caller.is_operator else caller.user_id)
         return Response(_json.encode({"payments": [resource(each) for each in found]}), media_type="application/json")
 

@@ -46,6 +46,6 @@ class Waiting:
         """Tell those who wait for what other processes settled."""
         waited_for = [key for key, futures in self._futures.items() if not all(future.done() for future in futures)]
         if waited_for:
-            async with self._runtime.pool.acquire() as db:
+            async with self._runtime.reading() as db:
                 for payment in (await store.settled_payments(db, waited_for)).values():
                     self.tell(payment)

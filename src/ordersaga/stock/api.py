@@ -96,10 +96,10 @@ class Shelf:
 
         `product_id` None: the key's resource. Raises `Problem` 422 for another body.
         """
-        resource = await earlier(self.runtime.pool, key)
+        resource = await earlier(self.runtime, key)
         if resource is None:
             return None
-        async with self.runtime.pool.acquire() as db:
+        async with self.runtime.reading() as db:
             return next(iter((await store.find(db, [product_id or resource])).values()), None)
 
 
@@ -108,7 +108,7 @@ def routes(shelf: Shelf) -> list[ControllerRouterHandler]:
 
     @get("/api/v1/products", summary="The catalogue, a page at a time")
     async def catalogue(cursor: FromQuery[UUID | None] = None, limit: Limit = PAGE_ROWS_DEFAULT) -> Json:
-        async with shelf.runtime.pool.acquire() as db:
+        async with shelf.runtime.reading() as db:
             found = await store.page(db, cursor, limit + 1)
         shown = found[:limit]
         following = shown[-1].product_id if len(found) > limit else None
@@ -116,7 +116,7 @@ def routes(shelf: Shelf) -> list[ControllerRouterHandler]:
 
     @get("/api/v1/products/{product_id:uuid}", summary="One product")
     async def show(product_id: FromPath[UUID]) -> Json:
-        async with shelf.runtime.pool.acquire() as db:
+        async with shelf.runtime.reading() as db:
             found = await store.find(db, [product_id])
         if product_id not in found:
             raise not_found("product")

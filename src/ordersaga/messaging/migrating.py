@@ -1,0 +1,84 @@
+"""Migrations of one service's database: yoyo's, under a lock that dies with its holder, a step and its mark in one transaction.
+
+Yoyo by itself keeps its lock as a row, which a killed process leaves behind, and commits a step before it notes that the step is done.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, NamedTuple
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from yoyo import read_migrations
+from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
+from yoyo.migrations import default_migration_table
+
+from ordersaga.messaging.connections import READ_WRITE, SERVER_SETTINGS
+
+LOCK: Final = 0x0DE5A6B
+LOCK_WAIT_MS: Final = 60_000
+STEP_LOCK_WAIT_MS: Final = 20_000
+"""For a table that is in use: whoever wants to use it next waits behind the step."""
+CONNECT_S: Final = 10
+
+
+class MigrationUnderWay(Exception):
+    """Another process migrates this database, and takes long."""
+
+
+class _Place(NamedTuple):
+    """Where a database is; what yoyo wants to know of it."""
+
+    url: str
+    database: str
+
+
+class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no types
+    """One session does it all, so its advisory lock is held until the server has done, or undone, what a killed process told it."""
+
+    def connect(self, dburi: _Place) -> Any:
+        options = " ".join(f"-c {name}={value}" for name, value in SERVER_SETTINGS.items())
+        named: dict[str, Any] = {"connect_timeout": CONNECT_S, "application_name": "ordersaga migrate"}
+        given = conninfo_to_dict(dburi.url)
+        if "," in str(given.get("host")):
+            named["target_session_attrs"] = READ_WRITE
+        named["options"] = f"{given.get('options', '')} {options}".strip()
+        return psycopg.connect(
+            dburi.url, autocommit=True, **{k: v for k, v in named.items() if k == "options" or k not in given}
+        )
+
+    @contextlib.contextmanager
+    def lock(self, timeout: float = 0) -> Iterator[None]:
+        """Nothing: `migrate` holds one over all of it."""
+        yield
+
+    def apply_one(self, migration: Any, force: bool = False, mark: bool = True) -> None:
+        migration.load()
+        if not (mark and migration.use_transactions):
+            super().apply_one(migration, force, mark)
+            return
+        self.ensure_internal_schema_updated()
+        with self.transaction():
+            migration.process_steps(self, "apply", force=force)
+            self.log_migration(migration, "apply")
+            self.mark_one(migration, log=False)
+
+
+def migrate(url: str, package: ModuleType) -> list[str]:
+    """Bring one service's database up to date; returns the names of the steps applied. Blocks.
+
+    Raises psycopg's errors, and `MigrationUnderWay`. Killed at any moment, it is as if it had ended after the last whole step.
+    """
+    folders = [Path(__file__).parent / "migrations", Path(package.__path__[0]) / "migrations"]
+    with _Backend(_Place(url, str(conninfo_to_dict(url).get("dbname"))), default_migration_table) as backend:
+        backend.execute(f"SET lock_timeout = {LOCK_WAIT_MS}")
+        try:
+            backend.execute(f"SELECT pg_advisory_lock({LOCK})")
+        except psycopg.errors.LockNotAvailable as error:
+            raise MigrationUnderWay("another process migrates it") from error
+        backend.execute(f"SET lock_timeout = {STEP_LOCK_WAIT_MS}")
+        todo = backend.to_apply(read_migrations(*map(str, folders)))
+        backend.apply_migrations(todo)
+        return [step.id for step in todo]
