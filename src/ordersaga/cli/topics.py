@@ -7,6 +7,7 @@ import asyncpg
 import typer
 from rich.table import Table
 
+from ordersaga.cli.errors import require_kafka
 from ordersaga.cli.options import fail, load_settings, out
 from ordersaga.contracts.topics import BY_NAME, TOPICS
 from ordersaga.messaging import assignment
@@ -20,6 +21,7 @@ app = typer.Typer(help="The topics on the Kafka that the settings name.", no_arg
 def create() -> None:
     """Create every topic that is missing, dead letter topics too. Existing ones are left as they are."""
     settings = load_settings()
+    require_kafka(settings)
     try:
         made = asyncio.run(create_missing_topics(settings))
     except KafkaUnavailable as error:
@@ -31,6 +33,7 @@ def create() -> None:
 def check() -> None:
     """Show each topic and what is wrong with it; exit code 1 if one is missing."""
     settings = load_settings()
+    require_kafka(settings)
     try:
         counts = asyncio.run(
             Topics(settings).partition_counts([name for t in TOPICS for name in (t.name, t.dead_letters)])
@@ -75,6 +78,7 @@ def accept(
     if consumer is None or consumer == "client":
         raise fail(f"no service of ours consumes {topic}")
     settings = load_settings()
+    require_kafka(settings)
     try:
         count = asyncio.run(_accept(settings, consumer, topic, partition, at))
     except (KafkaUnavailable, OSError, asyncpg.PostgresError) as error:

@@ -4,6 +4,7 @@ from ordersaga.messaging.kafka.client import KafkaUnavailable, Partition
 from ordersaga.messaging.kafka.consumer import Fetched, PartitionConsumer
 from ordersaga.messaging.kafka.gaps import Gap, gaps_of
 from ordersaga.messaging.kafka.publisher import Publication, Publisher, Refusal
+from ordersaga.messaging.kafka.reach import why_unreachable
 from ordersaga.messaging.kafka.topics import Tap, Topics, create_missing_topics, watermarks
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "create_missing_topics",
     "gaps_of",
     "watermarks",
+    "why_unreachable",
 ]
