@@ -9,6 +9,8 @@ from prometheus_client import Counter, Gauge
 
 from ordersaga.messaging.database import Pool, queries
 from ordersaga.messaging.health import Alarms, Trouble
+from ordersaga.messaging.sizes import SetSize
+from ordersaga.messaging.sqlstate import is_too_large
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -38,25 +40,32 @@ class Keeping:
         self._pool: Final = pool
         self._clock: Final = clock
         self._alarms: Final = alarms
-        self._kept: Final[list[tuple[str, timedelta, Prune]]] = [
-            ("idempotency_key", timedelta(hours=settings.idempotency_key_kept_hours), sql.prune_idempotency_key),
-            ("dead_letter", timedelta(days=settings.dead_letters_kept_days), sql.prune_dead_letter),
-            ("operator_act", timedelta(days=settings.operator_acts_kept_days), sql.prune_operator_act),
-        ]
+        self._kept: Final[list[tuple[str, timedelta, Prune, SetSize]]] = []
+        self.keep("idempotency_key", timedelta(hours=settings.idempotency_key_kept_hours), sql.prune_idempotency_key)
+        self.keep("dead_letter", timedelta(days=settings.dead_letters_kept_days), sql.prune_dead_letter)
+        self.keep("operator_act", timedelta(days=settings.operator_acts_kept_days), sql.prune_operator_act)
 
     def keep(self, table: str, kept: timedelta, prune: Prune) -> None:
         """Prune a table of the service's own, too."""
-        self._kept.append((table, kept, prune))
+        self._kept.append((table, kept, prune, SetSize(PRUNE_ROWS_MAX)))
 
     async def prune(self) -> None:
         """Remove what is older than it is promised to be kept: a bounded number of rows a statement, and of statements a call."""
         now = self._clock()
-        for table, kept, prune in self._kept:
+        for table, kept, prune, size in self._kept:
             for _ in range(BATCHES_MAX):
-                async with self._pool.acquire() as db:
-                    removed = await prune(db, before=now - kept, rows_max=PRUNE_ROWS_MAX)
+                rows_max = size.now
+                try:
+                    with size.trying(rows_max):
+                        async with self._pool.acquire() as db:
+                            removed = await prune(db, before=now - kept, rows_max=rows_max)
+                except Exception as error:
+                    if not is_too_large(error) or rows_max == 1:
+                        raise
+                    log.warning("pruning goes on with fewer rows at once", table=table, rows=size.now, error=str(error))
+                    continue
                 PRUNED_ROWS.labels(table).inc(removed)
-                if removed < PRUNE_ROWS_MAX:
+                if removed < rows_max:
                     break
 
     async def measure(self) -> None:

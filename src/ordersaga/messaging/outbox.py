@@ -23,6 +23,7 @@ from ordersaga.messaging.dead_letters import DeadLetter
 from ordersaga.messaging.handler import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, Incoming, Outgoing, Record
 from ordersaga.messaging.ids import uuid_of
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, Refusal
+from ordersaga.messaging.sizes import SetSize
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -253,6 +254,8 @@ class Outbox:
         self._slots: Final = asyncio.Semaphore(settings.turns_publishing_max)
         self._tasks: Final[dict[asyncio.Task[None], None]] = {}  # a set has no order
         self._in_flight: Final[set[int]] = set()
+        self._left_size: Final = SetSize(READ_ROWS_MAX)
+        self._adopted_size: Final = SetSize(READ_ROWS_MAX)
         self._soon = 0
         self._acknowledged: list[int] = []
         self._deleter: asyncio.Task[None] | None = None
@@ -363,10 +366,12 @@ class Outbox:
         topics, numbers = [each.topic for each in partitions], [each.partition for each in partitions]
         after_id = 0
         while True:
-            async with self._pool.acquire() as db:
-                rows = await sql.outbox_of_partitions(
-                    db, topics=topics, partitions=numbers, after_id=after_id, rows_max=READ_ROWS_MAX
-                )
+            rows_max = self._left_size.now
+            with self._left_size.trying(rows_max):
+                async with self._pool.acquire() as db:
+                    rows = await sql.outbox_of_partitions(
+                        db, topics=topics, partitions=numbers, after_id=after_id, rows_max=rows_max
+                    )
             if not rows:
                 return
             await self._publish_and_wait([_stored(row) for row in rows], now)
@@ -379,10 +384,12 @@ class Outbox:
         if self.broken:
             return 0
         again = now + timedelta(milliseconds=max(30_000, self._settings.outbox_adopt_after_ms))
-        async with self._pool.acquire() as db, db.transaction():
-            rows = await sql.adopt_outbox(
-                db, now=now, in_flight=list(self._in_flight), rows_max=READ_ROWS_MAX, adopt_again_at=again
-            )
+        rows_max = self._adopted_size.now
+        with self._adopted_size.trying(rows_max):
+            async with self._pool.acquire() as db, db.transaction():
+                rows = await sql.adopt_outbox(
+                    db, now=now, in_flight=list(self._in_flight), rows_max=rows_max, adopt_again_at=again
+                )
         if rows:
             rows.sort(key=lambda row: row["id"])
             await self._publish_and_wait([_stored(row) for row in rows], now)

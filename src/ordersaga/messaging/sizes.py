@@ -1,6 +1,10 @@
 """How many are taken at once, where many are handled as one: less after a set was too large for the database, more again after successes."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Final
+
+from ordersaga.messaging.sqlstate import is_too_large
 
 SHRINK: Final = 4
 GROW_AFTER: Final = 4
@@ -13,6 +17,17 @@ class SetSize:
         self._most: Final = most
         self._in_a_row = 0
         self.now = most
+
+    @contextlib.contextmanager
+    def trying(self, count: int) -> Iterator[None]:
+        """Notes how a set of so many fared; its error goes on."""
+        try:
+            yield
+        except Exception as error:
+            if is_too_large(error):
+                self.too_large(count)
+            raise
+        self.went_well(count)
 
     def too_large(self, tried: int) -> None:
         """A set of so many took too long, or more memory than there is."""

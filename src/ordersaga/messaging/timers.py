@@ -12,10 +12,12 @@ from uuid import UUID
 import structlog
 
 from ordersaga.messaging import outbox
-from ordersaga.messaging.database import Connection, is_deployment, is_transient, queries
+from ordersaga.messaging.database import Connection, begin, queries
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.outbox import MessageIds
 from ordersaga.messaging.runtime import Runtime
+from ordersaga.messaging.sizes import SetSize
+from ordersaga.messaging.sqlstate import is_deployment, is_locked, is_too_large, is_transient
 
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
@@ -23,6 +25,10 @@ sql: Final = queries(__file__)
 LOOK_EVERY_S: Final = 0.5
 KEYS_MAX: Final = 500
 POSTPONE: Final = timedelta(seconds=60)
+POSTPONE_LOCKED: Final = timedelta(seconds=5)
+LOCK_WAIT_MS: Final = 1_000
+LOCK_WAIT_ALONE_MS: Final = 100
+"""What fires for one order must not wait for as long as somebody holds another's row."""
 
 Work = Callable[[Connection, Sequence[UUID], datetime], Awaitable[list[Outgoing]]]
 
@@ -46,12 +52,13 @@ class Timers:
     def __init__(self, runtime: Runtime, work: Work) -> None:
         self._runtime: Final = runtime
         self._work: Final = work
+        self._size: Final = SetSize(KEYS_MAX)
 
     async def fire(self) -> None:
         """Handle everything that is due now."""
-        keys_max = KEYS_MAX
-        while (fired := await self._fire(keys_max)) is not None:
-            keys_max = fired
+        keys_max: int | None = self._size.now
+        while keys_max is not None:
+            keys_max = await self._fire(keys_max)
 
     async def _fire(self, keys_max: int) -> int | None:
         """Handle some; returns how many to take next time, None when there are no more.
@@ -61,7 +68,10 @@ class Timers:
         now = self._runtime.clock()
         keys: Sequence[UUID] = ()
         try:
-            async with self._runtime.pool.acquire() as db, db.transaction():
+            async with (
+                self._runtime.pool.acquire() as db,
+                begin(db, LOCK_WAIT_MS if keys_max > 1 else LOCK_WAIT_ALONE_MS),
+            ):
                 keys = [row["key"] for row in await sql.take_timers(db, now=now, rows_max=keys_max)]
                 if not keys:
                     return None
@@ -71,13 +81,26 @@ class Timers:
                 rows = outbox.compose(outgoing, await outbox.first_id(db), ids, settings.type_ids) if outgoing else []
                 await outbox.write(db, rows, outbox.adopt_at(now, settings))
         except Exception as error:
-            if not keys or is_transient(error) or is_deployment(error):
-                raise
-            if len(keys) > 1:
-                return 1
-            log.error("a timer's work fails and is postponed", key=str(keys[0]), exc_info=error)
-            async with self._runtime.pool.acquire() as db:
-                await sql.postpone_timer(db, key=keys[0], due_at=now + POSTPONE)
-            return KEYS_MAX
+            return await self._failed(keys, error, now)
+        self._size.went_well(len(keys))
         self._runtime.outbox.publish_soon(rows, now)
-        return KEYS_MAX if keys_max > 1 else keys_max
+        return self._size.now if keys_max > 1 else keys_max
+
+    async def _failed(self, keys: Sequence[UUID], error: Exception, now: datetime) -> int:
+        """How many to take next, after the work for these failed. Raises what none of them can be blamed for."""
+        blames_one = is_locked(error) or is_too_large(error) or not (is_transient(error) or is_deployment(error))
+        if not keys or not blames_one:
+            raise error
+        if len(keys) > 1:
+            if is_too_large(error):
+                self._size.too_large(len(keys))
+                return self._size.now
+            return 1
+        if is_locked(error):
+            log.warning("a timer's work waits for a row that somebody holds", key=str(keys[0]))
+        else:
+            log.error("a timer's work fails and is postponed", key=str(keys[0]), exc_info=error)
+        async with self._runtime.pool.acquire() as db:
+            due_at = now + (POSTPONE_LOCKED if is_locked(error) else POSTPONE)
+            await sql.postpone_timer(db, key=keys[0], due_at=due_at)
+        return self._size.now

@@ -1,0 +1,89 @@
+"""What is too much for one statement is done with less at once; what waits for somebody's row holds up nothing else."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from ordersaga.devstack import DevStack
+from ordersaga.messaging.database import Connection, connect
+from ordersaga.messaging.handler import Outgoing
+from ordersaga.messaging.health import Alarms
+from ordersaga.messaging.keeping import Keeping
+from ordersaga.messaging.timers import Timers
+from tests.contract.rig import OUTPUT, Rig, rig, until
+
+QUICK = {"lock_timeout_ms": 500, "statement_timeout_ms": 1_000}
+ROWS = 300
+SLOW_ROW_S = 0.01
+"""So many of these rows need longer than a statement may take."""
+
+
+async def make_slow(service: Rig, table: str, event: str) -> None:
+    """Have each row of a table that a statement changes take its time."""
+    await service.db.execute(
+        f"CREATE FUNCTION slow_{table}() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN PERFORM pg_sleep({SLOW_ROW_S}); RETURN coalesce(NEW, OLD); END $$;"
+        f"CREATE TRIGGER slow BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION slow_{table}()"
+    )
+
+
+async def test_adoption_takes_fewer_rows_when_they_are_too_many_for_one_statement(stack: DevStack) -> None:
+    async with rig(stack, **QUICK) as service:
+        await make_slow(service, "outbox", "UPDATE")
+        await service.db.execute(
+            "INSERT INTO outbox (id, adopt_at, topic, key, value, message_id, traceparent)"
+            " SELECT n, now() - interval '1 hour', $1, 'k', '{}', gen_random_uuid(), '' FROM generate_series(1, $2) n",
+            OUTPUT,
+            ROWS,
+        )
+
+        async def all_published() -> bool:
+            return await service.count("outbox") == 0
+
+        async with service.instance_unready():
+            await until(all_published, 30)
+
+
+async def test_pruning_removes_fewer_rows_when_they_are_too_many_for_one_statement(stack: DevStack) -> None:
+    async with rig(stack, **QUICK) as service:
+        await make_slow(service, "operator_act", "DELETE")
+        await service.db.execute(
+            'INSERT INTO operator_act (at, who, what, target, why, "before", "after")'
+            " SELECT now() - interval '10 years', 'w', 'w', 't', 'w', '{}', '{}' FROM generate_series(1, $1)",
+            ROWS,
+        )
+        pool = await connect(service.settings.database_url("delivery"), service.settings)
+
+        def clock() -> datetime:
+            return datetime.now(UTC)
+
+        await Keeping(service.settings, pool, clock, Alarms(clock)).prune()
+        await pool.close()
+        assert await service.count("operator_act") == 0
+
+
+async def test_timers_fire_though_somebody_holds_the_row_of_one(stack: DevStack) -> None:
+    keys = [uuid4() for _ in range(30)]
+    fired: list[UUID] = []
+
+    async def work(db: Connection, due: Sequence[UUID], _: datetime) -> list[Outgoing]:
+        rows = await db.fetch("SELECT key FROM thing WHERE key = ANY ($1) ORDER BY key FOR UPDATE", list(due))
+        fired.extend(row["key"] for row in rows)
+        return []
+
+    async with rig(stack) as service, service.instance_unready() as runtime:
+        await service.db.execute("CREATE TABLE thing (key uuid PRIMARY KEY)")
+        await service.db.executemany("INSERT INTO thing VALUES ($1)", [(key,) for key in keys])
+        await service.db.executemany("INSERT INTO timer VALUES ($1, now())", [(key,) for key in keys])
+        timers = Timers(runtime, work)
+        async with service.db.transaction():
+            await service.db.execute("SELECT FROM thing WHERE key = $1 FOR UPDATE", keys[7])
+            began = datetime.now(UTC)
+            await timers.fire()
+            assert datetime.now(UTC) - began < timedelta(seconds=4)
+            assert set(fired) == set(keys) - {keys[7]}
+        assert await service.count("timer") == 1
+        await service.db.execute("UPDATE timer SET due_at = now() - interval '1 second'")
+        await timers.fire()
+        assert fired[-1] == keys[7]
+        assert len(fired) == len(keys)
