@@ -1,16 +1,5 @@
-"""`python -m ordersaga`, and the command `ordersaga`."""
+"""`python -m ordersaga`."""
 
-import os
-import signal
+from ordersaga.cli import app
 
-
-def main() -> None:
-    """Run the command line. Ctrl-C while it is still being loaded ends it without a traceback, as it does later."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(os.write(2, b"stopped\n") and 1))
-    from ordersaga.cli import app
-
-    app()
-
-
-if __name__ == "__main__":
-    main()
+app()

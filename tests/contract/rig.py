@@ -29,7 +29,7 @@ from ordersaga.settings import Settings
 INPUT = BY_MESSAGE[DeliveryStartMessage].name
 OUTPUT = BY_MESSAGE[OrderCompletedMessage].name
 LIMIT_S = 15.0
-SET_ASIDE = {"parked", "dead letters"}
+SET_ASIDE = {"parked", "dead letters", "refused records", "unpublished dead letters"}
 
 Intervene = Callable[[Batch, Connection], Awaitable[None]]
 

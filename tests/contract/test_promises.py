@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -12,6 +13,7 @@ from ordersaga.messaging import outbox
 from ordersaga.messaging.assignment import Fenced, Move, fence
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch
+from ordersaga.messaging.kafka import Publisher
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.runtime import Runtime
 from tests.contract.rig import OUTPUT, Rig, alarm, nothing_left, rig, same_key, told, took_effect, until, well
@@ -252,32 +254,57 @@ async def test_the_first_position_is_where_the_setting_says(stack: DevStack) -> 
             assert len(await third.effects()) == 1
 
 
-async def test_what_is_kept_longer_than_promised_is_removed_and_open_dead_letters_stay(service: Rig) -> None:
+async def test_what_was_decided_longer_ago_than_promised_is_removed_however_long_ago_it_came(service: Rig) -> None:
     await service.db.execute(
         "INSERT INTO idempotency_key SELECT 's', n::text, '', gen_random_uuid(), now() - n * interval '1 hour' "
         "FROM generate_series(1, 48) n"
     )
     await service.db.executemany(
-        "INSERT INTO dead_letter (id, topic, header_names, header_values, cause, reason, attempts, at, status) "
-        "VALUES (gen_random_uuid(), 't', '{}', '{}', 'c', 'r', 1, now() - interval '400 days', $1)",
-        [("OPEN",), ("RESOLVED",), ("DISCARDED",)],
+        "INSERT INTO dead_letter (id, topic, header_names, header_values, cause, reason, attempts, at, status, decided_at) "
+        "VALUES (gen_random_uuid(), 't', '{}', '{}', $1, 'r', 1, now() - interval '400 days', $2, now() - $3 * interval '1 day')",
+        [
+            ("open", "OPEN", None),
+            ("old", "RESOLVED", 200),
+            ("old", "DISCARDED", 200),
+            ("old", "SUPERSEDED", 200),
+            ("young", "RESOLVED", 10),
+        ],
+    )
+    await service.db.execute(
+        "UPDATE dead_letter SET status = 'REPLAYED', replayed_as = gen_random_uuid() WHERE cause = 'young'"
     )
     async with service.instance():
         await until(lambda: pruned(service))
-    assert [row["status"] for row in await service.db.fetch("SELECT status FROM dead_letter")] == ["OPEN"]
+    rows = await service.db.fetch(
+        "SELECT status, now() - decided_at < interval '1 day' AS today FROM dead_letter ORDER BY 1"
+    )
+    assert [tuple(row.values()) for row in rows] == [("OPEN", None), ("RESOLVED", True)]
     assert await service.db.fetchval("SELECT max(key::int) FROM idempotency_key") == 23
 
 
 async def pruned(service: Rig) -> bool:
-    return await service.count("dead_letter") == 1
+    return await service.count("dead_letter") == 2
 
 
-async def test_a_lagging_outbox_raises_an_alarm(service: Rig) -> None:
-    async with service.instance(outbox_lag_alarm_s=1) as runtime:
+async def test_adoption_does_not_make_a_row_younger_and_a_lagging_outbox_raises_an_alarm_that_names_the_topic(
+    service: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never_acknowledged(*_: object) -> "asyncio.Future[list[object]]":
+        return asyncio.get_running_loop().create_future()
+
+    async def adopted() -> bool:
+        return bool(await service.db.fetchval("SELECT bool_and(leased_until > now()) FROM outbox"))
+
+    async with service.instance(outbox_lag_alarm_s=60) as runtime:
+        monkeypatch.setattr(Publisher, "publish", never_acknowledged)
+        written_at = runtime.clock() - timedelta(hours=1)
         async with runtime.pool.acquire() as db, db.transaction():
             row = outbox.OutboxRow(await outbox.first_id(db), None, OUTPUT, None, b"k", b"{}", uuid4(), None, "-")
-            await outbox.write(db, [row], runtime.clock())
-        await service.db.execute("UPDATE outbox SET source_topic = 'nobody', adopt_at = now() - interval '1 minute'")
-        await until(lambda: alarm(runtime, "outbox"))
+            await outbox.write(db, [row], outbox.adopt_at(written_at, runtime.settings))
+        await until(adopted)
+        assert await service.db.fetchval("SELECT adopt_at FROM outbox") == outbox.adopt_at(written_at, runtime.settings)
+        await service.db.execute("UPDATE outbox SET leased_until = now() + interval '1 hour'")
+        (raised,) = await until(lambda: alarm(runtime, "outbox"))
+        assert f"1 committed records for {OUTPUT} has waited 36" in raised.what
         await service.db.execute("DELETE FROM outbox")
         await until(lambda: well(runtime))

@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
+from ordersaga.cli.topics import _accept
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import assignment, loops, outbox, turn
 from ordersaga.messaging.instance import LOCK_SPACE
@@ -262,3 +263,15 @@ async def test_a_broker_that_was_frozen_for_longer_than_a_session_is_read_on(ser
 
 async def share_the_partitions(*runtimes: Runtime) -> bool:
     return all(runtime._assignment is not None and runtime._assignment.positions for runtime in runtimes)
+
+
+async def test_accepting_a_topic_leaves_partitions_alone_that_are_not_in_kafka(service: Rig) -> None:
+    async with service.instance():
+        pass
+    await service.db.execute(
+        "INSERT INTO ledger SELECT topic, 99, topic_id, epoch, next_offset FROM ledger WHERE partition = 0"
+    )
+    await service.db.execute("UPDATE ledger SET next_offset = next_offset + 1000000 WHERE partition IN (0, 99)")
+    for partition, expected in ((99, (0, [99])), (None, (1, [99]))):
+        assert await _accept(service.settings, "delivery", INPUT, partition, "latest") == expected
+    assert await service.db.fetchval("SELECT epoch FROM ledger WHERE partition = 99") == 1

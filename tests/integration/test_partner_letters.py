@@ -156,7 +156,7 @@ async def test_a_record_that_the_broker_refused_goes_out_when_it_is_replayed_and
     )
     refused = Publication(1, FOREIGN, None, key, large.encode()[:1_500_000], [("message-id", str(message_id).encode())])
     async with keeper.pool.acquire() as db:
-        await keep_refused(db, refused, "Broker: Message size too large", datetime.now(UTC))
+        await keep_refused(db, [(refused, "Broker: Message size too large")], datetime.now(UTC))
     told = (await keeper("dead-letters", "replay", message_id, *WHY, code=1, kafka_compression="none")).row
     assert (told["result"], "size too large" in told["detail"]) == ("failed again", True)
     first, second = await keeper.letters(order_id, 2)

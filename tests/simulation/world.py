@@ -303,7 +303,7 @@ def _settlement_query(intents: str, dues: str) -> str:
         SELECT (SELECT count(*) FROM outbox) AS outbox, (SELECT count(*) FROM parked) AS parked, {intents} AS intents,
             array_agg(topic) AS topics, array_agg(partition) AS partitions, array_agg(next_offset) AS ends,
             (SELECT min(due_at) FROM ({dues} SELECT min(due_at) AS due_at FROM timer UNION ALL SELECT min(due_at) FROM parked
-                                      UNION ALL SELECT min(adopt_at) FROM outbox) AS d) AS due_at
+                                      UNION ALL SELECT min(greatest(adopt_at, leased_until)) FROM outbox) AS d) AS due_at
         FROM ledger"""
 
 

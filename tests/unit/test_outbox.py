@@ -11,9 +11,11 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from ordersaga.contracts.messages import StockRollbackCompletedMessage, StockRollbackRequestedMessage
+from ordersaga.messaging import outbox as outbox_module
 from ordersaga.messaging.handler import Incoming, Outgoing, Record
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, Refusal
-from ordersaga.messaging.outbox import DELETE_AFTER_S, SOON_MAX, MessageIds, Outbox, OutboxRow, compose
+from ordersaga.messaging.kafka.verdicts import BY_CODE, Verdict, verdict_of
+from ordersaga.messaging.outbox import DELETE_AFTER_S, SOON_ROWS_MAX, MessageIds, Outbox, OutboxRow, compose
 from ordersaga.settings import Settings
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -25,12 +27,16 @@ class Broker:
     def __init__(self, _: Settings) -> None:
         self.failed = asyncio.Event()
         self.got: list[int] = []
-        self.answers: list[asyncio.Future[list[Refusal]]] = []
+        self.given: list[asyncio.Future[list[Refusal]]] = []
+        self.is_there = True
 
     def publish(self, publications: Sequence[Publication]) -> "asyncio.Future[list[Refusal]]":
         self.got += [each.id for each in publications]
-        self.answers.append(asyncio.get_running_loop().create_future())
-        return self.answers[-1]
+        self.given.append(asyncio.get_running_loop().create_future())
+        return self.given[-1]
+
+    async def answers(self) -> bool:
+        return self.is_there
 
     async def close(self, flush_s: float = 0.0) -> None:
         pass
@@ -116,7 +122,7 @@ async def test_a_row_does_not_overtake_an_older_one_that_was_not_delivered() -> 
     broker = Broker(Settings(_env_file=None))
     out = outbox(broker)
     await out.publish([row(1)], NOW)
-    broker.answers[0].set_exception(KafkaUnavailable("not delivered"))
+    broker.given[0].set_exception(KafkaUnavailable("not delivered"))
     await asyncio.sleep(0.01)
     await out.publish([row(2)], NOW)
     assert (broker.got, out.broken) == ([1], True), "the second stays, and both are read again"
@@ -129,18 +135,63 @@ async def test_a_row_does_not_overtake_an_older_one_that_was_not_delivered() -> 
 async def test_a_turn_does_not_wait_behind_requests_and_these_do_not_fill_memory_while_kafka_is_away() -> None:
     broker = Broker(Settings(_env_file=None))
     out = outbox(broker)
-    for id in range(2 * SOON_MAX):
-        out.publish_soon([row(id)], NOW)
-    await asyncio.wait_for(out.publish([row(1_000)], NOW), 1)
-    assert broker.got == [*range(SOON_MAX), 1_000], "the rest is for `adopt`"
+    sets = [[row(first + n) for n in range(1_000)] for first in range(0, 2 * SOON_ROWS_MAX, 1_000)]
+    for rows in sets:
+        out.publish_soon(rows, NOW)
+    await asyncio.wait_for(out.publish([row(1_000_000)], NOW), 1)
+    assert broker.got == [*range(SOON_ROWS_MAX), 1_000_000], "the rest is for `adopt`"
     await out.restart()
+
+
+async def test_records_that_kafka_does_not_take_give_their_room_back_while_it_answers_and_hold_it_while_it_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outbox_module, "ROOM_S", 0.05)
+    broker = Broker(Settings(_env_file=None))
+    out = outbox(broker)
+    room = Settings(_env_file=None).turns_publishing_max
+    for id in range(3 * room):
+        await asyncio.wait_for(out.publish([row(id)], NOW), 1)
+    assert len(broker.got) == 3 * room, "each was put aside in its turn"
+    await out.restart()
+    broker.is_there = False
+    for id in range(room):
+        await asyncio.wait_for(out.publish([row(id)], NOW), 1)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(out.publish([row(room)], NOW), 0.5)
+    await out.restart()
+
+
+async def test_what_waits_aside_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "ROOM_S", 0.05)
+    monkeypatch.setattr(outbox_module, "ASIDE_ROWS_MAX", 3)
+    broker = Broker(Settings(_env_file=None))
+    out = outbox(broker)
+    for id in range(3 + Settings(_env_file=None).turns_publishing_max):
+        await asyncio.wait_for(out.publish([row(id)], NOW), 1)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(out.publish([row(1_000)], NOW), 0.5)
+    broker.given[0].set_result([])
+    await asyncio.wait_for(out.publish([row(1_001)], NOW), 1)
+    await out.restart()
+
+
+def test_every_error_code_of_the_client_library_has_been_decided_about() -> None:
+    names = [name for name in dir(KafkaError) if name.lstrip("_").isupper() and name != "NO_ERROR"]
+    codes = {name: code for name in names if isinstance(code := getattr(KafkaError, name), int)}
+    assert len(codes) > 150
+    assert [name for name, code in codes.items() if code not in BY_CODE] == []
+    assert verdict_of(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)) is Verdict.ALONE
+    assert verdict_of(KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED)) is Verdict.AGAIN
+    assert verdict_of(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)) is Verdict.TOPIC
+    assert verdict_of(KafkaError(KafkaError._TRANSPORT, "in a test", fatal=True)) is Verdict.FATAL
 
 
 async def acknowledged(out: Outbox, broker: Broker, ids: Sequence[int]) -> None:
     """Publish these, and have the broker acknowledge one after the other."""
     for id in ids:
         await out.publish([row(id)], NOW)
-    for answer in broker.answers[-len(ids) :]:
+    for answer in broker.given[-len(ids) :]:
         answer.set_result([])
         for _ in range(10):  # whatever waits for it has had its say before the next
             await asyncio.sleep(0)

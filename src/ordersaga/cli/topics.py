@@ -7,61 +7,90 @@ import asyncpg
 import typer
 from rich.table import Table
 
-from ordersaga.cli.errors import require_kafka
-from ordersaga.cli.options import fail, load_settings, out
+from ordersaga.cli.options import err, fail, load_settings, out
 from ordersaga.contracts.topics import BY_NAME, TOPICS
 from ordersaga.messaging import assignment
-from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Topics, create_missing_topics, watermarks
+from ordersaga.messaging.kafka import (
+    KafkaUnavailable,
+    Partition,
+    Topics,
+    TopicState,
+    create_missing_topics,
+    faults,
+    states,
+    watermarks,
+)
 from ordersaga.settings import ServiceName, Settings
 
 app = typer.Typer(help="The topics on the Kafka that the settings name.", no_args_is_help=True)
 
 
 @app.command()
-def create() -> None:
-    """Create every topic that is missing, dead letter topics too. Existing ones are left as they are."""
+def create(
+    apply: Annotated[
+        bool, typer.Option("--apply", help="also set the configs of topics that are there and not as they should be")
+    ] = False,
+) -> None:
+    """Create every topic that is missing, and make dead letter topics as wide as their topics.
+
+    Configs of topics that are there are left as they are, for they may be somebody's decision: `topics check` names those that do not fit.
+    """
     settings = load_settings()
-    require_kafka(settings)
     try:
-        made = asyncio.run(create_missing_topics(settings))
+        changes = asyncio.run(create_missing_topics(settings, apply))
     except KafkaUnavailable as error:
         raise fail(f"Kafka at {settings.kafka_bootstrap_servers}: {error}", 1) from error
-    out.print(f"{len(made)} topics created, {2 * len(TOPICS) - len(made)} were there")
+    for change in changes:
+        out.print(f"{change.topic}: {change.what}", soft_wrap=True)
+    untouched = 2 * len(TOPICS) - len({change.topic for change in changes})
+    out.print(f"{len(changes)} changes; {untouched} topics were there and are left as they are")
 
 
 @app.command()
 def check() -> None:
-    """Show each topic and what is wrong with it; exit code 1 if one is missing."""
+    """Compare each topic with its purpose: partitions, retention, compaction, sizes, replicas, leaders.
+
+    Exit code 1: something is wrong, and what mends it is said; 2: Kafka could not be asked.
+    """
     settings = load_settings()
-    require_kafka(settings)
     try:
-        counts = asyncio.run(
-            Topics(settings).partition_counts([name for t in TOPICS for name in (t.name, t.dead_letters)])
-        )
+        found = asyncio.run(_states(settings))
     except KafkaUnavailable as error:
-        raise fail(f"Kafka at {settings.kafka_bootstrap_servers}: {error}", 1) from error
-    table = Table("topic", "from", "to", "partitions", "dead letters", "")
-    wrong = 0
-    for topic in TOPICS:
-        here, letters = counts.get(topic.name), counts.get(topic.dead_letters)
-        problem = _problem(here, letters)
-        wrong += bool(problem)
-        table.add_row(
-            topic.name, topic.producer, topic.consumer, str(here or "-"), str(letters or "-"), problem or "ok"
-        )
-    out.print(table)
+        raise fail(f"Kafka at {settings.kafka_bootstrap_servers}: {error}", 2) from error
+    wrong = faults(settings, found)
+    out.print(_table(found, {fault.topic for fault in wrong}))
+    for fault in wrong:
+        err.print(f"{fault.topic}: {fault.what}; {fault.todo}", soft_wrap=True)
     if wrong:
-        raise fail("create what is missing with `ordersaga topics create`", 1)
+        raise fail(f"{len(wrong)} things are wrong with {len({fault.topic for fault in wrong})} topics", 1)
 
 
-def _problem(partitions: int | None, dead_letter_partitions: int | None) -> str:
-    if partitions is None:
-        return "missing"
-    if dead_letter_partitions is None:
-        return "its dead letter topic is missing"
-    if dead_letter_partitions < partitions:
-        return "its dead letter topic has fewer partitions"
-    return ""
+async def _states(settings: Settings) -> dict[str, TopicState]:
+    return await states(Topics(settings))
+
+
+def _table(found: dict[str, TopicState], wrong: set[str]) -> Table:
+    table = Table("topic", "from", "to", "partitions", "replicas", "kept", "dead letters", "")
+    for topic in TOPICS:
+        here, letters = found.get(topic.name), found.get(topic.dead_letters)
+        config = (here and here.config) or {}
+        table.add_row(
+            topic.name,
+            topic.producer,
+            topic.consumer,
+            str(here.partitions) if here else "-",
+            str(here.replicas) if here else "-",
+            _kept(config) if config else "-",
+            str(letters.partitions) if letters else "-",
+            "wrong" if wrong & {topic.name, topic.dead_letters} else "ok",
+        )
+    return table
+
+
+def _kept(config: dict[str, str]) -> str:
+    if config["cleanup.policy"] == "compact":
+        return "last of each key"
+    return "for ever" if config["retention.ms"] == "-1" else f"{int(config['retention.ms']) / 86_400_000:g} days"
 
 
 @app.command()
@@ -78,34 +107,47 @@ def accept(
     if consumer is None or consumer == "client":
         raise fail(f"no service of ours consumes {topic}")
     settings = load_settings()
-    require_kafka(settings)
     try:
-        count = asyncio.run(_accept(settings, consumer, topic, partition, at))
+        count, absent = asyncio.run(_accept(settings, consumer, topic, partition, at))
     except (KafkaUnavailable, OSError, asyncpg.PostgresError) as error:
         raise fail(str(error), 1) from error
+    if absent:
+        partitions = ", ".join(map(str, absent))
+        err.print(
+            f"{topic} has no partition {partitions} in Kafka, so nobody can read it: left as it is", soft_wrap=True
+        )
     if not count:
         raise fail(
             f"no partition of {topic} is stopped for {consumer}; name one with --partition to move it all the same", 1
         )
     out.print(f"{consumer} goes on in {count} partitions of {topic}")
+    if absent:
+        raise typer.Exit(1)
 
 
-async def _accept(settings: Settings, service: ServiceName, topic: str, partition: int | None, at: str) -> int:
+async def _accept(
+    settings: Settings, service: ServiceName, topic: str, partition: int | None, at: str
+) -> tuple[int, list[int]]:
+    """How many partitions go on, and which of the ledger are not in Kafka."""
     topics = Topics(settings)
     topic_id = (await topics.ids([topic])).get(topic)
     if topic_id is None:
         raise KafkaUnavailable(f"there is no topic {topic}; create it with `ordersaga topics create`")
-    numbers = range((await topics.partition_counts([topic]))[topic]) if partition is None else [partition]
-    bounds = await asyncio.to_thread(watermarks, settings, [Partition(topic, number) for number in numbers])
+    there = range((await topics.partition_counts([topic]))[topic])
+    bounds = await asyncio.to_thread(watermarks, settings, [Partition(topic, number) for number in there])
     db = await asyncpg.connect(settings.database_url(service))
     try:
-        starts = {}
-        for number, (known_id, at_offset) in (await assignment.positions_of_topic(db, topic)).items():
-            low, high = bounds.get(Partition(topic, number), (0, 0))
-            stopped = known_id != topic_id or not low <= at_offset <= high
-            if number == partition or (partition is None and stopped):
+        starts, absent = {}, []
+        for number, (known_id, at_offset) in sorted((await assignment.positions_of_topic(db, topic)).items()):
+            if partition is not None and number != partition:
+                continue
+            if number not in there:
+                absent.append(number)
+                continue
+            low, high = bounds[Partition(topic, number)]
+            if partition is not None or known_id != topic_id or not low <= at_offset <= high:
                 starts[number] = _offset(at, low, high)
-        return await assignment.accept(db, topic, topic_id, starts)
+        return await assignment.accept(db, topic, topic_id, starts), absent
     finally:
         await db.close()
 

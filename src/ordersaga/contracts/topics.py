@@ -12,16 +12,22 @@ Role = Literal["order", "stock", "payment", "delivery", "client"]
 
 PARTITIONS_DEFAULT: Final = 12
 DEAD_LETTER_SUFFIX: Final = "-dlt"
+DEAD_LETTERS_KEPT_DAYS: Final = 90
 
 
 class Topic(Struct, frozen=True):
-    """One topic. `key` names the message's field that is the record key (as a string) and the unit of ordering."""
+    """One topic. `key` names the message's field that is the record key (as a string) and the unit of ordering.
+
+    `kept_days`: for how long Kafka keeps its records. A week is what a consumer may be away without losing any, and Kafka's own default.
+    None: for ever the last record of each key, for a topic that tells a state.
+    """
 
     name: str
     message: type[m.Message]
     producer: Role
     consumer: Role
     key: str = "order_id"
+    kept_days: int | None = 7
 
     @property
     def dead_letters(self) -> str:
@@ -35,7 +41,7 @@ GUIDE_TOPICS: Final = (
     Topic("payment-success-topic", m.PaymentSuccessMessage, "payment", "order"),
     Topic("delivery-request-topic", m.DeliveryRequestMessage, "order", "delivery"),
     Topic("delivery-start-topic", m.DeliveryStartMessage, "delivery", "order"),
-    Topic("order-completed-topic", m.OrderCompletedMessage, "order", "client"),
+    Topic("order-completed-topic", m.OrderCompletedMessage, "order", "client", kept_days=30),
 )
 OUR_TOPICS: Final = (
     Topic("stock-rollback-requested-topic", m.StockRollbackRequestedMessage, "order", "stock"),
@@ -44,9 +50,12 @@ OUR_TOPICS: Final = (
     Topic("payment-cancel-requested-topic", m.PaymentCancelRequestedMessage, "order", "payment"),
     Topic("payment-cancelled-topic", m.PaymentCancelledMessage, "payment", "order"),
     Topic("order-payable-topic", m.OrderPayableMessage, "order", "payment"),
-    Topic("product-price-topic", m.ProductPriceMessage, "stock", "order", key="product_id"),
+    Topic("product-price-topic", m.ProductPriceMessage, "stock", "order", key="product_id", kept_days=None),
 )
 TOPICS: Final = GUIDE_TOPICS + OUR_TOPICS
+"""The audit counts completion records, so `order-completed-topic` keeps them for a month. `order-payable-topic` tells a state, but of orders
+without end, of which Payment keeps its own copy: a week is enough for it to have been away. A price is needed for as long as there is the
+product, by each new Order database."""
 
 BY_NAME: Final[dict[str, Topic]] = {topic.name: topic for topic in TOPICS}
 BY_MESSAGE: Final[dict[type[m.Message], Topic]] = {topic.message: topic for topic in TOPICS}

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import signal
+import subprocess
 import uuid
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import platformdirs
 from ordersaga.devstack import jars
 from ordersaga.devstack.errors import DevStackError
 from ordersaga.devstack.folder import StackFolder
-from ordersaga.devstack.server import SERVER_ENVIRONMENT, Server
+from ordersaga.devstack.server import Server
 
 STARTED = b"Kafka Server started"
 
@@ -99,10 +100,7 @@ class KafkaBroker(Server):
         super().__init__(folder)
         self._controller_port = folder.port("kafka_controller")
         # In the C locale, which containers have, Java cannot open a file whose name is not ASCII.
-        self.environment = SERVER_ENVIRONMENT | {
-            "LC_ALL": "C.UTF-8",
-            "CLASSPATH": ":".join(str(jar) for jar in jars.classpath()),
-        }
+        self.environment |= {"LC_ALL": "C.UTF-8", "CLASSPATH": ":".join(str(jar) for jar in jars.classpath())}
         self.members_wait_ms = 0
         self.long_lived = False
         self._recording: Path | None = None
@@ -151,11 +149,17 @@ class KafkaBroker(Server):
     def _format(self) -> None:
         """Make a new cluster's data folder, with Kafka's own tool."""
         options = ["format", "--standalone", "-t", str(uuid.uuid4()), "-c", "server.properties"]
-        code, said = self._run_step(
-            self._java(f"-XX:AOTCache={self._recorded}", QUICK_COMPILER, "kafka.tools.StorageTool", *options)
+        done = subprocess.run(
+            self._java(f"-XX:AOTCache={self._recorded}", QUICK_COMPILER, "kafka.tools.StorageTool", *options),
+            cwd=self.path,
+            env=self.environment,
+            pass_fds=self._folder.lock_fds,
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        if code:
-            raise DevStackError(f"Kafka's data folder cannot be formatted:\n{said}")
+        if done.returncode:
+            raise DevStackError(f"Kafka's data folder cannot be formatted:\n{done.stdout}{done.stderr}")
 
     def _command(self) -> list[str]:
         cache = f"-XX:AOTCacheOutput={self._recording}" if self._recording else f"-XX:AOTCache={self._recorded}"

@@ -15,13 +15,14 @@ from ordersaga.contracts.codec import Undecodable, decode
 from ordersaga.contracts.topics import BY_NAME, DEAD_LETTER_SUFFIX, key_of
 from ordersaga.messaging import spring_headers
 from ordersaga.messaging.database import Connection, queries, storable
-from ordersaga.messaging.handler import Record
+from ordersaga.messaging.handler import MESSAGE_ID, Record
 from ordersaga.messaging.kafka import Publication
 from ordersaga.messaging.spring_headers import Headers
 
 sql: Final = queries(__file__)
 
 REASON_CHARS_MAX: Final = 2_000
+REFUSED: Final = "RefusedByBroker"
 UUID_PATTERN: Final = rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 
@@ -86,32 +87,43 @@ async def keep(db: Connection, letters: Sequence[DeadLetter], now: datetime) -> 
                 for each in letters
             ],
         )
-        await sql.supersede_dead_letters(db, ids=[each.id for each in letters])
+        await sql.supersede_dead_letters(db, ids=[each.id for each in letters], now=now)
 
 
-async def keep_refused(db: Connection, publication: Publication, reason: str, now: datetime) -> None:
-    """Write the row of an output record that the broker will never take; its topic is the one it could not reach."""
-    headers = dict(publication.headers)
-    message_id = UUID((headers["message-id"] or b"").decode())
-    await sql.add_dead_letters(
-        db,
-        [
-            {
-                "id": message_id,
-                "topic": publication.topic,
-                "partition": publication.partition,
-                "record_offset": None,
-                "order_key": order_key(publication.topic, publication.key, publication.value),
-                "key": publication.key,
-                "value": publication.value,
-                "header_names": [name for name, _ in publication.headers],
-                "header_values": [value for _, value in publication.headers],
-                "timestamp_ms": None,
-                "cause": "RefusedByBroker",
-                "reason": storable(reason, REASON_CHARS_MAX),
-                "attempts": 1,
-                "at": now,
-            }
-        ],
-    )
-    await sql.supersede_published(db, ids=[message_id], message_ids=[message_id])
+async def keep_refused(db: Connection, refused: Sequence[tuple[Publication, str]], now: datetime) -> None:
+    """Keep output records that Kafka will never take, each with its reason; the topic of such a letter is the one it could not reach.
+
+    A dead letter's own record has its row already, which then says why it is not on its dead letter topic (`unpublished`); it is published again when that topic takes records.
+    """
+    reasons = {_message_id(each): storable(reason, REASON_CHARS_MAX) for each, reason in refused}
+    marked = await sql.mark_unpublished(db, ids=list(reasons), reasons=list(reasons.values()))
+    known = {row["id"] for row in marked}
+    rows = [_refused_row(each, reasons[_message_id(each)], now) for each, _ in refused]
+    new = [row for row in rows if row["id"] not in known]
+    if new:
+        await sql.add_dead_letters(db, new)
+        ids = [row["id"] for row in new]
+        await sql.supersede_published(db, ids=ids, message_ids=ids, now=now)
+
+
+def _message_id(publication: Publication) -> UUID:
+    return UUID((dict(publication.headers)[MESSAGE_ID] or b"").decode())
+
+
+def _refused_row(publication: Publication, reason: str, now: datetime) -> dict[str, object]:
+    return {
+        "id": _message_id(publication),
+        "topic": publication.topic,
+        "partition": publication.partition,
+        "record_offset": None,
+        "order_key": order_key(publication.topic, publication.key, publication.value),
+        "key": publication.key,
+        "value": publication.value,
+        "header_names": [name for name, _ in publication.headers],
+        "header_values": [value for _, value in publication.headers],
+        "timestamp_ms": None,
+        "cause": REFUSED,
+        "reason": reason,
+        "attempts": 1,
+        "at": now,
+    }

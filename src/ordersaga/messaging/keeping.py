@@ -1,13 +1,15 @@
 """What the runtime keeps and for how long, and how full it is: pruning in bounded batches, gauges, the alarms on what waits for too long."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from prometheus_client import Counter, Gauge
 
+from ordersaga.contracts.topics import DEAD_LETTER_SUFFIX
 from ordersaga.messaging.database import Pool, queries
+from ordersaga.messaging.dead_letters import REFUSED
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.sqlstate import is_too_large
@@ -52,6 +54,8 @@ class Keeping:
     async def prune(self) -> None:
         """Remove what is older than it is promised to be kept: a bounded number of rows a statement, and of statements a call."""
         now = self._clock()
+        async with self._pool.acquire() as db:
+            await sql.settle_published(db, now=now)
         for table, kept, prune, size in self._kept:
             for _ in range(BATCHES_MAX):
                 rows_max = size.now
@@ -72,17 +76,16 @@ class Keeping:
         """Set the gauges, and raise the alarms: committed records that do not get out, parked records, dead letters that wait for a person."""
         async with self._pool.acquire() as db:
             (row,) = await sql.fill(db)
+            refused = await sql.refused_letters(db, cause=REFUSED)
+            unpublished = await sql.unpublished_letters(db)
+            lag_s = self._lag_s(row["oldest_adopt_at"])
+            late = await sql.outbox_topics(db) if lag_s > self._settings.outbox_lag_alarm_s else []
         OUTBOX_ROWS.set(row["outbox_rows"])
         PARKED_ROWS.set(row["parked_rows"])
         DEAD_LETTERS_OPEN.set(row["dead_letters_open"])
-        lag_s = self._lag_s(row["oldest_adopt_at"])
         OUTBOX_LAG_S.set(lag_s)
-        lags = Trouble(
-            f"the oldest of {row['outbox_rows']} committed records has waited {lag_s:.0f} s to be published",
-            "look at Kafka, and at what the log says of publishing",
-        )
-        if self._alarms.tell("outbox", "", lags if lag_s > self._settings.outbox_lag_alarm_s else None):
-            log.critical("the outbox lags", alarm=lags.what)
+        self._tell_of_lag(late)
+        self._tell_of_refusals(refused, unpublished)
         parked = Trouble(
             f"{row['parked_rows']} records are parked, whose handling failed or which wait behind one",
             "`ordersaga parked list` says why",
@@ -94,8 +97,47 @@ class Keeping:
         )
         self._alarms.tell("dead letters", "", letters if row["dead_letters_open"] else None, row["oldest_letter_at"])
 
+    def _tell_of_lag(self, topics: Sequence[Any]) -> None:
+        lags = {}
+        for row in topics:
+            lag_s = self._lag_s(row["oldest_adopt_at"])
+            if lag_s > self._settings.outbox_lag_alarm_s:
+                lags[row["topic"]] = Trouble(
+                    f"the oldest of {row['rows']} committed records for {row['topic']} has waited {lag_s:.0f} s to be published",
+                    "look whether Kafka is there and its partitions have leaders (`ordersaga topics check`), and what the log says",
+                )
+        for topic in self._alarms.only("outbox", lags):
+            log.critical("the outbox lags", topic=topic, alarm=lags[topic].what)
+
+    def _tell_of_refusals(self, refused: Sequence[Any], unpublished: Sequence[Any]) -> None:
+        """Records that Kafka will never take as it is now: each topic's reason says what mends it."""
+        self._alarms.only(
+            "refused records",
+            {
+                row["topic"]: Trouble(
+                    f"Kafka refused {row['letters']} records for {_place(row)}, which are dead letters now: {row['reason']}",
+                    f"when that is mended: `ordersaga dead-letters replay --topic {row['topic']} --cause {REFUSED}`",
+                )
+                for row in refused
+            },
+        )
+        self._alarms.only(
+            "unpublished dead letters",
+            {
+                row["topic"] + DEAD_LETTER_SUFFIX: Trouble(
+                    f"Kafka refuses {row['letters']} dead letters of {row['topic']}, which are in their table only: {row['reason']}",
+                    "when that is mended they are published by themselves",
+                )
+                for row in unpublished
+            },
+        )
+
     def _lag_s(self, oldest_adopt_at: datetime | None) -> float:
         if oldest_adopt_at is None:
             return 0.0
         written_at = oldest_adopt_at - timedelta(milliseconds=self._settings.outbox_adopt_after_ms)
         return max(0.0, (self._clock() - written_at).total_seconds())
+
+
+def _place(row: Any) -> str:
+    return str(row["topic"]) if row["partition"] is None else f"{row['topic']}/{row['partition']}"

@@ -7,6 +7,7 @@ published by the partition's next owner (rows of a turn) or by any instance (row
 import asyncio
 import contextlib
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -33,7 +34,10 @@ TYPE_ID: Final = "__TypeId__"
 
 CAUSATION_CHARS_MAX: Final = 200
 READ_ROWS_MAX: Final = 5_000
-SOON_MAX: Final = 200
+SOON_ROWS_MAX: Final = 20_000
+ASIDE_ROWS_MAX: Final = 20_000
+ROOM_S: Final = 2.0
+SAY_REFUSED_EVERY_S: Final = 30.0
 DELETE_AFTER_S: Final = 0.05
 CLOSE_S_MAX: Final = 2.0
 COLUMNS: Final = (
@@ -160,8 +164,13 @@ class MessageIds:
             self._given[place] = n + 1
         topic_id = self._topic_ids[record.topic]
         message_id = output_id(self._group, topic_id, record.partition, record.offset, n)
-        causation_id = _text(record.header(MESSAGE_ID)) or f"{record.topic}/{record.partition}/{record.offset}"
-        return message_id, causation_id, _child_span(_text(record.header(TRACEPARENT)), message_id, message_id)
+        return message_id, *descent(record, message_id)
+
+
+def descent(record: Record, message_id: UUID) -> tuple[str, str]:
+    """The `causation-id` and `traceparent` of an output that a raw record causes."""
+    causation_id = _text(record.header(MESSAGE_ID)) or f"{record.topic}/{record.partition}/{record.offset}"
+    return causation_id, _child_span(_text(record.header(TRACEPARENT)), message_id, message_id)
 
 
 def _text(header: bytes | None) -> str | None:
@@ -199,7 +208,10 @@ def _publication(
         headers.append((CAUSATION_ID, causation_id.encode()))
     if extra:
         ours = (MESSAGE_ID, TRACEPARENT, CAUSATION_ID)
-        headers += [header for header in extra if header[0] not in ours]
+        # A name that is no UTF-8 would end the process: confluent-kafka 2.16 follows a null pointer.
+        headers += [
+            (name.encode(errors="backslashreplace").decode(), value) for name, value in extra if name not in ours
+        ]
     return Publication(id, topic, partition, key, value, headers)
 
 
@@ -241,7 +253,8 @@ class Outbox:
     """Publishes what was committed and deletes what was acknowledged.
 
     At most `turns_publishing_max` turns' records are under way at once, so a broker that is away holds turns up instead of filling
-    memory. `failed` is set when publishing must begin again at the oldest row.
+    memory. Records that Kafka does not take for `ROOM_S` while it answers, since their topic or partition is in trouble, give their turn's
+    room back: they wait aside, `ASIDE_ROWS_MAX` at most. `failed` is set when publishing must begin again at the oldest row.
     """
 
     def __init__(
@@ -252,11 +265,16 @@ class Outbox:
         self._new_publisher: Final = new_publisher
         self._publisher = new_publisher(settings)
         self._slots: Final = asyncio.Semaphore(settings.turns_publishing_max)
+        self._adoption: Final = asyncio.Semaphore(1)
         self._tasks: Final[dict[asyncio.Task[None], None]] = {}  # a set has no order
         self._in_flight: Final[set[int]] = set()
+        """The rows without a source that are under way here, which `adopt` must leave alone."""
         self._left_size: Final = SetSize(READ_ROWS_MAX)
         self._adopted_size: Final = SetSize(READ_ROWS_MAX)
         self._soon = 0
+        self._aside = 0
+        self._refused: Final[Counter[tuple[str, str]]] = Counter()
+        self._said_refused_at: Final[dict[tuple[str, str], float]] = {}
         self._acknowledged: list[int] = []
         self._deleter: asyncio.Task[None] | None = None
         self.failed = False
@@ -267,45 +285,70 @@ class Outbox:
         Nothing is queued while the outbox is `broken`.
         """
         if rows:
-            await self._begin_with_room([row.publication() for row in rows], now)
+            await self._begin_with_room([row.publication() for row in rows], _without_source(rows), now, self._slots)
 
     def publish_soon(self, rows: Sequence[OutboxRow], now: datetime) -> None:
         """Queue committed rows of an HTTP write, in room of their own: requests are answered while Kafka is away, and turns do not wait
         behind them.
 
-        Beyond `SOON_MAX` sets that wait for the broker, rows are left to `adopt`.
+        Beyond `SOON_ROWS_MAX` rows that wait for the broker, rows are left to `adopt`.
         """
-        if not rows or self._soon >= SOON_MAX:
+        if not rows or self._soon + len(rows) > SOON_ROWS_MAX:
             return
-        task = self._begin([row.publication() for row in rows], now)
+        task = self._begin([row.publication() for row in rows], _without_source(rows), now)
         if task is not None:
-            self._soon += 1
-            task.add_done_callback(self._soon_done)
+            self._soon += len(rows)
+            task.add_done_callback(lambda _: self._soon_done(len(rows)))
 
-    def _soon_done(self, _: object) -> None:
-        self._soon -= 1
+    def _soon_done(self, rows: int) -> None:
+        self._soon -= rows
 
-    async def _begin_with_room(self, publications: list[Publication], now: datetime) -> asyncio.Task[None] | None:
-        await self._slots.acquire()
-        task = self._begin(publications, now)
+    async def _begin_with_room(
+        self, publications: list[Publication], adoptable: Sequence[int], now: datetime, slots: asyncio.Semaphore
+    ) -> "asyncio.Future[None] | None":
+        """Begin when there is room; what is returned ends when the room is given back."""
+        await slots.acquire()
+        task = self._begin(publications, adoptable, now)
         if task is None:
-            self._slots.release()
-        else:
-            task.add_done_callback(lambda _: self._slots.release())
-        return task
+            slots.release()
+            return None
+        room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        room.add_done_callback(lambda _: slots.release())
+        late = asyncio.get_running_loop().call_later(ROOM_S, self._look_aside, task, room, len(publications))
 
-    def _begin(self, publications: list[Publication], now: datetime) -> asyncio.Task[None] | None:
+        def ended(_: object) -> None:
+            late.cancel()
+            if not room.done():
+                room.set_result(None)
+
+        task.add_done_callback(ended)
+        return room
+
+    def _look_aside(self, task: asyncio.Task[None], room: "asyncio.Future[None]", rows: int) -> None:
+        self._run(self._put_aside(task, room, rows))
+
+    async def _put_aside(self, task: asyncio.Task[None], room: "asyncio.Future[None]", rows: int) -> None:
+        """Give room back that records hold which Kafka does not take, though it answers. While it does not, nothing else could go out."""
+        publisher = self._publisher
+        while not task.done() and not self.broken:
+            if self._aside + rows <= ASIDE_ROWS_MAX and await publisher.answers() and not room.done():
+                self._aside += rows
+                task.add_done_callback(lambda _: self._back_from_aside(rows))
+                room.set_result(None)
+                return
+            await asyncio.wait([task], timeout=ROOM_S)
+
+    def _back_from_aside(self, rows: int) -> None:
+        self._aside -= rows
+
+    def _begin(
+        self, publications: list[Publication], adoptable: Sequence[int], now: datetime
+    ) -> asyncio.Task[None] | None:
         """None: an older row has failed, and these must not overtake it; they stay for whoever begins again there."""
         if self.broken:
             return None
-        self._in_flight.update(each.id for each in publications)
+        self._in_flight.update(adoptable)
         return self._run(self._finish(publications, self._publisher.publish(publications), now))
-
-    async def _publish_and_wait(self, publications: list[Publication], now: datetime) -> None:
-        """Returns when they are acknowledged or given up. `restart` gives them up by a cancellation, which must not end who waits here."""
-        task = await self._begin_with_room(publications, now)
-        if task is not None:
-            await asyncio.wait([task])
 
     async def _finish(
         self, publications: list[Publication], acknowledged: "asyncio.Future[list[Refusal]]", now: datetime
@@ -328,17 +371,28 @@ class Outbox:
     async def _keep_refused(
         self, publications: Sequence[Publication], refused: Sequence[Refusal], now: datetime
     ) -> None:
-        by_id = {each.id: each for each in publications}
-        for refusal in refused:
-            log.error(
-                "the broker refuses a record for good; it is a dead letter now",
-                outbox_id=refusal.id,
-                reason=refusal.reason,
-            )
+        reasons = {refusal.id: refusal.reason for refusal in refused}
+        letters = [(each, reasons[each.id]) for each in publications if each.id in reasons]
         async with self._pool.acquire() as db, db.transaction():
-            for refusal in refused:
-                await dead_letters.keep_refused(db, by_id[refusal.id], refusal.reason, now)
-            await sql.delete_outbox(db, ids=[refusal.id for refusal in refused])
+            await dead_letters.keep_refused(db, letters, now)
+            await sql.delete_outbox(db, ids=list(reasons))
+        for each, reason in letters:
+            self._say_refused(each, reason)
+
+    def _say_refused(self, each: Publication, reason: str) -> None:
+        """One line for a topic and reason now and then, with how many there were: a topic that is missing refuses thousands."""
+        what, now_s = (each.topic, reason), asyncio.get_running_loop().time()
+        self._refused[what] += 1
+        if now_s - self._said_refused_at.get(what, -SAY_REFUSED_EVERY_S) >= SAY_REFUSED_EVERY_S:
+            self._said_refused_at[what] = now_s
+            log.error(
+                "Kafka refuses a record for good; it is a dead letter now",
+                topic=each.topic,
+                partition=each.partition,
+                message_id=dict(each.headers)[MESSAGE_ID],
+                reason=reason,
+                records=self._refused.pop(what),
+            )
 
     async def _delete_acknowledged(self) -> None:
         """Delete what is acknowledged, as much as comes within `DELETE_AFTER_S` in one statement; nobody waits for it."""
@@ -374,25 +428,31 @@ class Outbox:
                     )
             if not rows:
                 return
-            await self._publish_and_wait([_stored(row) for row in rows], now)
+            room = await self._begin_with_room([_stored(row) for row in rows], (), now, self._slots)
+            if room is not None:  # which also ends when `restart` gives the rows up, or when they are put aside
+                await asyncio.wait([room])
             if self.broken:
                 raise KafkaUnavailable("what these partitions had left in the outbox could not be published")
             after_id = rows[-1]["id"]
 
     async def adopt(self, now: datetime) -> int:
-        """Publish rows of HTTP, timers and retries whose writer has not done it in time, whoever wrote them; returns how many."""
-        if self.broken:
+        """Publish rows of HTTP, timers and retries whose writer has not done it in time, whoever wrote them; returns how many.
+
+        None while those of the last call are under way: this waits for nobody, and has room of its own.
+        """
+        if self.broken or self._adoption.locked():
             return 0
         again = now + timedelta(milliseconds=max(30_000, self._settings.outbox_adopt_after_ms))
         rows_max = self._adopted_size.now
         with self._adopted_size.trying(rows_max):
             async with self._pool.acquire() as db, db.transaction():
                 rows = await sql.adopt_outbox(
-                    db, now=now, in_flight=list(self._in_flight), rows_max=rows_max, adopt_again_at=again
+                    db, now=now, in_flight=list(self._in_flight), rows_max=rows_max, leased_until=again
                 )
         if rows:
             rows.sort(key=lambda row: row["id"])
-            await self._publish_and_wait([_stored(row) for row in rows], now)
+            ids = [row["id"] for row in rows]
+            await self._begin_with_room([_stored(row) for row in rows], ids, now, self._adoption)
         return len(rows)
 
     async def restart(self) -> None:
@@ -419,6 +479,10 @@ class Outbox:
             async with asyncio.timeout(CLOSE_S_MAX):
                 while self._tasks:
                     await asyncio.wait(self._tasks)
+
+
+def _without_source(rows: Sequence[OutboxRow]) -> list[int]:
+    return [row.id for row in rows if row.source is None]
 
 
 def _stored(row: Any) -> Publication:

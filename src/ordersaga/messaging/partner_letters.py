@@ -74,7 +74,7 @@ async def bring_in(redrive: Redrive, topic: str, topic_id: str, operator: Operat
         while not await tap.at_end():
             records = await tap.fetch(FETCH_RECORDS_MAX, FETCH_WAIT_S)
             async with redrive.pool.acquire() as db, db.transaction():
-                await _keep(db, redrive.settings, records, topic_id, imported)
+                await _keep(db, redrive, records, topic_id, imported)
     finally:
         await asyncio.to_thread(tap.close)
     async with redrive.pool.acquire() as db, db.transaction():
@@ -83,10 +83,8 @@ async def bring_in(redrive: Redrive, topic: str, topic_id: str, operator: Operat
     return imported
 
 
-async def _keep(
-    db: Connection, settings: Settings, records: Sequence[Record], topic_id: str, imported: Imported
-) -> None:
-    groups = {settings.group(service) for service in SERVICES}
+async def _keep(db: Connection, redrive: Redrive, records: Sequence[Record], topic_id: str, imported: Imported) -> None:
+    groups = {redrive.settings.group(service) for service in SERVICES}
     rows = {}
     for record in records:
         failure = spring_headers.read(record.headers or ())
@@ -101,10 +99,10 @@ async def _keep(
     imported.new += len(new)
     if new:
         await sql.import_dead_letters(db, new)
-        await _link(db, new)
+        await _link(db, new, redrive.clock())
 
 
-async def _link(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
+async def _link(db: Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:
     """A letter that we had published again, and that its consumer gave up again, comes back with the `message-id` it had then."""
     ids, message_ids = [], []
     for row in rows:
@@ -115,7 +113,7 @@ async def _link(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
         except ValueError:
             continue
     if ids:
-        await sql.supersede_published(db, ids=ids, message_ids=message_ids)
+        await sql.supersede_published(db, ids=ids, message_ids=message_ids, now=now)
 
 
 def _row(record: Record, failure: spring_headers.Failure, topic_id: str) -> dict[str, Any]:

@@ -53,13 +53,13 @@ FROM outbox o JOIN unnest(:topics::text[], :partitions::int[]) AS t (topic, part
 WHERE o.id > :after_id ORDER BY o.id LIMIT :rows_max;
 
 -- name: adopt_outbox
--- Take over rows whose writer has not published them in time; nobody else takes them again before `adopt_again_at`.
+-- Take over rows whose writer has not published them in time; nobody else takes them again before `leased_until`.
 WITH late AS (
     SELECT id FROM outbox
-    WHERE source_topic IS NULL AND adopt_at <= :now AND id <> ALL (:in_flight::bigint[])
+    WHERE source_topic IS NULL AND adopt_at <= :now AND (leased_until IS NULL OR leased_until <= :now) AND id <> ALL (:in_flight::bigint[])
     ORDER BY id LIMIT :rows_max FOR UPDATE SKIP LOCKED
 )
-UPDATE outbox o SET adopt_at = :adopt_again_at FROM late WHERE o.id = late.id
+UPDATE outbox o SET leased_until = :leased_until FROM late WHERE o.id = late.id
 RETURNING o.id, o.topic, o.partition, o.key, o.value, o.message_id, o.causation_id, o.traceparent, o.header_names, o.header_values;
 
 -- name: delete_outbox!
@@ -75,6 +75,31 @@ VALUES (:id, :topic, :partition, :record_offset, :order_key, :key, :value, :head
         :cause, :reason, :attempts, :at)
 ON CONFLICT DO NOTHING;
 
+-- name: mark_unpublished
+-- Letters whose records Kafka refuses on the dead letter topic: they are only here, for as long as it does. A letter that was published
+-- again to its own topic, and is refused there, is none of them.
+UPDATE dead_letter d SET unpublished = t.reason FROM unnest(:ids::uuid[], :reasons::text[]) AS t (id, reason)
+WHERE d.id = t.id AND d.record_offset IS NOT NULL
+RETURNING d.id;
+
+-- name: unpublished_letters
+-- How many open letters are not on their dead letter topic, by topic, with the reason of one of them.
+SELECT topic, count(*) AS letters, min(at) AS oldest_at, max(unpublished) AS reason
+FROM dead_letter WHERE unpublished IS NOT NULL AND status = 'OPEN' GROUP BY topic ORDER BY topic;
+
+-- name: take_unpublished
+-- Some of them, to be published again.
+UPDATE dead_letter SET unpublished = NULL WHERE id IN (
+    SELECT id FROM dead_letter WHERE unpublished IS NOT NULL AND status = 'OPEN' AND topic = ANY (:topics::text[])
+    ORDER BY at, id LIMIT :rows_max FOR UPDATE SKIP LOCKED
+)
+RETURNING id, topic, partition, record_offset, key, value, header_names, header_values, timestamp_ms, cause, reason, attempts;
+
+-- name: refused_letters
+-- Open letters of records that Kafka had refused, by topic, with the reason of one of them.
+SELECT topic, min(partition) AS partition, count(*) AS letters, min(at) AS oldest_at, max(reason) AS reason
+FROM dead_letter WHERE status = 'OPEN' AND cause = :cause GROUP BY topic ORDER BY topic;
+
 -- name: supersede_dead_letters!
 -- A letter whose replay has failed for good gives way to the new one, which names it. The same value: another record may have come
 -- to the same place since, where a topic was made again.
@@ -87,7 +112,7 @@ WITH pair AS (
       AND old.imported_from IS NULL AND old.status IN ('REPLAYED', 'RESOLVED')
     ORDER BY new.id, old.at DESC
 ), gone AS (
-    UPDATE dead_letter d SET status = 'SUPERSEDED' FROM pair WHERE d.id = pair.old_id
+    UPDATE dead_letter d SET status = 'SUPERSEDED', decided_at = :now FROM pair WHERE d.id = pair.old_id
 )
 UPDATE dead_letter d SET follows = pair.old_id FROM pair WHERE d.id = pair.new_id;
 
@@ -98,7 +123,7 @@ WITH pair AS (
     FROM unnest(:ids::uuid[], :message_ids::uuid[]) AS new (new_id, message_id)
     JOIN dead_letter old ON old.replayed_as = new.message_id AND old.status IN ('REPLAYED', 'RESOLVED')
 ), gone AS (
-    UPDATE dead_letter d SET status = 'SUPERSEDED' FROM pair WHERE d.id = pair.old_id
+    UPDATE dead_letter d SET status = 'SUPERSEDED', decided_at = :now FROM pair WHERE d.id = pair.old_id
 )
 UPDATE dead_letter d SET follows = pair.old_id FROM pair WHERE d.id = pair.new_id;
 
@@ -129,10 +154,11 @@ WITH gone AS (
 SELECT count(*) FROM gone;
 
 -- name: prune_dead_letter$
--- Forget dead letters that were dealt with long ago, some at a time. Open ones stay for ever.
+-- Forget dead letters that were dealt with long ago, some at a time. Open ones stay for ever. When a letter came does not count: what an
+-- operator has just put right must stay to be looked up.
 WITH gone AS (
     DELETE FROM dead_letter WHERE id IN (
-        SELECT id FROM dead_letter WHERE status IN ('RESOLVED', 'DISCARDED', 'SUPERSEDED') AND at < :before LIMIT :rows_max
+        SELECT id FROM dead_letter WHERE status IN ('RESOLVED', 'DISCARDED', 'SUPERSEDED') AND decided_at < :before LIMIT :rows_max
     ) RETURNING 1
 )
 SELECT count(*) FROM gone;
@@ -151,6 +177,10 @@ SELECT outbox_rows, oldest_adopt_at,
 FROM (SELECT count(*) AS outbox_rows, min(adopt_at) AS oldest_adopt_at FROM outbox WHERE ctid >= '(0,0)') AS o,
      (SELECT count(*) AS parked_rows, min(parked_at) AS oldest_parked_at FROM parked) AS p,
      (SELECT count(*) AS dead_letters_open, min(at) AS oldest_letter_at FROM dead_letter WHERE status = 'OPEN') AS l;
+
+-- name: outbox_topics
+-- What of the outbox has waited, by topic.
+SELECT topic, count(*) AS rows, min(adopt_at) AS oldest_adopt_at FROM outbox GROUP BY topic ORDER BY topic;
 
 -- name: parked_keys
 -- Which keys of partitions have parked records, so that later records of theirs queue behind.
@@ -196,7 +226,7 @@ WITH gone AS (
     WHERE p.topic = t.topic AND p.partition = t.partition AND p.record_offset = t.record_offset
     RETURNING p.topic, p.partition, p.record_offset, p.order_key
 ), resolved AS (
-    UPDATE dead_letter d SET status = 'RESOLVED' FROM gone g
+    UPDATE dead_letter d SET status = 'RESOLVED', decided_at = :now FROM gone g
     WHERE d.topic = g.topic AND d.partition = g.partition AND d.record_offset = g.record_offset
       AND d.status = 'REPLAYED' AND d.imported_from IS NULL
 ), next AS (
@@ -255,7 +285,7 @@ FROM dead_letter WHERE id = :id FOR UPDATE;
 
 -- name: mark_dead_letter!
 -- What has become of a dead letter; `replayed_as` is the message-id of one that goes out on a topic.
-UPDATE dead_letter SET status = :status, replayed_as = coalesce(:replayed_as::uuid, replayed_as) WHERE id = :id;
+UPDATE dead_letter SET status = :status, decided_at = :now, replayed_as = coalesce(:replayed_as::uuid, replayed_as) WHERE id = :id;
 
 -- name: copy_dead_letter!
 -- The edited copy of a dead letter, which names the one it was made from.
@@ -267,7 +297,7 @@ FROM dead_letter WHERE id = :id;
 
 -- name: settle_published!
 -- Letters that were to go out on a topic are resolved once they have: the broker's word removes their outbox rows.
-UPDATE dead_letter d SET status = 'RESOLVED'
+UPDATE dead_letter d SET status = 'RESOLVED', decided_at = :now
 WHERE d.status = 'REPLAYED' AND d.replayed_as IS NOT NULL AND NOT EXISTS (SELECT FROM outbox o WHERE o.message_id = d.replayed_as);
 
 -- name: replay_outcomes
@@ -344,16 +374,16 @@ UPDATE parked SET due_at = :now WHERE topic = :topic AND partition = :partition 
 
 -- name: discard_replayed$
 -- The dead letter that a parked record came from, if it did, is discarded with it.
-UPDATE dead_letter SET status = 'DISCARDED', attempts = :attempts
+UPDATE dead_letter SET status = 'DISCARDED', decided_at = :now, attempts = :attempts
 WHERE topic = :topic AND partition = :partition AND record_offset = :record_offset AND status = 'REPLAYED' AND imported_from IS NULL
 RETURNING id;
 
 -- name: add_discarded!
 -- A discarded record stays readable as a dead letter that nobody will replay.
 INSERT INTO dead_letter (id, status, topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
-                         cause, reason, attempts, at)
+                         cause, reason, attempts, at, decided_at)
 SELECT :id, 'DISCARDED', topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
-       coalesce(cause, 'Discarded'), coalesce(reason, 'discarded before it was tried'), attempts, :now
+       coalesce(cause, 'Discarded'), coalesce(reason, 'discarded before it was tried'), attempts, :now, :now
 FROM parked WHERE topic = :topic AND partition = :partition AND record_offset = :record_offset;
 
 -- name: add_operator_act!

@@ -102,7 +102,7 @@ class Queues:
         async with self._pool.acquire() as db, db.transaction():
             now = self._clock()
             first = await self._lock_first(db, place)
-            letter_id: UUID | None = await sql.discard_replayed(db, **_named(place), attempts=first.attempts)
+            letter_id: UUID | None = await sql.discard_replayed(db, **_named(place), attempts=first.attempts, now=now)
             if letter_id is None:
                 letter_id = self._new_id()
                 await sql.add_discarded(db, **_named(place), id=letter_id, now=now)

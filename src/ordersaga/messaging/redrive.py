@@ -141,14 +141,14 @@ class Redrive:
     async def find(self, wanted: Wanted, rows_max: int | None = None) -> list[Letter]:
         """The letters that fit, the latest first."""
         async with self.pool.acquire() as db:
-            await sql.settle_published(db)
+            await sql.settle_published(db, now=self.clock())
             rows = await sql.dead_letters(db, **wanted.conditions(), rows_max=rows_max)
         return list(map(_letter, rows))
 
     async def causes(self, wanted: Wanted) -> list[CauseCount]:
         """How many letters fit, by topic, cause and status."""
         async with self.pool.acquire() as db:
-            await sql.settle_published(db)
+            await sql.settle_published(db, now=self.clock())
             return [CauseCount(*row.values()) for row in await sql.dead_letter_causes(db, **wanted.conditions())]
 
     async def contents(self, ids: Sequence[UUID]) -> dict[UUID, Content]:
@@ -165,7 +165,7 @@ class Redrive:
     async def standings(self, ids: Sequence[UUID]) -> dict[UUID, Standing]:
         """What has become of letters since they were replayed."""
         async with self.pool.acquire() as db:
-            await sql.settle_published(db)
+            await sql.settle_published(db, now=self.clock())
             return {row["id"]: self._standing(row) for row in await sql.replay_outcomes(db, ids=list(ids))}
 
     def _standing(self, row: Any) -> Standing:
@@ -215,7 +215,7 @@ class Redrive:
                 await self._put_back(db, letter, now)
                 after = {"parked": letter.place}
             message_id = rows[0].message_id if rows else None
-            await sql.mark_dead_letter(db, id=letter.id, status="REPLAYED", replayed_as=message_id)
+            await sql.mark_dead_letter(db, id=letter.id, status="REPLAYED", replayed_as=message_id, now=now)
             after["status"] = "REPLAYED"
             await acts.note(db, operator, "replay", letter.id, {"status": letter.status}, after, now)
         await self._outbox.publish(rows, now)
@@ -234,7 +234,7 @@ class Redrive:
                 raise NotPossible("the edit changes nothing")
             key = order_key(letter.topic, content.key, value)
             await sql.copy_dead_letter(db, id=letter.id, copy_id=copy_id, order_key=key, value=value, now=now)
-            await sql.mark_dead_letter(db, id=letter.id, status="SUPERSEDED", replayed_as=None)
+            await sql.mark_dead_letter(db, id=letter.id, status="SUPERSEDED", replayed_as=None, now=now)
             before = {"status": letter.status, "value": text_of(content.value)}
             after = {"status": "SUPERSEDED", "letter": str(copy_id), "value": text_of(value)}
             await acts.note(db, operator, "edit", letter.id, before, after, now)
@@ -243,11 +243,10 @@ class Redrive:
     async def discard(self, letter_id: UUID, operator: Operator) -> None:
         """Nobody is to replay it. Its row and its bytes stay."""
         async with self.pool.acquire() as db, db.transaction():
+            now = self.clock()
             letter = await self._lock_open(db, letter_id)
-            await sql.mark_dead_letter(db, id=letter.id, status="DISCARDED", replayed_as=None)
-            await acts.note(
-                db, operator, "discard", letter.id, {"status": letter.status}, {"status": "DISCARDED"}, self.clock()
-            )
+            await sql.mark_dead_letter(db, id=letter.id, status="DISCARDED", replayed_as=None, now=now)
+            await acts.note(db, operator, "discard", letter.id, {"status": letter.status}, {"status": "DISCARDED"}, now)
 
     async def _lock_open(self, db: Connection, letter_id: UUID) -> Letter:
         row = await sql.lock_dead_letter(db, id=letter_id)

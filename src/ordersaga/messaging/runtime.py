@@ -24,6 +24,7 @@ from ordersaga.messaging.keeping import MEASURE_EVERY_S, PRUNE_EVERY_S, Keeping,
 from ordersaga.messaging.loops import LIMIT_S, Beat, Loops, Work, every
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.turn import Turns
+from ordersaga.messaging.unpublished import LOOK_EVERY_S, Unpublished
 from ordersaga.settings import ServiceName, Settings
 
 log: Final = structlog.get_logger()
@@ -100,6 +101,11 @@ class Runtime:
         self.every(MEASURE_EVERY_S, self._keeping.measure, "measuring")
         self.every(LOOK_AT_TURNS_EVERY_S, self._look_at_turns, "watching the turns")
         self.every(PRUNE_EVERY_S, self._keeping.prune, "pruning", LONG_LIMIT_S)
+        topics = self._ports.topics(self.settings)
+        unpublished = Unpublished(
+            self.settings, self.settings.group(self.service), self.pool, self.outbox, topics, self.clock
+        )
+        self.every(LOOK_EVERY_S, unpublished.publish, "publishing dead letters again")
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -3,11 +3,13 @@
 from ordersaga.messaging.kafka.client import KafkaUnavailable, Partition
 from ordersaga.messaging.kafka.consumer import Fetched, PartitionConsumer
 from ordersaga.messaging.kafka.gaps import Gap, gaps_of
+from ordersaga.messaging.kafka.layout import Change, Fault, create_missing_topics, faults, states
 from ordersaga.messaging.kafka.publisher import Publication, Publisher, Refusal
-from ordersaga.messaging.kafka.reach import why_unreachable
-from ordersaga.messaging.kafka.topics import Tap, Topics, create_missing_topics, watermarks
+from ordersaga.messaging.kafka.topics import Tap, Topics, TopicState, watermarks
 
 __all__ = [
+    "Change",
+    "Fault",
     "Fetched",
     "Gap",
     "KafkaUnavailable",
@@ -17,9 +19,11 @@ __all__ = [
     "Publisher",
     "Refusal",
     "Tap",
+    "TopicState",
     "Topics",
     "create_missing_topics",
+    "faults",
     "gaps_of",
+    "states",
     "watermarks",
-    "why_unreachable",
 ]

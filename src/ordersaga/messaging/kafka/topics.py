@@ -1,14 +1,21 @@
-"""Topics as a whole: making and describing them, their bounds, and reading all of one."""
+"""Topics as a whole: making, describing and changing them, their bounds, and reading all of one."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+)
+from msgspec import Struct
 
-from ordersaga.contracts.topics import TOPICS
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka.client import (
     CALL_TIMEOUT_S,
@@ -26,69 +33,134 @@ from ordersaga.settings import Settings
 
 T = TypeVar("T")
 
-DEAD_LETTER_BYTES_MAX: Final = 1_048_588 + 64 * 1024
+SHOWN_CONFIGS: Final = ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes", "min.insync.replicas")
+
+
+class TopicState(Struct, frozen=True):
+    """A topic as it is. `replicas`: of the partition that has fewest; `config`: what counts, with the broker's defaults; None: not readable."""
+
+    topic_id: str
+    partitions: int
+    replicas: int
+    leaderless: Sequence[int]
+    config: dict[str, str] | None
 
 
 class Topics:
-    """Creating and describing topics. Calls block, so each runs in a thread."""
+    """Creating, describing and changing topics. Calls block, so they run in threads of their own."""
 
     def __init__(self, settings: Settings) -> None:
         self._config: Final = client_config(settings)
         self._admin = AdminClient(self._config)
+        self._threads: Final = ThreadPoolExecutor(2, thread_name_prefix="topics")
 
     async def ids(self, names: Sequence[str]) -> dict[str, str]:
         """Kafka's own id of each topic that exists; a topic deleted and made again has another."""
-        return {name: str(found.topic_id) for name, found in (await self._describe(names)).items()}
+        return {name: str(found.topic_id) for name, found in (await self._asked(self._describe, names)).items()}
 
     async def partition_counts(self, names: Sequence[str]) -> dict[str, int]:
         """How many partitions each topic that exists has."""
-        return {name: len(found.partitions) for name, found in (await self._describe(names)).items()}
+        return {name: len(found.partitions) for name, found in (await self._asked(self._describe, names)).items()}
 
-    async def _describe(self, names: Sequence[str]) -> dict[str, Any]:
-        def ask() -> dict[str, Any]:
-            found = {}
-            for name, future in self._admin.describe_topics(
-                TopicCollection(list(names)), request_timeout=LOOK_TIMEOUT_S
-            ).items():
-                try:
-                    found[name] = future.result()
-                except KafkaException as error:
-                    if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                        raise
-            return found
+    async def states(self, names: Sequence[str]) -> dict[str, TopicState]:
+        """All that counts of each topic that exists."""
+        return await self._asked(self._states, names)
 
-        return await self._asked(ask)
+    def _states(self, names: Sequence[str]) -> dict[str, TopicState]:
+        described = self._describe(names)
+        configs = self._configs(list(described))
+        return {
+            name: TopicState(
+                str(found.topic_id),
+                len(found.partitions),
+                min(len(each.replicas) for each in found.partitions),
+                [each.id for each in found.partitions if each.leader is None or each.leader.id < 0],
+                configs.get(name),
+            )
+            for name, found in described.items()
+        }
+
+    def _describe(self, names: Sequence[str]) -> dict[str, Any]:
+        asked = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=LOOK_TIMEOUT_S)
+        return _results(asked, KafkaError.UNKNOWN_TOPIC_OR_PART) if names else {}
+
+    def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+        asked = self._admin.describe_configs(resources, request_timeout=LOOK_TIMEOUT_S) if resources else {}
+        may_fail = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+        found = _results({resource.name: future for resource, future in asked.items()}, *may_fail)
+        return {name: {each: config[each].value or "" for each in SHOWN_CONFIGS} for name, config in found.items()}
 
     async def create(
         self, wanted: Sequence[tuple[str, dict[str, str]]], partitions: int, replication_factor: int
-    ) -> None:
-        """Create topics with their configs; one that is there is left as it is."""
+    ) -> list[str]:
+        """Create topics with their configs and return their names; one that is there is left as it is."""
         new = [
             NewTopic(name, num_partitions=partitions, replication_factor=replication_factor, config=config)
             for name, config in wanted
         ]
 
+        def ask() -> list[str]:
+            asked = self._admin.create_topics(new, request_timeout=CALL_TIMEOUT_S) if new else {}
+            return list(_results(asked, KafkaError.TOPIC_ALREADY_EXISTS))
+
+        return await self._asked(ask)
+
+    async def widen(self, partitions: dict[str, int]) -> None:
+        """Give topics more partitions."""
+        new = [NewPartitions(name, count) for name, count in partitions.items()]
+
         def ask() -> None:
-            for future in self._admin.create_topics(new, request_timeout=CALL_TIMEOUT_S).values() if new else ():
-                try:
-                    future.result()
-                except KafkaException as error:
-                    if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                        raise
+            if new:
+                _results(self._admin.create_partitions(new, request_timeout=CALL_TIMEOUT_S))
+
+        await self._asked(ask)
+
+    async def configure(self, configs: dict[str, dict[str, str]]) -> None:
+        """Set these configs of topics, and leave their others."""
+        changes = [
+            ConfigResource(
+                ConfigResource.Type.TOPIC,
+                name,
+                incremental_configs=[
+                    ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+                    for key, value in config.items()
+                ],
+            )
+            for name, config in configs.items()
+        ]
+
+        def ask() -> None:
+            if changes:
+                asked = self._admin.incremental_alter_configs(changes, request_timeout=CALL_TIMEOUT_S)
+                _results({resource.name: future for resource, future in asked.items()})
 
         await self._asked(ask)
 
     async def reachable(self) -> bool:
         """Whether the cluster answers at all."""
-        return await asyncio.to_thread(has_brokers, self._admin)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, has_brokers, self._admin)
 
-    async def _asked(self, ask: Callable[[], T]) -> T:
+    async def _asked(self, ask: Callable[..., T], *arguments: Any) -> T:
         """In a thread. A client that had no answer is not asked again: it may have lost Kafka for good (`Lifeline`)."""
+        loop = asyncio.get_running_loop()
         try:
-            return await asyncio.to_thread(translated, ask)
+            return await loop.run_in_executor(self._threads, lambda: translated(lambda: ask(*arguments)))
         except KafkaUnavailable:
             self._admin = AdminClient(self._config)
             raise
+
+
+def _results(asked: Mapping[str, Any], *may_fail: int) -> dict[str, Any]:
+    """Each one's answer; those that failed as is allowed are left out. The error of another names whose it is."""
+    found = {}
+    for name, future in asked.items():
+        try:
+            found[name] = future.result()
+        except KafkaException as error:
+            if error.args[0].code() not in may_fail:
+                raise KafkaException(KafkaError(error.args[0].code(), f"{name}: {error.args[0].str()}")) from error
+    return found
 
 
 class Tap:
@@ -133,20 +205,6 @@ class Tap:
 def _partitions(consumer: Consumer, topics: Sequence[str]) -> list[Partition]:
     described = consumer.list_topics(timeout=CALL_TIMEOUT_S).topics
     return [Partition(name, number) for name in topics if name in described for number in described[name].partitions]
-
-
-async def create_missing_topics(settings: Settings) -> list[str]:
-    """Create the topics that are missing, dead letter topics too, and return their names; existing ones are left as they are.
-
-    A dead letter may be as large as any record, and its headers come on top.
-    """
-    topics = Topics(settings)
-    wanted: list[tuple[str, dict[str, str]]] = [(topic.name, {}) for topic in TOPICS]
-    wanted += [(topic.dead_letters, {"max.message.bytes": str(DEAD_LETTER_BYTES_MAX)}) for topic in TOPICS]
-    there = await topics.ids([name for name, _ in wanted])
-    missing = [(name, config) for name, config in wanted if name not in there]
-    await topics.create(missing, settings.topic_partitions, settings.topic_replication_factor)
-    return [name for name, _ in missing]
 
 
 def watermarks(settings: Settings, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:

@@ -1,0 +1,178 @@
+"""How each topic should be, by what it is for; how it is; and bringing it there.
+
+What is missing is made, and a dead letter topic is made as wide as its topic is. Configs of a topic that is there may be somebody else's
+decision: they are compared, and changed only when that is asked for.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from ordersaga.contracts.topics import DEAD_LETTERS_KEPT_DAYS, TOPICS, Topic
+from ordersaga.messaging.kafka.client import AGAIN_S, CALL_TIMEOUT_S, KafkaUnavailable
+from ordersaga.messaging.kafka.topics import Topics, TopicState
+from ordersaga.settings import Settings
+
+DAY_MS: Final = 86_400_000
+HEADERS_BYTES_MAX: Final = 64 * 1024
+MESSAGE_BYTES_DEFAULT: Final = 1_048_588
+"""What Kafka takes where nobody has said anything."""
+
+RETENTION: Final = "retention.ms"
+RETENTION_BYTES: Final = "retention.bytes"
+CLEANUP: Final = "cleanup.policy"
+MESSAGE_BYTES: Final = "max.message.bytes"
+
+
+class Fault(Struct, frozen=True):
+    """What is wrong with a topic. `config`: the setting that mends it; `todo`: the command, where `topics create` cannot."""
+
+    topic: str
+    what: str
+    todo: str
+    config: tuple[str, str] | None = None
+
+
+class Change(Struct, frozen=True):
+    """What was done about a topic."""
+
+    topic: str
+    what: str
+
+
+def wanted_configs(topic: Topic) -> dict[str, str]:
+    """The configs that a topic needs for its purpose."""
+    if topic.kept_days is None:
+        return {CLEANUP: "compact"}
+    return {CLEANUP: "delete", RETENTION: str(topic.kept_days * DAY_MS), RETENTION_BYTES: "-1"}
+
+
+def wanted_letter_configs(topic: TopicState | None) -> dict[str, str]:
+    """The same for the dead letter topic of a topic: a letter is as large as its record, and its headers come on top."""
+    largest = int(((topic and topic.config) or {}).get(MESSAGE_BYTES, MESSAGE_BYTES_DEFAULT))
+    kept = {CLEANUP: "delete", RETENTION: str(DEAD_LETTERS_KEPT_DAYS * DAY_MS), RETENTION_BYTES: "-1"}
+    return kept | {MESSAGE_BYTES: str(largest + HEADERS_BYTES_MAX)}
+
+
+async def states(topics: Topics) -> dict[str, TopicState]:
+    """All of our topics that there are, dead letter topics too."""
+    return await topics.states([name for topic in TOPICS for name in (topic.name, topic.dead_letters)])
+
+
+async def create_missing_topics(settings: Settings, apply: bool = False) -> list[Change]:
+    """Create what is missing and widen dead letter topics; with `apply` also set the configs that are wrong. Raises `KafkaUnavailable`."""
+    topics = Topics(settings)
+    found = await states(topics)
+    missing = {topic.name: wanted_configs(topic) for topic in TOPICS if topic.name not in found}
+    changes = await _create(topics, settings, settings.topic_partitions, missing)
+    found |= await _seen(topics, dict.fromkeys(missing, 1))
+    by_width: dict[int, dict[str, dict[str, str]]] = {}
+    narrow: dict[str, int] = {}
+    for topic in TOPICS:
+        here, letters = found.get(topic.name), found.get(topic.dead_letters)
+        width = here.partitions if here else settings.topic_partitions
+        if letters is None:
+            by_width.setdefault(width, {})[topic.dead_letters] = wanted_letter_configs(here)
+        elif letters.partitions < width:
+            narrow[topic.dead_letters] = width
+            changes.append(Change(topic.dead_letters, f"widened from {letters.partitions} to {width} partitions"))
+    for width, wanted in by_width.items():
+        changes += await _create(topics, settings, width, wanted)
+    await topics.widen(narrow)
+    await _seen(topics, narrow | dict.fromkeys([name for wanted in by_width.values() for name in wanted], 1))
+    if apply:
+        changes += await _configure(topics, settings)
+    return changes
+
+
+async def _seen(topics: Topics, wanted: dict[str, int]) -> dict[str, TopicState]:
+    """Wait until topics are there with so many partitions: brokers hear of a change a moment later than its maker."""
+    for _ in range(int(CALL_TIMEOUT_S / AGAIN_S)):
+        found = await topics.states(list(wanted))
+        if all(name in found and found[name].partitions >= partitions for name, partitions in wanted.items()):
+            return found
+        await asyncio.sleep(AGAIN_S)
+    raise KafkaUnavailable(f"{', '.join(wanted)}: what was made cannot be seen yet")
+
+
+async def _create(
+    topics: Topics, settings: Settings, partitions: int, wanted: dict[str, dict[str, str]]
+) -> list[Change]:
+    made = await topics.create(list(wanted.items()), partitions, settings.topic_replication_factor)
+    return [Change(name, f"created with {partitions} partitions, {_shown(wanted[name])}") for name in made]
+
+
+async def _configure(topics: Topics, settings: Settings) -> list[Change]:
+    wrong = _wrong_configs(settings, await states(topics))
+    await topics.configure(wrong)
+    for _ in range(int(CALL_TIMEOUT_S / AGAIN_S)):
+        if not wrong or not _wrong_configs(settings, await states(topics)):
+            break
+        await asyncio.sleep(AGAIN_S)
+    return [Change(name, f"set to {_shown(config)}") for name, config in wrong.items()]
+
+
+def _wrong_configs(settings: Settings, found: dict[str, TopicState]) -> dict[str, dict[str, str]]:
+    wrong: dict[str, dict[str, str]] = {}
+    for fault in faults(settings, found):
+        if fault.config is not None:
+            wrong.setdefault(fault.topic, {}).update([fault.config])
+    return wrong
+
+
+def faults(settings: Settings, found: dict[str, TopicState]) -> list[Fault]:
+    """What is wrong with our topics, topic by topic."""
+    wrong: list[Fault] = []
+    for topic in TOPICS:
+        here, letters = found.get(topic.name), found.get(topic.dead_letters)
+        wrong += _faults(settings, topic.name, here, wanted_configs(topic))
+        wrong += _faults(settings, topic.dead_letters, letters, wanted_letter_configs(here))
+        if here and letters and letters.partitions < here.partitions:
+            what = f"it has {letters.partitions} partitions, its topic {here.partitions}"
+            wrong.append(Fault(topic.dead_letters, what, "`ordersaga topics create`"))
+    return wrong
+
+
+def _faults(settings: Settings, name: str, here: TopicState | None, wanted: dict[str, str]) -> list[Fault]:
+    if here is None:
+        return [Fault(name, "it is missing", "`ordersaga topics create`")]
+    wrong = []
+    if here.leaderless:
+        partitions = ", ".join(map(str, here.leaderless))
+        wrong.append(Fault(name, f"no broker leads partition {partitions}", "start the brokers that have its replicas"))
+    if here.replicas < settings.topic_replication_factor:
+        what = f"{here.replicas} replicas, {settings.topic_replication_factor} are wanted"
+        wrong.append(Fault(name, what, "`kafka-reassign-partitions.sh` adds replicas"))
+    if here.config is None:
+        return [*wrong, Fault(name, "its configs may not be read", "allow DescribeConfigs on it")]
+    if int(here.config["min.insync.replicas"]) > here.replicas:
+        what = f"min.insync.replicas is {here.config['min.insync.replicas']}, with {here.replicas} replicas"
+        wrong.append(Fault(name, what, "add replicas, or lower it: brokers may refuse every record"))
+    for key, value in wanted.items():
+        if not _FITS[key](here.config[key], value):
+            what = f"{key} is {_readable(key, here.config[key])}, {_readable(key, value)} is wanted"
+            wrong.append(Fault(name, what, "`ordersaga topics create --apply`", (key, value)))
+    return wrong
+
+
+def _at_least(value: str, wanted: str) -> bool:
+    """-1 is without end."""
+    return value == "-1" or (wanted != "-1" and int(value) >= int(wanted))
+
+
+_FITS: Final[dict[str, Callable[[str, str], bool]]] = {
+    CLEANUP: lambda value, wanted: value == wanted,
+    RETENTION: _at_least,
+    RETENTION_BYTES: _at_least,
+    MESSAGE_BYTES: _at_least,
+}
+
+
+def _readable(key: str, value: str) -> str:
+    return f"{int(value) / DAY_MS:g} days" if key == RETENTION and value != "-1" else value
+
+
+def _shown(config: dict[str, str]) -> str:
+    return ", ".join(f"{key} {_readable(key, value)}" for key, value in config.items() if value != "-1")

@@ -1,0 +1,77 @@
+"""Dead letters whose records Kafka refuses on the dead letter topic, since that is missing or too small: published again when it takes them.
+
+Until then such a letter is in its table only, where it can be replayed, edited and discarded as any other.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from ordersaga.contracts.topics import DEAD_LETTER_SUFFIX
+from ordersaga.messaging import outbox
+from ordersaga.messaging.database import Pool, queries
+from ordersaga.messaging.dead_letters import DeadLetter
+from ordersaga.messaging.handler import Record
+from ordersaga.messaging.kafka import Topics
+from ordersaga.messaging.outbox import Outbox, OutboxRow
+from ordersaga.settings import Settings
+
+sql: Final = queries(__file__)
+
+LOOK_EVERY_S: Final = 10.0
+WAIT_S_MAX: Final = 600.0
+ROWS_MAX: Final = 500
+
+
+class Unpublished:
+    """Looks for such letters again and again; a topic that refuses them again is asked less and less often."""
+
+    def __init__(
+        self, settings: Settings, group: str, pool: Pool, out: Outbox, topics: Topics, clock: Callable[[], datetime]
+    ) -> None:
+        self._settings: Final = settings
+        self._group: Final = group
+        self._pool: Final = pool
+        self._outbox: Final = out
+        self._topics: Final = topics
+        self._clock: Final = clock
+        self._waits: Final[dict[str, tuple[float, float]]] = {}
+        """For how long each topic is left alone after it was tried, and until when."""
+
+    async def publish(self) -> int:
+        """Publish letters whose dead letter topic is there; returns how many."""
+        async with self._pool.acquire() as db:
+            waiting = [row["topic"] for row in await sql.unpublished_letters(db)]
+        for topic in self._waits.keys() - set(waiting):
+            del self._waits[topic]
+        now_s = asyncio.get_running_loop().time()
+        due = [topic for topic in waiting if self._waits.get(topic, (0.0, 0.0))[1] <= now_s]
+        if not due:
+            return 0
+        there = await self._topics.ids([topic + DEAD_LETTER_SUFFIX for topic in due])
+        topics = [topic for topic in due if topic + DEAD_LETTER_SUFFIX in there]
+        for topic in topics:
+            wait_s = min(WAIT_S_MAX, 2 * self._waits.get(topic, (LOOK_EVERY_S, 0.0))[0])
+            self._waits[topic] = (wait_s, now_s + wait_s)
+        return await self._publish(topics) if topics else 0
+
+    async def _publish(self, topics: Sequence[str]) -> int:
+        now = self._clock()
+        async with self._pool.acquire() as db, db.transaction():
+            letters = await sql.take_unpublished(db, topics=topics, rows_max=ROWS_MAX)
+            block = await outbox.first_id(db)
+            rows = [self._row(letter, block + n) for n, letter in enumerate(letters)]
+            await outbox.write(db, rows, outbox.adopt_at(now, self._settings))
+        self._outbox.publish_soon(rows, now)
+        return len(rows)
+
+    def _row(self, row: Any, id: int) -> OutboxRow:
+        headers = tuple(zip(row["header_names"], row["header_values"], strict=True))
+        place = (row["topic"], row["partition"], row["record_offset"])
+        record = Record(*place, row["key"], row["value"], headers or None, row["timestamp_ms"] or 0)
+        causation_id, traceparent = outbox.descent(record, row["id"])
+        letter = DeadLetter(row["id"], causation_id, traceparent, record, row["cause"], row["reason"], row["attempts"])
+        return replace(outbox.letter_row(letter, id, self._group), source=None)
