@@ -15,7 +15,11 @@ def faststream(*, concurrency: int, pool: int, outbox_batch: int, workers: int =
         return {f"{service}_{n}": process(peer, service, n) for service in SERVICES for n in range(1, workers + 1)}
 
     def process(peer: Peer, service: str, number: int) -> Server:
-        url = peer.stack.database_url(peer.database(service)).replace("postgresql://", "postgresql+asyncpg://")
+        url = (
+            peer.stack.database_url(peer.database(service))
+            .replace("postgresql://", "postgresql+asyncpg://")
+            .partition("?")[0]
+        )
         environment = {
             "SHOP_DATABASE_URL": url,
             "SHOP_BOOTSTRAP_SERVERS": peer.stack.bootstrap_servers,

@@ -1,5 +1,16 @@
-"""`python -m ordersaga`."""
+"""`python -m ordersaga`, and the command `ordersaga`."""
 
-from ordersaga.cli import app
+import os
+import signal
 
-app()
+
+def main() -> None:
+    """Run the command line. Ctrl-C while it is still being loaded ends it without a traceback, as it does later."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(os.write(2, b"stopped\n") and 1))
+    from ordersaga.cli import app
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,31 +1,65 @@
-"""Logs: one JSON object a line in production, readable lines on a terminal."""
+"""Logs: one JSON object a line in production, readable lines on a terminal; secrets masked in both, also where a library speaks."""
 
 import logging
 import sys
+from collections.abc import Mapping
+from typing import Any, Final
 
 import structlog
 
+from ordersaga.masking import masked, remember
 from ordersaga.settings import Settings
+
+NESTED_MAX: Final = 6
 
 
 def log_to_stderr(settings: Settings, service: str) -> None:
     """Set up logging for one process; every line says which service wrote it."""
-    processors: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-    ]
-    if settings.log_format == "json":
-        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    else:
-        processors.append(
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-        )
+    remember(settings.secrets())
     structlog.configure(
-        processors,
+        [
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.StackInfoRenderer(),
+            structlog.processors.format_exc_info,
+            mask_secrets,
+            _renderer(settings),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
+    logging.basicConfig(handlers=[_Passed()], level=logging.WARNING, force=True)
+
+
+def _renderer(settings: Settings) -> structlog.typing.Processor:
+    if settings.log_format == "json":
+        return structlog.processors.JSONRenderer()
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
+
+def mask_secrets(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Mask secrets in all that a line says: its values, however nested, and its traceback."""
+    return {name: _shown(value) for name, value in event.items()}
+
+
+def _shown(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, bool | int | float | None):
+        return value
+    if isinstance(value, bytes):
+        value = value.decode(errors="backslashreplace")
+    if isinstance(value, Mapping) and depth < NESTED_MAX:
+        return {masked(str(name)): _shown(each, depth + 1) for name, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset) and depth < NESTED_MAX:
+        return [_shown(each, depth + 1) for each in value]
+    return masked(value if isinstance(value, str) else str(value) if isinstance(value, Exception) else repr(value))
+
+
+class _Passed(logging.Handler):
+    """What libraries log (asyncio's lost exceptions, uvicorn's errors) goes the same way as our own lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger()
+        log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)

@@ -1,85 +1,141 @@
 """Every setting, its default and its unit. From the environment, prefix `ORDERSAGA_`; `ordersaga settings` prints them.
 
-Limits are checked against each other at start, so that a pair which cannot work is refused with a sentence, not found in production.
+A value is checked at start by itself (`settings_limits`) and against the others, so that a setting which cannot work is refused with its name
+and a sentence, not found in production. `ORDERSAGA_<NAME>_FILE` names a file with the value, for secrets that are mounted as files.
 """
 
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ordersaga.masking import masked
+from ordersaga.settings_limits import (
+    DAYS_MAX,
+    MS_MAX,
+    SECONDS_MAX,
+    Addresses,
+    Group,
+    HttpUrl,
+    JwtAlgorithms,
+    Partners,
+    Port,
+    PostgresUrl,
+    ReadableFile,
+    StartAt,
+    TypeIds,
+    ZipcodePrefixes,
+)
 
 ServiceName = Literal["order", "stock", "payment", "delivery"]
 SERVICES: Final[tuple[ServiceName, ...]] = ("order", "stock", "payment", "delivery")
-SETTINGS_FILE: Final = Path(".ordersaga/settings.env")
-"""What `ordersaga up` writes, so that other commands in the same folder find the running system; the environment goes before it."""
-
+PREFIX: Final = "ORDERSAGA_"
 HTTP_PORTS: Final = {"order": 8081, "stock": 8082, "payment": 8083, "delivery": 8084, "sandbox": 8085}
+
+_environment: ContextVar[Mapping[str, str] | None] = ContextVar("environment", default=None)
+
+
+class WrongSettings(ValueError):
+    """Settings that cannot work. The text names each variable and says what is wanted; it repeats no secret."""
+
+
+class _Variables(EnvSettingsSource):
+    """The variables of the process's environment, or of the one that `Settings.of` was given; JSON that is none is the field's error."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        given = _environment.get()
+        variables = {name.lower(): value for name, value in (os.environ if given is None else given).items()}
+        for name in self.settings_cls.model_fields:
+            variable = (PREFIX + name).lower()
+            if path := variables.get(f"{variable}_file"):
+                if variable in variables:
+                    raise WrongSettings(f"{variable.upper()} and {variable.upper()}_FILE are both set; unset one")
+                variables[variable] = _content(f"{variable.upper()}_FILE", path)
+        return variables
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        with contextlib.suppress(ValueError):
+            return json.loads(value)
+        return value
+
+
+def _content(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise WrongSettings(f"{variable}: the file {path} cannot be read: {why}") from error
 
 
 class Settings(BaseSettings):
     """All settings of all services; each service reads those it needs."""
 
-    model_config = SettingsConfigDict(env_prefix="ORDERSAGA_", env_file=SETTINGS_FILE, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
 
     # Kafka
-    kafka_bootstrap_servers: str = "127.0.0.1:9092"
+    kafka_bootstrap_servers: Addresses = "127.0.0.1:9092"
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: str | None = None
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     kafka_sasl_username: str | None = None
     kafka_sasl_password: SecretStr | None = None
-    kafka_ssl_ca_location: str | None = None
+    kafka_ssl_ca_location: ReadableFile | None = None
     kafka_compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
-    kafka_session_timeout_ms: int = Field(default=8_000, ge=6_000)
-    topic_partitions: int = Field(default=12, ge=1)
-    topic_replication_factor: int = Field(default=-1, description="-1: the broker's default")
+    kafka_session_timeout_ms: int = Field(default=8_000, ge=6_000, le=300_000)
+    topic_partitions: int = Field(default=12, ge=1, le=10_000)
+    topic_replication_factor: int = Field(default=-1, ge=-1, le=100, description="-1: the broker's default")
 
-    order_group: str = "ordersaga-order"
-    stock_group: str = "ordersaga-stock"
-    payment_group: str = "ordersaga-payment"
-    delivery_group: str = "ordersaga-delivery"
-    start_at: str = Field(
+    order_group: Group = "ordersaga-order"
+    stock_group: Group = "ordersaga-stock"
+    payment_group: Group = "ordersaga-payment"
+    delivery_group: Group = "ordersaga-delivery"
+    start_at: StartAt = Field(
         default="earliest",
         description="where a partition begins with no ledger row: earliest, latest, a timestamp (ISO 8601), or group:NAME",
     )
-    type_ids: dict[str, str] = Field(
-        default_factory=dict, description="`__TypeId__` to send, per topic; none by default"
-    )
+    type_ids: TypeIds = Field(default_factory=dict, description="`__TypeId__` to send, per topic; none by default")
 
     # PostgreSQL
-    order_database_url: SecretStr = SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_order")
-    stock_database_url: SecretStr = SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_stock")
-    payment_database_url: SecretStr = SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_payment")
-    delivery_database_url: SecretStr = SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_delivery")
-    database_connections_max: int = Field(default=8, ge=4)
-    lock_timeout_ms: int = Field(default=5_000, ge=100)
-    idle_in_transaction_timeout_ms: int = Field(default=5_000, ge=100)
-    statement_timeout_ms: int = Field(default=30_000, ge=1_000)
+    order_database_url: PostgresUrl = SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_order")
+    stock_database_url: PostgresUrl = SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_stock")
+    payment_database_url: PostgresUrl = SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_payment")
+    delivery_database_url: PostgresUrl = SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_delivery")
+    database_connections_max: int = Field(default=8, ge=4, le=1_000)
+    lock_timeout_ms: int = Field(default=5_000, ge=100, le=MS_MAX)
+    idle_in_transaction_timeout_ms: int = Field(default=5_000, ge=100, le=MS_MAX)
+    statement_timeout_ms: int = Field(default=30_000, ge=1_000, le=MS_MAX)
 
     # The runtime
     batch_max: int = Field(default=2_000, ge=1, le=100_000)
     turns_publishing_max: int = Field(default=4, ge=1)
-    outbox_adopt_after_ms: int = Field(default=5_000, ge=500)
-    retry_backoff_ms_max: int = Field(default=5_000, ge=10)
+    outbox_adopt_after_ms: int = Field(default=5_000, ge=500, le=MS_MAX)
+    retry_backoff_ms_max: int = Field(default=5_000, ge=10, le=MS_MAX)
 
     outbox_lag_alarm_s: float = Field(
-        default=60.0, gt=0, description="committed records that wait longer raise an alarm"
+        default=60.0, gt=0, le=SECONDS_MAX, description="committed records that wait longer raise an alarm"
     )
     dead_letters_kept_days: int = Field(
-        default=90, ge=1, description="how long resolved and discarded ones are kept; open ones stay"
+        default=90, ge=1, le=DAYS_MAX, description="how long resolved and discarded ones are kept; open ones stay"
     )
-    operator_acts_kept_days: int = Field(default=365, ge=1)
+    operator_acts_kept_days: int = Field(default=365, ge=1, le=DAYS_MAX)
     history_kept_days: int = Field(
         default=365,
         ge=1,
+        le=DAYS_MAX,
         description="timelines of ended orders, of which the end stays, and movements of stock, of which a balance stays",
     )
     park_attempts_max: int = Field(
         default=5, ge=1, description="tries of a failing record before it becomes a dead letter"
     )
     park_backoff_ms: int = Field(
-        default=4_000, ge=1, description="wait after the first failure; twice as long after each further one"
+        default=4_000, ge=1, le=MS_MAX, description="wait after the first failure; twice as long after each further one"
     )
     stop_failures_min: int = Field(
         default=20, ge=2, description="fewer failed records never look like a bad deployment"
@@ -90,7 +146,7 @@ class Settings(BaseSettings):
 
     # HTTP
     http_host: str = "127.0.0.1"
-    http_port: int | None = Field(
+    http_port: Port | None = Field(
         default=None, description="default: order 8081, stock 8082, payment 8083, delivery 8084, sandbox 8085"
     )
     request_timeout_ms: int = Field(
@@ -106,42 +162,45 @@ class Settings(BaseSettings):
         default=1, ge=1, description="transactions of one kind of HTTP write that are open at once; fewer gather more"
     )
     trust_gateway_headers: bool = False
-    jwt_jwks_url: str | None = None
+    jwt_jwks_url: HttpUrl | None = None
     jwt_key: SecretStr | None = None
-    jwt_algorithms: list[str] = ["RS256"]
-    idempotency_key_kept_hours: int = Field(default=24, ge=1)
+    jwt_algorithms: JwtAlgorithms = ["RS256"]
+    idempotency_key_kept_hours: int = Field(default=24, ge=1, le=24 * DAYS_MAX)
 
     # The services
     trust_client_total: bool = Field(
         default=False, description="take the client's total where a foreign Stock publishes no prices"
     )
-    payment_deadline_s: int = Field(default=1_800, ge=1)
+    payment_deadline_s: int = Field(default=1_800, ge=1, le=SECONDS_MAX)
     stock_deadline_s: float = Field(
         default=10.0,
         gt=0,
+        le=SECONDS_MAX,
         description="wait for stock's answer before it is asked again; then twice as long, and so on",
     )
     stock_asks_max: int = Field(default=5, ge=1, description="asks after which an order fails with STOCK_TIMEOUT")
-    delivery_deadline_s: float = Field(default=30.0, gt=0)
-    compensation_deadline_s: float = Field(default=15.0, gt=0, description="wait for the answer to a release or refund")
+    delivery_deadline_s: float = Field(default=30.0, gt=0, le=SECONDS_MAX)
+    compensation_deadline_s: float = Field(
+        default=15.0, gt=0, le=SECONDS_MAX, description="wait for the answer to a release or refund"
+    )
     asks_max: int = Field(
         default=5, ge=1, description="asks for delivery, release or refund after which an order is flagged"
     )
-    idempotent_partners: list[str] = Field(
+    idempotent_partners: Partners = Field(
         default=["stock", "payment", "delivery"], description="partners that may be asked the same again; ours may"
     )
     payable_required: bool = Field(
         default=False,
         description="confirm only what our own Order has said is payable; leave off beside a foreign Order",
     )
-    gateway_url: str = "http://127.0.0.1:8085"
+    gateway_url: HttpUrl = "http://127.0.0.1:8085"
     gateway_secret_key: SecretStr = SecretStr("test_sk_sandbox")
     gateway_calls_max: int = Field(default=1_000, ge=1)
-    gateway_timeout_s: float = Field(default=30.0, gt=0)
+    gateway_timeout_s: float = Field(default=30.0, gt=0, le=3_600)
     recovery_after_ms: int = Field(
-        default=10_000, ge=100, description="an open intent older than this is taken up by recovery"
+        default=10_000, ge=100, le=MS_MAX, description="an open intent older than this is taken up by recovery"
     )
-    undeliverable_zipcodes: list[str] = Field(
+    undeliverable_zipcodes: ZipcodePrefixes = Field(
         default=["63", "69"], description="zipcode prefixes that the built-in carrier refuses"
     )
 
@@ -149,21 +208,98 @@ class Settings(BaseSettings):
     sandbox_journal_path: Path | None = Field(
         default=None, description="where the sandbox keeps its books between starts; none: in memory"
     )
-    sandbox_session_s: float = Field(default=600.0, gt=0)
-    sandbox_webhook_url: str | None = None
-    sandbox_webhook_first_repeat_s: float = Field(default=60.0, gt=0)
+    sandbox_session_s: float = Field(default=600.0, gt=0, le=SECONDS_MAX)
+    sandbox_webhook_url: HttpUrl | None = None
+    sandbox_webhook_first_repeat_s: float = Field(default=60.0, gt=0, le=SECONDS_MAX)
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_empty(cls, value: Any) -> Any:
+        if value == "":
+            raise ValueError("it is set, but empty; give it a value, or unset it for the default")
+        return value
+
     @model_validator(mode="after")
-    def _limits_fit_together(self) -> Self:
-        if self.lock_timeout_ms >= self.statement_timeout_ms:
-            raise ValueError("lock_timeout_ms must be shorter than statement_timeout_ms")
-        for name in SERVICES:
-            if urlsplit(self.database_url(name)).scheme not in ("postgresql", "postgres"):
-                raise ValueError(f"{name}_database_url must begin with postgresql://")
+    def _fit_together(self) -> Self:
+        wrong = [*self._limits_at_odds(), *self._names_met_twice(), *self._sasl_in_part()]
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self
+
+    def _limits_at_odds(self) -> Iterator[str]:
+        """Pairs of which the first must be smaller, or a promise that rests on the second does not hold."""
+        for smaller, larger, why in (
+            ("lock_timeout_ms", "statement_timeout_ms", "else a statement is ended before its wait for a lock is"),
+            (
+                "outbox_adopt_after_ms",
+                "outbox_lag_alarm_s",
+                "else the alarm is raised before anybody may publish the row",
+            ),
+            (
+                "gather_transactions_max",
+                "database_connections_max",
+                "else HTTP writes leave no connection to the consumer",
+            ),
+        ):
+            if self._in_ms(smaller) >= self._in_ms(larger):
+                yield f"{PREFIX}{smaller.upper()} must be smaller than {PREFIX}{larger.upper()}: {why}"
+
+    def _in_ms(self, name: str) -> float:
+        value: float = getattr(self, name)
+        return value * 1000 if name.endswith("_s") else value
+
+    def _names_met_twice(self) -> Iterator[str]:
+        """Two services in one group would take each other's partitions, and in one database each other's tables."""
+        for n, one in enumerate(SERVICES):
+            for other in SERVICES[n + 1 :]:
+                if self.group(one) == self.group(other):
+                    yield f"{PREFIX}{one.upper()}_GROUP and {PREFIX}{other.upper()}_GROUP must be two groups"
+                if _place_of(self.database_url(one)) == _place_of(self.database_url(other)):
+                    yield f"{PREFIX}{one.upper()}_DATABASE_URL and {PREFIX}{other.upper()}_DATABASE_URL must be two databases"
+
+    def _sasl_in_part(self) -> Iterator[str]:
+        given = ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
+        variables = {f"{PREFIX}{name.upper()}": getattr(self, name) for name in given}
+        protocol = f"{PREFIX}KAFKA_SECURITY_PROTOCOL"
+        if self.kafka_security_protocol.startswith("SASL_"):
+            if missing := [variable for variable, value in variables.items() if value is None]:
+                yield f"{protocol} is {self.kafka_security_protocol}, so {', '.join(missing)} must be set too"
+        elif present := [variable for variable, value in variables.items() if value is not None]:
+            yield f"{', '.join(present)} is set, so {protocol} must be SASL_SSL or SASL_PLAINTEXT"
+        if self.kafka_ssl_ca_location and not self.kafka_security_protocol.endswith("SSL"):
+            yield f"{PREFIX}KAFKA_SSL_CA_LOCATION is set, so {protocol} must be SSL or SASL_SSL"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, _Variables(settings_cls)
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Self:
+        """The settings that these variables name, and no others. Raises `WrongSettings`."""
+        token = _environment.set(environment)
+        try:
+            return cls()
+        except ValidationError as error:
+            raise WrongSettings("; ".join(_sentences(error))) from None
+        finally:
+            _environment.reset(token)
+
+    def secrets(self) -> list[str]:
+        """All values that may have a secret in them, for `masking.remember`."""
+        values = [getattr(self, name) for name in type(self).model_fields]
+        shown = [value.get_secret_value() if isinstance(value, SecretStr) else value for value in values]
+        hidden = {value.get_secret_value() for value in values if isinstance(value, SecretStr)}
+        return [value for value in shown if isinstance(value, str) and (value in hidden or "://" in value)]
 
     def database_url(self, service: ServiceName) -> str:
         """The service's own database, as a `postgresql://` URL with its secrets."""
@@ -178,3 +314,19 @@ class Settings(BaseSettings):
     def port(self, server: str) -> int:
         """The port that a server listens on."""
         return HTTP_PORTS[server] if self.http_port is None else self.http_port
+
+
+def _place_of(url: str) -> tuple[str, str, str]:
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2], parts.path, parts.query
+
+
+def _sentences(error: ValidationError) -> Iterator[str]:
+    """What is wrong with each setting, by the name of its variable."""
+    for each in error.errors(include_url=False, include_input=False, include_context=False):
+        name = f"{PREFIX}{str(each['loc'][0]).upper()}" if each["loc"] else ""
+        what = masked(each["msg"].removeprefix("Value error, "))
+        if each["type"] in ("list_type", "dict_type"):
+            example = '["63", "69"]' if each["type"] == "list_type" else '{"order-created": "com.example.Request"}'
+            what = f"write it as JSON, such as {example}"
+        yield f"{name}: {what}" if name else what

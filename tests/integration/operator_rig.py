@@ -2,13 +2,8 @@
 
 import asyncio
 import contextlib
-import importlib
 import json
-import multiprocessing
-import os
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import ModuleType
 from typing import Any
 from uuid import UUID
@@ -25,6 +20,7 @@ from ordersaga.devstack import DevStack
 from ordersaga.messaging.handler import Handler
 from ordersaga.messaging.kafka import Topics, create_missing_topics
 from ordersaga.settings import ServiceName, Settings
+from tests.commands import Answer, type_command
 from tests.integration.service import Bench, bench, running
 
 LIMIT_S = 30.0
@@ -38,39 +34,6 @@ async def until(found: Callable[[], Awaitable[Any]], seconds: float = LIMIT_S) -
             if result := await found():
                 return result
             await asyncio.sleep(0.05)
-
-
-# A command as its own process, forked from one that has imported the libraries: else their import would be most of each test.
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(
-    [__name__, "ordersaga.audit", "ordersaga.devstack.system", "ordersaga.http.server", "pytest"]
-)
-
-
-def _type(arguments: Sequence[str], environment: dict[str, str], out: Path, err: Path) -> None:
-    for descriptor, path in ((1, out), (2, err)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
-    os.environ.update(environment)
-    importlib.import_module("ordersaga.cli").app(list(arguments), prog_name="ordersaga")
-
-
-class Answer:
-    """What a command said."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-    @property
-    def row(self) -> dict[str, Any]:
-        (row,) = self.rows
-        return row
-
-    def __repr__(self) -> str:
-        return f"exit code {self.code}\n{self.out}\n{self.err}"
 
 
 class OperatorRig:
@@ -96,12 +59,7 @@ class OperatorRig:
             **{f"ORDERSAGA_{name.upper()}": value for name, value in environment.items()},
         }
         command = [*map(str, arguments), *([] if whole else ["--service", self.service]), *(["--json"] if json else [])]
-        with tempfile.TemporaryDirectory() as folder:
-            out, err = Path(folder) / "out", Path(folder) / "err"
-            process = _processes.Process(target=_type, args=(command, env, out, err))
-            process.start()
-            await asyncio.to_thread(process.join)
-            answer = Answer(process.exitcode or 0, out.read_text(), err.read_text())
+        answer = await asyncio.to_thread(type_command, command, env)
         assert answer.code == code, answer
         return answer
 

@@ -1,5 +1,6 @@
 """`dead-letters` finds, shows, replays, edits and discards what could not be handled, and reads in what a partner gave up."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from ordersaga.cli import letters as view
 from ordersaga.cli.change import Change
 from ordersaga.cli.dry_run import rehearse
+from ordersaga.cli.errors import require_kafka
 from ordersaga.cli.operating import (
     Cause,
     Json,
@@ -264,6 +266,7 @@ async def _discard(service: str | None, selection: Selection, said: Operator, js
 
 async def _import(topic: str, service: str | None, said: Operator, json: bool) -> None:
     settings = load_settings()
+    await asyncio.to_thread(require_kafka, settings)
     keeper = service or partner_letters.keeper_of(topic)
     async with desks(settings, keeper) as (desk,):
         for name, topic_id in (await partner_letters.find_topics(settings, topic)).items():

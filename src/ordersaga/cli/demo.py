@@ -1,6 +1,7 @@
 """`demo` runs the whole system once, as a customer would see it, and audits what is left behind."""
 
 import asyncio
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -49,8 +50,12 @@ def demo(
 
     Exit code 0 only if every order ended as it must and the audit finds nothing.
     """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     try:
-        with System(data, say=lambda step: err.print(f"[dim]{step} ...[/]")) as system:
+        with System(
+            data, extra={"ORDERSAGA_TRUST_GATEWAY_HEADERS": "true"}, say=lambda step: err.print(f"[dim]{step} ...[/]")
+        ) as system:
             sound = asyncio.run(_run(system, rounds))
     except DevStackError as error:
         raise fail(str(error), 1) from error

@@ -5,9 +5,11 @@ from importlib.util import find_spec
 import typer
 
 from ordersaga.cli import dead_letters, migrate, orders, parked, serve, settings, topics, verify
+from ordersaga.cli.errors import Commands
 
 app = typer.Typer(
     name="ordersaga",
+    cls=Commands,
     help="The order process of an online shop: four services over Kafka and PostgreSQL, each effect exactly once.\n\n"
     "Begin with `ordersaga demo`, then `ordersaga up`.",
     no_args_is_help=True,

@@ -6,6 +6,7 @@ from typing import Annotated
 import psycopg
 import typer
 
+from ordersaga.cli.errors import database_problem
 from ordersaga.cli.options import fail, load_settings, out
 from ordersaga.messaging import database
 from ordersaga.messaging.migrating import MigrationUnderWay
@@ -23,12 +24,10 @@ def migrate(
     for name in services(only):
         try:
             applied = apply(settings, name)
-        except (psycopg.Error, MigrationUnderWay) as error:
-            what = str(error).strip().split("\n", 1)[0]
-            raise fail(
-                f"the database of {name} could not be migrated: {what}; is ORDERSAGA_{name.upper()}_DATABASE_URL right?",
-                1,
-            ) from error
+        except psycopg.Error as error:
+            raise fail(database_problem(name, error), 1) from error
+        except MigrationUnderWay as error:
+            raise fail(f"the database of {name} could not be migrated: {error}", 1) from error
         out.print(f"{name}: {', '.join(applied) if applied else 'up to date'}")
 
 

@@ -15,7 +15,8 @@ import msgspec
 import typer
 from rich.console import Console
 
-from ordersaga.cli.options import err, fail
+from ordersaga.cli.errors import DATABASE_PROBLEMS, database_problem, sentence
+from ordersaga.cli.options import fail, running_here, warn
 from ordersaga.messaging.acts import NotPossible, Operator
 from ordersaga.messaging.handler import Handler
 from ordersaga.messaging.ids import new_id
@@ -65,20 +66,26 @@ async def desks(settings: Settings, service: str | None) -> AsyncIterator[list[D
     log_to_stderr(settings, "operator")
     async with contextlib.AsyncExitStack() as stack:
         found = []
-        for name in chosen(service):
+        for name in chosen(service) if service else _all_here():
             try:
                 found.append(await stack.enter_async_context(_desk(settings, name)))
-            except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-                problem = (
-                    f"the database of {name} does not answer: {error or type(error).__name__}; "
-                    f"is ORDERSAGA_{name.upper()}_DATABASE_URL right?"
-                )
+            except DATABASE_PROBLEMS as error:
+                problem = database_problem(name, error)
                 if service is not None:
                     raise fail(problem, 1) from error
-                err.print(f"[yellow]left out[/]: {problem}", soft_wrap=True)
+                warn(f"{name} is left out: {problem}")
         if not found:
             raise fail("no database answers", 1)
         yield found
+
+
+def _all_here() -> Sequence[ServiceName]:
+    """All services, but for those that an `up` which runs here leaves to somebody else."""
+    up = running_here()
+    absent = up.absent if up else []
+    if absent:
+        warn(f"{', '.join(absent)} left out: `ordersaga up` does not run them here; --service asks one all the same")
+    return [name for name in SERVICES if name not in absent]
 
 
 def chosen(service: str | None) -> Sequence[ServiceName]:
@@ -101,6 +108,8 @@ async def _desk(settings: Settings, name: ServiceName) -> AsyncIterator[Desk]:
     async with asyncpg.create_pool(
         url, min_size=1, max_size=4, timeout=CONNECT_TIMEOUT_S, server_settings=server_settings
     ) as pool:
+        if await pool.fetchval("SELECT to_regclass('dead_letter')") is None:
+            raise asyncpg.UndefinedTableError('there is no table "dead_letter"')
         outbox = Outbox(settings, pool)
         try:
             yield Desk(Redrive(settings, name, pool, outbox, _now, new_id), Queues(settings, name, pool, _now, new_id))
@@ -118,10 +127,8 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run(work)
     except NotPossible as error:
         raise fail(str(error)) from error
-    except asyncpg.UndefinedTableError as error:
-        raise fail(f"{error}; bring the database up to date with `ordersaga migrate`", 1) from error
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaUnavailable) as error:
-        raise fail(f"{type(error).__name__}: {error}", 1) from error
+    except (*DATABASE_PROBLEMS, KafkaUnavailable) as error:
+        raise fail(sentence(error), 1) from error
 
 
 def operator(who: str | None, why: str | None) -> Operator:

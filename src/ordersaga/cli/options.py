@@ -1,46 +1,96 @@
-"""What the commands share: settings with errors that say what to do, and options that stand in for settings."""
+"""What the commands share: settings with errors that say what to do, and one way to say that something is wrong."""
 
+import difflib
 import os
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Final
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 
-from ordersaga.settings import Settings
+from ordersaga.cli import running
+from ordersaga.masking import masked, remember
+from ordersaga.settings import PREFIX, Settings, WrongSettings
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 err = Console(stderr=True, highlight=False)
 
+LIBPQ: Final = "PG"
+KNOWN: Final = [PREFIX + name.upper() for name in Settings.model_fields]
+FILE_SUFFIX: Final = "_FILE"
+
 
 def fail(message: str, code: int = 2) -> typer.Exit:
-    """Say what is wrong and what to do; `raise` the result."""
-    err.print(f"[bold red]error[/]: {message}", soft_wrap=True)
+    """Say what is wrong and what to do, with secrets masked; `raise` the result."""
+    err.print(f"[bold red]error[/]: {escape(masked(message))}", soft_wrap=True)
     return typer.Exit(code)
 
 
+def warn(message: str) -> None:
+    """Say what the user will want to know, though the command goes on."""
+    err.print(f"[yellow]note[/]: {escape(masked(message))}", soft_wrap=True)
+
+
 def load_settings() -> Settings:
-    """The settings from the environment; a wrong one ends the command with its name."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"ORDERSAGA_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" if e["loc"] else e["msg"]
-            for e in error.errors()
+    """The settings from the environment and, behind them, from an `up` that runs in this folder; a wrong one ends the command with its name."""
+    up = running_here()
+    if up is not None and "postgres" in up.embedded:
+        # libpq's variables of this shell are about some other server.
+        for name in [each for each in os.environ if each.startswith(LIBPQ)]:
+            del os.environ[name]
+    return settings_from({**(up.variables if up else {}), **os.environ})
+
+
+def production_settings() -> Settings:
+    """The settings from the environment alone: what an `up` left in this folder switches nothing on for a service that is served here."""
+    if running.is_left_behind() or _lives():
+        warn(
+            f"`serve` takes nothing from {running.SETTINGS_FILE}; its settings are the variables {PREFIX}... of its environment"
         )
-        raise fail(wrong) from error
+    return settings_from(os.environ)
 
 
-def set_environment(**values: str) -> None:
-    """Settings for this process and the ones it starts."""
-    os.environ.update({f"ORDERSAGA_{name.upper()}": value for name, value in values.items()})
+def running_here() -> running.Running | None:
+    """The `up` that runs in this folder; of one that has ended, only a note that its file does not count."""
+    try:
+        found = running.read()
+    except running.Unreadable as error:
+        raise fail(f"{error}; run the command as the user that runs `ordersaga up`, or in another folder", 1) from error
+    if found is None and running.is_left_behind():
+        warn(f"{running.SETTINGS_FILE} was left by an `ordersaga up` that no longer runs, and is not used")
+    return found
 
 
-Bootstrap = Annotated[str | None, typer.Option(help="use this Kafka instead of starting one, host:port")]
-DatabaseUrl = Annotated[
-    str | None,
-    typer.Option(
-        help="use this PostgreSQL server instead of starting one; the four databases ordersaga_order, ... are made in it if they can be"
-    ),
-]
+def _lives() -> bool:
+    try:
+        return running.is_live()
+    except OSError:
+        return False
+
+
+def settings_from(variables: Mapping[str, str]) -> Settings:
+    """The settings that these variables name. A wrong one ends the command; one that names no setting gets a note."""
+    for name in variables:
+        if name.upper().startswith(PREFIX) and (hint := _hint(name)):
+            warn(hint)
+    try:
+        settings = Settings.of(variables)
+    except WrongSettings as error:
+        raise fail(str(error)) from error
+    remember(settings.secrets())
+    return settings
+
+
+def is_setting(variable: str) -> bool:
+    """Whether a variable names a setting, or the file with its value."""
+    return variable.upper().removesuffix(FILE_SUFFIX) in KNOWN or variable.upper() in KNOWN
+
+
+def _hint(variable: str) -> str | None:
+    if is_setting(variable) or variable.upper() in running.ABOUT_UP:
+        return None
+    near = difflib.get_close_matches(variable.upper(), KNOWN, n=1)
+    meant = f"is {near[0]} meant?" if near else "`ordersaga settings` prints all there are"
+    return f"{variable} is no setting and does nothing; {meant}"

@@ -9,8 +9,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from ordersaga.cli.errors import DATABASE_PROBLEMS, database_problem
 from ordersaga.cli.operating import CONNECT_TIMEOUT_S, shown
 from ordersaga.cli.options import fail, load_settings, out
+from ordersaga.masking import masked
 from ordersaga.messaging.held_records import HeldRecord, held_records
 from ordersaga.order import store
 from ordersaga.order.deadlines import Explanation, explain
@@ -32,10 +34,8 @@ def show(order_id: Annotated[UUID, typer.Argument(help="the order's id")]) -> No
     settings = load_settings()
     try:
         order, events = asyncio.run(_story(settings, order_id))
-    except (OSError, asyncpg.PostgresError) as error:
-        raise fail(
-            f"the database of order does not answer: {error}; is ORDERSAGA_ORDER_DATABASE_URL right?", 1
-        ) from error
+    except DATABASE_PROBLEMS as error:
+        raise fail(database_problem("order", error), 1) from error
     if order is None:
         raise fail(f"there is no order {order_id}", 1)
     print_story(order, events)
@@ -57,7 +57,7 @@ def print_obstacles(waits: list[Explanation], held: dict[str, list[HeldRecord] |
         )
     for service, records in held.items():
         if isinstance(records, str):
-            out.print(f"[yellow]left out[/]  {records}", soft_wrap=True)
+            out.print(f"[yellow]left out[/]  {escape(records)}", soft_wrap=True)
             continue
         for record in records:
             what = "parked" if record.state == "PARKED" else f"dead letter, {record.state}"
@@ -96,8 +96,8 @@ async def _held(settings: Settings, order_id: UUID) -> dict[str, list[HeldRecord
     for service in SERVICES:
         try:
             db = await asyncpg.connect(settings.database_url(service), timeout=CONNECT_TIMEOUT_S)
-        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-            found[service] = f"the database of {service} does not answer: {error or type(error).__name__}"
+        except DATABASE_PROBLEMS as error:
+            found[service] = masked(database_problem(service, error))
             continue
         try:
             found[service] = await held_records(db, order_id)
@@ -109,7 +109,7 @@ async def _held(settings: Settings, order_id: UUID) -> dict[str, list[HeldRecord
 
 
 async def _story(settings: Settings, order_id: UUID) -> tuple[Order | None, list[Event]]:
-    db = await asyncpg.connect(settings.database_url("order"))
+    db = await asyncpg.connect(settings.database_url("order"), timeout=CONNECT_TIMEOUT_S)
     try:
         order = (await store.find(db, [order_id])).get(order_id)
         return order, [event for _, event in await store.events_after(db, {order_id: 0})]

@@ -18,7 +18,7 @@ import typer
 import uvloop
 from litestar import Litestar
 
-from ordersaga.cli.options import fail, load_settings
+from ordersaga.cli.options import fail, load_settings, production_settings
 from ordersaga.cli.supervisor import CANNOT_START, Supervisor
 from ordersaga.http.server import listening
 from ordersaga.http.server import serve as serve_http
@@ -52,7 +52,7 @@ def serve(
     It waits for Kafka and PostgreSQL if they are not there yet. Run `ordersaga migrate` and `ordersaga topics create` once before.
     What it can never work with, such as a taken port, ends it with exit code 78, workers and all.
     """
-    settings = load_settings()
+    settings = production_settings()
     if workers > 1:
         if server is Server.sandbox:
             raise fail("the sandbox keeps its books in memory, so it runs as one process")

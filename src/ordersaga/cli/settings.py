@@ -3,32 +3,39 @@
 import json
 import os
 
-from dotenv import dotenv_values
+from pydantic import SecretStr
+from rich.markup import escape
 from rich.table import Table
 
-from ordersaga.cli.options import load_settings, out
-from ordersaga.settings import SETTINGS_FILE
+from ordersaga.cli.options import load_settings, out, running_here
+from ordersaga.cli.running import SETTINGS_FILE
+from ordersaga.masking import MASK, masked
+from ordersaga.settings import PREFIX
 
 
 def settings() -> None:
     """Print all settings with their source; secrets are masked. Set one with the environment variable in the first column."""
     values = load_settings()
-    written = {name.upper() for name in dotenv_values(SETTINGS_FILE)} if SETTINGS_FILE.exists() else set()
+    up = running_here()
+    named = {name.upper() for name in os.environ}
+    written = set(up.variables) if up else set()
     table = Table("setting", "value", "from")
     for name in type(values).model_fields:
-        variable = f"ORDERSAGA_{name.upper()}"
-        source = "environment" if variable in os.environ else str(SETTINGS_FILE) if variable in written else "default"
-        table.add_row(variable, masked(name, getattr(values, name)), source)
+        variable = f"{PREFIX}{name.upper()}"
+        source = "default"
+        if variable in named:
+            source = "environment"
+        elif f"{variable}_FILE" in named:
+            source = f"{variable}_FILE"
+        elif variable in written:
+            source = str(SETTINGS_FILE)
+        table.add_row(variable, escape(shown(getattr(values, name))), source)
     out.print(table)
 
 
-def masked(name: str, value: object) -> str:
-    """A value as it may be shown: of a database URL all but the password, of another secret nothing."""
-    if hasattr(value, "get_secret_value"):
+def shown(value: object) -> str:
+    """A value as it may be shown: of a URL all but what is secret in it, of another secret nothing."""
+    if isinstance(value, SecretStr):
         secret = value.get_secret_value()
-        if not name.endswith("_url"):
-            return "********"
-        head, at, tail = secret.rpartition("@")
-        scheme, _, user = head.partition("://")
-        return f"{scheme}://{user.partition(':')[0]}{':********' if ':' in user else ''}{at}{tail}" if at else secret
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+        return masked(secret) if "://" in secret else MASK
+    return masked(value if isinstance(value, str) else json.dumps(value, default=str))

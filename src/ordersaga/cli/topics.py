@@ -7,6 +7,7 @@ import asyncpg
 import typer
 from rich.table import Table
 
+from ordersaga.cli.errors import require_kafka
 from ordersaga.cli.options import err, fail, load_settings, out
 from ordersaga.contracts.topics import BY_NAME, TOPICS
 from ordersaga.messaging import assignment
@@ -36,6 +37,7 @@ def create(
     Configs of topics that are there are left as they are, for they may be somebody's decision: `topics check` names those that do not fit.
     """
     settings = load_settings()
+    require_kafka(settings)
     try:
         changes = asyncio.run(create_missing_topics(settings, apply))
     except KafkaUnavailable as error:
@@ -53,6 +55,7 @@ def check() -> None:
     Exit code 1: something is wrong, and what mends it is said; 2: Kafka could not be asked.
     """
     settings = load_settings()
+    require_kafka(settings)
     try:
         found = asyncio.run(_states(settings))
     except KafkaUnavailable as error:
@@ -107,6 +110,7 @@ def accept(
     if consumer is None or consumer == "client":
         raise fail(f"no service of ours consumes {topic}")
     settings = load_settings()
+    require_kafka(settings)
     try:
         count, absent = asyncio.run(_accept(settings, consumer, topic, partition, at))
     except (KafkaUnavailable, OSError, asyncpg.PostgresError) as error:

@@ -1,6 +1,5 @@
 """`up` runs the whole system until Ctrl-C."""
 
-import shlex
 import signal
 import time
 from pathlib import Path
@@ -8,14 +7,21 @@ from types import FrameType
 from typing import Annotated, Final
 
 import typer
+from rich.markup import escape
 
+from ordersaga.cli import running
 from ordersaga.cli.migrate import services
-from ordersaga.cli.options import err, fail, out
+from ordersaga.cli.options import err, fail, is_setting, out, settings_from
 from ordersaga.devstack.errors import DevStackError
-from ordersaga.devstack.system import System
-from ordersaga.settings import HTTP_PORTS, SERVICES, SETTINGS_FILE
+from ordersaga.devstack.side_by_side import side_by_side
+from ordersaga.devstack.system import SANDBOX, System
+from ordersaga.masking import masked
+from ordersaga.settings import HTTP_PORTS, SERVICES
 
 LOOK_S: Final = 0.5
+ASK_EVERY_S: Final = 2.0
+AGAIN_S: Final = 1.0
+AGAIN_S_MAX: Final = 30.0
 
 
 def up(
@@ -38,70 +44,112 @@ def up(
 ) -> None:
     """Run the whole system on a Kafka and a PostgreSQL of its own, each service as its own process, until Ctrl-C.
 
-    A service that dies is started again. While it runs, other commands in this folder (`orders show`, `topics check`, ...) find it.
+    A service that dies is started again, and its alarms are told. Settings come from this command's environment. While it runs, other
+    commands in this folder (`orders show`, `topics check`, ...) find it and share its settings.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
+    chosen = services(only)
     try:
-        with System(
-            data,
-            services(only),
-            first_port=first_port,
-            bootstrap_servers=bootstrap,
-            database_url=database_url,
-            long_lived=True,
-            say=lambda step: err.print(f"[dim]{step} ...[/]"),
-        ) as system:
-            _write_settings(system)
-            try:
-                _tell(system)
-                _watch(system)
-            finally:
-                SETTINGS_FILE.unlink(missing_ok=True)
+        with (
+            running.owned(),
+            System(
+                data,
+                chosen,
+                first_port=first_port,
+                bootstrap_servers=bootstrap,
+                database_url=database_url,
+                long_lived=True,
+                say=_say,
+                addressed=_write_settings,
+            ) as system,
+        ):
+            _tell(system)
+            _Watch(system).run()
     except KeyboardInterrupt:
         err.print("stopped")
+    except running.AlreadyRunning as error:
+        raise fail(
+            f"`ordersaga up` is already running in this folder (process {error}); stop that one, or start this one in another folder",
+            1,
+        ) from error
     except DevStackError as error:
         raise fail(str(error), 1) from error
+    except OSError as error:
+        raise fail(f"{error}; `up` writes to {running.FOLDER} here and to --data: both must be yours", 1) from error
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _say(step: str) -> None:
+    err.print(f"[dim]{escape(masked(step))} ...[/]", soft_wrap=True)
+
+
 def _write_settings(system: System) -> None:
-    SETTINGS_FILE.parent.mkdir(exist_ok=True)
-    lines = [f"{name}={shlex.quote(value)}\n" for name, value in system.environment.items()]
-    SETTINGS_FILE.write_text("# written by `ordersaga up`, removed when it ends\n" + "".join(lines))
+    settings_from(system.environment)  # a name that is no setting gets its note here, once
+    variables = {name: value for name, value in system.environment.items() if is_setting(name)}
+    running.write(running.Running(variables, system.services, system.embedded))
 
 
 def _tell(system: System) -> None:
     for name, url in system.urls.items():
-        out.print(
-            f"{name:10} {url}" + ("   (checkout page: /checkout)" if name == "sandbox" else f"   API: {url}/schema")
-        )
+        page = "   (checkout page: /checkout)" if name == SANDBOX else f"   API: {url}/schema"
+        out.print(f"{name:10} {url}{page}")
     out.print(f"{'kafka':10} {system.settings.kafka_bootstrap_servers}")
-    for name in SERVICES:
-        out.print(f"{'database':10} {system.settings.database_url(name)}", soft_wrap=True)
+    for name in system.services:
+        out.print(f"{'database':10} {escape(masked(system.settings.database_url(name)))}", soft_wrap=True)
+    out.print(f"{'settings':10} {running.SETTINGS_FILE.absolute()}", soft_wrap=True)
     out.print(f"{'logs':10} {system.stack.folder.path}/*/*.log", soft_wrap=True)
     out.print("[bold]ready[/]; Ctrl-C ends it")
 
 
-def _watch(system: System) -> None:
-    """Start a service again that has died, and say so."""
-    while True:
-        time.sleep(LOOK_S)
-        for name, process in system.processes.items():
-            if not process.is_running:
-                err.print(f"[yellow]{name} has died and is started again[/]")
-                try:
-                    system.start(name)
-                except DevStackError as error:
-                    err.print(f"[red]{error}[/]")
-        for server in (name for name in ("kafka", "postgres") if _is_dead(system, name)):
-            raise DevStackError(f"{server} has died; its log is in {system.stack.folder.path}")
+class _Watch:
+    """Starts a service again that has died, and tells what the services have to say: each alarm when it comes and when it is over."""
 
+    def __init__(self, system: System) -> None:
+        self._system: Final = system
+        self._again_at_s: dict[str, float] = {}
+        self._wait_s: dict[str, float] = {}
+        self._told: dict[str, dict[str, str]] = {name: {} for name in system.processes}
 
-def _is_dead(system: System, name: str) -> bool:
-    try:
-        return not getattr(system.stack, name).is_running
-    except DevStackError:
-        return False  # somebody else's
+    def run(self) -> None:
+        """Until Ctrl-C, or the death of a server of ours. Raises `DevStackError`."""
+        ask_at_s = 0.0
+        while True:
+            for name, process in self._system.processes.items():
+                if not process.is_running and time.monotonic() >= self._again_at_s.get(name, 0.0):
+                    self._start_again(name)
+            for server in self._system.stack.dead:
+                raise DevStackError(f"{server.name} has died; its log is {server.log_path}")
+            if time.monotonic() >= ask_at_s:
+                side_by_side([lambda each=name: self._ask(each) for name in self._system.processes])  # type: ignore[misc]
+                ask_at_s = time.monotonic() + ASK_EVERY_S
+            time.sleep(LOOK_S)
+
+    def _start_again(self, name: str) -> None:
+        err.print(f"[yellow]{name} has died and is started again[/]")
+        try:
+            self._system.start(name)
+        except DevStackError as error:
+            err.print(f"[red]{escape(masked(str(error)))}[/]", soft_wrap=True)
+            self._wait_s[name] = min(self._wait_s.get(name, AGAIN_S / 2) * 2, AGAIN_S_MAX)
+            self._again_at_s[name] = time.monotonic() + self._wait_s[name]
+        else:
+            self._wait_s.pop(name, None)
+
+    def _ask(self, name: str) -> None:
+        status = self._system.processes[name].status()
+        if status is None:
+            return  # it is busy or dead; what it said before stands until it says something else
+        now = {problem: problem for problem in status["problems"]}
+        for each in status["alarms"]:
+            now[f"{each['alarm']} {each['where']}"] = f"{each['where']}: {each['what']}. {each['todo']}".removeprefix(
+                ": "
+            )
+        told, self._told[name] = self._told[name], now
+        for key in now.keys() - told.keys():
+            err.print(f"[yellow]{name}[/]  {escape(masked(now[key]))}", soft_wrap=True)
+        for key in told.keys() - now.keys():
+            err.print(f"[green]{name}[/]  over: {escape(masked(told[key]))}", soft_wrap=True)

@@ -4,7 +4,6 @@ import hashlib
 import os
 import shutil
 import signal
-import subprocess
 import uuid
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import platformdirs
 from ordersaga.devstack import jars
 from ordersaga.devstack.errors import DevStackError
 from ordersaga.devstack.folder import StackFolder
-from ordersaga.devstack.server import Server
+from ordersaga.devstack.server import SERVER_ENVIRONMENT, Server
 
 STARTED = b"Kafka Server started"
 
@@ -100,7 +99,10 @@ class KafkaBroker(Server):
         super().__init__(folder)
         self._controller_port = folder.port("kafka_controller")
         # In the C locale, which containers have, Java cannot open a file whose name is not ASCII.
-        self.environment |= {"LC_ALL": "C.UTF-8", "CLASSPATH": ":".join(str(jar) for jar in jars.classpath())}
+        self.environment = SERVER_ENVIRONMENT | {
+            "LC_ALL": "C.UTF-8",
+            "CLASSPATH": ":".join(str(jar) for jar in jars.classpath()),
+        }
         self.members_wait_ms = 0
         self.long_lived = False
         self._recording: Path | None = None
@@ -149,17 +151,11 @@ class KafkaBroker(Server):
     def _format(self) -> None:
         """Make a new cluster's data folder, with Kafka's own tool."""
         options = ["format", "--standalone", "-t", str(uuid.uuid4()), "-c", "server.properties"]
-        done = subprocess.run(
-            self._java(f"-XX:AOTCache={self._recorded}", QUICK_COMPILER, "kafka.tools.StorageTool", *options),
-            cwd=self.path,
-            env=self.environment,
-            pass_fds=self._folder.lock_fds,
-            capture_output=True,
-            text=True,
-            check=False,
+        code, said = self._run_step(
+            self._java(f"-XX:AOTCache={self._recorded}", QUICK_COMPILER, "kafka.tools.StorageTool", *options)
         )
-        if done.returncode:
-            raise DevStackError(f"Kafka's data folder cannot be formatted:\n{done.stdout}{done.stderr}")
+        if code:
+            raise DevStackError(f"Kafka's data folder cannot be formatted:\n{said}")
 
     def _command(self) -> list[str]:
         cache = f"-XX:AOTCacheOutput={self._recording}" if self._recording else f"-XX:AOTCache={self._recorded}"

@@ -9,7 +9,6 @@ import pwd
 import shutil
 import signal
 import stat
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from psycopg import sql
 
 from ordersaga.devstack.errors import DevStackError
 from ordersaga.devstack.folder import StackFolder
-from ordersaga.devstack.server import Server
+from ordersaga.devstack.server import SERVER_ENVIRONMENT, Server
 
 # PostgreSQL refuses to run as root; every Linux and macOS has this user.
 UNPRIVILEGED_USER = "nobody"
@@ -47,11 +46,13 @@ class PostgresServer(Server):
         super().__init__(folder)
         self._data = self.path / "data"
         self._home = _wheel()
+        self.environment = dict(SERVER_ENVIRONMENT)
         if os.geteuid() == 0:
             self.user = UNPRIVILEGED_USER
+        forget_libpq_variables()
 
     def database_url(self, database: str) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}?sslmode=disable"
 
     def create_databases(self, names: Iterable[str]) -> None:
         """Make each database that is not there yet."""
@@ -88,19 +89,14 @@ class PostgresServer(Server):
         if self._folder.temporary:
             options.append("--no-sync")  # data that is thrown away need not survive a power cut in its first second
         account = pwd.getpwnam(self.user) if self.user else None
-        done = subprocess.run(
+        code, said = self._run_step(
             [str(self._home / "bin" / "initdb"), "-D", str(unfinished), *options],
             user=account.pw_uid if account else None,
             group=account.pw_gid if account else None,
             extra_groups=[] if account else None,
-            cwd=self.path,
-            pass_fds=self._folder.lock_fds,
-            capture_output=True,
-            text=True,
-            check=False,
         )
-        if done.returncode:
-            raise DevStackError(f"PostgreSQL's data folder cannot be made:\n{done.stdout}{done.stderr}")
+        if code:
+            raise DevStackError(f"PostgreSQL's data folder cannot be made:\n{said}")
         # A start that is killed in the middle of initdb must not leave a folder that looks finished.
         unfinished.rename(self._data)
 
@@ -126,9 +122,17 @@ class PostgresServer(Server):
     def _is_ready(self, log_from: int) -> bool:
         try:
             psycopg.connect(self.database_url("postgres"), connect_timeout=2).close()
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as error:
+            self.not_ready_because = " ".join(str(error).split())
             return False
         return True
+
+
+def forget_libpq_variables() -> None:
+    """Take `PG...` out of this process's environment: psycopg and asyncpg fill with it what a URL leaves open, and an embedded server is not
+    the one that the shell's variables are about."""
+    for name in [each for each in os.environ if each.startswith("PG")]:
+        del os.environ[name]
 
 
 def _wheel() -> Path:

@@ -1,14 +1,16 @@
-"""What the servers have in common as child processes: start, stop, kill, start again on the same port and data."""
+"""What the servers have in common as child processes: start, stop, kill, abandon, start again on the same port and data."""
 
 import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Final
 
 import psutil
 
@@ -16,21 +18,28 @@ from ordersaga.devstack.errors import DevStackError
 from ordersaga.devstack.folder import StackFolder
 
 READY_LIMIT_S = 180.0
+TELL_EVERY_S = 5.0
 STOP_LIMIT_S = 20.0
 POLL_INTERVAL_S = 0.02
 LEASH = Path(__file__).with_name("leash.py")
+
+# All that an embedded server sees of an environment: a variable of the caller's shell (PGSSLMODE, JAVA_TOOL_OPTIONS, LD_PRELOAD, TZ) is about
+# something else. `C` is a locale everywhere.
+SERVER_ENVIRONMENT: Final = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
 class Server(ABC):
     """One server on a leash. Its data and its log (`log_path`) are in `path`; the port stays the same for life.
 
     `start` returns when the server answers and raises DevStackError with the end of its log if it does not. `kill` is a
-    power cut: every process of the server gets SIGKILL at once. All methods may be called again in any order.
+    power cut: every process of the server gets SIGKILL at once. All methods may be called again in any order, but for `abandon`, after which
+    the server is not started any more, not even by a `start` that is under way in another thread.
     """
 
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals]
     user: str | None = None
+    not_ready_because: str = ""
 
     def __init__(self, folder: StackFolder) -> None:
         self.path = folder.path / self.name
@@ -38,6 +47,9 @@ class Server(ABC):
         self.log_path = self.path / f"{self.name}.log"
         self.environment = dict(os.environ)
         self._folder = folder
+        self._abandoned = False
+        self._beginning = threading.Lock()
+        self._step: subprocess.Popen[str] | None = None
         self._leash: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
 
@@ -62,22 +74,71 @@ class Server(ABC):
         """Process id of the server itself (not of its leash), None when it is not running."""
         return self._pid if self.is_running else None
 
-    def start(self) -> None:
+    def start(self, say: Callable[[str], None] = lambda _: None) -> None:
+        """Start it and wait until it answers; `say` hears every few seconds for what it is waited."""
         if self.is_running:
             return
         self._close()
         self.path.mkdir(parents=True, exist_ok=True)
         self._prepare()
         log_from = self.log_path.stat().st_size if self.log_path.exists() else 0
-        self._launch()
-        deadline_s = time.monotonic() + READY_LIMIT_S
+        with self._beginning:
+            self._refuse_if_abandoned()
+            self._launch()
+        began_s = told_s = time.monotonic()
         while not self._is_ready(log_from):
+            self._refuse_if_abandoned()
             if not self.is_running:
                 raise DevStackError(f"{self.name} ended while starting.\n{self.log_tail()}")
-            if time.monotonic() > deadline_s:
+            now_s = time.monotonic()
+            if now_s > began_s + READY_LIMIT_S:
                 self.kill()
-                raise DevStackError(f"{self.name} was not ready after {READY_LIMIT_S:.0f} s.\n{self.log_tail()}")
+                raise DevStackError(
+                    f"{self.name} was not ready after {READY_LIMIT_S:.0f} s{self._because()}.\n{self.log_tail()}"
+                )
+            if now_s > told_s + TELL_EVERY_S:
+                told_s = now_s
+                say(
+                    f"waiting for {self.name}, for {now_s - began_s:.0f} s{self._because()}; its log is {self.log_path}"
+                )
             time.sleep(POLL_INTERVAL_S)
+
+    def _because(self) -> str:
+        return f": {self.not_ready_because}" if self.not_ready_because else ""
+
+    def _refuse_if_abandoned(self) -> None:
+        if self._abandoned:
+            raise DevStackError(f"{self.name} is not started any more.")
+
+    def abandon(self) -> None:
+        """End whatever this server is at, a start that is under way too, at once and for good."""
+        self._abandoned = True
+        step = self._step
+        if step is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(step.pid, signal.SIGKILL)
+        with self._beginning:
+            self.kill()
+
+    def _run_step(self, command: list[str], **options: Any) -> tuple[int, str]:
+        """Run a program to its end, as a part of the preparation; returns its exit code and what it said."""
+        with self._beginning:
+            self._refuse_if_abandoned()
+            self._step = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                cwd=self.path,
+                env=self.environment,
+                start_new_session=True,
+                pass_fds=self._folder.lock_fds,
+                **options,
+            )
+        said, _ = self._step.communicate()
+        code, self._step = self._step.returncode, None
+        self._refuse_if_abandoned()
+        return code, said
 
     def stop(self) -> None:
         """Stop in order, within STOP_LIMIT_S; after that as `kill`."""

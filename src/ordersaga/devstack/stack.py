@@ -1,7 +1,7 @@
 """The stack as one thing: Kafka and PostgreSQL, started side by side and ended together."""
 
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,6 +11,7 @@ from ordersaga.devstack.folder import StackFolder
 from ordersaga.devstack.kafka import KafkaBroker
 from ordersaga.devstack.postgres import PostgresServer
 from ordersaga.devstack.server import Server
+from ordersaga.devstack.side_by_side import side_by_side
 
 
 class DevStack:
@@ -26,7 +27,7 @@ class DevStack:
         try:
             self._kafka = KafkaBroker(self.folder) if kafka else None
             self._postgres = PostgresServer(self.folder) if postgres else None
-        except DevStackError:
+        except BaseException:
             self.folder.close()
             raise
 
@@ -37,14 +38,12 @@ class DevStack:
         stack.launch()
         return stack
 
-    def launch(self) -> None:
-        """Start the servers of a stack that was made but not started; all or nothing."""
+    def launch(self, say: Callable[[str], None] = lambda _: None) -> None:
+        """Start the servers of a stack that was made but not started; all or nothing. `say` hears for what it is waited."""
         try:
-            with ThreadPoolExecutor() as threads:
-                for started in [threads.submit(server.start) for server in self._servers]:
-                    started.result()
+            side_by_side([partial(server.start, say) for server in self._servers])
         except BaseException:
-            self.stop()
+            self.abandon()
             raise
 
     @property
@@ -74,11 +73,25 @@ class DevStack:
     def _servers(self) -> list[Server]:
         return [server for server in (self._kafka, self._postgres) if server is not None]
 
+    @property
+    def dead(self) -> list[Server]:
+        """Those that ought to run and do not."""
+        return [server for server in self._servers if not server.is_running]
+
     def stop(self) -> None:
-        """Stop both: in order where the data is kept, at once where it is thrown away."""
+        """Stop both: in order where the data is kept, at once where it is thrown away, or where this is interrupted."""
         end = Server.kill if self.folder.temporary else Server.stop
-        with ThreadPoolExecutor() as threads:
-            list(threads.map(end, self._servers))
+        try:
+            side_by_side([partial(end, server) for server in self._servers])
+        except BaseException:
+            self.abandon()
+            raise
+        self.folder.close()
+
+    def abandon(self) -> None:
+        """End both at once, also in the middle of a start. What was committed is kept where the data is."""
+        for server in self._servers:
+            server.abandon()
         self.folder.close()
 
     def __enter__(self) -> Self:

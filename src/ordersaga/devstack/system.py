@@ -1,17 +1,17 @@
 """The whole of ordersaga as processes: Kafka and PostgreSQL, unless somebody else's are used, the services and the sandbox gateway."""
 
 import asyncio
-import contextlib
 import http.client
 import importlib
 import json
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -20,13 +20,27 @@ from psycopg import sql
 from ordersaga.devstack.errors import DevStackError
 from ordersaga.devstack.folder import StackFolder
 from ordersaga.devstack.server import Server
+from ordersaga.devstack.side_by_side import side_by_side
 from ordersaga.devstack.stack import DevStack
+from ordersaga.masking import masked
 from ordersaga.messaging.database import migrate
-from ordersaga.messaging.kafka import KafkaUnavailable, create_missing_topics
-from ordersaga.settings import SERVICES, ServiceName, Settings
+from ordersaga.messaging.kafka import KafkaUnavailable, create_missing_topics, why_unreachable
+from ordersaga.messaging.migrating import MigrationUnderWay
+from ordersaga.settings import PREFIX, SERVICES, ServiceName, Settings, WrongSettings
+from ordersaga.settings_limits import postgres_url
 
-PREFIX: Final = "ORDERSAGA_"
 PROBE_S: Final = 1.0
+CONNECT_S: Final = 5
+WILDCARDS: Final = ("0.0.0.0", "::", "localhost")
+NAMES_A_FILE: Final = ("_FILE", "_LOCATION")
+"""Of a setting with such a name the value is a path, and the services run in folders of their own."""
+ABOUT_REACHING_KAFKA: Final = (
+    "SECURITY_PROTOCOL",
+    "SASL_MECHANISM",
+    "SASL_USERNAME",
+    "SASL_PASSWORD",
+    "SSL_CA_LOCATION",
+)
 SANDBOX: Final = "sandbox"
 WORKERS_WAIT_MS: Final = 1_500
 
@@ -39,19 +53,22 @@ class ServiceProcess(Server):
     def __init__(self, folder: StackFolder, name: str, port: int | None, workers: int = 1) -> None:
         self.name = name  # type: ignore[misc]  # here each object is a server of its own
         super().__init__(folder)
+        self.environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
         self._workers: Final = workers
         self.port = port or self.port
-        self.url: Final = f"http://127.0.0.1:{self.port}"
+        host = os.environ.get(f"{PREFIX}HTTP_HOST", "127.0.0.1")
+        self._host: Final = "127.0.0.1" if host in WILDCARDS else host
+        self.url: Final = f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{self.port}"
 
     def _prepare(self) -> None:
         """A service keeps no files, but its port must be free: else another system would answer for it."""
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", self.port))
+                probe.bind((self._host, self.port))
             except OSError as error:
                 raise DevStackError(
-                    f"{self.name} cannot listen on 127.0.0.1:{self.port}: {error.strerror}.\n"
+                    f"{self.name} cannot listen on {self._host}:{self.port}: {error.strerror}.\n"
                     "Stop what listens there (another `ordersaga up`?), or choose other ports with --first-port."
                 ) from error
 
@@ -60,13 +77,25 @@ class ServiceProcess(Server):
         return [sys.executable, "-m", "ordersaga", "serve", self.name, *workers]
 
     def _is_ready(self, log_from: int) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PROBE_S)
+        status = self.status()
+        if status is None:
+            self.not_ready_because = "it does not answer yet"
+            return False
+        self.not_ready_because = (
+            "; ".join([*status["problems"], *status["alarms"]]) or "it has not taken its partitions yet"
+        )
+        return bool(status["started"] and not status["problems"])
+
+    def status(self) -> dict[str, Any] | None:
+        """What it says of itself; None: it does not answer."""
+        connection = http.client.HTTPConnection(self._host, self.port, timeout=PROBE_S)
         try:
             connection.request("GET", "/health/status")
-            said = json.loads(connection.getresponse().read())
-            return bool(said["started"] and not said["problems"])
+            answer = connection.getresponse()
+            said = json.loads(answer.read())
+            return {"started": False, "problems": [], "alarms": []} | said if answer.status == 200 else None
         except (OSError, http.client.HTTPException, ValueError):
-            return False
+            return None
         finally:
             connection.close()
 
@@ -77,6 +106,8 @@ class System:
     `services` are started here; the others are left to somebody else. `first_port` None: any free ports. `bootstrap_servers` and
     `database_url` name a Kafka and a PostgreSQL server to use instead of starting them. `extra` are settings for the services, each of
     which runs as `workers` processes. `long_lived`: for minutes and more, so that Kafka takes its time to compile its code well.
+    `addressed` is called as soon as Kafka, the databases and the topics are there, before the services are. Raises `DevStackError`, with
+    what to do, if something cannot be had; nothing is left running then, nor after Ctrl-C at any moment.
     """
 
     def __init__(
@@ -91,37 +122,67 @@ class System:
         workers: int = 1,
         long_lived: bool = False,
         say: Callable[[str], None] = lambda _: None,
+        addressed: Callable[["System"], None] = lambda _: None,
     ) -> None:
         self._say: Final = say
-        self._services: Final = [name for name in SERVICES if name in services]
-        self._database_url: Final = database_url
+        self._addressed: Final = addressed
+        self.services: Final = [name for name in SERVICES if name in services]
+        self._database_url: Final = database_url and _checked(database_url)
         self.stack: Final = DevStack(data, kafka=bootstrap_servers is None, postgres=database_url is None)
-        if bootstrap_servers is None:
-            self.stack.kafka.members_wait_ms = WORKERS_WAIT_MS if workers > 1 else 0
-            self.stack.kafka.long_lived = long_lived
-        folder = self.stack.folder
-        names = [*SERVICES, SANDBOX]
-        ports = {name: first_port + n if first_port else None for n, name in enumerate(names)}
-        self.processes: Final = {
-            name: ServiceProcess(folder, name, ports[name], workers) for name in self._services
-        } | {SANDBOX: ServiceProcess(folder, SANDBOX, ports[SANDBOX])}
-        self.urls: Final = {name: process.url for name, process in self.processes.items()}
-        self.environment: Final = self._environment(
-            bootstrap_servers or self.stack.bootstrap_servers, folder, extra or {}
-        )
+        self.embedded: Final = [
+            name for name, theirs in (("kafka", bootstrap_servers), ("postgres", database_url)) if theirs is None
+        ]
+        try:
+            if bootstrap_servers is None:
+                self.stack.kafka.members_wait_ms = WORKERS_WAIT_MS if workers > 1 else 0
+                self.stack.kafka.long_lived = long_lived
+            folder = self.stack.folder
+            names = [*SERVICES, SANDBOX]
+            ports = {name: first_port + n if first_port else None for n, name in enumerate(names)}
+            self.processes: Final = {
+                name: ServiceProcess(folder, name, ports[name], workers) for name in [*self.services, SANDBOX]
+            }
+            self.urls: Final = {name: process.url for name, process in self.processes.items()}
+            self.environment: Final = self._environment(
+                bootstrap_servers or self.stack.bootstrap_servers, folder, extra or {}
+            )
+            self.settings: Final = Settings.of(self.environment)
+        except WrongSettings as error:
+            self.stack.folder.close()
+            raise DevStackError(str(error)) from error
+        except BaseException:
+            self.stack.folder.close()
+            raise
 
     def _environment(self, bootstrap_servers: str, folder: StackFolder, extra: dict[str, str]) -> dict[str, str]:
-        values = {
+        """The variables of the services: the caller's, for all that this system does not see to itself."""
+        callers = {
+            name.upper().removeprefix(PREFIX): value
+            for name, value in os.environ.items()
+            if name.upper().startswith(PREFIX)
+        }
+        own = {
             "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
-            "TRUST_GATEWAY_HEADERS": "true",
-            "PAYABLE_REQUIRED": "true" if "order" in self._services else "false",
             "GATEWAY_URL": self.urls[SANDBOX],
             "SANDBOX_JOURNAL_PATH": str(folder.path / SANDBOX / "books.jsonl"),
         }
-        values |= {f"{name.upper()}_DATABASE_URL": self._database(name) for name in SERVICES}
+        own |= {f"{name.upper()}_DATABASE_URL": self._database(name) for name in SERVICES}
         if "payment" in self.urls:
-            values["SANDBOX_WEBHOOK_URL"] = f"{self.urls['payment']}/api/v1/payments/webhook"
-        return {PREFIX + name: value for name, value in values.items()} | extra
+            own["SANDBOX_WEBHOOK_URL"] = f"{self.urls['payment']}/api/v1/payments/webhook"
+        left_out = {"HTTP_PORT", *own}
+        if "kafka" in self.embedded:
+            left_out |= {f"KAFKA_{name}" for name in ABOUT_REACHING_KAFKA}
+        defaults = {
+            "TRUST_GATEWAY_HEADERS": "true",
+            "PAYABLE_REQUIRED": "true" if "order" in self.services else "false",
+        }
+        taken = {
+            name: str(Path(value).absolute()) if name.endswith(NAMES_A_FILE) else value
+            for name, value in callers.items()
+            if name.removesuffix("_FILE") not in left_out
+        }
+        unset = {name: value for name, value in defaults.items() if f"{name}_FILE" not in taken}
+        return {PREFIX + name: value for name, value in (unset | taken | own).items()} | extra
 
     def _database(self, service: str) -> str:
         name = f"ordersaga_{service}"
@@ -129,31 +190,28 @@ class System:
             return self.stack.database_url(name)
         return urlunsplit(urlsplit(self._database_url)._replace(path=f"/{name}"))
 
-    @property
-    def settings(self) -> Settings:
-        """The settings of this system's services."""
-        fields = {name.removeprefix(PREFIX).lower(): value for name, value in self.environment.items()}
-        return Settings.model_validate(fields)
-
     def __enter__(self) -> Self:
         try:
-            self._say("starting Kafka and PostgreSQL")
-            self.stack.launch()
+            if "kafka" not in self.embedded:
+                self._find_kafka()
+            if self._database_url is not None:
+                self._make_databases(self._database_url)
+            if self.embedded:
+                self._say(
+                    "starting "
+                    + " and ".join({"kafka": "Kafka", "postgres": "PostgreSQL"}[name] for name in self.embedded)
+                )
+            self.stack.launch(self._say)
             self._say("making databases, tables and topics")
-            self._make_databases()
-            settings = self.settings
-            migrating = SERVICES if self._database_url is None else self._services
-            with ThreadPoolExecutor() as threads:
-                steps = [threads.submit(self._migrate, settings, name) for name in migrating]
-                steps.append(threads.submit(asyncio.run, _topics(settings)))
-                for step in steps:
-                    step.result()
+            if self._database_url is None:
+                self.stack.create_databases([f"ordersaga_{service}" for service in SERVICES])
+            migrating = SERVICES if self._database_url is None else self.services
+            side_by_side([self._topics, *(partial(self._migrate, name) for name in migrating)])
+            self._addressed(self)
             self._say("starting " + ", ".join(self.processes))
-            with ThreadPoolExecutor() as threads:
-                for started in [threads.submit(self.start, name) for name in self.processes]:
-                    started.result()
+            side_by_side([partial(self.start, name) for name in self.processes])
         except BaseException:
-            self.stop()
+            self.abandon()
             raise
         return self
 
@@ -164,34 +222,83 @@ class System:
         """Start a service, or start it again after it was killed."""
         process = self.processes[name]
         process.environment |= self.environment | {f"{PREFIX}HTTP_PORT": str(process.port)}
-        process.start()
+        process.start(self._say)
 
     def kill(self, name: str) -> None:
         """End a service as a power cut would."""
         self.processes[name].kill()
 
     def stop(self) -> None:
-        """Services first, then what they stand on."""
-        with ThreadPoolExecutor() as threads:
-            list(threads.map(Server.stop, self.processes.values()))
+        """Services first, then what they stand on; all at once if this is interrupted."""
+        try:
+            side_by_side([process.stop for process in self.processes.values()])
+        except BaseException:
+            self.abandon()
+            raise
         self.stack.stop()
 
-    def _make_databases(self) -> None:
-        names = [f"ordersaga_{service}" for service in SERVICES]
-        if self._database_url is None:
-            self.stack.create_databases(names)
-            return
-        with psycopg.connect(self._database_url, autocommit=True) as db:
-            for name in names:
-                with contextlib.suppress(psycopg.errors.DuplicateDatabase):
-                    db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    def abandon(self) -> None:
+        """End everything at once, also in the middle of a start: as a power cut would, which loses nothing that was committed."""
+        for process in self.processes.values():
+            process.abandon()
+        self.stack.abandon()
 
-    @staticmethod
-    def _migrate(settings: Settings, name: ServiceName) -> None:
-        migrate(settings.database_url(name), importlib.import_module(f"ordersaga.{name}"))
+    def _find_kafka(self) -> None:
+        servers = self.settings.kafka_bootstrap_servers
+        self._say(f"looking for Kafka at {servers}")
+        if why := why_unreachable(self.settings):
+            raise DevStackError(
+                f"Kafka at {servers} cannot be used: {why}.\n"
+                "Is --bootstrap right, and does Kafka run there? For TLS and passwords set ORDERSAGA_KAFKA_SECURITY_PROTOCOL and what goes with it."
+            )
+
+    def _make_databases(self, url: str) -> None:
+        """Make what is missing of the databases of the services that run here."""
+        self._say("looking for PostgreSQL")
+        try:
+            with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_S) as db:
+                there = {row[0] for row in db.execute("SELECT datname FROM pg_database")}
+                for name in (f"ordersaga_{service}" for service in self.services):
+                    if name not in there:
+                        db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        except psycopg.errors.InsufficientPrivilege as error:
+            missing = ", ".join(
+                name for name in (f"ordersaga_{service}" for service in self.services) if name not in there
+            )
+            raise DevStackError(
+                f"The user of --database-url may not make databases: {_one_line(error)}.\n"
+                f"Have {missing} made for that user, or give it the right: ALTER ROLE ... CREATEDB."
+            ) from error
+        except psycopg.Error as error:
+            raise DevStackError(
+                f"PostgreSQL cannot be used: {_one_line(error)}.\nIs --database-url right, and does PostgreSQL run there?"
+            ) from error
+
+    def _migrate(self, name: ServiceName) -> None:
+        try:
+            migrate(self.settings.database_url(name), importlib.import_module(f"ordersaga.{name}"))
+        except (psycopg.Error, MigrationUnderWay) as error:
+            raise DevStackError(f"The database of {name} cannot be migrated: {_one_line(error)}.") from error
+
+    def _topics(self) -> None:
+        asyncio.run(_make_topics(self.settings))
 
 
-async def _topics(settings: Settings) -> None:
+def _checked(database_url: str) -> str:
+    """The URL of a server; which database its user meets first does not matter."""
+    try:
+        if "://" in database_url and urlsplit(database_url).path in ("", "/"):
+            database_url = urlunsplit(urlsplit(database_url)._replace(path="/postgres"))
+        return postgres_url(database_url)
+    except ValueError as error:
+        raise DevStackError(f"--database-url: {error}.") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return masked(" ".join(str(error).split()))
+
+
+async def _make_topics(settings: Settings) -> None:
     """A broker that has just started may need a moment for its first answers."""
     for patience in range(20):
         try:

@@ -15,12 +15,14 @@ from litestar import Litestar, MediaType, Response, get
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ControllerRouterHandler
+from msgspec import structs
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ordersaga.http.problems import Problem, on_error, on_http, on_not_taken, on_problem, on_unknown_outcome
+from ordersaga.masking import masked
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.gather import NotTaken, OutcomeUnknown
-from ordersaga.messaging.health import Reporter
+from ordersaga.messaging.health import Alarm, Reporter
 
 log: Final = structlog.get_logger()
 
@@ -41,13 +43,15 @@ def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
     @get("/health/live", include_in_schema=False)
     async def live() -> Response[dict[str, Any]]:
         dead = reporter.dead()
-        return Response({"status": "DOWN" if dead else "UP", "problems": dead}, status_code=503 if dead else 200)
+        return Response(
+            {"status": "DOWN" if dead else "UP", "problems": _shown(dead)}, status_code=503 if dead else 200
+        )
 
     @get("/health/ready", include_in_schema=False)
     async def ready() -> Response[dict[str, Any]]:
         found = await reporter.health()
         down = bool(found.problems)
-        body = {"status": "DOWN" if down else "UP", "problems": found.problems, "alarms": found.alarms}
+        body = {"status": "DOWN" if down else "UP", "problems": _shown(found.problems), "alarms": _alarms(found.alarms)}
         return Response(body, status_code=503 if down else 200)
 
     @get("/health/status", include_in_schema=False)
@@ -57,8 +61,8 @@ def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
             "status": "DOWN" if found.problems else "DEGRADED" if found.alarms else "UP",
             "service": service,
             "started": found.started,
-            "problems": found.problems,
-            "alarms": found.alarms,
+            "problems": _shown(found.problems),
+            "alarms": _alarms(found.alarms),
         }
 
     @get("/metrics", include_in_schema=False, media_type=MediaType.TEXT)
@@ -66,6 +70,15 @@ def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
         return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
     return [live, ready, status, metrics]
+
+
+def _shown(texts: Sequence[str]) -> list[str]:
+    """Texts of errors for whoever asks: what a library says may repeat a URL with its password."""
+    return [masked(text) for text in texts]
+
+
+def _alarms(alarms: Sequence[Alarm]) -> list[Alarm]:
+    return [structs.replace(each, what=masked(each.what), todo=masked(each.todo)) for each in alarms]
 
 
 def application(

@@ -5,6 +5,7 @@ from ordersaga.messaging.kafka.consumer import Fetched, PartitionConsumer
 from ordersaga.messaging.kafka.gaps import Gap, gaps_of
 from ordersaga.messaging.kafka.layout import Change, Fault, create_missing_topics, faults, states
 from ordersaga.messaging.kafka.publisher import Publication, Publisher, Refusal
+from ordersaga.messaging.kafka.reach import why_unreachable
 from ordersaga.messaging.kafka.topics import Tap, Topics, TopicState, watermarks
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "gaps_of",
     "states",
     "watermarks",
+    "why_unreachable",
 ]

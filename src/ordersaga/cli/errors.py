@@ -1,0 +1,102 @@
+"""How a command ends that does not end well: with a sentence, secrets masked, and never with a traceback."""
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from typing import Any, Final
+
+import asyncpg
+import psycopg
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from ordersaga.cli.options import err, fail
+from ordersaga.masking import masked
+from ordersaga.messaging.acts import NotPossible
+from ordersaga.messaging.kafka import KafkaUnavailable, why_unreachable
+from ordersaga.settings import Settings
+
+END_WITHIN_S: Final = 1.5
+"""What a command waits for (a thread that asks Kafka, say) may not hear of Ctrl-C; its process ends all the same."""
+DEBUG: Final = "ORDERSAGA_LOG_LEVEL"
+NO_TABLES: Final = (asyncpg.UndefinedTableError, psycopg.errors.UndefinedTable)
+DATABASE_PROBLEMS: Final = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    ValueError,
+)
+"""What asking a database may raise; ValueError is what asyncpg makes of a URL that it cannot read."""
+
+
+class Commands(TyperGroup):
+    """All commands. What one of them did not expect ends it with 1 and a sentence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, _interrupt)
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            err.print("stopped")
+            raise typer.Exit(1) from None
+        except (TyperException, typer.Abort, typer.Exit, BrokenPipeError, EOFError):
+            raise  # the command's own end, or wrong usage, of which Typer tells
+        except NotPossible as error:
+            raise fail(str(error)) from error
+        except Exception as error:
+            if os.environ.get(DEBUG, "").lower() == "debug":
+                print(masked("".join(traceback.format_exception(error))), file=sys.stderr)
+            raise fail(sentence(error), 1) from error
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong, and what to do about it."""
+    said = _in_one_line(error)
+    if isinstance(error, NO_TABLES):
+        return f"{said}; bring the database up to date with `ordersaga migrate`"
+    if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | psycopg.Error):
+        return f"the database refuses: {said}; check ORDERSAGA_..._DATABASE_URL with `ordersaga settings`"
+    if isinstance(error, KafkaUnavailable):
+        return f"Kafka: {said}; check ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS with `ordersaga settings`"
+    if isinstance(error, OSError):
+        return f"{said}; check the addresses with `ordersaga settings`, and the files that were named"
+    return f"{type(error).__name__}: {said}. This is not foreseen: {DEBUG}=debug shows where it happened"
+
+
+def database_problem(service: str, error: BaseException) -> str:
+    """Why a service's database cannot be asked, and what to do about it."""
+    variable = f"ORDERSAGA_{service.upper()}_DATABASE_URL"
+    said = _in_one_line(error)
+    if isinstance(error, NO_TABLES):
+        return f"the database of {service} has no tables of ours ({said}); make them with `ordersaga migrate`"
+    if isinstance(error, OSError):
+        return f"the database of {service} does not answer: {said}; is {variable} right?"
+    if isinstance(error, asyncpg.PostgresError):
+        return f"the database of {service} refuses: {said}; is {variable} right?"
+    return f"the database of {service} cannot be used: {said}; is {variable} right?"
+
+
+def require_kafka(settings: Settings) -> None:
+    """End the command within seconds, with the reason, where Kafka cannot be used."""
+    if why := why_unreachable(settings):
+        raise fail(
+            f"Kafka at {settings.kafka_bootstrap_servers} cannot be used: {why}; "
+            "check ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS and what goes with it with `ordersaga settings`",
+            1,
+        )
+
+
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _interrupt(*_: object) -> None:
+    timer = threading.Timer(END_WITHIN_S, os._exit, [1])
+    timer.daemon = True
+    timer.start()
+    raise KeyboardInterrupt

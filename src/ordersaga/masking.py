@@ -1,0 +1,93 @@
+"""Secrets are not shown: not by `settings`, not in logs, errors and tracebacks, not over HTTP.
+
+`masked` is the one function for all of that. It finds secrets by where they stand in a text: in front of a URL's host, in a parameter
+whose name says so, behind `Authorization`. What drivers make of a URL they cannot read (`invalid port number: "..."`) tells a part of it
+that stands nowhere in particular; `remember` takes the secrets of this process's settings, and they are masked wherever they stand.
+"""
+
+import base64
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
+
+MASK: Final = "********"
+REMEMBERED_CHARS_MIN: Final = 4
+"""A shorter one would be found inside of other words."""
+
+_USER_IS_A_NAME: Final = re.compile(r"(?i)(jdbc:)?postgres")
+_SECRET_NAME: Final = re.compile(r"(?i)pass|pwd|secret|token|key|sign|^sig$|auth|cred|session|jwt|^code$")
+_NO_SECRET_NAME: Final = re.compile(
+    r"(?i)(key|token|session|auth)[-_]?(id|name|type|mode)$|^target_?session|^require_?auth"
+)
+
+# In front of the host: all up to the last @ before a space or the next URL, for a password may itself have an @, a / or a quote in it.
+_USERINFO: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://(?:(?![A-Za-z][A-Za-z0-9+.-]*://)\S)*@")
+_WHOLE_USERINFO: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://([^:]*):?(.*)@", re.DOTALL)
+_PARAMETER: Final = re.compile(r"(?<=[?&;#])([^=&;#?\s\"'<>]{1,200})=([^&;#\s\"'<>]*)")
+# `password=...` and `"password": "..."` of a connection string, a dict or a line of JSON.
+_NAMED: Final = re.compile(
+    r"(?i)(?<![\w%?&;#])(\w{0,40}(?:pass(?:word|wd|phrase|file)?|pwd|secret|secret_?key|api_?key|access_?token)[\"']?\s*[=:]\s*)"
+    r"(\"(?:[^\"\\]|\\.)+\"|'(?:[^'\\]|\\.)+'|[^\s\"',;&)}\]]+)"
+)
+_AUTHORIZATION: Final = re.compile(r"(?i)(authorization[\"']?\s*[:=,]\s*[\"']?(?:basic|bearer)\s+)[^\s\"',]+")
+_JWT: Final = re.compile(r"\beyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*")
+
+_remembered: set[str] = set()
+
+
+def masked(text: str) -> str:
+    """The text with `********` where a secret stood; a text that has no secret in it comes back as it was."""
+    for secret in sorted(_remembered, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    if "://" in text:
+        text = _USERINFO.sub(_without_password, text)
+    if "=" in text:
+        text = _PARAMETER.sub(_without_value, text)
+    text = _NAMED.sub(rf"\g<1>{MASK}", text)
+    text = _AUTHORIZATION.sub(rf"\g<1>{MASK}", text)
+    return _JWT.sub(MASK, text)
+
+
+def _without_password(found: re.Match[str]) -> str:
+    """Who connects to a database is worth knowing; in front of a web address even the user may be a key."""
+    scheme = found[1]
+    user, colon, _ = found[0].partition("://")[2].removesuffix("@").partition(":")
+    if not _USER_IS_A_NAME.match(scheme) or "/" in user or "@" in user:
+        return f"{scheme}://{MASK}@"
+    return f"{scheme}://{user}{f':{MASK}' if colon else ''}@"
+
+
+def _without_value(found: re.Match[str]) -> str:
+    return f"{found[1]}={MASK}" if found[2] and _is_secret(found[1]) else found[0]
+
+
+def remember(secrets: Iterable[str]) -> None:
+    """Have these masked wherever they stand in a text: keys and passwords whole, of a URL what `masked` hides in it.
+
+    A password that is also a name in a URL (`postgres`, say) is not: it would make a text unreadable, and hides nothing.
+    """
+    values = {each for each in secrets if each}
+    urls = {each for each in values if "://" in each}
+    names = " ".join(masked(url) for url in urls)
+    for value in {part for url in urls for part in _parts_hidden_in(url)} | (values - urls):
+        if len(value) >= REMEMBERED_CHARS_MIN and value not in names:
+            _remembered.update({value, quote(value, safe=""), quote_plus(value)})
+            _remembered.add(base64.b64encode(f"{value}:".encode()).decode())
+
+
+def _parts_hidden_in(url: str) -> set[str]:
+    """Passwords, as they are written in the URL and as they are meant."""
+    parts = set()
+    if userinfo := _WHOLE_USERINFO.match(url):
+        user, password = userinfo.groups()
+        parts |= {password} if _USER_IS_A_NAME.match(url) else {user, password}
+        # Libraries end the host at these, and complain of what is left of the password as of a port.
+        parts.add(re.split(r"[/?#]", password)[0])
+    parts |= {value for name, value in _PARAMETER.findall(url) if _is_secret(name)}
+    return {each for part in parts for each in (part, unquote(part))}
+
+
+def _is_secret(name: str) -> bool:
+    name = unquote_plus(name)
+    return bool(_SECRET_NAME.search(name)) and not _NO_SECRET_NAME.search(name)

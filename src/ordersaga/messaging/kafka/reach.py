@@ -1,0 +1,43 @@
+"""Whether Kafka can be used with what the settings say, and if not, what it or the network says about that."""
+
+import re
+import time
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from ordersaga.messaging.kafka.client import client_config
+from ordersaga.settings import Settings
+
+REACH_LIMIT_S: Final = 4.0
+ONE_TRY_S: Final = 1.0
+FINAL_CODES: Final = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._RESOLVE, KafkaError._SSL)
+
+_state: Final = re.compile(r"^\S+/bootstrap: | \(after \d+ms in state \w+.*\)$")
+
+
+def why_unreachable(settings: Settings, limit_s: float = REACH_LIMIT_S) -> str | None:
+    """Why Kafka does not answer; None: it does. Blocks for `limit_s` at most, and less where the reason is plain."""
+    said: list[KafkaError] = []
+    end = time.monotonic() + limit_s
+    try:
+        client = AdminClient(client_config(settings) | {"error_cb": said.append})
+        while True:
+            try:
+                if client.list_topics(timeout=ONE_TRY_S).brokers:
+                    return None
+                why = "it names no broker"
+            except KafkaException as error:
+                why = error.args[0].str()
+            client.poll(0)
+            if time.monotonic() > end or any(each.code() in FINAL_CODES for each in said):
+                return _plainest(said) or why
+    except KafkaException as error:
+        return str(error.args[0].str())
+
+
+def _plainest(said: list[KafkaError]) -> str | None:
+    """That all brokers are down is what follows from another error, which is told just before."""
+    own = [_state.sub("", each.str()) for each in said if each.code() != KafkaError._ALL_BROKERS_DOWN]
+    return own[-1] if own else None
