@@ -32,6 +32,7 @@ async def test_an_operator_adds_a_product_that_everybody_sees(client: httpx.Asyn
     assert made.json() == {"productId": product_id, "name": "찻잔", "price": 12_000, "available": 7}
     (price,) = await wire.receive("product-price-topic", UUID(product_id), 1)
     assert datetime.fromisoformat(price.pop("changedAt")) <= datetime.now(UTC)
+    assert price.pop("version") > 0
     assert price == {"productId": product_id, "name": "찻잔", "price": 12_000}
 
 

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import typer
 
-from ordersaga.cli import dead_letters, migrate, orders, parked, serve, settings, topics, verify
+from ordersaga.cli import dead_letters, migrate, orders, parked, products, serve, settings, topics, verify
 from ordersaga.cli.errors import Commands
 
 app = typer.Typer(
@@ -28,5 +28,6 @@ app.command("openapi")(serve.openapi)
 app.command("verify")(verify.verify)
 app.add_typer(topics.app, name="topics")
 app.add_typer(orders.app, name="orders")
+app.add_typer(products.app, name="products")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(parked.app, name="parked")

@@ -5,7 +5,7 @@ import contextlib
 import importlib
 import os
 import pwd
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -18,6 +18,8 @@ from rich.console import Console
 from ordersaga.cli.errors import DATABASE_PROBLEMS, database_problem, sentence
 from ordersaga.cli.options import fail, running_here, warn
 from ordersaga.messaging.acts import NotPossible, Operator
+from ordersaga.messaging.database import Connection, Pool, connect
+from ordersaga.messaging.gather import Answer, Gather, Request, Write
 from ordersaga.messaging.handler import Handler
 from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.kafka import KafkaUnavailable
@@ -49,10 +51,18 @@ class Desk(msgspec.Struct, frozen=True):
 
     redrive: Redrive
     queues: Queues
+    outbox: Outbox
+    writing: Pool
 
     @property
     def service(self) -> ServiceName:
         return self.redrive.service
+
+    def gather(
+        self, work: Callable[[Connection, Sequence[Request], datetime], Awaitable[Write[Answer]]]
+    ) -> Gather[Request, Answer]:
+        """A write as the service itself makes it, over its database and outbox."""
+        return Gather(work, self.redrive.settings, self.writing, self.outbox, _now, new_id)
 
     def handler(self) -> Handler:
         """The service's own handler."""
@@ -111,10 +121,13 @@ async def _desk(settings: Settings, name: ServiceName) -> AsyncIterator[Desk]:
         if await pool.fetchval("SELECT to_regclass('dead_letter')") is None:
             raise asyncpg.UndefinedTableError('there is no table "dead_letter"')
         outbox = Outbox(settings, pool)
+        writing = await connect(url, settings)
         try:
-            yield Desk(Redrive(settings, name, pool, outbox, _now, new_id), Queues(settings, name, pool, _now, new_id))
+            redrive = Redrive(settings, name, pool, outbox, _now, new_id)
+            yield Desk(redrive, Queues(settings, name, pool, _now, new_id), outbox, writing)
         finally:
             await outbox.close()
+            await writing.close()
 
 
 def _now() -> datetime:

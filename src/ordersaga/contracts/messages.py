@@ -1,7 +1,7 @@
 """Every message of the system: the guide's six under the guide's own class names, then ours.
 
 Field order is the guide's and is what goes on the wire (camelCase). A field that a Java DTO may leave `null` has the
-default `None` and is written as `null`; unknown fields are ignored; integers are Java's 32-bit `int`, and neither money nor pieces are ever negative.
+default `None` and is written as `null`; unknown fields are ignored; integers are Java's 32-bit `int` (a version: `long`), and neither money nor pieces are ever negative.
 """
 
 from datetime import datetime
@@ -13,8 +13,10 @@ from msgspec import Meta, Struct
 from ordersaga.contracts.status import DeliveryStatus, PaymentStatus, StockStatus
 
 INT32_MAX = 2**31 - 1
+INT64_MAX = 2**63 - 1
 Won = Annotated[int, Meta(ge=0, le=INT32_MAX)]
 Moment = Annotated[datetime, Meta(tz=True)]
+Version = Annotated[int, Meta(ge=1, le=INT64_MAX)]
 Quantity = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 
 
@@ -144,9 +146,14 @@ class OrderPayableMessage(Message, frozen=True, kw_only=True):
 
 
 class ProductPriceMessage(Message, frozen=True, kw_only=True):
-    """Stock -> Order: what one piece of the product costs since `changedAt`; an older one that comes later counts no more. Won."""
+    """Stock -> Order: what one piece of the product costs since `changedAt`. Won.
+
+    Of two records the one with the higher `version` counts, whichever comes later. Without one (`null`, a Stock that numbers none) a
+    record counts less than any with one, and among its like by `changedAt`.
+    """
 
     product_id: UUID
     name: str | None = None
     price: Won
     changed_at: Moment
+    version: Version | None = None

@@ -20,6 +20,8 @@ class Topic(Struct, frozen=True):
 
     `kept_days`: for how long Kafka keeps its records. A week is what a consumer may be away without losing any, and Kafka's own default.
     None: for ever the last record of each key, for a topic that tells a state.
+    `table`: its records tell a state, of which the last of each key counts, so a consumer without a position reads it from its
+    beginning, whatever `start_at` says: an order or a price from before would be unknown for good.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Topic(Struct, frozen=True):
     consumer: Role
     key: str = "order_id"
     kept_days: int | None = 7
+    table: bool = False
 
     @property
     def dead_letters(self) -> str:
@@ -49,8 +52,8 @@ OUR_TOPICS: Final = (
     Topic("stock-rollback-failed-topic", m.StockRollbackFailedMessage, "stock", "order"),
     Topic("payment-cancel-requested-topic", m.PaymentCancelRequestedMessage, "order", "payment"),
     Topic("payment-cancelled-topic", m.PaymentCancelledMessage, "payment", "order"),
-    Topic("order-payable-topic", m.OrderPayableMessage, "order", "payment"),
-    Topic("product-price-topic", m.ProductPriceMessage, "stock", "order", key="product_id", kept_days=None),
+    Topic("order-payable-topic", m.OrderPayableMessage, "order", "payment", table=True),
+    Topic("product-price-topic", m.ProductPriceMessage, "stock", "order", key="product_id", kept_days=None, table=True),
 )
 TOPICS: Final = GUIDE_TOPICS + OUR_TOPICS
 """The audit counts completion records, so `order-completed-topic` keeps them for a month. `order-payable-topic` tells a state, but of orders

@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
+from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging.database import Connection, Pool, queries
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.health import Alarms, Trouble
@@ -145,7 +146,7 @@ class Assignment:
         taken = await self._known(db, wanted)
         new = [partition for partition in wanted if partition not in taken and partition.topic in topic_ids]
         if new:
-            starts = await self._consumer.start_offsets(new, self._start_at)
+            starts = await self._starts(new)
             await sql.begin_partitions(
                 db,
                 topics=[partition.topic for partition in new],
@@ -156,6 +157,13 @@ class Assignment:
             )
             taken |= await self._known(db, new)
         return taken
+
+    async def _starts(self, new: Sequence[Partition]) -> dict[Partition, int]:
+        """Where partitions without a ledger row begin: `start_at` is for events, a topic that tells a state is read from its beginning."""
+        tables = [each for each in new if each.topic in BY_NAME and BY_NAME[each.topic].table]
+        events = [each for each in new if each not in tables]
+        starts = await self._consumer.start_offsets(tables, "earliest") if tables else {}
+        return starts | (await self._consumer.start_offsets(events, self._start_at) if events else {})
 
     @staticmethod
     async def _known(db: Connection, wanted: Sequence[Partition]) -> dict[Partition, Position]:

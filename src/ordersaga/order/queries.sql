@@ -61,8 +61,9 @@ SELECT count(*) FROM gone;
 SELECT product_id, price FROM price WHERE product_id = ANY (:product_ids::uuid[]);
 
 -- name: save_prices!
--- Take over what Stock says that products cost; what it said before something that we know already counts no more.
-INSERT INTO price (product_id, name, price, changed_at)
-SELECT * FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[], :changed_ats::timestamptz[])
-ON CONFLICT (product_id) DO UPDATE SET name = EXCLUDED.name, price = EXCLUDED.price, changed_at = EXCLUDED.changed_at
-WHERE EXCLUDED.changed_at >= price.changed_at;
+-- Take over what Stock says that products cost, unless what we know already is of a higher version, or, without versions, newer.
+INSERT INTO price (product_id, name, price, version, changed_at)
+SELECT * FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[], :versions::bigint[], :changed_ats::timestamptz[])
+ON CONFLICT (product_id) DO UPDATE
+SET name = EXCLUDED.name, price = EXCLUDED.price, version = EXCLUDED.version, changed_at = EXCLUDED.changed_at
+WHERE (EXCLUDED.version, EXCLUDED.changed_at) >= (price.version, price.changed_at);

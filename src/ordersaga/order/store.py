@@ -126,8 +126,9 @@ async def prices(db: Connection, product_ids: Iterable[UUID]) -> dict[UUID, int]
 
 
 async def save_prices(db: Connection, messages: Iterable[ProductPriceMessage]) -> None:
-    """Keep the last price of each product. Won."""
-    last = {message.product_id: message for message in sorted(messages, key=lambda message: message.changed_at)}
+    """Keep the last price of each product: of the highest version, and of those without one the newest. Won."""
+    in_order = sorted(messages, key=lambda message: (message.version or 0, message.changed_at))
+    last = {message.product_id: message for message in in_order}
     if last:
         ordered = [last[product_id] for product_id in sorted(last)]
         await sql.save_prices(
@@ -135,6 +136,7 @@ async def save_prices(db: Connection, messages: Iterable[ProductPriceMessage]) -
             product_ids=[message.product_id for message in ordered],
             names=[message.name for message in ordered],
             prices=[message.price for message in ordered],
+            versions=[message.version or 0 for message in ordered],
             changed_ats=[message.changed_at for message in ordered],
         )
 

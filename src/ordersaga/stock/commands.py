@@ -1,4 +1,4 @@
-"""What operators may do, as gathered writes, many at once: add a product, receive pieces, change name and price.
+"""What operators may do, as gathered writes, many at once: add a product, receive pieces, change name and price, say prices again.
 
 A refusal is raised: it undoes its transaction, and with it the claim on the Idempotency-Key, so nothing is kept of it.
 The gather tries the others of that transaction again without it.
@@ -20,7 +20,7 @@ from ordersaga.messaging.gather import Write
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.idempotency import IdempotencyKey, claim
 from ordersaga.stock import store
-from ordersaga.stock.model import Movement, Product
+from ordersaga.stock.model import Movement, Product, next_version
 
 AVAILABLE_MAX: Final = INT32_MAX
 
@@ -53,6 +53,13 @@ class Change(Struct, frozen=True):
     key: IdempotencyKey | None
 
 
+class PricePage(Struct, frozen=True):
+    """Some products in the order of their ids, behind the one named, whose prices are to be said again."""
+
+    after: UUID | None
+    rows_max: int
+
+
 class Done(Struct, frozen=True):
     """The product as it is now; `earlier`: an earlier request with the same key has done it."""
 
@@ -64,7 +71,7 @@ async def add(db: Connection, additions: Sequence[Add], now: datetime) -> Write[
     """Add products and say what they cost. Raises `Problem` 409 if one exists, 422 if a key was used otherwise."""
     earlier = await _earlier(db, additions, now)
     fresh = [each for n, each in enumerate(additions) if n not in earlier]
-    products = {product.product_id: product for product in map(_product, fresh)}
+    products = {product.product_id: product for product in (_product(each, now) for each in fresh)}
     if len(products) < len(fresh) or await store.add_products(db, list(products.values())) < len(products):
         taken = [FieldError("productId", "is the id of another product")]
         raise Problem(409, "The product exists already", errors=taken)
@@ -109,7 +116,9 @@ async def change(db: Connection, changes: Sequence[Change], now: datetime) -> Wr
         product = _existing(products, each.product_id)
         if n not in earlier:
             name, price = each.name or product.name, product.price if each.price is None else each.price
-            products[each.product_id] = changed[each.product_id] = replace(product, name=name, price=price)
+            version = next_version(product.version, now)
+            products[each.product_id] = replace(product, name=name, price=price, version=version)
+            changed[each.product_id] = products[each.product_id]
         answers.append(Done(products[each.product_id], n in earlier))
     await store.change_products(db, list(changed.values()))
     return Write(answers, [Outgoing(_price(product, now)) for product in changed.values()])
@@ -127,9 +136,25 @@ async def _earlier(db: Connection, requests: Sequence[Add | Receive | Change], n
     return found
 
 
-def _product(addition: Add) -> Product:
+async def publish_prices(db: Connection, pages: Sequence[PricePage], now: datetime) -> Write[Sequence[UUID]]:
+    """Say again what products cost, under new versions, so that Order takes it for the last word whatever it has heard before.
+
+    Answers with the ids of each page.
+    """
+    answers, outgoing = [], []
+    for page in pages:
+        found = await store.page(db, page.after, page.rows_max)
+        products = await store.lock_products(db, (each.product_id for each in found))
+        told = [replace(each, version=next_version(each.version, now)) for each in products.values()]
+        await store.change_products(db, told)
+        outgoing += [Outgoing(_price(product, now)) for product in told]
+        answers.append([each.product_id for each in found])
+    return Write(answers, outgoing)
+
+
+def _product(addition: Add, now: datetime) -> Product:
     product_id = addition.product_id or addition.new_id
-    return Product(product_id, addition.name, addition.price, addition.quantity, 0, 0)
+    return Product(product_id, addition.name, addition.price, next_version(0, now), addition.quantity, 0, 0)
 
 
 def _received(product_id: UUID, quantity: int) -> Movement:
@@ -143,4 +168,6 @@ def _existing(products: dict[UUID, Product], product_id: UUID) -> Product:
 
 
 def _price(product: Product, now: datetime) -> ProductPriceMessage:
-    return ProductPriceMessage(product_id=product.product_id, name=product.name, price=product.price, changed_at=now)
+    return ProductPriceMessage(
+        product_id=product.product_id, name=product.name, price=product.price, changed_at=now, version=product.version
+    )

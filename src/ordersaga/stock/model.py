@@ -1,5 +1,6 @@
 """Products, what orders hold of them, and the movements between."""
 
+from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
@@ -12,7 +13,7 @@ NAME_CHARS_MAX: Final = 200
 
 
 class Product(Struct, frozen=True):
-    """A product and its stock in pieces. Won.
+    """A product and its stock in pieces. Won. `version` rises with each change of name or price: see `next_version`.
 
     `received`, `reserved` and `released` only grow; PostgreSQL computes `available` from them too, and refuses to let
     it go below zero.
@@ -21,6 +22,7 @@ class Product(Struct, frozen=True):
     product_id: UUID
     name: str
     price: int
+    version: int
     received: int
     reserved: int
     released: int
@@ -28,6 +30,15 @@ class Product(Struct, frozen=True):
     @property
     def available(self) -> int:
         return self.received - self.reserved + self.released
+
+
+def next_version(before: int, now: datetime) -> int:
+    """The version of a change to a product that had this one.
+
+    From the row, so that each change has a higher one than the last, whatever the clocks of Stock's processes say. At least the time in
+    milliseconds, so that a product made anew, or a database set back to an earlier point, soon has a higher one than whatever Order has seen.
+    """
+    return max(before + 1, int(now.timestamp() * 1000))
 
 
 class Item(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):

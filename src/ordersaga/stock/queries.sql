@@ -29,8 +29,8 @@ WHERE p.product_id = t.product_id;
 -- name: add_products$
 -- Add products without stock; fewer than given means that one was there.
 WITH added AS (
-    INSERT INTO product (product_id, name, price)
-    SELECT * FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[])
+    INSERT INTO product (product_id, name, price, version)
+    SELECT * FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[], :versions::bigint[])
     ON CONFLICT DO NOTHING
     RETURNING 1
 )
@@ -38,25 +38,25 @@ SELECT count(*) FROM added;
 
 -- name: change_products!
 -- Save names and prices of products that are locked.
-UPDATE product p SET name = t.name, price = t.price
-FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[]) AS t (product_id, name, price)
+UPDATE product p SET name = t.name, price = t.price, version = t.version
+FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[], :versions::bigint[]) AS t (product_id, name, price, version)
 WHERE p.product_id = t.product_id;
 
 -- name: lock_products
 -- Products, locked in id order, for a change.
-SELECT product_id, name, price, received, reserved, released FROM product
+SELECT product_id, name, price, version, received, reserved, released FROM product
 WHERE product_id = ANY (:product_ids::uuid[])
 ORDER BY product_id
 FOR UPDATE;
 
 -- name: products_by_id
 -- Products to look at.
-SELECT product_id, name, price, received, reserved, released FROM product
+SELECT product_id, name, price, version, received, reserved, released FROM product
 WHERE product_id = ANY (:product_ids::uuid[]);
 
 -- name: products_after
 -- The catalogue in id order, a page at a time.
-SELECT product_id, name, price, received, reserved, released FROM product
+SELECT product_id, name, price, version, received, reserved, released FROM product
 WHERE :after::uuid IS NULL OR product_id > :after
 ORDER BY product_id LIMIT :rows_max;
 

@@ -80,6 +80,7 @@ async def add_products(db: Connection, products: Sequence[Product]) -> int:
         product_ids=[each.product_id for each in ordered],
         names=[each.name for each in ordered],
         prices=[each.price for each in ordered],
+        versions=[each.version for each in ordered],
     )
     return added
 
@@ -91,6 +92,7 @@ async def change_products(db: Connection, products: Sequence[Product]) -> None:
         product_ids=[each.product_id for each in products],
         names=[each.name for each in products],
         prices=[each.price for each in products],
+        versions=[each.version for each in products],
     )
 
 
@@ -122,4 +124,5 @@ def _row(reservation: Reservation) -> tuple[UUID, str, str]:
 
 
 def _product(row: Any) -> Product:
-    return Product(row["product_id"], row["name"], row["price"], row["received"], row["reserved"], row["released"])
+    counts = row["received"], row["reserved"], row["released"]
+    return Product(row["product_id"], row["name"], row["price"], row["version"], *counts)
