@@ -83,11 +83,12 @@ class Rig:
         message: Message | bytes | None,
         key: UUID | str | None = None,
         headers: Sequence[tuple[str, bytes | None]] = (("origin", b"test"),),
+        partition: int = -1,
     ) -> None:
         """Write a record to the input topic; `flush` waits for the acknowledgements."""
         value = codec.encode(message) if isinstance(message, Message) else message
         record_key = str(key or getattr(message, "order_id", uuid4()))
-        self._producer.produce(INPUT, value, record_key, headers=list(headers))
+        self._producer.produce(INPUT, value, record_key, partition, headers=list(headers))
 
     def flush(self) -> None:
         assert self._producer.flush(LIMIT_S) == 0
@@ -140,6 +141,16 @@ async def save(batch: Batch, db: Connection) -> list[Outgoing]:
     rows = [(each.message.order_id, each.message.delivery_id) for each in batch.incoming]  # type: ignore[attr-defined]
     await db.executemany("INSERT INTO effect (order_id, delivery_id) VALUES ($1, $2)", rows)
     return [Outgoing(passed_on(each.message), each) for each in batch.incoming]
+
+
+def raises_for(*bad: object, cure: asyncio.Event | None = None) -> Intervene:
+    """What fails for a batch with one of these messages in it, until it is cured."""
+
+    async def intervene(batch: Batch, _: Connection) -> None:
+        if not (cure and cure.is_set()) and any(each.message in bad for each in batch.incoming):
+            raise ValueError("poison")
+
+    return intervene
 
 
 def passed_on(message: Any) -> OrderCompletedMessage:

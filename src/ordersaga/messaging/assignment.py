@@ -5,7 +5,7 @@ what its turns left in the outbox, then read from the ledger's offset. The same 
 commit the partitions are simply taken again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -114,6 +114,14 @@ class Assignment:
         self._stop(problems, now)
         return True
 
+    async def hold_back(self, held: Mapping[Partition, Trouble], until: datetime) -> None:
+        """Read nothing of these partitions until then; they stay ours."""
+        ours = [partition for partition in held if self.positions.pop(partition, None) is not None]
+        await self._consumer.leave(ours)
+        for partition in ours:
+            self.stopped[partition] = held[partition]
+            self._to_take[partition] = until
+
     async def topic_ids(self) -> dict[str, str | None]:
         """Kafka's id of each topic of which a partition is ours; None: it does not exist."""
         names = sorted({partition.topic for partition in self.positions})
@@ -208,6 +216,14 @@ class Assignment:
                 kept.append(record)
         return kept
 
+    def unhandled(self, records: Sequence[Record]) -> set[Partition]:
+        """The partitions of which these records are still before us."""
+        return {Partition(each.topic, each.partition) for each in self.keep(records)}
+
+    def has(self, record: Record) -> bool:
+        """Whether a record's partition is still ours, and not held back."""
+        return (record.topic, record.partition) in self.positions
+
     def moves(self, records: Sequence[Record]) -> list[Move]:
         """How far these records take each partition."""
         last = {(record.topic, record.partition): record.offset for record in records}
@@ -222,6 +238,10 @@ class Assignment:
         """No move at all: fences a transaction about records that are behind us already."""
         ours = [(partition, self.positions[partition]) for partition in sorted(partitions)]
         return [Move(partition, at.epoch, at.next_offset, at.next_offset) for partition, at in ours]
+
+    def topic_ids_of(self, moves: Sequence[Move]) -> dict[str, str]:
+        """Kafka's ids of the topics that these moves are about."""
+        return {move.partition.topic: self.positions[move.partition].topic_id for move in moves}
 
     def advance(self, moves: Sequence[Move]) -> None:
         """Go on after the commit."""

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from ordersaga.contracts.codec import Undecodable, decode
+from ordersaga.contracts.codec import decode
 from ordersaga.contracts.topics import BY_NAME, DEAD_LETTER_SUFFIX, key_of
 from ordersaga.messaging import spring_headers
 from ordersaga.messaging.database import Connection, queries, storable
@@ -54,7 +54,7 @@ def order_key(topic: str, key: bytes | None, value: bytes | None) -> UUID | None
     if known is not None:
         try:
             return key_of(decode(topic, value))
-        except Undecodable:
+        except Exception:  # whatever is wrong with it, this only looks for an id to find it by
             pass
     field = b"productId" if known is not None and known.key == "product_id" else b"orderId"
     named = re.search(rb'"' + field + rb'"\s*:\s*"(' + UUID_PATTERN + rb')"', value or b"")
@@ -76,7 +76,7 @@ async def keep(db: Connection, letters: Sequence[DeadLetter], now: datetime) -> 
                     "order_key": order_key(each.record.topic, each.record.key, each.record.value),
                     "key": each.record.key,
                     "value": each.record.value,
-                    "header_names": [name for name, _ in each.record.headers or ()],
+                    "header_names": [storable(name) for name, _ in each.record.headers or ()],
                     "header_values": [value for _, value in each.record.headers or ()],
                     "timestamp_ms": each.record.timestamp_ms,
                     "cause": each.cause,

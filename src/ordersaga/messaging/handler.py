@@ -13,11 +13,12 @@ from msgspec import Struct
 
 from ordersaga.contracts.messages import Message
 from ordersaga.contracts.topics import BY_MESSAGE, Topic, key_of
-from ordersaga.messaging.database import Connection
+from ordersaga.messaging.database import Connection, storable
 
 MESSAGE_ID: Final = "message-id"
 CAUSATION_ID: Final = "causation-id"
 TRACEPARENT: Final = "traceparent"
+CAUSATION_CHARS_MAX: Final = 200
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -30,6 +31,8 @@ class Record(Struct, frozen=True, gc=False):
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] | None
     timestamp_ms: int
+    flaw: str | None = None
+    """Why the client could not read all of it; what it could read is here."""
 
     def header(self, name: str) -> bytes | None:
         """The last value of a header, or None."""
@@ -55,7 +58,7 @@ class Incoming(Struct, frozen=True, gc=False, eq=False):
     def causation_id(self) -> str | None:
         """The `message-id` of what this is the answer to, if its sender says so; Java's do not."""
         said = self.record.header(CAUSATION_ID)
-        return said.decode(errors="replace") if said else None
+        return storable(said.decode(errors="replace"), CAUSATION_CHARS_MAX) if said else None
 
 
 class Outgoing(Struct, frozen=True, gc=False):

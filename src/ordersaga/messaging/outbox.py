@@ -21,7 +21,15 @@ from ordersaga.contracts.topics import BY_MESSAGE, key_of
 from ordersaga.messaging import dead_letters
 from ordersaga.messaging.database import DATABASE_ERRORS, Connection, Pool, queries, storable
 from ordersaga.messaging.dead_letters import DeadLetter
-from ordersaga.messaging.handler import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, Incoming, Outgoing, Record
+from ordersaga.messaging.handler import (
+    CAUSATION_CHARS_MAX,
+    CAUSATION_ID,
+    MESSAGE_ID,
+    TRACEPARENT,
+    Incoming,
+    Outgoing,
+    Record,
+)
 from ordersaga.messaging.ids import uuid_of
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, Refusal
 from ordersaga.messaging.sizes import SetSize
@@ -32,7 +40,6 @@ sql: Final = queries(__file__)
 
 TYPE_ID: Final = "__TypeId__"
 
-CAUSATION_CHARS_MAX: Final = 200
 READ_ROWS_MAX: Final = 5_000
 SOON_ROWS_MAX: Final = 20_000
 ASIDE_ROWS_MAX: Final = 20_000

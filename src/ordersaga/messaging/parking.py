@@ -5,7 +5,7 @@ queue again in a fenced turn, with a growing wait; after `park_attempts_max` it 
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -20,7 +20,6 @@ from ordersaga.settings import Settings
 sql: Final = queries(__file__)
 
 REASON_CHARS_MAX: Final = 2_000
-RETRY_ROWS_MAX: Final = 200
 WINDOW_RECORDS: Final = 100
 
 Place = tuple[str, int, UUID]
@@ -35,12 +34,13 @@ class Failure(Struct, frozen=True):
 
 
 class Outcome(Struct):
-    """What came of a batch: what is to be sent, what was rejected, what failed and what must wait behind it."""
+    """What came of a batch: what is to be sent, what was rejected, what failed, what must wait behind it, what there was no time for."""
 
     outgoing: list[Outgoing]
     rejected: list[Rejected]
     failed: list[Failure]
     held: list[Incoming]
+    left: list[Incoming] = []
 
 
 class Parked(Struct, frozen=True):
@@ -49,6 +49,11 @@ class Parked(Struct, frozen=True):
     record: Record
     attempts: int
     attempts_before: int
+
+    @property
+    def named(self) -> dict[str, str | int]:
+        """Its place, by the names that queries give it."""
+        return {"topic": self.record.topic, "partition": self.record.partition, "record_offset": self.record.offset}
 
 
 def place(record: Record) -> tuple[str, int, int]:
@@ -61,20 +66,29 @@ def place_of(incoming: Incoming) -> Place:
     return incoming.record.topic, incoming.record.partition, incoming.key
 
 
-async def isolate(db: Connection, handle: Handle, batch: Batch) -> Outcome:
+def _never() -> bool:
+    return False
+
+
+async def isolate(db: Connection, handle: Handle, batch: Batch, is_over: Callable[[], bool] = _never) -> Outcome:
     """Handle a batch of which something fails: halve it until the failing records stand alone. Needs an open transaction.
 
     One bad record among n costs about 2 log2(n) tries. Raises what is not a record's fault: database and network trouble, and what
-    looks like a bad deployment.
+    looks like a bad deployment. Once `is_over`, and something has come of it, the rest is left.
     """
     outcome = Outcome([], [], [], [])
     blocked: set[Place] = set()
+    handled = 0
 
     async def attempt(incoming: Sequence[Incoming]) -> None:
         held = [each for each in incoming if place_of(each) in blocked]
         outcome.held.extend(held)
         some = [each for each in incoming if place_of(each) not in blocked] if held else incoming
         if not some:
+            return
+        nonlocal handled
+        if handled and is_over():
+            outcome.left.extend(some)
             return
         part = Batch(some, batch.now, batch.new_id)
         try:
@@ -86,11 +100,13 @@ async def isolate(db: Connection, handle: Handle, batch: Batch) -> Outcome:
             if len(some) == 1:
                 blocked.add(place_of(some[0]))
                 outcome.failed.append(Failure(some[0], type(error).__name__, str(error)))
+                handled += 1
                 return
             middle = len(some) // 2
             await attempt(some[:middle])
             await attempt(some[middle:])
             return
+        handled += len(some)
         outcome.outgoing.extend(outgoing)
         outcome.rejected.extend(part.rejected)
 
@@ -152,7 +168,7 @@ class Parking:
         return parked.attempts + 1 - parked.attempts_before >= self._settings.park_attempts_max
 
     @staticmethod
-    async def due(db: Connection, partitions: Iterable[Partition], now: datetime) -> list[Parked]:
+    async def due(db: Connection, partitions: Iterable[Partition], now: datetime, rows_max: int) -> list[Parked]:
         """The first record of each queue whose time has come."""
         wanted = list(partitions)
         rows = await sql.due_parked(
@@ -160,7 +176,7 @@ class Parking:
             topics=[p.topic for p in wanted],
             partitions=[p.partition for p in wanted],
             now=now,
-            rows_max=RETRY_ROWS_MAX,
+            rows_max=rows_max,
         )
         return [Parked(_record(row), row["attempts"], row["attempts_before"]) for row in rows]
 
@@ -180,7 +196,9 @@ class Parking:
 
 
 class Suspicion:
-    """Tells a bad deployment from bad records: most of the last records failed, and more than a few."""
+    """Tells a bad deployment from bad records: most of the last records failed, and more than a few. Only records that come for the first
+    time count: what was parked before says nothing of today's deployment.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings: Final = settings
@@ -210,7 +228,7 @@ def _row(
         "order_key": incoming.key,
         "key": record.key,
         "value": record.value,
-        "header_names": [name for name, _ in record.headers or ()],
+        "header_names": [storable(name) for name, _ in record.headers or ()],
         "header_values": [value for _, value in record.headers or ()],
         "timestamp_ms": record.timestamp_ms,
         "attempts": attempts,

@@ -218,6 +218,14 @@ FROM parked p JOIN unnest(:topics::text[], :partitions::int[], :offsets::bigint[
 ORDER BY p.topic, p.partition, p.record_offset
 FOR UPDATE OF p;
 
+-- name: postpone_parked!
+-- Let a parked record wait longer, without counting that as a try.
+UPDATE parked SET due_at = :due_at WHERE topic = :topic AND partition = :partition AND record_offset = :record_offset;
+
+-- name: bound_statements
+-- How long a statement of this transaction may take, and wait for a lock.
+SELECT set_config('statement_timeout', :statement_ms, true), set_config('lock_timeout', :lock_ms, true);
+
 -- name: unpark!
 -- Take records out of their queues and let the next of each queue come at once. A dead letter that was replayed is resolved.
 WITH gone AS (

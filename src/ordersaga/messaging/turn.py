@@ -7,7 +7,7 @@ commit is in doubt, is not repaired: its partitions are taken again, which reads
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -15,24 +15,23 @@ from uuid import UUID
 import structlog
 from msgspec import Struct
 
-from ordersaga.contracts.codec import Undecodable, decode
-from ordersaga.messaging import dead_letters, outbox
+from ordersaga.messaging import outbox, rejects
 from ordersaga.messaging.assignment import Assignment, Fenced, Move, fence
 from ordersaga.messaging.database import Connection, Pool, is_deployment, is_transient
-from ordersaga.messaging.dead_letters import DeadLetter
 from ordersaga.messaging.handler import Batch, Handler, Incoming, Record, Rejected
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, PartitionConsumer
 from ordersaga.messaging.loops import Beat
-from ordersaga.messaging.outbox import MessageIds, Outbox, OutboxRow
-from ordersaga.messaging.parking import Failure, Outcome, Parked, Parking, Suspicion, isolate, place
+from ordersaga.messaging.outbox import MessageIds, Outbox
+from ordersaga.messaging.parking import Failure, Outcome, Parking, Suspicion, isolate
+from ordersaga.messaging.rejects import REJECTED, UNDECODABLE, GivenUp
+from ordersaga.messaging.retries import Retries
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
 
 IDLE_WAIT_S: Final = 0.2
 COMMIT_EVERY_S: Final = 1.0
-LOOK_AT_PARKED_EVERY_S: Final = 0.5
 LOOK_AT_TOPICS_EVERY_S: Final = 5.0
 BACKOFF_MS_MIN: Final = 50
 SAY_AGAIN_S: Final = 30.0
@@ -43,13 +42,18 @@ AWAY_S: Final = 10.0
 AWAY: Final = "Kafka away"
 FAILED: Final = "turn failed"
 LONG: Final = "turn lasts"
-
-UNDECODABLE: Final = "Undecodable"
-REJECTED: Final = "Rejected"
+SUSPECTED: Final = "bad deployment"
 
 
 class BadDeployment(Exception):
-    """Too many records fail, or in a way no record can be blamed for: nothing is parked, the partitions wait for somebody to mend it."""
+    """Too many records fail, or in a way no record can be blamed for: nothing is parked, their partitions wait for somebody to mend it.
+
+    `partitions` are those of the records that failed; empty: not known.
+    """
+
+    def __init__(self, why: str, partitions: Collection[Partition] = ()) -> None:
+        super().__init__(why)
+        self.partitions: Final = set(partitions)
 
 
 class Work(Struct, frozen=True):
@@ -91,12 +95,15 @@ class Turns:
         self._clock: Final = clock
         self._new_id: Final = new_id
         self._parking: Final = Parking(settings)
+        self._retries: Final = Retries(
+            settings, group, handler, pool, assignment, self._parking, out, clock, new_id, alarms
+        )
         self._suspicion: Final = Suspicion(settings)
+        self._suspects: Final[dict[Partition, int]] = {}
         self._stopping = False
         self._failures = 0
         self._failed_at = 0.0
         self._told_at = 0.0
-        self._looked_at = 0.0
         self._looked_at_topics_at = 0.0
         self._topics_look: asyncio.Task[dict[str, str | None]] | None = None
         self._said_at = -SAY_AGAIN_S
@@ -117,6 +124,7 @@ class Turns:
                 self._topics_look.cancel()
             for alarm in (AWAY, FAILED, LONG):
                 self._alarms.tell(alarm, "", None)
+            self._cleared(list(self._suspects))
             self._ended = True
 
     async def _loop(self) -> None:
@@ -138,24 +146,28 @@ class Turns:
 
     async def step(self, records: Sequence[Record]) -> float:
         """Handle what was fetched and return how long the next fetch may wait for its first record."""
+        mine: Sequence[Record] = ()
         try:
             if self._outbox.broken:
                 self._assignment.doubt()
                 await self._outbox.restart()
-            if await self._assignment.take(self._clock()):
-                await self._learn_parked()
+            # Before partitions are taken: what was fetched of one that is taken again is not what comes next there.
             mine = self._assignment.keep(records)
+            if await self._assignment.take(self._clock()):
+                await self._retries.learn()
             if mine:
-                await self._turn(mine)
-            await self._look_at_parked()
+                await self._handle(mine)
+            more = await self._retries.look()
             self._look_at_topics()
             await self._tell_lag_tools()
         except Fenced:
+            # What of these records was to come in a later turn is read again: the consumer is past it, the ledger is not.
+            self._assignment.doubt(self._assignment.unhandled(mine))
             return IDLE_WAIT_S
         except Exception as error:
             return await self._back_off(error)
         self._recovered(handled=bool(mine))
-        return IDLE_WAIT_S
+        return 0.0 if more else IDLE_WAIT_S
 
     def _say_started(self) -> None:
         if self._started or not self._assignment.settled:
@@ -196,17 +208,20 @@ class Turns:
         self._failures += 1
         self._failed_at = _monotonic_s()
         trouble = f"{type(error).__name__}: {error}"
-        todo = "nothing: it is tried again" if passing else "roll back, migrate, or mend it; nothing was parked"
+        todo = "nothing: it is tried again" if passing else "the log has where it failed; it is tried again"
         self._alarms.tell(FAILED, "", Trouble(f"the last turn failed: {trouble}", todo))
         if self._failures == 1 or self._may_say_again():
-            said = (
-                "a turn failed and is tried again"
-                if passing
-                else "the partitions are stopped and tried again now and then"
+            log.log(
+                30 if passing else 50,
+                "a turn failed and is tried again",
+                error=trouble,
+                exc_info=None if passing else error,
             )
-            log.log(30 if passing else 50, said, error=trouble, exc_info=None if passing else error)
         await self._consumer.leave(self._assignment.doubt())
-        ceiling_ms = min(self._settings.retry_backoff_ms_max, BACKOFF_MS_MIN * 2 ** min(self._failures, 16))
+        return self._backoff_s(self._failures)
+
+    def _backoff_s(self, tries: int) -> float:
+        ceiling_ms = min(self._settings.retry_backoff_ms_max, BACKOFF_MS_MIN * 2 ** min(tries, 16))
         return random.uniform(ceiling_ms / 2, ceiling_ms) / 1000
 
     def _may_say_again(self) -> bool:
@@ -218,22 +233,99 @@ class Turns:
 
     # One turn -------------------------------------------------------------------------------------------------------
 
+    async def _handle(self, records: Sequence[Record]) -> None:
+        """Handle records in one turn; those of partitions under suspicion in turns of their own, after the others."""
+        if not self._suspects:
+            await self._turn(records)
+            return
+        parts: dict[Partition | None, list[Record]] = {None: []}
+        for record in records:
+            partition = Partition(record.topic, record.partition)
+            parts.setdefault(partition if partition in self._suspects else None, []).append(record)
+        for part in parts.values():
+            if part:
+                await self._turn(part)
+
     async def _turn(self, records: Sequence[Record]) -> None:
-        """Handle records as one; if one of them makes that fail, again with care."""
-        incoming, undecodable = _decoded(records)
+        """Handle records as one; if one of them makes that fail, again with care.
+
+        What looks like a bad deployment stops the partitions whose records fail, and no other. An error that is no record's fault and no
+        neighbour's is narrowed down by halves, so that whatever a record contains stops at most its own partition.
+        """
+        incoming, undecodable = rejects.decoded(records)
         work = Work(self._assignment.moves(records), *self._parking.split(incoming), undecodable, self._clock())
         try:
-            await self._commit(work, careful=False)
+            await self._attempt(work)
         except Fenced:
             log.warning("another process owns a partition now; the batch is dropped", records=len(records))
             await self._assignment.lost(work.moves, work.now)
             raise
+        except BadDeployment as error:
+            await self._hold_back(records, error)
         except Exception as error:
             if is_transient(error) or isinstance(error, KafkaUnavailable):
+                raise
+            await self._narrow(records, error)
+
+    async def _attempt(self, work: Work) -> None:
+        try:
+            await self._commit(work, careful=False)
+        except Exception as error:
+            if isinstance(error, Fenced | KafkaUnavailable) or is_transient(error):
                 raise
             if is_deployment(error):
                 raise BadDeployment(str(error)) from error
             await self._commit(work, careful=True)
+
+    async def _hold_back(self, records: Sequence[Record], error: "BadDeployment") -> None:
+        """Stop the partitions of the records that fail, and handle the others."""
+        partitions = sorted({Partition(record.topic, record.partition) for record in records})
+        guilty = error.partitions or (set(partitions) if len(partitions) == 1 else set())
+        if not guilty:
+            for partition in partitions:
+                await self._turn([each for each in records if partition == (each.topic, each.partition)])
+            return
+        await self._suspect(guilty, error)
+        others = [each for each in records if (each.topic, each.partition) not in guilty]
+        if others:
+            await self._turn(others)
+
+    async def _suspect(self, partitions: Collection[Partition], error: "BadDeployment") -> None:
+        todo = "roll back, migrate, or mend it; nothing was parked, and it is tried again now and then"
+        trouble = Trouble(str(error), todo)
+        for partition in sorted(partitions):
+            if self._alarms.tell(SUSPECTED, str(partition), trouble):
+                log.critical(
+                    "the partitions are stopped and tried again now and then", where=str(partition), error=str(error)
+                )
+            self._suspects[partition] = self._suspects.get(partition, 0) + 1
+        tries = max(self._suspects[partition] for partition in partitions)
+        until = self._clock() + timedelta(seconds=self._backoff_s(tries))
+        await self._assignment.hold_back(dict.fromkeys(partitions, trouble), until)
+
+    def _cleared(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            if self._suspects.pop(partition, None) is not None:
+                self._alarms.tell(SUSPECTED, str(partition), None)
+                log.info("a partition goes on again", where=str(partition))
+
+    async def _narrow(self, records: Sequence[Record], error: Exception) -> None:
+        """Find the record that makes a turn fail outside of the handler, and give it up without whatever of it we cannot store."""
+        if len(records) > 1:
+            middle = len(records) // 2
+            await self._turn(records[:middle])
+            await self._turn([each for each in records[middle:] if self._assignment.has(each)])
+            return
+        [record] = records
+        reason = f"it can be neither handled nor kept as it is: {type(error).__name__}: {error}"
+        log.error("a record makes its turn fail and is given up without its headers", exc_info=error)
+        undecodable = [Rejected(rejects.bare(record), reason)]
+        try:
+            await self._commit(Work(self._assignment.moves(records), [], [], undecodable, self._clock()), careful=False)
+        except Exception as again:
+            if isinstance(again, Fenced | KafkaUnavailable) or is_transient(again):
+                raise
+            await self._hold_back(records, BadDeployment(f"offset {record.offset} stops this partition: {again}"))
 
     async def _commit(self, work: Work, careful: bool) -> None:
         """One transaction: fence, handle, park what failed, write the outbox. Then publish."""
@@ -241,17 +333,20 @@ class Turns:
             block = await fence(db, work.moves)
             outcome = await self._outcome(db, work, careful)
             self._check(outcome, len(work.incoming))
-            ids = self._message_ids(work.moves)
+            ids = MessageIds(self._group, self._assignment.topic_ids_of(work.moves), self._new_id)
             rows = outbox.compose(outcome.outgoing, block, ids, self._settings.type_ids)
             waiting = [*work.waiting, *outcome.held]
             await self._parking.park(db, outcome.failed, waiting, work.now)
-            letters = [_letter(each, UNDECODABLE, ids) for each in work.undecodable]
-            letters += [_letter(each, REJECTED, ids) for each in outcome.rejected]
-            rows += await self._dead(db, letters, block + len(rows), work.now)
+            given_up = [GivenUp(each, UNDECODABLE) for each in work.undecodable]
+            given_up += [GivenUp(each, REJECTED) for each in outcome.rejected]
+            if given_up:
+                rows += await rejects.give_up(db, given_up, ids, block + len(rows), self._group, work.now)
             await outbox.write(db, rows, outbox.adopt_at(work.now, self._settings))
         self._assignment.advance(work.moves)
         self._parking.note(outcome.failed, waiting)
         self._suspicion.note(len(outcome.failed), len(work.incoming))
+        if self._suspects:
+            self._cleared(move.partition for move in work.moves)
         _say_parked(outcome.failed)
         await self._outbox.publish(rows, work.now)
 
@@ -267,75 +362,11 @@ class Turns:
             first = outcome.failed[0]
             raise BadDeployment(
                 f"{len(outcome.failed)} of {handled} records failed, as most before them; this looks like a bad deployment, so nothing "
-                f"is parked. The first: {first.cause}: {first.reason}"
+                f"is parked. The first: {first.cause}: {first.reason}",
+                {Partition(each.incoming.record.topic, each.incoming.record.partition) for each in outcome.failed},
             )
 
-    def _message_ids(self, moves: Sequence[Move]) -> MessageIds:
-        topic_ids = {move.partition.topic: self._assignment.positions[move.partition].topic_id for move in moves}
-        return MessageIds(self._group, topic_ids, self._new_id)
-
-    async def _dead(self, db: Connection, letters: list[DeadLetter], block: int, now: datetime) -> list[OutboxRow]:
-        await dead_letters.keep(db, letters, now)
-        return [outbox.letter_row(each, block + n, self._group) for n, each in enumerate(letters)]
-
-    # Parked records -------------------------------------------------------------------------------------------------
-
-    async def _learn_parked(self) -> None:
-        async with self._pool.acquire() as db:
-            await self._parking.load(db, self._assignment.positions)
-
-    async def _look_at_parked(self) -> None:
-        """Try again what is due. A queue's next record is due at once, so a mended queue drains without waits."""
-        if _monotonic_s() - self._looked_at < LOOK_AT_PARKED_EVERY_S or not self._assignment.positions:
-            return
-        await self._learn_parked()
-        while self._parking.holds_any:
-            now = self._clock()
-            async with self._pool.acquire() as db:
-                due = await self._parking.due(db, self._assignment.positions, now)
-            if not due:
-                break
-            await self._retry(due, now)
-            await self._learn_parked()
-        self._looked_at = _monotonic_s()
-
-    async def _retry(self, due: Sequence[Parked], now: datetime) -> None:
-        """A fenced turn over parked records: what succeeds leaves, what fails waits longer or becomes a dead letter."""
-        moves = self._assignment.standing({Partition(each.record.topic, each.record.partition) for each in due})
-        try:
-            async with self._pool.acquire() as db, db.transaction():
-                block = await fence(db, moves)
-                rows = await self._retried(db, await self._parking.lock(db, due), block, self._message_ids(moves), now)
-                await outbox.write(db, rows, outbox.adopt_at(now, self._settings))
-        except Fenced:
-            await self._assignment.lost(moves, now)
-            raise
-        await self._outbox.publish(rows, now)
-
-    async def _retried(
-        self, db: Connection, due: Sequence[Parked], block: int, ids: MessageIds, now: datetime
-    ) -> list[OutboxRow]:
-        parked = {place(each.record): each for each in due}
-
-        def tries(record: Record) -> int:
-            return parked[place(record)].attempts + 1
-
-        incoming, undecodable = _decoded([each.record for each in due])
-        outcome = await isolate(db, self._handler.handle, Batch(incoming, now, self._new_id))
-        self._check(outcome, len(incoming))
-        rows = outbox.compose(outcome.outgoing, block, ids, self._settings.type_ids)
-        letters = [_letter(each, UNDECODABLE, ids, tries(each.record)) for each in undecodable]
-        letters += [_letter(each, REJECTED, ids, tries(each.record)) for each in outcome.rejected]
-        stay = set()
-        for failure in outcome.failed:
-            record = failure.incoming.record
-            if self._parking.gives_up(parked[place(record)]):
-                letters.append(_letter(Rejected(record, failure.reason), failure.cause, ids, tries(record)))
-            else:
-                stay.add(place(record))
-                await self._parking.park(db, [failure], [], now, tries(record))
-        await self._parking.unpark(db, (each.record for each in due if place(each.record) not in stay), now)
-        return rows + await self._dead(db, letters, block + len(rows), now)
+    # Beside the turns -----------------------------------------------------------------------------------------------
 
     def _look_at_topics(self) -> None:
         """A topic made again under our eyes must not be read on as if it were the old one. Turns go on while Kafka is asked."""
@@ -363,24 +394,6 @@ class Turns:
 def _monotonic_s() -> float:
     """The event loop's clock, so that a simulation with a loop of its own decides how time passes."""
     return asyncio.get_running_loop().time()
-
-
-def _decoded(records: Sequence[Record]) -> tuple[list[Incoming], list[Rejected]]:
-    incoming, undecodable = [], []
-    for record in records:
-        try:
-            incoming.append(Incoming(decode(record.topic, record.value), record))
-        except Undecodable as error:
-            undecodable.append(Rejected(record, str(error)))
-    return incoming, undecodable
-
-
-def _letter(rejected: Rejected, cause: str, ids: MessageIds, attempts: int = 1) -> DeadLetter:
-    record, reason = rejected.record, rejected.reason
-    at = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-    log.warning("a record is a dead letter", **at, cause=cause, reason=reason, attempts=attempts)
-    message_id, causation_id, traceparent = ids.of_record(record, -attempts)
-    return DeadLetter(message_id, causation_id, traceparent, record, cause, reason, attempts)
 
 
 def _say_parked(failed: Sequence[Failure]) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterable
+from operator import methodcaller
 from typing import Any, Final, NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -112,8 +113,21 @@ def has_brokers(client: Any) -> bool:
         return False
 
 
+# Not `message.headers()`: where a name is not UTF-8, confluent-kafka 2.16 sets an error and returns its list all the same, with a NULL in it.
+# Python's own fast way to call a method does not look for that, and crashes later; this one does, and raises SystemError.
+_headers_of: Final = methodcaller("headers")
+
+
 def record_of(message: Any) -> Record:
-    headers = message.headers()
+    """The record that a message carries; whatever of it the client cannot read is missing, and `flaw` says why.
+
+    The client decodes the names of headers as UTF-8, and raises where one is not.
+    """
+    flaw = None
+    try:
+        headers = _headers_of(message)
+    except Exception as error:
+        headers, flaw = None, f"its headers cannot be read, and are not kept: {type(error).__name__}: {error}"
     return Record(
         message.topic(),
         message.partition(),
@@ -122,6 +136,7 @@ def record_of(message: Any) -> Record:
         message.value(),
         tuple(headers) if headers else None,
         message.timestamp()[1],
+        flaw,
     )
 
 

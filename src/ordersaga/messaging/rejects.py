@@ -1,0 +1,68 @@
+"""Records that are no messages, and giving records up: whatever one record's content does wrong is that record's fault alone."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ordersaga.contracts.codec import Undecodable, decode
+from ordersaga.messaging import dead_letters, outbox
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.dead_letters import DeadLetter
+from ordersaga.messaging.handler import Incoming, Record, Rejected
+from ordersaga.messaging.outbox import MessageIds, OutboxRow
+
+log: Final = structlog.get_logger()
+
+UNDECODABLE: Final = "Undecodable"
+REJECTED: Final = "Rejected"
+
+
+class GivenUp(Struct, frozen=True):
+    """A record that will not be handled: why, the class of the error, and after how many attempts."""
+
+    rejected: Rejected
+    cause: str
+    attempts: int = 1
+
+
+def decoded(records: Sequence[Record]) -> tuple[list[Incoming], list[Rejected]]:
+    """The messages that records carry, and the records that carry none."""
+    incoming, undecodable = [], []
+    for record in records:
+        try:
+            if record.flaw is not None:
+                raise Undecodable(record.flaw)
+            incoming.append(Incoming(decode(record.topic, record.value), record))
+        except Undecodable as error:
+            undecodable.append(Rejected(record, str(error)))
+        except MemoryError:
+            raise
+        except Exception as error:
+            undecodable.append(Rejected(record, f"it cannot be decoded: {type(error).__name__}: {error}"))
+    return incoming, undecodable
+
+
+def bare(record: Record) -> Record:
+    """The record without its headers: for one of which no dead letter could be made otherwise."""
+    return replace(record, headers=None)
+
+
+async def give_up(
+    db: Connection, given_up: Sequence[GivenUp], ids: MessageIds, block: int, group: str, now: datetime
+) -> list[OutboxRow]:
+    """Keep these records as dead letters in the caller's transaction; returns their outbox rows, numbered from `block`."""
+    letters = [_letter(each, ids) for each in given_up]
+    await dead_letters.keep(db, letters, now)
+    return [outbox.letter_row(each, block + n, group) for n, each in enumerate(letters)]
+
+
+def _letter(given_up: GivenUp, ids: MessageIds) -> DeadLetter:
+    record, reason = given_up.rejected.record, given_up.rejected.reason
+    at = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+    log.warning("a record is a dead letter", **at, cause=given_up.cause, reason=reason, attempts=given_up.attempts)
+    message_id, causation_id, traceparent = ids.of_record(record, -given_up.attempts)
+    return DeadLetter(message_id, causation_id, traceparent, record, given_up.cause, reason, given_up.attempts)
