@@ -140,7 +140,8 @@ class System:
             names = [*SERVICES, SANDBOX]
             ports = {name: first_port + n if first_port else None for n, name in enumerate(names)}
             self.processes: Final = {
-                name: ServiceProcess(folder, name, ports[name], workers) for name in [*self.services, SANDBOX]
+                name: ServiceProcess(folder, name, ports[name], 1 if name == SANDBOX else workers)
+                for name in [*self.services, SANDBOX]
             }
             self.urls: Final = {name: process.url for name, process in self.processes.items()}
             self.environment: Final = self._environment(
