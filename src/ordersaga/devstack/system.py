@@ -61,7 +61,10 @@ class ServiceProcess(Server):
         self.url: Final = f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{self.port}"
 
     def _prepare(self) -> None:
-        """A service keeps no files, but its port must be free: else another system would answer for it."""
+        self.demand_port()
+
+    def demand_port(self) -> None:
+        """A service keeps no files, but its port must be free: else another system would answer for it. Raises `DevStackError`."""
         with socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -81,9 +84,8 @@ class ServiceProcess(Server):
         if status is None:
             self.not_ready_because = "it does not answer yet"
             return False
-        self.not_ready_because = (
-            "; ".join([*status["problems"], *status["alarms"]]) or "it has not taken its partitions yet"
-        )
+        troubles = "; ".join([*status["problems"], *(each["what"] for each in status["alarms"])])
+        self.not_ready_because = troubles or "it has not taken its partitions yet"
         return bool(status["started"] and not status["problems"])
 
     def status(self) -> dict[str, Any] | None:
@@ -193,6 +195,8 @@ class System:
 
     def __enter__(self) -> Self:
         try:
+            for process in self.processes.values():
+                process.demand_port()
             if "kafka" not in self.embedded:
                 self._find_kafka()
             if self._database_url is not None:
