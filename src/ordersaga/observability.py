@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ def log_to_stderr(settings: Settings, service: str) -> None:
     )
     structlog.contextvars.bind_contextvars(service=service)
     logging.basicConfig(handlers=[_Passed()], level=logging.WARNING, force=True)
+    threading.excepthook = _thread_ended
 
 
 def _renderer(settings: Settings) -> structlog.typing.Processor:
@@ -55,6 +57,11 @@ def _shown(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list | tuple | set | frozenset) and depth < NESTED_MAX:
         return [_shown(each, depth + 1) for each in value]
     return masked(value if isinstance(value, str) else str(value) if isinstance(value, Exception) else repr(value))
+
+
+def _thread_ended(ended: threading.ExceptHookArgs) -> None:
+    name = ended.thread.name if ended.thread else "?"
+    structlog.get_logger().error("a thread ended with an error", thread=name, exc_info=ended.exc_value)
 
 
 class _Passed(logging.Handler):

@@ -152,6 +152,7 @@ class Settings(BaseSettings):
     request_timeout_ms: int = Field(
         default=5_000,
         ge=100,
+        le=MS_MAX,
         description="what the database does not answer a request within this time is answered 503",
     )
     gather_waiting_max: int = Field(

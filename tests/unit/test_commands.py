@@ -1,5 +1,11 @@
 """Whatever a command is given, and whatever is away, it ends with a sentence and 1 or 2, never with a traceback."""
 
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -105,3 +111,23 @@ def test_a_command_that_is_misused_says_how_it_is_meant(arguments: list[str], tm
 def test_a_name_that_is_no_setting_is_told_with_the_nearest(tmp_path: Path) -> None:
     said = type_command(["settings"], {"ORDERSAGA_KAFKA_BOOTSTRAP_SERVER": "kafka:9092"}, tmp_path)
     assert said.code == 0 and "is ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS meant?" in said.err
+
+
+def test_ctrl_c_ends_a_command_at_once_whatever_it_waits_for(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections are made, and nothing is ever answered
+        port = silent.getsockname()[1]
+        url = f"postgresql://u:pa55word@127.0.0.1:{port}/stock"
+        with subprocess.Popen(
+            [sys.executable, "-m", "ordersaga", "dead-letters", "list", "--service", "stock"],
+            cwd=tmp_path,
+            env=os.environ | {"ORDERSAGA_STOCK_DATABASE_URL": url},
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as command:
+            connection, _ = silent.accept()
+            began = time.monotonic()
+            command.send_signal(signal.SIGINT)
+            _, said = command.communicate(timeout=30)
+            connection.close()
+    assert command.returncode == 1 and said == "stopped\n"
+    assert time.monotonic() - began < 4

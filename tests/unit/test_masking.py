@@ -3,14 +3,23 @@
 import json
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 import structlog
+from litestar import Litestar
+from litestar.testing import AsyncTestClient
 from pydantic import SecretStr
 
 from ordersaga import masking
 from ordersaga.cli.settings import shown
+from ordersaga.http.problems import Problem, on_problem
+from ordersaga.http.server import health
 from ordersaga.masking import masked, remember
+from ordersaga.messaging.dead_letters import DeadLetter
+from ordersaga.messaging.handler import Record
+from ordersaga.messaging.health import Alarm, Health
 from ordersaga.observability import log_to_stderr
 from ordersaga.settings import Settings
 
@@ -148,3 +157,33 @@ def test_settings_prints_no_secret_of_any_setting() -> None:
         }
     )
     assert not [name for name in Settings.model_fields if SECRET in shown(getattr(settings, name))]
+
+
+class Troubled:
+    """A process whose troubles repeat what a driver said."""
+
+    said = f"cannot use https://u:{SECRET}@somewhere"
+
+    async def health(self) -> Health:
+        return Health([self.said], [Alarm("a", "b", self.said, self.said, datetime.now(UTC), 1)])
+
+    def dead(self) -> list[str]:
+        return [self.said]
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/health/status"])
+async def test_no_health_text_shows_a_secret(path: str) -> None:
+    async with AsyncTestClient(Litestar(health("order", Troubled()))) as client:
+        said = (await client.get(path)).text
+    assert SECRET not in said and MASK in said
+
+
+def test_no_problem_over_http_shows_a_secret() -> None:
+    answer = on_problem(None, Problem(503, "The keys are away", Troubled.said))  # type: ignore[arg-type]
+    assert SECRET.encode() not in answer.content and MASK.encode() in answer.content
+
+
+def test_no_dead_letter_tells_a_secret_to_partners() -> None:
+    record = Record("order-created", 0, 1, b"k", b"v", None, 0)
+    letter = DeadLetter(uuid4(), "", "", record, "ValueError", Troubled.said, 1)
+    assert SECRET not in str(letter.headers("group")) and MASK in str(letter.headers("group"))

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Final
 
+import structlog
 import typer
 import uvloop
 from litestar import Litestar
@@ -25,6 +26,8 @@ from ordersaga.http.server import serve as serve_http
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.observability import log_to_stderr
 from ordersaga.settings import Settings
+
+log: Final = structlog.get_logger()
 
 LOOK_EVERY_S: Final = 0.5
 GIVE_BACK_EVERY_S: Final = 5.0
@@ -70,6 +73,9 @@ def serve(
             raise fail(str(error), CANNOT_START) from error
         os.write(reason_to, f"{error}\n".encode())  # the supervisor says it, once for all its workers
         raise typer.Exit(CANNOT_START) from error
+    except Exception as error:
+        log.critical("the server ends by an error that is ours", exc_info=error)
+        raise
 
 
 def application(server: str) -> Callable[[Settings], Litestar]:

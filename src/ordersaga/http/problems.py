@@ -11,6 +11,7 @@ from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 from msgspec import UNSET, Struct, UnsetType
 
 from ordersaga.http.headers import header
+from ordersaga.masking import masked
 from ordersaga.messaging.database import is_transient
 from ordersaga.messaging.gather import NotTaken, OutcomeUnknown
 
@@ -140,6 +141,8 @@ class _Verbatim:
 
 
 def _answer(body: ProblemBody, headers: dict[str, str] | None = None) -> Response[bytes]:
+    if body.detail:
+        body = msgspec.structs.replace(body, detail=masked(body.detail))  # an error's text may repeat a URL of ours
     return Response(msgspec.json.encode(body), status_code=body.status, media_type=PROBLEM_JSON, headers=headers)
 
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from ordersaga.contracts.codec import decode
 from ordersaga.contracts.topics import BY_NAME, DEAD_LETTER_SUFFIX, key_of
+from ordersaga.masking import masked
 from ordersaga.messaging import spring_headers
 from ordersaga.messaging.database import Connection, queries, storable
 from ordersaga.messaging.handler import MESSAGE_ID, Record
@@ -44,7 +45,7 @@ class DeadLetter(Struct, frozen=True):
 
     def headers(self, group: str) -> Headers:
         """The original headers, then Spring's."""
-        reason = self.reason[:REASON_CHARS_MAX]
+        reason = masked(self.reason)[:REASON_CHARS_MAX]
         return (self.record.headers or ()) + spring_headers.write(self.record, group, self.cause, reason)
 
 
@@ -80,7 +81,7 @@ async def keep(db: Connection, letters: Sequence[DeadLetter], now: datetime) -> 
                     "header_values": [value for _, value in each.record.headers or ()],
                     "timestamp_ms": each.record.timestamp_ms,
                     "cause": each.cause,
-                    "reason": storable(each.reason, REASON_CHARS_MAX),
+                    "reason": storable(masked(each.reason), REASON_CHARS_MAX),
                     "attempts": each.attempts,
                     "at": now,
                 }
@@ -95,7 +96,7 @@ async def keep_refused(db: Connection, refused: Sequence[tuple[Publication, str]
 
     A dead letter's own record has its row already, which then says why it is not on its dead letter topic (`unpublished`); it is published again when that topic takes records.
     """
-    reasons = {_message_id(each): storable(reason, REASON_CHARS_MAX) for each, reason in refused}
+    reasons = {_message_id(each): storable(masked(reason), REASON_CHARS_MAX) for each, reason in refused}
     marked = await sql.mark_unpublished(db, ids=list(reasons), reasons=list(reasons.values()))
     known = {row["id"] for row in marked}
     rows = [_refused_row(each, reasons[_message_id(each)], now) for each, _ in refused]

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ordersaga.masking import masked
 from ordersaga.messaging.database import Connection, is_deployment, is_transient, queries, storable
 from ordersaga.messaging.handler import Batch, Handle, Incoming, Outgoing, Record, Rejected
 from ordersaga.messaging.kafka import Partition
@@ -234,7 +235,7 @@ def _row(
         "attempts": attempts,
         "due_at": due_at,
         "cause": failure and failure.cause,
-        "reason": failure and storable(failure.reason, REASON_CHARS_MAX),
+        "reason": failure and storable(masked(failure.reason), REASON_CHARS_MAX),
         "parked_at": now,
     }
 
