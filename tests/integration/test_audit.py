@@ -295,6 +295,47 @@ async def test_planted_breakage_is_named(scene: Scene, database: str, statement:
         assert any(scene.named(named) in what for what in found[invariant]), found[invariant]
 
 
+async def _goes_back(scene: Scene, refunded: int, told: dict[str, int]) -> str:
+    """At the gateway and in Payment's table; `told` is what Order's facts say of it besides."""
+    [payment] = await scene.db["payment"].fetch("SELECT * FROM payment WHERE order_id = $1", scene.completed)
+    key, secret = payment["payment_key"], scene.settings.gateway_secret_key.get_secret_value()
+    url = f"{scene.settings.gateway_url}/v1/payments/{key}/cancel"
+    body = {"cancelReason": "by the console", "cancelAmount": refunded}
+    headers = {"Authorization": aiohttp.encode_basic_auth(secret, "")}
+    async with aiohttp.ClientSession(headers=headers) as http, http.post(url, json=body) as answer:
+        assert answer.status == 200, await answer.text()
+    status = "CANCELLED" if refunded == TOTAL else "PARTLY_CANCELLED"
+    await scene.db["payment"].execute(
+        "UPDATE payment SET refunded = $1, status = $2 WHERE payment_key = $3", refunded, status, key
+    )
+    state = "REFUNDED" if told.get("held") == 0 else "PAID"
+    facts = {"lines": [scene.item], "payments": [{"paymentKey": key, "amount": TOTAL, "state": state} | told]}
+    await scene.db["order"].execute(
+        "UPDATE saga SET facts = $1 WHERE order_id = $2", json.dumps(facts), scene.completed
+    )
+    return str(key)
+
+
+@pytest.mark.parametrize("refunded", [5_000, TOTAL])
+async def test_money_of_a_completed_order_that_went_back_breaks_it_until_an_operator_says_that_it_was_meant(
+    scene: Scene, refunded: int
+) -> None:
+    key = await _goes_back(scene, refunded, {"held": TOTAL - refunded})
+    [*said] = (await scene.broken())[COMPLETE]
+    assert any(key in each and f"accept-refund {scene.completed}" in each for each in said)
+    facts = "UPDATE saga SET facts = jsonb_set(facts::jsonb, '{payments,0,meant}', '%s') WHERE order_id = '$completed'"
+    await scene.plant("order", facts % refunded)
+    assert await scene.broken() == {}
+    await scene.plant("order", facts % (refunded - 1))
+    assert COMPLETE in await scene.broken(), "less was meant than went back"
+
+
+async def test_an_order_that_was_never_told_what_went_back_is_named(scene: Scene) -> None:
+    key = await _goes_back(scene, 5_000, {})
+    said = (await scene.broken())[COMPLETE]
+    assert any(f"Order believes that {TOTAL} won of payment {key} are held" in each for each in said)
+
+
 async def test_an_order_completed_twice_is_named_and_a_repeat_of_one_record_is_not(scene: Scene) -> None:
     await scene.complete(scene.completed, scene.completed)
     assert await scene.broken() == {}

@@ -15,7 +15,17 @@ from ordersaga.contracts import messages as m
 from ordersaga.order.deadlines import look_at, waits
 from ordersaga.order.model import Facts, Line, Order, Recipient
 from ordersaga.order.outgoing import rollback_id
-from ordersaga.order.saga import DEADLINES, CancelBeforeDelivery, Input, Priced, Return, TimePassed, decide, place
+from ordersaga.order.saga import (
+    DEADLINES,
+    AcceptRefund,
+    CancelBeforeDelivery,
+    Input,
+    Priced,
+    Return,
+    TimePassed,
+    decide,
+    place,
+)
 from ordersaga.stock.allocation import allocate
 from ordersaga.stock.model import Reservation
 
@@ -91,6 +101,12 @@ def an_order(lines: tuple[Line, ...], listed_total: int | None = TOTAL) -> Order
     return Order(ORDER, ORDER, "x", TOTAL, RECIPIENT, START, START + timedelta(hours=1), facts)
 
 
+def is_unasked(message: m.Message) -> bool:
+    """Word of money that went back at the dashboard: nobody asks for it, so it is not lost."""
+    unasked = isinstance(message, m.PaymentCancelledMessage) and message.request_id is None
+    return unasked and message.balance_amount is not None
+
+
 class UnderWay(NamedTuple):
     """A message on the wire; of a rollback and of its answers also the rollback's id."""
 
@@ -109,6 +125,8 @@ class Histories(RuleBasedStateMachine):
         self.was_completed = False
         self.gateway: dict[str, int] = {}
         self.captured: dict[str, int] = {}
+        self.given_back_elsewhere: dict[str, int] = {}
+        self.refunds_done: set[str | None] = set()
         self.deliverable = True
         self.losses = 0
 
@@ -119,8 +137,19 @@ class Histories(RuleBasedStateMachine):
         deliverable=st.booleans(),
         refusals=st.integers(0, 2),
         priced=st.booleans(),
+        says_what_is_held=st.booleans(),
     )
-    def placed(self, team: str, short: set[UUID], count: int, deliverable: bool, refusals: int, priced: bool) -> None:
+    def placed(
+        self,
+        team: str,
+        short: set[UUID],
+        count: int,
+        deliverable: bool,
+        refusals: int,
+        priced: bool,
+        says_what_is_held: bool,
+    ) -> None:
+        self.says_what_is_held = says_what_is_held
         lines = tuple(Line(product, 1) for product in PRODUCTS[:count])
         self.stock = OurStock(short) if team == "ours" else JavaStock(short, names_products=team.endswith("product"))
         self.deliverable = deliverable
@@ -158,17 +187,32 @@ class Histories(RuleBasedStateMachine):
                 status = "STARTED" if self.deliverable else "FAILED"
                 return [m.DeliveryStartMessage(order_id=ORDER, delivery_id=ORDER, status=status)]  # type: ignore[arg-type]
             case m.PaymentCancelRequestedMessage():
-                assert request.amount == self.captured[request.payment_key], "not the captured amount is refunded"
-                refuses = self.gateway[request.payment_key] > 0 and self.refusals > 0
-                if refuses:
-                    self.refusals -= 1
-                else:
-                    self.gateway[request.payment_key] = 0
-                key, status = request.payment_key, "FAILED" if refuses else "SUCCESS"
-                return [
-                    m.PaymentCancelledMessage(order_id=ORDER, payment_key=key, amount=request.amount, status=status)
-                ]  # type: ignore[arg-type]
+                return [self.refund(request)]
         raise AssertionError(request)
+
+    def refund(self, request: m.PaymentCancelRequestedMessage) -> m.PaymentCancelledMessage:
+        """A part that is more than what is held is refused; all of it is what is held, as our own Payment takes it."""
+        key = request.payment_key
+        held, whole = self.gateway[key], request.amount == self.captured[key]
+        done = request.request_id in self.refunds_done or (whole and held == 0)
+        refused = not done and held > 0 and self.refusals > 0
+        refuses = refused or (not done and not whole and request.amount > held)
+        if refuses:
+            self.refusals -= refused
+        elif not done:
+            self.refunds_done.add(request.request_id)
+            self.gateway[key] -= held if whole else request.amount
+        return self.refund_word(key, request.amount, "FAILED" if refuses else "SUCCESS", request.request_id)
+
+    def refund_word(self, key: str, amount: int, status: str, request_id: str | None) -> m.PaymentCancelledMessage:
+        return m.PaymentCancelledMessage(
+            order_id=ORDER,
+            payment_key=key,
+            amount=amount,
+            status=status,  # type: ignore[arg-type]
+            balance_amount=self.gateway[key] if self.says_what_is_held else None,
+            request_id=request_id if self.says_what_is_held else None,
+        )
 
     def deliver(self, under_way: UnderWay) -> None:
         message = under_way.message
@@ -190,7 +234,8 @@ class Histories(RuleBasedStateMachine):
         under_way = self.wire[n]
         if fate != "kept":
             del self.wire[n]
-        if fate == "lost" and self.losses < LOSSES_MAX and not isinstance(under_way.message, m.PaymentSuccessMessage):
+        asked = not isinstance(under_way.message, m.PaymentSuccessMessage) and not is_unasked(under_way.message)
+        if fate == "lost" and self.losses < LOSSES_MAX and asked:
             self.losses += 1  # any but a payment's result, which nobody asks for
             return
         self.deliver(under_way)
@@ -213,6 +258,19 @@ class Histories(RuleBasedStateMachine):
     @rule(total=st.sampled_from([TOTAL, TOTAL, 1_000]))
     def the_prices_are_known(self, total: int) -> None:
         self.take_in(Priced(total))
+
+    @precondition(lambda self: self.says_what_is_held and any(self.gateway.values()))
+    @rule(data=st.data(), share=st.sampled_from([1, 2, 3]))
+    def money_goes_back_at_the_gateways_dashboard(self, data: st.DataObject, share: int) -> None:
+        key = data.draw(st.sampled_from(sorted(key for key, held in self.gateway.items() if held)))
+        amount = max(1, self.gateway[key] // share)
+        self.gateway[key] -= amount
+        self.given_back_elsewhere[key] = self.given_back_elsewhere.get(key, 0) + amount
+        self.wire.append(UnderWay(self.refund_word(key, amount, "SUCCESS", None)))
+
+    @rule()
+    def an_operator_says_that_it_was_meant(self) -> None:
+        self.take_in(AcceptRefund("operator", "a discount"))
 
     @rule()
     def the_customer_cancels(self) -> None:
@@ -246,7 +304,11 @@ class Histories(RuleBasedStateMachine):
         for _ in range(200):  # an hour of looks for a price among them
             while self.wire:
                 self.deliver(self.wire.pop(0))
-            if not waits(self.order, DEADLINES):
+            if self.order.unmeant:
+                assert self.order.facts.flag is not None
+                self.take_in(AcceptRefund("operator", "a discount"))
+                continue
+            if not waits(self.order, DEADLINES) and not self.wire:
                 break
             assert self.order.facts.look_at is not None
             self.now = max(self.now, self.order.facts.look_at)
@@ -255,7 +317,8 @@ class Histories(RuleBasedStateMachine):
         held = sum(self.gateway.values())
         if self.order.status == "COMPLETED":
             assert self.stock.held == {line.product_id for line in self.order.facts.lines}
-            assert held == TOTAL
+            paid_with = next(each.payment_key for each in self.order.facts.payments if each.state != "DECLINED")
+            assert held == TOTAL - self.given_back_elsewhere.get(paid_with, 0)
         else:
             assert self.order.status in DEAD
             assert not self.stock.held

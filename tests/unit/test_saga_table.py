@@ -60,7 +60,7 @@ def what_is_refunded_was_captured_and_is_not_back_yet(step: Step) -> bool:
     for message in step.decision.outgoing:
         if isinstance(message, m.PaymentCancelRequestedMessage):
             payment = step.after.payment(message.payment_key)
-            if payment is None or (payment.amount, payment.state) != (message.amount, "REFUND_REQUESTED"):
+            if payment is None or (payment.left, payment.state) != (message.amount, "REFUND_REQUESTED"):
                 return False
     return True
 
@@ -73,7 +73,8 @@ def what_is_rolled_back_was_reserved_and_one_rollback_is_in_flight(step: Step) -
 
 def only_a_reserved_and_paid_order_is_delivered(step: Step) -> bool:
     asks = any(isinstance(each, m.DeliveryRequestMessage) for each in step.decision.outgoing)
-    ready = step.after.status == "PENDING" and step.after.is_reserved and step.after.is_paid
+    paid = step.after.is_paid or any(each.meant >= each.amount for each in step.after.facts.payments)
+    ready = step.after.status == "PENDING" and step.after.is_reserved and paid
     return not asks or ready
 
 
@@ -104,6 +105,22 @@ def asking_for_one_answer_leaves_the_others_as_they_were(step: Step) -> bool:
     )
 
 
+def money_that_went_back_unasked_waits_for_a_person_and_holds_the_goods(step: Step) -> bool:
+    asks = any(isinstance(each, m.DeliveryRequestMessage) for each in step.decision.outgoing)
+    return not step.after.unmeant or (step.after.facts.flag is not None and not asks)
+
+
+def nothing_is_asked_back_twice(step: Step) -> bool:
+    """What is asked back is held: never what went back already."""
+    asked = [each for each in step.decision.outgoing if isinstance(each, m.PaymentCancelRequestedMessage)]
+    return all(each.amount > 0 for each in asked) and len({each.payment_key for each in asked}) == len(asked)
+
+
+def an_unpaid_order_is_never_delivered_for_money_that_went_back(step: Step) -> bool:
+    gone = step.after.facts.payments and all(each.state == "REFUNDED" for each in step.after.facts.payments)
+    return not gone or step.after.is_dead or step.after.facts.delivery != "NOT_REQUESTED"
+
+
 def an_order_is_told_completed_when_it_becomes_so(step: Step) -> bool:
     told = sum(isinstance(each, m.OrderCompletedMessage) for each in step.decision.outgoing)
     becomes = step.after.status == "COMPLETED" and step.before.status != "COMPLETED"
@@ -131,6 +148,9 @@ PROMISES = (
     only_a_reserved_and_paid_order_is_delivered,
     only_an_order_whose_total_is_right_is_payable_or_delivered,
     asking_for_one_answer_leaves_the_others_as_they_were,
+    money_that_went_back_unasked_waits_for_a_person_and_holds_the_goods,
+    nothing_is_asked_back_twice,
+    an_unpaid_order_is_never_delivered_for_money_that_went_back,
     an_order_is_told_completed_when_it_becomes_so,
     who_is_refused_changes_nothing,
     who_waits_has_a_timer,

@@ -6,15 +6,21 @@ from uuid import uuid4
 import pytest
 from msgspec.structs import replace
 
-from ordersaga.contracts.messages import PaymentCancelledMessage, PaymentSuccessMessage
+from ordersaga.contracts.messages import (
+    Message,
+    PaymentCancelledMessage,
+    PaymentCancelRequestedMessage,
+    PaymentSuccessMessage,
+)
 from ordersaga.payment import approval
-from ordersaga.payment.approval import Call, Outcome, after_find
+from ordersaga.payment.approval import Call, Later, Outcome, after_find
 from ordersaga.payment.gateway import (
     Found,
     GatewayPayment,
+    Refund,
 )
 from ordersaga.payment.model import Account, Payable
-from ordersaga.payment.settlement import ask_refund, settle
+from ordersaga.payment.settlement import MADE_BEFORE, ask_refund, settle
 from tests.unit.payment_cases import (
     AMOUNT,
     KEY,
@@ -116,7 +122,9 @@ def test_a_refund_waits_for_the_confirm_and_is_answered_after_it() -> None:
     assert books.payment is not None
     assert (books.payment.status, books.payment.refunded) == ("CANCEL_PENDING", 0)
     [told] = settle(books, waiting, Outcome(True, seen=at_gateway("CANCELED")), later, uuid4)
-    assert told == PaymentCancelledMessage(order_id=ORDER, payment_key=KEY, amount=AMOUNT, status="SUCCESS")
+    assert told == PaymentCancelledMessage(
+        order_id=ORDER, payment_key=KEY, amount=AMOUNT, status="SUCCESS", balance_amount=0
+    )
     assert (books.payment.status, books.payment.refunded) == ("CANCELLED", AMOUNT)
 
 
@@ -192,9 +200,136 @@ def test_a_refund_at_the_gateways_own_console_is_followed() -> None:
     look = intent("LOOK", 0)
     for seen, status in ((at_gateway("CANCELED"), "CANCELLED"), (at_gateway("PARTIAL_CANCELED"), "PARTLY_CANCELLED")):
         books = account("APPROVED", AMOUNT, 0, look)
-        assert settle(books, look, Outcome(True, seen=seen), NOW, uuid4) == []
+        settle(books, look, Outcome(True, seen=seen), NOW, uuid4)
         assert books.payment is not None
         assert books.payment.status == status
+
+
+def listed(*refunds: Refund) -> GatewayPayment:
+    """The payment with these refunds in its list."""
+    left = AMOUNT - sum(each.cancel_amount for each in refunds if each.is_done)
+    return replace(at_gateway("PARTIAL_CANCELED" if left else "CANCELED", balance=left), cancels=refunds)
+
+
+CONSOLE = Refund(5_000, "by the console")
+
+
+def look_at(books: Account, seen: GatewayPayment) -> list[Message]:
+    look = replace(intent("LOOK", 0), id=uuid4())
+    books.intents[look.id] = look
+    return settle(books, look, Outcome(True, seen=seen), NOW, uuid4)
+
+
+@pytest.mark.parametrize(("gone", "left"), [(AMOUNT, 0), (5_000, 7_000)])
+def test_what_went_back_at_the_gateway_is_told_to_order_once_with_what_is_still_held(gone: int, left: int) -> None:
+    books = account("APPROVED", AMOUNT)
+    seen = listed(Refund(gone, "by the console"))
+    [told] = look_at(books, seen)
+    assert isinstance(told, PaymentCancelledMessage)
+    assert (told.status, told.amount, told.balance_amount, told.request_id) == ("SUCCESS", gone, left, None)
+    assert look_at(books, seen) == [], "the same look-up again says nothing new"
+
+
+def test_a_refund_of_orders_is_told_by_its_own_answer_alone_though_a_look_up_sees_it_first() -> None:
+    books = account("APPROVED", AMOUNT)
+    ask_refund(books, refund_request(4_000), NOW, uuid4)
+    [mine] = books.open_refunds
+    seen = listed(Refund(4_000, approval.refund_reason(mine)))
+    assert look_at(books, seen) == []
+    [told] = settle(books, mine, Outcome(True, seen=seen), NOW, uuid4)
+    assert isinstance(told, PaymentCancelledMessage)
+    assert (told.amount, told.balance_amount) == (4_000, 8_000)
+
+
+def test_beside_a_part_that_order_asked_for_what_went_back_meanwhile_is_told_too() -> None:
+    books = account("APPROVED", AMOUNT)
+    ask_refund(books, refund_request(4_000), NOW, uuid4)
+    [mine] = books.open_refunds
+    seen = listed(CONSOLE, Refund(4_000, approval.refund_reason(mine)))
+    told = settle(books, mine, Outcome(True, seen=seen), NOW, uuid4)
+    amounts = [(each.amount, each.balance_amount) for each in told if isinstance(each, PaymentCancelledMessage)]
+    assert amounts == [(5_000, 3_000), (4_000, 3_000)]
+
+
+def test_a_refused_refund_tells_how_much_is_still_held() -> None:
+    books = account("APPROVED", AMOUNT)
+    ask_refund(books, refund_request(8_000), NOW, uuid4)
+    [mine] = books.open_refunds
+    outcome = after_find(mine, Found(listed(CONSOLE)), None)
+    assert isinstance(outcome, Outcome)
+    told = settle(books, mine, outcome, NOW, uuid4)[-1]
+    assert isinstance(told, PaymentCancelledMessage)
+    assert (told.status, told.balance_amount) == ("FAILED", 7_000)
+
+
+def test_money_that_went_back_of_a_failed_payment_is_not_orders_to_hear() -> None:
+    books = account("FAILED", AMOUNT)
+    assert look_at(books, listed(Refund(AMOUNT, "by the console"))) == []
+
+
+def test_what_was_seen_later_is_not_undone_by_what_is_settled_later() -> None:
+    books = account("APPROVED", AMOUNT)
+    ask_refund(books, refund_request(4_000), NOW, uuid4)
+    ask_refund(books, refund_request(3_000), NOW, uuid4)
+    first, second = books.open_refunds
+    once, twice = (Refund(each.amount, approval.refund_reason(each)) for each in (first, second))
+    settle(books, second, Outcome(True, seen=listed(once, twice)), NOW, uuid4)
+    settle(books, first, Outcome(True, seen=listed(once)), NOW, uuid4)
+    assert books.payment is not None
+    assert books.payment.refunded == 7_000
+
+
+# Which refund is which
+
+
+def named(request_id: str | None, amount: int = 4_000) -> PaymentCancelRequestedMessage:
+    return replace(refund_request(amount), request_id=request_id)
+
+
+def test_two_equal_parts_with_ids_of_their_own_are_two_refunds_and_one_asked_again_is_one() -> None:
+    books = account("APPROVED", AMOUNT)
+    for request_id in ("a", "b", "a", "b"):
+        assert ask_refund(books, named(request_id), NOW, uuid4) == []
+    assert [(each.request_id, each.amount) for each in books.open_refunds] == [("a", 4_000), ("b", 4_000)]
+    first, second = books.open_refunds
+    seen = listed(Refund(4_000, approval.refund_reason(first)))
+    [told] = settle(books, first, Outcome(True, seen=seen), NOW, uuid4)
+    assert isinstance(told, PaymentCancelledMessage)
+    assert told.request_id == "a"
+    assert isinstance(after_find(second, Found(seen), None), Call), (
+        "the first of that amount is not taken for the second"
+    )
+
+
+def test_an_id_stands_for_one_amount() -> None:
+    books = account("APPROVED", AMOUNT)
+    ask_refund(books, named("a"), NOW, uuid4)
+    [told] = ask_refund(books, named("a", 5_000), NOW, uuid4)
+    assert isinstance(told, PaymentCancelledMessage)
+    assert (told.status, told.request_id) == ("FAILED", "a")
+
+
+@pytest.mark.parametrize("request_id", [None, ""])
+def test_without_an_id_the_same_amount_is_the_same_refund_and_the_answer_says_so(request_id: str | None) -> None:
+    done = replace(intent("REFUND", 4_000), status="DONE", due_at=None)
+    books = account("PARTLY_CANCELLED", AMOUNT, 4_000, done)
+    [told] = ask_refund(books, named(request_id), NOW, uuid4)
+    assert isinstance(told, PaymentCancelledMessage)
+    assert (told.status, told.balance_amount, told.message) == ("SUCCESS", 8_000, MADE_BEFORE)
+    assert not books.open_refunds
+
+
+def test_a_part_that_is_not_among_the_refunds_of_a_payment_that_is_gone_was_not_made() -> None:
+    outcome = after_find(intent("REFUND", 4_000), Found(listed(Refund(AMOUNT, "by the console"))), None)
+    assert isinstance(outcome, Outcome)
+    assert (outcome.fine, outcome.code) == (False, "EXCEEDS_BALANCE")
+
+
+def test_a_refund_that_the_gateway_is_still_at_is_waited_for_and_one_it_gave_up_is_asked_for_again() -> None:
+    it = intent("REFUND", 4_000)
+    for status, step in (("IN_PROGRESS", Later), ("ABORTED", Call), ("DONE", Outcome)):
+        mine = Refund(4_000, approval.refund_reason(it), cancel_status=status)
+        assert isinstance(after_find(it, Found(listed(mine)), None), step)
 
 
 def test_money_captured_after_a_failure_was_told_goes_back() -> None:

@@ -17,9 +17,29 @@ DEADLINE_GRACE: Final = timedelta(seconds=60)
 PREFETCH_ROWS: Final = 1_000
 
 
+class _Payment(msgspec.Struct, rename="camel"):
+    """What Order believes of a payment. `held` is there once it was told; `meant` is how much may have gone back."""
+
+    payment_key: str
+    amount: int
+    state: str
+    held: int | None = None
+    meant: int = 0
+
+    @property
+    def given_back(self) -> int:
+        return 0 if self.held is None else self.amount - self.held
+
+    @property
+    def left(self) -> int:
+        if self.held is not None:
+            return self.held
+        return 0 if self.state == "REFUNDED" else self.amount
+
+
 class _Facts(msgspec.Struct, rename="camel"):
     lines: list[dict[str, Any]]
-    payments: list[dict[str, Any]] = []
+    payments: list[_Payment] = []
     flag: str | None = None
 
 
@@ -118,21 +138,49 @@ def _held_items(reservations: list[Any]) -> dict[str, int]:
 
 def _completed(order: Any, held: dict[str, int], payments: list[Any], deliveries: list[Any]) -> list[str]:
     problems = []
-    wanted = {line["productId"]: line["quantity"] for line in _facts.decode(order["facts"]).lines}
+    facts = _facts.decode(order["facts"])
+    captured = _captured(facts)
+    wanted = {line["productId"]: line["quantity"] for line in facts.lines}
     if held != wanted:
         problems.append(f"stock holds {held} of {wanted}")
+    for each in captured:
+        if each.given_back > each.meant:
+            problems.append(
+                f"{each.given_back} of {each.amount} won of payment {each.payment_key} went back at the gateway, and nobody has said that "
+                f"it was meant; if it was: ordersaga orders accept-refund {order['order_id']} --why ..."
+            )
+    problems += _disagreements(captured, payments)
     amounts = [row["captured"] - row["refunded"] for row in payments if row["captured"] > row["refunded"]]
-    if amounts != [order["total_amount"]]:
-        problems.append(f"payments of {amounts} won are held for a total of {order['total_amount']}")
+    # The first payment pays the order; any further one goes back whole.
+    meant = min(captured[0].given_back, captured[0].meant) if captured else 0
+    left = order["total_amount"] - meant
+    if amounts != ([left] if left else []):
+        given = f", of which {meant} went back as meant" if meant else ""
+        problems.append(f"payments of {amounts} won are held for a total of {order['total_amount']}{given}")
     if [row["status"] for row in deliveries] != ["STARTED"]:
         problems.append(f"deliveries: {[row['status'] for row in deliveries]}")
     return problems
+
+
+def _captured(facts: _Facts) -> list[_Payment]:
+    return [each for each in facts.payments if each.state not in ("AWAITING", "DECLINED")]
+
+
+def _disagreements(captured: list[_Payment], payments: list[Any]) -> list[str]:
+    """Where Order believes that another amount is held than Payment says."""
+    held = {row["payment_key"]: row["captured"] - row["refunded"] for row in payments}
+    return [
+        f"Order believes that {each.left} won of payment {each.payment_key} are held, Payment says {held[each.payment_key]}"
+        for each in captured
+        if held.get(each.payment_key, each.left) != each.left
+    ]
 
 
 def _given_back(order: Any, held: dict[str, int], payments: list[Any], deliveries: list[Any]) -> list[str]:
     problems = []
     if held:
         problems.append(f"{order['status']}, and stock still holds {held}")
+    problems += _disagreements(_captured(_facts.decode(order["facts"])), payments)
     for row in payments:
         if row["captured"] > row["refunded"]:
             problems.append(

@@ -1,4 +1,4 @@
-"""`orders show` tells an order's story."""
+"""`orders show` tells an order's story; `orders accept-refund` says that money which went back was meant to."""
 
 import asyncio
 from typing import Annotated, Final
@@ -10,14 +10,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from ordersaga.cli.errors import DATABASE_PROBLEMS, database_problem
-from ordersaga.cli.operating import CONNECT_TIMEOUT_S, shown
+from ordersaga.cli.operating import CONNECT_TIMEOUT_S, Who, Why, desks, operator, run, shown
 from ordersaga.cli.options import fail, load_settings, out
 from ordersaga.masking import masked
+from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.held_records import HeldRecord, held_records
 from ordersaga.order import store
 from ordersaga.order.deadlines import Explanation, explain
 from ordersaga.order.handlers import deadlines_of
-from ordersaga.order.model import Event, Order
+from ordersaga.order.model import Event, Order, Payment
+from ordersaga.order.operators import Acceptance, Accepting
 from ordersaga.settings import SERVICES, Settings
 
 UNASKED: Final = {
@@ -40,6 +42,27 @@ def show(order_id: Annotated[UUID, typer.Argument(help="the order's id")]) -> No
         raise fail(f"there is no order {order_id}", 1)
     print_story(order, events)
     print_obstacles(explain(order, deadlines_of(settings)), asyncio.run(_held(settings, order_id)))
+
+
+@app.command()
+def accept_refund(
+    order_id: Annotated[UUID, typer.Argument(help="the order's id")], why: Why = None, who: Who = None
+) -> None:
+    """Money that went back at the gateway was meant to: the order goes on with what is still held, and is not flagged any more."""
+    run(_accept(load_settings(), order_id, operator(who, why)))
+
+
+async def _accept(settings: Settings, order_id: UUID, by: Operator) -> None:
+    async with desks(settings, "order") as [desk]:
+        decision = await desk.gather(Accepting(settings))(Acceptance(order_id, by))
+    if decision is None:
+        raise fail(f"there is no order {order_id}", 1)
+    if decision.refused:
+        raise fail(f"{decision.note}; nothing was changed")
+    held = ", ".join(
+        f"{each.left:,} of {each.amount:,} won of {each.payment_key}" for each in decision.order.facts.payments
+    )
+    out.print(f"{order_id}: accepted; held: {held}; the order is {decision.order.status}", soft_wrap=True)
 
 
 def print_obstacles(waits: list[Explanation], held: dict[str, list[HeldRecord] | str]) -> None:
@@ -79,7 +102,7 @@ def print_story(order: Order, events: list[Event]) -> None:
     for line in order.facts.lines:
         out.print(f"  stock     {line.quantity} x {line.product_id}: {line.stock}")
     for payment in order.facts.payments:
-        out.print(f"  payment   {payment.payment_key}, {payment.amount:,} won: {payment.state}")
+        out.print(f"  payment   {payment.payment_key}, {payment.amount:,} won: {payment.state}{_gone(payment)}")
     out.print(f"  delivery  {order.facts.delivery}")
     if order.facts.flag:
         out.print(f"  [yellow]flagged   {order.facts.flag}[/]")
@@ -88,6 +111,14 @@ def print_story(order: Order, events: list[Event]) -> None:
         at = event.at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
         table.add_row(at, event.came_in, ", ".join(event.went_out) or "-", event.status, event.note or "")
     out.print(table)
+
+
+def _gone(payment: Payment) -> str:
+    """What went back of a payment, where its state does not say it."""
+    meant = payment.meant >= payment.given_back
+    if payment.given_back <= 0 or (meant and not payment.left):
+        return ""
+    return f", {payment.given_back:,} won went back{' as meant' if meant else ''}"
 
 
 async def _held(settings: Settings, order_id: UUID) -> dict[str, list[HeldRecord] | str]:

@@ -17,6 +17,7 @@ INT64_MAX = 2**63 - 1
 Won = Annotated[int, Meta(ge=0, le=INT32_MAX)]
 Moment = Annotated[datetime, Meta(tz=True)]
 Version = Annotated[int, Meta(ge=1, le=INT64_MAX)]
+RequestId = Annotated[str, Meta(max_length=200)]
 Quantity = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 
 
@@ -114,22 +115,33 @@ class StockRollbackFailedMessage(Message, frozen=True, kw_only=True):
 
 
 class PaymentCancelRequestedMessage(Message, frozen=True, kw_only=True):
-    """Order -> Payment: refund this much of this payment. Won."""
+    """Order -> Payment: refund this much of this payment. Won.
+
+    `requestId` names the refund: asked again under the same id it is the same refund, under another id a further one. Without an id the
+    same amount of a payment is always the same refund.
+    """
 
     order_id: UUID
     payment_key: str
     amount: Won
     reason: str | None = None
+    request_id: RequestId | None = None
 
 
 class PaymentCancelledMessage(Message, frozen=True, kw_only=True):
-    """Payment -> Order: the refund's outcome. Won."""
+    """Payment -> Order: a refund's outcome, or money that went back although Order did not ask for it. Won.
+
+    `balanceAmount` is what the gateway still holds of the payment. It only ever falls, so a repeat and a message that comes late say
+    nothing new. `requestId` is the request's, null where none was made.
+    """
 
     order_id: UUID
     payment_key: str
     amount: Won
     status: PaymentStatus
     message: str | None = None
+    balance_amount: Won | None = None
+    request_id: RequestId | None = None
 
 
 # Facts that one service keeps a copy of -------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.headers import header
 from ordersaga.http.keys import earlier, idempotency_key, key_reused
 from ordersaga.http.prefer import wait_s
-from ordersaga.http.problems import Problem, decoded, invalid, json_body, not_found, raw_body
+from ordersaga.http.problems import Problem, body_of, decoded, invalid, json_body, not_found, raw_body
+from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.held_records import HeldRecord, held_records
 from ordersaga.messaging.runtime import Runtime
@@ -28,7 +29,8 @@ from ordersaga.order.commands import Action, ActionAnswer, KeyReused, Placed, Pl
 from ordersaga.order.deadlines import Explanation, explain
 from ordersaga.order.handlers import deadlines_of
 from ordersaga.order.model import Event, Facts, Line, Order, Recipient
-from ordersaga.order.saga import CancelBeforeDelivery, Return
+from ordersaga.order.operators import Acceptance
+from ordersaga.order.saga import CancelBeforeDelivery, Decision, Return
 from ordersaga.order.watch import Seen, Watch
 
 TOTAL_AMOUNT_MIN: Final = 1_000
@@ -62,6 +64,12 @@ class PlaceOrder(Struct, rename="camel", kw_only=True):
     name: Annotated[str, Meta(min_length=1, max_length=100)]
     delivery_memo: Annotated[str, Meta(max_length=500)] | None = None
     items: Annotated[list[Item], Meta(min_length=1, max_length=ITEMS_MAX)]
+
+
+class AcceptedRefund(Struct, rename="camel", kw_only=True):
+    """The body of `POST /api/v1/orders/{order_id}/refund/accept`: the reason, kept with the act and in the timeline."""
+
+    why: Annotated[str, Meta(min_length=1, max_length=500, pattern=r"\S")]
 
 
 class OrderResource(Struct, rename="camel", kw_only=True):
@@ -99,6 +107,7 @@ class EventResource(Struct, rename="camel"):
 
 
 _body: Final = msgspec.json.Decoder(PlaceOrder)
+_accepted: Final = msgspec.json.Decoder(AcceptedRefund)
 _json: Final = msgspec.json.Encoder()
 
 
@@ -112,6 +121,7 @@ class Orders:
         self._deadlines: Final = deadlines_of(runtime.settings)
         self.place: Gather[Placement, PlacementAnswer]
         self.act: Gather[Action, ActionAnswer]
+        self.accept: Gather[Acceptance, Decision | None]
 
     async def theirs(self, order_id: UUID, caller: Caller) -> Order:
         """An order that the caller may see. Raises `Problem` 404."""
@@ -186,7 +196,25 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
     async def give_back(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
         return await _act(orders, request, order_id, "cancel/return", Return())
 
-    return [place, find, show, events, cancel, give_back]
+    return [place, find, show, events, cancel, give_back, *_operator_routes(orders)]
+
+
+def _operator_routes(orders: Orders) -> list[ControllerRouterHandler]:
+    @post(
+        "/api/v1/orders/{order_id:uuid}/refund/accept",
+        status_code=200,
+        operation_class=json_body(AcceptedRefund),
+        summary="An operator says that money which went back at the gateway was meant to; the order goes on with what is held",
+    )
+    async def accept_refund(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
+        caller = await orders.callers.of(request)
+        if not caller.is_operator:
+            raise not_found("order")
+        body, _ = await body_of(request, _accepted)
+        decision = await orders.accept(Acceptance(order_id, Operator(str(caller.user_id), body.why)))
+        return _answer(_allowed(decision).order, 200)
+
+    return [accept_refund]
 
 
 async def _place(orders: Orders, request: AnyRequest) -> Json:
@@ -239,15 +267,19 @@ async def _act(
     route = f"POST /api/v1/orders/{order_id}/{route}"
     key = idempotency_key(request, caller, route, await raw_body(request), orders.runtime.new_id())
     match await orders.act(Action(order_id, None if caller.is_operator else caller.user_id, wish, key)):
-        case None:
-            raise not_found("order")
         case KeyReused():
             raise key_reused()
         case decision:
-            if decision.refused:
-                why = f"{decision.note}; it is {decision.order.status}"
-                raise Problem(409, "The order's state does not allow that", why)
-            return _answer(decision.order, 200)
+            return _answer(_allowed(decision).order, 200)
+
+
+def _allowed(decision: Decision | None) -> Decision:
+    """What was decided. Raises `Problem` 404 and 409."""
+    if decision is None:
+        raise not_found("order")
+    if decision.refused:
+        raise Problem(409, "The order's state does not allow that", f"{decision.note}; it is {decision.order.status}")
+    return decision
 
 
 async def _stream(watch: Watch, order_id: UUID, after_seq: int) -> AsyncIterator[ServerSentEventMessage]:

@@ -14,6 +14,7 @@ from ordersaga.order import store
 from ordersaga.order.api import Orders, routes
 from ordersaga.order.commands import Acting, Placing, Waking
 from ordersaga.order.handlers import handler
+from ordersaga.order.operators import Accepting
 from ordersaga.order.watch import Watch
 from ordersaga.settings import Settings
 
@@ -30,6 +31,7 @@ def create_app(settings: Settings) -> Litestar:
             runtime.keep("order_event", timedelta(days=settings.history_kept_days), store.prune_events)
             orders.place = runtime.gather(Placing(settings))
             orders.act = runtime.gather(Acting(settings))
+            orders.accept = runtime.gather(Accepting(settings))
             runtime.every(timers.LOOK_EVERY_S, timers.Timers(runtime, Waking(settings)).fire, "timers")
             runtime.supervise("watching for events", watch.run, needed_for_http=True)
             yield

@@ -95,7 +95,8 @@ def waits(order: Order, deadlines: Deadlines) -> list[Wait]:
         # all or nothing says nothing about the products that were not short.
         if is_pending or ask.attempts < deadlines.stock_asks_max:
             found.append(_wait(ask, deadlines))
-    if is_pending and facts.delivery == "REQUESTED":
+    # Goods whose money went back and was not meant to are not asked for again: the first request may be lost, and a person decides.
+    if is_pending and facts.delivery == "REQUESTED" and not order.unmeant:
         found.append(_wait(order.ask("delivery"), deadlines))
     if not stock.isdisjoint(UNRELEASED):
         found.append(_wait(order.ask("release"), deadlines))
@@ -104,7 +105,7 @@ def waits(order: Order, deadlines: Deadlines) -> list[Wait]:
         is_paid |= payment.state == "PAID"
         if payment.state in UNREFUNDED:
             found.append(_wait(order.ask("refund", payment.payment_key), deadlines))
-    if is_pending and not is_paid:
+    if is_pending and facts.delivery == "NOT_REQUESTED" and not is_paid:
         found.append(Wait("payment", order.placed_at, 0, order.pay_before))
     if is_pending and facts.listed_total is None:
         look = _wait(order.ask("price"), deadlines)

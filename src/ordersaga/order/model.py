@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from ordersaga.contracts.status import OrderStatus
 
 StockState = Literal["REQUESTED", "RESERVED", "REJECTED", "RELEASE_REQUESTED", "RELEASED", "RELEASE_FAILED"]
-PaymentState = Literal["PAID", "DECLINED", "REFUND_REQUESTED", "REFUNDED", "REFUND_FAILED"]
+PaymentState = Literal["AWAITING", "PAID", "DECLINED", "REFUND_REQUESTED", "REFUNDED", "REFUND_FAILED"]
 DeliveryState = Literal["NOT_REQUESTED", "REQUESTED", "STARTED", "FAILED"]
 Reason = Literal[
     "OUT_OF_STOCK",
@@ -21,6 +21,7 @@ Reason = Literal[
     "PAYMENT_EXPIRED",
     "CUSTOMER_CANCELLED",
     "RETURNED",
+    "PAYMENT_CANCELLED",
 ]
 
 Awaited = Literal["stock", "payment", "delivery", "release", "refund", "price"]
@@ -36,12 +37,27 @@ class Line(Struct, frozen=True, rename="camel"):
     stock: StockState = "REQUESTED"
 
 
-class Payment(Struct, frozen=True, rename="camel"):
-    """One payment key and what was captured with it, in won."""
+class Payment(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One payment key and what was captured with it, in won. AWAITING: a refund of it was told before its capture.
+
+    `held` is what the gateway still holds, None while that is all. `meant` is how much may go back: all of it once this order has asked
+    for its refund, else what an operator has marked as meant.
+    """
 
     payment_key: str
     amount: int
     state: PaymentState
+    held: int | None = None
+    meant: int = 0
+
+    @property
+    def left(self) -> int:
+        """What the gateway still holds."""
+        return self.amount if self.held is None else self.held
+
+    @property
+    def given_back(self) -> int:
+        return self.amount - self.left
 
 
 class Ask(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -117,6 +133,13 @@ class Order(Struct, frozen=True, rename="camel"):
         return "PAID" in [payment.state for payment in self.facts.payments]
 
     @property
+    def unmeant(self) -> tuple[Payment, ...]:
+        """Payments of a living order of which money went back that neither this order nor an operator wanted back."""
+        if self.is_dead:
+            return ()
+        return tuple(each for each in self.facts.payments if each.given_back > each.meant)
+
+    @property
     def is_reserved(self) -> bool:
         return {line.stock for line in self.facts.lines} == {"RESERVED"}
 
@@ -159,8 +182,14 @@ class Order(Struct, frozen=True, rename="camel"):
         return replace(self, facts=replace(self.facts, lines=lines))
 
     def with_payment(self, payment: Payment) -> "Order":
-        """The order with this fact about one payment key, in its place or as the last."""
-        payments = {each.payment_key: each for each in self.facts.payments} | {payment.payment_key: payment}
+        """The order with this fact about one payment key, in its place or as the last. One told of by its refund alone has no place yet:
+        the first that was captured pays the order.
+        """
+        payments = {each.payment_key: each for each in self.facts.payments}
+        known = payments.get(payment.payment_key)
+        if known is not None and known.state == "AWAITING":
+            del payments[payment.payment_key]
+        payments[payment.payment_key] = payment
         return replace(self, facts=replace(self.facts, payments=tuple(payments.values())))
 
     @property

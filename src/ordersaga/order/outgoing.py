@@ -9,6 +9,7 @@ from ordersaga.messaging.handler import Incoming, Outgoing
 from ordersaga.order.model import Line, Order, Payment
 
 ROLLBACKS: Final = UUID("7b0cf8c2-6a0c-4cf5-9d0e-6d0d1d3f8a55")
+REFUNDS: Final = UUID("c9a1a8d6-3a53-4a6e-9f0b-0d1f6f1f6a0e")
 
 
 def sent(order: Order, messages: tuple[m.Message, ...], cause: Incoming | None = None) -> list[Outgoing]:
@@ -53,12 +54,21 @@ def rollback(order: Order, lines: tuple[Line, ...]) -> m.StockRollbackRequestedM
 
 
 def refund_request(order: Order, payment: Payment) -> m.PaymentCancelRequestedMessage:
+    """All that is still held."""
     return m.PaymentCancelRequestedMessage(
         order_id=order.order_id,
         payment_key=payment.payment_key,
-        amount=payment.amount,
+        amount=payment.left,
         reason=order.reason or "PAID_TWICE",
+        request_id=refund_id(order.order_id, payment),
     )
+
+
+def refund_id(order_id: UUID, payment: Payment) -> str:
+    """The id of the refund of what is held of a payment now. That only falls, so asked for again the same amount has the same id, and
+    the next has another.
+    """
+    return str(uuid5(REFUNDS, f"{order_id}/{payment.payment_key}/{payment.left}"))
 
 
 def completed(order: Order) -> m.OrderCompletedMessage:

@@ -14,11 +14,12 @@ from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
 from ordersaga.order.deadlines import Deadlines, Wait, overdue, waits
-from ordersaga.order.model import Ask, Awaited, Order, Payment, StockState
+from ordersaga.order.model import Ask, Awaited, Order, Payment, PaymentState, StockState
 from ordersaga.order.outgoing import (
     completed,
     delivery_request,
     payable,
+    refund_id,
     refund_request,
     rollback,
     rollback_id,
@@ -40,6 +41,13 @@ class Priced(Struct, frozen=True):
     listed_total: int
 
 
+class AcceptRefund(Struct, frozen=True):
+    """An operator says that money of this order which went back at the gateway was meant to."""
+
+    who: str
+    why: str
+
+
 class TimePassed(Struct, frozen=True):
     """The order's timer has fired."""
 
@@ -52,7 +60,7 @@ Answer: TypeAlias = (
     | m.StockRollbackFailedMessage
     | m.PaymentCancelledMessage
 )
-Input: TypeAlias = Answer | CancelBeforeDelivery | Return | Priced | TimePassed
+Input: TypeAlias = Answer | CancelBeforeDelivery | Return | AcceptRefund | Priced | TimePassed
 
 DEADLINES: Final = Deadlines()
 DUPLICATE: Final = "a duplicate: no effect"
@@ -93,13 +101,17 @@ def decide(
 def _awake(order: Order, outgoing: tuple[m.Message, ...], note: str | None, deadlines: Deadlines) -> Decision:
     """See to it that the timer fires when the first of the awaited answers is overdue; one that is set for earlier does as well.
 
-    An order that waits for nothing has come to its end: nobody has to look at it any more, and it has no timer.
+    An order that waits for nothing has come to its end: nobody has to look at it any more, and it has no timer. But money that went
+    back and was not meant to waits for a person, whatever else there is.
     """
     waiting = waits(order, deadlines)
     order = _with_asks_of(order, waiting)
     wanted, armed = min((each.until for each in waiting), default=None), order.facts.look_at
-    if wanted is None and order.facts.flag is not None:
-        order = order.flagged(None)
+    flag = order.facts.flag
+    if wanted is None or flag is None:
+        due = _unmeant_flag(order)
+        if flag != due:
+            order = order.flagged(due)
     if wanted == armed or (wanted is not None and armed is not None and armed <= wanted):
         return Decision(order, outgoing, note)
     return Decision(replace(order, facts=replace(order.facts, look_at=wanted)), outgoing, note)
@@ -115,6 +127,12 @@ def _with_asks_of(order: Order, waiting: Sequence[Wait]) -> Order:
         awaited.add(("stock", None))
     kept = tuple(each for each in order.facts.asks if (each.awaited, each.about) in awaited)
     return order if len(kept) == len(order.facts.asks) else replace(order, facts=replace(order.facts, asks=kept))
+
+
+def _unmeant_flag(order: Order) -> str | None:
+    """What a person has to decide about money that went back and was not meant to; None: there is none."""
+    gone = [f"{each.given_back:,} of {each.amount:,} won of payment {each.payment_key}" for each in order.unmeant]
+    return f"given back at the gateway, and nobody has said that it was meant: {', '.join(gone)}" if gone else None
 
 
 def _learn(order: Order, message: Input, now: datetime, deadlines: Deadlines) -> Decision:
@@ -133,14 +151,22 @@ def _learn(order: Order, message: Input, now: datetime, deadlines: Deadlines) ->
             return _release_answered(order, "RELEASE_FAILED", message.error_message)
         case m.PaymentCancelledMessage():
             return _refund_answered(order, message)
-        case CancelBeforeDelivery():
-            return _cancelled(order)
-        case Return():
-            return _returned(order)
+        case CancelBeforeDelivery() | Return() | AcceptRefund():
+            return _wished(order, message)
         case Priced():
             return _priced(order, message.listed_total)
         case TimePassed():
             return Decision(*overdue(order, now, deadlines))
+
+
+def _wished(order: Order, wish: CancelBeforeDelivery | Return | AcceptRefund) -> Decision:
+    match wish:
+        case CancelBeforeDelivery():
+            return _cancelled(order)
+        case Return():
+            return _returned(order)
+        case AcceptRefund():
+            return _accepted(order, wish)
 
 
 # What each message says ---------------------------------------------------------------------------------------------------
@@ -171,26 +197,32 @@ def _paid(order: Order, answer: m.PaymentSuccessMessage) -> Decision:
     """The first payment of the right amount pays a pending order; any other is refunded at what it captured."""
     key, amount = answer.payment_key or "", answer.amount or 0
     known = order.payment(key)
-    if known is not None and known.state != "DECLINED":
+    if known is not None and known.state not in ("DECLINED", "AWAITING"):
         same = known.amount == amount
         return (
             Decision(order, note=DUPLICATE)
             if same
             else _anomaly(order, f"payment {key} was {known.amount} won before and is {amount} now")
         )
-    was_paid = order.is_paid
-    order = order.with_payment(Payment(key, amount, "PAID"))
+    was_paid = bool(_captured(order))
+    payment = Payment(key, amount, "PAID")
+    if known is not None and known.state == "AWAITING" and known.left < amount:
+        payment = replace(payment, held=known.left, state="PAID" if known.left else "REFUNDED")
+    if payment.state == "REFUNDED" and was_paid:
+        payment = replace(payment, meant=amount)
+    order = order.with_payment(payment)
     if order.status == "PENDING" and not was_paid and amount != order.total_amount:
         detail = f"{amount} won were paid for an order of {order.total_amount} won"
         return Decision(order.ended("FAILED", "AMOUNT_MISMATCH", detail), note=detail)
-    return Decision(order, note="a further payment" if was_paid else None)
+    return Decision(_without_its_money(order), note="a further payment" if was_paid else None)
 
 
 def _declined(order: Order, answer: m.PaymentSuccessMessage) -> Decision:
     key = answer.payment_key or ""
-    if order.payment(key) is not None:
+    known = order.payment(key)
+    if known is not None and known.state != "AWAITING":
         return Decision(order, note=DUPLICATE)
-    paid = order.is_paid
+    paid = bool(_captured(order))
     order = order.with_payment(Payment(key, 0, "DECLINED"))
     if order.status == "PENDING" and not paid:
         order = order.ended("FAILED", "PAYMENT_DECLINED", None)
@@ -235,23 +267,82 @@ def _release_answered(order: Order, state: StockState, error: str | None) -> Dec
 
 
 def _refund_answered(order: Order, answer: m.PaymentCancelledMessage) -> Decision:
+    """The answer to a refund, or word of money that went back at the gateway without this order having asked. Both may say how much is
+    still held; that only falls, so what comes twice or late changes nothing.
+    """
     known = order.payment(answer.payment_key)
     if known is None:
-        return _anomaly(order, f"payment {answer.payment_key}, which this order does not know, was refunded")
-    if known.state == "REFUNDED" or (known.state == "REFUND_FAILED" and answer.status == "FAILED"):
+        if answer.balance_amount is None:
+            return _anomaly(order, f"payment {answer.payment_key}, which this order does not know, was refunded")
+        told_early = Payment(answer.payment_key, 0, "AWAITING", held=answer.balance_amount)
+        return Decision(order.with_payment(told_early), note="a refund of a payment that is still to be told")
+    if known.state == "REFUNDED":
         return Decision(order, note=DUPLICATE)
+    left = _left(known, answer)
+    if known.state == "AWAITING":
+        changed = order.with_payment(replace(known, held=left)) if left < known.left else order
+        return Decision(changed, note=DUPLICATE if changed is order else None)
     if known.state not in ("REFUND_REQUESTED", "REFUND_FAILED"):
+        return _given_back_unasked(order, known, left, answer)
+    if left == 0:
+        return Decision(order.with_payment(replace(known, state="REFUNDED", held=0)))
+    if left < known.left:
+        # A refusal that shows less held was one of the amount alone: as PAID it is asked for again, as what is left.
+        state: PaymentState = "PAID" if answer.status == "FAILED" else known.state
+        note = f"{left} of {known.amount} won are still held"
+        return Decision(order.with_payment(replace(known, state=state, held=left)), note=note)
+    of_this_refund = answer.request_id in (None, refund_id(order.order_id, known))
+    if answer.status == "SUCCESS" and answer.balance_amount is None:
+        flag = f"only {answer.amount} of {left} won were refunded"
+    elif answer.status == "FAILED" and known.state != "REFUND_FAILED" and of_this_refund:
+        flag = f"payment refuses the refund: {answer.message}"
+    else:
+        return Decision(order, note=DUPLICATE)
+    return Decision(order.with_payment(replace(known, state="REFUND_FAILED")).flagged(flag), note=flag)
+
+
+def _left(known: Payment, answer: m.PaymentCancelledMessage) -> int:
+    """What is still held. A partner that does not say so has given back what it says; only if that is all is it told from a repeat."""
+    if answer.balance_amount is not None:
+        return min(known.left, answer.balance_amount)
+    return 0 if answer.status == "SUCCESS" and answer.amount >= known.left else known.left
+
+
+def _given_back_unasked(order: Order, known: Payment, left: int, answer: m.PaymentCancelledMessage) -> Decision:
+    """Money went back that this order has not asked for. Before delivery is asked for, all of it ends the order; anything else waits for
+    a person, for the goods may be on their way.
+    """
+    if known.state == "DECLINED" or left == known.left:
+        if answer.balance_amount is not None and known.state != "DECLINED":
+            return Decision(order, note=DUPLICATE)
         return _anomaly(
             order, f"a refund was answered that nobody asked for; payment {known.payment_key} is {known.state}"
         )
-    if answer.status == "SUCCESS" and answer.amount >= known.amount:
-        return Decision(order.with_payment(replace(known, state="REFUNDED")))
-    flag = (
-        f"payment refuses the refund: {answer.message}"
-        if answer.status == "FAILED"
-        else f"only {answer.amount} of {known.amount} won were refunded"
-    )
-    return Decision(order.with_payment(replace(known, state="REFUND_FAILED")).flagged(flag), note=flag)
+    state: PaymentState = "PAID" if left else "REFUNDED"
+    note = f"{known.left - left} won of payment {known.payment_key} went back at the gateway, {left} are still held"
+    return Decision(_without_its_money(order.with_payment(replace(known, state=state, held=left))), note=note)
+
+
+def _without_its_money(order: Order) -> Order:
+    """Cancelled if all its money has gone back before delivery was asked for; else as it is."""
+    captured = _captured(order)
+    if order.status != "PENDING" or order.facts.delivery != "NOT_REQUESTED" or not captured or order.is_paid:
+        return order
+    return order.ended("CANCELLED", "PAYMENT_CANCELLED", "the payment was cancelled at the gateway")
+
+
+def _captured(order: Order) -> list[Payment]:
+    """The payments that were captured, whatever has become of them. The first of a living order pays it."""
+    return [each for each in order.facts.payments if each.state not in ("AWAITING", "DECLINED")]
+
+
+def _accepted(order: Order, message: AcceptRefund) -> Decision:
+    if not order.unmeant:
+        refused = all(each.given_back <= 0 for each in order.facts.payments)
+        return Decision(order, note="no money of this order went back" if refused else DUPLICATE, refused=refused)
+    for each in order.unmeant:
+        order = order.with_payment(replace(each, meant=each.given_back))
+    return Decision(order.flagged(None), note=f"{message.who}: {message.why}")
 
 
 def _cancelled(order: Order) -> Decision:
@@ -291,17 +382,24 @@ def _follow(before: Order, order: Order, now: datetime) -> tuple[Order, tuple[m.
     if order.status == "PENDING" and listed_total is not None:
         if listed_total != order.total_amount:
             order = order.ended("FAILED", "AMOUNT_MISMATCH", f"the products cost {listed_total} won")
-        elif order.facts.delivery == "NOT_REQUESTED" and order.is_paid and order.is_reserved:
+        elif _is_ready(order):
             order = replace(order, facts=replace(order.facts, delivery="REQUESTED")).asked(Ask("delivery", now))
             outgoing.append(delivery_request(order))
     if order.status == "COMPLETED" and before.status != "COMPLETED":
         outgoing.append(completed(order))
     if order.is_dead and not before.is_dead:
         outgoing.append(payable(order))
+        if before.unmeant:
+            order = order.flagged(None)  # all goes back now, so nobody has to say what was meant
     if order.is_dead:
         order = _release(order, now, outgoing)
     order = _refund(order, now, outgoing)
     return order, tuple(outgoing)
+
+
+def _is_ready(order: Order) -> bool:
+    """Whether its delivery is to be asked for now."""
+    return order.facts.delivery == "NOT_REQUESTED" and order.is_paid and order.is_reserved and not order.unmeant
 
 
 def _release(order: Order, now: datetime, outgoing: list[m.Message]) -> Order:
@@ -319,10 +417,11 @@ def _release(order: Order, now: datetime, outgoing: list[m.Message]) -> Order:
 
 
 def _refund(order: Order, now: datetime, outgoing: list[m.Message]) -> Order:
-    """Refund every captured payment of a dead order, and every one but the first of a living one."""
-    paid = [payment for payment in order.facts.payments if payment.state == "PAID"]
-    for payment in paid if order.is_dead else paid[1:]:
-        outgoing.append(refund_request(order, payment))
-        order = order.with_payment(replace(payment, state="REFUND_REQUESTED"))
-        order = order.asked(Ask("refund", now, about=payment.payment_key))
+    """Refund what is held of every captured payment of a dead order, and of every one but the first of a living one."""
+    captured = _captured(order)
+    for payment in captured if order.is_dead else captured[1:]:
+        if payment.state == "PAID":
+            outgoing.append(refund_request(order, payment))
+            order = order.with_payment(replace(payment, state="REFUND_REQUESTED", meant=payment.amount))
+            order = order.asked(Ask("refund", now, about=payment.payment_key))
     return order

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.payment.gateway import (
+    CAPTURED_STATUSES,
     Approved,
     CancelAnswer,
     Cancelled,
@@ -25,6 +26,7 @@ from ordersaga.payment.gateway import (
     GatewayPayment,
     NotFound,
     OurFault,
+    Refund,
     Retry,
     Standing,
     TakeOver,
@@ -37,8 +39,8 @@ BACKOFF_S_MAX: Final = 30.0
 TEXT_CHARS_MAX: Final = 500
 REASON_CHARS_MAX: Final = 150
 
-CAPTURED_STATUSES: Final = frozenset({"DONE", "PARTIAL_CANCELED", "CANCELED"})
 DEPOSIT_AWAITED: Final = "WAITING_FOR_DEPOSIT"
+CANCEL_UNDER_WAY: Final = "IN_PROGRESS"
 
 
 # Which confirm is allowed ---------------------------------------------------------------------------------------------
@@ -230,8 +232,14 @@ def _refund_step(intent: Intent, found: GatewayPayment | None, last: tuple[Call,
         return Outcome(False, "NOT_FOUND", "the gateway does not know this payment key")
     if found.order_id != str(intent.order_id):
         return Outcome(False, "FOREIGN", "the payment key belongs to another order at the gateway")
-    if has_refund(found, intent) or (found.status == "CANCELED" and intent.amount <= found.total_amount):
+    mine = refunds_of(found, intent)
+    # All that is gone is what was asked for, whoever gave it back. A part is that only where the gateway lists no refunds to tell by.
+    all_of_it = intent.amount == found.total_amount or found.cancels is None
+    gone = found.status in CAPTURED_STATUSES and not found.balance_amount and intent.amount <= found.total_amount
+    if any(each.is_done for each in mine) or (gone and all_of_it):
         return Outcome(True, seen=found)
+    if mine and mine[-1].cancel_status == CANCEL_UNDER_WAY:
+        return Later(intent.attempt, BACKOFF_S_MAX, "the gateway is still at the refund")
     if found.status not in CAPTURED_STATUSES:
         return Outcome(False, found.status, "nothing was captured", found)
     amount = found.balance_amount if intent.amount == found.total_amount else intent.amount
@@ -263,9 +271,9 @@ def refund_reason(intent: Intent) -> str:
     return f"{intent.reason[:REASON_CHARS_MAX] or 'refund'} [{intent.id}]"
 
 
-def has_refund(payment: GatewayPayment, intent: Intent) -> bool:
-    """Whether the gateway has done this very refund."""
-    return any(str(intent.id) in (refund.cancel_reason or "") for refund in payment.cancels or ())
+def refunds_of(payment: GatewayPayment, intent: Intent) -> list[Refund]:
+    """What the gateway has recorded of this very refund."""
+    return [each for each in payment.cancels or () if str(intent.id) in (each.cancel_reason or "")]
 
 
 def _later(intent: Intent, attempt: int, why: str, at_least_s: float) -> Later:

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import msgspec
 
 CURRENCY: Final = "KRW"
+CAPTURED_STATUSES: Final = frozenset({"DONE", "PARTIAL_CANCELED", "CANCELED"})
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -28,6 +29,11 @@ class Refund(msgspec.Struct, frozen=True, rename="camel"):
     canceled_at: str | None = None
     transaction_key: str | None = None
     cancel_status: str | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """False while the gateway is still at it, or if it gave up."""
+        return self.cancel_status in (None, "DONE")
 
 
 class Standing(StrEnum):
@@ -83,6 +89,9 @@ class GatewayPayment(msgspec.Struct, frozen=True, rename="camel"):
         """What this payment means for that order and amount. Total: every payment has a standing."""
         if self.order_id != order_id:
             return Standing.FOREIGN
+        if self.status == "DONE" and self.balance_amount < self.total_amount:
+            # A refund stands in the books before the status follows.
+            return Standing.PARTLY_REFUNDED if self.balance_amount else Standing.REFUNDED
         if self.status == "DONE":
             matches = self.total_amount == amount and self.currency == CURRENCY
             return Standing.CAPTURED if matches else Standing.MISMATCHED

@@ -41,7 +41,10 @@ class Payment(Struct, frozen=True, gc=False):
 
 
 class Intent(Struct, frozen=True, gc=False):
-    """Something to be done at the gateway. `asked`: Order waits for the answer. `due_at` None: waits for the confirm's outcome."""
+    """Something to be done at the gateway. `asked`: Order waits for the answer. `due_at` None: waits for the confirm's outcome.
+
+    `request_id` is the id that the sender gave a refund.
+    """
 
     id: UUID
     kind: IntentKind
@@ -56,6 +59,7 @@ class Intent(Struct, frozen=True, gc=False):
     attempt: int = 1
     tries: int = 0
     message: str | None = None
+    request_id: str | None = None
 
 
 class Confirm(Struct, frozen=True, gc=False):
@@ -91,9 +95,12 @@ class Account:
         self.intents[intent.id] = intent
         self.intents_changed.add(intent.id)
 
-    def refund(self, amount: int) -> Intent | None:
-        """The refund of this amount, if there was ever one."""
-        return next((each for each in self.intents.values() if each.kind == "REFUND" and each.amount == amount), None)
+    def refund(self, request_id: str | None, amount: int) -> Intent | None:
+        """The refund with this id, or of those without one the refund of this amount, if there was ever one."""
+        for each in self.intents.values():
+            if each.kind == "REFUND" and each.request_id == request_id and (request_id or each.amount == amount):
+                return each
+        return None
 
     @property
     def open_refunds(self) -> list[Intent]:

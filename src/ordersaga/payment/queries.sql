@@ -46,7 +46,8 @@ FROM payment WHERE payment_key = ANY (:payment_keys::text[]) ORDER BY payment_ke
 -- name: lock_intents
 -- All intents of these payments, locked in the order of their ids. The payments are locked before.
 WITH theirs AS MATERIALIZED (SELECT id FROM intent WHERE payment_key = ANY (:payment_keys::text[]))
-SELECT i.id, i.kind, i.payment_key, i.order_id, i.amount, i.reason, i.created_at, i.due_at, i.asked, i.status, i.attempt, i.tries, i.message
+SELECT i.id, i.kind, i.payment_key, i.order_id, i.amount, i.reason, i.created_at, i.due_at, i.asked, i.status, i.attempt, i.tries, i.message,
+    i.request_id
 FROM theirs JOIN intent i USING (id) ORDER BY i.id FOR UPDATE OF i;
 
 -- name: taken_orders
@@ -68,11 +69,11 @@ SET status = excluded.status, captured = excluded.captured, refunded = excluded.
 -- name: put_intents!
 -- Save intents as they have become.
 INSERT INTO intent AS i
-    (id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries, message)
+    (id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries, message, request_id)
 SELECT * FROM unnest(
     :id::uuid[], :kind::text[], :payment_key::text[], :order_id::uuid[], :amount::bigint[], :reason::text[],
     :created_at::timestamptz[], :due_at::timestamptz[], :asked::boolean[], :status::text[], :attempt::int[], :tries::int[],
-    :message::text[])
+    :message::text[], :request_id::text[])
 ON CONFLICT (id) DO UPDATE
 SET due_at = excluded.due_at, asked = excluded.asked, status = excluded.status, attempt = excluded.attempt, tries = excluded.tries,
     message = excluded.message;
@@ -119,9 +120,9 @@ WITH due AS (
 ), taken AS (
     UPDATE intent i SET due_at = :lease_until FROM due WHERE i.id = due.id
     RETURNING i.id, i.kind, i.payment_key, i.order_id, i.amount, i.reason, i.created_at, i.due_at, i.asked, i.status, i.attempt, i.tries,
-        i.message, due.due_at AS was_due_at
+        i.message, i.request_id, due.due_at AS was_due_at
 )
-SELECT id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries, message
+SELECT id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries, message, request_id
 FROM taken ORDER BY was_due_at, id;
 
 -- name: hold!

@@ -19,12 +19,14 @@ from ordersaga.contracts.messages import (
 )
 from ordersaga.contracts.status import FAILED, SUCCESS
 from ordersaga.contracts.status import PaymentStatus as Answered
-from ordersaga.payment.approval import CAPTURED_STATUSES, TEXT_CHARS_MAX, Outcome
-from ordersaga.payment.gateway import GatewayPayment, Standing
+from ordersaga.payment.approval import TEXT_CHARS_MAX, Outcome, refunds_of
+from ordersaga.payment.gateway import CAPTURED_STATUSES, CURRENCY, GatewayPayment, Standing
 from ordersaga.payment.model import Account, Intent, Payment, PaymentStatus
 
 LOOK_AGAIN_AFTER_S: Final = 60.0
 UNWANTED: Final = "captured, but not what the order is to be paid with"
+GIVEN_BACK: Final = "given back at the gateway, not by the order"
+MADE_BEFORE: Final = "made before; a further refund of the same amount needs a requestId of its own"
 
 
 def ask_refund(
@@ -34,17 +36,18 @@ def ask_refund(
 
     A refund that failed and is asked for again is tried again under a new key: it failed only after a GET had shown nothing done.
     """
-    payment = account.payment
-    problem = _problem(payment, message)
+    payment, request_id = account.payment, message.request_id or None
+    known = account.refund(request_id, message.amount)
+    problem = _problem(payment, message, known)
     if payment is None or problem:
-        return [_answer(message.order_id, message.payment_key, message.amount, False, problem)]
-    known = account.refund(message.amount)
+        return [_answer(message.order_id, message.payment_key, message.amount, False, problem, request_id)]
     if known is None:
         due_at = None if payment.status == "PENDING" else now
         reason = (message.reason or "").replace("\0", "")[:TEXT_CHARS_MAX]
-        known = Intent(new_id(), "REFUND", payment.payment_key, payment.order_id, message.amount, reason, now, due_at)
+        key, order_id = payment.payment_key, payment.order_id
+        known = Intent(new_id(), "REFUND", key, order_id, message.amount, reason, now, due_at, request_id=request_id)
     elif known.status == "DONE":
-        return [_refund_answer(known)]
+        return [_refund_answer(account, known, "" if request_id else MADE_BEFORE)]
     elif known.status == "FAILED":
         known = replace(known, status="OPEN", attempt=known.attempt + 1, tries=0, due_at=now, asked=True)
     else:
@@ -54,13 +57,15 @@ def ask_refund(
     return []
 
 
-def _problem(payment: Payment | None, message: PaymentCancelRequestedMessage) -> str:
+def _problem(payment: Payment | None, message: PaymentCancelRequestedMessage, known: Intent | None) -> str:
     if payment is None:
         return "no payment with this key is known here"
     if payment.order_id != message.order_id:
         return "the payment key belongs to another order"
     if message.amount < 1:
         return "the amount must be at least 1 won"
+    if known is not None and known.amount != message.amount:
+        return f"this requestId was used for a refund of {known.amount} won"
     return ""
 
 
@@ -76,8 +81,7 @@ def settle(
     if intent.kind == "CONFIRM":
         return _settle_confirm(account, intent, outcome, now, new_id)
     if intent.kind == "REFUND":
-        _follow(account, outcome.seen)
-        return [_refund_answer(account.intents[intent.id])] if intent.asked else []
+        return _settle_refund(account, intent, outcome)
     return _settle_look(account, intent, outcome, now, new_id)
 
 
@@ -116,6 +120,17 @@ def _look_again(account: Account, intent: Intent, outcome: Outcome, now: datetim
         account.put_intent(Intent(new_id(), "LOOK", key, intent.order_id, 0, "DONE", now, due_at, asked=False))
 
 
+def _settle_refund(account: Account, intent: Intent, outcome: Outcome) -> list[Message]:
+    """The answer says how much is still held, so it also tells what went back meanwhile without Order; the message for that comes first,
+    for a partner that reads only amounts. All of a payment includes what went back before.
+    """
+    elsewhere = _follow(account, outcome.seen, intent)
+    if not intent.asked:
+        return []
+    whole = account.payment is not None and intent.amount == account.payment.captured
+    return [*([] if whole else elsewhere), _refund_answer(account, account.intents[intent.id])]
+
+
 def _settle_look(
     account: Account, intent: Intent, outcome: Outcome, now: datetime, new_id: Callable[[], UUID]
 ) -> list[Message]:
@@ -125,9 +140,9 @@ def _settle_look(
     payment = account.payment
     if payment is None:
         return _adopt(account, seen, intent.order_id, now, new_id)
-    _follow(account, seen)
+    told = _follow(account, seen)
     _give_back_unwanted(account, now, new_id)
-    return []
+    return told
 
 
 def _adopt(
@@ -135,13 +150,19 @@ def _adopt(
 ) -> list[Message]:
     """Money for an order of ours, and no record of it here (a database set back, say): write it down, and give it back if unwanted.
 
-    An order that Order never told us of may be another system's, under the same merchant: its money is not ours to touch.
+    An order that Order never told us of may be another system's, under the same merchant: its money is not ours to touch. Of a payment
+    that has gone back whole only that is told: an Order that knows it learns of it, and another has nothing to pay with.
     """
     captured, refunded = _money(seen)
     payable = account.payable
-    if payable is None or captured == refunded:
+    if payable is None or not captured:
         return []
-    fits = not account.order_is_taken and seen.standing(str(order_id), payable.total_amount) == Standing.CAPTURED
+    standing = seen.standing(str(order_id), payable.total_amount)
+    partly = standing in (Standing.PARTLY_REFUNDED, Standing.REFUNDED) and seen.currency == CURRENCY
+    right = standing == Standing.CAPTURED or (partly and captured == payable.total_amount)
+    fits = right and (captured == refunded or not account.order_is_taken)
+    if captured == refunded and not fits:
+        return []
     payment = Payment(
         seen.payment_key,
         order_id,
@@ -150,16 +171,20 @@ def _adopt(
         "APPROVED" if fits else "FAILED",
         now,
         captured,
-        refunded,
+        0 if fits else refunded,
         None if fits else "UNWANTED",
         None if fits else UNWANTED,
         now if fits else None,
     )
     account.put_payment(payment)
-    _give_back_unwanted(account, now, new_id)
     if not fits:
+        _give_back_unwanted(account, now, new_id)
         return []
-    return [PaymentSuccessMessage(order_id=order_id, payment_key=seen.payment_key, amount=captured, status=SUCCESS)]
+    elsewhere = _follow(account, seen)
+    if captured == refunded:
+        return elsewhere
+    paid = PaymentSuccessMessage(order_id=order_id, payment_key=seen.payment_key, amount=captured, status=SUCCESS)
+    return [paid, *elsewhere]
 
 
 def _give_back_unwanted(account: Account, now: datetime, new_id: Callable[[], UUID]) -> None:
@@ -171,7 +196,7 @@ def _give_back_unwanted(account: Account, now: datetime, new_id: Callable[[], UU
     payment, payable = account.payment, account.payable
     if payment is None or payable is None or payment.status != "FAILED" or payment.captured == payment.refunded:
         return
-    if account.refund(payment.captured) is None:
+    if account.refund(None, payment.captured) is None:
         account.put_intent(
             Intent(
                 new_id(),
@@ -187,13 +212,27 @@ def _give_back_unwanted(account: Account, now: datetime, new_id: Callable[[], UU
         )
 
 
-def _follow(account: Account, seen: GatewayPayment | None) -> None:
-    """Write down the money as the gateway shows it."""
+def _follow(account: Account, seen: GatewayPayment | None, settled: Intent | None = None) -> list[Message]:
+    """Write down the money as the gateway shows it. Returns word for Order of what went back and no refund that Order asked for explains:
+    those of them that are still open here, and the one just settled, have answers of their own.
+    """
     payment = account.payment
-    if payment is not None and seen is not None and payment.status != "PENDING":
-        captured, refunded = _money(seen)
-        account.put_payment(replace(payment, captured=captured, refunded=refunded))
+    if payment is None or seen is None or payment.status == "PENDING":
+        _restate(account)
+        return []
+    captured, refunded = _money(seen)
+    # Two refunds may be settled in another order than they were done: what was seen first counts no less.
+    captured, refunded = max(captured, payment.captured), max(refunded, payment.refunded)
+    account.put_payment(replace(payment, captured=captured, refunded=refunded))
     _restate(account)
+    answered = [*account.open_refunds, *([settled] if settled else [])]
+    if seen.cancels is None and answered:
+        return []
+    explained = sum(each.cancel_amount for intent in answered for each in refunds_of(seen, intent) if each.is_done)
+    elsewhere = refunded - payment.refunded - explained
+    if payment.status == "FAILED" or elsewhere <= 0:
+        return []
+    return [_answer(payment.order_id, payment.payment_key, elsewhere, True, GIVEN_BACK, None, captured - refunded)]
 
 
 def _restate(account: Account) -> None:
@@ -218,14 +257,31 @@ def _money(seen: GatewayPayment | None) -> tuple[int, int]:
     return seen.total_amount, min(max(seen.total_amount - seen.balance_amount, 0), seen.total_amount)
 
 
-def _refund_answer(intent: Intent) -> PaymentCancelledMessage:
-    return _answer(intent.order_id, intent.payment_key, intent.amount, intent.status == "DONE", intent.message or "")
+def _refund_answer(account: Account, intent: Intent, note: str = "") -> PaymentCancelledMessage:
+    payment, fine = account.payment, intent.status == "DONE"
+    held = None if payment is None or payment.status == "PENDING" else payment.captured - payment.refunded
+    text = note or intent.message or ""
+    return _answer(intent.order_id, intent.payment_key, intent.amount, fine, text, intent.request_id, held)
 
 
-def _answer(order_id: UUID, payment_key: str, amount: int, fine: bool, message: str) -> PaymentCancelledMessage:
+def _answer(
+    order_id: UUID,
+    payment_key: str,
+    amount: int,
+    fine: bool,
+    message: str,
+    request_id: str | None,
+    held: int | None = None,
+) -> PaymentCancelledMessage:
     status: Answered = SUCCESS if fine else FAILED
     return PaymentCancelledMessage(
-        order_id=order_id, payment_key=payment_key, amount=amount, status=status, message=message or None
+        order_id=order_id,
+        payment_key=payment_key,
+        amount=amount,
+        status=status,
+        message=message or None,
+        balance_amount=held,
+        request_id=request_id,
     )
 
 

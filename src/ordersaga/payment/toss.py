@@ -19,6 +19,7 @@ from yarl import URL
 
 from ordersaga.payment.breaker import Breaker, Pass, Verdict
 from ordersaga.payment.gateway import (
+    CAPTURED_STATUSES,
     Approved,
     CancelAnswer,
     Cancelled,
@@ -188,7 +189,7 @@ class TossGateway:
         payment = read_payment(reply)
         if payment is None:
             return refusal(reply)
-        if payment.payment_key == payment_key and _shows_refund(payment, amount):
+        if payment.payment_key == payment_key and _shows_refund(payment, amount, reason[:200]):
             return Cancelled(payment)
         return Unknown("MISMATCHED_ANSWER", f"status {payment.status}, {payment.balance_amount} won left")
 
@@ -334,12 +335,14 @@ def _found(reply: _Reply | Retry) -> FindAnswer:
     return answer if isinstance(answer, OurFault) else Retry(answer.code, reply.retry_after_s)
 
 
-def _shows_refund(payment: GatewayPayment, amount: int | None) -> bool:
-    if payment.status not in ("CANCELED", "PARTIAL_CANCELED"):
+def _shows_refund(payment: GatewayPayment, amount: int | None, reason: str) -> bool:
+    """The reason tells this refund from another of the same amount; one that is still under way is not done."""
+    if payment.status not in CAPTURED_STATUSES:
         return False
     if amount is None:
         return payment.balance_amount == 0
-    return any(refund.cancel_amount == amount for refund in payment.cancels or ())
+    done = [refund for refund in payment.cancels or () if refund.is_done]
+    return any(refund.cancel_amount == amount and refund.cancel_reason in (None, reason) for refund in done)
 
 
 def _retry_after_s(header: str | None) -> float:
