@@ -67,7 +67,7 @@ async def run(size: Size, names: Sequence[str] = ALL) -> Report:
 def servers(size: Size) -> Iterator[System]:
     """Kafka and PostgreSQL with our topics and databases; services that run there already rest meanwhile."""
     if size.system is None:
-        with System(services=(), extra=environment(**PATIENCE)) as system:
+        with System(services=(), extra=environment(**PATIENCE, foreign_partners="[]")) as system:
             yield system
         return
     resting = [name for name in SERVICES if size.system.processes[name].is_running]

@@ -30,6 +30,7 @@ from ordersaga.settings_limits import (
     Port,
     PostgresUrl,
     ReadableFile,
+    Services,
     StartAt,
     TypeIds,
     ZipcodePrefixes,
@@ -39,6 +40,12 @@ ServiceName = Literal["order", "stock", "payment", "delivery"]
 SERVICES: Final[tuple[ServiceName, ...]] = ("order", "stock", "payment", "delivery")
 PREFIX: Final = "ORDERSAGA_"
 HTTP_PORTS: Final = {"order": 8081, "stock": 8082, "payment": 8083, "delivery": 8084, "sandbox": 8085}
+
+RETIRED: Final = {
+    "PAYABLE_REQUIRED": """Payment wants Order's word unless ORDERSAGA_FOREIGN_PARTNERS names a foreign one, as in '["order"]'""",
+    "TRUST_CLIENT_TOTAL": """where Stock is somebody else's, say so: ORDERSAGA_FOREIGN_PARTNERS='["stock"]'""",
+}
+"""Variables that were settings once. Ignored, they would leave whoever sets them in the belief that they hold."""
 
 _environment: ContextVar[Mapping[str, str] | None] = ContextVar("environment", default=None)
 
@@ -53,6 +60,9 @@ class _Variables(EnvSettingsSource):
     def _load_env_vars(self) -> Mapping[str, str | None]:
         given = _environment.get()
         variables = {name.lower(): value for name, value in (os.environ if given is None else given).items()}
+        for name, instead in RETIRED.items():
+            if (PREFIX + name).lower() in variables:
+                raise WrongSettings(f"{PREFIX}{name} is no setting any more: {instead}")
         for name in self.settings_cls.model_fields:
             variable = (PREFIX + name).lower()
             if path := variables.get(f"{variable}_file"):
@@ -169,8 +179,10 @@ class Settings(BaseSettings):
     idempotency_key_kept_hours: int = Field(default=24, ge=1, le=24 * DAYS_MAX)
 
     # The services
-    trust_client_total: bool = Field(
-        default=False, description="take the client's total where a foreign Stock publishes no prices"
+    foreign_partners: Services = Field(
+        default=[],
+        description="services that are somebody else's: beside a foreign Order Payment confirms what it is asked to, beside a foreign Stock "
+        "Order takes the client's total, for nobody says what may be paid, or what products cost",
     )
     payment_deadline_s: int = Field(default=1_800, ge=1, le=SECONDS_MAX)
     stock_deadline_s: float = Field(
@@ -189,10 +201,6 @@ class Settings(BaseSettings):
     )
     idempotent_partners: Partners = Field(
         default=["stock", "payment", "delivery"], description="partners that may be asked the same again; ours may"
-    )
-    payable_required: bool = Field(
-        default=False,
-        description="confirm only what our own Order has said is payable; leave off beside a foreign Order",
     )
     gateway_url: HttpUrl = "http://127.0.0.1:8085"
     gateway_secret_key: SecretStr = SecretStr("test_sk_sandbox")
@@ -229,6 +237,16 @@ class Settings(BaseSettings):
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
+
+    @property
+    def payable_required(self) -> bool:
+        """Whether Payment confirms only what Order has said is payable."""
+        return "order" not in self.foreign_partners
+
+    @property
+    def trust_client_total(self) -> bool:
+        """Whether Order takes the client's total as it is."""
+        return "stock" in self.foreign_partners
 
     def _limits_at_odds(self) -> Iterator[str]:
         """Pairs of which the first must be smaller, or a promise that rests on the second does not hold."""

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from ordersaga.contracts.topics import BY_NAME
 
-PARTNERS: Final = ("stock", "payment", "delivery")
+SERVICES: Final = ("order", "stock", "payment", "delivery")
+PARTNERS: Final = SERVICES[1:]
 DAYS_MAX: Final = 36_500
 MS_MAX: Final = 3_600_000
 """An hour. PostgreSQL takes milliseconds as a 32-bit number."""
@@ -39,11 +40,19 @@ def _start_at(value: str) -> str:
     return value
 
 
-def _partners(names: list[str]) -> list[str]:
-    unknown = [name for name in names if name not in PARTNERS]
+def _known(names: list[str], known: tuple[str, ...], what: str) -> list[str]:
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"{', '.join(map(repr, unknown))} is no partner; there are {', '.join(PARTNERS)}")
+        raise ValueError(f"{', '.join(map(repr, unknown))} is no {what}; there are {', '.join(known)}")
     return names
+
+
+def _partners(names: list[str]) -> list[str]:
+    return _known(names, PARTNERS, "partner")
+
+
+def _services(names: list[str]) -> list[str]:
+    return _known(names, SERVICES, "service")
 
 
 def _type_ids(ids: Mapping[str, str]) -> Mapping[str, str]:
@@ -131,6 +140,7 @@ def _file(value: str) -> str:
 
 
 StartAt = Annotated[str, AfterValidator(_start_at)]
+Services = Annotated[list[str], AfterValidator(_services)]
 Partners = Annotated[list[str], AfterValidator(_partners)]
 TypeIds = Annotated[dict[str, str], AfterValidator(_type_ids)]
 Addresses = Annotated[str, AfterValidator(_addresses)]

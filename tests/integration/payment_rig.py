@@ -259,6 +259,7 @@ async def payment_rig(stack: DevStack, webhooks: bool = False) -> AsyncIterator[
             "ORDERSAGA_PAYMENT_DATABASE_URL": database_url,
             "ORDERSAGA_PAYMENT_GROUP": name,
             "ORDERSAGA_START_AT": "latest",
+            "ORDERSAGA_FOREIGN_PARTNERS": '["order"]',
             "ORDERSAGA_HTTP_PORT": str(port),
             "ORDERSAGA_TRUST_GATEWAY_HEADERS": "true",
             "ORDERSAGA_GATEWAY_URL": sandbox_url,

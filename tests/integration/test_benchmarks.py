@@ -20,8 +20,8 @@ from ordersaga.devstack.system import System
 ORDERS = 20
 WITH_GATEWAY = ("whole", "http", "payments")
 """These compare with the gateway's books, so on a shared system they go before those whose payment results come as records."""
-WITH_ALL_THERE_IS = ("growth",)
-"""This judges every order that is stored, so it has a system of its own."""
+OF_THEIR_OWN = ("growth", "payments")
+"""These have a system of their own: the one judges every order that is stored, the other has no Order, so Payment asks for no word of it."""
 PYTHON_PEERS = partial(compare.run, names=(compare.OURS, compare.BATCH_1, compare.FASTSTREAM))
 """The Java peers have a test of their own."""
 HERE = BENCHES | {compare.BENCH.name: replace(compare.BENCH, run=PYTHON_PEERS)}
@@ -31,15 +31,14 @@ IN_TURN = sorted(HERE.values(), key=lambda bench: bench.name not in WITH_GATEWAY
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
     """One system for all, since starting one takes longer than such a small benchmark."""
-    settings = {"ORDERSAGA_LOG_LEVEL": "error", "ORDERSAGA_PAYABLE_REQUIRED": "false"}
-    with System(extra=settings) as running:
+    with System(extra={"ORDERSAGA_LOG_LEVEL": "error"}) as running:
         yield running
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("bench", IN_TURN, ids=[bench.name for bench in IN_TURN])
 async def test_a_benchmark_measures_and_its_audit_holds(bench: Bench, system: System, tmp_path: Path) -> None:
-    shared = None if bench.name in WITH_ALL_THERE_IS else system
+    shared = None if bench.name in OF_THEIR_OWN else system
     report = await bench.run(Size(ORDERS, rounds=1, say=lambda _: None, system=shared))
     assert report.broken == []
     assert all(figures[report.main] > 0 for rounds in report.rounds.values() for figures in rounds)

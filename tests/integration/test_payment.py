@@ -360,7 +360,7 @@ async def test_where_orders_word_is_required_a_client_may_be_faster_than_kafka_b
     stack: DevStack,
 ) -> None:
     async with payment_rig(stack) as rig:
-        await rig.start(ORDERSAGA_PAYABLE_REQUIRED="true")
+        await rig.start(ORDERSAGA_FOREIGN_PARTNERS="[]")
         checkout = await rig.checkout()
         assert (await rig.confirm(checkout))[0] == 404
         confirming = asyncio.create_task(rig.confirm(checkout))

@@ -66,7 +66,7 @@ async def orders(shop: Bench, db: Connection) -> None:
     facts = Facts((Line(PRODUCT, 1),))
     recipient = Recipient("1", None, "1", "1", "1", None)
     placed = [Order(uuid4(), uuid4(), "keyboard", PRICE, recipient, now, now, facts) for _ in range(AT_ONCE)]
-    settings = shop.settings.model_copy(update={"trust_client_total": True})
+    settings = shop.settings.model_copy(update={"foreign_partners": ["stock"]})
     await Placing(settings)(db, [Placement(each, None) for each in placed], now)
     for answer in reserved, paid:
         await shop.handle(db, [answer(str(each.order_id)) for each in placed])

@@ -120,3 +120,22 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     for wrong in ({"ORDERSAGA_JWT_KEY_FILE": str(tmp_path / "none")}, {"ORDERSAGA_JWT_KEY_FILE": str(tmp_path)}, both):
         with pytest.raises(WrongSettings, match="ORDERSAGA_JWT_KEY_FILE"):
             Settings.of(wrong)
+
+
+def test_payment_wants_orders_word_and_order_wants_prices_unless_a_foreign_partner_is_named() -> None:
+    ours = Settings.of({})
+    assert (ours.payable_required, ours.trust_client_total) == (True, False)
+    theirs = Settings.of({"ORDERSAGA_FOREIGN_PARTNERS": '["order", "stock"]'})
+    assert (theirs.payable_required, theirs.trust_client_total) == (False, True)
+    with pytest.raises(WrongSettings, match=r"ORDERSAGA_FOREIGN_PARTNERS.*'java' is no service"):
+        Settings.of({"ORDERSAGA_FOREIGN_PARTNERS": '["java"]'})
+
+
+@pytest.mark.parametrize(("name", "value"), [("PAYABLE_REQUIRED", "false"), ("TRUST_CLIENT_TOTAL", "true")])
+def test_a_variable_that_holds_no_more_is_refused_with_the_one_that_does(name: str, value: str) -> None:
+    with pytest.raises(WrongSettings, match=rf"ORDERSAGA_{name}.*ORDERSAGA_FOREIGN_PARTNERS"):
+        Settings.of({f"ORDERSAGA_{name}": value})
+
+
+def test_compose_leaves_what_takes_money_at_its_safe_default() -> None:
+    assert "FOREIGN_PARTNERS" not in (Path(__file__).parents[2] / "compose.yaml").read_text()

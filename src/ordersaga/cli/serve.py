@@ -56,6 +56,10 @@ def serve(
     What it can never work with, such as a taken port, ends it with exit code 78, workers and all.
     """
     settings = production_settings()
+    if server in settings.foreign_partners:
+        raise fail(
+            f"ORDERSAGA_FOREIGN_PARTNERS says that {server} is somebody else's, but this would be ours", CANNOT_START
+        )
     if workers > 1:
         if server is Server.sandbox:
             raise fail("the sandbox keeps its books in memory, so it runs as one process")

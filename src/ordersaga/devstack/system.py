@@ -177,7 +177,7 @@ class System:
             left_out |= {f"KAFKA_{name}" for name in ABOUT_REACHING_KAFKA}
         defaults = {
             "TRUST_GATEWAY_HEADERS": "true",
-            "PAYABLE_REQUIRED": "true" if "order" in self.services else "false",
+            "FOREIGN_PARTNERS": json.dumps([name for name in SERVICES if name not in self.services]),
         }
         taken = {
             name: str(Path(value).absolute()) if name.endswith(NAMES_A_FILE) else value
