@@ -203,6 +203,9 @@ class Settings(BaseSettings):
         default=["stock", "payment", "delivery"], description="partners that may be asked the same again; ours may"
     )
     gateway_url: HttpUrl = "http://127.0.0.1:8085"
+    gateway_books: bool = Field(
+        default=True, description="the gateway shows its books to `verify`, as the sandbox does; off beside any other"
+    )
     gateway_secret_key: SecretStr = SecretStr("test_sk_sandbox")
     gateway_calls_max: int = Field(default=1_000, ge=1)
     gateway_timeout_s: float = Field(default=30.0, gt=0, le=3_600)

@@ -271,7 +271,7 @@ async def run(
                 calls = await response.json()
             found = await compare(system, http)
         findings = await verify(system.settings)
-    wrong = judge(found) + [f"{each.invariant}: {what}" for each in findings for what in each.broken]
+    wrong = judge(found) + [f"{each.invariant}: {what}" for each in findings for what in [*each.broken, *each.unjudged]]
     if not settled:
         wrong.append(f"not all has settled within {SETTLE_S_MAX:.0f} s")
     return Report(_figures(found, calls, orders, kills, time.monotonic() - began), wrong)

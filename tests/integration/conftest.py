@@ -1,4 +1,5 @@
-"""A service as it runs, for test modules that say by a fixture `shop` which one, with what settings and what in its database."""
+"""A service as it runs, for test modules that say by a fixture `shop` which one, with what settings and what in its database; and what
+the audit's tests are about."""
 
 from collections.abc import AsyncIterator
 
@@ -6,6 +7,7 @@ import httpx
 import pytest
 
 from ordersaga.cli.serve import application
+from tests.integration.audit_rig import scene, scene_databases  # noqa: F401  # fixtures
 from tests.integration.service import Bench, Wire, running
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
 from uuid import UUID
@@ -12,7 +14,7 @@ from confluent_kafka import Producer
 from litestar import Litestar
 
 from ordersaga.audit import records as audit
-from ordersaga.audit.verify import sql as audit_sql
+from ordersaga.audit.finding import Finding, Moment
 from ordersaga.contracts import codec
 from ordersaga.contracts.messages import Message
 from ordersaga.contracts.topics import BY_MESSAGE, key_of
@@ -112,10 +114,10 @@ class OperatorRig:
 
 async def accounted_for(rig: OperatorRig) -> None:
     """What the audit says of this service's letters and parked records."""
-    async with rig.pool.acquire() as db:
-        rows = {rig.service: await audit_sql.dead_letter_rows(db)}
-        found = audit.dead_letters(rows, {rig.service: await audit_sql.lost_dead_letters(db)})
-        parked = audit.parked({rig.service: await audit_sql.parked_rows(db)})
+    found, parked = Finding("letters"), Finding("parked")
+    async with rig.pool.acquire() as db, db.transaction():
+        await audit.dead_letters(rig.service, db, found, Counter())
+        await audit.parked(rig.service, db, parked, Moment(datetime.now(UTC), 0))
     assert found.holds, found.broken
     assert parked.holds, parked.broken
 

@@ -1,30 +1,50 @@
 """What the audit says about one invariant."""
 
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, Literal
 
 from msgspec import Struct, field
 
 NAMED_MAX: Final = 1_000
 
+Outcome = Literal["holds", "broken", "could not be judged", "not applicable"]
+
 
 class Finding(Struct):
-    """An invariant, what was counted for it, what breaks it and what is still under way. At most `NAMED_MAX` rows are named."""
+    """An invariant, what was counted for it, what breaks it, what is under way, and what could not be judged and why.
+
+    At most `NAMED_MAX` of each are named. `notes` say what a reader should know; they count for nothing. `left_out` is why the invariant
+    does not apply here.
+    """
 
     invariant: str
     count: int = 0
     unit: str = "orders"
     broken: list[str] = field(default_factory=list)
     in_flight: list[str] = field(default_factory=list)
+    unjudged: list[str] = field(default_factory=list)
     broken_count: int = 0
     in_flight_count: int = 0
+    unjudged_count: int = 0
+    notes: list[str] = field(default_factory=list)
+    left_out: str | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        if self.broken_count:
+            return "broken"
+        if self.unjudged_count:
+            return "could not be judged"
+        return "holds" if self.left_out is None else "not applicable"
 
     @property
     def holds(self) -> bool:
-        return not self.broken_count
+        """Whether nothing is wrong with it, and nothing unknown."""
+        return self.outcome in ("holds", "not applicable")
 
     @property
     def counted(self) -> str:
-        waiting = f", {self.in_flight_count} in flight" if self.in_flight_count else ""
+        waiting = f", {self.in_flight_count:,} in flight" if self.in_flight_count else ""
         return f"{self.count:,} {self.unit}{waiting}"
 
     def breaks(self, what: str) -> None:
@@ -34,7 +54,38 @@ class Finding(Struct):
             self.broken.append(what)
 
     def waits(self, what: str) -> None:
-        """Name what cannot be judged yet."""
+        """Name what is still under way."""
         self.in_flight_count += 1
         if len(self.in_flight) < NAMED_MAX:
             self.in_flight.append(what)
+
+    def unknown(self, why: str) -> None:
+        """Name what could not be judged, with the reason."""
+        self.unjudged_count += 1
+        if len(self.unjudged) < NAMED_MAX:
+            self.unjudged.append(why)
+
+
+class Moment(Struct, frozen=True):
+    """When the audit looked, and how long something must have been unchanged to be judged; 0: all is at rest, and is judged."""
+
+    now: datetime
+    unchanged_for_s: float
+
+    @property
+    def at_rest(self) -> bool:
+        return self.unchanged_for_s == 0
+
+    @property
+    def cutoff(self) -> datetime:
+        """What changed after this is in flight."""
+        return self.now - timedelta(seconds=self.unchanged_for_s)
+
+
+def ago(now: datetime, then: datetime) -> str:
+    """An age in words."""
+    seconds = max(0, int((now - then).total_seconds()))
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

@@ -1,94 +1,181 @@
-"""Takes the snapshots and judges every invariant of the system."""
+"""Takes the snapshots and judges every invariant of the system. One that cannot be judged hides no other."""
 
 import contextlib
-from collections.abc import AsyncIterator
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import asyncpg
-
-from ordersaga.audit import orders, records
-from ordersaga.audit.finding import Finding
-from ordersaga.messaging.database import Connection, queries
+from ordersaga.audit import completions, orders, partitions, records, shelf
+from ordersaga.audit.agreement import GRACE, Unheard
+from ordersaga.audit.books import books
+from ordersaga.audit.finding import Finding, Moment
+from ordersaga.audit.sources import Sources, in_words, snapshots, stream
+from ordersaga.contracts.messages import PaymentCancelledMessage, PaymentSuccessMessage
+from ordersaga.contracts.topics import BY_MESSAGE
+from ordersaga.messaging.database import DATABASE_ERRORS, queries
+from ordersaga.messaging.kafka import KafkaUnavailable
 from ordersaga.settings import SERVICES, ServiceName, Settings
 
 sql: Final = queries(__file__)
 
+PAID_TOPIC: Final = BY_MESSAGE[PaymentSuccessMessage].name
+REFUNDED_TOPIC: Final = BY_MESSAGE[PaymentCancelledMessage].name
+SAY_EVERY_S: Final = 5.0
 
-async def verify(settings: Settings, unchanged_for_s: float = 0.0) -> list[Finding]:
-    """Judge every invariant. Raises database and Kafka errors.
+Say = Callable[[str], None]
+
+
+async def verify(
+    settings: Settings,
+    unchanged_for_s: float = 0.0,
+    only: Collection[ServiceName] = SERVICES,
+    say: Say = lambda _: None,
+) -> list[Finding]:
+    """Judge every invariant. `only`: the services whose databases are ours to read; `say` is told now and then how far it has come.
 
     `unchanged_for_s` 0 judges a system at rest: everything must have come to its end. More judges a live one: orders and records
-    younger than that are in flight, and named as such. Each database is read in one snapshot; the completion records and the gateway's
-    books are read after the snapshots were taken.
+    younger than that are in flight, and named as such. Each database is read in one snapshot; Kafka and the gateway's books are read
+    after the snapshots were taken. What does not answer makes invariants unknown and raises nothing.
     """
-    now = datetime.now(UTC)
-    cutoff = now - timedelta(seconds=unchanged_for_s)
-    async with contextlib.AsyncExitStack() as stack:
-        # Order's snapshot is the last: whatever the others hold by then is of an order that it knows.
-        db = {name: await stack.enter_async_context(_snapshot(settings, name)) for name in reversed(SERVICES)}
-        found = [await _stock(db["stock"])]
-        found += await _orders(settings, db, now, cutoff)
-        found.append(records.outboxes({name: await sql.outbox_rows(each) for name, each in db.items()}, cutoff))
-        positions: dict[str, list[Any]] = {name: await sql.ledger_rows(each) for name, each in db.items()}
-        found.append(await records.ledgers(settings, positions, unchanged_for_s == 0))
-        letters: dict[str, list[Any]] = {name: await sql.dead_letter_rows(each) for name, each in db.items()}
-        lost: dict[str, list[Any]] = {name: await sql.lost_dead_letters(each) for name, each in db.items()}
-        found.append(records.dead_letters(letters, lost))
-        found.append(records.parked({name: await sql.parked_rows(each) for name, each in db.items()}))
+    moment = Moment(datetime.now(UTC), unchanged_for_s)
+    said = _every(SAY_EVERY_S, say)
+    async with snapshots(settings, only) as sources:
+        outboxes = await records.outboxes(sources, timedelta(milliseconds=settings.outbox_adopt_after_ms), moment)
+        handled = await _handled(settings, sources, moment)
+        found = [await shelf.stock(sources)]
+        found += await _orders(settings, sources, moment, _unheard(moment, outboxes, handled), said)
+        topic = shelf.PRICE_TOPIC
+        is_behind = ("order", topic) in handled.behind or ("stock", topic) in outboxes.unsent
+        found.append(await shelf.prices(sources, moment, is_behind, settings.trust_client_total))
+        found.append(await _settled(sources, moment))
+        found.append(await books(settings, sources, moment, said))
+        of_each = [outboxes.finding, handled.finding, *await records.given_up(sources, moment)]
+        for finding in of_each:
+            _say_missing(sources, finding, SERVICES)
+    return found + of_each
+
+
+def _every(seconds: float, say: Say) -> Callable[[str, int], None]:
+    said_at = time.monotonic()
+
+    def said(what: str, count: int) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at > seconds:
+            said_at = time.monotonic()
+            say(f"{count:,} {what}")
+
+    return said
+
+
+async def _handled(settings: Settings, sources: Sources, moment: Moment) -> partitions.Handled:
+    """The ledgers are read first and Kafka after them, so that no ledger is found past an end that has moved on."""
+    ledgers: dict[ServiceName, Any] = {}
+    trouble = Finding("")
+    for service in sources.db:
+        async with sources.guarded(service, trouble) as db:
+            ledgers[service] = await sql.ledger_rows(db)
+    found = await partitions.handled(settings, ledgers, moment)
+    for why in trouble.unjudged:
+        found.finding.unknown(why)
     return found
 
 
-@contextlib.asynccontextmanager
-async def _snapshot(settings: Settings, name: ServiceName) -> AsyncIterator[Connection]:
-    db = await asyncpg.connect(settings.database_url(name), server_settings={"application_name": "ordersaga audit"})
-    try:
-        async with db.transaction(isolation="repeatable_read", readonly=True):
-            await db.fetchval("SELECT 1")  # the snapshot is taken by the first statement, not by BEGIN
-            yield db
-    finally:
-        await db.close()
-
-
-async def _stock(db: Connection) -> Finding:
-    finding = Finding(
-        "stock is conserved: received - reserved + released = available, never below zero", unit="products"
+def _unheard(moment: Moment, outboxes: records.Outboxes, handled: partitions.Handled) -> Unheard:
+    if moment.at_rest:
+        return Unheard(moment.now)
+    return Unheard(
+        moment.cutoff,
+        payments=("payment", PAID_TOPIC) in outboxes.late or ("order", PAID_TOPIC) in handled.late,
+        refunds=("payment", REFUNDED_TOPIC) in outboxes.unsent or ("order", REFUNDED_TOPIC) in handled.behind,
     )
-    for row in await sql.products(db):
-        finding.count += 1
-        counters = (row["received"], row["reserved"], row["released"])
-        moved = (row["moved_in"], row["moved_out"], row["moved_back"])
-        if counters != moved:
-            finding.breaks(f"{row['product_id']}: counters {counters}, movements {moved}")
-        if row["available"] != row["received"] - row["reserved"] + row["released"] or row["available"] < 0:
-            finding.breaks(f"{row['product_id']}: {row['available']} available of {counters}")
-        if row["reserved"] - row["released"] != row["held"]:
-            finding.breaks(
-                f"{row['product_id']}: {row['reserved'] - row['released']} reserved, orders hold {row['held']}"
-            )
-    return finding
 
 
 async def _orders(
-    settings: Settings, db: dict[ServiceName, Connection], now: datetime, cutoff: datetime
+    settings: Settings, sources: Sources, moment: Moment, unheard: Unheard, said: Callable[[str, int], None]
 ) -> list[Finding]:
-    audit = orders.OrderAudit(now, cutoff, await records.completion_records(settings))
-    held: dict[str, int] = {}
-    streams = [
-        orders.stream(db["order"], sql.orders),
-        orders.stream(db["stock"], sql.reservations),
-        _noting(orders.stream(db["payment"], sql.payments), held),
-        orders.stream(db["delivery"], sql.deliveries),
-    ]
-    async for order_id, groups in orders.by_order(streams):
-        audit.judge(order_id, *groups)
-    at_rest = cutoff == now
-    open_ones = set() if at_rest else {row["payment_key"] for row in await sql.open_intents(db["payment"])}
-    books = await records.books(settings, held, open_ones, None if at_rest else cutoff)
-    return audit.findings + ([books] if books else [])
+    log: completions.Log | None = None
+    trouble = None
+    if "order" in sources.db:
+        try:
+            log = await completions.read(settings, said)
+        except (KafkaUnavailable, sqlite3.Error) as error:
+            trouble = f"{completions.COMPLETED_TOPIC}: {in_words(error)}"
+    audit = orders.OrderAudit(moment, log, unheard)
+    if trouble is not None:
+        audit.recorded.unknown(trouble)
+    with contextlib.closing(log) if log is not None else contextlib.nullcontext():
+        lacking = [finding for finding in audit.findings if sources.lacks(finding, "order")]
+        if not lacking:
+            await _judge_orders(sources, audit, log, said)
+        audit.finish()
+    return audit.findings
 
 
-async def _noting(payments: AsyncIterator[Any], held: dict[str, int]) -> AsyncIterator[Any]:
-    async for row in payments:
-        held[row["payment_key"]] = row["captured"] - row["refunded"]
-        yield row
+async def _judge_orders(
+    sources: Sources, audit: orders.OrderAudit, log: completions.Log | None, said: Callable[[str, int], None]
+) -> None:
+    touched = [audit.completed, audit.given_back, audit.agreed, audit.known]
+    for finding in touched:
+        _say_missing(sources, finding, ("stock", "payment", "delivery"))
+    trouble: list[str] = []
+    count = 0
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            for db in sources.db.values():
+                await stack.enter_async_context(db.transaction())
+            streams = [
+                _rows(sources, trouble, "order", sql.orders),
+                _rows(sources, trouble, "stock", sql.reservations),
+                _rows(sources, trouble, "payment", sql.payments),
+                _rows(sources, trouble, "delivery", sql.deliveries),
+                None if log is None else log.by_order(),
+                _rows(sources, trouble, "order", sql.unpublished, completions.COMPLETED_TOPIC),
+            ]
+            async for order_id, groups in orders.by_order(streams):
+                audit.judge(order_id, groups)
+                count += 1
+                said("orders judged", count)
+    except (*DATABASE_ERRORS, sqlite3.Error) as error:
+        for finding in audit.findings:
+            finding.unknown(f"after {count:,} orders: {trouble[0] if trouble else in_words(error)}")
+    for problem in log.problems if log is not None else ():
+        audit.recorded.unknown(problem)
+
+
+async def _named(rows: AsyncIterator[Any], service: ServiceName, trouble: list[str]) -> AsyncIterator[Any]:
+    """Rows as they come, and whose they are when they fail."""
+    try:
+        async for row in rows:
+            yield row
+    except DATABASE_ERRORS as error:
+        trouble.append(f"{service}'s database: {in_words(error)}")
+        raise
+
+
+def _rows(
+    sources: Sources, trouble: list[str], service: ServiceName, query: Any, *parameters: Any
+) -> AsyncIterator[Any] | None:
+    if service not in sources.db:
+        return None
+    return _named(stream(sources.db[service], query, *parameters), service, trouble)
+
+
+def _say_missing(sources: Sources, finding: Finding, services: Collection[ServiceName]) -> None:
+    """An invariant of several services is judged without those that are away, which is said."""
+    for service in services:
+        if service in sources.away:
+            finding.unknown(sources.away[service])
+        elif service not in sources.only:
+            finding.notes.append(f"without {service}, which is left out by --only")
+
+
+async def _settled(sources: Sources, moment: Moment) -> Finding:
+    finding = Finding("every open payment has somebody who will settle it", unit="open intents")
+    if not sources.lacks(finding, "payment"):
+        async with sources.guarded("payment", finding) as db:
+            finding.count = await sql.open_intents(db)
+            async for row in stream(db, sql.unsettled, moment.cutoff - GRACE):
+                finding.breaks(f"{row['payment_key']} of order {row['order_id']}: {row['status']} {row['problem']}")
+    return finding

@@ -19,6 +19,7 @@ LIMIT_S: Final = 15.0
 POLL_S: Final = 0.1
 BATCH: Final = 1_000
 FETCH_BYTES: Final = 64 * 1024
+UNHEARD: Final = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
 
 
 class Gap(NamedTuple):
@@ -100,14 +101,16 @@ def _listed(admin: AdminClient, asked: Iterable[Partition], spec: Any, isolation
     if not request:
         return answers
     futures = admin.list_offsets(request, isolation_level=isolation, request_timeout=CALL_TIMEOUT_S)
+    unheard = 0
     for place, future in futures.items():
         partition = Partition(place.topic, place.partition)
         try:
             answers[partition] = future.result().offset
         except KafkaException as error:
-            answers[partition] = error.args[0].str()
-            if error.args[0].code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
-                raise KafkaUnavailable(error.args[0].str()) from error
+            answers[partition] = why = error.args[0].str()
+            unheard += error.args[0].code() in UNHEARD
+            if unheard == len(request):
+                raise KafkaUnavailable(why) from error
     return answers
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
@@ -169,12 +169,17 @@ class Tap:
     def __init__(self, settings: Settings, topics: Sequence[str], from_beginning: bool = False) -> None:
         self._thread: Final = ThreadPoolExecutor(1, thread_name_prefix="tap")
         self._consumer: Final = Consumer(
-            client_config(settings) | {"group.id": "ordersaga-tap", "enable.auto.commit": False}
+            client_config(settings)
+            | {
+                "group.id": "ordersaga-tap",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest" if from_beginning else "latest",
+            }
         )
-        self._ends = patiently(lambda: bounds_of(self._consumer, _partitions(self._consumer, topics)))
-        self._consumer.assign(
-            [TopicPartition(*p, low if from_beginning else high) for p, (low, high) in self._ends.items()]
-        )
+        ends = patiently(lambda: bounds_of(self._consumer, _partitions(self._consumer, topics)))
+        self._consumer.assign([TopicPartition(*p, low if from_beginning else high) for p, (low, high) in ends.items()])
+        self._unread: Final = {p: high for p, (low, high) in ends.items() if from_beginning and low < high}
 
     async def fetch(self, records_max: int, wait_s: float) -> list[Record]:
         """What is there; waits up to `wait_s` for the first record."""
@@ -183,18 +188,27 @@ class Tap:
     def _fetch(self, records_max: int, wait_s: float) -> list[Record]:
         first = self._consumer.poll(wait_s)
         messages = [] if first is None else [first, *self._consumer.consume(records_max, 0)]
+        for message in messages:
+            self._note(message)
         return [record_of(message) for message in messages if message.error() is None]
 
+    def _note(self, message: Message) -> None:
+        """Markers, aborted records and what an open transaction holds back are never given: there only the end of a partition is said."""
+        partition, problem = Partition(message.topic() or "", message.partition() or 0), message.error()
+        if partition not in self._unread:
+            return
+        if problem is None:
+            is_read = (message.offset() or 0) + 1 >= self._unread[partition]
+        elif problem.code() == KafkaError._PARTITION_EOF:
+            is_read = True
+        else:
+            raise KafkaUnavailable(f"{partition.topic}/{partition.partition} cannot be read: {problem.str()}")
+        if is_read:
+            del self._unread[partition]
+
     async def at_end(self) -> bool:
-        """Whether everything was read that was there when the tap was opened."""
-
-        def ask() -> bool:
-            places = self._consumer.position(
-                [TopicPartition(*p) for p, (low, high) in self._ends.items() if high > low]
-            )
-            return all(place.offset >= self._ends[Partition(place.topic, place.partition)][1] for place in places)
-
-        return await asyncio.get_running_loop().run_in_executor(self._thread, ask)
+        """Whether everything was given that could be read when the tap was opened."""
+        return not self._unread
 
     def close(self) -> None:
         """Stop reading."""

@@ -1,0 +1,143 @@
+"""The gateway's books against Payment's table, to the won. Only the sandbox shows its books; they are sorted in a temporary file."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from ordersaga.audit.finding import Finding, Moment
+from ordersaga.audit.sources import Sources, in_words, stream
+from ordersaga.messaging.database import queries
+from ordersaga.settings import Settings
+
+sql: Final = queries(__file__)
+
+CALL_S: Final = 30.0
+REAL_GATEWAY: Final = "tosspayments.com"
+CURRENCY: Final = "KRW"
+
+
+class _Entry(Struct, rename="camel"):
+    payment_key: str
+    order_id: str
+    total_amount: int
+    balance_amount: int
+    approved_at: str | None
+    changed_at: datetime
+    currency: str = CURRENCY
+
+
+class _Page(Struct):
+    payments: list[_Entry]
+    next: int | None
+
+
+_page: Final = msgspec.json.Decoder(_Page)
+
+
+async def books(settings: Settings, sources: Sources, moment: Moment, said: Callable[[str, int], None]) -> Finding:
+    """The books are read after the table, so what the gateway has done since is in flight, and so is what Payment still asks about."""
+    finding = Finding("the gateway's books and the payment table agree to the won", unit="payments")
+    if not settings.gateway_books or (urlsplit(settings.gateway_url).hostname or "").endswith(REAL_GATEWAY):
+        finding.left_out = f"the gateway at {settings.gateway_url} is no sandbox, and shows no books"
+        return finding
+    if sources.lacks(finding, "payment"):
+        return finding
+    with closing(sqlite3.connect("")) as kept:  # a file that SQLite makes when its cache is full, and removes
+        kept.execute(
+            "CREATE TABLE entry (payment_key TEXT, order_id TEXT, total INT, held INT, changed_at TEXT, currency TEXT)"
+        )
+        try:
+            async for page in _pages(settings.gateway_url):
+                kept.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", [_row(each) for each in page])
+                finding.count += len(page)
+                said("payments of the gateway's books read", finding.count)
+        except (aiohttp.ClientError, sqlite3.Error, TimeoutError, OSError, ValueError, _NoBooks) as error:
+            read = f", after {finding.count:,} payments" if finding.count else ""
+            finding.unknown(f"the gateway's books at {settings.gateway_url}: {in_words(error)}{read}")
+        async with sources.guarded("payment", finding) as db:
+            await _compare(finding, _entries(kept), stream(db, sql.payments_by_key), moment)
+    return finding
+
+
+class _NoBooks(Exception):
+    """The gateway answers, and not with books."""
+
+
+async def _pages(gateway_url: str) -> AsyncIterator[list[_Entry]]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CALL_S)) as http:
+        after: int | None = 0
+        while after is not None:
+            async with http.get(f"{gateway_url}/sandbox/books", params={"after": str(after)}) as response:
+                if response.status == 404 and after == 0:
+                    raise _NoBooks("it has none (404); ORDERSAGA_GATEWAY_BOOKS=false says that it is no sandbox")
+                if response.status != 200:
+                    raise _NoBooks(f"it answers {response.status}")
+                page = _page.decode(await response.read())
+            if page.next is not None and page.next <= after:
+                raise _NoBooks(f"its pages do not go on: {page.next} comes after {after}")
+            yield page.payments
+            after = page.next
+
+
+def _row(entry: _Entry) -> tuple[Any, ...]:
+    held = entry.balance_amount if entry.approved_at else 0
+    total = entry.total_amount if entry.approved_at else 0
+    return entry.payment_key, entry.order_id, total, held, entry.changed_at.isoformat(), entry.currency
+
+
+def _entries(kept: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
+    """By payment key, each once: should the books have moved while they were read, as they were read last."""
+    return iter(
+        kept.execute(
+            "SELECT payment_key, order_id, total, held, changed_at, currency, max(rowid) FROM entry GROUP BY payment_key ORDER BY payment_key"
+        )
+    )
+
+
+async def _compare(
+    finding: Finding, entries: Iterator[tuple[Any, ...]], payments: AsyncIterator[Any], moment: Moment
+) -> None:
+    """Merge both in the order of the keys' bytes. A payment that is missing in books that were not read to their end is unknown."""
+    is_whole = not finding.unjudged_count
+    entry, ours = next(entries, None), await anext(payments, None)
+    while entry is not None or ours is not None:
+        theirs_first = entry is not None and (ours is None or entry[0].encode() < ours["payment_key"].encode())
+        if entry is not None and theirs_first:
+            _judge(finding, entry, None, moment)
+            entry = next(entries, None)
+        elif entry is not None and ours is not None and entry[0] == ours["payment_key"]:
+            _judge(finding, entry, ours, moment)
+            entry, ours = next(entries, None), await anext(payments, None)
+        elif ours is not None:
+            amount = ours["captured"] - ours["refunded"]
+            if amount and is_whole:
+                finding.breaks(f"{ours['payment_key']}: our table says {amount} won, the gateway knows nothing of it")
+            ours = await anext(payments, None)
+
+
+def _judge(finding: Finding, entry: tuple[Any, ...], ours: Any, moment: Moment) -> None:
+    """`ours` may be an open intent alone: Payment has heard of that key, and asks."""
+    key, order_id, total, held, changed_at, currency, _ = entry
+    captured, refunded = (0, 0) if ours is None else (ours["captured"], ours["refunded"])
+    problems = []
+    if held != captured - refunded:
+        problems.append(f"the gateway holds {held} won, our table says {captured - refunded}")
+    elif held and total != captured:
+        problems.append(f"the gateway captured {total} won, our table says {captured}")
+    if ours is not None and ours["order_id"] is not None and order_id != str(ours["order_id"]):
+        problems.append(f"our table has it for order {ours['order_id']}")
+    if currency != CURRENCY and held:
+        problems.append(f"it is in {currency}")
+    if not problems:
+        return
+    # The books tell time in seconds.
+    is_recent = datetime.fromisoformat(changed_at) >= moment.cutoff.replace(microsecond=0)
+    waits = not moment.at_rest and (is_recent or (ours is not None and ours["is_open"]))
+    (finding.waits if waits else finding.breaks)(f"{key} of order {order_id}: {'; '.join(problems)}")

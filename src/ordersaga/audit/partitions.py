@@ -1,0 +1,160 @@
+"""How far each service has come in its topics, judged from what Kafka holds: every partition that there is, read or never read."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from msgspec import Struct, field
+
+from ordersaga.audit.finding import Finding, Moment, ago
+from ordersaga.contracts.topics import TOPICS
+from ordersaga.messaging.kafka import Gap, KafkaUnavailable, Partition, Topics, gaps_of
+from ordersaga.settings import ServiceName, Settings
+
+FUTURE: Final = timedelta(seconds=60)
+
+
+class Handled(Struct):
+    """The finding, which topics hold something that a service has not handled yet, and which of them for longer than it may take."""
+
+    finding: Finding
+    behind: set[tuple[ServiceName, str]] = field(default_factory=set)
+    late: set[tuple[ServiceName, str]] = field(default_factory=set)
+
+
+async def handled(settings: Settings, ledgers: dict[ServiceName, Sequence[Any]], moment: Moment) -> Handled:
+    """Compare each service's ledger with Kafka. A topic or partition that Kafka has not hides no other one."""
+    found = Handled(Finding("every record in Kafka is handled", unit="partitions"))
+    for service, rows in ledgers.items():
+        topics = {topic.name for topic in TOPICS if topic.consumer == service}
+        try:
+            await _Service(settings, service, rows, topics, moment, found).judge()
+        except KafkaUnavailable as error:
+            found.finding.unknown(f"{service}: Kafka at {settings.kafka_bootstrap_servers}: {error}")
+            found.behind |= {(service, topic) for topic in topics}
+            found.late |= {(service, topic) for topic in topics}
+    return found
+
+
+class _Service:
+    def __init__(
+        self,
+        settings: Settings,
+        service: ServiceName,
+        rows: Sequence[Any],
+        topics: set[str],
+        moment: Moment,
+        found: Handled,
+    ) -> None:
+        self._settings: Final = settings
+        self._service: Final = service
+        self._rows: Final = {Partition(row["topic"], row["partition"]): row for row in rows}
+        self._topics: Final = topics
+        self._moment: Final = moment
+        self._found: Final = found
+        self._finding: Final = found.finding
+
+    async def judge(self) -> None:
+        names = sorted(self._topics | {partition.topic for partition in self._rows})
+        there = await self._partitions(names)
+        partitions = [Partition(name, n) for name, (_, count) in sorted(there.items()) for n in range(count)]
+        positions = {each: self._rows[each]["next_offset"] if each in self._rows else 0 for each in partitions}
+        gaps = await asyncio.to_thread(gaps_of, self._settings, positions)
+        for partition in partitions:
+            self._finding.count += 1
+            self._judge(partition, gaps[partition], there[partition.topic][0])
+        for partition in sorted(self._rows.keys() - set(partitions)):
+            if partition.topic in there:
+                count = there[partition.topic][1]
+                self._unknown(
+                    partition, f"the ledger has a row for it, and the topic has {count} partitions, 0 to {count - 1}"
+                )
+
+    async def _partitions(self, names: Sequence[str]) -> dict[str, tuple[str, int]]:
+        """Kafka's id and the number of partitions of each topic; one that is not there, or is refused, is named."""
+        topics = Topics(self._settings)
+        there: dict[str, tuple[str, int]] = {}
+        for name in names:
+            try:
+                ids, counts = await topics.ids([name]), await topics.partition_counts([name])
+            except KafkaUnavailable as error:
+                if not await topics.reachable():
+                    raise
+                self._unknown(Partition(name, -1), str(error))
+                continue
+            if name in ids and name in counts:
+                there[name] = ids[name], counts[name]
+            elif name in self._topics:
+                self._breaks(Partition(name, -1), f"is not in Kafka{self._rows_of(name)}")
+            else:
+                self._unknown(Partition(name, -1), f"the topic is not in Kafka{self._rows_of(name)}")
+        return there
+
+    def _rows_of(self, topic: str) -> str:
+        rows = [row for partition, row in self._rows.items() if partition.topic == topic]
+        return f", and the ledger stands in {len(rows)} partitions of it" if rows else ""
+
+    def _judge(self, partition: Partition, gap: Gap, topic_id: str) -> None:
+        row = self._rows.get(partition)
+        if gap.why is not None:
+            self._unknown(partition, gap.why)
+            return
+        if gap.has_records or gap.is_open:
+            self._found.behind.add((self._service, partition.topic))
+        if row is not None and row["topic_id"] != topic_id and partition.topic in self._topics:
+            self._breaks(
+                partition, "the topic was deleted and made again since; `ordersaga topics accept` lets it go on"
+            )
+        elif row is not None and gap.position > gap.high:
+            self._breaks(partition, f"stands {gap.position - gap.high} records past the log's end at {gap.high}")
+        elif row is not None and gap.position < gap.low:
+            self._breaks(partition, f"{gap.low - gap.position} offsets were removed before they were handled")
+        if gap.first is not None:
+            self._judge_records(partition, gap, gap.first)
+        if gap.is_open:
+            self._judge_transaction(partition, gap)
+
+    def _judge_records(self, partition: Partition, gap: Gap, first: int) -> None:
+        count = gap.stable - first
+        never = "" if partition in self._rows else ", and was never read"
+        what = f"is {count} record{'s' if count > 1 else ''} behind{never}"
+        at = None if gap.first_ms is None else datetime.fromtimestamp(gap.first_ms / 1000, UTC)
+        if at is not None:
+            what += f", the oldest from {at:%Y-%m-%d %H:%M:%S}, {ago(self._moment.now, at)} ago"
+        if self._moment.at_rest:
+            self._breaks(partition, what)
+        elif at is None or at > self._moment.now + FUTURE:
+            self._unknown(partition, f"{what}: its time stamp does not tell how long it has waited")
+        elif at < self._moment.cutoff:
+            self._breaks(partition, what)
+        else:
+            self._finding.waits(f"{self._service}: {_name(partition)} {what}")
+
+    def _judge_transaction(self, partition: Partition, gap: Gap) -> None:
+        what = f"a transaction is open at offset {gap.stable} and keeps {gap.high - gap.stable} offsets from being read"
+        at = None if gap.open_ms is None else datetime.fromtimestamp(gap.open_ms / 1000, UTC)
+        if at is not None:
+            what += f", since {at:%Y-%m-%d %H:%M:%S}, {ago(self._moment.now, at)} ago"
+        if self._moment.at_rest or (at is not None and at < self._moment.cutoff):
+            self._breaks(partition, f"stands still: {what}")
+        elif at is None:
+            self._unknown(partition, what)
+        else:
+            self._finding.waits(f"{self._service}: {_name(partition)} waits: {what}")
+
+    def _breaks(self, partition: Partition, what: str) -> None:
+        self._is_late(partition)
+        self._finding.breaks(f"{self._service}: {_name(partition)} {what}")
+
+    def _unknown(self, partition: Partition, why: str) -> None:
+        self._is_late(partition)
+        self._finding.unknown(f"{self._service}: {_name(partition)}: {why}")
+
+    def _is_late(self, partition: Partition) -> None:
+        self._found.behind.add((self._service, partition.topic))
+        self._found.late.add((self._service, partition.topic))
+
+
+def _name(partition: Partition) -> str:
+    return partition.topic if partition.partition < 0 else f"{partition.topic}/{partition.partition}"
