@@ -133,7 +133,7 @@ class Scene:
             "UPDATE saga SET facts = $2 WHERE order_id = $1", order_id, json.dumps(json.loads(known) | facts)
         )
 
-    async def complete(self, order_id: UUID, message_id: UUID, ago: timedelta = timedelta(), **said: Any) -> None:
+    async def complete(self, order_id: UUID, message_id: UUID, ago: timedelta = 2 * LONG_AGO, **said: Any) -> None:
         """A completion record in Kafka."""
         at_ms = int((datetime.now(UTC) - ago).timestamp() * 1000)
         words: dict[str, Any] = {"customer_id": order_id, "status": "ORD0002", "total_amount": TOTAL} | said

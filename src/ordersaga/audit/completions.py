@@ -128,6 +128,8 @@ class Log:
 async def read(settings: Settings, said: Callable[[str, int], None]) -> Log:
     """Read the topic to the end it has now. Raises `KafkaUnavailable`, also where there is no such topic, and SQLite's errors."""
     topics = Topics(settings)
+    if not await topics.reachable():
+        raise KafkaUnavailable(f"Kafka at {settings.kafka_bootstrap_servers} does not answer")
     count = (await topics.partition_counts([COMPLETED_TOPIC])).get(COMPLETED_TOPIC)
     if count is None:
         raise KafkaUnavailable(f"there is no topic {COMPLETED_TOPIC}")

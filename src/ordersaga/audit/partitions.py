@@ -26,9 +26,12 @@ class Handled(Struct):
 async def handled(settings: Settings, ledgers: dict[ServiceName, Sequence[Any]], moment: Moment) -> Handled:
     """Compare each service's ledger with Kafka. A topic or partition that Kafka has not hides no other one."""
     found = Handled(Finding("every record in Kafka is handled", unit="partitions"))
+    reachable = await Topics(settings).reachable()
     for service, rows in ledgers.items():
         topics = {topic.name for topic in TOPICS if topic.consumer == service}
         try:
+            if not reachable:
+                raise KafkaUnavailable("it does not answer")
             await _Service(settings, service, rows, topics, moment, found).judge()
         except KafkaUnavailable as error:
             found.finding.unknown(f"{service}: Kafka at {settings.kafka_bootstrap_servers}: {error}")
