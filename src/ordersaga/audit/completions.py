@@ -130,11 +130,12 @@ async def read(settings: Settings, said: Callable[[str, int], None]) -> Log:
     topics = Topics(settings)
     if not await topics.reachable():
         raise KafkaUnavailable(f"Kafka at {settings.kafka_bootstrap_servers} does not answer")
-    count = (await topics.partition_counts([COMPLETED_TOPIC])).get(COMPLETED_TOPIC)
-    if count is None:
+    state = (await topics.states([COMPLETED_TOPIC])).get(COMPLETED_TOPIC)
+    if state is None:
         raise KafkaUnavailable(f"there is no topic {COMPLETED_TOPIC}")
+    count = state.partitions
     found = await asyncio.to_thread(gaps_of, settings, {Partition(COMPLETED_TOPIC, n): 0 for n in range(count)})
-    log = Log([found[Partition(COMPLETED_TOPIC, n)] for n in range(count)], await _kept_since(topics))
+    log = Log([found[Partition(COMPLETED_TOPIC, n)] for n in range(count)], _kept_since(state.config))
     tap = await asyncio.to_thread(Tap, settings, [COMPLETED_TOPIC], True)
     loop = asyncio.get_running_loop()
     try:
@@ -156,8 +157,10 @@ async def read(settings: Settings, said: Callable[[str, int], None]) -> Log:
     return log
 
 
-async def _kept_since(topics: Topics) -> datetime:
-    kept_ms = int((await topics.config(COMPLETED_TOPIC)).get("retention.ms", "-1"))
+def _kept_since(config: dict[str, str] | None) -> datetime:
+    if config is None:
+        return datetime.now(UTC)  # nobody says, so anything may have been removed
+    kept_ms = int(config["retention.ms"])
     return EVER if not 0 <= kept_ms < EVER_MS else datetime.now(UTC) - timedelta(milliseconds=kept_ms)
 
 

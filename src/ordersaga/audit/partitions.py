@@ -80,14 +80,14 @@ class _Service:
         there: dict[str, tuple[str, int]] = {}
         for name in names:
             try:
-                ids, counts = await topics.ids([name]), await topics.partition_counts([name])
+                state = (await topics.states([name])).get(name)
             except KafkaUnavailable as error:
                 if not await topics.reachable():
                     raise
                 self._unknown(Partition(name, -1), str(error))
                 continue
-            if name in ids and name in counts:
-                there[name] = ids[name], counts[name]
+            if state is not None:
+                there[name] = state.topic_id, state.partitions
             elif name in self._topics:
                 self._breaks(Partition(name, -1), f"is not in Kafka{self._rows_of(name)}")
             else:
