@@ -35,8 +35,8 @@ TABLES = {
                'payments', json_build_array(json_build_object('paymentKey', 'key-' || id, 'amount', 12500, 'state', 'PAID')),
                'delivery', 'STARTED') FROM made""",
         """INSERT INTO order_event (order_id, at, came_in, went_out, status, stock_known)
-           SELECT id, now() - interval '1 day', 'Placed', '{}', 'PENDING', false FROM made
-           UNION ALL SELECT id, now() - interval '1 hour', 'Delivery', '{OrderCompletedMessage}', 'COMPLETED', true FROM made""",
+           SELECT id, now() - interval '1 day', 'Placed', '{}'::text[], 'PENDING', false FROM made
+           UNION ALL SELECT id, now() - interval '1 hour', 'Delivery', '{OrderCompletedMessage}'::text[], 'COMPLETED', true FROM made""",
         "INSERT INTO price (product_id, name, price, changed_at) VALUES ($1::uuid, 'keyboard', 12500, now())",
     ],
     "stock": [
