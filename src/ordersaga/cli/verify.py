@@ -1,7 +1,7 @@
 """`verify` audits the system."""
 
 import asyncio
-from typing import Annotated, cast
+from typing import Annotated
 
 import msgspec
 import typer
@@ -9,10 +9,12 @@ from rich.table import Table
 
 from ordersaga.audit import Finding
 from ordersaga.audit import verify as judge
-from ordersaga.cli.options import err, fail, load_settings, out
-from ordersaga.settings import SERVICES, ServiceName
+from ordersaga.cli.migrate import services
+from ordersaga.cli.options import err, load_settings, out
+from ordersaga.settings import SERVICES
 
 NAMED: int = 20
+REASONS: int = 5
 BROKEN, UNKNOWN = 1, 2
 STYLES = {"holds": "green", "broken": "bold red", "could not be judged": "bold yellow", "not applicable": "dim"}
 
@@ -34,11 +36,9 @@ def verify(
 
     Exit code 0: every invariant holds. 1: one is broken. 2: none is broken, but one could not be judged.
     """
-    ours = tuple(dict.fromkeys(name.strip() for name in only.split(",")))
-    if unknown := [name for name in ours if name not in SERVICES]:
-        raise fail(f"--only takes some of {', '.join(SERVICES)}, not {', '.join(unknown) or 'nothing'}")
+    ours = services(only)
     settings = load_settings()
-    findings = asyncio.run(judge(settings, live, cast(tuple[ServiceName, ...], ours), _say))
+    findings = asyncio.run(judge(settings, live, ours, _say))
     if json:
         print(
             msgspec.json.encode(
@@ -50,6 +50,10 @@ def verify(
         )
     else:
         print_findings(findings)
+    reasons = list(dict.fromkeys(why for each in findings for why in each.unjudged))
+    if reasons:
+        more = f" and {len(reasons) - REASONS:,} more" if len(reasons) > REASONS else ""
+        err.print(f"not all could be judged: {'; '.join(reasons[:REASONS])}{more}", markup=False, soft_wrap=True)
     outcomes = {each.outcome for each in findings}
     if "broken" in outcomes:
         raise typer.Exit(BROKEN)

@@ -175,6 +175,7 @@ class Tap:
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest" if from_beginning else "latest",
+                "queued.max.messages.kbytes": 16_384,  # read ahead of whoever takes the records; 64 MiB by default
             }
         )
         ends = patiently(lambda: bounds_of(self._consumer, _partitions(self._consumer, topics)))
