@@ -39,12 +39,9 @@ async def stock(sources: Sources) -> Finding:
     return finding
 
 
-async def prices(sources: Sources, moment: Moment, is_behind: bool, trusts_clients: bool) -> Finding:
+async def prices(sources: Sources, moment: Moment, is_behind: bool) -> Finding:
     """`is_behind`: Order may not have heard yet what Stock has said."""
     finding = Finding("Order knows the price of each of Stock's products", unit="products")
-    if trusts_clients:
-        finding.left_out = "Order trusts the client's total (TRUST_CLIENT_TOTAL)"
-        return finding
     if sources.lacks(finding, "stock", "order"):
         return finding
     async with sources.guarded("stock", finding) as stock_db, sources.guarded("order", finding) as order_db:

@@ -14,7 +14,7 @@ CONNECT_S: Final = 10.0
 STATEMENT_S: Final = 900.0
 LOCK_MS: Final = 10_000
 PREFETCH_ROWS: Final = 1_000
-LEFT_OUT: Final = "left out by --only"
+LEFT_OUT: Final = "which is not ours (--only, or FOREIGN_PARTNERS)"
 TABLES: Final[dict[ServiceName, list[str]]] = {
     "order": ["orders", "saga", "order_event", "price", "timer"],
     "stock": ["product", "reservation", "movement"],
@@ -38,7 +38,7 @@ class Sources:
         """Whether a database that an invariant rests on is missing; says so in the finding."""
         for service in wanted:
             if service not in self.only:
-                finding.left_out = f"{service} is {LEFT_OUT}"
+                finding.left_out = f"it needs {service}, {LEFT_OUT}"
             elif service in self.away:
                 finding.unknown(self.away[service])
         return any(service not in self.db for service in wanted)
@@ -58,7 +58,7 @@ class Sources:
 
 
 @contextlib.asynccontextmanager
-async def snapshots(settings: Settings, only: Collection[ServiceName] = SERVICES) -> AsyncIterator[Sources]:
+async def snapshots(settings: Settings, only: Collection[ServiceName]) -> AsyncIterator[Sources]:
     """A snapshot of each database. Order's is the last: whatever the others hold by then is of an order that it knows."""
     sources = Sources(only)
     async with contextlib.AsyncExitStack() as stack:

@@ -11,7 +11,7 @@ from ordersaga.audit import completions, orders, partitions, records, shelf
 from ordersaga.audit.agreement import GRACE, Unheard
 from ordersaga.audit.books import books
 from ordersaga.audit.finding import Finding, Moment
-from ordersaga.audit.sources import Sources, in_words, snapshots, stream
+from ordersaga.audit.sources import LEFT_OUT, Sources, in_words, snapshots, stream
 from ordersaga.contracts.messages import PaymentCancelledMessage, PaymentSuccessMessage
 from ordersaga.contracts.topics import BY_MESSAGE
 from ordersaga.messaging.database import DATABASE_ERRORS, queries
@@ -30,10 +30,10 @@ Say = Callable[[str], None]
 async def verify(
     settings: Settings,
     unchanged_for_s: float = 0.0,
-    only: Collection[ServiceName] = SERVICES,
+    only: Collection[ServiceName] | None = None,
     say: Say = lambda _: None,
 ) -> list[Finding]:
-    """Judge every invariant. `only`: the services whose databases are ours to read; `say` is told now and then how far it has come.
+    """Judge every invariant. `only`: the services whose databases are ours to read, None: all but those of foreign partners; `say` is told now and then how far it has come.
 
     `unchanged_for_s` 0 judges a system at rest: everything must have come to its end. More judges a live one: orders and records
     younger than that are in flight, and named as such. Each database is read in one snapshot; Kafka and the gateway's books are read
@@ -41,14 +41,15 @@ async def verify(
     """
     moment = Moment(datetime.now(UTC), unchanged_for_s)
     said = _every(SAY_EVERY_S, say)
-    async with snapshots(settings, only) as sources:
+    ours = [name for name in SERVICES if name not in settings.foreign_partners] if only is None else only
+    async with snapshots(settings, ours) as sources:
         outboxes = await records.outboxes(sources, timedelta(milliseconds=settings.outbox_adopt_after_ms), moment)
         handled = await _handled(settings, sources, moment)
         found = [await shelf.stock(sources)]
         found += await _orders(settings, sources, moment, _unheard(moment, outboxes, handled), said)
         topic = shelf.PRICE_TOPIC
         is_behind = ("order", topic) in handled.behind or ("stock", topic) in outboxes.unsent
-        found.append(await shelf.prices(sources, moment, is_behind, settings.trust_client_total))
+        found.append(await shelf.prices(sources, moment, is_behind))
         found.append(await _settled(sources, moment))
         found.append(await books(settings, sources, moment, said))
         of_each = [outboxes.finding, handled.finding, *await records.given_up(sources, moment)]
@@ -168,7 +169,7 @@ def _say_missing(sources: Sources, finding: Finding, services: Collection[Servic
         if service in sources.away:
             finding.unknown(sources.away[service])
         elif service not in sources.only:
-            finding.notes.append(f"without {service}, which is left out by --only")
+            finding.notes.append(f"without {service}, {LEFT_OUT}")
 
 
 async def _settled(sources: Sources, moment: Moment) -> Finding:
