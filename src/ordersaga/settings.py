@@ -199,6 +199,10 @@ class Settings(BaseSettings):
     asks_max: int = Field(
         default=5, ge=1, description="asks for delivery, release or refund after which an order is flagged"
     )
+    return_needs_receipt: bool = Field(
+        default=False,
+        description="a customer's return waits for an operator's word that the goods have come; off: it pays back and restocks at once",
+    )
     idempotent_partners: Partners = Field(
         default=["stock", "payment", "delivery"], description="partners that may be asked the same again; ours may"
     )

@@ -20,6 +20,9 @@ from ordersaga.order.saga import (
     Decision,
     Input,
     Priced,
+    ReceiveReturn,
+    RefuseReturn,
+    RequestReturn,
     Return,
     TimePassed,
     decide,
@@ -290,6 +293,25 @@ def test_who_asks_for_the_same_end_again_is_told_it_and_nothing_happens(inputs: 
     assert (again.order, again.outgoing, again.refused, again.note) == (order, (), False, DUPLICATE)
     other = CancelBeforeDelivery() if isinstance(inputs[-1], Return) else Return()
     assert decide(order, other, NOW).refused
+
+
+def test_a_return_that_needs_the_goods_waits_for_an_operators_word() -> None:
+    completed, _, _ = run(placed(), stock("SUCCESS"), payment(), delivery("STARTED"))
+    asked, out, decision = run(completed, RequestReturn())
+    assert (asked.status, asked.facts.returning, out, decision.refused) == ("COMPLETED", "REQUESTED", [], False)
+    assert run(asked, RequestReturn())[2].note == DUPLICATE
+    refused, out, decision = run(asked, RefuseReturn("kim", "worn"))
+    assert (refused.status, refused.facts.returning, out, decision.note) == ("COMPLETED", "REFUSED", [], "kim: worn")
+    assert run(refused, RefuseReturn("kim", "worn"))[2].note == DUPLICATE
+    for order in (asked, run(refused, RequestReturn())[0]):
+        returned, out, decision = run(order, ReceiveReturn("kim", "came"))
+        assert (end(returned), decision.note) == (("CANCELLED", "RETURNED"), "kim: came")
+        assert names(out) == ["OrderPayable", "StockRollbackRequested", "PaymentCancelRequested"]
+        for again in (ReceiveReturn("kim", "came"), RequestReturn(), Return()):
+            assert run(returned, again)[2].note == DUPLICATE
+    for order, word in itertools.product((placed(), completed), (ReceiveReturn, RefuseReturn)):
+        assert run(order, word("kim", "?"))[2].refused
+    assert run(placed(), RequestReturn())[2].refused
 
 
 def test_one_rollback_at_most_is_in_flight_and_later_products_wait_for_its_answer() -> None:

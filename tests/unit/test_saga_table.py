@@ -6,7 +6,7 @@ import pytest
 
 from ordersaga.contracts import messages as m
 from ordersaga.order.deadlines import look_at, waits
-from ordersaga.order.saga import Return, TimePassed, decide
+from ordersaga.order.saga import ReceiveReturn, RequestReturn, Return, TimePassed, decide
 from ordersaga.order.table import DEADLINES, Step, document, walk
 
 PAGE = Path(__file__).parents[2] / "docs" / "saga.md"
@@ -31,7 +31,7 @@ def only_a_pending_order_changes_its_status_but_for_a_return(step: Step) -> bool
     before, after = step.before.status, step.after.status
     if before in ("PENDING", after):
         return True
-    return isinstance(step.arrival.message, Return) and (before, after) == ("COMPLETED", "CANCELLED")
+    return isinstance(step.arrival.message, Return | ReceiveReturn) and (before, after) == ("COMPLETED", "CANCELLED")
 
 
 def a_repeat_has_no_effect(step: Step) -> bool:
@@ -127,6 +127,10 @@ def an_order_is_told_completed_when_it_becomes_so(step: Step) -> bool:
     return told == int(becomes)
 
 
+def a_return_that_needs_the_goods_gives_nothing_back_before_they_came(step: Step) -> bool:
+    return not isinstance(step.arrival.message, RequestReturn) or not step.decision.outgoing
+
+
 def who_is_refused_changes_nothing(step: Step) -> bool:
     return not step.decision.refused or (step.after == step.before and not step.decision.outgoing)
 
@@ -152,6 +156,7 @@ PROMISES = (
     nothing_is_asked_back_twice,
     an_unpaid_order_is_never_delivered_for_money_that_went_back,
     an_order_is_told_completed_when_it_becomes_so,
+    a_return_that_needs_the_goods_gives_nothing_back_before_they_came,
     who_is_refused_changes_nothing,
     who_waits_has_a_timer,
 )

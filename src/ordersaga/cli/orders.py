@@ -20,6 +20,7 @@ from ordersaga.order.deadlines import Explanation, explain
 from ordersaga.order.handlers import deadlines_of
 from ordersaga.order.model import Event, Order, Payment
 from ordersaga.order.operators import Acceptance, Accepting
+from ordersaga.order.saga import OperatorsWord, ReceiveReturn, RefuseReturn
 from ordersaga.settings import SERVICES, Settings
 
 UNASKED: Final = {
@@ -52,17 +53,42 @@ def accept_refund(
     run(_accept(load_settings(), order_id, operator(who, why)))
 
 
-async def _accept(settings: Settings, order_id: UUID, by: Operator) -> None:
+@app.command()
+def receive_return(
+    order_id: Annotated[UUID, typer.Argument(help="the order's id")], why: Why = None, who: Who = None
+) -> None:
+    """The goods of a return have come: the order is CANCELLED, RETURNED, its money is paid back and its pieces are on the shelf again."""
+    run(_return(load_settings(), order_id, operator(who, why), ReceiveReturn))
+
+
+@app.command()
+def refuse_return(
+    order_id: Annotated[UUID, typer.Argument(help="the order's id")], why: Why = None, who: Who = None
+) -> None:
+    """A return is not accepted: the order stays COMPLETED, and its customer may ask again."""
+    run(_return(load_settings(), order_id, operator(who, why), RefuseReturn))
+
+
+async def _return(settings: Settings, order_id: UUID, by: Operator, word: type[OperatorsWord]) -> None:
+    order = await _said(settings, Acceptance(order_id, by, word))
+    out.print(f"{order_id}: {order.status}, return {order.facts.returning}", soft_wrap=True)
+
+
+async def _said(settings: Settings, acceptance: Acceptance) -> Order:
+    """The order after an operator's word."""
     async with desks(settings, "order") as [desk]:
-        decision = await desk.gather(Accepting(settings))(Acceptance(order_id, by))
+        decision = await desk.gather(Accepting(settings))(acceptance)
     if decision is None:
-        raise fail(f"there is no order {order_id}", 1)
+        raise fail(f"there is no order {acceptance.order_id}", 1)
     if decision.refused:
         raise fail(f"{decision.note}; nothing was changed")
-    held = ", ".join(
-        f"{each.left:,} of {each.amount:,} won of {each.payment_key}" for each in decision.order.facts.payments
-    )
-    out.print(f"{order_id}: accepted; held: {held}; the order is {decision.order.status}", soft_wrap=True)
+    return decision.order
+
+
+async def _accept(settings: Settings, order_id: UUID, by: Operator) -> None:
+    order = await _said(settings, Acceptance(order_id, by))
+    held = ", ".join(f"{each.left:,} of {each.amount:,} won of {each.payment_key}" for each in order.facts.payments)
+    out.print(f"{order_id}: accepted; held: {held}; the order is {order.status}", soft_wrap=True)
 
 
 def print_obstacles(waits: list[Explanation], held: dict[str, list[HeldRecord] | str]) -> None:
@@ -104,6 +130,8 @@ def print_story(order: Order, events: list[Event]) -> None:
     for payment in order.facts.payments:
         out.print(f"  payment   {payment.payment_key}, {payment.amount:,} won: {payment.state}{_gone(payment)}")
     out.print(f"  delivery  {order.facts.delivery}")
+    if order.facts.returning != "NOT_REQUESTED":
+        out.print(f"  return    {order.facts.returning}")
     if order.facts.flag:
         out.print(f"  [yellow]flagged   {order.facts.flag}[/]")
     table = Table("at", "came in", "went out", "status", "note", box=None, padding=(0, 2, 0, 0))

@@ -30,7 +30,16 @@ from ordersaga.order.deadlines import Explanation, explain
 from ordersaga.order.handlers import deadlines_of
 from ordersaga.order.model import Event, Facts, Line, Order, Recipient
 from ordersaga.order.operators import Acceptance
-from ordersaga.order.saga import CancelBeforeDelivery, Decision, Return
+from ordersaga.order.saga import (
+    AcceptRefund,
+    CancelBeforeDelivery,
+    Decision,
+    OperatorsWord,
+    ReceiveReturn,
+    RefuseReturn,
+    RequestReturn,
+    Return,
+)
 from ordersaga.order.watch import Seen, Watch
 
 TOTAL_AMOUNT_MIN: Final = 1_000
@@ -66,8 +75,8 @@ class PlaceOrder(Struct, rename="camel", kw_only=True):
     items: Annotated[list[Item], Meta(min_length=1, max_length=ITEMS_MAX)]
 
 
-class AcceptedRefund(Struct, rename="camel", kw_only=True):
-    """The body of `POST /api/v1/orders/{order_id}/refund/accept`: the reason, kept with the act and in the timeline."""
+class OperatorsReason(Struct, rename="camel", kw_only=True):
+    """The body of an operator's word on an order: the reason, kept with the act and in the timeline."""
 
     why: Annotated[str, Meta(min_length=1, max_length=500, pattern=r"\S")]
 
@@ -90,6 +99,7 @@ class OrderResource(Struct, rename="camel", kw_only=True):
     payments: tuple[Any, ...]
     delivery: str
     delivery_id: UUID | None
+    returning: str
     flag: str | UnsetType | None = UNSET
     waits_for: list[Explanation] | UnsetType = UNSET
     held_records: list[HeldRecord] | UnsetType = UNSET
@@ -107,7 +117,7 @@ class EventResource(Struct, rename="camel"):
 
 
 _body: Final = msgspec.json.Decoder(PlaceOrder)
-_accepted: Final = msgspec.json.Decoder(AcceptedRefund)
+_reason: Final = msgspec.json.Decoder(OperatorsReason)
 _json: Final = msgspec.json.Encoder()
 
 
@@ -119,6 +129,7 @@ class Orders:
         self.callers: Final = callers
         self.watch: Final = watch
         self._deadlines: Final = deadlines_of(runtime.settings)
+        self.wish_to_return: Final = RequestReturn() if runtime.settings.return_needs_receipt else Return()
         self.place: Gather[Placement, PlacementAnswer]
         self.act: Gather[Action, ActionAnswer]
         self.accept: Gather[Acceptance, Decision | None]
@@ -194,7 +205,7 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
 
     @post("/api/v1/orders/{order_id:uuid}/cancel/return", status_code=200, summary="Return a completed order")
     async def give_back(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
-        return await _act(orders, request, order_id, "cancel/return", Return())
+        return await _act(orders, request, order_id, "cancel/return", orders.wish_to_return)
 
     return [place, find, show, events, cancel, give_back, *_operator_routes(orders)]
 
@@ -203,18 +214,40 @@ def _operator_routes(orders: Orders) -> list[ControllerRouterHandler]:
     @post(
         "/api/v1/orders/{order_id:uuid}/refund/accept",
         status_code=200,
-        operation_class=json_body(AcceptedRefund),
+        operation_class=json_body(OperatorsReason),
         summary="An operator says that money which went back at the gateway was meant to; the order goes on with what is held",
     )
     async def accept_refund(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
-        caller = await orders.callers.of(request)
-        if not caller.is_operator:
-            raise not_found("order")
-        body, _ = await body_of(request, _accepted)
-        decision = await orders.accept(Acceptance(order_id, Operator(str(caller.user_id), body.why)))
-        return _answer(_allowed(decision).order, 200)
+        return await _by_operator(orders, request, order_id, AcceptRefund)
 
-    return [accept_refund]
+    @post(
+        "/api/v1/orders/{order_id:uuid}/return/receive",
+        status_code=200,
+        operation_class=json_body(OperatorsReason),
+        summary="An operator says that the goods of a return have come: the order is CANCELLED, RETURNED, and paid back",
+    )
+    async def receive_return(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
+        return await _by_operator(orders, request, order_id, ReceiveReturn)
+
+    @post(
+        "/api/v1/orders/{order_id:uuid}/return/refuse",
+        status_code=200,
+        operation_class=json_body(OperatorsReason),
+        summary="An operator does not accept a return: the order stays COMPLETED",
+    )
+    async def refuse_return(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
+        return await _by_operator(orders, request, order_id, RefuseReturn)
+
+    return [accept_refund, receive_return, refuse_return]
+
+
+async def _by_operator(orders: Orders, request: AnyRequest, order_id: UUID, word: type[OperatorsWord]) -> Json:
+    caller = await orders.callers.of(request)
+    if not caller.is_operator:
+        raise not_found("order")
+    body, _ = await body_of(request, _reason)
+    decision = await orders.accept(Acceptance(order_id, Operator(str(caller.user_id), body.why), word))
+    return _answer(_allowed(decision).order, 200)
 
 
 async def _place(orders: Orders, request: AnyRequest) -> Json:
@@ -261,7 +294,7 @@ NOT_YET: Final = datetime.min.replace(tzinfo=UTC)
 
 
 async def _act(
-    orders: Orders, request: AnyRequest, order_id: UUID, route: str, wish: CancelBeforeDelivery | Return
+    orders: Orders, request: AnyRequest, order_id: UUID, route: str, wish: CancelBeforeDelivery | Return | RequestReturn
 ) -> Json:
     caller = await orders.callers.of(request)
     route = f"POST /api/v1/orders/{order_id}/{route}"
@@ -318,6 +351,7 @@ def resource(order: Order) -> OrderResource:
         payments=order.facts.payments,
         delivery=order.facts.delivery,
         delivery_id=order.facts.delivery_id,
+        returning=order.facts.returning,
     )
 
 

@@ -20,7 +20,7 @@ from ordersaga.order.deadlines import ANSWERS, PARTNERS, Wait, waits
 from ordersaga.order.handlers import Changes, deadlines_of, lacks_price, listed_total, price
 from ordersaga.order.model import Awaited, Order
 from ordersaga.order.outgoing import sent
-from ordersaga.order.saga import CancelBeforeDelivery, Decision, Priced, Return, TimePassed, decide
+from ordersaga.order.saga import CancelBeforeDelivery, Decision, Priced, RequestReturn, Return, TimePassed, decide
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -61,7 +61,7 @@ class Action(Struct, frozen=True):
 
     order_id: UUID
     customer_id: UUID | None
-    wish: CancelBeforeDelivery | Return
+    wish: CancelBeforeDelivery | Return | RequestReturn
     key: IdempotencyKey | None = None
 
 

@@ -11,6 +11,7 @@ from ordersaga.contracts.status import OrderStatus
 
 StockState = Literal["REQUESTED", "RESERVED", "REJECTED", "RELEASE_REQUESTED", "RELEASED", "RELEASE_FAILED"]
 PaymentState = Literal["AWAITING", "PAID", "DECLINED", "REFUND_REQUESTED", "REFUNDED", "REFUND_FAILED"]
+ReturnState = Literal["NOT_REQUESTED", "REQUESTED", "REFUSED"]
 DeliveryState = Literal["NOT_REQUESTED", "REQUESTED", "STARTED", "FAILED"]
 Reason = Literal[
     "OUT_OF_STOCK",
@@ -76,7 +77,7 @@ class Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
 
     `asks` says of each answer that is awaited how it was asked for. One that has none there was asked for at `asked_at` (None: when the
     order was placed), `waits_since` and `attempts`: that is the first request to Stock, and whatever orders of earlier versions await.
-    `look_at` is when the order's timer fires. `rollbacks` is how many rollbacks were sent, `rollbacks_answered` how many of them
+    `returning`: whether the customer wants to give the order back, where an operator has to have the goods first. `look_at` is when the order's timer fires. `rollbacks` is how many rollbacks were sent, `rollbacks_answered` how many of them
     may have another answer under way that means nothing any more.
     `listed_total` is the sum of the products' own prices, None while a price is not known; an order is payable and goes on only if
     it is the total. `flag` is what a person should look at.
@@ -86,6 +87,7 @@ class Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
     payments: tuple[Payment, ...] = ()
     delivery: DeliveryState = "NOT_REQUESTED"
     delivery_id: UUID | None = None
+    returning: ReturnState = "NOT_REQUESTED"
     listed_total: int | None = None
     asked_at: datetime | None = None
     waits_since: datetime | None = None
@@ -168,6 +170,10 @@ class Order(Struct, frozen=True, rename="camel"):
     def asked_again(self, ask: Ask, now: datetime) -> "Order":
         """The order, having asked once more."""
         return self.asked(replace(ask, at=now, attempts=ask.attempts + 1, since=ask.since or ask.at))
+
+    def returning(self, state: ReturnState) -> "Order":
+        """The order with what has become of the customer's wish to give it back."""
+        return replace(self, facts=replace(self.facts, returning=state))
 
     def rolled_back(self) -> "Order":
         """The order, having sent one more rollback."""

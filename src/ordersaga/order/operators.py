@@ -15,21 +15,26 @@ from ordersaga.order import store
 from ordersaga.order.handlers import Changes, deadlines_of
 from ordersaga.order.model import Order
 from ordersaga.order.outgoing import sent
-from ordersaga.order.saga import AcceptRefund, Decision, decide
+from ordersaga.order.saga import AcceptRefund, Decision, OperatorsWord, ReceiveReturn, RefuseReturn, decide
 from ordersaga.settings import Settings
 
-ACCEPT_REFUND: Final = "accept refund"
+ACTS: Final[dict[type[OperatorsWord], str]] = {
+    AcceptRefund: "accept refund",
+    ReceiveReturn: "receive return",
+    RefuseReturn: "refuse return",
+}
 
 
 class Acceptance(Struct, frozen=True):
-    """An operator marks what went back of an order's money as meant."""
+    """An operator's word on an order: that what went back of its money was meant to, that the goods of a return came, or that they did not."""
 
     order_id: UUID
     operator: Operator
+    word: type[OperatorsWord] = AcceptRefund
 
 
 class Accepting:
-    """Marks refunds made at the gateway as meant: `Gather`'s work. None: there is no such order."""
+    """Takes operators' words: `Gather`'s work. None: there is no such order."""
 
     def __init__(self, settings: Settings) -> None:
         self._deadlines: Final = deadlines_of(settings)
@@ -47,13 +52,14 @@ class Accepting:
                 answers.append(None)
                 continue
             who, why = storable(each.operator.who), storable(each.operator.why)
-            decision = decide(order, AcceptRefund(who, why), now, self._deadlines)
+            decision = decide(order, each.word(who, why), now, self._deadlines)
             answers.append(decision)
             if decision.order is not order:
                 orders[order.order_id] = decision.order
-                changes.note(AcceptRefund.__name__, order, decision)
-                before, after = _money(order), _money(decision.order)
-                await acts.note(db, each.operator, ACCEPT_REFUND, order.order_id, before, after, now)
+                changes.note(each.word.__name__, order, decision)
+                says = _money if each.word is AcceptRefund else _return
+                before, after = says(order), says(decision.order)
+                await acts.note(db, each.operator, ACTS[each.word], order.order_id, before, after, now)
         await changes.save(db)
         return Write(answers, [out for each in answers if each for out in sent(each.order, each.outgoing)])
 
@@ -63,3 +69,7 @@ def _money(order: Order) -> dict[str, Any]:
         each.payment_key: {"captured": each.amount, "held": each.left, "meant": each.meant}
         for each in order.facts.payments
     }
+
+
+def _return(order: Order) -> dict[str, Any]:
+    return {"status": order.status, "returning": order.facts.returning}

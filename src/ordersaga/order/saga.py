@@ -41,6 +41,24 @@ class Priced(Struct, frozen=True):
     listed_total: int
 
 
+class RequestReturn(Struct, frozen=True):
+    """The customer wants to give a completed order back, and an operator has to have the goods first."""
+
+
+class ReceiveReturn(Struct, frozen=True):
+    """An operator says that the goods of a return have come."""
+
+    who: str
+    why: str
+
+
+class RefuseReturn(Struct, frozen=True):
+    """An operator says that a return is not accepted. The customer may ask again."""
+
+    who: str
+    why: str
+
+
 class AcceptRefund(Struct, frozen=True):
     """An operator says that money of this order which went back at the gateway was meant to."""
 
@@ -60,7 +78,9 @@ Answer: TypeAlias = (
     | m.StockRollbackFailedMessage
     | m.PaymentCancelledMessage
 )
-Input: TypeAlias = Answer | CancelBeforeDelivery | Return | AcceptRefund | Priced | TimePassed
+OperatorsWord: TypeAlias = AcceptRefund | ReceiveReturn | RefuseReturn
+Wish: TypeAlias = CancelBeforeDelivery | Return | RequestReturn | OperatorsWord
+Input: TypeAlias = Answer | Wish | Priced | TimePassed
 
 DEADLINES: Final = Deadlines()
 DUPLICATE: Final = "a duplicate: no effect"
@@ -151,20 +171,26 @@ def _learn(order: Order, message: Input, now: datetime, deadlines: Deadlines) ->
             return _release_answered(order, "RELEASE_FAILED", message.error_message)
         case m.PaymentCancelledMessage():
             return _refund_answered(order, message)
-        case CancelBeforeDelivery() | Return() | AcceptRefund():
-            return _wished(order, message)
         case Priced():
             return _priced(order, message.listed_total)
         case TimePassed():
             return Decision(*overdue(order, now, deadlines))
+        case _:
+            return _wished(order, message)
 
 
-def _wished(order: Order, wish: CancelBeforeDelivery | Return | AcceptRefund) -> Decision:
+def _wished(order: Order, wish: Wish) -> Decision:
     match wish:
         case CancelBeforeDelivery():
             return _cancelled(order)
         case Return():
             return _returned(order)
+        case RequestReturn():
+            return _return_requested(order)
+        case ReceiveReturn():
+            return _return_received(order, wish)
+        case RefuseReturn():
+            return _return_refused(order, wish)
         case AcceptRefund():
             return _accepted(order, wish)
 
@@ -360,6 +386,27 @@ def _returned(order: Order) -> Decision:
     if order.status != "COMPLETED":
         return Decision(order, note="only a completed order can be returned", refused=True)
     return Decision(order.ended("CANCELLED", "RETURNED"))
+
+
+def _return_requested(order: Order) -> Decision:
+    if order.facts.returning == "REQUESTED" or order.status != "COMPLETED":
+        return Decision(order, note=DUPLICATE) if order.facts.returning == "REQUESTED" else _returned(order)
+    return Decision(order.returning("REQUESTED"), note="nothing is given back until the goods have come")
+
+
+def _return_received(order: Order, word: ReceiveReturn) -> Decision:
+    if order.facts.returning == "NOT_REQUESTED" and order.reason != "RETURNED":
+        return Decision(order, note="no return of this order was asked for", refused=True)
+    returned = _returned(order)
+    return returned if returned.order is order else replace(returned, note=f"{word.who}: {word.why}")
+
+
+def _return_refused(order: Order, word: RefuseReturn) -> Decision:
+    if order.status != "COMPLETED" or order.facts.returning == "NOT_REQUESTED":
+        return Decision(order, note="no return of this order waits for an answer", refused=True)
+    if order.facts.returning == "REFUSED":
+        return Decision(order, note=DUPLICATE)
+    return Decision(order.returning("REFUSED"), note=f"{word.who}: {word.why}")
 
 
 def _priced(order: Order, listed_total: int) -> Decision:

@@ -26,6 +26,9 @@ from ordersaga.order.saga import (
     Decision,
     Input,
     Priced,
+    ReceiveReturn,
+    RefuseReturn,
+    RequestReturn,
     Return,
     TimePassed,
     decide,
@@ -114,6 +117,9 @@ def arrivals(products: Sequence[UUID], keys: Sequence[str]) -> list[Arrival]:
         found += _given_back(keys[0])
     found.append(Arrival("the customer cancels", CancelBeforeDelivery()))
     found.append(Arrival("the customer returns", Return()))
+    found.append(Arrival("the customer asks to return", RequestReturn()))
+    found.append(Arrival("an operator has the returned goods", ReceiveReturn("operator", "they came")))
+    found.append(Arrival("an operator refuses the return", RefuseReturn("operator", "they are worn")))
     found.append(Arrival("the prices come to the total", Priced(TOTAL)))
     found.append(Arrival("the prices come to another total", Priced(TOTAL - 1)))
     found.append(Arrival("time passes", TimePassed()))
@@ -180,6 +186,7 @@ def _state(order: Order) -> Order:
         facts,
         listed_total=TOTAL if order.is_dead else facts.listed_total,
         asks=tuple(sorted(asks, key=lambda each: (each.awaited, each.about or ""))),
+        returning="NOT_REQUESTED" if order.is_dead else facts.returning,
         look_at=None,
         flag="flagged" if facts.flag else None,
         rollbacks=0,
@@ -193,6 +200,8 @@ def _state(order: Order) -> Order:
 
 def order_side(order: Order) -> str:
     """An order's state as a person would say it."""
+    if order.status == "COMPLETED" and order.facts.returning == "REQUESTED":
+        return "COMPLETED, return asked"
     if order.status != "PENDING":
         return order.status
     if order.facts.delivery == "REQUESTED":
@@ -298,6 +307,7 @@ ORDER_STATES: Final = (
     "PENDING, a part went back",
     "PENDING, delivery asked",
     "COMPLETED",
+    "COMPLETED, return asked",
     "FAILED",
     "CANCELLED",
 )
@@ -323,7 +333,8 @@ of message in every order and number; {found.cells:,} pairs of state and message
 {_rows(ORDER_STATES, found.order)}
 
 Placing an order sends StockDecreaseRequest and OrderPayable. Where the price of one of its products is not known yet it begins in
-"a price is not known", and OrderPayable is sent when the price has come. A dead order (FAILED, CANCELLED) keeps its state for good; what it still
+"a price is not known", and OrderPayable is sent when the price has come. "the customer asks to return" stands for
+"the customer returns" where `ORDERSAGA_RETURN_NEEDS_RECEIPT` is on. A dead order (FAILED, CANCELLED) keeps its state for good; what it still
 holds comes back by the next two diagrams.
 
 | refused with 409 | in |
