@@ -11,13 +11,18 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from ordersaga import stock
+from ordersaga.cli.serve import application
 from ordersaga.devstack import DevStack
+from ordersaga.messaging import instance
 from ordersaga.messaging.connections import Servers, connect_alone
-from ordersaga.messaging.database import Connection, answers, connect
+from ordersaga.messaging.database import Connection, answers, connect, migrate
 from ordersaga.messaging.gather import Gather, OutcomeUnknown, Write
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.settings import Settings
 from tests.contract.rig import Rig, rig, told, took_effect, until
+from tests.integration.service import OPERATOR, running
+from tests.integration.stock_rig import PRODUCTS
 from tests.integration.troubled_postgres import Network, TroubledPostgres, troubled_postgres
 
 LIMITS = {"request_timeout_ms": 1_000, "lock_timeout_ms": 500, "statement_timeout_ms": 1_500}
@@ -230,7 +235,7 @@ async def test_a_network_that_swallows_what_is_sent_holds_nobody(stack: DevStack
 
 async def test_a_request_that_waits_for_a_row_holds_up_no_other(stack: DevStack, postgres: TroubledPostgres) -> None:
     async with (
-        troubled(stack, postgres, outbox_adopt_after_ms=60_000) as service,
+        troubled(stack, postgres) as service,
         service.instance(request_timeout_ms=3_000, database_connections_max=8) as runtime,
     ):
         count = runtime.gather(count_up)
@@ -257,3 +262,72 @@ async def test_a_request_gets_its_row_as_soon_as_it_is_free(stack: DevStack, pos
             await asyncio.sleep(2)
             assert not waiting.done()
         assert await asyncio.wait_for(waiting, 2) == 1
+
+
+async def test_an_instance_takes_its_number_at_the_server_that_answers(
+    postgres: TroubledPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock on a server that nobody asks any more keeps no other process from the number."""
+    monkeypatch.setattr(instance, "CHECK_EVERY_LOOKS", 2)
+    with troubled_postgres() as other:
+        held = await instance.Instance.claim(
+            f"postgresql://postgres@127.0.0.1:{postgres.port},127.0.0.1:{other.port}/postgres"
+        )
+        there = await asyncpg.connect(other.database_url("postgres"))
+
+        async def is_held_there() -> bool:
+            return bool(await there.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"))
+
+        assert not await is_held_there()
+        with postgres.frozen():
+            await until(is_held_there)
+        await asyncio.sleep(0.5)
+        assert await is_held_there()
+        held.release()
+        await there.close()
+
+
+@pytest.mark.parametrize("trouble", ["frozen", "read_only"])
+async def test_over_http_it_is_503_with_retry_after_and_never_500(
+    stack: DevStack, postgres: TroubledPostgres, trouble: str
+) -> None:
+    name = f"shelf_{uuid4().hex[:8]}"
+    postgres.create_databases([name])
+    made = {"name": "a cup", "price": 1_000, "quantity": 1}
+    settings = Settings.model_validate(
+        {
+            "kafka_bootstrap_servers": stack.bootstrap_servers,
+            "stock_database_url": postgres.database_url(name),
+            "stock_group": name,
+            "trust_gateway_headers": True,
+            "topic_partitions": 3,
+            **LIMITS,
+        }
+    )
+    await asyncio.to_thread(migrate, settings.database_url("stock"), stock)
+    async with running(settings, application("stock")) as client:
+
+        async def post() -> int:
+            return (await client.post(PRODUCTS, json=made, headers=OPERATOR)).status_code
+
+        async def status_of_post() -> bool:
+            return await post() == 503
+
+        async def is_made() -> bool:
+            return await post() == 201
+
+        assert await post() == 201
+        with getattr(postgres, trouble)():
+            await until(status_of_post)
+            (refused, lasted_s), (ready, looked_s) = await asyncio.gather(
+                timed(client.post(PRODUCTS, json=made, headers=OPERATOR)), timed(client.get("/health/ready"))
+            )
+            assert refused.status_code == 503 and refused.headers["retry-after"]
+            assert lasted_s < 2
+            assert ready.status_code == (503 if trouble == "frozen" else 200)
+            assert looked_s < 3
+            if trouble == "frozen":
+                read_, lasted_s = await timed(client.get(PRODUCTS))
+                assert read_.status_code == 503 and read_.headers["retry-after"]
+                assert lasted_s < 2
+        await until(is_made, BACK_WITHIN_S)

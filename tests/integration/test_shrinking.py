@@ -6,11 +6,11 @@ from uuid import UUID, uuid4
 
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.database import Connection, connect
-from ordersaga.messaging.handler import Outgoing
+from ordersaga.messaging.handler import Batch, Outgoing
 from ordersaga.messaging.health import Alarms
 from ordersaga.messaging.keeping import Keeping
 from ordersaga.messaging.timers import Timers
-from tests.contract.rig import OUTPUT, Rig, rig, until
+from tests.contract.rig import OUTPUT, Rig, rig, told, took_effect, until
 
 QUICK = {"lock_timeout_ms": 500, "statement_timeout_ms": 1_000}
 ROWS = 300
@@ -87,3 +87,76 @@ async def test_timers_fire_though_somebody_holds_the_row_of_one(stack: DevStack)
         await timers.fire()
         assert fired[-1] == keys[7]
         assert len(fired) == len(keys)
+
+
+async def lock_things(batch: Batch, db: Connection) -> None:
+    """What a handler does first: lock what it may save."""
+    keys = [each.key for each in batch.incoming]
+    await db.fetch("SELECT key FROM thing WHERE key = ANY ($1) ORDER BY key FOR UPDATE", keys)
+
+
+async def test_a_row_that_somebody_holds_stops_only_the_records_that_need_it(stack: DevStack) -> None:
+    records = [told(uuid4()) for _ in range(60)]
+    held = records[::15]
+    async with rig(stack, lock_timeout_ms=500) as service:
+        service.intervene = lock_things
+        await service.db.execute("CREATE TABLE thing (key uuid PRIMARY KEY)")
+        await service.db.executemany("INSERT INTO thing VALUES ($1)", [(each.order_id,) for each in records])
+        async with service.instance():
+            async with service.db.transaction():
+                await service.db.execute(
+                    "SELECT FROM thing WHERE key = ANY ($1) FOR UPDATE", [each.order_id for each in held]
+                )
+                later = told(held[0].order_id)
+                service.send(*records, later)
+                await until(lambda: took_effect(service, len(records) - len(held)), 10)
+                service.send(*(more := [told(uuid4()) for _ in range(20)]))
+                await until(lambda: took_effect(service, len(records) - len(held) + len(more)), 5)
+                waiting = await service.db.fetch("SELECT cause, attempts FROM parked WHERE due_at IS NOT NULL")
+                assert {(row["cause"], row["attempts"]) for row in waiting} == {("LockNotAvailableError", 0)}
+            await until(lambda: took_effect(service, len(records) + len(more) + 1), 20)
+            assert await service.effects(held[0].order_id) == [held[0].delivery_id, later.delivery_id]
+            assert len(await service.effects()) == len(records) + len(more) + 1
+            assert await service.count("dead_letter") == 0
+
+
+async def test_more_held_rows_than_a_turn_sets_aside_mean_smaller_turns(stack: DevStack) -> None:
+    records = [told(uuid4()) for _ in range(72)]
+    held = records[::3]
+    async with rig(stack, lock_timeout_ms=300) as service:
+        service.intervene = lock_things
+        await service.db.execute("CREATE TABLE thing (key uuid PRIMARY KEY)")
+        await service.db.executemany("INSERT INTO thing VALUES ($1)", [(each.order_id,) for each in records])
+        async with service.instance(), service.db.transaction():
+            await service.db.execute(
+                "SELECT FROM thing WHERE key = ANY ($1) FOR UPDATE", [each.order_id for each in held]
+            )
+            service.send(*records)
+            await until(lambda: took_effect(service, len(records) - len(held)), 40)
+
+
+async def test_a_batch_that_takes_too_long_is_handled_in_smaller_ones(stack: DevStack) -> None:
+    async def slow(batch: Batch, db: Connection) -> None:
+        await db.execute(f"SELECT pg_sleep({SLOW_ROW_S * len(batch.incoming)})")
+
+    async with rig(stack, **QUICK) as service:
+        service.intervene = slow
+        async with service.instance():
+            service.send(*(told(uuid4()) for _ in range(ROWS)))
+            await until(lambda: took_effect(service, ROWS), 40)
+            assert await service.count("parked") == 0
+
+
+async def test_a_record_that_alone_takes_too_long_is_parked_and_the_others_are_handled(stack: DevStack) -> None:
+    records = [told(uuid4()) for _ in range(40)]
+    endless = records[11]
+
+    async def slow(batch: Batch, db: Connection) -> None:
+        if any(each.key == endless.order_id for each in batch.incoming):
+            await db.execute("SELECT pg_sleep(5)")
+
+    async with rig(stack, **QUICK, park_backoff_ms=60_000) as service, service.instance():
+        service.intervene = slow
+        service.send(*records)
+        await until(lambda: took_effect(service, len(records) - 1), 40)
+        assert await service.db.fetchval("SELECT order_key FROM parked") == endless.order_id

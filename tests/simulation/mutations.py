@@ -78,7 +78,7 @@ def _none_waits(self: Any, incoming: Any) -> Any:
     return incoming, []
 
 
-async def _isolate_each(db: Any, handle: Any, batch: Any) -> Any:
+async def _isolate_each(db: Any, handle: Any, batch: Any, **_: Any) -> Any:
     """Tries every record alone, and none waits behind a failed one."""
     outcome = parking.Outcome([], [], [], [])
     for each in batch.incoming:

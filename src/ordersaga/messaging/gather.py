@@ -100,16 +100,20 @@ class Gather(Generic[Request, Answer]):
         """The answer, after the commit. Raises `OutcomeUnknown`, or what this request alone made `work` raise."""
         if len(self._waiting) >= self._settings.gather_waiting_max:
             raise NotTaken(f"{len(self._waiting)} requests wait already")
-        waiting: _Waiting[Request, Answer] = _Waiting(request, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting: _Waiting[Request, Answer] = _Waiting(request, loop.create_future())
         self._waiting.append(waiting)
         if len(self._runners) < self._settings.gather_transactions_max:
             self._runners.add(asyncio.create_task(self._run()))
+        limit = loop.call_later(self._limit_s, self._expire, waiting)
         try:
-            async with asyncio.timeout(self._limit_s):
-                return await waiting.answer
-        except TimeoutError as error:
-            kind = OutcomeUnknown if waiting.begun else NotTaken
-            raise kind(f"no answer of the database within {self._limit_s:g} s") from error
+            return await waiting.answer
+        finally:
+            limit.cancel()
+
+    def _expire(self, waiting: _Waiting[Request, Answer]) -> None:
+        kind = OutcomeUnknown if waiting.begun else NotTaken
+        waiting.fail(kind(f"no answer of the database within {self._limit_s:g} s"))
 
     async def _run(self) -> None:
         try:

@@ -17,6 +17,7 @@ from ordersaga.messaging.database import DATABASE_ERRORS
 LOCK_SPACE: Final = 0x0DE5A6A
 INSTANCES_MAX: Final = 1_000
 LOOK_EVERY_S: Final = 0.2
+CHECK_EVERY_LOOKS: Final = 25
 
 Held: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -46,10 +47,20 @@ class Instance:
         self._connection.terminate()
 
     async def _keep(self) -> None:
+        looks = 0
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
+            looks += 1
+            if looks % CHECK_EVERY_LOOKS == 0 and not await self._leads_to_primary():
+                self._connection.terminate()
             if self._connection.is_closed():
                 await self._take_again()
+
+    async def _leads_to_primary(self) -> bool:
+        """Not after a failover that left the old server answering: a lock there keeps nobody from the number at the new one."""
+        with contextlib.suppress(*DATABASE_ERRORS):
+            return bool(await self._connection.fetchval("SELECT NOT pg_is_in_recovery()"))
+        return False
 
     async def _take_again(self) -> None:
         """Not while the database is away, and not while it takes another for the holder, perhaps our own lost connection."""

@@ -13,14 +13,17 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordersaga.masking import masked
-from ordersaga.messaging.database import Connection, is_deployment, is_transient, queries, storable
+from ordersaga.messaging.database import Connection, queries, storable
 from ordersaga.messaging.handler import Batch, Handle, Incoming, Outgoing, Record, Rejected
 from ordersaga.messaging.kafka import Partition
+from ordersaga.messaging.sqlstate import is_deployment, is_locked, is_too_large, is_transient
 from ordersaga.settings import Settings
 
 sql: Final = queries(__file__)
 
 REASON_CHARS_MAX: Final = 2_000
+LOCK_WAIT_MS: Final = 100
+LOCKED_WAIT: Final = timedelta(seconds=3)
 WINDOW_RECORDS: Final = 100
 
 Place = tuple[str, int, UUID]
@@ -35,13 +38,16 @@ class Failure(Struct, frozen=True):
 
 
 class Outcome(Struct):
-    """What came of a batch: what is to be sent, what was rejected, what failed, what must wait behind it, what there was no time for."""
+    """What came of a batch: what is to be sent, what was rejected, what failed, what must wait behind it, what there was no time for, and
+    what needs a row that somebody holds.
+    """
 
     outgoing: list[Outgoing]
     rejected: list[Rejected]
     failed: list[Failure]
     held: list[Incoming]
     left: list[Incoming] = []
+    locked: list[Failure] = []
 
 
 class Parked(Struct, frozen=True):
@@ -71,11 +77,20 @@ def _never() -> bool:
     return False
 
 
-async def isolate(db: Connection, handle: Handle, batch: Batch, is_over: Callable[[], bool] = _never) -> Outcome:
+async def isolate(
+    db: Connection,
+    handle: Handle,
+    batch: Batch,
+    is_over: Callable[[], bool] = _never,
+    locked_max: int = 0,
+    slow_is_at_fault: bool = False,
+) -> Outcome:
     """Handle a batch of which something fails: halve it until the failing records stand alone. Needs an open transaction.
 
     One bad record among n costs about 2 log2(n) tries. Raises what is not a record's fault: database and network trouble, and what
-    looks like a bad deployment. Once `is_over`, and something has come of it, the rest is left.
+    looks like a bad deployment. Once `is_over`, and something has come of it, the rest is left. Up to `locked_max` records are set apart
+    because another transaction holds a row that they need. Where `slow_is_at_fault`, a record that takes
+    too long in a batch of its own has failed.
     """
     outcome = Outcome([], [], [], [])
     blocked: set[Place] = set()
@@ -96,11 +111,17 @@ async def isolate(db: Connection, handle: Handle, batch: Batch, is_over: Callabl
             async with db.transaction():
                 outgoing = await handle(part, db)
         except Exception as error:
-            if is_transient(error) or is_deployment(error):
+            locked = is_locked(error) and len(outcome.locked) < locked_max
+            too_much_alone = slow_is_at_fault and is_too_large(error) and len(batch.incoming) == 1
+            if not (locked or too_much_alone) and (is_transient(error) or is_deployment(error)):
                 raise
+            if locked and not outcome.locked:
+                # From here on somebody is known to hold a row.
+                await db.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
             if len(some) == 1:
                 blocked.add(place_of(some[0]))
-                outcome.failed.append(Failure(some[0], type(error).__name__, str(error)))
+                kind = outcome.locked if locked else outcome.failed
+                kind.append(Failure(some[0], type(error).__name__, str(error)))
                 handled += 1
                 return
             middle = len(some) // 2
@@ -144,6 +165,14 @@ class Parking:
             keys = self._keys.get(Partition(each.record.topic, each.record.partition))
             (wait if keys and each.key in keys else now).append(each)
         return now, wait
+
+    async def put_aside(self, db: Connection, locked: Iterable[tuple[Failure, int]], now: datetime) -> None:
+        """Set records aside that need a row which somebody holds, with the tries that they had before: this was none."""
+        rows = [
+            _row(each.incoming, now, tries, now + LOCKED_WAIT * random.uniform(1, 2), each) for each, tries in locked
+        ]
+        if rows:
+            await sql.park(db, rows)
 
     async def park(
         self, db: Connection, failed: Sequence[Failure], waiting: Sequence[Incoming], now: datetime, attempts: int = 1

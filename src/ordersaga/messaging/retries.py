@@ -32,6 +32,7 @@ LOOK_EVERY_S: Final = 0.5
 ROWS_MAX: Final = 200
 LOOK_S_MAX: Final = 0.5
 STATEMENT_MS_MAX: Final = 3_000
+LOCK_MS_MAX: Final = 100
 BACKOFF_S_MAX: Final = 30.0
 SAY_AGAIN_S: Final = 30.0
 ALARM: Final = "retries"
@@ -108,7 +109,7 @@ class Retries:
                 await sql.bound_statements(
                     db,
                     statement_ms=str(min(STATEMENT_MS_MAX, self._settings.statement_timeout_ms)),
-                    lock_ms=str(min(STATEMENT_MS_MAX // 2, self._settings.lock_timeout_ms)),
+                    lock_ms=str(min(LOCK_MS_MAX, self._settings.lock_timeout_ms)),
                 )
                 block = await fence(db, moves)
                 ids = MessageIds(self._group, self._assignment.topic_ids_of(moves), self._new_id)
@@ -130,12 +131,15 @@ class Retries:
         incoming, undecodable = rejects.decoded([each.record for each in due])
         until_s = _now_s() + LOOK_S_MAX
         outcome = await isolate(
-            db, self._handler.handle, Batch(incoming, now, self._new_id), lambda: _now_s() > until_s
+            db, self._handler.handle, Batch(incoming, now, self._new_id), lambda: _now_s() > until_s, len(incoming)
         )
         rows = outbox.compose(outcome.outgoing, block, ids, self._settings.type_ids)
         given_up = [GivenUp(each, UNDECODABLE, tries(each.record)) for each in undecodable]
         given_up += [GivenUp(each, REJECTED, tries(each.record)) for each in outcome.rejected]
         stay = {place(each.record) for each in (*outcome.left, *outcome.held)}
+        stay |= {place(each.incoming.record) for each in outcome.locked}
+        locked = [(each, parked[place(each.incoming.record)].attempts) for each in outcome.locked]
+        await self._parking.put_aside(db, locked, now)
         for failure in outcome.failed:
             record = failure.incoming.record
             if self._parking.gives_up(parked[place(record)]):

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from ordersaga.messaging import outbox, rejects
 from ordersaga.messaging.assignment import Assignment, Fenced, Move, fence
-from ordersaga.messaging.database import Connection, Pool, is_deployment, is_transient
+from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.handler import Batch, Handler, Incoming, Record, Rejected
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, PartitionConsumer
@@ -26,6 +26,8 @@ from ordersaga.messaging.outbox import MessageIds, Outbox
 from ordersaga.messaging.parking import Failure, Outcome, Parking, Suspicion, isolate
 from ordersaga.messaging.rejects import REJECTED, UNDECODABLE, GivenUp
 from ordersaga.messaging.retries import Retries
+from ordersaga.messaging.sizes import SetSize
+from ordersaga.messaging.sqlstate import is_deployment, is_locked, is_too_large, is_transient
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -36,6 +38,12 @@ LOOK_AT_TOPICS_EVERY_S: Final = 5.0
 BACKOFF_MS_MIN: Final = 50
 SAY_AGAIN_S: Final = 30.0
 LONG_S: Final = 15.0
+WARY_S: Final = 30.0
+"""So long after a turn waited for a row in vain, turns look out for held rows. Not longer than that at a time: rows that are much in demand
+among our own processes look held too."""
+LOCK_WAIT_MS: Final = 1_000
+LOCKED_MAX: Final = 20
+"""Records of one turn that are set aside because somebody holds their rows. Each costs some lock waits, so more mean a smaller turn."""
 AWAY_S: Final = 10.0
 
 # Alarms
@@ -99,6 +107,8 @@ class Turns:
             settings, group, handler, pool, assignment, self._parking, out, clock, new_id, alarms
         )
         self._suspicion: Final = Suspicion(settings)
+        self._size: Final = SetSize(settings.batch_max)
+        self._wary_until_s = 0.0
         self._suspects: Final[dict[Partition, int]] = {}
         self._stopping = False
         self._failures = 0
@@ -130,7 +140,7 @@ class Turns:
     async def _loop(self) -> None:
         wait_s = IDLE_WAIT_S
         while not self._stopping:
-            fetched = await self._consumer.fetch(self._settings.batch_max, wait_s)
+            fetched = await self._consumer.fetch(self._size.now, wait_s)
             if fetched.fatal is not None:
                 raise KafkaUnavailable(fetched.fatal.str())
             if fetched.failures:
@@ -268,14 +278,32 @@ class Turns:
             await self._narrow(records, error)
 
     async def _attempt(self, work: Work) -> None:
+        """All at once; with care if one of them makes that fail, or, for a while after somebody held a row, from the start."""
+        count = len(work.incoming) + len(work.waiting) + len(work.undecodable)
+        was_wary = self._is_wary
         try:
-            await self._commit(work, careful=False)
+            with self._size.trying(count):
+                await (self._carefully(work, count) if was_wary else self._commit(work, careful=False))
         except Exception as error:
-            if isinstance(error, Fenced | KafkaUnavailable) or is_transient(error):
+            if is_locked(error) and was_wary:
+                raise
+            if is_locked(error):
+                self._wary_until_s = _monotonic_s() + WARY_S
+            elif isinstance(error, Fenced | KafkaUnavailable) or (
+                is_transient(error) and not (is_too_large(error) and count == 1)
+            ):
                 raise
             if is_deployment(error):
                 raise BadDeployment(str(error)) from error
+            await self._carefully(work, count)
+
+    async def _carefully(self, work: Work, count: int) -> None:
+        try:
             await self._commit(work, careful=True)
+        except Exception as error:
+            if is_locked(error):
+                self._size.too_large(count)  # so many wait for rows that finding them takes too long
+            raise
 
     async def _hold_back(self, records: Sequence[Record], error: "BadDeployment") -> None:
         """Stop the partitions of the records that fail, and handle the others."""
@@ -336,6 +364,7 @@ class Turns:
             ids = MessageIds(self._group, self._assignment.topic_ids_of(work.moves), self._new_id)
             rows = outbox.compose(outcome.outgoing, block, ids, self._settings.type_ids)
             waiting = [*work.waiting, *outcome.held]
+            await self._parking.put_aside(db, ((each, 0) for each in outcome.locked), work.now)
             await self._parking.park(db, outcome.failed, waiting, work.now)
             given_up = [GivenUp(each, UNDECODABLE) for each in work.undecodable]
             given_up += [GivenUp(each, REJECTED) for each in outcome.rejected]
@@ -343,19 +372,29 @@ class Turns:
                 rows += await rejects.give_up(db, given_up, ids, block + len(rows), self._group, work.now)
             await outbox.write(db, rows, outbox.adopt_at(work.now, self._settings))
         self._assignment.advance(work.moves)
-        self._parking.note(outcome.failed, waiting)
+        self._parking.note([*outcome.failed, *outcome.locked], waiting)
         self._suspicion.note(len(outcome.failed), len(work.incoming))
         if self._suspects:
             self._cleared(move.partition for move in work.moves)
-        _say_parked(outcome.failed)
+        _say_parked([*outcome.failed, *outcome.locked])
         await self._outbox.publish(rows, work.now)
 
     async def _outcome(self, db: Connection, work: Work, careful: bool) -> Outcome:
         batch = Batch(work.incoming, work.now, self._new_id)
+        if careful and self._is_wary:
+            await db.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
+            outcome = await isolate(db, self._handler.handle, batch, locked_max=LOCKED_MAX, slow_is_at_fault=True)
+            await db.execute("SET LOCAL lock_timeout TO DEFAULT")
+            return outcome
         if careful:
-            return await isolate(db, self._handler.handle, batch)
+            return await isolate(db, self._handler.handle, batch, slow_is_at_fault=True)
         outgoing = await self._handler.handle(batch, db) if work.incoming else []
         return Outcome(outgoing, batch.rejected, [], [])
+
+    @property
+    def _is_wary(self) -> bool:
+        """Whether a row that records need was held by somebody a moment ago."""
+        return _monotonic_s() < self._wary_until_s
 
     def _check(self, outcome: Outcome, handled: int) -> None:
         if outcome.failed and self._suspicion.confirmed_by(len(outcome.failed), handled):
