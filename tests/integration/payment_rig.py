@@ -145,11 +145,8 @@ class PaymentRig:
 
     async def console_refund(self, payment_key: str, amount: int | None = None) -> None:
         """What a person does at the gateway's own console."""
-        body = {"cancelReason": "by the console"} | ({} if amount is None else {"cancelAmount": amount})
-        auth = {"Authorization": aiohttp.encode_basic_auth("test_sk_sandbox", "")}
-        async with self.http.post(
-            f"{self.sandbox}/v1/payments/{payment_key}/cancel", json=body, headers=auth
-        ) as response:
+        url = f"{self.sandbox}/sandbox/payments/{payment_key}/cancel"
+        async with self.http.post(url, json={} if amount is None else {"amount": amount}) as response:
             assert response.status == 200, await response.text()
 
     async def confirm_elsewhere(self, checkout: Checkout) -> None:

@@ -91,6 +91,22 @@ async def refunded_at_gateway(rig: PaymentRig, checkout: Checkout) -> bool:
     return any(each["status"] == "CANCELED" for each in await rig.at_gateway(checkout.order_id))
 
 
+async def declined_at_gateway(rig: PaymentRig, checkout: Checkout) -> bool:
+    return any(each["status"] == "ABORTED" for each in await rig.at_gateway(checkout.order_id))
+
+
+async def outcome_waits_for_the_lock(rig: PaymentRig) -> bool:
+    """Whether the service has the gateway's answer and is about to save it."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return bool(await rig.db.fetchval(waiting))
+
+
+async def calls(rig: PaymentRig, call: str) -> int:
+    """How many calls of a kind have reached the gateway since its faults were set."""
+    async with rig.http.get(f"{rig.sandbox}/sandbox/calls") as response:
+        return sum((await response.json()).get(call, {}).values())
+
+
 async def test_killed_before_the_confirm_reaches_the_gateway(rig: PaymentRig) -> None:
     checkout = await rig.checkout()
     with black_hole() as nowhere:
@@ -107,7 +123,7 @@ async def test_killed_while_the_gateway_works_and_captures_after_our_death(rig: 
     process = await rig.start()
     await rig.faults(orders={checkout.order_id: {"confirm": {"outcome": "approve", "latencyMs": 1_000, "times": 1}}})
     async with confirming(rig, checkout):
-        await asyncio.sleep(0.3)
+        await until(lambda: calls(rig, "confirm"))
         await rig.kill(process)
     assert not await rig.captured(checkout)
     await comes_out_approved(rig, checkout)
@@ -118,7 +134,7 @@ async def test_killed_while_the_gateway_works_and_drops_it(rig: PaymentRig) -> N
     process = await rig.start()
     await rig.faults(orders={checkout.order_id: {"confirm": {"outcome": "dropped", "latencyMs": 1_000, "times": 1}}})
     async with confirming(rig, checkout):
-        await asyncio.sleep(0.3)
+        await until(lambda: calls(rig, "confirm"))
         await rig.kill(process)
     await comes_out_approved(rig, checkout)
 
@@ -129,7 +145,7 @@ async def test_killed_after_the_capture_before_its_outcome_is_saved(rig: Payment
     await rig.faults(orders={checkout.order_id: {"confirm": {"outcome": "approve", "latencyMs": 500}}})
     async with confirming(rig, checkout), payment_locked(rig, checkout):
         await until(lambda: rig.captured(checkout))
-        await asyncio.sleep(0.3)
+        await until(lambda: outcome_waits_for_the_lock(rig))
         await rig.kill(process)
     await comes_out_approved(rig, checkout)
 
@@ -139,7 +155,8 @@ async def test_killed_after_a_decline_before_its_outcome_is_saved(rig: PaymentRi
     process = await rig.start()
     await rig.faults(latencyMs=500)
     async with confirming(rig, checkout), payment_locked(rig, checkout):
-        await asyncio.sleep(1)
+        await until(lambda: declined_at_gateway(rig, checkout))
+        await until(lambda: outcome_waits_for_the_lock(rig))
         await rig.kill(process)
     await rig.faults()
     await rig.start()
@@ -247,8 +264,7 @@ async def test_killed_while_the_gateway_refunds_after_our_death(rig: PaymentRig)
     checkout, process = await approved(rig)
     await rig.faults(orders={checkout.order_id: {"cancel": {"outcome": "approve", "latencyMs": 1_500, "times": 1}}})
     await rig.publish(refund(checkout))
-    await refund_noted(rig, checkout)
-    await asyncio.sleep(0.6)
+    await until(lambda: calls(rig, "cancel"))
     await rig.kill(process)
     assert not await refunded_at_gateway(rig, checkout)
     await comes_out_refunded(rig, checkout)
@@ -261,7 +277,7 @@ async def test_killed_after_the_refund_before_its_outcome_is_saved(rig: PaymentR
     await refund_noted(rig, checkout)
     async with payment_locked(rig, checkout):
         await until(lambda: refunded_at_gateway(rig, checkout))
-        await asyncio.sleep(0.3)
+        await until(lambda: outcome_waits_for_the_lock(rig))
         await rig.kill(process)
     await comes_out_refunded(rig, checkout)
 

@@ -14,9 +14,9 @@ from ordersaga.order.api import NOT_YET
 from ordersaga.order.commands import Action, Placed, Placement
 from ordersaga.order.model import Facts, Line, Order, Recipient
 from ordersaga.order.saga import CancelBeforeDelivery, Return
-from ordersaga.payment.commands import Notice
 from ordersaga.payment.gateway import GatewayPayment
 from ordersaga.payment.model import Confirm
+from ordersaga.payment.webhooks import Notice
 from tests.simulation.plan import PRICE, OrderPlan
 from tests.simulation.scheduler import Gone, Violation
 
@@ -140,7 +140,6 @@ async def _send_webhook(world: "World", payment: GatewayPayment, after_s: float)
 
     def notify(instance: Any) -> Any:
         id = world.new_id()
-        key = IdempotencyKey("gateway webhook", f"{payment.payment_key} {payment.status}", b"h", id)
-        return instance.payments.note(Notice(id, payment.payment_key, UUID(payment.order_id), payment.status, key))
+        return instance.payments.note(Notice(id, payment.payment_key, UUID(payment.order_id), payment.status))
 
     await _ask(world, "payment", notify)

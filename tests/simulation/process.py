@@ -8,8 +8,9 @@ from ordersaga.messaging.handler import Handler
 from ordersaga.messaging.runtime import Ports, Runtime
 from ordersaga.messaging.timers import Timers
 from ordersaga.order.commands import Acting, Placing, Waking
+from ordersaga.payment import webhooks
 from ordersaga.payment.api import Payments
-from ordersaga.payment.commands import Beginning, note
+from ordersaga.payment.commands import Beginning
 from ordersaga.payment.intents import Intents
 from ordersaga.payment.recovery import Recovery
 from ordersaga.payment.waiting import Waiting
@@ -83,7 +84,7 @@ class Instance:
             intents = Intents(runtime, world.gateway, waiting)
             self.payments = Payments(runtime, None, intents, waiting)  # type: ignore[arg-type]
             self.payments.begin = runtime.gather(Beginning(world.settings))
-            self.payments.note = runtime.gather(note)
+            self.payments.note = runtime.gather(webhooks.note)
             intents.open()
             recovery = Recovery(runtime, intents)
             runtime.every(RECOVERY_EVERY_S, recovery.take, "taking up open intents")

@@ -188,4 +188,20 @@ async def test_webhooks_come_twice_on_demand() -> None:
 
 async def test_a_dead_receiver_holds_no_payment_up() -> None:
     async with client(replace(DEFAULTS, webhook_url="http://127.0.0.1:1/hook")) as toss:
-        await toss.paid()
+        async with asyncio.timeout(5):
+            payment_key = await toss.paid()
+        assert (await toss.call("GET", f"/v1/payments/{payment_key}"))[1]["status"] == "DONE"
+
+
+async def test_a_cancel_at_the_dashboard_is_in_the_books_and_told_by_webhook() -> None:
+    async with receiver([]) as (url, received), client(replace(DEFAULTS, webhook_url=url)) as toss:
+        payment_key = await toss.paid()
+        path = f"/sandbox/payments/{payment_key}/cancel"
+        assert (await toss.call("POST", path, {"amount": 2_000}))[1]["balanceAmount"] == 3_000
+        assert (await toss.call("POST", path, {"amount": 3_001}))[0] == 400
+        assert (await toss.call("POST", path, {"amount": 0}))[0] == 400
+        assert (await toss.call("POST", path, {}))[1]["status"] == "CANCELED"
+        assert (await toss.call("POST", "/sandbox/payments/unknown/cancel", {}))[0] == 400
+        assert (await toss.books())["totals"]["heldAmount"] == 0
+        await until(lambda: len(received) == 3)
+    assert {body["data"]["status"] for _, body in received} == {"DONE", "PARTIAL_CANCELED", "CANCELED"}

@@ -369,7 +369,8 @@ def test_a_webhook_that_says_what_we_know_is_no_news() -> None:
     known = account("APPROVED", AMOUNT).payment
     assert not approval.is_news("DONE", known, True)
     assert approval.is_news("CANCELED", known, True)
-    assert not approval.is_news("DONE", account().payment, True), "its confirm is open and asks itself"
+    assert not approval.is_news("IN_PROGRESS", account().payment, True)
+    assert approval.is_news("DONE", account().payment, True), "for a confirm that was put off"
     assert not approval.is_news("CANCELED", account("CANCELLED", AMOUNT, AMOUNT).payment, True)
     assert not approval.is_news("DONE", None, False)
     assert approval.is_news("DONE", None, True)

@@ -10,8 +10,9 @@ from ordersaga.http.caller import Callers
 from ordersaga.http.server import application
 from ordersaga.messaging.health import Trouble
 from ordersaga.messaging.runtime import Runtime
+from ordersaga.payment import store, webhooks
 from ordersaga.payment.api import Payments, routes
-from ordersaga.payment.commands import Beginning, note
+from ordersaga.payment.commands import Beginning
 from ordersaga.payment.handlers import handler
 from ordersaga.payment.intents import Intents
 from ordersaga.payment.recovery import Recovery
@@ -50,7 +51,8 @@ def create_app(settings: Settings) -> Litestar:
     async def running() -> AsyncIterator[None]:
         async with gateway, runtime:
             payments.begin = runtime.gather(Beginning(settings))
-            payments.note = runtime.gather(note)
+            payments.note = runtime.gather(webhooks.note)
+            runtime.keep("intent", webhooks.LOOKS_KEPT, store.prune_looks)
             intents.open()
             recovery.start()
             runtime.every(LOOK_AT_GATEWAY_EVERY_S, look_at_gateway, "watching the gateway")

@@ -39,6 +39,8 @@ BACKOFF_S_MAX: Final = 30.0
 TEXT_CHARS_MAX: Final = 500
 REASON_CHARS_MAX: Final = 150
 
+DEAD_STATUSES: Final = frozenset({"ABORTED", "EXPIRED"})
+STATUSES: Final = frozenset({"READY", "IN_PROGRESS", "WAITING_FOR_DEPOSIT"}) | CAPTURED_STATUSES | DEAD_STATUSES
 DEPOSIT_AWAITED: Final = "WAITING_FOR_DEPOSIT"
 CANCEL_UNDER_WAY: Final = "IN_PROGRESS"
 
@@ -93,10 +95,10 @@ def repeat_refusal(confirm: Confirm, payment: Payment) -> Refusal | None:
 def is_news(claimed_status: str, payment: Payment | None, order_is_known: bool) -> bool:
     """Whether a webhook, were it true, would tell us something. One about an order that Order never told us of is not ours to heed."""
     if payment is None:
-        return order_is_known and claimed_status in ("DONE", "PARTIAL_CANCELED")
+        return order_is_known and claimed_status in CAPTURED_STATUSES
     match payment.status:
         case "PENDING":
-            return False  # Its confirm is open, and asks the gateway itself.
+            return claimed_status in CAPTURED_STATUSES | DEAD_STATUSES
         case "FAILED":
             return claimed_status in CAPTURED_STATUSES and payment.refunded == 0
         case "CANCELLED":

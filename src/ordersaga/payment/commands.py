@@ -1,4 +1,4 @@
-"""Payment's gathered writes, many requests in one transaction: begin a payment, move an intent on, settle it, note a webhook.
+"""Payment's gathered writes, many requests in one transaction: begin a payment, move an intent on, settle it.
 
 Each is load -> decide -> save, and may be run again with fewer requests.
 """
@@ -14,14 +14,11 @@ from ordersaga.messaging import idempotency
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.messaging.handler import Outgoing
-from ordersaga.messaging.idempotency import IdempotencyKey
 from ordersaga.payment import approval, store
 from ordersaga.payment.approval import Outcome, Refusal
 from ordersaga.payment.model import Confirm, Intent, Payable, Payment
 from ordersaga.payment.settlement import settle
 from ordersaga.settings import Settings
-
-LOOK_AFTER_S: Final = 2.0
 
 
 class Begun(Struct, frozen=True):
@@ -43,16 +40,6 @@ class Move(Struct, frozen=True):
 
     before: Intent
     after: Intent
-
-
-class Notice(Struct, frozen=True):
-    """A webhook: somebody says that this payment of this order now has this status. `id` becomes the intent's."""
-
-    id: UUID
-    payment_key: str
-    order_id: UUID
-    status: str
-    idempotency_key: IdempotencyKey | None
 
 
 class Beginning:
@@ -84,6 +71,8 @@ class Beginning:
         known |= await self._write(db, allowed, payables, answers, now)
         for each in open_ones:
             answers.setdefault(each.id, _repeated(each, known.get(each.payment_key)))
+        # Nothing is kept of a refusal: the key is free for the same request when the reason is gone.
+        await idempotency.release(db, [key for each, key in keys if isinstance(answers[each.id], Refusal)])
         return Write([answers[each.id] for each in confirms])
 
     async def _write(
@@ -146,29 +135,3 @@ async def advance(db: Connection, moves: Sequence[Move], _: datetime) -> Write[b
     """Move open intents on; False for one that somebody else has moved on or settled meanwhile."""
     moved = await store.advance_intents(db, [(each.before, each.after) for each in moves])
     return Write([each.after.id in moved for each in moves])
-
-
-async def note(db: Connection, notices: Sequence[Notice], now: datetime) -> Write[bool]:
-    """Note webhooks that say something new, to be looked into; False: a repeat, or nothing new. No webhook is believed."""
-    keys = [(each, each.idempotency_key) for each in notices if each.idempotency_key is not None]
-    claimed = await idempotency.claim(db, [key for _, key in keys], now)
-    repeats = {each.id for (each, _), used in zip(keys, claimed, strict=True) if used is not None}
-    payments = await store.payments(db, (each.payment_key for each in notices))
-    payables = await store.payables(db, (each.order_id for each in notices))
-    new = [each for each in notices if each.id not in repeats]
-    due_at = now + timedelta(seconds=LOOK_AFTER_S)
-    woken = await store.wake_confirms(
-        db, [key for key, payment in payments.items() if payment.status == "PENDING"], due_at
-    )
-    looks: dict[str, Intent] = {}
-    for each in new:
-        payment = payments.get(each.payment_key)
-        order_id = payment.order_id if payment else each.order_id
-        if approval.is_news(each.status, payment, order_id in payables):
-            looks[each.payment_key] = Intent(
-                each.id, "LOOK", each.payment_key, order_id, 0, each.status, now, due_at, asked=False
-            )
-    if looks:
-        await store.begin_looks(db, list(looks.values()))
-    heeded = woken | set(looks)
-    return Write([each.id not in repeats and each.payment_key in heeded for each in notices])

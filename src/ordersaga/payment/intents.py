@@ -41,6 +41,7 @@ class Intents:
         self._lease: Final = timedelta(milliseconds=runtime.settings.recovery_after_ms)
         self._under_way: Final[dict[UUID, tuple[asyncio.Task[None], datetime]]] = {}
         self.taken_up = 0
+        self.looking = 0
         self._settle: Gather[Settlement, Payment | None]
         self._advance: Gather[Move, bool]
 
@@ -55,11 +56,14 @@ class Intents:
             return
         task = asyncio.create_task(self._run(intent, taken_up))
         self._under_way[intent.id] = (task, self._runtime.clock())
-        self.taken_up += taken_up
+        looks = intent.kind == "LOOK"
+        self.looking += looks
+        self.taken_up += taken_up and not looks
 
         def forget(_: object) -> None:
             del self._under_way[intent.id]
-            self.taken_up -= taken_up
+            self.looking -= looks
+            self.taken_up -= taken_up and not looks
 
         task.add_done_callback(forget)
 

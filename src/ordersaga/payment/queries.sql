@@ -79,25 +79,53 @@ SET due_at = excluded.due_at, asked = excluded.asked, status = excluded.status, 
     message = excluded.message;
 
 -- name: begin_looks!
--- Note that payments are to be looked at; one that is to be looked at already is not noted again.
+-- Note that payments are to be looked at. One that is to be looked at already is not noted again, and one that was looked at lately is
+-- looked at later, each time twice as late.
+WITH wanted AS (
+    SELECT * FROM unnest(:ids::uuid[], :payment_keys::text[], :order_ids::uuid[], :reasons::text[], :created_ats::timestamptz[],
+        :due_ats::timestamptz[]) AS t (id, payment_key, order_id, reason, created_at, due_at)
+), before AS (
+    SELECT payment_key, count(*) AS looks, max(created_at) AS last_at
+    FROM intent WHERE payment_key = ANY (:payment_keys::text[]) AND kind = 'LOOK' AND status <> 'OPEN' GROUP BY payment_key
+)
 INSERT INTO intent (id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries)
-SELECT id, 'LOOK', payment_key, order_id, 0, reason, created_at, due_at, false, 'OPEN', 1, 0
-FROM unnest(:ids::uuid[], :payment_keys::text[], :order_ids::uuid[], :reasons::text[], :created_ats::timestamptz[], :due_ats::timestamptz[])
-    AS t (id, payment_key, order_id, reason, created_at, due_at)
-ORDER BY payment_key
+SELECT w.id, 'LOOK', w.payment_key, w.order_id, 0, w.reason, w.created_at,
+    greatest(w.due_at, b.last_at + interval '5 seconds' * power(2, least(b.looks - 1, 7))), false, 'OPEN', 1, 0
+FROM wanted w LEFT JOIN before b USING (payment_key)
+ORDER BY w.payment_key
 ON CONFLICT (payment_key) WHERE kind = 'LOOK' AND status = 'OPEN' DO NOTHING;
 
--- name: wake_confirms
--- Go on earlier with confirms that were put off: the gateway says that something has happened.
-WITH theirs AS MATERIALIZED (
-    SELECT id FROM intent WHERE payment_key = ANY (:payment_keys::text[])
-), asleep AS (
-    SELECT i.id FROM theirs JOIN intent i USING (id)
-    WHERE i.kind = 'CONFIRM' AND i.status = 'OPEN' AND i.tries > 0 AND i.due_at > :due_at
-    ORDER BY i.id FOR UPDATE OF i SKIP LOCKED
+-- name: strange_looks_of_orders
+-- How often payments that are not known here were looked at for these orders, as far as that is kept.
+SELECT i.order_id, count(*) AS looks FROM intent i
+WHERE i.kind = 'LOOK' AND i.order_id = ANY (:order_ids::uuid[])
+  AND NOT EXISTS (SELECT FROM payment p WHERE p.payment_key = i.payment_key)
+GROUP BY i.order_id;
+
+-- name: strange_looks_since$
+-- How often payments that are not known here were looked at for any order.
+SELECT count(*) FROM intent i
+WHERE i.kind = 'LOOK' AND i.created_at > :since AND NOT EXISTS (SELECT FROM payment p WHERE p.payment_key = i.payment_key);
+
+-- name: prune_looks$
+-- Forget look-ups that were settled long ago, some at a time. Confirms and refunds are kept.
+WITH old AS (
+    SELECT id FROM intent WHERE kind = 'LOOK' AND created_at < :before AND status <> 'OPEN' LIMIT :rows_max
+), gone AS (
+    DELETE FROM intent i USING old WHERE i.id = old.id RETURNING 1
 )
-UPDATE intent i SET due_at = :due_at FROM asleep WHERE i.id = asleep.id
-RETURNING i.payment_key;
+SELECT count(*) FROM gone;
+
+-- name: living_payments
+-- The open or captured payment of each of these orders.
+SELECT payment_key, order_id, customer_id, amount, status, requested_at, captured, refunded, code, message, approved_at
+FROM payment
+WHERE order_id = ANY (:order_ids::uuid[]) AND status IN ('PENDING', 'APPROVED', 'CANCEL_PENDING', 'PARTLY_CANCELLED');
+
+-- name: asleep_confirms
+-- Which of these payments have a confirm that was put off.
+SELECT DISTINCT payment_key FROM intent
+WHERE payment_key = ANY (:payment_keys::text[]) AND kind = 'CONFIRM' AND status = 'OPEN' AND tries > 0;
 
 -- name: advance_intents
 -- Move open intents on to another attempt or a later time, unless somebody else has moved them on meanwhile.
@@ -114,16 +142,22 @@ FROM mine WHERE i.id = mine.id
 RETURNING i.id;
 
 -- name: take_due
--- Take up intents whose time has come, the longest due first; nobody else takes them before `lease_until`.
-WITH due AS (
-    SELECT id, due_at FROM intent WHERE status = 'OPEN' AND due_at <= :now ORDER BY due_at, id LIMIT :rows_max FOR UPDATE SKIP LOCKED
+-- Take up intents whose time has come, the longest due first and look-ups last; nobody else takes them before `lease_until`.
+WITH work AS (
+    SELECT id, due_at FROM intent WHERE status = 'OPEN' AND kind <> 'LOOK' AND due_at <= :now
+    ORDER BY due_at, id LIMIT :rows_max FOR UPDATE SKIP LOCKED
+), looks AS (
+    SELECT id, due_at FROM intent WHERE status = 'OPEN' AND kind = 'LOOK' AND due_at <= :now
+    ORDER BY due_at, id LIMIT :looks_max FOR UPDATE SKIP LOCKED
+), due AS (
+    SELECT id, due_at FROM work UNION ALL SELECT id, due_at FROM looks
 ), taken AS (
     UPDATE intent i SET due_at = :lease_until FROM due WHERE i.id = due.id
     RETURNING i.id, i.kind, i.payment_key, i.order_id, i.amount, i.reason, i.created_at, i.due_at, i.asked, i.status, i.attempt, i.tries,
         i.message, i.request_id, due.due_at AS was_due_at
 )
 SELECT id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries, message, request_id
-FROM taken ORDER BY was_due_at, id;
+FROM taken ORDER BY kind = 'LOOK', was_due_at, id;
 
 -- name: hold!
 -- Say that intents are still being carried out here. A locked one is being settled, and needs no holding.

@@ -17,6 +17,9 @@ from ordersaga.payment.intents import Intents
 TAKE_EVERY_S: Final = 0.1
 TAKEN_MAX: Final = 500
 """Taken up and not yet settled or put off. Customers' own confirms are not among them, so a rush of those holds no refund up."""
+LOOKS_TAKEN_AT_ONCE_MAX: Final = 5
+LOOKS_UNDER_WAY_MAX: Final = 20
+"""Webhooks ask for look-ups, and nobody signs them: together at most 50 a second here, and few of the gateway's connections."""
 WATCH_EVERY_S: Final = 15.0
 LATE_AFTER_S: Final = 120.0
 
@@ -43,12 +46,13 @@ class Recovery:
 
     async def take(self) -> int:
         """Take up what is due and carry it out in the background; returns how many were taken."""
-        room = TAKEN_MAX - self._intents.taken_up
-        if room <= 0:
+        room = max(0, TAKEN_MAX - self._intents.taken_up)
+        looks = max(0, min(LOOKS_TAKEN_AT_ONCE_MAX, LOOKS_UNDER_WAY_MAX - self._intents.looking))
+        if not room and not looks:
             return 0
         now = self._runtime.clock()
         async with self._runtime.pool.acquire() as db:
-            due = await store.take_due(db, now, now + self._lease, room)
+            due = await store.take_due(db, now, now + self._lease, room, looks)
         for intent in due:
             self._intents.start(intent, taken_up=True)
         return len(due)

@@ -140,9 +140,20 @@ def _settle_look(
     payment = account.payment
     if payment is None:
         return _adopt(account, seen, intent.order_id, now, new_id)
+    if payment.status == "PENDING":
+        _wake_confirm(account, seen, now)
+        return []
     told = _follow(account, seen)
     _give_back_unwanted(account, now, new_id)
     return told
+
+
+def _wake_confirm(account: Account, seen: GatewayPayment, now: datetime) -> None:
+    """The gateway has decided about a payment whose confirm was put off: it goes on now."""
+    for each in list(account.intents.values()):
+        waits = each.kind == "CONFIRM" and each.status == "OPEN" and each.tries > 0
+        if waits and seen.standing(str(each.order_id), each.amount) != Standing.OPEN:
+            account.put_intent(replace(each, due_at=now))
 
 
 def _adopt(

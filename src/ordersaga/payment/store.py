@@ -129,9 +129,30 @@ async def begin_looks(db: Connection, looks: Sequence[Intent]) -> None:
     )
 
 
-async def wake_confirms(db: Connection, payment_keys: Sequence[str], due_at: datetime) -> set[str]:
-    """Go on earlier with confirms that were put off; returns whose."""
-    return {row["payment_key"] for row in await sql.wake_confirms(db, payment_keys=payment_keys, due_at=due_at)}
+async def strange_looks(db: Connection, order_ids: Iterable[UUID], since: datetime) -> tuple[dict[UUID, int], int]:
+    """How often payments that are not known here were looked at: for each of these orders, and for all since a time."""
+    rows = await sql.strange_looks_of_orders(db, order_ids=list(order_ids))
+    lately: int = await sql.strange_looks_since(db, since=since)
+    return {row["order_id"]: row["looks"] for row in rows}, lately
+
+
+async def prune_looks(db: Connection, before: datetime, rows_max: int) -> int:
+    """Forget look-ups that were settled before that; returns how many rows are gone."""
+    count: int = await sql.prune_looks(db, before=before, rows_max=rows_max)
+    return count
+
+
+async def living_payments(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Payment]:
+    """The open or captured payment of each order that has one."""
+    wanted = list(order_ids)
+    rows = await sql.living_payments(db, order_ids=wanted) if wanted else []
+    return {row["order_id"]: _payment(row) for row in rows}
+
+
+async def asleep_confirms(db: Connection, payment_keys: Iterable[str]) -> set[str]:
+    """Payments whose confirm was put off."""
+    wanted = list(payment_keys)
+    return {row["payment_key"] for row in await sql.asleep_confirms(db, payment_keys=wanted)} if wanted else set()
 
 
 async def advance_intents(db: Connection, moves: Sequence[tuple[Intent, Intent]]) -> set[UUID]:
@@ -149,9 +170,10 @@ async def advance_intents(db: Connection, moves: Sequence[tuple[Intent, Intent]]
     return {row["id"] for row in rows}
 
 
-async def take_due(db: Connection, now: datetime, lease_until: datetime, rows_max: int) -> list[Intent]:
-    """Take up open intents whose time has come."""
-    return [_intent(row) for row in await sql.take_due(db, now=now, lease_until=lease_until, rows_max=rows_max)]
+async def take_due(db: Connection, now: datetime, lease_until: datetime, rows_max: int, looks_max: int) -> list[Intent]:
+    """Take up open intents whose time has come, look-ups apart from what moves money."""
+    rows = await sql.take_due(db, now=now, lease_until=lease_until, rows_max=rows_max, looks_max=looks_max)
+    return [_intent(row) for row in rows]
 
 
 async def hold(db: Connection, ids: Sequence[UUID], lease_until: datetime) -> None:

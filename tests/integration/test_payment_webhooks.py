@@ -1,0 +1,163 @@
+"""Webhooks nobody signs, money given back at the gateway's dashboard, refunds with ids, and confirms that are repeated."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import pytest_asyncio
+from msgspec.structs import replace
+
+from ordersaga.contracts.messages import PaymentCancelledMessage, PaymentSuccessMessage
+from ordersaga.devstack import DevStack
+from ordersaga.payment.webhooks import STRANGE_LOOKS_A_MINUTE, STRANGE_LOOKS_OF_AN_ORDER
+from tests.integration.payment_rig import PaymentRig, payment_rig, until
+from tests.integration.test_payment import refund
+
+LOOKS = "SELECT count(*) FROM intent WHERE kind = 'LOOK'"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def rig(stack: DevStack) -> AsyncIterator[PaymentRig]:
+    async with payment_rig(stack, webhooks=True) as rig:
+        await rig.start()
+        yield rig
+
+
+async def hook(rig: PaymentRig, body: Any) -> bool:
+    """Post a webhook, answered 200; whether it is to be looked into."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    async with rig.http.post(f"{rig.url}/api/v1/payments/webhook", data=raw, headers=headers) as response:
+        assert response.status == 200, await response.text()
+        return bool((await response.json(content_type=None))["noted"])
+
+
+def changed(payment_key: str, order_id: str, status: str) -> dict[str, Any]:
+    data = {"paymentKey": payment_key, "orderId": order_id, "status": status}
+    return {"eventType": "PAYMENT_STATUS_CHANGED", "createdAt": "2026-11-24T12:00:00", "data": data}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"eventType": "METHOD_UPDATED", "createdAt": "x", "data": {"customerKey": "c"}},
+        {"eventType": "CUSTOMER_STATUS_CHANGED", "data": {"status": "X"}},
+        {"eventType": "CANCEL_STATUS_CHANGED", "data": {"cancelStatus": "DONE", "transactionKey": "t"}},
+        {"eventType": "payout.changed", "entityBody": {}},
+        {"eventType": "seller.changed"},
+        {"eventType": "of next year", "data": [1]},
+        {"eventType": 7, "data": None},
+        {"createdAt": "x", "secret": "s", "status": "DONE", "transactionKey": "t", "orderId": "6937dc1c"},
+        {"data": {"paymentKey": "../x", "orderId": 5, "status": ["DONE"]}},
+        [],
+        b"",
+        b"{",
+        b"\xff",
+        b"[" * 10_000,
+    ],
+)
+async def test_every_kind_of_event_and_what_is_none_is_answered_200_and_asks_for_no_look_up(
+    rig: PaymentRig, body: Any
+) -> None:
+    before = await rig.db.fetchval(LOOKS)
+    assert not await hook(rig, body)
+    assert await rig.db.fetchval(LOOKS) == before
+
+
+async def test_payments_that_nobody_knows_are_looked_up_a_few_times_for_an_order_and_a_few_a_minute(
+    rig: PaymentRig,
+) -> None:
+    orders = [uuid4() for _ in range(STRANGE_LOOKS_A_MINUTE + 10)]
+    await rig.db.executemany(
+        "INSERT INTO payable VALUES ($1, $1, 12000, now() + interval '1 hour', 'ORD0001')", [(each,) for each in orders]
+    )
+    one = [await hook(rig, changed(f"invented-{n}", str(orders[0]), "DONE")) for n in range(10)]
+    assert sum(one) == STRANGE_LOOKS_OF_AN_ORDER
+    rest = [await hook(rig, changed(f"invented-of-{each}", str(each), "DONE")) for each in orders[1:]]
+    assert sum(one) + sum(rest) == STRANGE_LOOKS_A_MINUTE
+    assert not await hook(rig, changed("of-nobody", str(uuid4()), "DONE"))
+    await until(rig.nothing_open, 40)
+    await rig.db.execute("UPDATE intent SET created_at = created_at - interval '2 minutes' WHERE kind = 'LOOK'")
+
+
+async def test_a_payment_is_looked_up_later_each_time_that_somebody_says_it_has_changed(rig: PaymentRig) -> None:
+    checkout = await rig.checkout()
+    await rig.confirm(checkout)
+    said = changed(checkout.payment_key, checkout.order_id, "CANCELED")
+    due = "SELECT due_at - now() FROM intent WHERE payment_key = $1 AND kind = 'LOOK' AND status = 'OPEN'"
+    for _ in range(20):
+        assert await hook(rig, said)
+    looks = "SELECT count(*) FROM intent WHERE payment_key = $1 AND kind = 'LOOK'"
+    assert await rig.db.fetchval(looks, checkout.payment_key) == 1
+    await rig.db.execute(
+        "UPDATE intent SET status = 'DONE', due_at = NULL WHERE payment_key = $1 AND kind = 'LOOK'",
+        checkout.payment_key,
+    )
+    assert await hook(rig, said)
+    first = await rig.db.fetchval(due, checkout.payment_key)
+    await rig.db.execute(
+        "INSERT INTO intent SELECT gen_random_uuid(), 'LOOK', payment_key, order_id, 0, '', false, 'DONE', 1, 0, NULL, NULL, now() "
+        "FROM payment, generate_series(1, 3) WHERE payment_key = $1",
+        checkout.payment_key,
+    )
+    await rig.db.execute(
+        "DELETE FROM intent WHERE payment_key = $1 AND kind = 'LOOK' AND status = 'OPEN'", checkout.payment_key
+    )
+    assert await hook(rig, said)
+    later = await rig.db.fetchval(due, checkout.payment_key)
+    assert first < timedelta(seconds=6) < timedelta(seconds=30) < later
+    await rig.db.execute("DELETE FROM intent WHERE payment_key = $1 AND kind = 'LOOK'", checkout.payment_key)
+
+
+async def test_what_goes_back_at_the_dashboard_is_told_to_order_with_what_is_still_held(rig: PaymentRig) -> None:
+    checkout = await rig.checkout()
+    await rig.confirm(checkout)
+    await rig.console_refund(checkout.payment_key, 5_000)
+    [told] = await rig.told(checkout.payment_key, PaymentCancelledMessage)
+    assert (told.status, told.amount, told.balance_amount, told.request_id) == ("SUCCESS", 5_000, 7_000, None)
+    await rig.publish(refund(checkout, 7_000))
+    told = await rig.told(checkout.payment_key, PaymentCancelledMessage, 2)
+    assert (told[1].status, told[1].amount, told[1].balance_amount) == ("SUCCESS", 7_000, 0)
+    await rig.books_agree()
+
+
+async def test_two_equal_parts_are_both_given_back_and_each_only_once_though_it_is_asked_for_twice(
+    rig: PaymentRig,
+) -> None:
+    checkout = await rig.checkout()
+    await rig.confirm(checkout)
+    parts = [replace(refund(checkout, 4_000), request_id=each) for each in ("a", "b", "a", "b")]
+    await rig.publish(*parts)
+    told = await rig.told(checkout.payment_key, PaymentCancelledMessage, 2)
+    await rig.publish(parts[0])
+    told = await rig.told(checkout.payment_key, PaymentCancelledMessage, len(told) + 1)
+    assert {(each.status, each.amount, each.request_id) for each in told} == {
+        ("SUCCESS", 4_000, "a"),
+        ("SUCCESS", 4_000, "b"),
+    }
+    [entry] = await rig.at_gateway(checkout.order_id)
+    assert entry["balanceAmount"] == 4_000
+    await rig.books_agree()
+
+
+async def test_a_confirm_repeated_too_late_answers_what_became_of_it_and_a_refused_one_leaves_its_key_free(
+    rig: PaymentRig,
+) -> None:
+    checkout = await rig.checkout()
+    await rig.payable(checkout, pay_before=datetime.now(UTC) - timedelta(seconds=1))
+    key = {"Idempotency-Key": f"once-{checkout.order_id}"}
+    assert (await rig.confirm(checkout, **key))[0] == 409
+    query = "SELECT count(*) FROM idempotency_key WHERE key = $1"
+    assert await rig.db.fetchval(query, key["Idempotency-Key"]) == 0
+    await rig.payable(checkout)
+    status, payment = await rig.confirm(checkout, **key)
+    assert (status, payment["status"]) == (200, "APPROVED")
+    await rig.payable(checkout, pay_before=datetime.now(UTC) - timedelta(seconds=1))
+    for headers in (key, {}):
+        status, payment = await rig.confirm(checkout, **headers)
+        assert (status, payment["status"]) == (200, "APPROVED")
+    assert len(await rig.told(checkout.payment_key, PaymentSuccessMessage)) == 1
+    assert UUID(payment["orderId"]) == UUID(checkout.order_id)
