@@ -135,6 +135,7 @@ def test_up_in_a_strange_shell_killed_and_started_again_beside_a_topic_made_anew
     listed = up.type("dead-letters", "list")
     assert listed.code == 0 and "order, payment, delivery left out" in listed.err
     assert "stock-of-up" in up.type("settings").out
+    assert up.type("migrate").out == "stock: up to date\n"
     assert up.type("verify").code in (0, 1), "it reads what is there, whatever it finds"
     second = up.type("up")
     assert second.code == 1 and f"process {up.process.pid}" in second.err

@@ -7,21 +7,21 @@ import psycopg
 import typer
 
 from ordersaga.cli.errors import database_problem
-from ordersaga.cli.options import fail, load_settings, out
+from ordersaga.cli.options import fail, load_settings, out, services_here
 from ordersaga.messaging import database
 from ordersaga.messaging.migrating import MigrationUnderWay
 from ordersaga.settings import SERVICES, ServiceName, Settings
 
 
 def migrate(
-    only: Annotated[str, typer.Option(help="services, with commas between; default: all four")] = ",".join(SERVICES),
+    only: Annotated[str | None, typer.Option(help="services, with commas between; default: all four")] = None,
 ) -> None:
     """Create or update each service's tables, under a lock: running it twice, or twice at once, is safe.
 
     Killed in the middle, it is as if it had ended after the last whole step.
     """
     settings = load_settings()
-    for name in services(only):
+    for name in services_here("--only") if only is None else services(only):
         try:
             applied = apply(settings, name)
         except psycopg.Error as error:

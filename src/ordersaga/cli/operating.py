@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from ordersaga.cli.errors import DATABASE_PROBLEMS, database_problem, sentence
-from ordersaga.cli.options import fail, running_here, warn
+from ordersaga.cli.options import fail, services_here, warn
 from ordersaga.messaging.acts import NotPossible, Operator
 from ordersaga.messaging.database import Connection, Pool, connect
 from ordersaga.messaging.gather import Answer, Gather, Request, Write
@@ -76,7 +76,7 @@ async def desks(settings: Settings, service: str | None) -> AsyncIterator[list[D
     log_to_stderr(settings, "operator")
     async with contextlib.AsyncExitStack() as stack:
         found = []
-        for name in chosen(service) if service else _all_here():
+        for name in chosen(service) if service else services_here("--service"):
             try:
                 found.append(await stack.enter_async_context(_desk(settings, name)))
             except DATABASE_PROBLEMS as error:
@@ -87,15 +87,6 @@ async def desks(settings: Settings, service: str | None) -> AsyncIterator[list[D
         if not found:
             raise fail("no database answers", 1)
         yield found
-
-
-def _all_here() -> Sequence[ServiceName]:
-    """All services, but for those that an `up` which runs here leaves to somebody else."""
-    up = running_here()
-    absent = up.absent if up else []
-    if absent:
-        warn(f"{', '.join(absent)} left out: `ordersaga up` does not run them here; --service asks one all the same")
-    return [name for name in SERVICES if name not in absent]
 
 
 def chosen(service: str | None) -> Sequence[ServiceName]:

@@ -3,7 +3,8 @@
 import difflib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Final
 
 import typer
@@ -12,7 +13,7 @@ from rich.markup import escape
 
 from ordersaga.cli import running
 from ordersaga.masking import masked, remember
-from ordersaga.settings import PREFIX, Settings, WrongSettings
+from ordersaga.settings import PREFIX, SERVICES, ServiceName, Settings, WrongSettings
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 err = Console(stderr=True, highlight=False)
@@ -52,6 +53,7 @@ def production_settings() -> Settings:
     return settings_from(os.environ)
 
 
+@cache
 def running_here() -> running.Running | None:
     """The `up` that runs in this folder; of one that has ended, only a note that its file does not count."""
     try:
@@ -61,6 +63,17 @@ def running_here() -> running.Running | None:
     if found is None and running.is_left_behind():
         warn(f"{running.SETTINGS_FILE} was left by an `ordersaga up` that no longer runs, and is not used")
     return found
+
+
+def services_here(option: str) -> Sequence[ServiceName]:
+    """All services, but for those that an `up` which runs here leaves to somebody else; `option` names one all the same."""
+    up = running_here()
+    absent = up.absent if up else []
+    if absent:
+        warn(
+            f"{', '.join(absent)} left out: `ordersaga up` does not run them here; name one with {option} all the same"
+        )
+    return [name for name in SERVICES if name not in absent]
 
 
 def _lives() -> bool:
