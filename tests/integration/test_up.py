@@ -165,7 +165,7 @@ def make_anew(bootstrap_servers: str, topic: str) -> None:
     admin.delete_topics([topic])[topic].result(30)
     settings = Settings.model_validate({"kafka_bootstrap_servers": bootstrap_servers})
     end = time.monotonic() + LIMIT_S
-    while topic not in asyncio.run(create_missing_topics(settings)):
+    while topic not in [change.topic for change in asyncio.run(create_missing_topics(settings))]:
         assert time.monotonic() < end
         time.sleep(0.2)
 
