@@ -93,6 +93,11 @@ class Rig:
     def flush(self) -> None:
         assert self._producer.flush(LIMIT_S) == 0
 
+    def produce_to(self, topic: str, value: bytes, partition: int = -1) -> None:
+        """Write a record to another topic, or to a partition of the caller's choice."""
+        self._producer.produce(topic, value, partition=partition)
+        self.flush()
+
     def produce_packed(self, value: bytes) -> None:
         """Write a value that is within the broker's limit only because it is compressed."""
         limits = {"message.max.bytes": 20_000_000, "compression.type": "zstd"}

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from ordersaga.messaging import outbox, unpublished
@@ -41,18 +40,12 @@ async def letters(service: Rig) -> AsyncIterator[LetterTopic]:
     await topic.make(3)
 
 
-def send_malformed(service: Rig, partition: int) -> None:
-    producer = Producer({"bootstrap.servers": service.settings.kafka_bootstrap_servers})
-    producer.produce(INPUT, b"{", "k", partition=partition)
-    assert producer.flush(15) == 0
-
-
 async def test_a_malformed_record_goes_on_where_the_dead_letter_topic_is_narrower_and_so_does_everything_else(
     service: Rig, letters: LetterTopic
 ) -> None:
     await letters.make(1)
     async with service.instance():
-        send_malformed(service, 2)
+        service.produce_to(INPUT, b"{", partition=2)
         service.send(told(uuid4()))
         await until(lambda: took_effect(service, 1))
         await until(lambda: nothing_left(service))
@@ -66,7 +59,7 @@ async def test_without_a_dead_letter_topic_the_letter_is_kept_with_an_alarm_and_
     monkeypatch.setattr(unpublished, "LOOK_EVERY_S", 0.5)
     monkeypatch.setattr(runtime_module, "LOOK_EVERY_S", 0.5)
     async with service.instance():
-        send_malformed(service, 2)
+        service.produce_to(INPUT, b"{", partition=2)
         for _ in range(5):
             service.send(*[told(uuid4()) for _ in range(10)])
         await until(lambda: took_effect(service, 50))

@@ -8,7 +8,7 @@ import asyncio
 import random
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
 from ordersaga.messaging.handler import Record
@@ -214,7 +214,9 @@ class Consumer:
 
         return await self._ask("log bounds", look, may_fail=True)  # type: ignore[no-any-return]
 
-    async def start_offsets(self, partitions: Sequence[Partition], start_at: str) -> dict[Partition, int]:
+    async def start_offsets(
+        self, partitions: Sequence[Partition], start_at: str, begun: Collection[str]
+    ) -> dict[Partition, int]:
         async def look() -> dict[Partition, int]:
             return dict.fromkeys(partitions, 0)
 

@@ -81,13 +81,13 @@ def database_problem(service: str, error: BaseException) -> str:
     return f"the database of {service} cannot be used: {said}; is {variable} right?"
 
 
-def require_kafka(settings: Settings) -> None:
+def require_kafka(settings: Settings, code: int = 1) -> None:
     """End the command within seconds, with the reason, where Kafka cannot be used."""
     if why := why_unreachable(settings):
         raise fail(
             f"Kafka at {settings.kafka_bootstrap_servers} cannot be used: {why}; "
             "check ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS and what goes with it with `ordersaga settings`",
-            1,
+            code,
         )
 
 

@@ -55,7 +55,7 @@ def check() -> None:
     Exit code 1: something is wrong, and what mends it is said; 2: Kafka could not be asked.
     """
     settings = load_settings()
-    require_kafka(settings)
+    require_kafka(settings, 2)
     try:
         found = asyncio.run(_states(settings))
     except KafkaUnavailable as error:

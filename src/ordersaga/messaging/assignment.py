@@ -154,7 +154,7 @@ class Assignment:
         taken = await self._known(db, wanted)
         new = [partition for partition in wanted if partition not in taken and partition.topic in topic_ids]
         if new:
-            starts = await self._starts(new)
+            starts = await self._starts(db, new)
             await sql.begin_partitions(
                 db,
                 topics=[partition.topic for partition in new],
@@ -166,12 +166,16 @@ class Assignment:
             taken |= await self._known(db, new)
         return taken
 
-    async def _starts(self, new: Sequence[Partition]) -> dict[Partition, int]:
+    async def _starts(self, db: Connection, new: Sequence[Partition]) -> dict[Partition, int]:
         """Where partitions without a ledger row begin: `start_at` is for events, a topic that tells a state is read from its beginning."""
         tables = [each for each in new if each.topic in BY_NAME and BY_NAME[each.topic].table]
         events = [each for each in new if each not in tables]
-        starts = await self._consumer.start_offsets(tables, "earliest") if tables else {}
-        return starts | (await self._consumer.start_offsets(events, self._start_at) if events else {})
+        starts = await self._consumer.start_offsets(tables, "earliest", ()) if tables else {}
+        if events:
+            topics = sorted({partition.topic for partition in events})
+            begun = [row["topic"] for row in await sql.topics_begun(db, topics=topics)]
+            starts |= await self._consumer.start_offsets(events, self._start_at, begun)
+        return starts
 
     @staticmethod
     async def _known(db: Connection, wanted: Sequence[Partition]) -> dict[Partition, Position]:

@@ -4,7 +4,6 @@ Reading a topic again changes nothing: a letter's id comes from its place. Our o
 service that gave them up has them already.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -69,14 +68,14 @@ async def find_topics(settings: Settings, topic: str) -> dict[str, str]:
 async def bring_in(redrive: Redrive, topic: str, topic_id: str, operator: Operator) -> Imported:
     """Read a dead letter topic to the end it has now. Raises Kafka and database errors; what was kept until then stays."""
     imported = Imported(topic)
-    tap = await asyncio.to_thread(Tap, redrive.settings, [topic], True)
+    tap = await Tap.open(redrive.settings, [topic], from_beginning=True)
     try:
         while not await tap.at_end():
             records = await tap.fetch(FETCH_RECORDS_MAX, FETCH_WAIT_S)
             async with redrive.pool.acquire() as db, db.transaction():
                 await _keep(db, redrive, records, topic_id, imported)
     finally:
-        await asyncio.to_thread(tap.close)
+        await tap.end()
     async with redrive.pool.acquire() as db, db.transaction():
         after = {"new": imported.new, "known": imported.known, "ours": imported.ours}
         await acts.note(db, operator, "import", topic, {}, after, redrive.clock())

@@ -10,6 +10,10 @@ UPDATE ledger l SET epoch = l.epoch + 1
 FROM mine WHERE l.topic = mine.topic AND l.partition = mine.partition
 RETURNING l.topic, l.partition, l.topic_id, l.epoch, l.next_offset;
 
+-- name: topics_begun
+-- Which of these topics have a partition with a ledger row.
+SELECT DISTINCT topic FROM ledger WHERE topic = ANY (:topics::text[]);
+
 -- name: begin_partitions!
 -- Give partitions that have no ledger row yet their first one.
 INSERT INTO ledger (topic, partition, topic_id, epoch, next_offset)

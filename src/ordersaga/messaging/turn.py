@@ -18,6 +18,7 @@ from msgspec import Struct
 from ordersaga.messaging import outbox, rejects
 from ordersaga.messaging.assignment import Assignment, Fenced, Move, fence
 from ordersaga.messaging.database import Connection, Pool
+from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.handler import Batch, Handler, Incoming, Record, Rejected
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, PartitionConsumer
@@ -174,6 +175,8 @@ class Turns:
             # What of these records was to come in a later turn is read again: the consumer is past it, the ledger is not.
             self._assignment.doubt(self._assignment.unhandled(mine))
             return IDLE_WAIT_S
+        except CannotStart:
+            raise
         except Exception as error:
             return await self._back_off(error)
         self._recovered(handled=bool(mine))

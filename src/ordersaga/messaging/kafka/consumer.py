@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
@@ -23,6 +23,7 @@ from ordersaga.messaging.kafka.client import (
     record_of,
     translated,
 )
+from ordersaga.messaging.kafka.predecessor import offsets_of_group
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -181,11 +182,21 @@ class PartitionConsumer:
         """Of each log, the first offset that it still has, and the one that its next record will get."""
         return await self._call(translated, lambda: bounds_of(self._consumer, partitions))
 
-    async def start_offsets(self, partitions: Sequence[Partition], start_at: str) -> dict[Partition, int]:
-        """Where partitions begin that have no ledger row: `earliest`, `latest`, an ISO 8601 time, or `group:NAME`."""
-        return await self._call(translated, lambda: self._start_offsets(partitions, start_at))
+    async def start_offsets(
+        self, partitions: Sequence[Partition], start_at: str, begun: Collection[str]
+    ) -> dict[Partition, int]:
+        """Where partitions begin that have no ledger row: `earliest`, `latest`, an ISO 8601 time, or `group:NAME`.
 
-    def _start_offsets(self, partitions: Sequence[Partition], start_at: str) -> dict[Partition, int]:
+        `begun`: topics that have rows for other partitions. Raises `CannotStart` where a group's offsets say nothing.
+        """
+        return await self._call(translated, lambda: self._start_offsets(partitions, start_at, begun))
+
+    def _start_offsets(
+        self, partitions: Sequence[Partition], start_at: str, begun: Collection[str]
+    ) -> dict[Partition, int]:
+        if start_at.startswith("group:"):
+            group = start_at.removeprefix("group:")
+            return offsets_of_group(client_config(self._settings), group, partitions, begun)
         bounds = {
             p: self._consumer.get_watermark_offsets(TopicPartition(*p), timeout=CALL_TIMEOUT_S) for p in partitions
         }
@@ -193,9 +204,6 @@ class PartitionConsumer:
             return {partition: low for partition, (low, _) in bounds.items()}
         if start_at == "latest":
             return {partition: high for partition, (_, high) in bounds.items()}
-        if start_at.startswith("group:"):
-            found = _committed_offsets(self._config_of_other(start_at.removeprefix("group:")), partitions)
-            return {p: offset if offset >= 0 else bounds[p][0] for p, offset in found.items()}
         at_ms = int(datetime.fromisoformat(start_at).timestamp() * 1000)
         times = self._consumer.offsets_for_times(
             [TopicPartition(*p, at_ms) for p in partitions], timeout=CALL_TIMEOUT_S
@@ -204,9 +212,6 @@ class PartitionConsumer:
             Partition(t.topic, t.partition): t.offset if t.offset >= 0 else bounds[Partition(t.topic, t.partition)][1]
             for t in times
         }
-
-    def _config_of_other(self, group: str) -> dict[str, Any]:
-        return client_config(self._settings) | {"group.id": group}
 
     async def commit(self, positions: dict[Partition, int]) -> None:
         """Tell Kafka where we are, for lag tools; nothing of ours reads it, so a failure is no concern. That it is heard says that we are."""
@@ -243,7 +248,9 @@ class PartitionConsumer:
             self._thread.shutdown(wait=False)
         end = threading.Thread(target=self._consumer.close, daemon=True)
         end.start()
-        await asyncio.to_thread(end.join, 0 if self._is_lost else STOP_S)
+        ending = ThreadPoolExecutor(1, thread_name_prefix="consumer-end")
+        await asyncio.get_running_loop().run_in_executor(ending, end.join, 0 if self._is_lost else STOP_S)
+        ending.shutdown(wait=False)
         if end.is_alive() and not self._is_lost:
             log.warning("the consumer did not end in time and is left behind")
 
@@ -257,12 +264,3 @@ class Fetched(NamedTuple):
     revoked: list[Partition]
     failures: list[tuple[Partition, str]]
     fatal: KafkaError | None
-
-
-def _committed_offsets(config: dict[str, Any], partitions: Sequence[Partition]) -> dict[Partition, int]:
-    other = Consumer(config)
-    try:
-        found = other.committed([TopicPartition(*p) for p in partitions], timeout=CALL_TIMEOUT_S)
-        return {Partition(t.topic, t.partition): t.offset for t in found}
-    finally:
-        other.close()

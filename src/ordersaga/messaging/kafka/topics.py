@@ -182,6 +182,12 @@ class Tap:
         self._consumer.assign([TopicPartition(*p, low if from_beginning else high) for p, (low, high) in ends.items()])
         self._unread: Final = {p: high for p, (low, high) in ends.items() if from_beginning and low < high}
 
+    @classmethod
+    async def open(cls, settings: Settings, topics: Sequence[str], from_beginning: bool = False) -> "Tap":
+        """The same, without blocking."""
+        with ThreadPoolExecutor(1, thread_name_prefix="tap-open") as opening:
+            return await asyncio.get_running_loop().run_in_executor(opening, cls, settings, topics, from_beginning)
+
     async def fetch(self, records_max: int, wait_s: float) -> list[Record]:
         """What is there; waits up to `wait_s` for the first record."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._fetch, records_max, wait_s)
@@ -210,6 +216,11 @@ class Tap:
     async def at_end(self) -> bool:
         """Whether everything was given that could be read when the tap was opened."""
         return not self._unread
+
+    async def end(self) -> None:
+        """Stop reading, without blocking."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._consumer.close)
+        self._thread.shutdown(wait=False)
 
     def close(self) -> None:
         """Stop reading."""
