@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
 from ordersaga.messaging.handler import Record
-from ordersaga.messaging.kafka import Fetched, KafkaUnavailable, Partition, Publication, Refusal
+from ordersaga.messaging.kafka import Failure, Fetched, Gap, KafkaUnavailable, Partition, Publication, Refusal
+from ordersaga.messaging.kafka.topics import TopicState
 from tests.simulation.scheduler import CURRENT, START_S, Gate, Process, Scheduler
 
 FETCH_MAX: Final = 6
@@ -146,7 +147,7 @@ class Consumer:
         assigned, revoked = self._listen()
         failures = []
         if self.unreadable and self._reading:
-            failures = [(sorted(self._reading)[0], "the log could not be read")]
+            failures = [Failure(sorted(self._reading)[0], "the log could not be read")]
             self.unreadable = False
         told = [f"{r.topic}/{r.partition}/{r.offset}" for r in records]
         told += [f"+{p.topic}/{p.partition}" for p in assigned] + [f"-{p.topic}/{p.partition}" for p in revoked]
@@ -214,6 +215,22 @@ class Consumer:
 
         return await self._ask("log bounds", look, may_fail=True)  # type: ignore[no-any-return]
 
+    async def known_ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        return {partition: self._log.ends[partition] for partition in partitions}
+
+    async def gaps(self, positions: dict[Partition, int]) -> dict[Partition, Gap]:
+        async def look() -> dict[Partition, Gap]:
+            found = {}
+            for partition, at in positions.items():
+                end, records = self._log.ends[partition], self._log.after(partition, at)
+                found[partition] = Gap(at, 0, end, end, records[0].offset if records else None)
+            return found
+
+        return await self._ask("what lies before us", look, may_fail=True)  # type: ignore[no-any-return]
+
+    async def readable_from(self, partition: Partition, offset: int) -> int | None:
+        return None
+
     async def start_offsets(
         self, partitions: Sequence[Partition], start_at: str, begun: Collection[str]
     ) -> dict[Partition, int]:
@@ -255,6 +272,9 @@ class Topics:
         gate = Gate(process, "kafka", "topic ids", look)
         gate.fail = _unavailable
         return await process.scheduler.gate(gate)  # type: ignore[no-any-return]
+
+    async def states(self, names: Sequence[str]) -> dict[str, TopicState]:
+        return {name: TopicState(topic_id, 1, 1, (), None) for name, topic_id in (await self.ids(names)).items()}
 
     async def reachable(self) -> bool:
         return True

@@ -57,7 +57,7 @@ class Assignment:
         self, consumer: PartitionConsumer, topics: Topics, outbox: Outbox, pool: Pool, start_at: str, alarms: Alarms
     ) -> None:
         self._consumer: Final = consumer
-        self._topics: Final = topics
+        self.topics: Final = topics
         self._outbox: Final = outbox
         self._pool: Final = pool
         self._start_at: Final = start_at
@@ -99,7 +99,7 @@ class Assignment:
         if not wanted:
             return False
         await self._consumer.leave(wanted)
-        topic_ids = await self._topics.ids(sorted({partition.topic for partition in wanted}))
+        topic_ids = await self.topics.ids(sorted({partition.topic for partition in wanted}))
         self.compare_topics({partition.topic: topic_ids.get(partition.topic) for partition in wanted})
         async with self._pool.acquire() as db:
             taken = await self._raise_epochs(db, wanted, topic_ids)
@@ -121,12 +121,6 @@ class Assignment:
         for partition in ours:
             self.stopped[partition] = held[partition]
             self._to_take[partition] = until
-
-    async def topic_ids(self) -> dict[str, str | None]:
-        """Kafka's id of each topic of which a partition is ours; None: it does not exist."""
-        names = sorted({partition.topic for partition in self.positions})
-        found = await self._topics.ids(names)
-        return {name: found.get(name) for name in names}
 
     def compare_topics(self, topic_ids: dict[str, str | None]) -> None:
         """Doubt the partitions of topics that were deleted and made again while we read them."""
@@ -223,6 +217,10 @@ class Assignment:
     def unhandled(self, records: Sequence[Record]) -> set[Partition]:
         """The partitions of which these records are still before us."""
         return {Partition(each.topic, each.partition) for each in self.keep(records)}
+
+    def is_given(self, partition: Partition) -> bool:
+        """Whether the group gave us a partition, whether or not it is read."""
+        return partition in self.positions or partition in self._to_take
 
     def has(self, record: Record) -> bool:
         """Whether a record's partition is still ours, and not held back."""

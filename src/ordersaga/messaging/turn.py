@@ -29,13 +29,13 @@ from ordersaga.messaging.rejects import REJECTED, UNDECODABLE, GivenUp
 from ordersaga.messaging.retries import Retries
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.sqlstate import is_deployment, is_locked, is_too_large, is_transient
+from ordersaga.messaging.watching import Watching
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
 
 IDLE_WAIT_S: Final = 0.2
 COMMIT_EVERY_S: Final = 1.0
-LOOK_AT_TOPICS_EVERY_S: Final = 5.0
 BACKOFF_MS_MIN: Final = 50
 SAY_AGAIN_S: Final = 30.0
 LONG_S: Final = 15.0
@@ -107,6 +107,8 @@ class Turns:
         self._retries: Final = Retries(
             settings, group, handler, pool, assignment, self._parking, out, clock, new_id, alarms
         )
+        names = [topic.name for topic in handler.topics]
+        self._watching: Final = Watching(names, assignment.topics, consumer, assignment, pool, clock, alarms)
         self._suspicion: Final = Suspicion(settings)
         self._size: Final = SetSize(settings.batch_max)
         self._wary_until_s = 0.0
@@ -115,8 +117,6 @@ class Turns:
         self._failures = 0
         self._failed_at = 0.0
         self._told_at = 0.0
-        self._looked_at_topics_at = 0.0
-        self._topics_look: asyncio.Task[dict[str, str | None]] | None = None
         self._said_at = -SAY_AGAIN_S
         self._began_at: float | None = None
         self._ended = False
@@ -131,8 +131,7 @@ class Turns:
         try:
             await self._loop()
         finally:
-            if self._topics_look is not None:
-                self._topics_look.cancel()
+            self._watching.end()
             for alarm in (AWAY, FAILED, LONG):
                 self._alarms.tell(alarm, "", None)
             self._cleared(list(self._suspects))
@@ -145,7 +144,7 @@ class Turns:
             if fetched.fatal is not None:
                 raise KafkaUnavailable(fetched.fatal.str())
             if fetched.failures:
-                self._assignment.doubt(partition for partition, _ in fetched.failures)
+                await self._watching.failed(fetched.failures)
                 if self._may_say_again():
                     log.warning("a partition cannot be read and is looked at again", failure=fetched.failures[0])
             self._assignment.change(fetched.joined, fetched.assigned, fetched.revoked)
@@ -169,7 +168,7 @@ class Turns:
             if mine:
                 await self._handle(mine)
             more = await self._retries.look()
-            self._look_at_topics()
+            await self._watching.step()
             await self._tell_lag_tools()
         except Fenced:
             # What of these records was to come in a later turn is read again: the consumer is past it, the ledger is not.
@@ -407,18 +406,6 @@ class Turns:
                 f"is parked. The first: {first.cause}: {first.reason}",
                 {Partition(each.incoming.record.topic, each.incoming.record.partition) for each in outcome.failed},
             )
-
-    # Beside the turns -----------------------------------------------------------------------------------------------
-
-    def _look_at_topics(self) -> None:
-        """A topic made again under our eyes must not be read on as if it were the old one. Turns go on while Kafka is asked."""
-        if self._topics_look is not None and self._topics_look.done():
-            look, self._topics_look = self._topics_look, None
-            self._assignment.compare_topics(look.result())
-        due = _monotonic_s() - self._looked_at_topics_at > LOOK_AT_TOPICS_EVERY_S
-        if self._topics_look is None and due and self._assignment.positions:
-            self._looked_at_topics_at = _monotonic_s()
-            self._topics_look = asyncio.create_task(self._assignment.topic_ids())
 
     # Lag tools ------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Kafka, and the only import of confluent_kafka: a consumer, a publisher and the topics, each with a small asynchronous face."""
 
 from ordersaga.messaging.kafka.client import KafkaUnavailable, Partition
-from ordersaga.messaging.kafka.consumer import Fetched, PartitionConsumer
+from ordersaga.messaging.kafka.consumer import Failure, Fetched, PartitionConsumer
 from ordersaga.messaging.kafka.gaps import Gap, gaps_of
 from ordersaga.messaging.kafka.layout import Change, Fault, create_missing_topics, faults, states
 from ordersaga.messaging.kafka.publisher import Publication, Publisher, Refusal
@@ -10,6 +10,7 @@ from ordersaga.messaging.kafka.topics import Tap, Topics, TopicState, watermarks
 
 __all__ = [
     "Change",
+    "Failure",
     "Fault",
     "Fetched",
     "Gap",

@@ -23,7 +23,9 @@ from ordersaga.messaging.kafka.client import (
     record_of,
     translated,
 )
+from ordersaga.messaging.kafka.gaps import Gap, gaps_of
 from ordersaga.messaging.kafka.predecessor import offsets_of_group
+from ordersaga.messaging.kafka.unreadable import readable_from
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -31,6 +33,7 @@ T = TypeVar("T")
 
 SAY_AGAIN_S: Final = 60.0
 STOP_S: Final = 5.0
+BAD_BATCH: Final = (KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError._NOT_IMPLEMENTED)
 HEARTBEAT_MS: Final = 500
 WITHOUT_PARTITIONS_SESSIONS_MAX: Final = 3
 
@@ -55,6 +58,7 @@ class PartitionConsumer:
         self._without_s_max: Final = WITHOUT_PARTITIONS_SESSIONS_MAX * settings.kafka_session_timeout_ms / 1000
         self._said_down_at = -SAY_AGAIN_S
         self._lifeline: Final = Lifeline(settings)
+        self._looking: Final = ThreadPoolExecutor(1, thread_name_prefix="log-watch")
         self._is_lost = False
         config = client_config(settings) | {
             "group.id": group,
@@ -64,6 +68,7 @@ class PartitionConsumer:
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
+            "check.crcs": True,  # else what a disk has changed is taken for what a partner has said
             "fetch.wait.max.ms": 100,
             "fetch.error.backoff.ms": 50,
             "fetch.queue.backoff.ms": 5,
@@ -111,7 +116,8 @@ class PartitionConsumer:
             elif is_fatal(problem):
                 self._error = problem
             else:
-                failures.append((Partition(message.topic() or "", message.partition() or 0), problem.str()))
+                partition = Partition(message.topic() or "", message.partition() or 0)
+                failures.append(Failure(partition, problem.str(), problem.code() in BAD_BATCH))
         fetched = Fetched(records, self._joined, self._assigned, self._revoked, failures, self._error)
         self._assigned, self._revoked, self._error = [], [], None
         return fetched
@@ -182,6 +188,26 @@ class PartitionConsumer:
         """Of each log, the first offset that it still has, and the one that its next record will get."""
         return await self._call(translated, lambda: bounds_of(self._consumer, partitions))
 
+    async def known_ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """The end of each log as the broker last said it; costs no request."""
+        asked = list(partitions)
+
+        def ends() -> dict[Partition, int]:
+            found = {p: self._consumer.get_watermark_offsets(TopicPartition(*p), cached=True) for p in asked}
+            return {partition: bounds[1] for partition, bounds in found.items() if bounds and bounds[1] >= 0}
+
+        return await self._call(ends)
+
+    async def gaps(self, positions: dict[Partition, int]) -> dict[Partition, Gap]:
+        """What lies between these positions and the logs' ends. Raises `KafkaUnavailable`."""
+        return await asyncio.get_running_loop().run_in_executor(self._looking, gaps_of, self._settings, positions)
+
+    async def readable_from(self, partition: Partition, offset: int) -> int | None:
+        """Where the log can be read again behind a batch that cannot be read. Raises `KafkaUnavailable`."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._looking, readable_from, self._settings, partition, offset
+        )
+
     async def start_offsets(
         self, partitions: Sequence[Partition], start_at: str, begun: Collection[str]
     ) -> dict[Partition, int]:
@@ -246,6 +272,7 @@ class PartitionConsumer:
                 await self._call(leave)
         finally:
             self._thread.shutdown(wait=False)
+            self._looking.shutdown(wait=False, cancel_futures=True)
         end = threading.Thread(target=self._consumer.close, daemon=True)
         end.start()
         ending = ThreadPoolExecutor(1, thread_name_prefix="consumer-end")
@@ -255,6 +282,14 @@ class PartitionConsumer:
             log.warning("the consumer did not end in time and is left behind")
 
 
+class Failure(NamedTuple):
+    """A partition that could not be read, and why. `is_batch`: what lies at our position is what cannot be read."""
+
+    partition: Partition
+    why: str
+    is_batch: bool = False
+
+
 class Fetched(NamedTuple):
     """Records, whether the group has spoken yet, what it gave and took since the last fetch, partitions that cannot be read, a fatal error."""
 
@@ -262,5 +297,5 @@ class Fetched(NamedTuple):
     joined: bool
     assigned: list[Partition]
     revoked: list[Partition]
-    failures: list[tuple[Partition, str]]
+    failures: list[Failure]
     fatal: KafkaError | None

@@ -1,0 +1,62 @@
+"""Where a log can be read again behind a batch that the client cannot read: one with a wrong checksum, or an unknown compression."""
+
+import time
+from typing import Final
+
+from confluent_kafka import Consumer, TopicPartition
+
+from ordersaga.messaging.kafka.client import LOOK_TIMEOUT_S, Partition, client_config, translated
+from ordersaga.settings import Settings
+
+PROBE_S: Final = 3.0
+POLL_S: Final = 0.1
+
+
+def readable_from(settings: Settings, partition: Partition, offset: int) -> int | None:
+    """The first offset behind `offset` from which the log can be read, at the latest its end; None: it was not found in time. Blocks.
+
+    A broker gives the whole batch that an offset lies in, so each offset within a bad batch fails alike, and the first one behind it is
+    found by halves. Raises `KafkaUnavailable`.
+    """
+    consumer = Consumer(
+        client_config(settings)
+        | {
+            "group.id": "ordersaga-unreadable",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "check.crcs": True,
+            "fetch.wait.max.ms": 50,
+            "fetch.error.backoff.ms": 10,
+        }
+    )
+    try:
+        _, end = translated(lambda: consumer.get_watermark_offsets(TopicPartition(*partition), timeout=LOOK_TIMEOUT_S))
+        bad, step = offset, 1
+        while bad + step < end:
+            readable = _is_readable(consumer, partition, bad + step)
+            if readable is None:
+                return None
+            if readable:
+                break
+            bad, step = bad + step, step * 2
+        good = min(bad + step, end)
+        while good - bad > 1:
+            middle = (bad + good) // 2
+            readable = _is_readable(consumer, partition, middle)
+            if readable is None:
+                return None
+            bad, good = (bad, middle) if readable else (middle, good)
+        return good
+    finally:
+        consumer.close()
+
+
+def _is_readable(consumer: Consumer, partition: Partition, offset: int) -> bool | None:
+    """Whether a record comes from there, or an error; None: neither does."""
+    consumer.assign([TopicPartition(*partition, offset)])
+    end_s = time.monotonic() + PROBE_S
+    while time.monotonic() < end_s:
+        message = consumer.poll(POLL_S)
+        if message is not None:
+            return message.error() is None
+    return None

@@ -1,0 +1,238 @@
+"""What a consumer must look at beside the records it gets: topics that are gone or have no leader, partitions of which nothing comes.
+
+Nothing comes from a log whose end is markers of transactions and aborted records: the ledger then moves on to behind them, so that it
+neither lags at rest nor points at what retention has removed. A batch that the client cannot read stops its own partition, with the
+command that goes on behind it. All else is an alarm with its age.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+from msgspec import Struct
+
+from ordersaga.messaging.assignment import Assignment, Fenced, Move, fence
+from ordersaga.messaging.database import Pool
+from ordersaga.messaging.health import Alarms, Trouble
+from ordersaga.messaging.kafka import Failure, Gap, KafkaUnavailable, Partition, PartitionConsumer, Topics
+from ordersaga.messaging.kafka.topics import TopicState
+
+log: Final = structlog.get_logger()
+
+LOOK_EVERY_S: Final = 5.0
+HELD_BACK_S: Final = 5.0
+OPEN_S: Final = 60.0
+NOTHING_COMES_LOOKS: Final = 3
+
+# Alarms
+MISSING: Final = "topic missing"
+LEADERLESS: Final = "no leader"
+UNREADABLE: Final = "partition unreadable"
+OPEN: Final = "open transaction"
+SILENT: Final = "nothing comes"
+NAMES: Final = (MISSING, LEADERLESS, UNREADABLE, OPEN, SILENT)
+
+
+class Seen(Struct, frozen=True):
+    """One look at Kafka: the topics, and what lies before partitions of which nothing came."""
+
+    states: dict[str, TopicState]
+    gaps: dict[Partition, Gap]
+
+
+class Bad(Struct):
+    """Where a partition cannot be read, and where it can again."""
+
+    offset: int
+    failure: Failure
+    held_back: bool = False
+    search: asyncio.Task[int | None] | None = None
+
+
+class Watching:
+    """Runs within the loop of turns: `failed` with what a fetch says, `step` after each turn; looks themselves run beside it."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        topics: Topics,
+        consumer: PartitionConsumer,
+        assignment: Assignment,
+        pool: Pool,
+        clock: Callable[[], datetime],
+        alarms: Alarms,
+    ) -> None:
+        self._names: Final = list(names)
+        self._topics: Final = topics
+        self._consumer: Final = consumer
+        self._assignment: Final = assignment
+        self._pool: Final = pool
+        self._clock: Final = clock
+        self._alarms: Final = alarms
+        self._bad: Final[dict[Partition, Bad]] = {}
+        self._stood: dict[Partition, int] = {}
+        self._silent_looks: Final[dict[Partition, int]] = {}
+        self._look: asyncio.Task[Seen] | None = None
+        self._looked_at_s = 0.0
+
+    # A batch that cannot be read ------------------------------------------------------------------------------------
+
+    async def failed(self, failures: Sequence[Failure]) -> None:
+        """A partition that cannot be read is taken again; if that does not help it waits, and is tried again now and then."""
+        for failure in failures:
+            partition = failure.partition
+            at = self._assignment.positions.get(partition)
+            if at is None:
+                continue
+            bad = self._bad.get(partition)
+            if bad is None or bad.offset != at.next_offset:
+                self._bad[partition] = Bad(at.next_offset, failure)
+                await self._consumer.leave(self._assignment.doubt([partition]))
+                continue
+            if failure.is_batch or not bad.failure.is_batch:
+                bad.failure = failure
+            if bad.failure.is_batch and bad.search is None:
+                bad.search = asyncio.create_task(self._consumer.readable_from(partition, bad.offset))
+            trouble = self._trouble(partition, bad)
+            if not bad.held_back:
+                bad.held_back = True
+                log.critical("a partition cannot be read", where=str(partition), offset=bad.offset, why=failure.why)
+            self._alarms.tell(UNREADABLE, str(partition), trouble)
+            await self._assignment.hold_back({partition: trouble}, self._clock() + timedelta(seconds=HELD_BACK_S))
+
+    def _trouble(self, partition: Partition, bad: Bad) -> Trouble:
+        what = f"it cannot be read at offset {bad.offset}: {bad.failure.why}"
+        if not bad.failure.is_batch:
+            return Trouble(
+                what, "look at the topic and at what this service may read; it is tried again every few seconds"
+            )
+        search, behind = bad.search, None
+        if search is not None and search.done() and not search.cancelled() and search.exception() is None:
+            behind = search.result()
+        on = f"ordersaga topics accept {partition.topic} --partition {partition.partition} --at"
+        if behind is None:
+            return Trouble(what, f"find the first offset behind that batch, N; then `{on} N` goes on there")
+        return Trouble(
+            what, f"find out what is in offsets {bad.offset} to {behind - 1}; to go on behind: `{on} {behind}`"
+        )
+
+    def _look_at_bad(self) -> None:
+        for partition, bad in list(self._bad.items()):
+            position = self._assignment.positions.get(partition)
+            is_behind = position is not None and position.next_offset != bad.offset
+            if is_behind or not self._assignment.is_given(partition):
+                del self._bad[partition]
+                if bad.search is not None:
+                    bad.search.cancel()
+                self._alarms.tell(UNREADABLE, str(partition), None)
+            elif bad.held_back:
+                self._alarms.tell(UNREADABLE, str(partition), self._trouble(partition, bad))
+
+    # Looks ----------------------------------------------------------------------------------------------------------
+
+    async def step(self) -> None:
+        """Take up what a look has seen, and begin the next one. Raises database errors of the ledger's move."""
+        if self._bad:
+            self._look_at_bad()
+        if self._look is not None and self._look.done():
+            look, self._look = self._look, None
+            try:
+                await self._take_up(look.result())
+            except KafkaUnavailable as error:
+                log.debug("topics could not be looked at", error=str(error))
+        now_s = asyncio.get_running_loop().time()
+        if self._look is None and now_s - self._looked_at_s > LOOK_EVERY_S:
+            self._looked_at_s = now_s
+            self._look = asyncio.create_task(self._see(await self._standing()))
+
+    async def _standing(self) -> dict[Partition, int]:
+        """The partitions that have not moved since the last look, though their logs go on."""
+        now = {partition: position.next_offset for partition, position in self._assignment.positions.items()}
+        stood, self._stood = self._stood, now
+        still = {partition: at for partition, at in now.items() if stood.get(partition) == at}
+        ends = await self._consumer.known_ends(still) if still else {}
+        return {partition: at for partition, at in still.items() if ends.get(partition, at) > at}
+
+    async def _see(self, standing: dict[Partition, int]) -> Seen:
+        return Seen(await self._topics.states(self._names), await self._consumer.gaps(standing) if standing else {})
+
+    async def _take_up(self, seen: Seen) -> None:
+        self._assignment.compare_topics({name: state.topic_id for name, state in seen.states.items()})
+        gone = Trouble("the topic does not exist", "create it with `ordersaga topics create`")
+        self._raise(MISSING, {name: gone for name in self._names if name not in seen.states})
+        leader = Trouble("no broker leads this partition, so nobody can read or write it", "look at Kafka's brokers")
+        self._raise(
+            LEADERLESS,
+            {str(Partition(name, n)): leader for name, state in seen.states.items() for n in state.leaderless},
+        )
+        await self._move_on(seen.gaps)
+        self._tell_open(seen.gaps)
+        self._tell_silent(seen.gaps)
+
+    def _raise(self, alarm: str, found: dict[str, Trouble]) -> None:
+        for where in self._alarms.only(alarm, found):
+            log.error(alarm, where=where, what=found[where].what)
+
+    async def _move_on(self, gaps: dict[Partition, Gap]) -> None:
+        """Move the ledger past what is no record. Not past what retention has removed: that may have been records."""
+        moves = []
+        for partition, gap in gaps.items():
+            position = self._assignment.positions.get(partition)
+            if (
+                position is None
+                or position.next_offset != gap.position
+                or gap.why is not None
+                or gap.low > gap.position
+            ):
+                continue
+            if gap.empty_until > gap.position:
+                moves.append(Move(partition, position.epoch, gap.position, gap.empty_until))
+        if not moves:
+            return
+        try:
+            async with self._pool.acquire() as db, db.transaction():
+                await fence(db, moves)
+        except Fenced:
+            await self._assignment.lost(moves, self._clock())
+            return
+        self._assignment.advance(moves)
+
+    def _tell_open(self, gaps: dict[Partition, Gap]) -> None:
+        now, found = self._clock(), {}
+        since: dict[str, datetime] = {}
+        for partition, gap in gaps.items():
+            if not gap.is_open or gap.open_ms is None or gap.has_records:
+                continue
+            where = str(partition)
+            since[where] = datetime.fromtimestamp(gap.open_ms / 1000, UTC) if 0 <= gap.open_ms < 1e14 else now
+            if now - since[where] > timedelta(seconds=OPEN_S):
+                what = f"a transaction that began at offset {gap.stable} is still open; nothing behind it can be read"
+                found[where] = Trouble(what, "find its producer, or end it: `kafka-transactions.sh find-hanging`")
+        self._raise(OPEN, found)
+        for where, trouble in found.items():
+            self._alarms.tell(OPEN, where, trouble, since[where])
+
+    def _tell_silent(self, gaps: dict[Partition, Gap]) -> None:
+        """Records lie before us, look after look, and none comes: say so, and read the partition anew."""
+        for partition in [each for each in self._silent_looks if each not in gaps]:
+            del self._silent_looks[partition]
+        found = {}
+        for partition, gap in gaps.items():
+            if partition in self._bad or not (gap.has_records or gap.why):
+                continue
+            self._silent_looks[partition] = self._silent_looks.get(partition, 0) + 1
+            if self._silent_looks[partition] >= NOTHING_COMES_LOOKS:
+                what = gap.why or f"records lie from offset {gap.first} on, and none of them comes"
+                found[str(partition)] = Trouble(what, "look at the broker that leads it; it is read anew")
+                self._assignment.doubt([partition])
+        self._raise(SILENT, found)
+
+    def end(self) -> None:
+        """Stop looking, and take all alarms back."""
+        for task in [self._look, *(bad.search for bad in self._bad.values())]:
+            if task is not None:
+                task.cancel()
+        for alarm in NAMES:
+            self._alarms.only(alarm, {})
