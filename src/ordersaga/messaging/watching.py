@@ -14,7 +14,7 @@ import structlog
 from msgspec import Struct
 
 from ordersaga.messaging.assignment import Assignment, Fenced, Move, fence
-from ordersaga.messaging.database import Pool
+from ordersaga.messaging.database import Pool, is_transient
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.kafka import Failure, Gap, KafkaUnavailable, Partition, PartitionConsumer, Topics
 from ordersaga.messaging.kafka.topics import TopicState
@@ -24,7 +24,7 @@ log: Final = structlog.get_logger()
 LOOK_EVERY_S: Final = 5.0
 HELD_BACK_S: Final = 5.0
 OPEN_S: Final = 60.0
-NOTHING_COMES_LOOKS: Final = 3
+NOTHING_COMES_LOOKS: Final = 6
 
 # Alarms
 MISSING: Final = "topic missing"
@@ -133,15 +133,19 @@ class Watching:
     # Looks ----------------------------------------------------------------------------------------------------------
 
     async def step(self) -> None:
-        """Take up what a look has seen, and begin the next one. Raises database errors of the ledger's move."""
+        """Take up what a look has seen, and begin the next one. A look that fails is no turn's trouble."""
+        try:
+            await self._step()
+        except Exception as error:
+            passing = isinstance(error, KafkaUnavailable) or is_transient(error)
+            log.log(10 if passing else 40, "logs could not be looked at", error=f"{type(error).__name__}: {error}")
+
+    async def _step(self) -> None:
         if self._bad:
             self._look_at_bad()
         if self._look is not None and self._look.done():
             look, self._look = self._look, None
-            try:
-                await self._take_up(look.result())
-            except KafkaUnavailable as error:
-                log.debug("topics could not be looked at", error=str(error))
+            await self._take_up(look.result())
         now_s = asyncio.get_running_loop().time()
         if self._look is None and now_s - self._looked_at_s > LOOK_EVERY_S:
             self._looked_at_s = now_s
@@ -197,6 +201,9 @@ class Watching:
         except Fenced:
             await self._assignment.lost(moves, self._clock())
             return
+        except Exception:  # whether it was committed is not known
+            self._assignment.doubt([move.partition for move in moves])
+            raise
         self._assignment.advance(moves)
 
     def _tell_open(self, gaps: dict[Partition, Gap]) -> None:
