@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ordersaga.masking import masked
+from ordersaga.settings_http import HttpSettings
 from ordersaga.settings_limits import (
     DAYS_MAX,
     MS_MAX,
@@ -25,7 +26,6 @@ from ordersaga.settings_limits import (
     Addresses,
     Group,
     HttpUrl,
-    JwtAlgorithms,
     Partners,
     Port,
     PostgresUrl,
@@ -85,7 +85,7 @@ def _content(variable: str, path: str) -> str:
         raise WrongSettings(f"{variable}: the file {path} cannot be read: {why}") from error
 
 
-class Settings(BaseSettings):
+class Settings(HttpSettings):
     """All settings of all services; each service reads those it needs."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
@@ -173,9 +173,6 @@ class Settings(BaseSettings):
         default=1, ge=1, description="transactions of one kind of HTTP write that are open at once; fewer gather more"
     )
     trust_gateway_headers: bool = False
-    jwt_jwks_url: HttpUrl | None = None
-    jwt_key: SecretStr | None = None
-    jwt_algorithms: JwtAlgorithms = ["RS256"]
     idempotency_key_kept_hours: int = Field(default=24, ge=1, le=24 * DAYS_MAX)
 
     # The services
@@ -240,7 +237,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        wrong = [*self._limits_at_odds(), *self._names_met_twice(), *self._sasl_in_part()]
+        wrong = [
+            *self._limits_at_odds(),
+            *self._names_met_twice(),
+            *self._sasl_in_part(),
+            *self._http_at_odds(),
+            *self._tokens_at_odds(),
+        ]
         if wrong:
             raise ValueError("; ".join(wrong))
         return self

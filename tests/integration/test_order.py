@@ -148,7 +148,7 @@ BAD = [
     ({"totalAmount": 12500.5}, "totalAmount"),
     ({"orderName": ""}, "orderName"),
     ({"orderName": "x" * 201}, "orderName"),
-    ({"orderName": "a\0b"}, "body"),
+    ({"orderName": "a\0b"}, "orderName"),
     ({"address": "x" * 301}, "address"),
     ({"zipcode": None}, "zipcode"),
     ({"name": 5}, "name"),
@@ -192,13 +192,9 @@ async def test_a_missing_field_is_named(client: httpx.AsyncClient, missing: str)
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"\xff", b"null", b"[" * 50_000, b'{"a":' * 40_000])
 async def test_what_is_no_json_object_is_a_problem(client: httpx.AsyncClient, raw: bytes) -> None:
-    answer = await client.post(ORDERS, content=raw, headers=WHO)
-    assert answer.status_code in (400, 413)
+    answer = await client.post(ORDERS, content=raw, headers=WHO | {"Content-Type": "application/json"})
+    assert answer.status_code == 400
     assert answer.headers["content-type"] == "application/problem+json"
-
-
-async def test_a_body_without_end_is_refused(client: httpx.AsyncClient) -> None:
-    assert (await client.post(ORDERS, content=b"x" * 300_000, headers=WHO)).status_code == 413
 
 
 async def test_nobody_sees_anothers_order_and_nobody_unknown_sees_any(client: httpx.AsyncClient) -> None:

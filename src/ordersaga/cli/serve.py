@@ -71,7 +71,7 @@ def serve(
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)  # the default looks at every young object thousands of times in a batch
     try:
-        uvloop.run(serve_http(application(server)(settings), settings.http_host, settings.port(server), share_port))
+        uvloop.run(serve_http(application(server)(settings), settings, settings.port(server), share_port))
     except CannotStart as error:
         if reason_to is None:
             raise fail(str(error), CANNOT_START) from error
@@ -91,7 +91,8 @@ def application(server: str) -> Callable[[Settings], Litestar]:
 def _supervise(server: Server, workers: int, settings: Settings, share_port: bool) -> int:
     """Run workers as processes that share the port; stop all when told to, or when one cannot start. Returns the exit code."""
     try:
-        listening(settings.http_host, settings.port(server), share_port).close()
+        for port in filter(None, (settings.port(server), settings.operations_port)):
+            listening(settings.http_host, port, share_port).close()
     except CannotStart as error:
         raise fail(str(error), CANNOT_START) from error
     code, reason = asyncio.run(

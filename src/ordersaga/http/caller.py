@@ -1,6 +1,5 @@
 """Who calls: from a JWT that we check, or from the headers of the gateway in front, where a setting says that there is one."""
 
-import asyncio
 from typing import Any, Final
 from uuid import UUID
 
@@ -8,8 +7,9 @@ import jwt
 from litestar import Request
 from msgspec import Struct
 
-from ordersaga.http.headers import header
-from ordersaga.http.problems import Problem
+from ordersaga.http.headers import headers
+from ordersaga.http.jwks import Jwks, KeysUnavailable
+from ordersaga.http.problems import Problem, invalid
 from ordersaga.settings import Settings
 
 OPERATOR_ROLES: Final = frozenset({"MASTER", "OPERATOR"})
@@ -31,22 +31,25 @@ class Callers:
 
     def __init__(self, settings: Settings) -> None:
         self._settings: Final = settings
-        self._jwks: Final = jwt.PyJWKClient(settings.jwt_jwks_url) if settings.jwt_jwks_url else None
+        url = settings.jwt_jwks_url
+        self._jwks: Final = Jwks(url, settings.jwt_jwks_timeout_s) if url else None
 
     async def of(self, request: Request[Any, Any, Any]) -> Caller:
-        """The caller. Raises `Problem` 401 where there is none that we can believe."""
-        bearer = header(request, b"authorization") or ""
-        if bearer.lower().startswith("bearer "):
-            return await self._by_token(bearer[7:].strip())
-        if self._settings.trust_gateway_headers:
-            user_id = header(request, b"user-id")
+        """The caller. Raises `Problem` 401 where there is none that we can believe, 503 where nobody can be asked for the token's key."""
+        authorization = _single(request, b"authorization", "Authorization")
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() == "bearer":
+            return await self._by_token(token.strip())
+        if self._settings.trust_gateway_headers and authorization != "":
+            user_id = _single(request, b"user-id", "User-Id")
             if user_id is None:
                 raise _unknown("the header User-Id is missing")
-            return _caller(user_id, (header(request, b"user-roles") or "CUSTOMER").split(","))
+            roles = _single(request, b"user-roles", "User-Roles")
+            return _caller(user_id, ["CUSTOMER"] if roles is None else roles.split(","))
         raise _unknown("send a bearer token")
 
     async def operator(self, request: Request[Any, Any, Any]) -> Caller:
-        """The caller, who must be an operator. Raises `Problem` 401 or 403."""
+        """The caller, who must be an operator. Raises `Problem` 401, 403 or 503."""
         caller = await self.of(request)
         if not caller.is_operator:
             raise Problem(
@@ -55,35 +58,89 @@ class Callers:
         return caller
 
     async def _by_token(self, token: str) -> Caller:
+        key = await self._key(token)
         try:
-            claims = await self._claims(token)
-        except jwt.PyJWTError as error:
-            raise _unknown(f"the token is not valid: {error}") from error
-        roles = claims.get("roles", claims.get("role", "CUSTOMER"))
-        return _caller(
-            str(claims["sub"]), roles.split(",") if isinstance(roles, str) else [str(role) for role in roles]
-        )
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=self._settings.jwt_algorithms,
+                audience=self._settings.jwt_audience,
+                issuer=self._settings.jwt_issuer,
+                leeway=self._settings.jwt_leeway_s,
+                options={
+                    "require": ["sub", "exp"],
+                    "verify_aud": self._settings.jwt_audience is not None,
+                    "verify_iss": self._settings.jwt_issuer is not None,
+                },
+            )
+            exp: Any = claims["exp"]
+            if isinstance(exp, bool) or not isinstance(exp, int | float):
+                raise ValueError("exp is no number")
+            return _caller(str(claims["sub"]), roles_in(claims, self._settings.jwt_role_claim))
+        except Problem:
+            raise
+        except (
+            Exception
+        ) as error:  # anything may stand in a token, and the library's errors are not the only ones it makes
+            raise _unknown(
+                "the token is not valid" + (f": {error}" if isinstance(error, jwt.PyJWTError) else "")
+            ) from error
 
-    async def _claims(self, token: str) -> dict[str, Any]:
-        key: Any = self._settings.jwt_key and self._settings.jwt_key.get_secret_value()
-        if self._jwks is not None:
-            key = (await asyncio.to_thread(self._jwks.get_signing_key_from_jwt, token)).key
-        if not key:
-            raise _unknown("this service checks no tokens: neither ORDERSAGA_JWT_JWKS_URL nor ORDERSAGA_JWT_KEY is set")
-        claims: dict[str, Any] = jwt.decode(
-            token,
-            key,
-            algorithms=self._settings.jwt_algorithms,
-            options={"require": ["sub", "exp"], "verify_aud": False},
-        )
-        return claims
+    async def _key(self, token: str) -> Any:
+        if self._jwks is None:
+            if self._settings.jwt_key is None:
+                raise _unknown(
+                    "this service checks no tokens: neither ORDERSAGA_JWT_JWKS_URL nor ORDERSAGA_JWT_KEY is set"
+                )
+            return self._settings.jwt_key.get_secret_value()
+        try:
+            head = jwt.get_unverified_header(token)
+        except Exception as error:
+            raise _unknown("the token is not valid") from error
+        kid = head.get("kid")
+        if not isinstance(kid, str) or head.get("alg") not in self._settings.jwt_algorithms:
+            raise _unknown("the token names no key, or an algorithm that is not taken here")
+        try:
+            key = await self._jwks.key(kid)
+        except KeysUnavailable as error:
+            raise Problem(
+                503, "Who is calling cannot be checked now", "the identity provider does not answer"
+            ) from error
+        if key is None:
+            raise _unknown("the token's key is not known")
+        return key
+
+
+def roles_in(claims: dict[str, Any], claim: str) -> list[str]:
+    """The roles of a token's claim, by its name or by a path with dots; without it, a customer's. Raises ValueError for what are no roles."""
+    found: Any = claims.get(claim)
+    if found is None:
+        found = claims
+        for part in claim.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+    if found is None:
+        return ["CUSTOMER"]
+    if isinstance(found, str):
+        return found.replace(",", " ").split()
+    if isinstance(found, list) and all(isinstance(each, str) for each in found):
+        return found
+    raise ValueError(f"{claim} is neither a text nor a list of texts")
+
+
+def _single(request: Request[Any, Any, Any], name: bytes, shown: str) -> str | None:
+    """A header that says who calls. Two of them may mean two callers to two readers, so they are refused."""
+    found = headers(request, name)
+    if len(found) > 1:
+        raise invalid(shown, "must not come more than once", "duplicate")
+    return found[0].strip() if found else None
 
 
 def _caller(user_id: str, roles: list[str]) -> Caller:
+    names = frozenset(role.strip().upper().removeprefix("ROLE_") for role in roles)
+    if "" in names or not names:
+        raise _unknown("a role is empty")
     try:
-        return Caller(
-            UUID(user_id), frozenset(role.strip().upper().removeprefix("ROLE_") for role in roles if role.strip())
-        )
+        return Caller(UUID(user_id), names)
     except ValueError as error:
         raise _unknown("the user id is not a UUID") from error
 

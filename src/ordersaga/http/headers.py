@@ -11,3 +11,8 @@ def header(request: Request[Any, Any, Any], name: bytes) -> str | None:
         if key == name:
             return value.decode("latin-1")
     return None
+
+
+def headers(request: Request[Any, Any, Any], name: bytes) -> list[str]:
+    """All values of a header that may come more than once, or must not."""
+    return [value.decode("latin-1") for key, value in request.scope["headers"] if key == name]

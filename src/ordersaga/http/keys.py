@@ -6,7 +6,7 @@ from uuid import UUID
 from litestar import Request
 
 from ordersaga.http.caller import Caller
-from ordersaga.http.headers import header
+from ordersaga.http.headers import headers
 from ordersaga.http.problems import Problem, invalid
 from ordersaga.messaging.idempotency import KEY_CHARS_MAX, IdempotencyKey, body_hash, look_up
 from ordersaga.messaging.runtime import Runtime
@@ -16,11 +16,17 @@ def idempotency_key(
     request: Request[Any, Any, Any], caller: Caller, route: str, body: bytes, resource: UUID
 ) -> IdempotencyKey | None:
     """The key that the client sent, if any, in the scope of caller and route. Raises `Problem` 400."""
-    key = header(request, b"idempotency-key")
-    if key is None:
+    found = headers(request, b"idempotency-key")
+    if not found:
         return None
+    key = found[0]
+    if len(found) > 1:
+        raise invalid("Idempotency-Key", "must not come more than once", "duplicate")
     if not 1 <= len(key) <= KEY_CHARS_MAX:
-        raise invalid("Idempotency-Key", f"must have 1 to {KEY_CHARS_MAX} characters")
+        code = "too_long" if key else "too_short"
+        raise invalid("Idempotency-Key", f"must have 1 to {KEY_CHARS_MAX} characters", code)
+    if not (key.isascii() and key.isprintable()):
+        raise invalid("Idempotency-Key", "must have printable ASCII characters alone", "pattern")
     return IdempotencyKey(f"{caller.user_id} {route}", key, body_hash(body), resource)
 
 

@@ -1,16 +1,17 @@
 """Errors as `application/problem+json` (RFC 9457), and bodies that are decoded strictly and name the field that is wrong."""
 
-import re
 from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
-from litestar import MediaType, Request, Response
+from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 from msgspec import UNSET, Struct, UnsetType
 
+from ordersaga.http.fields import FieldError, code_of, texts_with_nul, wrong_fields
 from ordersaga.http.headers import header
+from ordersaga.http.limits import RETRY_AFTER_S, TooManyStreams
 from ordersaga.masking import masked
 from ordersaga.messaging.database import is_transient
 from ordersaga.messaging.gather import NotTaken, OutcomeUnknown
@@ -18,17 +19,9 @@ from ordersaga.messaging.gather import NotTaken, OutcomeUnknown
 log: Final = structlog.get_logger()
 T = TypeVar("T")
 
-BODY_BYTES_MAX: Final = 256 * 1024
 PROBLEM_JSON: Final = "application/problem+json"
-RETRY_AFTER_S: Final = "1"
-_missing: Final = re.compile(r"Object missing required field `(\w+)`")
-
-
-class FieldError(Struct, frozen=True):
-    """One field of a request that is wrong; `field` is a path such as `items[0].quantity`."""
-
-    field: str
-    message: str
+JSON: Final = "application/json"
+NOT_VALID: Final = "The request is not valid"
 
 
 class ProblemBody(Struct, omit_defaults=True):
@@ -42,7 +35,7 @@ class ProblemBody(Struct, omit_defaults=True):
 
 
 class Problem(Exception):
-    """Raise it anywhere below a route; the client gets it as problem+json."""
+    """Raise it anywhere below a route; the client gets it as problem+json, a 503 and a 429 with `Retry-After`."""
 
     def __init__(self, status: int, title: str, detail: str = "", errors: list[FieldError] | None = None) -> None:
         super().__init__(title)
@@ -50,9 +43,14 @@ class Problem(Exception):
         self.body: Final = ProblemBody(title, status, detail or UNSET, errors=errors or UNSET)
 
 
-def invalid(field: str, message: str) -> Problem:
+def invalid(field: str, message: str, code: str = "invalid") -> Problem:
     """400 for one wrong field."""
-    return Problem(400, "The request is not valid", f"{field}: {message}", [FieldError(field, message)])
+    return invalid_fields([FieldError(field, message, code)])
+
+
+def invalid_fields(errors: list[FieldError]) -> Problem:
+    """400 for all fields that are wrong."""
+    return Problem(400, NOT_VALID, "; ".join(f"{each.field}: {each.message}" for each in errors[:3]), errors)
 
 
 def not_found(what: str) -> Problem:
@@ -61,36 +59,46 @@ def not_found(what: str) -> Problem:
 
 
 async def body_of(request: Request[Any, Any, Any], decoder: "msgspec.json.Decoder[T]") -> tuple[T, bytes]:
-    """The request's body, decoded strictly, and its bytes. Raises `Problem` 400 or 413 with the field named."""
-    body = await raw_body(request)
+    """The request's body, decoded strictly, and its bytes. Raises `Problem` 415, or 400 with every wrong field named."""
+    body = await raw_json(request)
     return decoded(body, decoder), body
 
 
-async def raw_body(request: Request[Any, Any, Any]) -> bytes:
-    """The bytes of the request's body. Raises `Problem` 413."""
-    length = header(request, b"content-length") or "0"
-    if length.isdigit() and int(length) > BODY_BYTES_MAX:
-        raise _too_large()
-    return await _whole_body(request)
+async def raw_json(request: Request[Any, Any, Any]) -> bytes:
+    """The bytes of a body that must be said to be JSON. Raises `Problem` 415."""
+    _must_be_json(request)
+    return await raw_body(request)
 
 
 def decoded(body: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
-    """A body, decoded strictly. Raises `Problem` 400 with the field named."""
+    """A body, decoded strictly. Raises `Problem` 400 with every wrong field named."""
     try:
         value = decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise invalid(*_field_and_what(str(error))) from error
+        message = str(error)
+        raise invalid_fields(
+            wrong_fields(decoder.type, body) or [FieldError("body", message, code_of(message))]
+        ) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(400, "The body is not JSON", str(error)) from error
-    if b"\\u0000" in body:
-        raise invalid("body", "a text must not have the character NUL in it")
+    if b"\\u0000" in body and (errors := texts_with_nul(value)):
+        raise invalid_fields(errors)
     return value
 
 
-async def _whole_body(request: Request[Any, Any, Any]) -> bytes:
-    """All parts of the body as the server hands them over; nearly always it is one.
+def _must_be_json(request: Request[Any, Any, Any]) -> None:
+    given = header(request, b"content-type") or ""
+    if given == JSON:
+        return
+    kind, *parameters = given.replace(" ", "").lower().split(";")
+    if kind != JSON or not all(each in ("charset=utf-8", 'charset="utf-8"', "") for each in parameters):
+        raise Problem(415, "The body must be JSON", "send it as Content-Type: application/json")
 
-    Raises `Problem` 413 as soon as it is too large, 400 if the client has gone before its end.
+
+async def raw_body(request: Request[Any, Any, Any]) -> bytes:
+    """All parts of the body as the server hands them over; nearly always it is one. The server limits its size.
+
+    Raises `Problem` 400 if the client has gone before its end.
     """
     body: bytes = b""
     while True:
@@ -98,24 +106,8 @@ async def _whole_body(request: Request[Any, Any, Any]) -> bytes:
         if message["type"] == "http.disconnect":
             raise Problem(400, "The body is not complete")
         body += message.get("body", b"")
-        if len(body) > BODY_BYTES_MAX:
-            raise _too_large()
         if not message.get("more_body"):
             return body
-
-
-def _too_large() -> Problem:
-    return Problem(413, "The body is too large", f"at most {BODY_BYTES_MAX} bytes are taken")
-
-
-def _field_and_what(said: str) -> tuple[str, str]:
-    """msgspec's message as the field it is about and what is wrong with it; a missing field is named itself, not the object around it."""
-    what, _, place = said.partition(" - at `")
-    path = place.rstrip("`").removeprefix("$").removeprefix(".")
-    missing = _missing.match(what)
-    if missing:
-        return f"{path}.{missing[1]}".removeprefix("."), "is missing"
-    return path or "body", what
 
 
 def json_body(model: type[Struct]) -> type[Operation]:
@@ -148,17 +140,49 @@ def _answer(body: ProblemBody, headers: dict[str, str] | None = None) -> Respons
 
 def on_problem(_: Request[Any, Any, Any], error: Problem) -> Response[bytes]:
     """A `Problem` as it is."""
-    return _answer(error.body, {"WWW-Authenticate": "Bearer"} if error.status == 401 else None)
+    headers = {
+        401: {"WWW-Authenticate": "Bearer"},
+        503: {"Retry-After": RETRY_AFTER_S},
+        429: {"Retry-After": RETRY_AFTER_S},
+    }
+    return _answer(error.body, headers.get(error.status))
 
 
-def on_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """What the framework raises: unknown paths, wrong methods, path parameters that are no UUIDs."""
+def on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """What the framework raises: unknown paths, wrong methods (with `Allow`), parameters that are not what they should be."""
+    if error.status_code >= 500:
+        return on_error(request, error)
+    if error.status_code == 404:
+        return _answer(ProblemBody("There is nothing at this path", 404))
+    if error.status_code == 405:
+        allowed = ["HEAD"] if "GET" in (allow := (error.headers or {}).get("allow", "")) else []
+        return _answer(
+            ProblemBody("The method is not allowed here", 405),
+            {"Allow": ", ".join(sorted([*allow.split(", "), *allowed]))},
+        )
     errors = [
-        FieldError(str(each.get("key", "?")), str(each.get("message", "")))
+        FieldError(_parameter(str(each.get("key", "?"))), message := str(each.get("message", "")), code_of(message))
         for each in error.extra or []
         if isinstance(each, dict)
     ]
-    return _answer(ProblemBody(error.detail or MediaType.TEXT, error.status_code, errors=errors or UNSET))
+    if errors:
+        return _answer(invalid_fields(errors).body)
+    return _answer(ProblemBody(error.detail or "The request is not valid", error.status_code))
+
+
+def _parameter(name: str) -> str:
+    """A parameter as clients write it; the framework names the one of the function."""
+    first, *rest = name.split("_")
+    return first + "".join(map(str.capitalize, rest))
+
+
+def on_too_many_streams(_: Request[Any, Any, Any], error: TooManyStreams) -> Response[bytes]:
+    """429 where the caller has too many event streams open, 503 where this process has."""
+    if error.own:
+        body = ProblemBody("You have too many event streams open", 429, "close one of them")
+    else:
+        body = ProblemBody("Too many event streams are open", 503, "try again")
+    return _answer(body, {"Retry-After": RETRY_AFTER_S})
 
 
 def on_unknown_outcome(_: Request[Any, Any, Any], error: OutcomeUnknown) -> Response[bytes]:
@@ -178,7 +202,9 @@ def on_not_taken(_: Request[Any, Any, Any], error: NotTaken) -> Response[bytes]:
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """500 without details; they are in the log. 503 where the database does not answer."""
     if is_transient(error):
-        log.warning("a request could not be answered", path=request.url.path, error=f"{type(error).__name__}: {error}")
+        log.warning(
+            "a request could not be answered", path=request.scope["path"], error=f"{type(error).__name__}: {error}"
+        )
         return _answer(ProblemBody("The service cannot answer now", 503, "try again"), {"Retry-After": RETRY_AFTER_S})
-    log.error("a request failed", path=request.url.path, exc_info=error)
+    log.error("a request failed", path=request.scope["path"], exc_info=error)
     return _answer(ProblemBody("Something went wrong on our side", 500))

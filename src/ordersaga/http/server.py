@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import functools
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,24 +15,35 @@ import structlog
 import uvicorn
 from litestar import Litestar, MediaType, Response, get
 from litestar.exceptions import HTTPException
-from litestar.openapi import OpenAPIConfig
 from litestar.types import ControllerRouterHandler
 from msgspec import structs
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ordersaga.http.problems import Problem, on_error, on_http, on_not_taken, on_problem, on_unknown_outcome
+from ordersaga.http import schema
+from ordersaga.http.application import Application, public
+from ordersaga.http.limits import Limits, Streams, TooManyStreams
+from ordersaga.http.problems import (
+    Problem,
+    on_error,
+    on_http,
+    on_not_taken,
+    on_problem,
+    on_too_many_streams,
+    on_unknown_outcome,
+)
+from ordersaga.http.protocol import RESERVED_CONNECTIONS, Protocol
 from ordersaga.masking import masked
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.gather import NotTaken, OutcomeUnknown
 from ordersaga.messaging.health import Alarm, Reporter
+from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
 
 BACKLOG: Final = 2048
 DRAIN_S: Final = 10
-KEEP_ALIVE_S: Final = 75
-"""Longer than proxies and load balancers keep an idle connection (60 s is usual): who closes first must not be the server, or a request
-that is under way on that connection is lost."""
+LOOK_EVERY_TICKS: Final = 3
+FILES_BESIDE_CONNECTIONS: Final = 256
+HEADERS: Final = [("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store")]
 
 
 def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
@@ -86,7 +99,8 @@ def application(
     routes: Sequence[ControllerRouterHandler],
     reporter: Reporter,
     running: Callable[[], AbstractAsyncContextManager[object]],
-) -> Litestar:
+    streams: Streams | None = None,
+) -> Application:
     """The ASGI application; `running()` is entered before the first request and left after the last."""
 
     @contextlib.asynccontextmanager
@@ -98,7 +112,7 @@ def application(
             app.state.cannot_start = error  # the server that runs this would make it a line of the log
             raise
 
-    return Litestar(
+    return Application(
         [*routes, *health(title, reporter)],
         lifespan=[lifespan],
         exception_handlers={
@@ -106,43 +120,71 @@ def application(
             HTTPException: on_http,
             NotTaken: on_not_taken,
             OutcomeUnknown: on_unknown_outcome,
+            TooManyStreams: on_too_many_streams,
             Exception: on_error,
         },
-        openapi_config=OpenAPIConfig(title=f"ordersaga {title}", version="1", path="/schema"),
+        openapi_config=schema.config(f"ordersaga {title}"),
+        streams=streams or Streams(0, 0),
         logging_config=None,
         debug=False,
     )
 
 
-async def serve(app: Litestar, host: str, port: int, share_port: bool = False) -> None:
+async def serve(app: Litestar, settings: Settings, port: int, share_port: bool = False) -> None:
     """Serve until SIGTERM or SIGINT, then answer what is under way and leave the lifespan.
 
     `share_port` lets the workers of one service listen together; without it a second system on the same port would get half of the
     first one's requests. Raises `CannotStart`, also for what the application itself cannot work with.
     """
-    listener = listening(host, port, share_port)
+    listeners = [listening(settings.http_host, port, share_port)]
+    if settings.operations_port is not None:
+        listeners.append(listening(settings.http_host, settings.operations_port, share_port))
+    streams = app.streams if isinstance(app, Application) else Streams(0, 0)
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         backlog=BACKLOG,
         proxy_headers=False,  # nobody here asks where a request came from
-        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_keep_alive=settings.http_keep_alive_s,
         timeout_graceful_shutdown=DRAIN_S,
         lifespan="on",
         ws="none",
         server_header=False,
-        http=_Protocol,
+        headers=HEADERS,
+        http=functools.partial(Protocol, _limits(settings), streams, _faces(app, settings, listeners[0])),  # type: ignore[arg-type]  # makes one
     )
     server = _Server(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
-    await server.serve([listener])
+    await server.serve(listeners)
     if cannot_start := app.state.get("cannot_start"):
         raise cannot_start
     if not server.started:
         raise SystemExit(1)
+
+
+def _faces(app: Litestar, settings: Settings, listener: socket.socket) -> dict[int, Any]:
+    """What is to be seen at which port, where that is not all."""
+    return {} if settings.operations_port is None else {listener.getsockname()[1]: public(app)}
+
+
+def _limits(settings: Settings) -> Limits:
+    """The limits of the settings, with fewer connections where the system does not let this process have as many open files."""
+    limits = Limits.of(settings)
+    wanted = limits.connections_max + RESERVED_CONNECTIONS + FILES_BESIDE_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        left = max(1, most - RESERVED_CONNECTIONS - FILES_BESIDE_CONNECTIONS)
+        log.warning(
+            "fewer HTTP connections are taken than set: the limit of open files is too low", connections_max=left
+        )
+        return structs.replace(limits, connections_max=left)
+    return limits
 
 
 def listening(host: str, port: int, share_port: bool = False) -> socket.socket:
@@ -161,42 +203,6 @@ def listening(host: str, port: int, share_port: bool = False) -> socket.socket:
     return listener
 
 
-class _Protocol(HttpToolsProtocol):
-    """Uvicorn's, over a transport that sends an answer's head and body together."""
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(Together(transport, self.loop))  # type: ignore[arg-type]  # a transport by its methods
-
-
-class Together:
-    """A transport that writes once what is written in one step of the event loop.
-
-    Uvicorn writes the head of an answer and then its body: two system calls, two segments, and a client that wakes up twice.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport: Final = transport
-        self._loop: Final = loop
-        self._held: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if not self._held:
-            self._loop.call_soon(self._flush)
-        self._held.append(data)
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        held, self._held = self._held, []
-        if held:
-            self._transport.write(b"".join(held))
-
-
 class _Server(uvicorn.Server):
     """Uvicorn without its own signal handlers, which raise the signal again after a clean stop."""
 
@@ -208,6 +214,14 @@ class _Server(uvicorn.Server):
         if self.started:
             host, port = sockets[0].getsockname()[:2] if sockets else (self.config.host, self.config.port)
             log.info("started: HTTP is answered", host=host, port=port)
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % LOOK_EVERY_TICKS == 0:
+            now = asyncio.get_running_loop().time()
+            for each in list(self.server_state.connections):
+                if isinstance(each, Protocol):
+                    each.look(now)
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Any:

@@ -1,13 +1,16 @@
 """Order over HTTP: the guide's steps 1-4, an order's state and its events, cancel and return."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
+import structlog
 from litestar import Request, Response, get, post
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from litestar.types import ControllerRouterHandler
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -16,10 +19,22 @@ from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.encoded import EncodedJson
+from ordersaga.http.fields import FieldError
 from ordersaga.http.headers import header
 from ordersaga.http.keys import earlier, idempotency_key, key_reused
+from ordersaga.http.limits import Streams
 from ordersaga.http.prefer import wait_s
-from ordersaga.http.problems import Problem, body_of, decoded, invalid, json_body, not_found, raw_body
+from ordersaga.http.problems import (
+    Problem,
+    body_of,
+    decoded,
+    invalid,
+    invalid_fields,
+    json_body,
+    not_found,
+    raw_body,
+    raw_json,
+)
 from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.held_records import HeldRecord, held_records
@@ -40,7 +55,9 @@ from ordersaga.order.saga import (
     RequestReturn,
     Return,
 )
-from ordersaga.order.watch import Seen, Watch
+from ordersaga.order.watch import Seen, Watch, WatchEnded
+
+log: Final = structlog.get_logger()
 
 TOTAL_AMOUNT_MIN: Final = 1_000
 ITEMS_MAX: Final = 100
@@ -48,9 +65,11 @@ PAGE_ROWS_DEFAULT: Final = 50
 PAGE_ROWS_MAX: Final = 200
 PING_S: Final = 15.0
 RECONNECT_MS: Final = 1_000
+EVENT_ID_MAX: Final = 2**63 - 1
 
 Json = Response[bytes]
 AnyRequest = Request[Any, Any, Any]
+Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_ROWS_MAX)]
 Count = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 
 
@@ -124,10 +143,11 @@ _json: Final = msgspec.json.Encoder()
 class Orders:
     """What the routes work with; made when the service starts."""
 
-    def __init__(self, runtime: Runtime, callers: Callers, watch: Watch) -> None:
+    def __init__(self, runtime: Runtime, callers: Callers, watch: Watch, streams: Streams) -> None:
         self.runtime: Final = runtime
         self.callers: Final = callers
         self.watch: Final = watch
+        self.streams: Final = streams
         self._deadlines: Final = deadlines_of(runtime.settings)
         self.wish_to_return: Final = RequestReturn() if runtime.settings.return_needs_receipt else Return()
         self.place: Gather[Placement, PlacementAnswer]
@@ -148,14 +168,20 @@ class Orders:
             return explain(order, self._deadlines), await held_records(db, order.order_id)
 
     async def with_stock_outcome(self, order: Order, seconds: float) -> Order:
-        """The order once step 3 is known, or as it is when the wait is over."""
-        with self.watch.order(order.order_id) as watcher:
-            end = self.runtime.clock().timestamp() + seconds
-            while (left := end - self.runtime.clock().timestamp()) > 0:
-                seen = await watcher.next(left)
-                if seen is not None and seen[1].stock_known:
-                    async with self.runtime.reading() as db:
-                        return (await store.find(db, [order.order_id]))[order.order_id]
+        """The order once step 3 is known, or as it is when the wait is over. It is placed, so nothing that happens meanwhile is an error."""
+        try:
+            with self.watch.order(order.order_id) as watcher:
+                end = self.runtime.clock().timestamp() + seconds
+                while (left := end - self.runtime.clock().timestamp()) > 0:
+                    seen = await watcher.next(left)
+                    if seen is not None and seen[1].stock_known:
+                        async with self.runtime.reading() as db:
+                            return (await store.find(db, [order.order_id])).get(order.order_id, order)
+        except asyncio.CancelledError:  # the server stops, and its client still gets an answer
+            if task := asyncio.current_task():
+                task.uncancel()
+        except Exception as error:
+            log.warning("an order is answered without its stock outcome", error=f"{type(error).__name__}: {error}")
         return order
 
 
@@ -168,13 +194,11 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
 
     @get("/api/v1/orders", summary="The caller's orders, newest first; an operator's: everybody's")
     async def find(
-        request: AnyRequest, before: FromQuery[UUID | None] = None, limit: FromQuery[int] = PAGE_ROWS_DEFAULT
+        request: AnyRequest, before: FromQuery[UUID | None] = None, limit: Limit = PAGE_ROWS_DEFAULT
     ) -> Json:
         caller = await orders.callers.of(request)
         async with orders.runtime.reading() as db:
-            page = await store.page(
-                db, None if caller.is_operator else caller.user_id, before, max(1, min(limit, PAGE_ROWS_MAX))
-            )
+            page = await store.page(db, None if caller.is_operator else caller.user_id, before, limit)
         return Response(_json.encode({"orders": [resource(order) for order in page]}), media_type="application/json")
 
     @get("/api/v1/orders/{order_id:uuid}", summary="One order; to an operator also why it waits")
@@ -189,11 +213,11 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
 
     @get("/api/v1/orders/{order_id:uuid}/events", summary="An order's timeline as server-sent events")
     async def events(request: AnyRequest, order_id: FromPath[UUID]) -> ServerSentEvent:
-        await orders.theirs(order_id, await orders.callers.of(request))
-        last = header(request, b"last-event-id") or "0"
-        return ServerSentEvent(
-            _stream(orders.watch, order_id, int(last) if last.isdigit() else 0), headers={"X-Accel-Buffering": "no"}
-        )
+        caller = await orders.callers.of(request)
+        after_seq = _event_id(header(request, b"last-event-id") or "0")
+        await orders.theirs(order_id, caller)
+        orders.streams.check(caller.user_id)
+        return ServerSentEvent(_stream(orders, order_id, caller, after_seq), headers={"X-Accel-Buffering": "no"})
 
     @post(
         "/api/v1/orders/{order_id:uuid}/cancel/delivery-before",
@@ -252,7 +276,8 @@ async def _by_operator(orders: Orders, request: AnyRequest, order_id: UUID, word
 
 async def _place(orders: Orders, request: AnyRequest) -> Json:
     caller = await orders.callers.of(request)
-    raw, order_id = await raw_body(request), orders.runtime.new_id()
+    seconds, order_id = wait_s(request), orders.runtime.new_id()
+    raw = await raw_json(request)
     key = idempotency_key(request, caller, "POST /api/v1/orders", raw, order_id)
     try:
         placement = Placement(_order(decoded(raw, _body), caller, order_id), key)
@@ -262,11 +287,10 @@ async def _place(orders: Orders, request: AnyRequest) -> Json:
         return _answer(await orders.theirs(placed, caller), 200)
     match await orders.place(placement):
         case WrongTotal(listed_total):
-            raise invalid("totalAmount", f"the products cost {listed_total} won")
+            raise invalid("totalAmount", f"the products cost {listed_total} won", "mismatch")
         case KeyReused():
             raise key_reused()
         case Placed(order, is_repeat):
-            seconds = wait_s(request)
             if seconds and not order.stock_is_known:
                 order = await orders.with_stock_outcome(order, seconds)
             return _answer(order, 200 if is_repeat else 201 if seconds else 202)
@@ -275,9 +299,15 @@ async def _place(orders: Orders, request: AnyRequest) -> Json:
 def _order(body: PlaceOrder, caller: Caller, order_id: UUID) -> Order:
     """The order that the body asks for, not yet timed. Raises `Problem` 400."""
     products = [item.product_id for item in body.items]
-    for n, product in enumerate(products):
-        if product in products[:n]:
-            raise invalid(f"items[{n}].productId", "the product is there twice; put its pieces in one line")
+    if len(set(products)) < len(products):
+        twice = "the product is there twice; put its pieces in one line"
+        raise invalid_fields(
+            [
+                FieldError(f"items[{n}].productId", twice, "duplicate")
+                for n, product in enumerate(products)
+                if product in products[:n]
+            ]
+        )
     return Order(
         order_id,
         caller.user_id,
@@ -315,12 +345,22 @@ def _allowed(decision: Decision | None) -> Decision:
     return decision
 
 
-async def _stream(watch: Watch, order_id: UUID, after_seq: int) -> AsyncIterator[ServerSentEventMessage]:
-    with watch.order(order_id, after_seq) as watcher:
+def _event_id(text: str) -> int:
+    """The number of an event as the database counts it: it goes into a query that serves all streams of this process."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= EVENT_ID_MAX):
+        raise invalid("Last-Event-ID", "must be the id of an event of this stream", "pattern")
+    return int(text)
+
+
+async def _stream(
+    orders: Orders, order_id: UUID, caller: Caller, after_seq: int
+) -> AsyncIterator[ServerSentEventMessage]:
+    with orders.streams.opened(caller.user_id), orders.watch.order(order_id, after_seq) as watcher:
         yield ServerSentEventMessage(data=None, retry=RECONNECT_MS, comment="events of one order")
-        while True:
-            seen = await watcher.next(PING_S)
-            yield _message(seen) if seen else ServerSentEventMessage(data=None, comment="ping")
+        with contextlib.suppress(WatchEnded):
+            while True:
+                seen = await watcher.next(PING_S)
+                yield _message(seen) if seen else ServerSentEventMessage(data=None, comment="ping")
 
 
 def _message(seen: Seen) -> ServerSentEventMessage:

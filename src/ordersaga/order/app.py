@@ -7,6 +7,7 @@ from datetime import timedelta
 from litestar import Litestar
 
 from ordersaga.http.caller import Callers
+from ordersaga.http.limits import Streams
 from ordersaga.http.server import application
 from ordersaga.messaging import timers
 from ordersaga.messaging.runtime import Runtime
@@ -23,7 +24,8 @@ def create_app(settings: Settings) -> Litestar:
     """The ASGI application. It connects when it starts, waiting for whatever is not there yet."""
     runtime = Runtime(settings, "order", handler(settings))
     watch = Watch(runtime, settings.database_url("order"))
-    orders = Orders(runtime, Callers(settings), watch)
+    streams = Streams(settings.http_streams_max, settings.http_streams_per_caller_max)
+    orders = Orders(runtime, Callers(settings), watch, streams)
 
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -36,4 +38,4 @@ def create_app(settings: Settings) -> Litestar:
             runtime.supervise("watching for events", watch.run, needed_for_http=True)
             yield
 
-    return application("order", routes(orders), runtime, running)
+    return application("order", routes(orders), runtime, running, streams)

@@ -38,10 +38,12 @@ WITH saved AS (
 SELECT pg_notify('order_event', '');
 
 -- name: events_after
--- What happened to orders after the events that each watcher has seen.
+-- What happened to orders after the events that each watcher has seen; of each order only so many, for one long history must not delay others.
 SELECT e.order_id, e.seq, e.at, e.came_in, e.went_out, e.status, e.reason, e.stock_known, e.note
 FROM unnest(:order_ids::uuid[], :after_seqs::bigint[]) AS w (order_id, after_seq)
-JOIN order_event e ON e.order_id = w.order_id AND e.seq > w.after_seq
+CROSS JOIN LATERAL (
+    SELECT * FROM order_event o WHERE o.order_id = w.order_id AND o.seq > w.after_seq ORDER BY o.seq LIMIT :each_max
+) e
 ORDER BY e.seq;
 
 -- name: prune_events$

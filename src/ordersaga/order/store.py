@@ -99,9 +99,9 @@ async def page(db: Connection, customer_id: UUID | None, before: UUID | None, ro
     )
 
 
-async def events_after(db: Connection, seen: dict[UUID, int]) -> list[tuple[int, Event]]:
-    """What happened to orders after the given sequence numbers, oldest first, each with its own number."""
-    rows = await sql.events_after(db, order_ids=list(seen), after_seqs=list(seen.values()))
+async def events_after(db: Connection, seen: dict[UUID, int], each_max: int | None = None) -> list[tuple[int, Event]]:
+    """What happened to orders after the given sequence numbers, oldest first, each with its own number; of each order at most so many."""
+    rows = await sql.events_after(db, order_ids=list(seen), after_seqs=list(seen.values()), each_max=each_max)
     return [
         (
             row["seq"],

@@ -1,6 +1,7 @@
 """Payment over HTTP: the guide's step 5 (confirm), a payment's state, and the gateway's webhook."""
 
 import asyncio
+import re
 from datetime import datetime
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -16,11 +17,10 @@ from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.contracts.status import PAYMENT_CODES
 from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.encoded import EncodedJson
-from ordersaga.http.headers import header
+from ordersaga.http.keys import idempotency_key
 from ordersaga.http.prefer import wait_s
-from ordersaga.http.problems import Problem, body_of, invalid, json_body, not_found, raw_body
+from ordersaga.http.problems import Problem, body_of, json_body, not_found, raw_body
 from ordersaga.messaging.gather import Gather
-from ordersaga.messaging.idempotency import KEY_CHARS_MAX, IdempotencyKey, body_hash
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.payment import approval, store, webhooks
 from ordersaga.payment.approval import Refusal
@@ -37,7 +37,8 @@ RETRY_AFTER_S: Final = "1"
 
 Json = Response[bytes]
 AnyRequest = Request[Any, Any, Any]
-PaymentKey = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_=-]+$")]
+PAYMENT_KEY: Final = re.compile(r"[A-Za-z0-9_=-]{1,200}")
+PaymentKey = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_=-]+$(?!\n)")]
 """Toss's own keys are letters, digits, `_` and `-`. Nothing else may come into the path of a call to the gateway."""
 
 
@@ -95,7 +96,12 @@ class Payments:
                 self._intents.start(begun.intent, taken_up=False)
             if begun.payment.status != "PENDING" or not seconds:
                 return begun.payment
-            await asyncio.wait([outcome], timeout=seconds)
+            try:
+                await asyncio.wait([outcome], timeout=seconds)
+            except asyncio.CancelledError:
+                # The server stops. The confirm is committed, so its client still gets an answer.
+                if task := asyncio.current_task():
+                    task.uncancel()
             return outcome.result() if outcome.done() else begun.payment
         finally:
             self._waiting.leave(confirm.payment_key, outcome)
@@ -130,9 +136,13 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
     )
     async def confirm(request: AnyRequest) -> Json:
         caller = await payments.callers.of(request)
+        seconds, intent_id = wait_s(request), payments.runtime.new_id()
         body, raw = await body_of(request, _confirm_body)
-        wanted = _confirm(body, raw, caller, payments.runtime.new_id(), header(request, b"idempotency-key"))
-        return _answer(await payments.confirm(wanted, wait_s(request)))
+        key = idempotency_key(request, caller, "POST /api/v1/payments/confirm", raw, intent_id)
+        wanted = Confirm(
+            intent_id, body.payment_key, body.order_id, body.amount, caller.user_id, caller.is_operator, key
+        )
+        return _answer(await payments.confirm(wanted, seconds))
 
     @post(
         "/api/v1/payments/webhook",
@@ -153,18 +163,13 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
 
     @get("/api/v1/payments/{payment_key:str}", summary="One payment")
     async def show(request: AnyRequest, payment_key: str) -> Json:
-        payment = await payments.theirs(payment_key, await payments.callers.of(request))
+        caller = await payments.callers.of(request)
+        if not PAYMENT_KEY.fullmatch(payment_key):
+            raise not_found("payment")
+        payment = await payments.theirs(payment_key, caller)
         return Response(_json.encode(resource(payment)), media_type="application/json")
 
     return [confirm, webhook, of_order, show]
-
-
-def _confirm(body: ConfirmPayment, raw: bytes, caller: Caller, intent_id: UUID, key: str | None) -> Confirm:
-    if key is not None and not 1 <= len(key) <= KEY_CHARS_MAX:
-        raise invalid("Idempotency-Key", f"must have 1 to {KEY_CHARS_MAX} characters")
-    scope = f"{caller.user_id} POST /api/v1/payments/confirm"
-    claimed = IdempotencyKey(scope, key, body_hash(raw), intent_id) if key else None
-    return Confirm(intent_id, body.payment_key, body.order_id, body.amount, caller.user_id, caller.is_operator, claimed)
 
 
 def resource(payment: Payment) -> PaymentResource:

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.http.caller import Callers
 from ordersaga.http.keys import earlier, idempotency_key
-from ordersaga.http.problems import Problem, decoded, invalid, json_body, not_found, raw_body
+from ordersaga.http.problems import Problem, decoded, invalid, json_body, not_found, raw_json
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.idempotency import IdempotencyKey
 from ordersaga.messaging.runtime import Runtime
@@ -148,7 +148,7 @@ def routes(shelf: Shelf) -> list[ControllerRouterHandler]:
 
 async def _add_product(shelf: Shelf, request: AnyRequest) -> Json:
     caller = await shelf.callers.operator(request)
-    raw, new_id = await raw_body(request), shelf.runtime.new_id()
+    raw, new_id = await raw_json(request), shelf.runtime.new_id()
     key = idempotency_key(request, caller, "POST /api/v1/products", raw, new_id)
     try:
         body = decoded(raw, _new_product)
@@ -162,7 +162,7 @@ async def _add_product(shelf: Shelf, request: AnyRequest) -> Json:
 
 async def _receive_pieces(shelf: Shelf, request: AnyRequest, product_id: UUID) -> Json:
     caller = await shelf.callers.operator(request)
-    raw = await raw_body(request)
+    raw = await raw_json(request)
     route = f"POST /api/v1/products/{product_id}/stock"
     key = idempotency_key(request, caller, route, raw, shelf.runtime.new_id())
     try:
@@ -176,12 +176,12 @@ async def _receive_pieces(shelf: Shelf, request: AnyRequest, product_id: UUID) -
 
 async def _change_product(shelf: Shelf, request: AnyRequest, product_id: UUID) -> Json:
     caller = await shelf.callers.operator(request)
-    raw = await raw_body(request)
+    raw = await raw_json(request)
     key = idempotency_key(request, caller, f"PATCH /api/v1/products/{product_id}", raw, shelf.runtime.new_id())
     try:
         body = decoded(raw, _change)
         if body.name is None and body.price is None:
-            raise invalid("body", "name or price must be given")
+            raise invalid("body", "name or price must be given", "missing")
     except Problem:
         if (product := await shelf.done_before(key, product_id)) is None:
             raise

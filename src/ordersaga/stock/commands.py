@@ -13,8 +13,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.contracts.messages import INT32_MAX, ProductPriceMessage
+from ordersaga.http.fields import FieldError
 from ordersaga.http.keys import key_reused
-from ordersaga.http.problems import FieldError, Problem, not_found
+from ordersaga.http.problems import Problem, not_found
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.messaging.handler import Outgoing
@@ -73,7 +74,7 @@ async def add(db: Connection, additions: Sequence[Add], now: datetime) -> Write[
     fresh = [each for n, each in enumerate(additions) if n not in earlier]
     products = {product.product_id: product for product in (_product(each, now) for each in fresh)}
     if len(products) < len(fresh) or await store.add_products(db, list(products.values())) < len(products):
-        taken = [FieldError("productId", "is the id of another product")]
+        taken = [FieldError("productId", "is the id of another product", "duplicate")]
         raise Problem(409, "The product exists already", errors=taken)
     first_pieces = [_received(product.product_id, product.received) for product in products.values()]
     await store.move(db, [movement for movement in first_pieces if movement.quantity], now)
@@ -98,7 +99,7 @@ async def receive(db: Connection, arrivals: Sequence[Receive], now: datetime) ->
             product = replace(product, received=product.received + each.quantity)
             if product.available > AVAILABLE_MAX:
                 more = f"at most {max(0, AVAILABLE_MAX - product.available + each.quantity)} more fit"
-                raise Problem(409, "Too many pieces", more, [FieldError("quantity", more)])
+                raise Problem(409, "Too many pieces", more, [FieldError("quantity", more, "too_large")])
         products[each.product_id] = product
         answers.append(Done(product, n in earlier))
     fresh = [_received(each.product_id, each.quantity) for n, each in enumerate(arrivals) if n not in earlier]

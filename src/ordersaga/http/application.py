@@ -1,0 +1,86 @@
+"""The ASGI application of a service, and what of it the public port shows where operators have a port of their own."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from litestar import Litestar
+from litestar.routes import HTTPRoute
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from ordersaga.http.limits import Streams
+from ordersaga.http.problems import PROBLEM_JSON, ProblemBody
+
+PUBLIC_HEALTH: Final = ("/health/live", "/health/ready")
+OPERATIONS: Final = ("/health", "/metrics", "/schema")
+
+
+class Application(Litestar):
+    """Litestar that answers HEAD wherever GET is, and knows its event streams."""
+
+    def __init__(self, *arguments: Any, streams: Streams, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.streams: Final = streams
+        for route in self.routes:
+            if isinstance(route, HTTPRoute) and "GET" in route.methods:
+                route.methods.add("HEAD")  # what OPTIONS tells
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            await _head(super().__call__, scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+async def _head(app: Any, scope: Any, receive: Any, send: Any) -> None:
+    """The head of what GET would answer. A stream ends with its first part: the application hears that the client has gone."""
+    done = False
+
+    async def received() -> Any:
+        return {"type": "http.disconnect"} if done else await receive()
+
+    async def sent(message: Any) -> None:
+        nonlocal done
+        if message["type"] == "http.response.start":
+            await send(message)
+        elif not done:
+            done = True
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    await app({**scope, "method": "GET"}, received, sent)
+
+
+def public(app: ASGIApp) -> ASGIApp:
+    """The application without what is for operators alone: there is no such path, and health is UP or DOWN without a reason."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope.get("path", "")
+        path = "/" + "/".join(part for part in path.split("/") if part)
+        if path in PUBLIC_HEALTH:
+            await app(scope, receive, _without_reasons(send))
+        elif any(path == each or path.startswith(f"{each}/") for each in OPERATIONS):
+            await _send_json(send, 404, ProblemBody("There is nothing at this path", 404), PROBLEM_JSON.encode())
+        else:
+            await app(scope, receive, send)
+
+    return answer
+
+
+def _without_reasons(send: Send) -> Send:
+    status = 200
+
+    async def sent(message: Any) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        elif not message.get("more_body"):
+            await _send_json(send, status, {"status": "UP" if status == 200 else "DOWN"}, b"application/json")
+
+    return sent
+
+
+async def _send_json(send: Any, status: int, value: Any, kind: bytes) -> None:
+    body = msgspec.json.encode(value)
+    headers: Sequence[tuple[bytes, bytes]] = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

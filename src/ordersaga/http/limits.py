@@ -1,0 +1,70 @@
+"""What one process takes from clients at most, and how long it waits for them; and who has an event stream open."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from ordersaga.settings import Settings
+
+RETRY_AFTER_S: Final = "1"
+
+
+class Limits(Struct, frozen=True):
+    """The `http_*` settings that a connection looks at for each request. Bytes and seconds."""
+
+    head_bytes_max: int
+    headers_max: int
+    body_bytes_max: int
+    head_s: float
+    body_s: float
+    body_bytes_per_s_min: int
+    answer_s: float
+    pipelined_max: int
+    connections_max: int
+    requests_max: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Limits":
+        return cls(**{name: getattr(settings, f"http_{name}") for name in cls.__struct_fields__})
+
+
+class TooManyStreams(Exception):
+    """No further event stream is opened: this process has its most of them, or this caller has (`own`)."""
+
+    def __init__(self, own: bool) -> None:
+        super().__init__("too many event streams are open")
+        self.own: Final = own
+
+
+class Streams:
+    """Event streams that are open in this process. They last for hours, so they are no requests in flight and have limits of their own."""
+
+    def __init__(self, streams_max: int, per_caller_max: int) -> None:
+        self._max: Final = streams_max
+        self._per_caller_max: Final = per_caller_max
+        self._open: Final[Counter[UUID]] = Counter()
+        self.count = 0
+
+    def check(self, caller: UUID) -> None:
+        """Raises `TooManyStreams` if this caller cannot have another now."""
+        if self._open[caller] >= self._per_caller_max:
+            raise TooManyStreams(own=True)
+        if self.count >= self._max:
+            raise TooManyStreams(own=False)
+
+    @contextlib.contextmanager
+    def opened(self, caller: UUID) -> Iterator[None]:
+        """Counts one for as long as it lasts."""
+        self.count += 1
+        self._open[caller] += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+            self._open[caller] -= 1
+            if not self._open[caller]:
+                del self._open[caller]

@@ -1,0 +1,68 @@
+"""`/schema`: what a service offers, as a page that loads nothing from anywhere, and as JSON at `/schema/openapi.json`."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator
+from html import escape
+from typing import Any, Final
+
+from litestar import Request, Router
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import OpenAPIRenderPlugin
+
+PATH: Final = "/schema"
+METHODS: Final = ("get", "post", "put", "patch", "delete")
+STYLE: Final = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
+    "h2{font-size:1rem;border-top:1px solid #ddd;padding-top:1rem}code,pre{font-family:ui-monospace,monospace}"
+    "pre{background:#f5f5f5;padding:.75rem;overflow:auto}b{text-transform:uppercase}"
+)
+POLICY: Final = (
+    f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def config(title: str) -> OpenAPIConfig:
+    """The framework's own pages load scripts from other hosts; only its document is used."""
+    router = Router(
+        PATH, route_handlers=[], include_in_schema=False, response_headers={"Content-Security-Policy": POLICY}
+    )
+    return OpenAPIConfig(title=title, version="1", openapi_router=router, render_plugins=[_Page(path="/")])
+
+
+class _Page(OpenAPIRenderPlugin):
+    """The document as HTML, without a script."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        title = escape(openapi_schema["info"]["title"])
+        parts = [
+            f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style><h1>{title}</h1>",
+            f"<p>As a document: <a href={PATH}/openapi.json><code>{PATH}/openapi.json</code></a></p>",
+            *_operations(openapi_schema),
+            "<h2>Schemas</h2>",
+            *(
+                f"<details><summary><code>{escape(name)}</code></summary>{_shown(schema)}</details>"
+                for name, schema in sorted(openapi_schema.get("components", {}).get("schemas", {}).items())
+            ),
+        ]
+        return "\n".join(parts).encode()
+
+    def receive_router(self, router: Router) -> None:
+        """What the framework answers for other paths below is a page; without it they are unknown as all others are."""
+        router.routes[:] = [route for route in router.routes if "{path" not in route.path]
+
+
+def _operations(document: dict[str, Any]) -> Iterator[str]:
+    for path, item in sorted(document.get("paths", {}).items()):
+        for method in METHODS:
+            if operation := item.get(method):
+                yield f"<h2><b>{method}</b> <code>{escape(path)}</code></h2><p>{escape(operation.get('summary', ''))}</p>"
+                for name in ("parameters", "requestBody", "responses"):
+                    if operation.get(name):
+                        yield f"<details><summary>{name}</summary>{_shown(operation[name])}</details>"
+
+
+def _shown(value: Any) -> str:
+    return f"<pre>{escape(json.dumps(value, indent=2, ensure_ascii=False))}</pre>"

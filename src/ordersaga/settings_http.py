@@ -1,0 +1,76 @@
+"""Settings of the HTTP servers: limits on what clients may send and how slowly, and how tokens are checked. Part of `Settings`."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings
+
+from ordersaga.settings_limits import HttpUrl, JwtAlgorithms, Port
+
+SECRET_ALGORITHMS: Final = ("HS256", "HS384", "HS512")
+
+
+class HttpSettings(BaseSettings):
+    """Bytes and seconds; each of `*_connections_max`, `*_requests_max` and `*_streams_max` counts for one process."""
+
+    operations_port: Port | None = Field(
+        default=None,
+        description="where /metrics, /schema and the reasons in /health are; then http_port says only UP or DOWN. None: on http_port",
+    )
+    http_head_bytes_max: int = Field(default=16_384, ge=1_024, le=262_144)
+    http_headers_max: int = Field(default=100, ge=10, le=10_000)
+    http_body_bytes_max: int = Field(default=65_536, ge=16_384, le=16_777_216)
+    http_head_s: float = Field(default=10.0, gt=0, le=3_600, description="time for a request's head to come")
+    http_body_s: float = Field(default=30.0, gt=0, le=3_600, description="time for its body to come")
+    http_body_bytes_per_s_min: int = Field(
+        default=500, ge=1, description="a body that comes more slowly is refused after 5 s"
+    )
+    http_answer_s: float = Field(
+        default=30.0, gt=0, le=3_600, description="time for a client to go on reading an answer or a stream"
+    )
+    http_keep_alive_s: int = Field(
+        default=75,
+        ge=1,
+        le=3_600,
+        description="an idle connection is closed after this; proxies in front must close theirs sooner (60 s is usual)",
+    )
+    http_pipelined_max: int = Field(default=16, ge=1, le=1_000, description="requests that wait on one connection")
+    http_connections_max: int = Field(default=4_000, ge=16)
+    http_requests_max: int = Field(
+        default=2_000, ge=1, description="requests under way; beyond it 503, but not for /health"
+    )
+    http_streams_max: int = Field(default=1_000, ge=1, description="event streams, which are no requests under way")
+    http_streams_per_caller_max: int = Field(default=20, ge=1)
+
+    jwt_jwks_url: HttpUrl | None = None
+    jwt_jwks_timeout_s: float = Field(default=3.0, gt=0, le=60)
+    jwt_key: SecretStr | None = None
+    jwt_algorithms: JwtAlgorithms = ["RS256"]
+    jwt_issuer: str | None = Field(default=None, description="what `iss` must be; none: anything")
+    jwt_audience: str | None = Field(default=None, description="what must be in `aud`; none: anything")
+    jwt_leeway_s: float = Field(default=0.0, ge=0, le=300, description="how far clocks may differ for `exp` and `nbf`")
+    jwt_role_claim: str = Field(
+        default="roles", description="claim with the roles, by its name or a path such as `realm_access.roles`"
+    )
+
+    def _http_at_odds(self) -> Iterator[str]:
+        if self.http_streams_per_caller_max > self.http_streams_max:
+            yield "ORDERSAGA_HTTP_STREAMS_PER_CALLER_MAX must not be larger than ORDERSAGA_HTTP_STREAMS_MAX"
+        if self.http_streams_max >= self.http_connections_max:
+            yield "ORDERSAGA_HTTP_STREAMS_MAX must be smaller than ORDERSAGA_HTTP_CONNECTIONS_MAX: else streams leave no connection"
+        if self.http_requests_max > self.http_connections_max:
+            yield "ORDERSAGA_HTTP_REQUESTS_MAX must not be larger than ORDERSAGA_HTTP_CONNECTIONS_MAX"
+        if self.http_body_bytes_per_s_min * self.http_body_s > self.http_body_bytes_max:
+            yield (
+                "ORDERSAGA_HTTP_BODY_BYTES_PER_S_MIN times ORDERSAGA_HTTP_BODY_S must not be more than "
+                "ORDERSAGA_HTTP_BODY_BYTES_MAX: else a body has less time than it says"
+            )
+
+    def _tokens_at_odds(self) -> Iterator[str]:
+        secret = [each in SECRET_ALGORITHMS for each in self.jwt_algorithms]
+        if any(secret) and not all(secret):
+            # A public key that is taken for a shared secret would let everybody sign.
+            yield "ORDERSAGA_JWT_ALGORITHMS must be of one kind: with a public key, or with a shared secret (HS256, HS384, HS512)"
+        if any(secret) and self.jwt_jwks_url is not None:
+            yield "ORDERSAGA_JWT_ALGORITHMS names a shared secret, and ORDERSAGA_JWT_JWKS_URL has public keys"

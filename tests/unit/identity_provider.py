@@ -1,0 +1,76 @@
+"""An identity provider of the test's own: its keys, tokens signed with them, and a server that may hang, be away or answer nonsense."""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
+
+
+class Provider:
+    """Keys by id, and how many look-ups came. `mode`: answers, hangs, fails or nonsense."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, rsa.RSAPrivateKey] = {}
+        self.look_ups = 0
+        self.mode = "answers"
+        self.url = ""
+
+    def new_key(self, kid: str) -> None:
+        self.keys[kid] = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+    def token(self, kid: str = "one", headers: dict[str, Any] | None = None, **claims: Any) -> str:
+        """A token for an hour, with these claims; None takes one away."""
+        whole = {"sub": "00000000-0000-0000-0000-000000000007", "exp": int(time.time()) + 3_600} | claims
+        whole = {name: value for name, value in whole.items() if value is not None}
+        # What is no time or text must come into the token too, so the library that makes it does not look at it.
+        return jwt.api_jws.encode(
+            json.dumps(whole).encode(), self.keys[kid], "RS256", headers={"kid": kid, "typ": "JWT"} | (headers or {})
+        )
+
+    def document(self) -> bytes:
+        keys = [
+            json.loads(RSAAlgorithm.to_jwk(key.public_key())) | {"kid": kid, "use": "sig", "alg": "RS256"}
+            for kid, key in self.keys.items()
+        ]
+        return json.dumps({"keys": keys}).encode()
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Provider]:
+    """The provider's server, on a free port."""
+    provider, released = Provider(), threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            provider.look_ups += 1
+            if provider.mode == "hangs":
+                released.wait(20)
+                return
+            body = b"nonsense" if provider.mode == "nonsense" else provider.document()
+            self.send_response(503 if provider.mode == "fails" else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    provider.url = f"http://127.0.0.1:{server.server_port}/keys"
+    try:
+        yield provider
+    finally:
+        released.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,265 @@
+"""Who calls: tokens of every shape, an identity provider that is away or hangs, and headers that come twice or empty."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from litestar import Request
+
+from ordersaga.http import jwks
+from ordersaga.http.caller import Caller, Callers
+from ordersaga.http.problems import Problem
+from ordersaga.settings import Settings
+from tests.unit.identity_provider import Provider, serving
+
+USER = UUID(int=7)
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Provider]:
+    with serving() as one:
+        one.new_key("one")
+        yield one
+
+
+@pytest.fixture(autouse=True)
+def _answers(provider: Provider) -> None:
+    provider.mode, provider.look_ups = "answers", 0
+
+
+def callers(provider: Provider, **settings: Any) -> Callers:
+    return Callers(Settings.model_validate({"jwt_jwks_url": provider.url, "jwt_jwks_timeout_s": 0.5, **settings}))
+
+
+def request(*headers: tuple[str, str]) -> Request[Any, Any, Any]:
+    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
+    return Request({"type": "http", "headers": raw, "method": "GET", "path": "/"})  # type: ignore[arg-type]
+
+
+async def who(callers: Callers, token: str) -> Caller | int:
+    """The caller, or the status of the refusal."""
+    try:
+        return await callers.of(request(("Authorization", f"Bearer {token}")))
+    except Problem as problem:
+        return problem.status
+
+
+async def test_a_token_says_who_calls_and_what_they_may(provider: Provider) -> None:
+    known = callers(provider)
+    assert await who(known, provider.token()) == Caller(USER, frozenset({"CUSTOMER"}))
+    assert await who(known, provider.token(roles=["role_master", "Customer"])) == Caller(
+        USER, frozenset({"MASTER", "CUSTOMER"})
+    )
+    assert await who(known, provider.token(roles="MASTER, CUSTOMER")) == Caller(USER, frozenset({"MASTER", "CUSTOMER"}))
+    assert provider.look_ups == 1
+
+
+@pytest.mark.parametrize(
+    ("claim", "claims"),
+    [
+        ("groups", {"groups": ["MASTER"], "roles": ["CUSTOMER"]}),
+        ("realm_access.roles", {"realm_access": {"roles": ["MASTER"]}}),
+        ("https://shop.example/roles", {"https://shop.example/roles": ["MASTER"]}),
+    ],
+)
+async def test_the_roles_are_in_the_claim_that_a_setting_names(
+    provider: Provider, claim: str, claims: dict[str, Any]
+) -> None:
+    found = await who(callers(provider, jwt_role_claim=claim), provider.token(**claims))
+    assert isinstance(found, Caller) and found.roles == {"MASTER"}
+
+
+MALFORMED: list[dict[str, Any]] = [
+    {"sub": None},
+    {"sub": ""},
+    {"sub": 7},
+    {"sub": "somebody"},
+    {"sub": [str(USER)]},
+    {"sub": {"id": str(USER)}},
+    {"exp": None},
+    {"exp": 1},
+    {"exp": str(int(time.time()) + 60)},
+    {"exp": "soon"},
+    {"exp": True},
+    {"exp": [1]},
+    {"exp": float("nan")},
+    {"exp": float("inf")},
+    {"exp": -1e300},
+    {"nbf": "later"},
+    {"nbf": int(time.time()) + 600},
+    {"iat": {}},
+    {"roles": 5},
+    {"roles": {"MASTER": True}},
+    {"roles": ["MASTER", 5]},
+    {"roles": [["MASTER"]]},
+    {"roles": [""]},
+    {"roles": []},
+    {"roles": ""},
+]
+
+
+@pytest.mark.parametrize("claims", MALFORMED)
+async def test_claims_that_are_none_are_401(provider: Provider, claims: dict[str, Any]) -> None:
+    assert await who(callers(provider), provider.token(**claims)) == 401
+
+
+async def test_a_token_that_is_none_is_401_and_costs_no_look_up(provider: Provider) -> None:
+    known = callers(provider)
+    head, claims, signature = provider.token().split(".")
+    nested = jwt.utils.base64url_encode(b'{"kid":' + b"[" * 5_000 + b"]" * 5_000 + b"}").decode()
+    for token in (
+        "",
+        "a",
+        "a.b.c",
+        "." * 500,
+        "x" * 15_000,
+        f"{head}.{claims}",
+        f"{nested}.{claims}.{signature}",
+        *(
+            f"{jwt.utils.base64url_encode(json.dumps({'alg': 'RS256', 'kid': kid}).encode()).decode()}.{claims}.{signature}"
+            for kid in (5, ["one"], {}, None, True)
+        ),
+    ):
+        assert await who(known, token) == 401
+    assert provider.look_ups == 0
+    assert await who(known, f"{head}.{claims}.{signature[:-4]}AAAA") == 401
+
+
+async def test_only_the_algorithms_of_the_settings_are_taken(provider: Provider) -> None:
+    public = provider.keys["one"].public_key()
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    claims = {"sub": str(USER), "exp": int(time.time()) + 60, "roles": ["MASTER"]}
+    body = jwt.utils.base64url_encode(json.dumps(claims).encode())
+    for algorithm in ("HS256", "none", "hs256", "PS256", ""):
+        head = jwt.utils.base64url_encode(json.dumps({"alg": algorithm, "kid": "one", "typ": "JWT"}).encode())
+        by_public_key = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256).sign(head + b"." + body, pem)
+        for signature in (b"", jwt.utils.base64url_encode(by_public_key)):
+            assert await who(callers(provider), b".".join([head, body, signature]).decode()) == 401
+
+
+@pytest.mark.parametrize(
+    ("settings", "claims", "status"),
+    [
+        ({"jwt_issuer": "us"}, {"iss": "us"}, 200),
+        ({"jwt_issuer": "us"}, {"iss": "them"}, 401),
+        ({"jwt_issuer": "us"}, {}, 401),
+        ({"jwt_audience": "shop"}, {"aud": ["shop", "other"]}, 200),
+        ({"jwt_audience": "shop"}, {"aud": "other"}, 401),
+        ({"jwt_audience": "shop"}, {}, 401),
+        ({"jwt_audience": "shop"}, {"aud": 5}, 401),
+        ({"jwt_leeway_s": 30}, {"exp": int(time.time()) - 5}, 200),
+        ({"jwt_leeway_s": 0}, {"exp": int(time.time()) - 5}, 401),
+    ],
+)
+async def test_issuer_audience_and_leeway_are_as_set(
+    provider: Provider, settings: dict[str, Any], claims: dict[str, Any], status: int
+) -> None:
+    found = await who(callers(provider, **settings), provider.token(**claims))
+    assert (200 if isinstance(found, Caller) else found) == status
+
+
+@pytest.mark.parametrize("mode", ["hangs", "fails", "nonsense"])
+async def test_a_provider_that_does_not_answer_is_503_for_all_at_once(provider: Provider, mode: str) -> None:
+    provider.mode = mode
+    known = callers(provider)
+    begun = time.monotonic()
+    assert set(await asyncio.gather(*(who(known, provider.token()) for _ in range(100)))) == {503}
+    for _ in range(100):
+        assert await who(known, provider.token()) == 503
+    assert time.monotonic() - begun < 3.0
+    assert provider.look_ups <= 2
+
+
+async def test_known_keys_are_used_while_the_provider_hangs(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = callers(provider)
+    assert isinstance(await who(known, provider.token()), Caller)
+    monkeypatch.setattr(jwks, "KEPT_S", 0.0)
+    monkeypatch.setattr(jwks, "AGAIN_S", 0.0)
+    provider.mode = "hangs"
+    begun = time.monotonic()
+    for _ in range(20):
+        assert isinstance(await who(known, provider.token()), Caller)
+    assert time.monotonic() - begun < 0.5
+
+
+async def test_tokens_with_unknown_keys_make_no_flood_and_lock_nobody_out(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = callers(provider)
+    assert isinstance(await who(known, provider.token()), Caller)
+    unknown = [provider.token(headers={"kid": f"unknown-{n}"}) for n in range(20)]
+    found = await asyncio.gather(*(who(known, token) for token in unknown * 10), *([who(known, provider.token())] * 1))
+    assert set(found[:-1]) == {401} and isinstance(found[-1], Caller)
+    assert provider.look_ups == 1
+    provider.new_key("two")
+    monkeypatch.setattr(jwks, "AGAIN_S", 0.0)
+    assert isinstance(await who(known, provider.token("two")), Caller)
+    del provider.keys["two"]
+
+
+async def test_a_look_up_uses_no_thread_of_anybody_else(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("asyncio's own threads are for the runtime")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", forbidden)
+    assert isinstance(await who(callers(provider), provider.token()), Caller)
+
+
+GATEWAY = Settings(trust_gateway_headers=True)
+ID = ("User-Id", str(USER))
+REFUSED: list[tuple[int, list[tuple[str, str]]]] = [
+    (400, [ID, ID]),
+    (400, [ID, ("User-Id", str(UUID(int=8)))]),
+    (400, [ID, ("User-Roles", "CUSTOMER"), ("User-Roles", "MASTER")]),
+    (400, [("Authorization", "Bearer a"), ("Authorization", "Bearer b")]),
+    (401, []),
+    (401, [("User-Id", "")]),
+    (401, [("User-Id", "7")]),
+    (401, [("User-Id", f"{USER},{UUID(int=8)}")]),
+    (401, [ID, ("User-Roles", "")]),
+    (401, [ID, ("User-Roles", "MASTER,")]),
+    (401, [ID, ("Authorization", "")]),
+    (401, [ID, ("Authorization", "Bearer ")]),
+]
+
+
+@pytest.mark.parametrize(("status", "headers"), REFUSED)
+async def test_headers_that_name_nobody_or_two_are_refused(status: int, headers: list[tuple[str, str]]) -> None:
+    with pytest.raises(Problem) as refused:
+        await Callers(GATEWAY).of(request(*headers))
+    assert refused.value.status == status
+
+
+async def test_without_the_setting_a_header_says_nothing() -> None:
+    with pytest.raises(Problem) as refused:
+        await Callers(Settings(trust_gateway_headers=False)).of(request(ID))
+    assert refused.value.status == 401
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"jwt_algorithms": ["RS256", "HS256"]},
+        {"jwt_algorithms": ["none"]},
+        {"jwt_algorithms": []},
+        {"jwt_algorithms": ["HS256"], "jwt_jwks_url": "http://127.0.0.1/keys"},
+        {"jwt_jwks_url": "file:///etc/passwd"},
+        {"http_streams_max": 5_000},
+        {"http_requests_max": 5_000},
+        {"http_streams_per_caller_max": 2_000},
+        {"http_body_bytes_per_s_min": 10_000},
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(
+        ValueError, match=next(iter(settings)).rsplit("_max", 1)[0] + "|" + next(iter(settings)).upper()
+    ):
+        Settings.model_validate(settings)
