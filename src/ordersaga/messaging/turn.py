@@ -344,7 +344,9 @@ class Turns:
         if len(records) > 1:
             middle = len(records) // 2
             await self._turn(records[:middle])
-            await self._turn([each for each in records[middle:] if self._assignment.has(each)])
+            rest = [each for each in records[middle:] if self._assignment.has(each)]
+            if rest:
+                await self._turn(rest)
             return
         [record] = records
         reason = f"it can be neither handled nor kept as it is: {type(error).__name__}: {error}"
