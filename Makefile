@@ -8,6 +8,7 @@ PYTHON ?= $(shell $(DISTRIBUTION_PYTHON) -c 'import ensurepip, sys; sys.exit(sys
 ARGS ?=
 SEEDS ?= 2000
 KILLS ?= 30
+MINUTES ?= 30
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +17,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 	--annotation-style line --custom-compile-command "make lock" --quiet pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test simulate mutations check bench chaos money saga setup lock
+.PHONY: help demo up test simulate mutations check bench chaos siege money saga setup lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +43,9 @@ bench: setup ## the benchmarks; BENCH=name for one, ORDERS=n for its size, ARGS=
 
 chaos: setup ## the system under load while parts of it are killed and frozen, then the audit; KILLS=n, ARGS=--help for the rest
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
+
+siege: setup ## MINUTES=30 of overload and hostile clients beside ordinary customers: memory stays bounded, and the audit holds
+	@$(BIN)/python -m tests.chaos.siege --minutes $(MINUTES) $(ARGS)
 
 money: setup ## ORDERS=2000 while 30 % of the gateway's calls fail and payment is killed five times; the books must agree
 	@$(BIN)/python -m tests.chaos.money $(if $(ORDERS),--orders $(ORDERS)) $(ARGS)
