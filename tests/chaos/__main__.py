@@ -13,6 +13,7 @@ from rich.table import Table
 from ordersaga.cli.verify import print_findings
 from ordersaga.devstack.system import System
 from tests.chaos.blows import BLOWS
+from tests.chaos.neighbours import hanging_provider
 from tests.chaos.run import EXTRA, WORKERS, Chaos, Outcome, deck, recovery_table
 from tests.simulation.mutations import MUTATIONS
 
@@ -41,7 +42,10 @@ def main() -> int:
         kinds = [given.only.split(",")[n % len(given.only.split(","))] for n in range(given.kills)]
     out.print(f"seed {seed}, {given.kills} blows, {given.orders_per_s:.0f} orders/s, {given.workers} workers each")
     out.print(f"load of this machine before the start: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    with System(extra=EXTRA, workers=given.workers, say=lambda step: out.print(f"{step} ...")) as system:
+    with (
+        hanging_provider() as provider,
+        System(extra=EXTRA | provider, workers=given.workers, say=lambda step: out.print(f"{step} ...")) as system,
+    ):
         outcome = asyncio.run(Chaos(system, seed, given.orders_per_s, out.print).run(kinds))
         _report(outcome)
         if outcome.wrong:

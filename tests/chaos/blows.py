@@ -6,27 +6,30 @@ and from when the recovery counts. Leaving it ends what is left of the blow.
 
 import asyncio
 import contextlib
-import os
 import random
-import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Final, NamedTuple
+from typing import Final
 
 import asyncpg
 import psutil
-from msgspec import Struct
 
 from ordersaga.devstack.server import Server
 from ordersaga.devstack.system import SANDBOX, System
 from ordersaga.settings import SERVICES, ServiceName
+from tests.chaos import neighbours
+from tests.chaos.struck import (
+    AGAIN_LIMIT_S,
+    BROKER_LIMIT_S,
+    FROZEN_S,
+    TAKEN_OVER_LIMIT_S,
+    Blow,
+    Struck,
+    pid_of,
+    send_signals,
+)
 
-AGAIN_LIMIT_S: Final = 5.0
-TAKEN_OVER_LIMIT_S: Final = 15.0
-BROKER_LIMIT_S: Final = 10.0
 GONE_S: Final = 25.0
-FROZEN_S: Final = (2.0, 12.0)
 TAKEN_S_MAX: Final = 30.0
 WAKES_AFTER_S: Final = (0.0, 5.0)
 CUT_OFF_S: Final = 1.0
@@ -34,21 +37,6 @@ CUT_OFF_TRIES: Final = 200
 SILENT_S: Final = (0.2, 1.0)
 SILENT_TRIES: Final = 60
 DOWN_S: Final = (0.0, 2.0)
-
-
-class Struck(Struct):
-    """What was done, the moment of `time.time` from which the recovery counts, and how long it may take (None: nothing is promised)."""
-
-    what: str
-    since_s: float
-    limit_s: float | None = None
-
-
-class Blow(NamedTuple):
-    """Whom a kind of blow strikes (two at once never strike the same; None: it comes alone), and how."""
-
-    target: str | None
-    strike: Callable[[System, random.Random], AbstractAsyncContextManager[Struck]]
 
 
 @contextlib.asynccontextmanager
@@ -63,7 +51,7 @@ async def kill_service(system: System, chance: random.Random) -> AsyncIterator[S
 async def kill_worker(system: System, chance: random.Random) -> AsyncIterator[Struck]:
     """One of a service's processes; its supervisor starts another at once."""
     name = chance.choice(SERVICES)
-    _signal(chance.choice(workers(system, name)), signal.SIGKILL)
+    send_signals([chance.choice(workers(system, name))], "SIGKILL")
     yield Struck(f"a worker of {name} killed; its supervisor starts another", time.time(), AGAIN_LIMIT_S)
 
 
@@ -72,15 +60,15 @@ async def lose_instance(system: System, chance: random.Random) -> AsyncIterator[
     """One of a service's processes, and nobody starts another for a while: the rest must take over what it had."""
     name = chance.choice(SERVICES)
     victim = chance.choice(workers(system, name))
-    supervisor = psutil.Process(_pid(system.processes[name]))
-    _signal(supervisor, signal.SIGSTOP)
+    supervisor = psutil.Process(pid_of(system.processes[name]))
+    send_signals([supervisor], "SIGSTOP")
     try:
-        _signal(victim, signal.SIGKILL)
+        send_signals([victim], "SIGKILL")
         since_s = time.time()
         yield Struck(f"a worker of {name} killed; another takes over", since_s, TAKEN_OVER_LIMIT_S)
         await asyncio.sleep(max(0.0, since_s + GONE_S - time.time()))
     finally:
-        _signal(supervisor, signal.SIGCONT)
+        send_signals([supervisor], "SIGCONT")
 
 
 @contextlib.asynccontextmanager
@@ -104,13 +92,13 @@ async def make_zombie(system: System, chance: random.Random) -> AsyncIterator[St
     cut_off = await _cut_off(system, name, victim)
     try:
         await asyncio.sleep(CUT_OFF_S)
-        _signal(victim, signal.SIGSTOP)
+        send_signals([victim], "SIGSTOP")
         frozen_s = time.time()
         await _taken_over(system, name)
         await asyncio.sleep(chance.choice(WAKES_AFTER_S))
     finally:
         for each in (*cut_off, victim):
-            _signal(each, signal.SIGCONT)
+            send_signals([each], "SIGCONT")
     what = f"a worker of {name} frozen for {time.time() - frozen_s:.1f} s before a commit"
     yield Struck(what, time.time(), TAKEN_OVER_LIMIT_S)
 
@@ -126,7 +114,7 @@ async def kill_kafka(system: System, chance: random.Random) -> AsyncIterator[Str
 @contextlib.asynccontextmanager
 async def freeze_kafka(system: System, chance: random.Random) -> AsyncIterator[Struck]:
     """The broker stands still: its connections stay open and say nothing."""
-    frozen_s = await _freeze(psutil.Process(_pid(system.stack.kafka)), chance.uniform(*FROZEN_S))
+    frozen_s = await _freeze(psutil.Process(pid_of(system.stack.kafka)), chance.uniform(*FROZEN_S))
     yield Struck(f"Kafka frozen for {frozen_s:.1f} s", time.time(), BROKER_LIMIT_S)
 
 
@@ -137,16 +125,16 @@ async def kill_unpublished(system: System, chance: random.Random) -> AsyncIterat
     It stands still again and again until it has met a turn before its end.
     """
     name = chance.choice(SERVICES)
-    broker = psutil.Process(_pid(system.stack.kafka))
+    broker = psutil.Process(pid_of(system.stack.kafka))
     for _ in range(SILENT_TRIES):
-        _signal(broker, signal.SIGSTOP)
+        send_signals([broker], "SIGSTOP")
         try:
             await asyncio.sleep(chance.uniform(*SILENT_S))
             if await _unpublished(system, name):
                 await asyncio.to_thread(system.processes[name].kill)
                 break
         finally:
-            _signal(broker, signal.SIGCONT)
+            send_signals([broker], "SIGCONT")
         await asyncio.sleep(chance.uniform(*SILENT_S))
     else:
         raise AssertionError(f"{name} had nothing unpublished, however often Kafka stood still")
@@ -185,23 +173,18 @@ BLOWS: Final[dict[str, Blow]] = {
     "freeze-kafka": Blow("kafka", freeze_kafka),
     "kill-postgres": Blow("postgres", kill_postgres),
     "kill-gateway": Blow("gateway", kill_gateway),
+    "freeze-postgres": Blow("postgres", neighbours.freeze_postgres),
+    "read-only-postgres": Blow("postgres", neighbours.read_only_postgres),
+    "refuse-dead-letters": Blow(None, neighbours.refuse_dead_letters),
+    "restart-with-parked": Blow(None, neighbours.restart_with_parked),
+    "write-in-transactions": Blow("partner", neighbours.write_in_transactions),
+    "hanging-provider": Blow("provider", neighbours.ask_hanging_provider),
 }
 
 
 def workers(system: System, name: str) -> list[psutil.Process]:
     """The processes of a service that do its work."""
-    return psutil.Process(_pid(system.processes[name])).children()
-
-
-def _pid(server: Server) -> int:
-    pid = server.pid
-    assert pid is not None, f"{server.name} has ended by itself; {server.log_tail()}"
-    return pid
-
-
-def _signal(victim: psutil.Process, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(victim.pid, number)
+    return psutil.Process(pid_of(system.processes[name])).children()
 
 
 async def _cut_off(system: System, name: ServiceName, victim: psutil.Process) -> list[psutil.Process]:
@@ -211,12 +194,12 @@ async def _cut_off(system: System, name: ServiceName, victim: psutil.Process) ->
         for _ in range(CUT_OFF_TRIES):
             found = [psutil.Process(row["pid"]) for row in await db.fetch(BACKENDS, ports)]
             for each in found:
-                _signal(each, signal.SIGSTOP)
+                send_signals([each], "SIGSTOP")
             states = [row["state"] for row in await db.fetch(BACKENDS, ports)]
             if states == ["idle"] * len(found):
                 return found
             for each in found:
-                _signal(each, signal.SIGCONT)
+                send_signals([each], "SIGCONT")
             await asyncio.sleep(0.01)
     raise AssertionError(f"no moment was found at which a worker of {name} had no transaction open")
 
@@ -261,9 +244,9 @@ async def _kill_and_start(server: Server, start: Callable[[], None], chance: ran
 
 
 async def _freeze(victim: psutil.Process, frozen_s: float) -> float:
-    _signal(victim, signal.SIGSTOP)
+    send_signals([victim], "SIGSTOP")
     try:
         await asyncio.sleep(frozen_s)
     finally:
-        _signal(victim, signal.SIGCONT)
+        send_signals([victim], "SIGCONT")
     return frozen_s

@@ -21,9 +21,10 @@ from ordersaga.audit import Finding, verify
 from ordersaga.devstack.system import System
 from ordersaga.messaging.database import DATABASE_ERRORS
 from ordersaga.settings import SERVICES
-from tests.chaos.blows import BLOWS, BROKER_LIMIT_S, Struck
+from tests.chaos.blows import BLOWS
 from tests.chaos.crowd import REQUEST_LIMIT_S, Crowd
 from tests.chaos.ledgers import missteps, watch_ledgers
+from tests.chaos.struck import BROKER_LIMIT_S, Struck
 
 WORKERS: Final = 2
 SLOW: Final = 0.5
