@@ -274,6 +274,8 @@ class Outbox:
         self._slots: Final = asyncio.Semaphore(settings.turns_publishing_max)
         self._adoption: Final = asyncio.Semaphore(1)
         self._tasks: Final[dict[asyncio.Task[None], None]] = {}  # a set has no order
+        self._publishing: Final[dict[asyncio.Task[None], float]] = {}
+        """Since when each set of records is under way, the oldest first."""
         self._in_flight: Final[set[int]] = set()
         """The rows without a source that are under way here, which `adopt` must leave alone."""
         self._left_size: Final = SetSize(READ_ROWS_MAX)
@@ -355,7 +357,10 @@ class Outbox:
         if self.broken:
             return None
         self._in_flight.update(adoptable)
-        return self._run(self._finish(publications, self._publisher.publish(publications), now))
+        task = self._run(self._finish(publications, self._publisher.publish(publications), now))
+        self._publishing[task] = asyncio.get_running_loop().time()
+        task.add_done_callback(self._publishing.pop)
+        return task
 
     async def _finish(
         self, publications: list[Publication], acknowledged: "asyncio.Future[list[Refusal]]", now: datetime
@@ -473,6 +478,12 @@ class Outbox:
         self._deleter = None
         self._publisher = self._new_publisher(self._settings)
         self.failed = False
+
+    @property
+    def under_way_s(self) -> float:
+        """For how long the oldest records that are being published have been under way."""
+        oldest = next(iter(self._publishing.values()), None)
+        return 0.0 if oldest is None else asyncio.get_running_loop().time() - oldest
 
     @property
     def broken(self) -> bool:

@@ -56,6 +56,10 @@ FROM outbox o JOIN unnest(:topics::text[], :partitions::int[]) AS t (topic, part
      ON o.source_topic = t.topic AND o.source_partition = t.partition
 WHERE o.id > :after_id ORDER BY o.id LIMIT :rows_max;
 
+-- name: missed_sources
+-- Partitions whose turns have left rows that should have been published before a time.
+SELECT DISTINCT source_topic, source_partition FROM outbox WHERE source_topic IS NOT NULL AND adopt_at < :before;
+
 -- name: adopt_outbox
 -- Take over rows whose writer has not published them in time; nobody else takes them again before `leased_until`.
 WITH late AS (

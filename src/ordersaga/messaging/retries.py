@@ -2,7 +2,7 @@
 
 A look takes some of the queues that are due, in one fenced transaction that is short in rows and in time, and the turns go on between
 two looks. However many of these records fail again, nobody doubts a partition or a deployment over it. A look that fails as a whole
-(a time-out, a missing column) only puts the next looks off, with an alarm, and takes fewer records next time; one record that does so
+(a slow statement, a missing column) only puts the next looks off, with an alarm, and takes fewer records next time; one record that does so
 alone is put off, so that the others have their turn.
 """
 
@@ -23,6 +23,7 @@ from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.outbox import MessageIds, Outbox, OutboxRow
 from ordersaga.messaging.parking import Parked, Parking, isolate, place
 from ordersaga.messaging.rejects import REJECTED, UNDECODABLE, GivenUp
+from ordersaga.messaging.sqlstate import is_connection_lost
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -91,6 +92,9 @@ class Retries:
         except Fenced:
             log.warning("another process owns a partition of parked records now")
         except Exception as error:
+            if is_connection_lost(error):
+                # Whether the retry was committed is not known, nor what a server that was started anew has kept: the ledger tells.
+                self._assignment.doubt()
             await self._put_off(due, error)
             return False
         self._went_well()

@@ -117,3 +117,8 @@ def is_too_large(error: BaseException) -> bool:
 def is_locked(error: BaseException) -> bool:
     """Whether a row was held by another transaction for longer than `lock_timeout`."""
     return verdict_of(error) is Verdict.LOCKED
+
+
+def is_connection_lost(error: BaseException) -> bool:
+    """Whether the connection is of no use any more, so that what was committed on it last is not known."""
+    return verdict_of(error) is Verdict.RECONNECT

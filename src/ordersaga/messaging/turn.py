@@ -23,6 +23,7 @@ from ordersaga.messaging.handler import Batch, Handler, Incoming, Record, Reject
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, PartitionConsumer
 from ordersaga.messaging.loops import Beat
+from ordersaga.messaging.missed import Missed
 from ordersaga.messaging.outbox import MessageIds, Outbox
 from ordersaga.messaging.parking import Failure, Outcome, Parking, Suspicion, isolate
 from ordersaga.messaging.rejects import REJECTED, UNDECODABLE, GivenUp
@@ -107,6 +108,7 @@ class Turns:
         self._retries: Final = Retries(
             settings, group, handler, pool, assignment, self._parking, out, clock, new_id, alarms
         )
+        self._missed: Final = Missed(pool, assignment, out, clock)
         names = [topic.name for topic in handler.topics]
         self._watching: Final = Watching(names, assignment.topics, consumer, assignment, pool, clock, alarms)
         self._suspicion: Final = Suspicion(settings)
@@ -168,6 +170,7 @@ class Turns:
             if mine:
                 await self._handle(mine)
             more = await self._retries.look()
+            await self._missed.look()
             await self._watching.step()
             await self._tell_lag_tools()
         except Fenced:
