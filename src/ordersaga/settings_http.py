@@ -50,8 +50,9 @@ class HttpSettings(BaseSettings):
     jwt_issuer: str | None = Field(default=None, description="what `iss` must be; none: anything")
     jwt_audience: str | None = Field(default=None, description="what must be in `aud`; none: anything")
     jwt_leeway_s: float = Field(default=0.0, ge=0, le=300, description="how far clocks may differ for `exp` and `nbf`")
-    jwt_role_claim: str = Field(
-        default="roles", description="claim with the roles, by its name or a path such as `realm_access.roles`"
+    jwt_role_claim: str | None = Field(
+        default=None,
+        description="claim with the roles, by its name or a path such as `realm_access.roles`; none: `roles`, else `role`",
     )
 
     def _http_at_odds(self) -> Iterator[str]:

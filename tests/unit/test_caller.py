@@ -63,13 +63,15 @@ async def test_a_token_says_who_calls_and_what_they_may(provider: Provider) -> N
 @pytest.mark.parametrize(
     ("claim", "claims"),
     [
+        (None, {"roles": ["MASTER"], "role": "CUSTOMER"}),
+        (None, {"role": "MASTER"}),
         ("groups", {"groups": ["MASTER"], "roles": ["CUSTOMER"]}),
         ("realm_access.roles", {"realm_access": {"roles": ["MASTER"]}}),
         ("https://shop.example/roles", {"https://shop.example/roles": ["MASTER"]}),
     ],
 )
 async def test_the_roles_are_in_the_claim_that_a_setting_names(
-    provider: Provider, claim: str, claims: dict[str, Any]
+    provider: Provider, claim: str | None, claims: dict[str, Any]
 ) -> None:
     found = await who(callers(provider, jwt_role_claim=claim), provider.token(**claims))
     assert isinstance(found, Caller) and found.roles == {"MASTER"}

@@ -111,8 +111,12 @@ class Callers:
         return key
 
 
-def roles_in(claims: dict[str, Any], claim: str) -> list[str]:
-    """The roles of a token's claim, by its name or by a path with dots; without it, a customer's. Raises ValueError for what are no roles."""
+def roles_in(claims: dict[str, Any], claim: str | None) -> list[str]:
+    """The roles of a token's claim, by its name or by a path with dots; without it, a customer's. Raises ValueError for what are no roles.
+
+    With no claim named, `roles` is read, or the Java gateway's `role`.
+    """
+    claim = claim or ("roles" if "roles" in claims else "role")
     found: Any = claims.get(claim)
     if found is None:
         found = claims
