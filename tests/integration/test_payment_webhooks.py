@@ -67,6 +67,36 @@ async def test_every_kind_of_event_and_what_is_none_is_answered_200_and_asks_for
     assert await rig.db.fetchval(LOOKS) == before
 
 
+async def counted(rig: PaymentRig, kind: str) -> float:
+    """How many webhooks of a kind Payment has noted."""
+    async with rig.http.get(f"{rig.url}/metrics") as response:
+        lines = (await response.text()).splitlines()
+    of_kind = f'ordersaga_payment_webhooks_total{{kind="{kind}"}} '
+    return sum(float(line.removeprefix(of_kind)) for line in lines if line.startswith(of_kind))
+
+
+@pytest.mark.parametrize(
+    "kind", ["DEPOSIT_CALLBACK", "CANCEL_STATUS_CHANGED", "METHOD_UPDATED", "CUSTOMER_STATUS_CHANGED"]
+)
+async def test_each_other_kind_of_event_that_the_gateway_sends_is_answered_200_noted_and_changes_nothing(
+    rig: PaymentRig, kind: str
+) -> None:
+    checkout = await rig.checkout()
+    assert (await rig.confirm(checkout))[0] == 200
+    await rig.console_refund(checkout.payment_key, 5_000)
+    [_] = await rig.told(checkout.payment_key, PaymentCancelledMessage)
+    await until(rig.nothing_open, 40)
+    noted, payment = await counted(rig, kind), await rig.row(checkout.payment_key)
+    asked = {"eventType": kind, "paymentKey": checkout.payment_key}
+    async with rig.http.post(f"{rig.sandbox}/sandbox/webhooks", json=asked) as response:
+        said = await response.json()
+    assert said["status"] == 200
+    assert ("eventType" not in said["event"]) == (kind == "DEPOSIT_CALLBACK")
+    assert await counted(rig, kind) == noted + 1
+    await until(rig.nothing_open, 40)  # a look-up, which one with a payment's status may ask for
+    assert await rig.row(checkout.payment_key) == payment
+
+
 async def test_payments_that_nobody_knows_are_looked_up_a_few_times_for_an_order_and_a_few_a_minute(
     rig: PaymentRig,
 ) -> None:

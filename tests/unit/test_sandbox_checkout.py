@@ -96,6 +96,47 @@ async def test_leaving_the_page_leads_to_the_fail_url(toss: Client) -> None:
     assert (await toss.books())["payments"] == []
 
 
+# The payment's page
+
+
+async def payment_page(toss: Client, payment_key: str, lang: str = "en") -> str:
+    async with toss.http.get(f"/sandbox/payments/{payment_key}?lang={lang}") as response:
+        assert response.status == 200
+        return await response.text()
+
+
+async def press_cancel(toss: Client, payment_key: str, **form: str) -> tuple[int, str]:
+    """Status and text of the page on which the form ends."""
+    path = f"/sandbox/payments/{payment_key}/cancel"
+    async with toss.http.post(path, data={"lang": "en", **form}) as response:
+        return response.status, await response.text()
+
+
+async def test_the_page_of_a_paid_order_cancels_an_amount_and_then_the_rest(toss: Client) -> None:
+    payment_key = await toss.paid()
+    _, checkout = await page(toss, "en")
+    assert f'href="/sandbox/payments/{payment_key}?lang=en"' in checkout
+    assert "Cancel the payment" in await payment_page(toss, payment_key)
+    assert "결제 취소하기" in await payment_page(toss, payment_key, "ko")
+    status, text = await press_cancel(toss, payment_key, amount="2000")
+    assert status == 200 and "PARTIAL_CANCELED" in text and "₩3,000" in text
+    for amount in ("3001", "0", "much"):
+        status, text = await press_cancel(toss, payment_key, amount=amount)
+        assert status == 400 and 'role="alert"' in text
+    status, text = await press_cancel(toss, payment_key, amount="")
+    assert status == 200 and "Cancel the payment" not in text
+    totals = (await toss.books())["totals"]
+    assert (totals["heldAmount"], totals["byStatus"]) == (0, {"CANCELED": 1})
+
+
+async def test_a_payment_that_is_not_paid_has_no_cancel_and_one_that_is_unknown_no_page(toss: Client) -> None:
+    payment_key = await toss.checkout()
+    assert "Cancel the payment" not in await payment_page(toss, payment_key)
+    assert (await press_cancel(toss, payment_key))[0] == 400
+    assert (await press_cancel(toss, "unknown"))[0] == 404
+    assert 'href="/sandbox/payments' not in (await page(toss))[1]
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 from litestar import Litestar, Request, Response, post
 
+from ordersaga.sandbox.books import Books
 from ordersaga.sandbox.faults import FaultPlan, Faults, OrderFault
+from ordersaga.sandbox.webhooks import Webhooks
 from tests.unit.sandbox_client import DEFAULTS, KEY, Client, basic, client, listening, until
 
 
@@ -168,11 +170,12 @@ async def test_each_change_of_status_is_told() -> None:
 
 
 async def test_a_webhook_is_repeated_until_a_200_with_the_same_id() -> None:
-    settings = replace(DEFAULTS, webhook_first_repeat_s=0.01)
-    async with receiver([500, 204]) as (url, received), client(replace(settings, webhook_url=url)) as toss:
-        await toss.paid()
-        await until(lambda: len(received) == 3)
-        await asyncio.sleep(0.3)
+    async with receiver([500, 204]) as (url, received):
+        webhooks = Webhooks(url, first_repeat_s=0.01)
+        await webhooks.start()
+        webhooks.tell(Books().open("order-1", 5_000, "", "approve"))
+        await until(lambda: not webhooks._waiting)  # it is done with this one, and sends it no more
+        await webhooks.stop()
     assert len(received) == 3
     assert len({headers["tosspayments-webhook-transmission-id"] for headers, _ in received}) == 1
     assert [headers["tosspayments-webhook-transmission-retried-count"] for headers, _ in received] == ["0", "1", "2"]
@@ -191,6 +194,45 @@ async def test_a_dead_receiver_holds_no_payment_up() -> None:
         async with asyncio.timeout(5):
             payment_key = await toss.paid()
         assert (await toss.call("GET", f"/v1/payments/{payment_key}"))[1]["status"] == "DONE"
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("PAYMENT_STATUS_CHANGED", {"paymentKey", "orderId", "status", "balanceAmount"}),
+        ("CANCEL_STATUS_CHANGED", {"transactionKey", "cancelAmount", "cancelStatus"}),
+        ("METHOD_UPDATED", {"customerKey", "methodKey", "status"}),
+        ("CUSTOMER_STATUS_CHANGED", {"customerKey", "status"}),
+    ],
+)
+async def test_a_webhook_of_any_kind_is_sent_on_demand_and_its_answer_is_told(kind: str, fields: set[str]) -> None:
+    async with receiver([200, 200, 503]) as (url, received), client(replace(DEFAULTS, webhook_url=url)) as toss:
+        payment_key = await toss.paid()
+        await toss.cancel(payment_key)
+        await until(lambda: len(received) == 2)
+        asked = {"eventType": kind, "paymentKey": payment_key, "data": {"status": "of my own"}}
+        _, said = await toss.call("POST", "/sandbox/webhooks", asked)
+    (_, body) = received[2]
+    assert said == {"status": 503, "event": body}
+    assert body["eventType"] == kind and fields <= set(body["data"]) and body["data"]["status"] == "of my own"
+
+
+async def test_a_deposit_callback_has_its_old_shape() -> None:
+    async with receiver([]) as (url, received), client(replace(DEFAULTS, webhook_url=url)) as toss:
+        asked = {"eventType": "DEPOSIT_CALLBACK", "paymentKey": await toss.checkout()}
+        assert (await toss.call("POST", "/sandbox/webhooks", asked))[1]["status"] == 200
+    [(_, body)] = received
+    assert set(body) == {"createdAt", "secret", "status", "transactionKey", "orderId"}
+
+
+async def test_a_webhook_that_cannot_be_sent_is_refused_or_has_no_status(toss: Client) -> None:
+    asked = {"eventType": "METHOD_UPDATED", "paymentKey": await toss.checkout()}
+    for wrong in ({"eventType": "OF_NEXT_YEAR"}, {"paymentKey": "unknown"}, {}):
+        status, error = await toss.call("POST", "/sandbox/webhooks", asked | wrong)
+        assert status == 400 and error["code"] in ("INVALID_REQUEST", "NOT_FOUND_PAYMENT")
+    async with client(replace(DEFAULTS, webhook_url="http://127.0.0.1:1/hook")) as toss:
+        asked["paymentKey"] = await toss.checkout()
+        assert (await toss.call("POST", "/sandbox/webhooks", asked))[1]["status"] is None
 
 
 async def test_a_cancel_at_the_dashboard_is_in_the_books_and_told_by_webhook() -> None:

@@ -14,15 +14,14 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import uvicorn
-from litestar import Litestar, Request, Response, asgi, get, post, put
-from litestar.params import FromPath, QueryParameter
+from litestar import Litestar, Request, Response, asgi, get, put
+from litestar.params import QueryParameter
 from litestar.types import Receive, Scope, Send
 
 from ordersaga.http.server import health
 from ordersaga.messaging.health import Health
+from ordersaga.sandbox import checkout, dashboard
 from ordersaga.sandbox.books import Books, Payment, Totals
-from ordersaga.sandbox.checkout import routes
-from ordersaga.sandbox.errors import message
 from ordersaga.sandbox.faults import FaultPlan, Faults
 from ordersaga.sandbox.toss_api import TossApi
 from ordersaga.sandbox.webhooks import Webhooks
@@ -41,13 +40,6 @@ class SandboxSettings:
     webhook_url: str | None = None
     webhook_first_repeat_s: float = 60.0
     faults: Faults = field(default_factory=Faults)
-
-
-class DashboardCancel(msgspec.Struct):
-    """A cancel at the dashboard. Won."""
-
-    amount: Annotated[int, msgspec.Meta(gt=0)] | None = None
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] = "cancelled at the dashboard"
 
 
 class BookEntry(msgspec.Struct, rename="camel"):
@@ -88,12 +80,11 @@ def application(settings: SandboxSettings) -> Litestar:
     """The sandbox as an ASGI app. Raises BlockingIOError if the journal is in use."""
     books = Books(settings.journal_path, settings.session_s)
     webhooks = Webhooks(settings.webhook_url, settings.webhook_first_repeat_s)
-    api = TossApi(
-        books,
-        FaultPlan(settings.faults),
-        settings.secret_key,
-        lambda payment: webhooks.tell(payment, api.plan.duplicates_webhook(payment.order_id)),
-    )
+
+    def tell(payment: Payment) -> None:
+        webhooks.tell(payment, api.plan.duplicates_webhook(payment.order_id))
+
+    api = TossApi(books, FaultPlan(settings.faults), settings.secret_key, tell)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -144,20 +135,6 @@ def application(settings: SandboxSettings) -> Litestar:
         ]
         return BookPage(wanted, found[-1][0] if len(found) == limit else None, books.totals() if after == 0 else None)
 
-    @post("/sandbox/payments/{payment_key:str}/cancel", status_code=200)
-    async def cancel_at_dashboard(payment_key: FromPath[str], request: Request[Any, Any, Any]) -> Response[Any]:
-        """What a person does at the gateway's own dashboard: `{amount?, reason?}`, without an amount all that is left."""
-        try:
-            asked = msgspec.json.decode(await request.body() or b"{}", type=DashboardCancel)
-        except ValueError as error:
-            return Response({"code": "INVALID_REQUEST", "message": str(error)}, status_code=400)
-        result = books.cancel(payment_key, asked.reason, asked.amount, None)
-        if isinstance(result, str):
-            return Response({"code": result, "message": message(result, False)}, status_code=400)
-        books.record(result, None, 200, None)
-        webhooks.tell(result, api.plan.duplicates_webhook(result.order_id))
-        return Response(result)
-
     return Litestar(
         [
             payments,
@@ -165,9 +142,9 @@ def application(settings: SandboxSettings) -> Litestar:
             put_faults,
             read_calls,
             read_books,
-            cancel_at_dashboard,
             *health("sandbox", _Well()),
-            *routes(books),
+            *checkout.routes(books),
+            *dashboard.routes(books, webhooks, tell),
         ],
         lifespan=[lifespan],
         openapi_config=None,

@@ -2,11 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-import jinja2
 import msgspec
 from litestar import Request, Response, asgi, get, post
 from litestar.enums import RequestEncodingType
@@ -15,7 +13,7 @@ from litestar.params import Body
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
-from ordersaga.sandbox import faults
+from ordersaga.sandbox import faults, pages
 from ordersaga.sandbox.books import Books
 from ordersaga.sandbox.errors import message
 
@@ -52,17 +50,6 @@ CARDS: Final = (
     ),
 )
 """The choices of the page, in its order: outcome, then title and hint in English and Korean. Scripts may name any outcome of a confirm."""
-
-_page: Final = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-).get_template("checkout.html")
-_HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'self'",
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-}
 
 
 class Checkout(msgspec.Struct, rename="camel"):
@@ -117,13 +104,13 @@ def routes(books: Books) -> Sequence[ControllerRouterHandler]:
             checkout = msgspec.convert(dict(request.query_params), Checkout, strict=False)
         except ValueError as error:
             return Response(str(error), status_code=400, media_type="text/plain")
-        korean = _wants_korean(checkout.lang, request.headers.get("accept-language", ""))
+        korean = pages.wants_korean(checkout.lang, request.headers.get("accept-language", ""))
         cards = [(card, ko, ko_hint) if korean else (card, en, en_hint) for card, en, en_hint, ko, ko_hint in CARDS]
         other = urlencode({**request.query_params, "lang": "en" if korean else "ko"})
-        text = _page.render(checkout=checkout, cards=cards, ko=korean, other_language=other)
-        return Response(
-            text, headers={**_HEADERS, "Content-Language": "ko" if korean else "en", "Vary": "Accept-Language"}
-        )
+        account = books.account_of_order(checkout.order_id)
+        paid = account.payment if account is not None and account.payment.approved_at is not None else None
+        values = {"checkout": checkout, "cards": cards, "other_language": other, "paid": paid}
+        return pages.page("checkout.html", korean, values)
 
     @post("/checkout")
     async def pay(
@@ -137,7 +124,7 @@ def routes(books: Books) -> Sequence[ControllerRouterHandler]:
             return Response(str(error), status_code=400, media_type="text/plain")
         if checkout.card == ABORT:
             code = "PAY_PROCESS_CANCELED"
-            text = message(code, _wants_korean(checkout.lang, request.headers.get("accept-language", "")))
+            text = message(code, pages.wants_korean(checkout.lang, request.headers.get("accept-language", "")))
             return Redirect(
                 _with(checkout.fail_url, code=code, message=text, orderId=checkout.order_id), status_code=303
             )
@@ -182,11 +169,6 @@ def _check(order_id: str, amount: int, card: str) -> None:
         raise ValueError("amount must be won, above 0")
     if not faults.is_outcome(card, "confirm"):
         raise ValueError(f"{card!r} is no card of this sandbox")
-
-
-def _wants_korean(lang: str, accept_language: str) -> bool:
-    wanted = lang or accept_language
-    return not wanted.strip().lower().startswith("en")
 
 
 def _with(url: str, **parameters: str) -> str:

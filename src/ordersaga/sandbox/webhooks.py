@@ -1,9 +1,9 @@
-"""Webhooks as Toss sends them: PAYMENT_STATUS_CHANGED, unsigned, repeated until a 200, sometimes twice."""
+"""Webhooks as Toss sends them, unsigned: PAYMENT_STATUS_CHANGED, repeated until a 200, sometimes twice; other kinds on demand."""
 
 import asyncio
 import uuid
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final, Literal
 
 import aiohttp
 import msgspec
@@ -19,10 +19,38 @@ WAITING_MAX: Final = 10_000
 SENDING_MAX: Final = 100
 
 
-class _Event(msgspec.Struct, rename="camel"):
-    event_type: str
-    created_at: str
-    data: Payment
+Kind = Literal[
+    "PAYMENT_STATUS_CHANGED", "DEPOSIT_CALLBACK", "CANCEL_STATUS_CHANGED", "METHOD_UPDATED", "CUSTOMER_STATUS_CHANGED"
+]
+
+
+def event(kind: Kind, payment: Payment, changes: dict[str, Any] | None = None) -> bytes:
+    """The body of an event about a payment; `changes` go over the fields that it would have.
+
+    DEPOSIT_CALLBACK is older than the others: it has no `eventType`, and its fields stand at the top.
+    """
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    data = _data(kind, payment) | (changes or {})
+    if kind == "DEPOSIT_CALLBACK":
+        return msgspec.json.encode({"createdAt": now} | data)
+    return msgspec.json.encode({"eventType": kind, "createdAt": now, "data": data})
+
+
+def _data(kind: Kind, payment: Payment) -> dict[str, Any]:
+    whole: dict[str, Any] = msgspec.to_builtins(payment)
+    match kind:
+        case "PAYMENT_STATUS_CHANGED":
+            return whole
+        case "DEPOSIT_CALLBACK":
+            secret = f"ps_{payment.payment_key}"
+            told = {name: whole[name] for name in ("status", "orderId")}
+            return told | {"secret": secret, "transactionKey": payment.last_transaction_key}
+        case "CANCEL_STATUS_CHANGED":
+            return whole["cancels"][-1] if payment.cancels else {"cancelStatus": "ABORTED", "cancelAmount": 0}
+        case "METHOD_UPDATED":
+            return {"customerKey": "customer", "methodKey": "method", "status": "ENABLED"}
+        case "CUSTOMER_STATUS_CHANGED":
+            return {"customerKey": "customer", "status": "CREATED"}
 
 
 class Webhooks:
@@ -37,12 +65,12 @@ class Webhooks:
         self._first_repeat_s = first_repeat_s
         self._waiting: set[asyncio.Task[None]] = set()
         self._sending = asyncio.Semaphore(SENDING_MAX)
-        self._session: aiohttp.ClientSession | None = None
+        self.session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
         """Open the session. Needs a running loop."""
         if self._url is not None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S))
+            self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S))
 
     async def stop(self) -> None:
         """Drop what waits and close."""
@@ -50,21 +78,20 @@ class Webhooks:
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
+        if self.session is not None:
+            await self.session.close()
 
     def tell(self, payment: Payment, twice: bool = False) -> None:
         """Send the payment as it is now; twice with the same transmission id if asked."""
-        if self._session is None:
+        if self.session is None:
             return
         if len(self._waiting) >= WAITING_MAX:
             log.warning("webhook_dropped", order_id=payment.order_id)
             return
-        now = datetime.now(UTC).isoformat(timespec="microseconds")
-        body = msgspec.json.encode(_Event("PAYMENT_STATUS_CHANGED", now, payment))
+        body = event("PAYMENT_STATUS_CHANGED", payment)
         transmission_id = str(uuid.uuid4())
         for _ in range(2 if twice else 1):
-            task = asyncio.create_task(self._deliver(self._session, body, transmission_id))
+            task = asyncio.create_task(self._deliver(self.session, body, transmission_id))
             self._waiting.add(task)
             task.add_done_callback(self._waiting.discard)
 
@@ -73,19 +100,22 @@ class Webhooks:
             if repeat:
                 await asyncio.sleep(self._first_repeat_s * 4 ** (repeat - 1))
             async with self._sending:
-                if await self._arrives(session, body, transmission_id, repeat):
+                if await self.send(session, body, transmission_id, repeat) == 200:
                     return
         log.warning("webhook_given_up", transmission_id=transmission_id)
 
-    async def _arrives(self, session: aiohttp.ClientSession, body: bytes, transmission_id: str, repeat: int) -> bool:
+    async def send(
+        self, session: aiohttp.ClientSession, body: bytes, transmission_id: str = "", repeat: int = 0
+    ) -> int | None:
+        """Send it once; the status of the answer, None if there was none."""
         headers = {
             "Content-Type": "application/json",
-            "tosspayments-webhook-transmission-id": transmission_id,
+            "tosspayments-webhook-transmission-id": transmission_id or str(uuid.uuid4()),
             "tosspayments-webhook-transmission-time": datetime.now(UTC).isoformat(timespec="seconds"),
             "tosspayments-webhook-transmission-retried-count": str(repeat),
         }
         try:
             async with session.post(self._url or "", data=body, headers=headers) as response:
-                return response.status == 200
+                return response.status
         except (aiohttp.ClientError, TimeoutError, OSError):
-            return False
+            return None

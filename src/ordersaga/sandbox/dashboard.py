@@ -1,0 +1,111 @@
+"""What a merchant has at the gateway's dashboard: a payment's page with its cancel, for people and scripts, and webhooks on demand."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.params import FromPath
+from litestar.response import Redirect
+from litestar.types import ControllerRouterHandler
+
+from ordersaga.sandbox import pages
+from ordersaga.sandbox.books import Books, Payment
+from ordersaga.sandbox.errors import message
+from ordersaga.sandbox.webhooks import Kind, Webhooks, event
+
+CANCELABLE: Final = ("DONE", "PARTIAL_CANCELED")
+
+
+class DashboardCancel(msgspec.Struct):
+    """A cancel at the dashboard; without an amount all that is left. Won."""
+
+    amount: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] = "cancelled at the dashboard"
+
+
+class Wanted(msgspec.Struct, rename="camel"):
+    """The body of `POST /sandbox/webhooks`. `data` goes over the fields that the event would have."""
+
+    event_type: Kind
+    payment_key: str
+    data: dict[str, Any] = {}
+
+
+def routes(books: Books, webhooks: Webhooks, tell: Callable[[Payment], None]) -> Sequence[ControllerRouterHandler]:
+    """The handlers over these books; `tell` sends a payment's change."""
+    return [*_payment(books, tell), _webhook(books, webhooks)]
+
+
+def _payment(books: Books, tell: Callable[[Payment], None]) -> Sequence[ControllerRouterHandler]:
+    def cancel(payment_key: str, asked: DashboardCancel) -> Payment | str:
+        """The payment with less money in it, or an error code."""
+        result = books.cancel(payment_key, asked.reason, asked.amount, None)
+        if isinstance(result, Payment):
+            books.record(result, None, 200, None)
+            tell(result)
+        return result
+
+    @get("/sandbox/payments/{payment_key:str}", media_type="text/html")
+    async def show(payment_key: FromPath[str], request: Request[Any, Any, Any]) -> Response[str]:
+        """The payment's page."""
+        return _page(books, payment_key, _wants_korean(request, request.query_params.get("lang", "")))
+
+    @post("/sandbox/payments/{payment_key:str}/cancel", status_code=200)
+    async def cancel_at_dashboard(payment_key: FromPath[str], request: Request[Any, Any, Any]) -> Response[Any]:
+        """Give money back: the page's form, or `{amount?, reason?}` by a script."""
+        body = await request.body()
+        if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+            try:
+                result = cancel(payment_key, msgspec.json.decode(body or b"{}", type=DashboardCancel))
+            except ValueError as error:
+                return _refused("INVALID_REQUEST", str(error))
+            return _refused(result, message(result, False)) if isinstance(result, str) else Response(result)
+        form = dict(parse_qsl(body.decode("utf-8", "replace")))
+        korean = _wants_korean(request, form.pop("lang", ""))
+        try:
+            result = cancel(payment_key, msgspec.convert(form, DashboardCancel, strict=False))
+        except ValueError as error:
+            return _page(books, payment_key, korean, str(error))
+        if isinstance(result, str):
+            return _page(books, payment_key, korean, message(result, korean))
+        return Redirect(f"/sandbox/payments/{payment_key}?lang={'ko' if korean else 'en'}", status_code=303)
+
+    return [show, cancel_at_dashboard]
+
+
+def _page(books: Books, payment_key: str, korean: bool, error: str = "") -> Response[str]:
+    account = books.account(payment_key)
+    if account is None:
+        return Response(message("NOT_FOUND_PAYMENT", korean), status_code=404, media_type="text/plain")
+    cancelable = account.payment.status in CANCELABLE
+    values = {"payment": account.payment, "cancelable": cancelable, "error": error}
+    return pages.page("payment.html", korean, values, 400 if error else 200)
+
+
+def _wants_korean(request: Request[Any, Any, Any], lang: str) -> bool:
+    return pages.wants_korean(lang, request.headers.get("accept-language", ""))
+
+
+def _webhook(books: Books, webhooks: Webhooks) -> ControllerRouterHandler:
+    @post("/sandbox/webhooks", status_code=200)
+    async def send_webhook(request: Request[Any, Any, Any]) -> Response[Any]:
+        """Send one event of any kind about a payment, once: `{status, event}`, the shop's answer (null: none) and what was sent."""
+        try:
+            wanted = msgspec.json.decode(await request.body(), type=Wanted)
+        except ValueError as error:
+            return _refused("INVALID_REQUEST", str(error))
+        account = books.account(wanted.payment_key)
+        if account is None:
+            return _refused("NOT_FOUND_PAYMENT", message("NOT_FOUND_PAYMENT", False))
+        if webhooks.session is None:
+            return _refused("INVALID_REQUEST", "ORDERSAGA_SANDBOX_WEBHOOK_URL is not set")
+        body = event(wanted.event_type, account.payment, wanted.data)
+        return Response({"status": await webhooks.send(webhooks.session, body), "event": msgspec.Raw(body)})
+
+    return send_webhook
+
+
+def _refused(code: str, text: str) -> Response[Any]:
+    return Response({"code": code, "message": text}, status_code=400)
