@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from ordersaga.contracts import codec
 from ordersaga.contracts.messages import DeliveryStartMessage, Message, OrderCompletedMessage
@@ -215,6 +216,11 @@ def same_key(count: int) -> tuple[UUID, Sequence[DeliveryStartMessage]]:
 
 async def took_effect(service: Rig, count: int) -> bool:
     return len(await service.effects()) >= count
+
+
+async def gone(admin: AdminClient, topic: str) -> bool:
+    """Whether Kafka knows no such topic any more: one that is being deleted cannot be made anew yet."""
+    return topic not in (await asyncio.to_thread(admin.list_topics, timeout=10)).topics
 
 
 async def nothing_left(service: Rig) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -9,7 +10,7 @@ import asyncpg
 import pytest
 
 from ordersaga.devstack import DevStack
-from ordersaga.messaging import outbox
+from ordersaga.messaging import outbox, turn
 from ordersaga.messaging.assignment import Fenced, Move, fence
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch
@@ -102,14 +103,23 @@ async def test_a_zombie_cannot_commit(service: Rig) -> None:
 
 
 async def test_a_process_that_was_fenced_off_drops_its_batch_and_the_record_still_takes_effect_once(
-    service: Rig,
+    service: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    effects_when_fenced: list[list[UUID]] = []
+
+    async def told_of(db: Connection, moves: Sequence[Move]) -> int:
+        try:
+            return await fence(db, moves)
+        except Fenced:
+            effects_when_fenced.append(await service.effects())
+            raise
+
     async with service.instance():
         await service.db.execute("UPDATE ledger SET epoch = epoch + 1")
+        monkeypatch.setattr(turn, "fence", told_of)
         service.send(told(uuid4()))
-        await asyncio.sleep(1.0)
-        assert await service.effects() == []
         await until(lambda: took_effect(service, 1))
+    assert effects_when_fenced and not any(effects_when_fenced)
     assert len(await service.effects()) == 1
 
 
@@ -122,11 +132,16 @@ async def test_taking_a_partition_waits_for_the_open_transaction_of_its_old_owne
     await transaction.start()
     await held.execute("UPDATE ledger SET next_offset = next_offset")
     taking = asyncio.create_task(_take_once(service))
-    await asyncio.sleep(1.5)
+    await until(lambda: waits_for_a_lock(service))
     assert not taking.done()
     await transaction.rollback()
     await asyncio.wait_for(taking, 20)
     await held.close()
+
+
+async def waits_for_a_lock(service: Rig) -> bool:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return bool(await service.db.fetchval(query))
 
 
 async def _take_once(service: Rig) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from unittest.mock import Mock
 from uuid import uuid4
 
@@ -15,10 +16,11 @@ from confluent_kafka.admin import AdminClient
 from ordersaga.cli.topics import _accept
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import assignment, loops, outbox, turn
+from ordersaga.messaging.handler import Record
 from ordersaga.messaging.instance import LOCK_SPACE
 from ordersaga.messaging.kafka import Publisher, Topics, create_missing_topics
 from ordersaga.messaging.runtime import Runtime
-from tests.contract.rig import INPUT, Rig, alarm, nothing_left, same_key, told, took_effect, until, well
+from tests.contract.rig import INPUT, Rig, alarm, gone, nothing_left, same_key, told, took_effect, until, well
 
 
 async def leave_a_row(runtime: Runtime) -> None:
@@ -72,10 +74,12 @@ async def test_a_process_frozen_in_the_middle_of_a_transaction_holds_others_up_f
         await until(lambda: is_stopped(process), limit_s=30)
         async with service.instance_unready():
             await until(lambda: took_effect(service, 1), limit_s=30)
+            before = await epochs(service)
             process.resume()
             service.send(records[1])
             await until(lambda: took_effect(service, 2))
-            await asyncio.sleep(2)  # what the awakened one had in hand must come to nothing
+            # The awakened one takes a partition only when it is done with the batch that it had in hand.
+            await until(lambda: taken_since(service, before), limit_s=30)
             service.send(records[2])
             await until(lambda: took_effect(service, 3))
             await until(lambda: nothing_left(service))
@@ -102,6 +106,14 @@ async def is_positioned(service: Rig) -> bool:
     return await service.count("ledger") == partitions[INPUT]
 
 
+async def epochs(service: Rig) -> list[int]:
+    return [row["epoch"] for row in await service.db.fetch("SELECT epoch FROM ledger ORDER BY topic, partition")]
+
+
+async def taken_since(service: Rig, before: list[int]) -> bool:
+    return await epochs(service) != before
+
+
 async def is_stopped(process: psutil.Process) -> bool:
     return process.status() == psutil.STATUS_STOPPED
 
@@ -115,18 +127,37 @@ async def test_a_topic_deleted_and_made_again_stops_its_partitions_until_an_oper
         problems = await until(lambda: stopped(runtime), limit_s=30)
         assert all("deleted and made again" in problem and "topics accept" in problem for problem in problems)
         service.send(later)
-        await asyncio.sleep(1)
+        await goes_round(runtime)
         assert await service.effects() == [first.delivery_id]
         await accept_from_the_start(service)
         await until(lambda: took_effect(service, 2), limit_s=30)
     assert await service.effects() == [first.delivery_id, later.delivery_id]
 
 
+async def goes_round(runtime: Runtime, times: int = 3) -> None:
+    """Wait for so many fetches and what is made of them: a record that lies there to be read has had its chance by then."""
+    assert runtime.turns is not None
+    rounds, step = 0, runtime.turns.step
+
+    async def counted(records: Sequence[Record]) -> float:
+        nonlocal rounds
+        wait_s = await step(records)
+        rounds += 1
+        return wait_s
+
+    async def are_over() -> bool:
+        return rounds >= times
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime.turns, "step", counted)
+        await until(are_over)
+
+
 async def make_again(service: Rig) -> None:
     admin = AdminClient({"bootstrap.servers": service.settings.kafka_bootstrap_servers})
     for done in admin.delete_topics([INPUT]).values():
         await asyncio.to_thread(done.result, 30)
-    await asyncio.sleep(1)
+    await until(lambda: gone(admin, INPUT))
     await create_missing_topics(service.settings)
 
 

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from ordersaga.messaging import outbox, unpublished
 from ordersaga.messaging import runtime as runtime_module
 from ordersaga.messaging.runtime import Runtime
-from tests.contract.rig import INPUT, Rig, nothing_left, told, took_effect, until
+from tests.contract.rig import INPUT, Rig, gone, nothing_left, told, took_effect, until
 
 LETTERS = INPUT + "-dlt"
 
@@ -24,7 +24,7 @@ class LetterTopic:
     async def delete(self) -> None:
         for done in self._admin.delete_topics([LETTERS]).values():
             await asyncio.to_thread(done.result, 30)
-        await asyncio.sleep(0.5)
+        await until(lambda: gone(self._admin, LETTERS))
 
     async def make(self, partitions: int, **config: str) -> None:
         for done in self._admin.create_topics([NewTopic(LETTERS, partitions, 1, config=config)]).values():

@@ -44,6 +44,15 @@ class Bench:
         self.pool = pool
         self.handler = handler
 
+    async def somebody_waits_for_a_lock(self) -> None:
+        """Wait until a transaction of this service stands behind another one."""
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        async with asyncio.timeout(ANSWER_WAIT_S):
+            while True:
+                if await self.pool.fetchval(query):
+                    return
+                await asyncio.sleep(0.01)
+
     async def turn(self, *messages: Message) -> list[Message]:
         """What the service answers to a batch, in one transaction of its own."""
         async with self.pool.acquire() as db, db.transaction():

@@ -1,6 +1,5 @@
 """Each invariant of the audit holds on sound data, and names what breaks it: breakage is planted row by row, found, and gone after repair."""
 
-import asyncio
 import contextlib
 import importlib
 import json
@@ -41,6 +40,7 @@ from tests.integration.audit_rig import (
     place,
     short,
 )  # fmt: skip
+from tests.integration.payment_rig import until
 
 # Statements with the scene's ids in them, as `$completed`.
 COMPLETED_AS = "UPDATE saga SET facts = jsonb_set(facts::jsonb, '%s', '%s') WHERE order_id = '$completed'"
@@ -224,8 +224,11 @@ async def test_what_the_gateway_has_just_done_or_payment_still_asks_about_is_in_
     await pay(scene, scene.pending, 0)
     await scene.plant("payment", "DELETE FROM payment WHERE order_id = '$pending'")
     assert BOOKS in await scene.in_flight(30)
-    await asyncio.sleep(2.1)  # the books tell time in seconds
-    (what,) = (await scene.broken(1))[BOOKS]
+
+    async def named() -> list[str]:
+        return (await scene.broken(1)).get(BOOKS, [])
+
+    (what,) = await until(named)
     await scene.db["payment"].execute(
         "INSERT INTO intent (id, kind, payment_key, order_id, amount, reason, asked, status, attempt, tries, created_at) "
         "VALUES (gen_random_uuid(), 'CONFIRM', $1, $2, 25000, '-', true, 'OPEN', 1, 1, now())",

@@ -90,7 +90,7 @@ async def test_an_order_that_two_processes_deliver_at_once_is_delivered_once(sho
                 return (await shop.handle(two, [ask(order)]))[0]
 
         waiting = asyncio.create_task(other())
-        await asyncio.sleep(0.2)
+        await shop.somebody_waits_for_a_lock()
         assert not waiting.done()
         await first.commit()
         with pytest.raises(asyncpg.SerializationError) as failure:

@@ -16,19 +16,24 @@ DEATHS = 5
 async def errors_of_a_death(postgres: PostgresServer) -> list[Exception]:
     """What those see who work in transactions while the server is killed."""
     seen: list[Exception] = []
+    at_work: set[asyncio.Task[None] | None] = set()
+    all_at_work = asyncio.Event()
 
     async def work(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         while not seen:
             try:
                 async with pool.acquire() as db, db.transaction():
                     await db.fetchval("SELECT 1")
+                    at_work.add(asyncio.current_task())
+                    if len(at_work) == CONNECTIONS:
+                        all_at_work.set()
                     await db.execute("SELECT pg_sleep(0.001)")
             except Exception as error:
                 seen.append(error)
 
     pool = await asyncpg.create_pool(postgres.database_url("postgres"), min_size=0, max_size=CONNECTIONS)
     workers = [asyncio.create_task(work(pool)) for _ in range(CONNECTIONS)]
-    await asyncio.sleep(0.3)
+    await asyncio.wait_for(all_at_work.wait(), 20)
     postgres.kill()
     await asyncio.gather(*workers)
     pool.terminate()

@@ -20,13 +20,40 @@ async def rig(stack: DevStack) -> AsyncIterator[PaymentRig]:
         yield rig
 
 
+class BlackHole:
+    """A gateway that takes connections and does nothing of what is asked: as a network that loses a request on its way."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self._listener = listener
+        self._asked: dict[socket.socket, bytes] = {}
+
+    async def asked(self, path: str) -> bool:
+        """Whether somebody has asked for this path."""
+        with suppress(BlockingIOError):
+            while True:
+                connection, _ = self._listener.accept()
+                connection.setblocking(False)
+                self._asked[connection] = b""
+        for connection in self._asked:
+            with suppress(BlockingIOError, ConnectionError):
+                self._asked[connection] += connection.recv(65_536)
+        return any(path.encode() in said for said in self._asked.values())
+
+    def close(self) -> None:
+        for connection in self._asked:
+            connection.close()
+
+
 @contextmanager
-def black_hole() -> Iterator[str]:
-    """A gateway that takes connections and never hears what is said: as a process killed before its request is on the way."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(100)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+def black_hole() -> Iterator[BlackHole]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        nowhere = BlackHole(listener)
+        try:
+            yield nowhere
+        finally:
+            nowhere.close()
 
 
 @asynccontextmanager
@@ -107,12 +134,16 @@ async def calls(rig: PaymentRig, call: str) -> int:
         return sum((await response.json()).get(call, {}).values())
 
 
+async def more_calls(rig: PaymentRig, call: str, than: int) -> bool:
+    return await calls(rig, call) > than
+
+
 async def test_killed_before_the_confirm_reaches_the_gateway(rig: PaymentRig) -> None:
     checkout = await rig.checkout()
     with black_hole() as nowhere:
-        process = await rig.start(ORDERSAGA_GATEWAY_URL=nowhere)
+        process = await rig.start(ORDERSAGA_GATEWAY_URL=nowhere.url)
         async with confirming(rig, checkout):
-            await asyncio.sleep(0.3)
+            await until(lambda: nowhere.asked("/confirm"))
             await rig.kill(process)
     assert not await rig.captured(checkout)
     await comes_out_approved(rig, checkout)
@@ -179,7 +210,7 @@ async def test_killed_after_the_outcome_is_saved_before_it_is_told(rig: PaymentR
 async def test_a_living_process_finishes_what_a_killed_one_left(rig: PaymentRig) -> None:
     checkout = await rig.checkout()
     with black_hole() as nowhere:
-        doomed = await rig.start(ORDERSAGA_GATEWAY_URL=nowhere)
+        doomed = await rig.start(ORDERSAGA_GATEWAY_URL=nowhere.url)
         async with confirming(rig, checkout):
             await rig.start(ready=False, ORDERSAGA_HTTP_PORT=str(free_port()))
             await rig.kill(doomed)
@@ -229,7 +260,8 @@ async def test_killed_again_and_again_under_load_with_a_failing_gateway_the_book
 
     clients = [asyncio.create_task(insist(each)) for each in checkouts]
     for _ in range(3):
-        await asyncio.sleep(0.3)
+        before = await calls(rig, "confirm")
+        await until(lambda: more_calls(rig, "confirm", before))  # noqa: B023  # awaited within the round
         await rig.kill(process)
         process = await rig.start()
     outcomes = await asyncio.gather(*clients)
@@ -251,10 +283,10 @@ async def test_killed_before_the_refund_reaches_the_gateway(rig: PaymentRig) -> 
     checkout, process = await approved(rig)
     await rig.kill(process)
     with black_hole() as nowhere:
-        process = await rig.start(ORDERSAGA_GATEWAY_URL=nowhere)
+        process = await rig.start(ORDERSAGA_GATEWAY_URL=nowhere.url)
         await rig.publish(refund(checkout))
         await refund_noted(rig, checkout)
-        await asyncio.sleep(0.5)
+        await until(lambda: nowhere.asked(checkout.payment_key))  # it looks at the payment first
         await rig.kill(process)
     assert not await refunded_at_gateway(rig, checkout)
     await comes_out_refunded(rig, checkout)

@@ -152,7 +152,7 @@ async def test_an_order_that_two_processes_decide_at_once_is_decided_once(shop: 
 
         # The rollback names another product, so no product's lock keeps the two apart.
         waiting = asyncio.create_task(other(roll_back(order, (plate, 2))))
-        await asyncio.sleep(0.2)
+        await shop.somebody_waits_for_a_lock()
         assert not waiting.done()
         await first.commit()
         with pytest.raises(asyncpg.SerializationError) as failure:

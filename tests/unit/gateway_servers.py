@@ -33,6 +33,15 @@ class Shop:
         async with self.http.put("/sandbox/faults", json=faults) as response:
             assert response.status == 200, await response.text()
 
+    async def is_asked(self, call: str) -> None:
+        """Wait until a call of this kind has come since the faults were last set."""
+        async with asyncio.timeout(5):
+            while True:
+                async with self.http.get("/sandbox/calls") as response:
+                    if call in await response.json():
+                        return
+                await asyncio.sleep(0.01)
+
     async def held(self) -> int:
         async with self.http.get("/sandbox/books") as response:
             return int((await response.json())["totals"]["heldAmount"])

@@ -60,6 +60,14 @@ class Client:
     async def books(self, **query: str) -> dict[str, Any]:
         return (await self.call("GET", f"/sandbox/books?{urlencode(query)}"))[1]
 
+    async def is_asked(self, call: str) -> None:
+        """Wait until a call of this kind has come since the faults were last set."""
+        async with asyncio.timeout(5):
+            while True:
+                if call in (await self.call("GET", "/sandbox/calls"))[1]:
+                    return
+                await asyncio.sleep(0.01)
+
     async def faults(self, **faults: object) -> None:
         status, answer = await self.call("PUT", "/sandbox/faults", faults)
         assert status == 200, answer

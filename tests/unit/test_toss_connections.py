@@ -20,6 +20,7 @@ from ordersaga.payment.gateway import (
 from ordersaga.payment.toss import TossGateway, TossSettings
 from ordersaga.sandbox.app import SandboxSettings, serving
 from tests.unit.gateway_servers import KEY, Shop, http_answer, payment_json, raw_server, settings
+from tests.unit.sandbox_client import until
 
 
 @pytest.fixture
@@ -65,8 +66,13 @@ async def test_a_slow_gateway_is_a_time_out_and_the_same_key_finds_it_in_flight_
     async with TossGateway(settings(shop.url, answer_timeout_s=0.2, connect_timeout_s=0.2)) as gateway:
         assert await gateway.confirm(key, "order-1", 5_000, "k") == Retry("TIMEOUT", 1.0)
         assert await gateway.confirm(key, "order-1", 5_000, "k") == Retry("IDEMPOTENT_REQUEST_PROCESSING", 1.0)
-        await asyncio.sleep(0.6)
-        assert isinstance(await gateway.confirm(key, "order-1", 5_000, "k"), Approved)
+        async with asyncio.timeout(5):
+            while True:
+                answer = await gateway.confirm(key, "order-1", 5_000, "k")
+                if not isinstance(answer, Retry):
+                    break
+                await asyncio.sleep(0.02)
+        assert isinstance(answer, Approved)
 
 
 async def test_a_server_that_accepts_and_says_nothing_is_a_time_out() -> None:
@@ -111,7 +117,7 @@ async def test_a_call_that_finds_no_free_connection_in_time_was_never_sent(shop:
     first, second = await shop.checkout("order-1"), await shop.checkout("order-2")
     async with TossGateway(settings(shop.url, connections_max=1, connection_wait_s=0.05)) as gateway:
         task = asyncio.create_task(gateway.confirm(first, "order-1", 5_000, "k1"))
-        await asyncio.sleep(0.05)
+        await shop.is_asked("confirm")
         assert await gateway.confirm(second, "order-2", 5_000, "k2") == Retry("NO_FREE_CONNECTION", 1.0)
         assert gateway.health.state == "closed"
         assert isinstance(await task, Approved)
@@ -155,8 +161,7 @@ async def test_the_breaker_stops_asking_a_dead_gateway_and_one_probe_brings_it_b
         answer = await gateway.confirm(key, "order-1", 5_000, "k")
         assert isinstance(answer, Retry) and answer.code == "BREAKER_OPEN" and 0 < answer.retry_after_s <= 0.2
         assert await shop.held() == 0  # Nothing was sent.
-        await asyncio.sleep(0.2)
-        assert gateway.health.state == "half-open"
+        await until(lambda: gateway.health.state == "half-open")
         assert isinstance(await gateway.confirm(key, "order-1", 5_000, "k"), Approved)
         assert gateway.health.state == "closed"
 
@@ -237,9 +242,9 @@ async def test_a_cancelled_probe_does_not_bar_the_gateway_for_ever(shop: Shop) -
         await shop.faults(percent={"get": {"dropped": 100}})
         await gateway.find("pk-1")
         await shop.faults(latencyMs=500)
-        await asyncio.sleep(0.06)
+        await until(lambda: gateway.health.state == "half-open")
         probe = asyncio.create_task(gateway.find("pk-1"))
-        await asyncio.sleep(0.05)
+        await shop.is_asked("get")
         probe.cancel()
         await asyncio.gather(probe, return_exceptions=True)
         await shop.faults()
