@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from unittest.mock import Mock
 from uuid import uuid4
 
@@ -118,7 +119,10 @@ async def is_stopped(process: psutil.Process) -> bool:
     return process.status() == psutil.STATUS_STOPPED
 
 
-async def test_a_topic_deleted_and_made_again_stops_its_partitions_until_an_operator_speaks(service: Rig) -> None:
+async def test_a_topic_deleted_and_made_again_stops_its_partitions_until_an_operator_speaks(
+    service: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assignment, "STOPPED_WAIT_S", 0.5)
     async with service.instance() as runtime:
         first, later = told(uuid4()), told(uuid4())
         service.send(first)
@@ -127,30 +131,36 @@ async def test_a_topic_deleted_and_made_again_stops_its_partitions_until_an_oper
         problems = await until(lambda: stopped(runtime), limit_s=30)
         assert all("deleted and made again" in problem and "topics accept" in problem for problem in problems)
         service.send(later)
-        await goes_round(runtime)
+        await is_looked_at_again(runtime)
         assert await service.effects() == [first.delivery_id]
         await accept_from_the_start(service)
         await until(lambda: took_effect(service, 2), limit_s=30)
     assert await service.effects() == [first.delivery_id, later.delivery_id]
 
 
-async def goes_round(runtime: Runtime, times: int = 3) -> None:
-    """Wait for so many fetches and what is made of them: a record that lies there to be read has had its chance by then."""
-    assert runtime.turns is not None
-    rounds, step = 0, runtime.turns.step
+async def is_looked_at_again(runtime: Runtime, times: int = 2) -> None:
+    """Wait until stopped partitions were looked at so often, and a turn was over after that: what may be read has been read by then."""
+    assert runtime.turns is not None and runtime._assignment is not None
+    looks, take, step = 0, runtime._assignment.take, runtime.turns.step
+    over = asyncio.Event()
 
-    async def counted(records: Sequence[Record]) -> float:
-        nonlocal rounds
+    async def counted(now: datetime) -> bool:
+        nonlocal looks
+        looked = await take(now)
+        looks += looked
+        return looked
+
+    async def stepped(records: Sequence[Record]) -> float:
+        before = looks
         wait_s = await step(records)
-        rounds += 1
+        if before >= times:
+            over.set()
         return wait_s
 
-    async def are_over() -> bool:
-        return rounds >= times
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runtime.turns, "step", counted)
-        await until(are_over)
+        patch.setattr(runtime._assignment, "take", counted)
+        patch.setattr(runtime.turns, "step", stepped)
+        await asyncio.wait_for(over.wait(), 30)
 
 
 async def make_again(service: Rig) -> None:
