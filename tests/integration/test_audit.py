@@ -44,6 +44,7 @@ from tests.integration.payment_rig import until
 
 # Statements with the scene's ids in them, as `$completed`.
 COMPLETED_AS = "UPDATE saga SET facts = jsonb_set(facts::jsonb, '%s', '%s') WHERE order_id = '$completed'"
+RETURNED_AS = "UPDATE saga SET facts = jsonb_set(facts::jsonb, '%s', '%s') WHERE order_id = '$returned'"
 LETTER = """INSERT INTO dead_letter (id, status, topic, partition, record_offset, header_names, header_values, cause, reason, attempts, at)
             VALUES (gen_random_uuid(), '%s', 'order-created', 3, 42, '{}', '{}', 'ValueError', 'poison', 5, now())"""
 OUTBOX = """INSERT INTO outbox (id, adopt_at, topic, message_id, traceparent)
@@ -102,6 +103,7 @@ async def test_history_is_shortened_in_bounded_batches_and_all_that_the_audit_co
         pytest.param("stock", "DELETE FROM reservation WHERE order_id = '$completed'", {STOCK: "$product", COMPLETE: "$completed"}, id="a lost reservation"),
         pytest.param("stock", "UPDATE reservation SET items = jsonb_set(items::jsonb, '{0,quantity}', '1') WHERE order_id = '$completed'", {STOCK: "$product", COMPLETE: "$completed"}, id="a reservation of fewer pieces"),
         pytest.param("stock", "DELETE FROM reservation WHERE order_id = '$pending'", {STOCK: "$product", AGREED: "$pending"}, id="a pending order's reservation lost"),
+        pytest.param("stock", "DELETE FROM reservation WHERE order_id = '$returned'", {AGREED: "$returned: Stock answered for product $product"}, id="a released reservation lost"),
         pytest.param("stock", "DELETE FROM movement WHERE order_id = '$completed'", {STOCK: "$product"}, id="a lost movement"),
         pytest.param("stock", "INSERT INTO movement VALUES ('$stray', NULL, 'received', 3, now())", {STOCK: "$stray"}, id="a movement of no product"),
         pytest.param("stock", "UPDATE product SET reserved = reserved + 1", {STOCK: "$product"}, id="a piece taken and not booked"),
@@ -117,6 +119,8 @@ async def test_history_is_shortened_in_bounded_batches_and_all_that_the_audit_co
         pytest.param("payment", "UPDATE payment SET captured = 24000, amount = 24000 WHERE order_id = '$completed'", {COMPLETE: "[24000] won are held for a total of 25000", AGREED: "$completed", BOOKS: "$completed"}, id="another amount"),
         pytest.param("payment", "UPDATE payment SET captured = 26000, refunded = 1000, status = 'PARTLY_CANCELLED' WHERE order_id = '$completed'", {AGREED: "$completed", BOOKS: "captured 25000 won"}, id="another amount, evened out"),
         pytest.param("payment", "UPDATE payment SET refunded = 0, status = 'APPROVED' WHERE order_id = '$returned'", {GIVEN_BACK: "$returned", AGREED: "$returned", BOOKS: "$returned"}, id="a refund that is missing"),
+        pytest.param("payment", "UPDATE payment SET status = 'CANCELLED' WHERE order_id = '$completed'", {AGREED: "is CANCELLED for Payment, and 25000 won are held"}, id="cancelled, and its money is held"),
+        pytest.param("payment", "UPDATE payment SET status = 'FAILED' WHERE order_id = '$completed'", {AGREED: "is PAID for Order, FAILED for Payment"}, id="failed, and it pays an order"),
         pytest.param("payment", "UPDATE payment SET order_id = '$failed' WHERE order_id = '$completed'", {COMPLETE: "$completed", GIVEN_BACK: "$failed", AGREED: "$completed", BOOKS: "our table has it for order $failed"}, id="a payment moved to another order"),
         pytest.param("payment", PAYMENT % ("second", "$completed", "FAILED"), {COMPLETE: "$completed", BOOKS: "second"}, id="money taken twice"),
         pytest.param("payment", PAYMENT % ("of-failed", "$failed", "APPROVED"), {GIVEN_BACK: "$failed", AGREED: "Order does not know it", BOOKS: "of-failed"}, id="money of a failed order not refunded"),
@@ -127,12 +131,13 @@ async def test_history_is_shortened_in_bounded_batches_and_all_that_the_audit_co
         pytest.param("payment", INTENT % "now() - interval '5 minutes'", {SETTLED: "was to be tried at"}, id="an intent left lying"),
         pytest.param("payment", INTENT % "NULL", {SETTLED: "waits for a confirm that is not open"}, id="a refund that waits for nothing"),
         pytest.param("delivery", "DELETE FROM delivery WHERE order_id = '$completed'", {COMPLETE: "$completed"}, id="a lost delivery"),
+        pytest.param("delivery", "DELETE FROM delivery WHERE order_id = '$returned'", {AGREED: "$returned: Order believes delivery"}, id="a returned order's delivery lost"),
         pytest.param("delivery", "UPDATE delivery SET status = 'FAILED', tracking_number = NULL, refusal = 'no' WHERE order_id = '$completed'", {COMPLETE: "$completed"}, id="a completed order whose delivery failed"),
         pytest.param("delivery", "UPDATE delivery SET delivery_id = '$stray' WHERE order_id = '$completed'", {AGREED: "Delivery has $stray"}, id="another delivery than Order believes"),
         pytest.param("delivery", TWICE, {COMPLETE: "['STARTED', 'STARTED']"}, id="delivered twice"),
-        pytest.param("delivery", "UPDATE delivery SET order_id = '$failed' WHERE order_id = '$returned'", {GIVEN_BACK: "$failed"}, id="a failed order that is delivered"),
+        pytest.param("delivery", "UPDATE delivery SET order_id = '$failed' WHERE order_id = '$returned'", {GIVEN_BACK: "$failed", AGREED: "$returned"}, id="a failed order that is delivered"),
         pytest.param("delivery", "UPDATE delivery SET order_id = '$pending' WHERE order_id = '$returned'", {AGREED: "$pending"}, id="a pending order that is delivered"),
-        pytest.param("delivery", "UPDATE delivery SET order_id = '$stray' WHERE order_id = '$returned'", {KNOWN: "$stray"}, id="a delivery without an order"),
+        pytest.param("delivery", "UPDATE delivery SET order_id = '$stray' WHERE order_id = '$returned'", {KNOWN: "$stray", AGREED: "$returned"}, id="a delivery without an order"),
         pytest.param("order", "UPDATE order_event SET status = 'COMPLETED' WHERE order_id = '$failed' AND status = 'FAILED'", {RECORDED: "$failed", TOLD: "$failed"}, id="a completion that was never sent"),
         pytest.param("order", "UPDATE order_event SET went_out = '{OrderCompletedMessage}', status = 'COMPLETED' WHERE order_id = '$failed' AND status = 'PENDING'", {RECORDED: "$failed: 0 records"}, id="a completion that was never published"),
         pytest.param("order", "DELETE FROM order_event WHERE order_id = '$completed' AND status = 'COMPLETED'", {RECORDED: "never completed", TOLD: "its timeline does not say when"}, id="completed without its event"),
@@ -147,6 +152,10 @@ async def test_history_is_shortened_in_bounded_batches_and_all_that_the_audit_co
         pytest.param("order", "UPDATE saga SET facts = jsonb_set(facts::jsonb, '{payments,0,state}', '\"PAID\"') WHERE order_id = '$returned'", {TOLD: "a payment is PAID that nobody has asked back", AGREED: "holds 25000 won for Order (PAID), 0 for Payment"}, id="a return that is not paid back for Order"),
         pytest.param("order", "UPDATE orders SET pay_before = now() - interval '2 minutes' WHERE order_id = '$pending'", {IN_TIME: "$pending"}, id="an order forgotten while pending"),
         pytest.param("order", "UPDATE saga SET facts = jsonb_set(facts::jsonb, '{flag}', '\"stuck: no delivery\"') WHERE order_id = '$pending'", {IN_TIME: "stuck: no delivery"}, id="an order that is stuck"),
+        pytest.param("order", RETURNED_AS % ("{payments,0,state}", '"REFUND_REQUESTED"'), {TIMED: "$returned: CANCELLED and without a timer"}, id="a refund that nobody will ask for again"),
+        pytest.param("order", RETURNED_AS % ("{lines,0,stock}", '"RELEASE_REQUESTED"'), {TIMED: "$returned: CANCELLED and without a timer"}, id="a release that nobody will ask for again"),
+        pytest.param("order", COMPLETED_AS % ("{payments,0,state}", '"REFUND_REQUESTED"'), {TIMED: "$completed", TOLD: "the payment that pays it is REFUND_REQUESTED"}, id="completed and asked back"),
+        pytest.param("order", COMPLETED_AS % ("{deliveryId}", "null"), {AGREED: "Order believes delivery None"}, id="a delivery that Order does not know"),
         pytest.param("order", "DELETE FROM timer", {TIMED: "$pending: PENDING and without a timer"}, id="a lost timer"),
         pytest.param("order", "UPDATE timer SET due_at = now() - interval '5 minutes'", {TIMED: "was due 5 minutes ago"}, id="a timer that does not fire"),
         pytest.param("order", OUTBOX % "1 minute", {PUBLISHED: "order: 1 records for order-created, the oldest 65 s old"}, id="an outbox row left"),

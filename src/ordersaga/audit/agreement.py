@@ -10,6 +10,8 @@ from ordersaga.audit.finding import Moment
 
 GRACE: Final = timedelta(seconds=60)
 ENDED: Final = ("COMPLETED", "FAILED", "CANCELLED")
+UNRELEASED: Final = frozenset({"RELEASE_REQUESTED", "RELEASE_FAILED"})
+UNREFUNDED: Final = frozenset({"REFUND_REQUESTED", "REFUND_FAILED"})
 
 
 class Unheard(msgspec.Struct, frozen=True):
@@ -61,6 +63,13 @@ class Facts(msgspec.Struct, rename="camel"):
         """The first of a living order pays it."""
         return [each for each in self.payments if each.state not in ("AWAITING", "DECLINED")]
 
+    @property
+    def is_owed(self) -> bool:
+        """Whether Stock or Payment owes the answer to a release or a refund."""
+        return any(line.stock in UNRELEASED for line in self.lines) or any(
+            each.state in UNREFUNDED for each in self.payments
+        )
+
 
 _facts: Final = msgspec.json.Decoder(Facts)
 
@@ -108,6 +117,8 @@ def contradictions(one: One) -> list[str]:
             problems.append(f"COMPLETED, and its products are {sorted(stock)}")
         if not one.facts.captured:
             problems.append("COMPLETED, and no payment was captured")
+        elif one.facts.captured[0].state in UNREFUNDED:
+            problems.append(f"COMPLETED, and the payment that pays it is {one.facts.captured[0].state}")
         if one.facts.delivery != "STARTED":
             problems.append(f"COMPLETED, and its delivery is {one.facts.delivery}")
     elif one.status in ENDED:
@@ -120,10 +131,14 @@ def contradictions(one: One) -> list[str]:
     return problems
 
 
-def other_stock(one: One, held: dict[str, int]) -> list[str]:
-    """What Order believes of its products and Stock does not say. An ended order's are judged by its end."""
+def other_stock(one: One, reservations: list[Any]) -> list[str]:
+    """What Order believes of its products and Stock does not say. What an ended order holds is judged by its end."""
+    answered = [line.product_id for line in one.facts.lines if line.stock != "REQUESTED"]
+    if one.status in ("FAILED", "CANCELLED") and answered and not reservations:
+        return [f"Stock answered for product {answered[0]}, and has no reservation of this order"]
     if one.status != "PENDING":
         return []
+    held = held_items(reservations)
     wanted = {line.product_id: line.quantity for line in one.facts.lines if line.stock == "RESERVED"}
     return [
         f"Order believes {quantity} of product {product} reserved, stock holds {held.get(product, 0)}"
@@ -152,10 +167,16 @@ def other_payments(one: One, payments: list[Any], unheard: Unheard) -> list[tupl
             problems.append(
                 (f"payment {key} captured {fact.amount} won for Order, {row['captured']} for Payment", False)
             )
-        is_asked_back = fact.state in ("REFUND_REQUESTED", "REFUND_FAILED")
+        if row["status"] == "FAILED" and fact.state != "DECLINED":
+            problems.append((f"payment {key} is {fact.state} for Order, FAILED for Payment", False))
+        is_asked_back = fact.state in UNREFUNDED
         if held > fact.left or (held < fact.left and not is_asked_back):
             what = f"payment {key} holds {fact.left} won for Order ({fact.state}), {held} for Payment"
             problems.append((what, held < fact.left and unheard.refunds))
+    for row in payments:
+        held = row["captured"] - row["refunded"]
+        if row["status"] == "CANCELLED" and held:
+            problems.append((f"payment {row['payment_key']} is CANCELLED for Payment, and {held} won are held", False))
     for key, row in rows.items():
         if row["approved_at"] is not None and row["status"] != "FAILED":
             what = f"payment {key} is {row['status']} for Payment, and Order does not know it"
@@ -167,6 +188,9 @@ def other_delivery(one: One, deliveries: list[Any]) -> list[str]:
     started = [row["delivery_id"] for row in deliveries if row["status"] == "STARTED"]
     if one.facts.delivery == "NOT_REQUESTED" and one.status == "PENDING" and deliveries:
         return ["Delivery has one of it that Order has not asked for"]
-    if one.facts.delivery_id is not None and started and one.facts.delivery_id not in started:
-        return [f"Order believes delivery {one.facts.delivery_id}, Delivery has {', '.join(map(str, started))}"]
-    return []
+    believed = one.facts.delivery_id
+    if one.facts.delivery != "STARTED" or believed in started or (believed is None and not started):
+        return []
+    if not started:
+        return [] if one.status == "COMPLETED" else [f"Order believes delivery {believed}, Delivery has started none"]
+    return [f"Order believes delivery {believed}, Delivery has {', '.join(map(str, started))}"]

@@ -151,7 +151,7 @@ class OrderAudit:
 
     def _judge_timer(self, one: One) -> None:
         look_at, due_at = one.facts.look_at, one.row["timer_due_at"]
-        if look_at is None and one.status != "PENDING":
+        if look_at is None and one.status != "PENDING" and not one.facts.is_owed:
             return
         self.timed.count += 1
         if due_at is None:
@@ -191,7 +191,7 @@ class OrderAudit:
     ) -> None:
         if reservations is not None:
             self.agreed.count += len(one.facts.lines)
-            self._note(one, other_stock(one, held_items(reservations)))
+            self._note(one, other_stock(one, reservations))
         if payments is not None:
             self.agreed.count += len(one.facts.payments)
             problems = other_payments(one, payments, self._unheard)
