@@ -50,6 +50,8 @@ def changed(payment_key: str, order_id: str, status: str) -> dict[str, Any]:
         {"eventType": "seller.changed"},
         {"eventType": "of next year", "data": [1]},
         {"eventType": 7, "data": None},
+        {"eventType": {"of": "another shape"}, "data": {}},
+        {"eventType": ["PAYMENT_STATUS_CHANGED"], "data": {}},
         {"createdAt": "x", "secret": "s", "status": "DONE", "transactionKey": "t", "orderId": "6937dc1c"},
         {"data": {"paymentKey": "../x", "orderId": 5, "status": ["DONE"]}},
         [],

@@ -66,7 +66,7 @@ def read(body: bytes, intent_id: UUID) -> Notice | None:
     data = event.get("data")
     about = data if isinstance(data, dict) else event
     kind = event.get("eventType") or ("DEPOSIT_CALLBACK" if "secret" in event else "")
-    kind = kind if kind in KINDS else OTHER
+    kind = kind if isinstance(kind, str) and kind in KINDS else OTHER
     EVENTS.labels(kind).inc()
     log.info("a webhook", kind=kind)
     status = about.get("status")
