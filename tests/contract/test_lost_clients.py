@@ -13,7 +13,8 @@ from ordersaga.messaging import runtime as runtime_module
 from ordersaga.messaging.kafka import KafkaUnavailable, Topics, client, publisher
 from ordersaga.messaging.kafka import consumer as consumer_module
 from ordersaga.messaging.runtime import Runtime
-from tests.contract.rig import INPUT, Rig, nothing_left, same_key, told, took_effect, until, well
+from ordersaga.messaging.turn import AWAY
+from tests.contract.rig import INPUT, Rig, alarm, nothing_left, same_key, told, took_effect, until, well
 
 
 class Instead:
@@ -93,6 +94,35 @@ async def test_a_consumer_that_has_lost_kafka_while_others_have_not_is_replaced(
     monkeypatch.setattr(client, "SILENT_S", 0.2)
     async with service.instance() as runtime:
         await put_in_its_place(runtime, CutOff).leave([])  # after the fetch that is under way
+        await assert_goes_on(service, runtime)
+
+
+async def test_kafka_away_stays_an_alarm_with_its_age_while_the_consumer_is_replaced(
+    service: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A consumer that Kafka does not answer takes long to close, and its successor has heard nothing for a moment only."""
+    away_s, closing, close = 3600.0, asyncio.Event(), asyncio.Event()
+    async with service.instance() as runtime:
+        consumer: Any = runtime.turns and runtime.turns._consumer
+        end = consumer.close
+
+        async def lost(*_: Any) -> Any:
+            raise KafkaUnavailable("in a test")
+
+        async def slow() -> None:
+            closing.set()
+            await close.wait()
+            await end()
+
+        monkeypatch.setattr(consumer_module.PartitionConsumer, "silent_s", away_s)
+        await until(lambda: alarm(runtime, AWAY))
+        monkeypatch.setattr(consumer, "close", slow)
+        monkeypatch.setattr(consumer, "fetch", lost)
+        await asyncio.wait_for(closing.wait(), 10)
+        [away] = await alarm(runtime, AWAY)
+        assert away.age_s >= away_s
+        monkeypatch.setattr(consumer_module.PartitionConsumer, "silent_s", 0.0)
+        close.set()
         await assert_goes_on(service, runtime)
 
 

@@ -23,7 +23,7 @@ from ordersaga.messaging.kafka import PartitionConsumer, Publisher, Topics
 from ordersaga.messaging.keeping import MEASURE_EVERY_S, PRUNE_EVERY_S, Keeping, Prune
 from ordersaga.messaging.loops import LIMIT_S, Beat, Loops, Work, every
 from ordersaga.messaging.outbox import Outbox
-from ordersaga.messaging.turn import Turns
+from ordersaga.messaging.turn import AWAY, Turns
 from ordersaga.messaging.unpublished import LOOK_EVERY_S, Unpublished
 from ordersaga.settings import ServiceName, Settings
 
@@ -156,6 +156,7 @@ class Runtime:
         await self._wait_for(topics.reachable, f"Kafka at {self.settings.kafka_bootstrap_servers}", beat)
         if self._stopping.is_set():
             return
+        self.alarms.tell(AWAY, "", None)
         try:
             await self._take_turns(beat)
         except CannotStart as error:

@@ -134,7 +134,8 @@ class Turns:
             await self._loop()
         finally:
             self._watching.end()
-            for alarm in (AWAY, FAILED, LONG):
+            # That Kafka is away stays said, with its age, until it answers: the next consumer knows only how long it has waited itself.
+            for alarm in (FAILED, LONG):
                 self._alarms.tell(alarm, "", None)
             self._cleared(list(self._suspects))
             self._ended = True
