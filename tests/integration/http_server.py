@@ -33,6 +33,10 @@ def routes(streams: Streams) -> list[Any]:
         body, _ = await body_of(request, DECODER)
         return EncodedJson(b"%d" % sum(body.values()), status_code=200, headers={})
 
+    @post("/seen")
+    async def see() -> str:
+        return "a second method at one path"
+
     @get("/seen")
     async def seen(request: Request[Any, Any, Any]) -> list[str]:
         """The names of the headers that a route sees, once the request is whole."""
@@ -64,7 +68,7 @@ def routes(streams: Streams) -> list[Any]:
     async def open_streams() -> int:
         return streams.count
 
-    return [add_up, seen, slow, large, stream, open_streams]
+    return [add_up, see, seen, slow, large, stream, open_streams]
 
 
 class Well:

@@ -8,6 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
+from ordersaga.http.limits import Streams
+from ordersaga.http.server import application, serve
+from ordersaga.messaging.errors import CannotStart
+from ordersaga.settings import Settings
+from tests.integration.http_server import Well, routes, running
 from tests.integration.test_http_limits import Server, started
 
 PROBLEM = "application/problem+json"
@@ -73,6 +78,7 @@ async def test_a_wrong_method_is_told_the_right_ones(client: httpx.AsyncClient) 
         ("TRACE", "/open", "GET, HEAD, OPTIONS"),
         ("GET", "/sum", "OPTIONS, POST"),
         ("HEAD", "/sum", "OPTIONS, POST"),
+        ("PUT", "/seen", "GET, HEAD, OPTIONS, POST"),
         ("POST", "/health/live", "GET, HEAD, OPTIONS"),
     ):
         refused = await client.request(method, path)
@@ -80,6 +86,16 @@ async def test_a_wrong_method_is_told_the_right_ones(client: httpx.AsyncClient) 
         assert refused.headers["allow"] == allowed
         options = await client.options(path)
         assert (options.status_code, options.headers["allow"]) == (204, allowed)
+
+
+async def test_operators_cannot_share_the_port_of_the_api() -> None:
+    app, port = application("test", routes(Streams(1, 1)), Well(), running), free_port()
+    with pytest.raises(CannotStart, match="ORDERSAGA_OPERATIONS_PORT"):
+        await serve(app, Settings(operations_port=port), port)
+
+
+async def test_metrics_name_their_character_set_once(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/metrics")).headers["content-type"].count("charset") == 1
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/open/more", "/schema/nowhere", "/%00", "//", "/..%2f", "/open%ff"])

@@ -21,15 +21,30 @@ class Application(Litestar):
     def __init__(self, *arguments: Any, streams: Streams, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.streams: Final = streams
-        for route in self.routes:
-            if isinstance(route, HTTPRoute) and "GET" in route.methods:
-                route.methods.add("HEAD")  # what OPTIONS tells
+        self._methods: Final = {
+            route.path_format: sorted(route.methods | ({"HEAD"} if "GET" in route.methods else set()))
+            for route in self.routes
+            if isinstance(route, HTTPRoute)
+        }
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["method"] == "HEAD":
             await _head(super().__call__, scope, receive, send)
+        elif scope["type"] == "http" and scope["method"] == "OPTIONS":
+            await super().__call__(scope, receive, self._telling_methods(scope, send))
         else:
             await super().__call__(scope, receive, send)
+
+    def _telling_methods(self, scope: Any, send: Any) -> Any:
+        """Litestar's answer to OPTIONS tells the methods of the handler that was registered first at a path, and of no other."""
+
+        async def sent(message: Any) -> None:
+            if message["type"] == "http.response.start" and (methods := self._methods.get(scope.get("path_template"))):
+                others = [each for each in message["headers"] if each[0].lower() != b"allow"]
+                message = {**message, "headers": [*others, (b"allow", ", ".join(methods).encode())]}
+            await send(message)
+
+        return sent
 
 
 async def _head(app: Any, scope: Any, receive: Any, send: Any) -> None:

@@ -80,7 +80,9 @@ def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
 
     @get("/metrics", include_in_schema=False, media_type=MediaType.TEXT)
     async def metrics() -> Response[bytes]:
-        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+        return Response(
+            prometheus_client.generate_latest(), headers={"content-type": prometheus_client.CONTENT_TYPE_LATEST}
+        )  # as `media_type` it would name its character set a second time
 
     return [live, ready, status, metrics]
 
@@ -136,6 +138,8 @@ async def serve(app: Litestar, settings: Settings, port: int, share_port: bool =
     `share_port` lets the workers of one service listen together; without it a second system on the same port would get half of the
     first one's requests. Raises `CannotStart`, also for what the application itself cannot work with.
     """
+    if settings.operations_port == port:
+        raise CannotStart(f"ORDERSAGA_OPERATIONS_PORT is {port}, the port of the API: choose another, or unset it")
     listeners = [listening(settings.http_host, port, share_port)]
     if settings.operations_port is not None:
         listeners.append(listening(settings.http_host, settings.operations_port, share_port))
