@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ordersaga.messaging.keeping import replay_command
 from tests.commands import type_command
 
 NOWHERE = "127.0.0.1:1"
@@ -85,6 +86,11 @@ def ended_well(arguments: list[str], environment: dict[str, str], folder: Path) 
     assert "pa55word" not in said.err + said.out, said
     assert "is not foreseen" not in said.err, said
     return said.err
+
+
+def test_the_command_that_the_alarm_on_refused_records_names_is_whole(tmp_path: Path) -> None:
+    said = type_command(replay_command("order-created").split()[1:], AWAY, tmp_path)
+    assert said.code == 1 and "does not answer" in said.err, said  # 2 would be for the command itself
 
 
 @pytest.mark.parametrize("arguments", ASKING, ids=" ".join)

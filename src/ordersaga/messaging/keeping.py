@@ -116,7 +116,7 @@ class Keeping:
             {
                 row["topic"]: Trouble(
                     f"Kafka refused {row['letters']} records for {_place(row)}, which are dead letters now: {row['reason']}",
-                    f"when that is mended: `ordersaga dead-letters replay --topic {row['topic']} --cause {REFUSED}`",
+                    f"when that is mended: `{replay_command(row['topic'])}`",
                 )
                 for row in refused
             },
@@ -137,6 +137,11 @@ class Keeping:
             return 0.0
         written_at = oldest_adopt_at - timedelta(milliseconds=self._settings.outbox_adopt_after_ms)
         return max(0.0, (self._clock() - written_at).total_seconds())
+
+
+def replay_command(topic: str) -> str:
+    """What sends a topic's refused records again, whole as it must be typed."""
+    return f"ordersaga dead-letters replay --topic {topic} --cause {REFUSED} --why mended"
 
 
 def _place(row: Any) -> str:
