@@ -8,16 +8,20 @@ from uuid import UUID
 
 from ordersaga.contracts import messages as m
 from ordersaga.http.problems import Problem
+from ordersaga.messaging.database import is_transient
 from ordersaga.messaging.gather import OutcomeUnknown
 from ordersaga.messaging.idempotency import IdempotencyKey
 from ordersaga.order.api import NOT_YET
 from ordersaga.order.commands import Action, Placed, Placement
 from ordersaga.order.model import Facts, Line, Order, Recipient
+from ordersaga.order.operators import Acceptance
 from ordersaga.order.saga import CancelBeforeDelivery, Return
 from ordersaga.payment.gateway import GatewayPayment
 from ordersaga.payment.model import Confirm
 from ordersaga.payment.webhooks import Notice
-from tests.simulation.plan import PRICE, OrderPlan
+from ordersaga.stock.commands import Change
+from tests.simulation.operators import OPERATOR
+from tests.simulation.plan import PRICE, PRODUCTS, OrderPlan
 from tests.simulation.scheduler import Gone, Violation
 
 if TYPE_CHECKING:
@@ -68,6 +72,9 @@ async def _ask(world: "World", service: str, ask: Any) -> Any:
                 return await instance.process.call(ask(instance), PATIENCE_S)
             except (Gone, OutcomeUnknown):
                 pass
+            except Exception as error:  # 503: the database is in trouble
+                if not is_transient(error):
+                    raise
         await world.pause(AGAIN_AFTER_S * (1 if asked < OFTEN else OFTEN))
     raise Violation(f"nobody of {service} answers")
 
@@ -132,7 +139,12 @@ async def _confirm(world: "World", plan: OrderPlan, order_id: UUID, key: str, am
 def send_webhooks(world: "World", payment: GatewayPayment) -> None:
     """The gateway says that a payment has changed: not at all, once, or twice, sooner or later. It asks again until it is answered."""
     for _ in range(world.scheduler.random.randrange(3)):
-        world.customers.spawn(_send_webhook(world, payment, world.scheduler.random.uniform(0, 1)))
+        send_webhook(world, payment)
+
+
+def send_webhook(world: "World", payment: GatewayPayment) -> None:
+    """Once, and until somebody takes it."""
+    world.customers.spawn(_send_webhook(world, payment, world.scheduler.random.uniform(0, 1)))
 
 
 async def _send_webhook(world: "World", payment: GatewayPayment, after_s: float) -> None:
@@ -143,3 +155,15 @@ async def _send_webhook(world: "World", payment: GatewayPayment, after_s: float)
         return instance.payments.note(Notice(id, payment.payment_key, UUID(payment.order_id), payment.status))
 
     await _ask(world, "payment", notify)
+
+
+async def accept(world: "World", order_id: UUID) -> None:
+    """An operator says that what went back of an order's money was meant to."""
+    await _ask(world, "order", lambda instance: instance.accept(Acceptance(order_id, OPERATOR)))
+
+
+def change_price(world: "World") -> None:
+    """Somebody changes the price of the product that nobody orders."""
+    price = PRICE + world.scheduler.random.randint(1, PRICE)
+    change = Change(product_id(PRODUCTS), None, price, None)
+    world.operator.spawn(_ask(world, "stock", lambda instance: instance.change(change)))

@@ -23,6 +23,9 @@ MOMENTS: Final = {
     "parks": "INSERT INTO parked",
     "takes timers": "SELECT key FROM timer WHERE due_at <=",
 }
+TIMEOUT: Final = "_timeout"
+"""Time in PostgreSQL is not the time of a history: no statement of ours may end by it."""
+READ_ONLY: Final = "SET default_transaction_read_only = on; SET transaction_read_only = on"
 TAKE: Final = "SET epoch = l.epoch + 1\nFROM mine"
 USED_TABLES: Final = """
     SELECT array_agg(relname ORDER BY relname) FROM pg_class
@@ -44,6 +47,10 @@ class Database:
         self.in_transaction: Final[dict[int, Connection]] = {}
         self._waiting: Final[dict[int, set[int]]] = {}
         self.deadlocks = 0
+        self.read_only_until_s = 0.0
+        self.frozen_until_s = 0.0
+        self.patience_s = 0.0
+        """For how long a process waits for a statement."""
 
     async def open(self) -> None:
         """Connect, and learn which tables there are."""
@@ -74,15 +81,18 @@ class Database:
         self.in_transaction.clear()
         self._waiting.clear()
         self.deadlocks = 0
+        self.read_only_until_s = self.frozen_until_s = 0.0
 
     async def take(self) -> Any:
         """A real connection."""
         return self._free.pop() if self._free else await self._connect()
 
-    async def give_back(self, real: Any) -> None:
+    async def give_back(self, real: Any, is_read_only: bool) -> None:
         """For the next who takes one; an open transaction is undone."""
         if real.is_in_transaction():
             await real.execute("ROLLBACK")
+        if is_read_only:
+            await real.execute("RESET default_transaction_read_only")
         self._free.append(real)
 
     # Waiting for locks -----------------------------------------------------------------------------------------------------
@@ -185,6 +195,7 @@ class Connection:
         self._frames: Final[list[list[Any]]] = []
         self._begin_with = ""
         self.is_lost = False
+        self._is_read_only = False
         self.is_victim = False
         self.statement: asyncio.Future[Any] | None = None
 
@@ -239,24 +250,45 @@ class Connection:
     async def _statement_of(self, query: str, work: Callable[[], Awaitable[Any]]) -> Any:
         async def run() -> Any:
             await self._begin()
+            if TIMEOUT in query:
+                return None
+            await self._turn_read_only()
             if not _may_wait(query):
                 return await work()
             return await self._database.perform(self, work())
 
         return await self._pass(_in_short(query), run)
 
+    async def _turn_read_only(self) -> None:
+        """As a server that was the primary until now: it takes no write of anybody, and says so itself."""
+        if self._database.read_only_until_s > self._scheduler.now_s:
+            await self._real.execute(READ_ONLY)
+            self._is_read_only = True
+
     async def _pass(self, what: str, work: Callable[[], Awaitable[Any]]) -> Any:
         if self.is_lost:
             raise asyncpg.InterfaceError("connection is closed")
-        gate = Gate(self.process, "commit" if what == "COMMIT" else "statement", what, work)
+        gate = Gate(self.process, "commit" if what == "COMMIT" else "statement", what, lambda: self._reach(work))
         gate.allowed = lambda: self._database.lets_go_on(self.pid)
         gate.fail = self._lose
+        if self._database.frozen_until_s > self._scheduler.now_s:
+            gate.not_before_s = min(self._database.frozen_until_s, self._scheduler.now_s + self._database.patience_s)
         try:
             return await self._scheduler.gate(gate)
         except asyncpg.QueryCanceledError as error:
             if self.is_victim:
                 raise asyncpg.DeadlockDetectedError("deadlock detected") from error
             raise
+
+    async def _reach(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Do it, unless the server stands still: then we give the connection up, and the server may still do what has reached it."""
+        if self._database.frozen_until_s <= self._scheduler.now_s:
+            return await work()
+        if self._scheduler.random.random() < 0.5:
+            with contextlib.suppress(asyncpg.PostgresError):
+                await work()
+        await self._lose()
+        raise TimeoutError
 
     async def _begin(self) -> None:
         """Take a real connection, and open the transactions that were asked for. No step of their own: nobody can tell."""
@@ -325,7 +357,7 @@ class Connection:
         self._database.in_transaction.pop(self.pid, None)
         self.process.at_death.pop(self, None)
         if real is not None:
-            await self._database.give_back(real)
+            await self._database.give_back(real, self._is_read_only)
 
 
 class Owner(NamedTuple):

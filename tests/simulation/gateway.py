@@ -39,6 +39,9 @@ class Gateway:
         self._declined: Final[set[str]] = set()
         self._answers: Final[dict[str, Any]] = {}
         self.tell: Callable[[GatewayPayment], None] = lambda payment: None
+        self.tell_surely: Callable[[GatewayPayment], None] = lambda payment: None
+        self.given_back: Final[dict[str, int]] = {}
+        """By payment key, what was given back at the dashboard. Won."""
 
     @property
     def health(self) -> GatewayHealth:
@@ -130,6 +133,21 @@ class Gateway:
         cancels = (*(payment.cancels or ()), Refund(amount, reason))
         self.payments[key] = replace(payment, status=status, balance_amount=held - amount, cancels=cancels)
         return Cancelled(self.payments[key])
+
+    def cancel_at_dashboard(self, part: int) -> bool:
+        """Somebody gives money of a payment back, `1 / part` of what is held, and the gateway says so; False: nothing is held."""
+        held = [key for key in self.payments if self.held(key) > 0]
+        if not held:
+            return False
+        key = self._scheduler.random.choice(held)
+        amount = self.held(key) // part
+        self._refund(key, "by somebody at the dashboard", amount, None)
+        self.given_back[key] = self.given_back.get(key, 0) + amount
+        self._scheduler.progress()
+        self._scheduler.say("gateway", f"gives back {amount} won of {key} at the dashboard")
+        self.tell(self.payments[key])
+        self.tell_surely(self.payments[key])
+        return True
 
     def held(self, key: str) -> int:
         """How much of this payment it has now. Won."""

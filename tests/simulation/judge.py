@@ -11,13 +11,14 @@ from ordersaga.contracts import messages as m
 from ordersaga.contracts.codec import Undecodable, decode
 from ordersaga.contracts.topics import BY_MESSAGE, DEAD_LETTER_SUFFIX
 from ordersaga.messaging.handler import Record
-from ordersaga.messaging.outbox import MESSAGE_ID
+from ordersaga.messaging.outbox import MESSAGE_ID, descent
 from ordersaga.messaging.parking import place
 from ordersaga.order.model import Facts
 from tests.simulation.database import OutboxWrite, Owner
 from tests.simulation.scheduler import Process
 from tests.simulation.world import Handled, World
 
+DELIVERY_TOPIC: Final = BY_MESSAGE[m.DeliveryRequestMessage].name
 COMPLETED_TOPIC: Final = BY_MESSAGE[m.OrderCompletedMessage].name
 
 _facts: Final = msgspec.json.Decoder(Facts)
@@ -38,12 +39,15 @@ async def judge(world: World) -> list[str]:
         found += _published(world, service)
         found += _first_publications_in_order(world, service)
         found += _only_poison_died(world, service, letters[service])
+        found += _refused_are_letters(world, service, letters[service])
         if world.databases[service].deadlocks:
             found.append(f"{service}: two transactions wait for each other's locks; they take them in different orders")
     tainted = _tainted(world, dead)
     found += await _stock_is_conserved(world)
     found += await _orders_settled(world, tainted)
     found += await _events_match(world)
+    found += await _prices_agree(world)
+    found += _nothing_given_back_is_delivered(world)
     if world.plan.own_payment:
         found += await _books_agree(world, tainted)
     return found
@@ -105,7 +109,7 @@ def _published(world: World, service: str) -> Iterator[str]:
     rows: dict[bytes, Any] = {}
     for row in _outputs(world, service):
         id = str(row["message_id"]).encode()
-        if id in rows:
+        if id in rows and id not in world.log.refused:
             yield f"{service}: message {id.decode()} to {row['topic']} was committed twice"
         rows[id] = row
     seen: dict[bytes, Record] = {}
@@ -174,6 +178,14 @@ def _only_poison_died(world: World, service: str, letters: list[Any]) -> Iterato
             yield f"{service}: {_at(where)} has {len(ids)} different dead letters"
 
 
+def _refused_are_letters(world: World, service: str, letters: list[Any]) -> Iterator[str]:
+    """What Kafka has refused is in the table, whatever else has become of it; here only dead letter topics refuse."""
+    ids = {str(each["id"]).encode() for each in letters}
+    ours = {str(row["message_id"]).encode() for row in _outputs(world, service)}
+    for id in sorted((world.log.refused & ours) - ids):
+        yield f"{service}: message {id.decode()} was refused, and is no dead letter"
+
+
 def _is_of(letter: Record, where: Any) -> bool:
     return (
         letter.partition == where[1]
@@ -229,6 +241,40 @@ async def _stock_is_conserved(world: World) -> Iterator[str]:
     return iter(found)
 
 
+async def _prices_agree(world: World) -> Iterator[str]:
+    """Order has the price that Stock has, whatever the clocks of Stock's processes said when it changed."""
+    ours = {row["product_id"]: row for row in await _rows(world, "order", "price")}
+    found = []
+    for row in await _rows(world, "stock", "product"):
+        known = ours[row["product_id"]]
+        if (known["price"], known["version"]) != (row["price"], row["version"]):
+            found.append(
+                f"order: {row['product_id']} costs {known['price']} (version {known['version']}), "
+                f"in Stock {row['price']} ({row['version']})"
+            )
+    return iter(found)
+
+
+def _nothing_given_back_is_delivered(world: World) -> Iterator[str]:
+    """Once Order knows that all of an order's money went back at the gateway's dashboard, it asks for no delivery of it."""
+    paid: dict[UUID, set[str]] = {}
+    unpaid_after: set[tuple[UUID, str]] = set()
+    for each in world.databases["order"].committed:
+        if isinstance(each, Handled):
+            order_id, message = _business_key(each.message), each.message
+            if isinstance(message, m.PaymentSuccessMessage) and message.status == "SUCCESS":
+                paid.setdefault(order_id, set()).add(message.payment_key or "")
+            elif isinstance(message, m.PaymentCancelledMessage) and message.balance_amount == 0:
+                if message.payment_key in world.gateway.given_back:
+                    paid.setdefault(order_id, set()).discard(message.payment_key)
+            if paid.get(order_id) == set():
+                unpaid_after.add((order_id, descent(each.record, order_id)[0]))
+        elif isinstance(each, OutboxWrite) and each.row["topic"] == DELIVERY_TOPIC:
+            order_id = UUID(each.row["key"].decode())
+            if (order_id, each.row["causation_id"]) in unpaid_after:
+                yield f"order {order_id} is to be delivered, and its money went back"
+
+
 async def _orders_settled(world: World, tainted: set[UUID]) -> Iterator[str]:
     found = []
     rows = await world.databases["order"].monitor.fetch("SELECT * FROM saga ORDER BY order_id")
@@ -249,12 +295,15 @@ async def _orders_settled(world: World, tainted: set[UUID]) -> Iterator[str]:
             found.append(f"order {id} is {row['status']} and has {len(told)} completion messages")
         if id in plans and id not in tainted:
             facts = _facts.decode(row["facts"])
-            for problem in _unsettled(row["status"], row["reason"], facts, delivery, id in held):
+            given_back = sum(world.gateway.given_back.get(each.payment_key, 0) for each in facts.payments)
+            for problem in _unsettled(row["status"], row["reason"], facts, delivery, id in held, bool(given_back)):
                 found.append(f"order {id} ({plans[id].pay}) is {row['status']} {row['reason'] or ''}: {problem}")
     return iter(found)
 
 
-def _unsettled(status: str, reason: str | None, facts: Facts, delivery: Any, holds_stock: bool) -> Iterator[str]:
+def _unsettled(
+    status: str, reason: str | None, facts: Facts, delivery: Any, holds_stock: bool, given_back: bool
+) -> Iterator[str]:
     """What of an order does not fit its end."""
     lines = {line.stock for line in facts.lines}
     money = Counter(payment.state for payment in facts.payments)
@@ -265,7 +314,7 @@ def _unsettled(status: str, reason: str | None, facts: Facts, delivery: Any, hol
     if status == "COMPLETED":
         if lines != {"RESERVED"} or not holds_stock:
             yield f"stock {lines}"
-        if money["PAID"] != 1 or not money.keys() <= {"PAID", "REFUNDED"}:
+        if money["PAID"] > 1 or (money["PAID"] == 0 and not given_back) or not money.keys() <= {"PAID", "REFUNDED"}:
             yield f"payments {dict(money)}"
         if delivery is None or delivery["status"] != "STARTED" or facts.delivery_id != delivery["delivery_id"]:
             yield "without its delivery"
@@ -283,7 +332,7 @@ async def _events_match(world: World) -> Iterator[str]:
     handled = Counter(
         (_business_key(each.message), type(each.message).__name__)
         for each in world.databases["order"].committed
-        if isinstance(each, Handled)
+        if isinstance(each, Handled) and not isinstance(each.message, m.ProductPriceMessage)
     )
     events = Counter((row["order_id"], row["came_in"]) for row in await _rows(world, "order", "order_event"))
     names = {name for _, name in handled}

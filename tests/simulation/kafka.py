@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
-from ordersaga.messaging.handler import Record
+from ordersaga.messaging.handler import MESSAGE_ID, Record
 from ordersaga.messaging.kafka import Failure, Fetched, Gap, KafkaUnavailable, Partition, Publication, Refusal
 from ordersaga.messaging.kafka.topics import TopicState
 from tests.simulation.scheduler import CURRENT, START_S, Gate, Process, Scheduler
@@ -21,7 +21,10 @@ HEARS_AFTER_FETCHES_MAX: Final = 4
 
 
 class Log:
-    """All topics. An offset may be missing, as where a transaction of somebody's ended."""
+    """All topics. An offset may be missing, as where a transaction of somebody's ended; behind one that is open nobody can read.
+
+    `refusing`: topics that take no record. `refused`: the ids of records that were refused so.
+    """
 
     def __init__(self, scheduler: Scheduler, topics: Iterable[str], partitions: int) -> None:
         self._scheduler: Final = scheduler
@@ -30,6 +33,9 @@ class Log:
             Partition(topic, number): [] for topic in topics for number in range(partitions)
         }
         self.ends: Final[dict[Partition, int]] = dict.fromkeys(self.records, 0)
+        self._open: Final[dict[Partition, list[int]]] = {}
+        self.refusing: Final[set[str]] = set()
+        self.refused: Final[set[bytes]] = set()
         self.watchers: Final[list[Callable[[Record, str], None]]] = []
         self.loses: Callable[[Record], bool] = lambda record: False
         self.lost: Final[list[tuple[Record, str]]] = []
@@ -62,13 +68,33 @@ class Log:
         """An offset that no record has."""
         self.ends[to] += 1
 
+    def begin(self, to: Partition) -> int:
+        """Somebody's transaction begins with a record that nobody will ever get. Returns where."""
+        at = self.ends[to]
+        self._open.setdefault(to, []).append(at)
+        self.skip(to)
+        self._scheduler.progress()
+        return at
+
+    def abort(self, to: Partition, at: int) -> None:
+        """It is given up; its marker has an offset too."""
+        self._open[to].remove(at)
+        self.skip(to)
+        self._scheduler.progress()
+
+    def stable(self, partition: Partition) -> int:
+        """Up to where it can be read."""
+        return min(self._open.get(partition) or [self.ends[partition]])
+
     def records_of(self, topic: str) -> list[Record]:
         """All records of a topic."""
         return [record for partition, records in self.records.items() if partition.topic == topic for record in records]
 
     def after(self, partition: Partition, offset: int) -> list[Record]:
-        """The records from an offset on."""
+        """The records from an offset on that can be read."""
         records = self.records[partition]
+        if self._open.get(partition):
+            records = [record for record in records if record.offset < self.stable(partition)]
         begin = len(records)
         while begin and records[begin - 1].offset >= offset:
             begin -= 1
@@ -140,7 +166,7 @@ class Consumer:
 
     def _has_more(self, partition: Partition, at: int) -> bool:
         records = self._log.records[partition]
-        return bool(records) and records[-1].offset >= at
+        return bool(records) and records[-1].offset >= at and bool(self._log.after(partition, at))
 
     def _fetch(self, records_max: int) -> Fetched:
         records = self._poll(min(records_max, self._scheduler.random.randint(1, FETCH_MAX)))
@@ -223,7 +249,8 @@ class Consumer:
             found = {}
             for partition, at in positions.items():
                 end, records = self._log.ends[partition], self._log.after(partition, at)
-                found[partition] = Gap(at, 0, end, end, records[0].offset if records else None)
+                first = records[0].offset if records else None
+                found[partition] = Gap(at, 0, self._log.stable(partition), end, first)
             return found
 
         return await self._ask("what lies before us", look, may_fail=True)  # type: ignore[no-any-return]
@@ -293,7 +320,7 @@ class Publisher:
         self._scheduler: Final = process.scheduler
         self._log: Final = log
         self._queues: Final[dict[Partition, deque[tuple[Publication, _Ticket]]]] = {}
-        self._unanswered: Final[list[tuple[Publication, _Ticket]]] = []
+        self._unanswered: Final[list[tuple[Publication, _Ticket, bool]]] = []
         self._closed = False
         self.failed: Final = asyncio.Event()
         process.at_death[self] = self._die
@@ -348,14 +375,21 @@ class Publisher:
         publication, ticket = self._queues[to].popleft()
         if not self._queues[to]:
             del self._queues[to]
-        self._write(to, publication)
-        self._unanswered.append((publication, ticket))
+        refused = publication.topic in self._log.refusing
+        if refused:
+            self._log.refused.add(dict(publication.headers)[MESSAGE_ID] or b"")
+            self._scheduler.say(self.process.name, f"is REFUSED a record by {publication.topic}")
+        else:
+            self._write(to, publication)
+        self._unanswered.append((publication, ticket, refused))
 
     def _write(self, to: Partition, each: Publication) -> None:
         self._log.append(to, each.key, each.value, each.headers, self.process.name)
 
     def _answer(self, count: int) -> None:
-        for _, ticket in self._unanswered[:count]:
+        for publication, ticket, refused in self._unanswered[:count]:
+            if refused:
+                ticket.refused.append(Refusal(publication.id, "the topic takes nothing"))
             ticket.settle(failed=False)
         del self._unanswered[:count]
         self._scheduler.progress()
@@ -370,10 +404,11 @@ class Publisher:
         for partition in list(self._queues) if fatal else [dice.choice(list(self._queues))]:
             queue = self._queues.pop(partition)
             for publication, _ in list(queue)[: dice.randint(0, len(queue))]:
-                self._write(partition, publication)
+                if publication.topic not in self._log.refusing:
+                    self._write(partition, publication)
             tickets += [ticket for _, ticket in queue]
         if fatal:
-            tickets += [ticket for _, ticket in self._unanswered]
+            tickets += [ticket for _, ticket, _ in self._unanswered]
             self._unanswered.clear()
         self.failed.set()
         for ticket in tickets:
@@ -401,10 +436,11 @@ class _Ticket:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, count: int) -> None:
         self.done: Final[asyncio.Future[list[Refusal]]] = loop.create_future()
+        self.refused: Final[list[Refusal]] = []
         self._left = count
         self._failed = False
         if not count:
-            self.done.set_result([])
+            self.done.set_result(self.refused)
 
     def settle(self, failed: bool) -> None:
         self._left -= 1
@@ -414,4 +450,4 @@ class _Ticket:
         if self._failed:
             self.done.set_exception(KafkaUnavailable("a record was not delivered"))
         else:
-            self.done.set_result([])
+            self.done.set_result(self.refused)

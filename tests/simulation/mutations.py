@@ -19,9 +19,8 @@ import ordersaga.delivery.store
 import ordersaga.order.store
 import ordersaga.payment.store
 import ordersaga.stock.store
-from ordersaga.messaging import assignment, database, outbox, parking, queues, redrive, turn
+from ordersaga.messaging import assignment, database, idempotency, outbox, parking, queues, redrive, turn
 from ordersaga.messaging.timers import Timers
-from ordersaga.order import commands
 
 
 class Mutation(Struct, frozen=True):
@@ -171,7 +170,7 @@ MUTATIONS: Final = (
         12,
         [_query(each, "FOR UPDATE", "", "lock_position") for each in (queues, redrive)],
     ),
-    Mutation("idempotency key", "an order is placed twice", 43, [_code(commands, "claim", _all_are_new)]),
+    Mutation("idempotency key", "an order is placed twice", 43, [_code(idempotency, "claim", _all_are_new)]),
     Mutation("timers", "an order waits for ever for an answer that is lost", 0, [_code(Timers, "fire", _nothing)]),
     Mutation(
         "lock orders",

@@ -16,6 +16,9 @@ LOST_MAX: Final = 2
 BEGIN_WITHIN_S: Final = 0.5
 GATES_MEAN: Final = 45.0
 QUEUE_SHARE: Final = 0.3
+NEIGHBOURS_SHARE: Final = 0.5
+NEIGHBOURS_MAX: Final = 2
+CLOCK_JUMP_S_MAX: Final = 90
 
 
 class OrderPlan(Struct, frozen=True):
@@ -78,6 +81,7 @@ def plan(seed: int) -> Plan:
     faults = [_fault(dice, instances) for _ in range(dice.randint(0, FAULTS_MAX))]
     if dice.random() < QUEUE_SHARE:
         faults += _queue(dice, instances)
+    faults += _neighbours(random.Random(f"neighbours {seed}"), instances)
     lost = [fault for fault in faults if fault.kind in ("lost", "late")]
     return Plan(
         seed,
@@ -236,6 +240,79 @@ def _queue(dice: random.Random, instances: dict[str, int]) -> list[Fault]:
     ]
 
 
+def _neighbours(dice: random.Random, instances: dict[str, int]) -> list[Fault]:
+    """Trouble with what stands around the services, from dice of its own: whatever is added here leaves the rest of a seed as it was."""
+    if dice.random() >= NEIGHBOURS_SHARE:
+        return []
+    faults: list[Fault] = []
+    for kind in dice.choices(
+        list(NEIGHBOURS), [weight for weight, _ in NEIGHBOURS.values()], k=dice.randint(1, NEIGHBOURS_MAX)
+    ):
+        service = dice.choice(list(instances))
+        faults += NEIGHBOURS[kind][1](dice, kind, service, f"{service}-{dice.randint(1, instances[service])}")
+    return faults
+
+
+def _letters_refused(dice: random.Random, kind: str, service: str, who: str) -> list[Fault]:
+    """The dead letter topics of a service take nothing, and there are letters, until an operator mends them when all else is done."""
+    message = dice.choice(POISONED[service])
+    return [
+        Fault(kind, service, at_s=dice.choice([0.0, dice.uniform(0, 1)])),
+        Fault("poison", service, message, dice.randint(1, 2), amount=0),
+        Fault("garbage", service, at_s=dice.uniform(0, BEGIN_WITHIN_S * 3), amount=dice.randint(1, 3)),
+    ]
+
+
+def _parked_at_restart(dice: random.Random, kind: str, service: str, who: str) -> list[Fault]:
+    """Some poisoned records; when all are parked, the service dies and comes back so many seconds later, when they are overdue."""
+    return [Fault(kind, service, at_s=dice.uniform(0, BEGIN_WITHIN_S), amount=dice.randint(4, 12))]
+
+
+def _database(dice: random.Random, kind: str, service: str, who: str) -> list[Fault]:
+    """For so many seconds."""
+    return [Fault(kind, service, at_s=dice.uniform(0, BEGIN_WITHIN_S * 3), amount=dice.choice([1, 2, 5, 15]))]
+
+
+def _transaction(dice: random.Random, kind: str, service: str, who: str) -> list[Fault]:
+    """Somebody's transaction on an input topic, open for so many seconds and then aborted."""
+    return [Fault(kind, service, at_s=dice.uniform(0, BEGIN_WITHIN_S * 3), amount=dice.choice([0, 1, 2, 20]))]
+
+
+def _clock(dice: random.Random, kind: str, service: str, who: str) -> list[Fault]:
+    """The clock of a process jumps by so many seconds, forwards or back."""
+    return [
+        Fault(kind, who, at_s=dice.uniform(0, BEGIN_WITHIN_S * 3), amount=_jump_s(dice))
+        for _ in range(dice.choice([1, 1, 2]))
+    ]
+
+
+def _jump_s(dice: random.Random) -> int:
+    return dice.choice([-1, 1]) * dice.choice([2, 10, dice.randint(1, CLOCK_JUMP_S_MAX)])
+
+
+def _prices(dice: random.Random, kind: str, service: str, who: str) -> list[Fault]:
+    """A price changes so often, and the clocks of Stock's processes do not agree."""
+    return [
+        Fault(kind, "stock", at_s=dice.uniform(0, BEGIN_WITHIN_S), amount=dice.randint(2, 4)),
+        Fault("clock jumps", "stock-1", at_s=0.0, amount=_jump_s(dice)),
+    ]
+
+
+def _dashboard(dice: random.Random, kind: str, service: str, who: str) -> list[Fault]:
+    """Somebody cancels a captured payment at the gateway itself: all of it, half (2), or a third (3) of what is held."""
+    return [Fault(kind, "gateway", at_s=dice.uniform(0, BEGIN_WITHIN_S * 4), amount=dice.choice([1, 1, 2, 3]))]
+
+
+NEIGHBOURS: Final[dict[str, tuple[int, Any]]] = {
+    "letters refused": (3, _letters_refused),
+    "parked at a restart": (2, _parked_at_restart),
+    "read-only": (3, _database),
+    "database frozen": (3, _database),
+    "transaction": (3, _transaction),
+    "clock jumps": (3, _clock),
+    "prices change": (2, _prices),
+    "dashboard cancel": (6, _dashboard),
+}
 KINDS: Final[dict[str, tuple[int, Any]]] = {
     "crash before": (6, _at_gate("any", "commit", "statement", "kafka", "publish")),
     "crash after": (6, _at_gate("any", "commit", "statement", "publish")),

@@ -1,6 +1,7 @@
 """A simulated process of a service: the service's real runtime, handler and commands, with the simulated world in place of the outside."""
 
 import asyncio
+from datetime import datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -8,12 +9,14 @@ from ordersaga.messaging.handler import Handler
 from ordersaga.messaging.runtime import Ports, Runtime
 from ordersaga.messaging.timers import Timers
 from ordersaga.order.commands import Acting, Placing, Waking
+from ordersaga.order.operators import Accepting
 from ordersaga.payment import webhooks
 from ordersaga.payment.api import Payments
 from ordersaga.payment.commands import Beginning
 from ordersaga.payment.intents import Intents
 from ordersaga.payment.recovery import Recovery
 from ordersaga.payment.waiting import Waiting
+from ordersaga.stock.commands import change
 from tests.simulation.database import Pool
 from tests.simulation.kafka import Consumer, Publisher, Topics
 from tests.simulation.scheduler import Process
@@ -37,6 +40,8 @@ class Instance:
         self.is_ready = False
         self.place: Any = None
         self.act: Any = None
+        self.accept: Any = None
+        self.change: Any = None
         self.payments: Any = None
         self._handler: Final = handler
         process.spawn(self._live())
@@ -63,7 +68,12 @@ class Instance:
     async def _live(self) -> None:
         world = self._world
         try:
-            runtime = Runtime(world.settings, self.service, self._handler, world.clock, world.new_id, self._ports())
+            settings = world.settings_of(self.service)
+
+            def clock() -> datetime:
+                return world.clock_of(self.process.name)
+
+            runtime = Runtime(settings, self.service, self._handler, clock, world.new_id, self._ports())
             async with runtime:
                 await self._serve(runtime)
         except Exception as error:
@@ -77,7 +87,10 @@ class Instance:
         if self.service == "order":
             self.place = runtime.gather(Placing(world.settings))
             self.act = runtime.gather(Acting(world.settings))
+            self.accept = runtime.gather(Accepting(world.settings))
             runtime.every(TIMERS_EVERY_S, Timers(runtime, Waking(world.settings)).fire, "timers")
+        if self.service == "stock":
+            self.change = runtime.gather(change)
         intents: Intents | None = None
         if self.service == "payment":
             waiting = Waiting(runtime)

@@ -20,6 +20,8 @@ STEP_MS: Final = (0.0, 0.0, 0.0, 1.0, 5.0)
 TIE_S: Final = 1e-9
 LEAP_S_MIN: Final = 0.02
 LEAP_S_MAX: Final = 5.0
+DUE_LEAP_S_MAX: Final = 20.0
+"""At once no further than this even to what is due, which a wrong clock may have put far ahead: a loop must not seem to hang."""
 LEAPS_MAX: Final = 40
 LIFE_S_MAX: Final = 3_600.0
 FAVOUR_SHARE: Final = 0.6
@@ -329,7 +331,7 @@ class Scheduler:
         if until_s is None or until_s <= self.now_s:
             until_s = self.now_s + min(LEAP_S_MAX, LEAP_S_MIN * 2**self._leaps)
             self._leaps += 1
-        self.loop.now_s = max(min(times), until_s)
+        self.loop.now_s = max(min(times), min(until_s, self.now_s + DUE_LEAP_S_MAX))
 
 
 def _settle(future: "asyncio.Future[Any]", error: BaseException) -> None:

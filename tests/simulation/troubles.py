@@ -7,10 +7,11 @@ from uuid import UUID
 
 from ordersaga.contracts import codec
 from ordersaga.contracts import messages as m
-from ordersaga.contracts.topics import BY_MESSAGE, BY_NAME
+from ordersaga.contracts.topics import BY_MESSAGE, BY_NAME, DEAD_LETTER_SUFFIX, key_of
 from ordersaga.messaging.handler import Batch, Record
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.parking import place
+from tests.simulation.customers import change_price
 from tests.simulation.operators import discard, mend
 from tests.simulation.plan import CROSSED, Fault
 from tests.simulation.scheduler import Gate, Process
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 FREEZE_STEPS: Final = 3
 STILL_STEPS_MAX: Final = 120
+LOOKS_MAX: Final = 20
+LOOK_EVERY_S: Final = 0.3
+PARKED_AT_RESTART: Final = 5
 
 
 class Poisoned(Exception):
@@ -39,6 +43,8 @@ class Troubles:
         self._late: Final[list[Record]] = []
         self._twice: Final[list[set[tuple[str, int, int]]]] = []
         self.back_at: Final[dict[str, float]] = {}
+        self.restarted: Final[set[str]] = set()
+        """Services that came back with parked records."""
 
     def begin(self) -> None:
         """Let come what comes at its time."""
@@ -127,10 +133,7 @@ class Troubles:
                 case "rebalance":
                     self._world.groups[fault.who].rebalance()
                 case "outage":
-                    self.back_at[fault.who] = self._world.scheduler.now_s + fault.amount
-                    for instance in list(self._world.instances.values()):
-                        if instance.service == fault.who and instance.process.alive:
-                            await self._world.scheduler.kill(instance.process)
+                    await self._strike_down(fault.who, fault.amount)
                 case "operator":
                     self._send_operator(fault)
                 case "deploy":
@@ -139,8 +142,79 @@ class Troubles:
                     self._world.log.skip(self._world.scheduler.random.choice(self._world.groups[fault.who].partitions))
                 case "garbage":
                     self._write_garbage(fault)
+                case _:
+                    self._neighbour(fault)
 
         return happen
+
+    def _neighbour(self, fault: Fault) -> None:
+        world, now_s = self._world, self._world.scheduler.now_s
+        match fault.kind:
+            case "letters refused":
+                world.log.refusing.update(p.topic + DEAD_LETTER_SUFFIX for p in world.groups[fault.who].partitions)
+            case "parked at a restart":
+                self._write_poison(fault)
+            case "read-only":
+                world.databases[fault.who].read_only_until_s = now_s + fault.amount
+            case "database frozen":
+                world.databases[fault.who].frozen_until_s = now_s + fault.amount
+            case "transaction":
+                to = world.scheduler.random.choice(world.groups[fault.who].partitions)
+                at = world.log.begin(to)
+                world.later(fault.amount, f"the transaction in {to} is aborted", self._aborting(to, at))
+            case "clock jumps":
+                world.clocks[fault.who] += fault.amount
+            case "prices change":
+                for _ in range(fault.amount):
+                    change_price(world)
+            case "dashboard cancel":
+                self._cancel_at_dashboard(fault)
+
+    def _aborting(self, to: Partition, at: int) -> Callable[[], Coroutine[Any, Any, Any]]:
+        async def abort() -> None:
+            self._world.log.abort(to, at)
+
+        return abort
+
+    # Parked records at a restart -----------------------------------------------------------------------------------------
+
+    def _write_poison(self, fault: Fault) -> None:
+        """Records about orders of nobody that no handler bears; when they are parked the service dies."""
+        world, places = self._world, set()
+        for number in range(PARKED_AT_RESTART):
+            message = _about(fault.who, UUID(int=0xE000 + number))
+            topic, key = BY_MESSAGE[type(message)].name, str(key_of(message)).encode()
+            record = world.log.append(world.log.partition_of(topic, key), key, codec.encode(message), None, "somebody")
+            self.poison[place(record)] = float("inf")
+            places.add(place(record))
+
+        async def look(looks: int = 0) -> None:
+            rows = await world.databases[fault.who].monitor.fetch("SELECT topic, partition, record_offset FROM parked")
+            if places <= {tuple(row) for row in rows}:
+                self.restarted.add(fault.who)
+                await self._strike_down(fault.who, fault.amount)
+            elif looks < LOOKS_MAX:
+                world.later(LOOK_EVERY_S, "waits until they are parked", lambda: look(looks + 1))
+
+        world.later(LOOK_EVERY_S, "waits until they are parked", look)
+
+    async def _strike_down(self, service: str, seconds: float) -> None:
+        """All processes of a service die, and none comes back before."""
+        self.back_at[service] = self._world.scheduler.now_s + seconds
+        for instance in list(self._world.instances.values()):
+            if instance.service == service and instance.process.alive:
+                await self._world.scheduler.kill(instance.process)
+
+    # The gateway's dashboard ---------------------------------------------------------------------------------------------
+
+    def _cancel_at_dashboard(self, fault: Fault, looks: int = 0) -> None:
+        if self._world.gateway.cancel_at_dashboard(fault.amount) or looks == LOOKS_MAX:
+            return
+
+        async def again() -> None:
+            self._cancel_at_dashboard(fault, looks + 1)
+
+        self._world.later(LOOK_EVERY_S, "looks for a payment to cancel", again)
 
     def _write_garbage(self, fault: Fault) -> None:
         to = self._world.scheduler.random.choice(self._world.groups[fault.who].partitions)
@@ -227,3 +301,16 @@ def _of_nobody(topic: str) -> bytes:
     if topic == BY_MESSAGE[m.StockResponseMessage].name:
         return codec.encode(m.StockResponseMessage(order_id=UUID(int=1), status="SUCCESS"))
     return b"\xff"
+
+
+def _about(service: str, order_id: UUID) -> m.Message:
+    """A message that a service takes, about some order."""
+    match service:
+        case "order":
+            return m.StockResponseMessage(order_id=order_id, status="SUCCESS")
+        case "stock":
+            return m.StockRollbackRequestedMessage(order_id=order_id, items=())
+        case "delivery":
+            return m.DeliveryRequestMessage(order_id=order_id, customer_id=order_id)
+        case _:
+            return m.PaymentCancelRequestedMessage(order_id=order_id, payment_key="key-of-nobody", amount=1)
