@@ -39,6 +39,8 @@ class Database:
         self.service: Final = service
         self._url: Final = url
         self._free: Final[list[Any]] = []
+        self._read_only: Final[list[Any]] = []
+        """Those that are set so since they were used last; whoever takes one sets it back, at a gate."""
         self._tables: list[str] = []
         self._sequences: list[str] = []
         self.monitor: Any = None
@@ -85,14 +87,18 @@ class Database:
 
     async def take(self) -> Any:
         """A real connection."""
-        return self._free.pop() if self._free else await self._connect()
+        real = self._free.pop() if self._free else await self._connect()
+        if real in self._read_only:
+            self._read_only.remove(real)
+            await real.execute("RESET default_transaction_read_only")
+        return real
 
     async def give_back(self, real: Any, is_read_only: bool) -> None:
         """For the next who takes one; an open transaction is undone."""
         if real.is_in_transaction():
             await real.execute("ROLLBACK")
         if is_read_only:
-            await real.execute("RESET default_transaction_read_only")
+            self._read_only.append(real)
         self._free.append(real)
 
     # Waiting for locks -----------------------------------------------------------------------------------------------------

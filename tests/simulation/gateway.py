@@ -134,12 +134,12 @@ class Gateway:
         self.payments[key] = replace(payment, status=status, balance_amount=held - amount, cancels=cancels)
         return Cancelled(self.payments[key])
 
-    def cancel_at_dashboard(self, part: int) -> bool:
-        """Somebody gives money of a payment back, `1 / part` of what is held, and the gateway says so; False: nothing is held."""
-        held = [key for key in self.payments if self.held(key) > 0]
-        if not held:
-            return False
-        key = self._scheduler.random.choice(held)
+    def held_keys(self) -> list[str]:
+        """Payments of which it has anything now."""
+        return [key for key in self.payments if self.held(key) > 0]
+
+    def cancel_at_dashboard(self, key: str, part: int) -> None:
+        """Somebody gives `1 / part` of what is held of a payment back, and the gateway says so."""
         amount = self.held(key) // part
         self._refund(key, "by somebody at the dashboard", amount, None)
         self.given_back[key] = self.given_back.get(key, 0) + amount
@@ -147,7 +147,6 @@ class Gateway:
         self._scheduler.say("gateway", f"gives back {amount} won of {key} at the dashboard")
         self.tell(self.payments[key])
         self.tell_surely(self.payments[key])
-        return True
 
     def held(self, key: str) -> int:
         """How much of this payment it has now. Won."""

@@ -1,6 +1,6 @@
 """The promises, judged when a history has come to rest. Each function yields what it found broken; nothing is a good sign."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any, Final
 from uuid import UUID
@@ -16,9 +16,11 @@ from ordersaga.messaging.parking import place
 from ordersaga.order.model import Facts
 from tests.simulation.database import OutboxWrite, Owner
 from tests.simulation.scheduler import Process
+from tests.simulation.troubles import PART, PARTLY
 from tests.simulation.world import Handled, World
 
 DELIVERY_TOPIC: Final = BY_MESSAGE[m.DeliveryRequestMessage].name
+REFUNDED_TOPIC: Final = BY_MESSAGE[m.PaymentCancelledMessage].name
 COMPLETED_TOPIC: Final = BY_MESSAGE[m.OrderCompletedMessage].name
 
 _facts: Final = msgspec.json.Decoder(Facts)
@@ -264,15 +266,19 @@ def _nothing_given_back_is_delivered(world: World) -> Iterator[str]:
             order_id, message = _business_key(each.message), each.message
             if isinstance(message, m.PaymentSuccessMessage) and message.status == "SUCCESS":
                 paid.setdefault(order_id, set()).add(message.payment_key or "")
-            elif isinstance(message, m.PaymentCancelledMessage) and message.balance_amount == 0:
-                if message.payment_key in world.gateway.given_back:
-                    paid.setdefault(order_id, set()).discard(message.payment_key)
+            elif _tells_all_back(world, message):
+                paid.setdefault(order_id, set()).discard(message.payment_key)
             if paid.get(order_id) == set():
                 unpaid_after.add((order_id, descent(each.record, order_id)[0]))
         elif isinstance(each, OutboxWrite) and each.row["topic"] == DELIVERY_TOPIC:
             order_id = UUID(each.row["key"].decode())
             if (order_id, each.row["causation_id"]) in unpaid_after:
                 yield f"order {order_id} is to be delivered, and its money went back"
+
+
+def _tells_all_back(world: World, message: Any) -> bool:
+    is_told = isinstance(message, m.PaymentCancelledMessage) and message.balance_amount == 0
+    return is_told and message.payment_key in world.gateway.given_back
 
 
 async def _orders_settled(world: World, tainted: set[UUID]) -> Iterator[str]:
@@ -348,13 +354,39 @@ async def _books_agree(world: World, tainted: set[UUID]) -> Iterator[str]:
     """Our payment table and the gateway's books, to the won."""
     found = []
     ours = {row["payment_key"]: row for row in await _rows(world, "payment", "payment")}
-    sagas = {row["order_id"]: row["status"] for row in await _rows(world, "order", "saga")}
+    orders = await _rows(world, "order", "saga")
+    sagas = {row["order_id"]: row["status"] for row in orders}
+    facts = {
+        each.payment_key: 0 if each.state in ("AWAITING", "DECLINED") else each.left
+        for row in orders
+        for each in _facts.decode(row["facts"]).payments
+    }
+    parts = _parts_answered(world)
     for key, payment in world.gateway.payments.items():
         row = ours.get(key)
         held = row["captured"] - row["refunded"] if row else 0
         if held != world.gateway.held(key):
             found.append(f"payment {key}: the gateway holds {world.gateway.held(key)}, our table says {held}")
         order_id = UUID(payment.order_id)
+        believed = facts.get(key, 0)
+        if order_id not in tainted and believed != world.gateway.held(key):
+            found.append(f"payment {key}: the gateway holds {world.gateway.held(key)}, Order believes {believed}")
         if order_id not in tainted and world.gateway.held(key) and sagas.get(order_id) != "COMPLETED":
             found.append(f"payment {key}: {held} won are held for an order that is {sagas.get(order_id)}")
+        made = sum(each.cancel_amount == PART for each in payment.cancels or ())
+        if made != len(parts[key]):
+            found.append(
+                f"payment {key}: {made} parts were given back, and {sorted(parts[key])} were answered with success"
+            )
     return iter(found)
+
+
+def _parts_answered(world: World) -> dict[str, set[str]]:
+    """By payment key, which of the equal parts that somebody asked for were answered with success."""
+    parts: dict[str, set[str]] = defaultdict(set)
+    for record, _ in world.log_with_writers():
+        if record.topic == REFUNDED_TOPIC:
+            answer: Any = decode(record.topic, record.value)
+            if answer.status == "SUCCESS" and (answer.request_id or "").startswith(PARTLY):
+                parts[answer.payment_key].add(answer.request_id)
+    return parts

@@ -19,8 +19,27 @@ import ordersaga.delivery.store
 import ordersaga.order.store
 import ordersaga.payment.store
 import ordersaga.stock.store
-from ordersaga.messaging import assignment, database, idempotency, outbox, parking, queues, redrive, turn
+from ordersaga.messaging import (
+    assignment,
+    database,
+    idempotency,
+    outbox,
+    parking,
+    queues,
+    redrive,
+    retries,
+    sqlstate,
+    turn,
+)
+from ordersaga.messaging.kafka import KafkaUnavailable, Refusal
 from ordersaga.messaging.timers import Timers
+from ordersaga.messaging.unpublished import Unpublished
+from ordersaga.messaging.watching import Watching
+from ordersaga.order import saga
+from ordersaga.payment.model import Account
+from ordersaga.stock import commands
+
+RETRIES_SUSPECTED: Final = 4
 
 
 class Mutation(Struct, frozen=True):
@@ -110,6 +129,45 @@ async def _insert_if_new(db: Any, table: str, columns: Any, rows: Any) -> None:
 
 async def _all_are_new(db: Any, keys: Any, now: Any) -> list[None]:
     return [None] * len(keys)
+
+
+async def _judge_retries(*arguments: Any) -> Any:
+    """Takes many retries that fail at once for a bad deployment."""
+    outcome = await parking.isolate(*arguments)
+    if len(outcome.failed) >= RETRIES_SUSPECTED:
+        raise turn.BadDeployment(f"{len(outcome.failed)} retries failed")
+    return outcome
+
+
+async def _put_nothing_off(self: Any, due: Any, error: Exception) -> None:
+    raise error
+
+
+async def _begin_again(self: Any, publications: Any, refused: Any, now: Any) -> None:
+    """Takes a refusal for a failure of Kafka's."""
+    raise KafkaUnavailable(refused[0].reason)
+
+
+_keep_refused: Final = outbox.Outbox._keep_refused
+
+
+async def _all_are_refused(self: Any, publications: Any, refused: Any, now: Any) -> None:
+    """Takes the refusal of one record for that of all that were sent with it."""
+    await _keep_refused(self, publications, [Refusal(each.id, refused[0].reason) for each in publications], now)
+
+
+def _version_by_clock(before: int, now: Any) -> int:
+    return int(now.timestamp() * 1000)
+
+
+def _refund_of_amount(self: Any, request_id: str | None, amount: int) -> Any:
+    """Takes two refunds of one amount for the same."""
+    refunds = [each for each in self.intents.values() if each.kind == "REFUND" and each.amount == amount]
+    return refunds[0] if refunds else None
+
+
+def _heed_nothing_unasked(order: Any, known: Any, left: int, answer: Any) -> Any:
+    return saga.Decision(order)
 
 
 MUTATIONS: Final = (
@@ -207,6 +265,60 @@ MUTATIONS: Final = (
         "a refund is begun twice",
         487,
         [_query(ordersaga.payment.store, "FOR UPDATE( OF i)?", "", "lock_payments", "lock_intents")],
+    ),
+    Mutation(
+        "retries are no news",
+        "old parked records stop a service at its restart",
+        0,
+        [_code(retries, "isolate", _judge_retries), _code(retries.Retries, "_put_off", _put_nothing_off)],
+    ),
+    Mutation(
+        "refusals",
+        "one record that Kafka refuses stops all others",
+        0,
+        [_code(outbox.Outbox, "_keep_refused", _begin_again)],
+    ),
+    Mutation(
+        "refusal of one",
+        "records are given up that Kafka has taken",
+        0,
+        [_code(outbox.Outbox, "_keep_refused", _all_are_refused)],
+    ),
+    Mutation(
+        "letters again",
+        "a refused dead letter never reaches its topic",
+        0,
+        [_code(Unpublished, "publish", _nothing)],
+    ),
+    Mutation(
+        "read-only",
+        "records are blamed for a database that takes no write",
+        0,
+        [lambda: patch.dict(sqlstate.CLASSES, {"25": sqlstate.Verdict.RECORD})],
+    ),
+    Mutation(
+        "markers",
+        "a partition lags for ever behind what is no record",
+        0,
+        [_code(Watching, "_move_on", _nothing)],
+    ),
+    Mutation(
+        "price versions",
+        "Order keeps a price that Stock has changed",
+        0,
+        [_code(commands, "next_version", _version_by_clock)],
+    ),
+    Mutation(
+        "refund ids",
+        "a further refund of the same amount is never made",
+        0,
+        [_code(Account, "refund", _refund_of_amount)],
+    ),
+    Mutation(
+        "unasked refunds",
+        "Order believes in money that went back at the gateway",
+        0,
+        [_code(saga, "_given_back_unasked", _heed_nothing_unasked)],
     ),
 )
 BY_NAME: Final = {mutation.name: mutation for mutation in MUTATIONS}

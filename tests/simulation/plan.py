@@ -245,9 +245,10 @@ def _neighbours(dice: random.Random, instances: dict[str, int]) -> list[Fault]:
     if dice.random() >= NEIGHBOURS_SHARE:
         return []
     faults: list[Fault] = []
-    for kind in dice.choices(
-        list(NEIGHBOURS), [weight for weight, _ in NEIGHBOURS.values()], k=dice.randint(1, NEIGHBOURS_MAX)
-    ):
+    weights = {
+        kind: weight for kind, (weight, _) in NEIGHBOURS.items() if "payment" in instances or kind not in OF_MONEY
+    }
+    for kind in dice.choices(list(weights), list(weights.values()), k=dice.randint(1, NEIGHBOURS_MAX)):
         service = dice.choice(list(instances))
         faults += NEIGHBOURS[kind][1](dice, kind, service, f"{service}-{dice.randint(1, instances[service])}")
     return faults
@@ -303,6 +304,11 @@ def _dashboard(dice: random.Random, kind: str, service: str, who: str) -> list[F
     return [Fault(kind, "gateway", at_s=dice.uniform(0, BEGIN_WITHIN_S * 4), amount=dice.choice([1, 1, 2, 3]))]
 
 
+def _partly(dice: random.Random, kind: str, service: str, who: str) -> list[Fault]:
+    """Somebody asks Payment for two equal parts of a payment."""
+    return [Fault(kind, "payment", at_s=dice.uniform(0, BEGIN_WITHIN_S * 4))]
+
+
 NEIGHBOURS: Final[dict[str, tuple[int, Any]]] = {
     "letters refused": (3, _letters_refused),
     "parked at a restart": (2, _parked_at_restart),
@@ -312,7 +318,9 @@ NEIGHBOURS: Final[dict[str, tuple[int, Any]]] = {
     "clock jumps": (3, _clock),
     "prices change": (2, _prices),
     "dashboard cancel": (6, _dashboard),
+    "equal parts": (4, _partly),
 }
+OF_MONEY: Final = ("dashboard cancel", "equal parts")
 KINDS: Final[dict[str, tuple[int, Any]]] = {
     "crash before": (6, _at_gate("any", "commit", "statement", "kafka", "publish")),
     "crash after": (6, _at_gate("any", "commit", "statement", "publish")),

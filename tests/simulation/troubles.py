@@ -24,6 +24,8 @@ STILL_STEPS_MAX: Final = 120
 LOOKS_MAX: Final = 20
 LOOK_EVERY_S: Final = 0.3
 PARKED_AT_RESTART: Final = 5
+PART: Final = 7
+PARTLY: Final = "part "
 
 
 class Poisoned(Exception):
@@ -168,7 +170,9 @@ class Troubles:
                 for _ in range(fault.amount):
                     change_price(world)
             case "dashboard cancel":
-                self._cancel_at_dashboard(fault)
+                self._cancel(fault.amount)
+            case "equal parts":
+                self._ask_for_parts()
 
     def _aborting(self, to: Partition, at: int) -> Callable[[], Coroutine[Any, Any, Any]]:
         async def abort() -> None:
@@ -207,20 +211,36 @@ class Troubles:
 
     # The gateway's dashboard ---------------------------------------------------------------------------------------------
 
-    def _cancel_at_dashboard(self, fault: Fault, looks: int = 0) -> None:
-        if self._world.gateway.cancel_at_dashboard(fault.amount) or looks == LOOKS_MAX:
-            return
+    def _cancel(self, part: int) -> None:
+        """Give `1 / part` of a payment back."""
+        self._with_held(lambda key: self._world.gateway.cancel_at_dashboard(key, part))
 
-        async def again() -> None:
-            self._cancel_at_dashboard(fault, looks + 1)
+    def _with_held(self, act: Callable[[str], None], looks: int = 0) -> None:
+        """Do something to a captured payment, as soon as there is one."""
+        held = self._world.gateway.held_keys()
+        if held:
+            act(self._world.scheduler.random.choice(held))
+        elif looks < LOOKS_MAX:
 
-        self._world.later(LOOK_EVERY_S, "looks for a payment to cancel", again)
+            async def again() -> None:
+                self._with_held(act, looks + 1)
 
-    def _write_garbage(self, fault: Fault) -> None:
-        to = self._world.scheduler.random.choice(self._world.groups[fault.who].partitions)
-        key = str(UUID(int=self._world.scheduler.random.randrange(3))).encode()
-        value = b'{"orderId": ' if fault.amount > 1 else _of_nobody(to.topic)
-        self._world.log.append(to, key, value, None, "somebody")
+            self._world.later(LOOK_EVERY_S, "looks for a captured payment", again)
+
+    def _ask_for_parts(self) -> None:
+        """As an Order of somebody else's would: two refunds of the same amount, each with an id of its own."""
+
+        def ask(key: str) -> None:
+            gateway = self._world.gateway
+            gateway.given_back.setdefault(key, 0)
+            order_id = UUID(gateway.payments[key].order_id)
+            for number in range(2):
+                asked = m.PaymentCancelRequestedMessage(
+                    order_id=order_id, payment_key=key, amount=PART, request_id=f"{PARTLY}{number} of {key}"
+                )
+                self._world.write(asked)
+
+        self._with_held(ask)
 
     # To records ------------------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from tests.simulation.customers import accept, product_id, send_webhook, send_we
 from tests.simulation.database import Connection, Database
 from tests.simulation.gateway import Gateway
 from tests.simulation.kafka import Consumer, Group, Log
-from tests.simulation.plan import PRICE, OrderPlan, Plan
+from tests.simulation.plan import CLOCK_JUMP_S_MAX, PRICE, OrderPlan, Plan
 from tests.simulation.process import Instance
 from tests.simulation.scheduler import START_S, Process, Rest, Scheduler
 from tests.simulation.troubles import Troubles
@@ -39,6 +39,8 @@ BACK_AFTER_S_MAX: Final = 1.5
 PARK_ATTEMPTS_MAX: Final = 3
 STOP_FAILURES_MIN: Final = 4
 """After a restart with parked records: fewer than there are."""
+LAG_ALARM_S: Final = 60 + 2 * CLOCK_JUMP_S_MAX
+"""Clocks that do not agree make records look older than they are."""
 ACCEPTED: Final = "given back at the gateway"
 STOCK_ASKS_MAX: Final = 3
 
@@ -85,6 +87,7 @@ class World:
             recovery_after_ms=plan.lease_ms,
             lock_timeout_ms=1_000,
             statement_timeout_ms=2_000,
+            outbox_lag_alarm_s=LAG_ALARM_S,
         )
         self._strict: Final = self.settings.model_copy(update={"stop_failures_min": STOP_FAILURES_MIN})
         self.clocks: Final[Counter[str]] = Counter()
