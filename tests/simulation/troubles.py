@@ -23,7 +23,7 @@ FREEZE_STEPS: Final = 3
 STILL_STEPS_MAX: Final = 120
 LOOKS_MAX: Final = 20
 LOOK_EVERY_S: Final = 0.3
-PARKED_AT_RESTART: Final = 5
+PARKED_AT_RESTART: Final = 8
 PART: Final = 7
 PARTLY: Final = "part "
 
