@@ -31,12 +31,11 @@ from ordersaga.messaging import (
     sqlstate,
     turn,
 )
-from ordersaga.messaging.kafka import KafkaUnavailable, Refusal
+from ordersaga.messaging.kafka import KafkaUnavailable
 from ordersaga.messaging.timers import Timers
 from ordersaga.messaging.unpublished import Unpublished
 from ordersaga.messaging.watching import Watching
 from ordersaga.order import saga
-from ordersaga.payment.model import Account
 from ordersaga.stock import commands
 
 RETRIES_SUSPECTED: Final = 4
@@ -148,22 +147,8 @@ async def _begin_again(self: Any, publications: Any, refused: Any, now: Any) -> 
     raise KafkaUnavailable(refused[0].reason)
 
 
-_keep_refused: Final = outbox.Outbox._keep_refused
-
-
-async def _all_are_refused(self: Any, publications: Any, refused: Any, now: Any) -> None:
-    """Takes the refusal of one record for that of all that were sent with it."""
-    await _keep_refused(self, publications, [Refusal(each.id, refused[0].reason) for each in publications], now)
-
-
 def _version_by_clock(before: int, now: Any) -> int:
     return int(now.timestamp() * 1000)
-
-
-def _refund_of_amount(self: Any, request_id: str | None, amount: int) -> Any:
-    """Takes two refunds of one amount for the same."""
-    refunds = [each for each in self.intents.values() if each.kind == "REFUND" and each.amount == amount]
-    return refunds[0] if refunds else None
 
 
 def _heed_nothing_unasked(order: Any, known: Any, left: int, answer: Any) -> Any:
@@ -192,20 +177,20 @@ MUTATIONS: Final = (
     Mutation(
         "publish what is left",
         "outputs of a dead process are lost",
-        4,
+        14,
         [_code(outbox.Outbox, "publish_left", _nothing)],
     ),
     Mutation(
-        "adoption", "messages of a dead process's requests are lost", 5, [_code(outbox.Outbox, "adopt", _nothing)]
+        "adoption", "messages of a dead process's requests are lost", 0, [_code(outbox.Outbox, "adopt", _nothing)]
     ),
     Mutation(
         "acknowledgement",
         "outputs that never arrived are forgotten",
-        20,
+        5,
         [_code(outbox.Outbox, "_finish", _finish_at_once)],
     ),
     Mutation(
-        "doubt", "a process believes in a commit that failed", 3, [_code(turn.Turns, "_back_off", _doubt_nothing)]
+        "doubt", "a process believes in a commit that failed", 27, [_code(turn.Turns, "_back_off", _doubt_nothing)]
     ),
     Mutation(
         "parked keys",
@@ -233,7 +218,7 @@ MUTATIONS: Final = (
     Mutation(
         "lock orders",
         "two answers about an order undo each other",
-        1,
+        2,
         [_query(ordersaga.order.store, "FOR UPDATE OF s", "", "lock_orders")],
     ),
     Mutation(
@@ -269,55 +254,43 @@ MUTATIONS: Final = (
     Mutation(
         "retries are no news",
         "old parked records stop a service at its restart",
-        0,
+        11,
         [_code(retries, "isolate", _judge_retries), _code(retries.Retries, "_put_off", _put_nothing_off)],
     ),
     Mutation(
         "refusals",
         "one record that Kafka refuses stops all others",
-        0,
+        6,
         [_code(outbox.Outbox, "_keep_refused", _begin_again)],
-    ),
-    Mutation(
-        "refusal of one",
-        "records are given up that Kafka has taken",
-        0,
-        [_code(outbox.Outbox, "_keep_refused", _all_are_refused)],
     ),
     Mutation(
         "letters again",
         "a refused dead letter never reaches its topic",
-        0,
+        6,
         [_code(Unpublished, "publish", _nothing)],
     ),
     Mutation(
         "read-only",
         "records are blamed for a database that takes no write",
-        0,
+        15,
         [lambda: patch.dict(sqlstate.CLASSES, {"25": sqlstate.Verdict.RECORD})],
     ),
     Mutation(
         "markers",
         "a partition lags for ever behind what is no record",
-        0,
+        4,
         [_code(Watching, "_move_on", _nothing)],
     ),
     Mutation(
         "price versions",
         "Order keeps a price that Stock has changed",
-        0,
+        11,
         [_code(commands, "next_version", _version_by_clock)],
-    ),
-    Mutation(
-        "refund ids",
-        "a further refund of the same amount is never made",
-        0,
-        [_code(Account, "refund", _refund_of_amount)],
     ),
     Mutation(
         "unasked refunds",
         "Order believes in money that went back at the gateway",
-        0,
+        59,
         [_code(saga, "_given_back_unasked", _heed_nothing_unasked)],
     ),
 )

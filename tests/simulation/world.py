@@ -30,7 +30,7 @@ from tests.simulation.gateway import Gateway
 from tests.simulation.kafka import Consumer, Group, Log
 from tests.simulation.plan import CLOCK_JUMP_S_MAX, PRICE, OrderPlan, Plan
 from tests.simulation.process import Instance
-from tests.simulation.scheduler import START_S, Process, Rest, Scheduler
+from tests.simulation.scheduler import START_S, Process, Rest, Scheduler, Violation
 from tests.simulation.troubles import Troubles
 
 EPOCH: Final = datetime(2026, 11, 24, tzinfo=UTC)
@@ -224,7 +224,9 @@ class World:
             self._pauses.remove(until_s)
 
     async def _unsettled(self) -> Rest | None:
-        """What is still to be done, when nobody can go on by himself."""
+        """What is still to be done, when nobody can go on by himself. A history that is broken already goes no further."""
+        if self.complaints:
+            raise Violation("this history was not lived to its end")
         left, dues = [], list(self._pauses)
         if any(each.tasks for each in (self.outside, self.customers, self.operator)):
             left.append("somebody outside is not done")
