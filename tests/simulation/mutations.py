@@ -230,7 +230,7 @@ MUTATIONS: Final = (
     Mutation(
         "lock reservations",
         "a request and its rollback undo each other",
-        6,
+        341,
         [_query(ordersaga.stock.store, "FOR UPDATE", "", "lock_reservations")],
     ),
     Mutation(
