@@ -113,8 +113,8 @@ def has_brokers(client: Any) -> bool:
         return False
 
 
-# Not `message.headers()`: where a name is not UTF-8, confluent-kafka 2.16 sets an error and returns its list all the same, with a NULL in it.
-# Python's own fast way to call a method does not look for that, and crashes later; this one does, and raises SystemError.
+# Not `message.headers()`: confluent-kafka 2.16 can set an error and return a list all the same, which a plain call of a method does not
+# always notice. This call does, and raises SystemError.
 _headers_of: Final = methodcaller("headers")
 
 
