@@ -98,9 +98,9 @@ def _order(product: UUID, now: datetime) -> Order:
 
 
 async def record_all_payments(settings: Settings) -> None:
-    """The same for all orders that there are and that Payment has nothing of."""
+    """The same for all orders that were told of a payment and that Payment has nothing of."""
     order = await asyncpg.connect(settings.database_url("order"))
-    ids = {row[0] for row in await order.fetch("SELECT order_id FROM orders")}
+    ids = {row[0] for row in await order.fetch("SELECT order_id FROM saga WHERE facts -> 'payments' IS NOT NULL")}
     await order.close()
     payment = await asyncpg.connect(settings.database_url("payment"))
     ids -= {row[0] for row in await payment.fetch("SELECT order_id FROM payment")}
