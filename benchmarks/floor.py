@@ -191,7 +191,7 @@ def _facts(message: m.Message, now: datetime) -> tuple[str, str]:
     assert isinstance(message, m.DeliveryStartMessage)
     paid = Payment(f"key-{message.order_id}", PRICE, "PAID")
     line = Line(message.order_id, 1, "RESERVED")
-    facts = Facts((line,), (paid,), "STARTED", message.delivery_id, PRICE, now)
+    facts = Facts((line,), (paid,), "STARTED", message.delivery_id, listed_total=PRICE, asked_at=now)
     return "COMPLETED", json.encode(facts).decode()
 
 

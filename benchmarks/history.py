@@ -41,7 +41,13 @@ PRODUCT, KEY, DELIVERY = UUID(int=1), "the-key", UUID(int=2)
 
 def _insertions() -> dict[ServiceName, list[str]]:
     """The statements, by database; constants of ours are written into them."""
-    facts = Facts((Line(PRODUCT, 1, "RESERVED"),), (Payment(KEY, PRICE, "PAID"),), "STARTED", DELIVERY, PRICE)
+    facts = Facts(
+        (Line(PRODUCT, 1, "RESERVED"),),
+        (Payment(KEY, PRICE, "PAID"),),
+        delivery="STARTED",
+        delivery_id=DELIVERY,
+        listed_total=PRICE,
+    )
     recipient, known = msgspec.json.encode(RECIPIENT).decode(), msgspec.json.encode(facts).decode()
     known = f"replace(replace(replace('{known}', '{PRODUCT}', product::text), '{KEY}', 'key-' || id), '{DELIVERY}', delivery::text)"
     events = """(VALUES ('Placed', '{StockDecreaseRequestMessage,OrderPayableMessage}', 'PENDING', false),
