@@ -126,6 +126,31 @@ async def test_kafka_away_stays_an_alarm_with_its_age_while_the_consumer_is_repl
         await assert_goes_on(service, runtime)
 
 
+async def test_a_turn_that_waits_for_the_database_is_not_taken_for_kafka_away(
+    service: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(*_: Any) -> None:
+        begun.set()
+        await go_on.wait()
+
+    async with service.instance() as runtime:
+        turns: Any = runtime.turns
+        service.intervene = wait
+        service.send(told(uuid4()))
+        await asyncio.wait_for(begun.wait(), 10)
+        turns._began_at -= 20.0
+        monkeypatch.setattr(consumer_module.PartitionConsumer, "silent_s", 25.0)
+        await turns.look()
+        assert not await alarm(runtime, AWAY)
+        monkeypatch.setattr(consumer_module.PartitionConsumer, "silent_s", 45.0)
+        await turns.look()
+        assert await alarm(runtime, AWAY)
+        service.intervene = None
+        go_on.set()
+
+
 async def test_a_consumer_that_hears_nothing_but_is_answered_stays(
     service: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,7 +206,8 @@ class Turns:
         long = Trouble(what, "look at what its database connection waits for (pg_stat_activity)")
         if self._alarms.tell(LONG, "", long if lasted_s > LONG_S else None, now - timedelta(seconds=lasted_s)):
             log.warning(what)
-        silent_s = self._consumer.silent_s
+        # Nothing is asked of Kafka during a turn, which may wait for the database: only the silence before it counts.
+        silent_s = max(0.0, self._consumer.silent_s - lasted_s)
         away = Trouble("Kafka does not answer", f"look at Kafka at {self._settings.kafka_bootstrap_servers}")
         self._alarms.tell(AWAY, "", away if silent_s > AWAY_S else None, now - timedelta(seconds=silent_s))
 
