@@ -73,7 +73,8 @@ async def test_a_repeat_is_the_same_order_though_its_body_would_be_refused_now(
     client: httpx.AsyncClient, shop: Bench
 ) -> None:
     """As after a change of the limits: the key's row says what a body that is not valid now has once made."""
-    headers, raw = keyed(), b'{"totalAmount": 1}'
+    as_json = {"Content-Type": "application/json"}
+    headers, raw = keyed() | as_json, b'{"totalAmount": 1}'
     placed = await place(client, who=WHO, **order_for(await priced(shop, 5_000), 5_000))
     await shop.pool.execute(
         "INSERT INTO idempotency_key VALUES ($1, $2, $3, $4, now())",
@@ -86,7 +87,7 @@ async def test_a_repeat_is_the_same_order_though_its_body_would_be_refused_now(
     assert (again.status_code, again.json()["orderId"]) == (200, placed["orderId"])
     assert again.headers["location"] == f"{ORDERS}/{placed['orderId']}"
     assert (await client.post(ORDERS, content=b"{}", headers=headers)).status_code == 422
-    assert (await client.post(ORDERS, content=raw, headers=keyed())).status_code == 400
+    assert (await client.post(ORDERS, content=raw, headers=keyed() | as_json)).status_code == 400
 
 
 async def test_a_refused_order_leaves_its_key_free_and_two_keys_are_two_orders(
