@@ -87,7 +87,7 @@ async def client(settings: SandboxSettings = DEFAULTS) -> AsyncIterator[Client]:
 async def listening(app: Litestar) -> AsyncIterator[str]:
     """Any ASGI app on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="warning"))
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"

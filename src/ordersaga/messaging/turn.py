@@ -146,14 +146,16 @@ class Turns:
             fetched = await self._consumer.fetch(self._size.now, wait_s)
             if fetched.fatal is not None:
                 raise KafkaUnavailable(fetched.fatal.str())
-            if fetched.failures:
-                await self._watching.failed(fetched.failures)
-                if self._may_say_again():
-                    log.warning("a partition cannot be read and is looked at again", failure=fetched.failures[0])
             self._assignment.change(fetched.joined, fetched.assigned, fetched.revoked)
             self._began_at = _monotonic_s()
             wait_s = await self.step(fetched.records)
             self._began_at = None
+            if (
+                fetched.failures
+            ):  # after the records that were read before the error, so that the ledger stands at what cannot be read
+                await self._watching.failed(fetched.failures)
+                if self._may_say_again():
+                    log.warning("a partition cannot be read and is looked at again", failure=fetched.failures[0])
             self._say_started()
             self._beat(well=self._assignment.settled and not self._failures)
 

@@ -50,6 +50,14 @@ class Bad(Struct):
     held_back: bool = False
     search: asyncio.Task[int | None] | None = None
 
+    @property
+    def behind(self) -> int | None:
+        """Where it can be read again; None: the search goes on, has failed or has found nothing, and is made again at the next failure."""
+        search = self.search
+        if search is None or not search.done() or search.cancelled() or search.exception() is not None:
+            return None
+        return search.result()
+
 
 class Watching:
     """Runs within the loop of turns: `failed` with what a fetch says, `step` after each turn; looks themselves run beside it."""
@@ -93,12 +101,12 @@ class Watching:
                 continue
             if failure.is_batch or not bad.failure.is_batch:
                 bad.failure = failure
-            if bad.failure.is_batch and bad.search is None:
+            if bad.failure.is_batch and (bad.search is None or (bad.search.done() and not bad.behind)):
                 bad.search = asyncio.create_task(self._consumer.readable_from(partition, bad.offset))
             trouble = self._trouble(partition, bad)
             if not bad.held_back:
                 bad.held_back = True
-                log.critical("a partition cannot be read", where=str(partition), offset=bad.offset, why=failure.why)
+                log.critical("a partition cannot be read", where=str(partition), offset=bad.offset, why=bad.failure.why)
             self._alarms.tell(UNREADABLE, str(partition), trouble)
             await self._assignment.hold_back({partition: trouble}, self._clock() + timedelta(seconds=HELD_BACK_S))
 
@@ -108,9 +116,7 @@ class Watching:
             return Trouble(
                 what, "look at the topic and at what this service may read; it is tried again every few seconds"
             )
-        search, behind = bad.search, None
-        if search is not None and search.done() and not search.cancelled() and search.exception() is None:
-            behind = search.result()
+        behind = bad.behind
         on = f"ordersaga topics accept {partition.topic} --partition {partition.partition} --at"
         if behind is None:
             return Trouble(what, f"find the first offset behind that batch, N; then `{on} N` goes on there")

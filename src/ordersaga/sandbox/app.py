@@ -176,7 +176,12 @@ async def serving(settings: SandboxSettings, port: int = 0) -> AsyncIterator[str
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
         config = uvicorn.Config(
-            application(settings), log_level="warning", access_log=False, http="httptools", timeout_graceful_shutdown=1
+            application(settings),
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            http="httptools",
+            timeout_graceful_shutdown=1,
         )
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listening]))

@@ -25,7 +25,7 @@ from ordersaga.messaging.kafka.client import (
 )
 from ordersaga.messaging.kafka.gaps import Gap, gaps_of
 from ordersaga.messaging.kafka.predecessor import offsets_of_group
-from ordersaga.messaging.kafka.unreadable import readable_from
+from ordersaga.messaging.kafka.unreadable import BAD_BATCH, readable_from
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -33,7 +33,6 @@ T = TypeVar("T")
 
 SAY_AGAIN_S: Final = 60.0
 STOP_S: Final = 5.0
-BAD_BATCH: Final = (KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError._NOT_IMPLEMENTED)
 HEARTBEAT_MS: Final = 500
 WITHOUT_PARTITIONS_SESSIONS_MAX: Final = 3
 
@@ -108,17 +107,21 @@ class PartitionConsumer:
         # Whatever else keeps librdkafka outside of its group without a word.
         if self._all_taken_at is not None and time.monotonic() - self._all_taken_at > self._without_s_max:
             self._error = KafkaError(KafkaError._STATE, "the group took all partitions and has given none since")
-        records, failures = [], []
+        records: list[Record] = []
+        failures: dict[Partition, Failure] = {}
         for message in messages:
             problem = message.error()
             if problem is None:
-                records.append(record_of(message))
+                # librdkafka goes on behind a batch with a wrong checksum, at times at an offset that nobody wrote: what follows an
+                # error is not what comes next in the log, and would take the ledger past the batch.
+                if not failures or _partition_of(message) not in failures:
+                    records.append(record_of(message))
             elif is_fatal(problem):
                 self._error = problem
             else:
-                partition = Partition(message.topic() or "", message.partition() or 0)
-                failures.append(Failure(partition, problem.str(), problem.code() in BAD_BATCH))
-        fetched = Fetched(records, self._joined, self._assigned, self._revoked, failures, self._error)
+                partition = _partition_of(message)
+                failures.setdefault(partition, Failure(partition, problem.str(), problem.code() in BAD_BATCH))
+        fetched = Fetched(records, self._joined, self._assigned, self._revoked, list(failures.values()), self._error)
         self._assigned, self._revoked, self._error = [], [], None
         return fetched
 
@@ -282,8 +285,12 @@ class PartitionConsumer:
             log.warning("the consumer did not end in time and is left behind")
 
 
+def _partition_of(message: Message) -> Partition:
+    return Partition(message.topic() or "", message.partition() or 0)
+
+
 class Failure(NamedTuple):
-    """A partition that could not be read, and why. `is_batch`: what lies at our position is what cannot be read."""
+    """A partition that could not be read behind the records that were fetched of it, and why. `is_batch`: the batch there is damaged."""
 
     partition: Partition
     why: str
@@ -291,7 +298,10 @@ class Failure(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """Records, whether the group has spoken yet, what it gave and took since the last fetch, partitions that cannot be read, a fatal error."""
+    """Records, whether the group has spoken yet, what it gave and took since the last fetch, partitions that cannot be read, a fatal error.
+
+    Of a partition in `failures`, `records` has only what came before its first error.
+    """
 
     records: list[Record]
     joined: bool

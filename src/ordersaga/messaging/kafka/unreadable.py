@@ -3,11 +3,12 @@
 import time
 from typing import Final
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from ordersaga.messaging.kafka.client import LOOK_TIMEOUT_S, Partition, client_config, translated
 from ordersaga.settings import Settings
 
+BAD_BATCH: Final = (KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError._NOT_IMPLEMENTED)
 PROBE_S: Final = 3.0
 POLL_S: Final = 0.1
 
@@ -52,11 +53,21 @@ def readable_from(settings: Settings, partition: Partition, offset: int) -> int 
 
 
 def _is_readable(consumer: Consumer, partition: Partition, offset: int) -> bool | None:
-    """Whether a record comes from there, or an error; None: neither does."""
-    consumer.assign([TopicPartition(*partition, offset)])
+    """Whether a record comes from there (True), or the error of a damaged batch (False); None: neither comes in time.
+
+    Another error says nothing about the batch: librdkafka reads on behind a damaged one, at times at an offset that nobody wrote, and
+    that offset's error can come after the next `assign`. The partition is then assigned again.
+    """
     end_s = time.monotonic() + PROBE_S
+    consumer.assign([TopicPartition(*partition, offset)])
     while time.monotonic() < end_s:
         message = consumer.poll(POLL_S)
-        if message is not None:
-            return message.error() is None
+        if message is None:
+            continue
+        error = message.error()
+        if error is None:
+            return True
+        if error.code() in BAD_BATCH:
+            return False
+        consumer.assign([TopicPartition(*partition, offset)])
     return None
