@@ -269,10 +269,10 @@ def test_an_order_as_an_earlier_version_kept_it_waits_as_it_did() -> None:
 def test_a_customer_cancels_before_delivery_is_requested_and_not_after() -> None:
     order, out, decision = run(placed(), stock("SUCCESS"), CancelBeforeDelivery())
     assert end(order) == ("CANCELLED", "CUSTOMER_CANCELLED")
-    assert not decision.refused
+    assert decision.refusal is None
     assert names(out) == ["OrderPayable", "StockRollbackRequested"]
     order, _, decision = run(placed(), stock("SUCCESS"), payment(), CancelBeforeDelivery())
-    assert decision.refused
+    assert decision.refusal
     assert order.status == "PENDING"
 
 
@@ -280,8 +280,8 @@ def test_a_completed_order_can_be_returned_once() -> None:
     order, out, decision = run(placed(), stock("SUCCESS"), payment(), delivery("STARTED"), Return())
     assert end(order) == ("CANCELLED", "RETURNED")
     assert names(out)[2:] == ["OrderPayable", "StockRollbackRequested", "PaymentCancelRequested"]
-    assert not decision.refused
-    assert run(placed(), Return())[2].refused
+    assert decision.refusal is None
+    assert run(placed(), Return())[2].refusal
 
 
 @pytest.mark.parametrize(
@@ -290,15 +290,15 @@ def test_a_completed_order_can_be_returned_once() -> None:
 def test_who_asks_for_the_same_end_again_is_told_it_and_nothing_happens(inputs: tuple[Input, ...]) -> None:
     order, _, _ = run(placed(), *inputs)
     again = decide(order, inputs[-1], NOW)
-    assert (again.order, again.outgoing, again.refused, again.note) == (order, (), False, DUPLICATE)
+    assert (again.order, again.outgoing, again.refusal, again.note) == (order, (), None, DUPLICATE)
     other = CancelBeforeDelivery() if isinstance(inputs[-1], Return) else Return()
-    assert decide(order, other, NOW).refused
+    assert decide(order, other, NOW).refusal
 
 
 def test_a_return_that_needs_the_goods_waits_for_an_operators_word() -> None:
     completed, _, _ = run(placed(), stock("SUCCESS"), payment(), delivery("STARTED"))
     asked, out, decision = run(completed, RequestReturn())
-    assert (asked.status, asked.facts.returning, out, decision.refused) == ("COMPLETED", "REQUESTED", [], False)
+    assert (asked.status, asked.facts.returning, out, decision.refusal) == ("COMPLETED", "REQUESTED", [], None)
     assert run(asked, RequestReturn())[2].note == DUPLICATE
     refused, out, decision = run(asked, RefuseReturn("kim", "worn"))
     assert (refused.status, refused.facts.returning, out, decision.note) == ("COMPLETED", "REFUSED", [], "kim: worn")
@@ -310,8 +310,8 @@ def test_a_return_that_needs_the_goods_waits_for_an_operators_word() -> None:
         for again in (ReceiveReturn("kim", "came"), RequestReturn(), Return()):
             assert run(returned, again)[2].note == DUPLICATE
     for order, word in itertools.product((placed(), completed), (ReceiveReturn, RefuseReturn)):
-        assert run(order, word("kim", "?"))[2].refused
-    assert run(placed(), RequestReturn())[2].refused
+        assert run(order, word("kim", "?"))[2].refusal
+    assert run(placed(), RequestReturn())[2].refusal
 
 
 def test_one_rollback_at_most_is_in_flight_and_later_products_wait_for_its_answer() -> None:
@@ -494,7 +494,7 @@ def test_a_refund_told_before_a_second_payment_does_not_make_that_one_the_payer(
 
 def test_an_operator_cannot_accept_what_never_went_back() -> None:
     for order in (placed(), run(placed(), payment())[0], run(placed(), payment("FAILED"))[0]):
-        assert decide(order, MEANT, NOW).refused
+        assert decide(order, MEANT, NOW).refusal
 
 
 def test_a_partner_that_does_not_say_what_is_held_ends_an_order_only_with_the_whole_amount() -> None:

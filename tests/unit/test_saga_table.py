@@ -132,7 +132,7 @@ def a_return_that_needs_the_goods_gives_nothing_back_before_they_came(step: Step
 
 
 def who_is_refused_changes_nothing(step: Step) -> bool:
-    return not step.decision.refused or (step.after == step.before and not step.decision.outgoing)
+    return not step.decision.refusal or (step.after == step.before and not step.decision.outgoing)
 
 
 def who_waits_has_a_timer(step: Step) -> bool:

@@ -15,6 +15,7 @@ from ordersaga.cli.options import fail, load_settings, out
 from ordersaga.masking import masked
 from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.held_records import HeldRecord, held_records
+from ordersaga.messaging.refusal import Refusal
 from ordersaga.order import store
 from ordersaga.order.deadlines import Explanation, explain
 from ordersaga.order.handlers import deadlines_of
@@ -77,12 +78,12 @@ async def _return(settings: Settings, order_id: UUID, by: Operator, word: type[O
 async def _said(settings: Settings, acceptance: Acceptance) -> Order:
     """The order after an operator's word."""
     async with desks(settings, "order") as [desk]:
-        decision = await desk.gather(Accepting(settings))(acceptance)
-    if decision is None:
-        raise fail(f"there is no order {acceptance.order_id}", 1)
-    if decision.refused:
-        raise fail(f"{decision.note}; nothing was changed")
-    return decision.order
+        answer = await desk.gather(Accepting(settings))(acceptance)
+    if isinstance(answer, Refusal):
+        if answer.kind == "UNKNOWN":
+            raise fail(f"there is no order {acceptance.order_id}", 1)
+        raise fail(f"{answer.detail}; nothing was changed")
+    return answer
 
 
 async def _accept(settings: Settings, order_id: UUID, by: Operator) -> None:

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 import msgspec
 from msgspec import Raw, Struct
 
+from ordersaga.messaging.refusal import FieldError
+
 ERRORS_MAX: Final = 100
 NUL_MESSAGE: Final = "a text must not have the character NUL in it"
 _CODES: Final = [
@@ -24,17 +26,6 @@ _CODES: Final = [
         r"^Expected ": "type",
     }.items()
 ]
-
-
-class FieldError(Struct, frozen=True):
-    """One field of a request that is wrong.
-
-    `field` is a path such as `items[0].quantity`. `message` is for people; `code` stays the same from version to version.
-    """
-
-    field: str
-    message: str
-    code: str = "invalid"
 
 
 def code_of(message: str) -> str:

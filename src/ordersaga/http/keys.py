@@ -7,8 +7,8 @@ from litestar import Request
 
 from ordersaga.http.caller import Caller
 from ordersaga.http.headers import headers
-from ordersaga.http.problems import Problem, invalid
-from ordersaga.messaging.idempotency import KEY_CHARS_MAX, IdempotencyKey, body_hash, look_up
+from ordersaga.http.problems import invalid, problem_of
+from ordersaga.messaging.idempotency import KEY_CHARS_MAX, KEY_REUSED, IdempotencyKey, body_hash, look_up
 from ordersaga.messaging.runtime import Runtime
 
 
@@ -40,10 +40,5 @@ async def earlier(runtime: Runtime, key: IdempotencyKey | None) -> UUID | None:
     async with runtime.reading() as db:
         reuse = await look_up(db, key)
     if reuse is not None and not reuse.same_body:
-        raise key_reused()
+        raise problem_of(KEY_REUSED)
     return reuse.resource if reuse else None
-
-
-def key_reused() -> Problem:
-    """422, for a key that stands for another request."""
-    return Problem(422, "The Idempotency-Key was used before with another body")

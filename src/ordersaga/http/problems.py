@@ -9,12 +9,13 @@ from litestar.exceptions import HTTPException
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 from msgspec import UNSET, Struct, UnsetType
 
-from ordersaga.http.fields import FieldError, code_of, texts_with_nul, wrong_fields
+from ordersaga.http.fields import code_of, texts_with_nul, wrong_fields
 from ordersaga.http.headers import header
 from ordersaga.http.limits import RETRY_AFTER_S, TooManyStreams
 from ordersaga.masking import masked
 from ordersaga.messaging.database import is_transient
 from ordersaga.messaging.gather import NotTaken, OutcomeUnknown
+from ordersaga.messaging.refusal import FieldError, Refusal, RefusalKind, no_such
 
 log: Final = structlog.get_logger()
 T = TypeVar("T")
@@ -22,6 +23,13 @@ T = TypeVar("T")
 PROBLEM_JSON: Final = "application/problem+json"
 JSON: Final = "application/json"
 NOT_VALID: Final = "The request is not valid"
+REFUSAL_STATUS: Final[dict[RefusalKind, int]] = {
+    "UNKNOWN": 404,
+    "INVALID": 400,
+    "CONFLICT": 409,
+    "MISMATCH": 422,
+    "KEY_REUSED": 422,
+}
 
 
 class ProblemBody(Struct, omit_defaults=True):
@@ -55,7 +63,19 @@ def invalid_fields(errors: list[FieldError]) -> Problem:
 
 def not_found(what: str) -> Problem:
     """404; also for what belongs to somebody else, so that nobody learns that it exists."""
-    return Problem(404, f"There is no such {what}")
+    return problem_of(no_such(what))
+
+
+def problem_of(refusal: Refusal) -> Problem:
+    """A refused command as problem+json, with the status of its kind."""
+    return Problem(REFUSAL_STATUS[refusal.kind], refusal.title, refusal.detail, list(refusal.errors))
+
+
+def unless_refused(answer: T | Refusal) -> T:
+    """The answer to a command that was carried out. Raises `Problem` for one that was refused."""
+    if isinstance(answer, Refusal):
+        raise problem_of(answer)
+    return answer
 
 
 async def body_of(request: Request[Any, Any, Any], decoder: "msgspec.json.Decoder[T]") -> tuple[T, bytes]:

@@ -14,10 +14,12 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordersaga.messaging.database import Connection, queries
+from ordersaga.messaging.refusal import Refusal
 
 sql: Final = queries(__file__)
 
 KEY_CHARS_MAX: Final = 300
+KEY_REUSED: Final = Refusal("KEY_REUSED", "The Idempotency-Key was used before with another body")
 
 
 class IdempotencyKey(Struct, frozen=True):
@@ -58,13 +60,12 @@ async def each_once(
     requests: Sequence[Request],
     now: datetime,
     work: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]],
-    is_refusal: Callable[[Answer], bool],
-) -> list[Answer | Reused]:
-    """Do what is asked for the first time: the answer of `work`, or what an earlier request did with the same key.
+) -> list[Answer | Reused | Refusal]:
+    """Answer each request: with the answer of `work` for a first use of its key, with `Reused` for a repeat, with `KEY_REUSED` for another body.
 
-    Of two requests with one key in the same set one is done, and the other is a repeat; if the first is refused, the other is judged.
+    Of two requests with one key in the same set `work` gets one, and the other is a repeat. If the first is refused, `work` gets the other.
     """
-    answers: dict[int, Answer | Reused] = {}
+    answers: dict[int, Answer | Reused | Refusal] = {}
     todo = list(range(len(requests)))
     while todo:
         keyed = [(n, key) for n in todo if (key := requests[n].key) is not None]
@@ -72,9 +73,9 @@ async def each_once(
         reused = {n: reuse for (n, _), reuse in zip(keyed, claims, strict=True) if reuse is not None}
         fresh = [n for n in todo if n not in reused]
         done = dict(zip(fresh, await work([requests[n] for n in fresh]), strict=True)) if fresh else {}
-        answers.update(reused)
+        answers.update({n: reuse if reuse.same_body else KEY_REUSED for n, reuse in reused.items()})
         answers.update(done)
-        free = [key for n, key in keyed if n in done and is_refusal(done[n])]
+        free = [key for n, key in keyed if isinstance(done.get(n), Refusal)]
         await release(db, free)
         freed = {key.resource for key in free}
         todo = [n for n, reuse in reused.items() if reuse.resource in freed]

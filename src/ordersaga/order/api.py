@@ -19,9 +19,8 @@ from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.encoded import EncodedJson
-from ordersaga.http.fields import FieldError
 from ordersaga.http.headers import header
-from ordersaga.http.keys import earlier, idempotency_key, key_reused
+from ordersaga.http.keys import earlier, idempotency_key
 from ordersaga.http.limits import Streams
 from ordersaga.http.prefer import wait_s
 from ordersaga.http.problems import (
@@ -34,13 +33,15 @@ from ordersaga.http.problems import (
     not_found,
     raw_body,
     raw_json,
+    unless_refused,
 )
 from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.held_records import HeldRecord, held_records
+from ordersaga.messaging.refusal import FieldError, Refusal
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.order import store
-from ordersaga.order.commands import Action, ActionAnswer, KeyReused, Placed, Placement, PlacementAnswer, WrongTotal
+from ordersaga.order.commands import Action, Placed, Placement
 from ordersaga.order.deadlines import Explanation, explain
 from ordersaga.order.handlers import deadlines_of
 from ordersaga.order.model import Event, Facts, Line, Order, Recipient
@@ -48,7 +49,6 @@ from ordersaga.order.operators import Acceptance
 from ordersaga.order.saga import (
     AcceptRefund,
     CancelBeforeDelivery,
-    Decision,
     OperatorsWord,
     ReceiveReturn,
     RefuseReturn,
@@ -150,9 +150,9 @@ class Orders:
         self.streams: Final = streams
         self._deadlines: Final = deadlines_of(runtime.settings)
         self.wish_to_return: Final = RequestReturn() if runtime.settings.return_needs_receipt else Return()
-        self.place: Gather[Placement, PlacementAnswer]
-        self.act: Gather[Action, ActionAnswer]
-        self.accept: Gather[Acceptance, Decision | None]
+        self.place: Gather[Placement, Placed | Refusal]
+        self.act: Gather[Action, Order | Refusal]
+        self.accept: Gather[Acceptance, Order | Refusal]
 
     async def theirs(self, order_id: UUID, caller: Caller) -> Order:
         """An order that the caller may see. Raises `Problem` 404."""
@@ -270,8 +270,8 @@ async def _by_operator(orders: Orders, request: AnyRequest, order_id: UUID, word
     if not caller.is_operator:
         raise not_found("order")
     body, _ = await body_of(request, _reason)
-    decision = await orders.accept(Acceptance(order_id, Operator(str(caller.user_id), body.why), word))
-    return _answer(_allowed(decision).order, 200)
+    acceptance = Acceptance(order_id, Operator(str(caller.user_id), body.why), word)
+    return _answer(unless_refused(await orders.accept(acceptance)), 200)
 
 
 async def _place(orders: Orders, request: AnyRequest) -> Json:
@@ -285,15 +285,11 @@ async def _place(orders: Orders, request: AnyRequest) -> Json:
         if (placed := await earlier(orders.runtime, key)) is None:
             raise
         return _answer(await orders.theirs(placed, caller), 200)
-    match await orders.place(placement):
-        case WrongTotal(listed_total):
-            raise invalid("totalAmount", f"the products cost {listed_total} won", "mismatch")
-        case KeyReused():
-            raise key_reused()
-        case Placed(order, is_repeat):
-            if seconds and not order.stock_is_known:
-                order = await orders.with_stock_outcome(order, seconds)
-            return _answer(order, 200 if is_repeat else 201 if seconds else 202)
+    done = unless_refused(await orders.place(placement))
+    order = done.order
+    if seconds and not order.stock_is_known:
+        order = await orders.with_stock_outcome(order, seconds)
+    return _answer(order, 200 if done.earlier else 201 if seconds else 202)
 
 
 def _order(body: PlaceOrder, caller: Caller, order_id: UUID) -> Order:
@@ -329,20 +325,8 @@ async def _act(
     caller = await orders.callers.of(request)
     route = f"POST /api/v1/orders/{order_id}/{route}"
     key = idempotency_key(request, caller, route, await raw_body(request), orders.runtime.new_id())
-    match await orders.act(Action(order_id, None if caller.is_operator else caller.user_id, wish, key)):
-        case KeyReused():
-            raise key_reused()
-        case decision:
-            return _answer(_allowed(decision).order, 200)
-
-
-def _allowed(decision: Decision | None) -> Decision:
-    """What was decided. Raises `Problem` 404 and 409."""
-    if decision is None:
-        raise not_found("order")
-    if decision.refused:
-        raise Problem(409, "The order's state does not allow that", f"{decision.note}; it is {decision.order.status}")
-    return decision
+    action = Action(order_id, None if caller.is_operator else caller.user_id, wish, key)
+    return _answer(unless_refused(await orders.act(action)), 200)
 
 
 def _event_id(text: str) -> int:

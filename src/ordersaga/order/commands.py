@@ -15,6 +15,7 @@ from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.idempotency import IdempotencyKey, Reused, each_once
+from ordersaga.messaging.refusal import Refusal, no_such, wrong_field
 from ordersaga.order import saga, store
 from ordersaga.order.deadlines import ANSWERS, PARTNERS, Wait, waits
 from ordersaga.order.handlers import Changes, deadlines_of, lacks_price, listed_total, price
@@ -26,6 +27,7 @@ from ordersaga.settings import Settings
 log: Final = structlog.get_logger()
 
 PLACED: Final = "Placed"
+NO_SUCH_ORDER: Final = no_such("order")
 ORDERS_NAMED_MAX: Final = 3
 
 
@@ -41,19 +43,6 @@ class Placed(Struct, frozen=True):
 
     order: Order
     earlier: bool = False
-
-
-class WrongTotal(Struct, frozen=True):
-    """Nothing was placed: the products cost something else. Won."""
-
-    listed_total: int
-
-
-class KeyReused(Struct, frozen=True):
-    """Nothing was placed: the key was used before with another body."""
-
-
-PlacementAnswer = Placed | WrongTotal | KeyReused
 
 
 class Action(Struct, frozen=True):
@@ -73,11 +62,11 @@ class Placing:
         self._deadlines: Final = deadlines_of(settings)
         self._payment_deadline: Final = timedelta(seconds=settings.payment_deadline_s)
 
-    async def __call__(self, db: Connection, placements: Sequence[Placement], now: datetime) -> Write[PlacementAnswer]:
+    async def __call__(self, db: Connection, placements: Sequence[Placement], now: datetime) -> Write[Placed | Refusal]:
         """Claim keys, check totals, insert what is new. A repeat is answered whatever the products cost by now."""
         outgoing: list[Outgoing] = []
 
-        async def place(fresh: Sequence[Placement]) -> list[Placed | WrongTotal]:
+        async def place(fresh: Sequence[Placement]) -> list[Placed | Refusal]:
             answers = await self._checked(db, fresh, now)
             changes = Changes(now)
             placed: list[Order] = []
@@ -93,75 +82,67 @@ class Placing:
                 await changes.save(db, inserted=True)
             return answers
 
-        done = await each_once(db, placements, now, place, lambda answer: isinstance(answer, WrongTotal))
-        repeats = [each.resource for each in done if isinstance(each, Reused) and each.same_body]
+        done = await each_once(db, placements, now, place)
+        repeats = [each.resource for each in done if isinstance(each, Reused)]
         found = await store.find(db, repeats) if repeats else {}
-        return Write([_told(each, found) if isinstance(each, Reused) else each for each in done], outgoing)
+        answers = [Placed(found[each.resource], earlier=True) if isinstance(each, Reused) else each for each in done]
+        return Write(answers, outgoing)
 
-    async def _checked(
-        self, db: Connection, placements: Sequence[Placement], now: datetime
-    ) -> list[Placed | WrongTotal]:
+    async def _checked(self, db: Connection, placements: Sequence[Placement], now: datetime) -> list[Placed | Refusal]:
         prices = await store.prices(db, {line.product_id for each in placements for line in each.order.facts.lines})
-        answers: list[Placed | WrongTotal] = []
+        answers: list[Placed | Refusal] = []
         for each in placements:
             order = each.order
             listed = order.total_amount if self._trust_client_total else listed_total(order, prices)
             if listed is not None and listed != order.total_amount:
-                answers.append(WrongTotal(listed))
+                answers.append(wrong_field("totalAmount", f"the products cost {listed} won", "mismatch"))
                 continue
             facts = replace(order.facts, listed_total=listed)
             answers.append(Placed(replace(order, placed_at=now, pay_before=now + self._payment_deadline, facts=facts)))
         return answers
 
 
-def _told(reuse: Reused, found: dict[UUID, Order]) -> PlacementAnswer:
-    return Placed(found[reuse.resource], earlier=True) if reuse.same_body else KeyReused()
-
-
-ActionAnswer = Decision | KeyReused | None
-
-
 class Acting:
-    """Cancels and returns orders: `Gather`'s work. None: there is no such order, or it is somebody else's."""
+    """Cancels and returns orders: `Gather`'s work."""
 
     def __init__(self, settings: Settings) -> None:
         self._deadlines: Final = deadlines_of(settings)
 
-    async def __call__(self, db: Connection, actions: Sequence[Action], now: datetime) -> Write[ActionAnswer]:
+    async def __call__(self, db: Connection, actions: Sequence[Action], now: datetime) -> Write[Order | Refusal]:
         """Claim keys, decide, save. A repeat is answered with the order as it is, whatever has become of it."""
         outgoing: list[Outgoing] = []
 
-        async def act(fresh: Sequence[Action]) -> list[Decision | None]:
+        async def act(fresh: Sequence[Action]) -> list[Order | Refusal]:
             orders = {order.order_id: order for order in await store.lock(db, (action.order_id for action in fresh))}
             changes = Changes(now)
-            answers: list[Decision | None] = []
+            answers: list[Order | Refusal] = []
             for action in fresh:
                 order = _theirs(orders, action)
-                decision = None if order is None else decide(order, action.wish, now, self._deadlines)
-                answers.append(decision)
-                if order is not None and decision is not None and decision.order is not order:
+                if isinstance(order, Refusal):
+                    answers.append(order)
+                    continue
+                decision = decide(order, action.wish, now, self._deadlines)
+                answers.append(decision.refusal or decision.order)
+                if decision.order is not order:
                     orders[order.order_id] = decision.order
                     changes.note(type(action.wish).__name__, order, decision)
                     outgoing.extend(sent(decision.order, decision.outgoing))
             await changes.save(db)
             return answers
 
-        done = await each_once(db, actions, now, act, lambda answer: answer is None or answer.refused)
+        done = await each_once(db, actions, now, act)
         repeats = [action.order_id for action, each in zip(actions, done, strict=True) if isinstance(each, Reused)]
         found = await store.find(db, repeats) if repeats else {}
-        answers: list[ActionAnswer] = []
-        for action, each in zip(actions, done, strict=True):
-            if isinstance(each, Reused):
-                order = _theirs(found, action)
-                answers.append(None if order is None else Decision(order) if each.same_body else KeyReused())
-            else:
-                answers.append(each)
+        answers = [
+            _theirs(found, action) if isinstance(each, Reused) else each
+            for action, each in zip(actions, done, strict=True)
+        ]
         return Write(answers, outgoing)
 
 
-def _theirs(orders: dict[UUID, Order], action: Action) -> Order | None:
+def _theirs(orders: dict[UUID, Order], action: Action) -> Order | Refusal:
     order = orders.get(action.order_id)
-    return order if order is not None and action.customer_id in (None, order.customer_id) else None
+    return order if order is not None and action.customer_id in (None, order.customer_id) else NO_SUCH_ORDER
 
 
 class Waking:

@@ -11,11 +11,14 @@ from ordersaga.messaging import acts
 from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.database import Connection, storable
 from ordersaga.messaging.gather import Write
+from ordersaga.messaging.handler import Outgoing
+from ordersaga.messaging.refusal import Refusal
 from ordersaga.order import store
+from ordersaga.order.commands import NO_SUCH_ORDER
 from ordersaga.order.handlers import Changes, deadlines_of
 from ordersaga.order.model import Order
 from ordersaga.order.outgoing import sent
-from ordersaga.order.saga import AcceptRefund, Decision, OperatorsWord, ReceiveReturn, RefuseReturn, decide
+from ordersaga.order.saga import AcceptRefund, OperatorsWord, ReceiveReturn, RefuseReturn, decide
 from ordersaga.settings import Settings
 
 ACTS: Final[dict[type[OperatorsWord], str]] = {
@@ -34,26 +37,28 @@ class Acceptance(Struct, frozen=True):
 
 
 class Accepting:
-    """Takes operators' words: `Gather`'s work. None: there is no such order."""
+    """Takes operators' words: `Gather`'s work."""
 
     def __init__(self, settings: Settings) -> None:
         self._deadlines: Final = deadlines_of(settings)
 
     async def __call__(
         self, db: Connection, acceptances: Sequence[Acceptance], now: datetime
-    ) -> Write[Decision | None]:
+    ) -> Write[Order | Refusal]:
         """A repeat is answered as the first was; only a change has a row in the timeline and among the acts."""
         orders = {order.order_id: order for order in await store.lock(db, (each.order_id for each in acceptances))}
         changes = Changes(now)
-        answers: list[Decision | None] = []
+        answers: list[Order | Refusal] = []
+        outgoing: list[Outgoing] = []
         for each in acceptances:
             order = orders.get(each.order_id)
             if order is None:
-                answers.append(None)
+                answers.append(NO_SUCH_ORDER)
                 continue
             who, why = storable(each.operator.who), storable(each.operator.why)
             decision = decide(order, each.word(who, why), now, self._deadlines)
-            answers.append(decision)
+            answers.append(decision.refusal or decision.order)
+            outgoing += sent(decision.order, decision.outgoing)
             if decision.order is not order:
                 orders[order.order_id] = decision.order
                 changes.note(each.word.__name__, order, decision)
@@ -61,7 +66,7 @@ class Accepting:
                 before, after = says(order), says(decision.order)
                 await acts.note(db, each.operator, ACTS[each.word], order.order_id, before, after, now)
         await changes.save(db)
-        return Write(answers, [out for each in answers if each for out in sent(each.order, each.outgoing)])
+        return Write(answers, outgoing)
 
 
 def _money(order: Order) -> dict[str, Any]:

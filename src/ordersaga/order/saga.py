@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
+from ordersaga.messaging.refusal import Refusal
 from ordersaga.order.deadlines import Deadlines, Wait, overdue, waits
 from ordersaga.order.model import Ask, Awaited, Order, Payment, PaymentState, StockState
 from ordersaga.order.outgoing import (
@@ -90,13 +91,13 @@ ANOMALY: Final = "an anomaly"
 class Decision(Struct, frozen=True):
     """The order as it is now, what goes out, and a note where there is something to say.
 
-    `refused`: a customer may not do this now.
+    `refusal`: why a customer or an operator may not do this now; nothing has changed then.
     """
 
     order: Order
     outgoing: tuple[m.Message, ...] = ()
     note: str | None = None
-    refused: bool = False
+    refusal: Refusal | None = None
 
 
 def place(order: Order, deadlines: Deadlines = DEADLINES) -> Decision:
@@ -364,8 +365,9 @@ def _captured(order: Order) -> list[Payment]:
 
 def _accepted(order: Order, message: AcceptRefund) -> Decision:
     if not order.unmeant:
-        refused = all(each.given_back <= 0 for each in order.facts.payments)
-        return Decision(order, note="no money of this order went back" if refused else DUPLICATE, refused=refused)
+        if all(each.given_back <= 0 for each in order.facts.payments):
+            return _refused(order, "no money of this order went back")
+        return Decision(order, note=DUPLICATE)
     for each in order.unmeant:
         order = order.with_payment(replace(each, meant=each.given_back))
     return Decision(order.flagged(None), note=f"{message.who}: {message.why}")
@@ -376,7 +378,7 @@ def _cancelled(order: Order) -> Decision:
     if order.reason == "CUSTOMER_CANCELLED":
         return Decision(order, note=DUPLICATE)
     if order.status != "PENDING" or order.facts.delivery != "NOT_REQUESTED":
-        return Decision(order, note="an order can be cancelled only before its delivery is requested", refused=True)
+        return _refused(order, "an order can be cancelled only before its delivery is requested")
     return Decision(order.ended("CANCELLED", "CUSTOMER_CANCELLED"))
 
 
@@ -384,7 +386,7 @@ def _returned(order: Order) -> Decision:
     if order.reason == "RETURNED":
         return Decision(order, note=DUPLICATE)
     if order.status != "COMPLETED":
-        return Decision(order, note="only a completed order can be returned", refused=True)
+        return _refused(order, "only a completed order can be returned")
     return Decision(order.ended("CANCELLED", "RETURNED"))
 
 
@@ -396,14 +398,14 @@ def _return_requested(order: Order) -> Decision:
 
 def _return_received(order: Order, word: ReceiveReturn) -> Decision:
     if order.facts.returning == "NOT_REQUESTED" and order.reason != "RETURNED":
-        return Decision(order, note="no return of this order was asked for", refused=True)
+        return _refused(order, "no return of this order was asked for")
     returned = _returned(order)
     return returned if returned.order is order else replace(returned, note=f"{word.who}: {word.why}")
 
 
 def _return_refused(order: Order, word: RefuseReturn) -> Decision:
     if order.status != "COMPLETED" or order.facts.returning == "NOT_REQUESTED":
-        return Decision(order, note="no return of this order waits for an answer", refused=True)
+        return _refused(order, "no return of this order waits for an answer")
     if order.facts.returning == "REFUSED":
         return Decision(order, note=DUPLICATE)
     return Decision(order.returning("REFUSED"), note=f"{word.who}: {word.why}")
@@ -414,6 +416,12 @@ def _priced(order: Order, listed_total: int) -> Decision:
         return Decision(order, note=DUPLICATE)
     order = replace(order, facts=replace(order.facts, listed_total=listed_total))
     return Decision(order, (payable(order),) if listed_total == order.total_amount else ())
+
+
+def _refused(order: Order, why: str) -> Decision:
+    return Decision(
+        order, refusal=Refusal("CONFLICT", "The order's state does not allow that", f"{why}; it is {order.status}")
+    )
 
 
 def _anomaly(order: Order, what: str) -> Decision:

@@ -253,7 +253,7 @@ def tables() -> Tables:
         found.cells += 1
         states.add(step.before)
         state = order_side(step.before)
-        if step.decision.refused:
+        if step.decision.refusal:
             found.refused[step.label].add(state)
         elif (step.decision.note or "").startswith(ANOMALY):
             found.anomalies[step.label].add(state)

@@ -19,11 +19,11 @@ from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.keys import idempotency_key
 from ordersaga.http.prefer import wait_s
-from ordersaga.http.problems import Problem, body_of, json_body, not_found, raw_body
+from ordersaga.http.problems import body_of, json_body, not_found, raw_body, unless_refused
 from ordersaga.messaging.gather import Gather
+from ordersaga.messaging.refusal import Refusal
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.payment import approval, store, webhooks
-from ordersaga.payment.approval import Refusal
 from ordersaga.payment.commands import Begun
 from ordersaga.payment.intents import Intents
 from ordersaga.payment.model import Confirm, Payment
@@ -111,10 +111,8 @@ class Payments:
         end = asyncio.get_running_loop().time() + PAYABLE_WAIT_S
         while True:
             answer = await self.begin(confirm)
-            if isinstance(answer, Begun):
-                return answer
             if answer is not approval.ORDER_NOT_HEARD_OF or asyncio.get_running_loop().time() > end:
-                raise Problem(answer.status, answer.title, answer.detail)
+                return unless_refused(answer)
             await asyncio.sleep(PAYABLE_LOOK_EVERY_S)
 
     async def theirs(self, payment_key: str, caller: Caller) -> Payment:

@@ -14,6 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from ordersaga.contracts.status import ORDER_CODES
+from ordersaga.messaging.refusal import Refusal, no_such
 from ordersaga.payment.gateway import (
     CAPTURED_STATUSES,
     Approved,
@@ -48,21 +49,10 @@ CANCEL_UNDER_WAY: Final = "IN_PROGRESS"
 # Which confirm is allowed ---------------------------------------------------------------------------------------------
 
 
-class Refusal(Struct, frozen=True):
-    """A confirm that is not allowed: nothing was written and the gateway not called. `status` is HTTP's."""
-
-    status: int
-    title: str
-    detail: str = ""
-
-
-NO_SUCH_ORDER: Final = Refusal(404, "There is no such order")
-ORDER_NOT_HEARD_OF: Final = Refusal(404, "There is no such order", "Order has told nothing of it")
+NO_SUCH_ORDER: Final = no_such("order")
+ORDER_NOT_HEARD_OF: Final = Refusal("UNKNOWN", "There is no such order", "Order has told nothing of it")
 ANOTHER_PAYMENT: Final = Refusal(
-    409, "The order has another payment", "one that is open or captured; an order is paid once"
-)
-KEY_USED_DIFFERENTLY: Final = Refusal(
-    422, "The Idempotency-Key was used for another request", "send a new key, or the same body as before"
+    "CONFLICT", "The order has another payment", "one that is open or captured; an order is paid once"
 )
 
 
@@ -73,11 +63,13 @@ def refusal(confirm: Confirm, payable: Payable | None, now: datetime, payable_re
     if payable.customer_id != confirm.caller_id and not confirm.caller_is_operator:
         return NO_SUCH_ORDER
     if payable.status != ORDER_CODES["PENDING"]:
-        return Refusal(409, "The order cannot be paid any more", f"its status is {payable.status}")
+        return Refusal("CONFLICT", "The order cannot be paid any more", f"its status is {payable.status}")
     if payable.pay_before <= now:
-        return Refusal(409, "The time to pay for the order is over", f"it ended at {payable.pay_before.isoformat()}")
+        return Refusal(
+            "CONFLICT", "The time to pay for the order is over", f"it ended at {payable.pay_before.isoformat()}"
+        )
     if payable.total_amount != confirm.amount:
-        return Refusal(422, "The amount is not the order's", f"the order's total is {payable.total_amount} won")
+        return Refusal("MISMATCH", "The amount is not the order's", f"the order's total is {payable.total_amount} won")
     return None
 
 
@@ -87,7 +79,7 @@ def repeat_refusal(confirm: Confirm, payment: Payment) -> Refusal | None:
         return NO_SUCH_ORDER
     if (payment.order_id, payment.amount) != (confirm.order_id, confirm.amount):
         return Refusal(
-            409, "The payment key stands for another payment", "it was sent before with another order or amount"
+            "CONFLICT", "The payment key stands for another payment", "it was sent before with another order or amount"
         )
     return None
 

@@ -14,8 +14,9 @@ from ordersaga.messaging import idempotency
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.messaging.handler import Outgoing
+from ordersaga.messaging.refusal import Refusal
 from ordersaga.payment import approval, store
-from ordersaga.payment.approval import Outcome, Refusal
+from ordersaga.payment.approval import Outcome
 from ordersaga.payment.model import Confirm, Intent, Payable, Payment
 from ordersaga.payment.settlement import settle
 from ordersaga.settings import Settings
@@ -55,7 +56,7 @@ class Beginning:
         keys = [(each, each.idempotency_key) for each in confirms if each.idempotency_key is not None]
         for (each, _), used in zip(keys, await idempotency.claim(db, [key for _, key in keys], now), strict=True):
             if used is not None and not used.same_body:
-                answers[each.id] = approval.KEY_USED_DIFFERENTLY
+                answers[each.id] = idempotency.KEY_REUSED
         open_ones = [each for each in confirms if each.id not in answers]
         known = await store.payments(db, (each.payment_key for each in open_ones))
         payables = await store.payables(db, (each.order_id for each in open_ones))

@@ -12,9 +12,10 @@ from msgspec import Meta, Struct
 from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.http.caller import Callers
 from ordersaga.http.keys import earlier, idempotency_key
-from ordersaga.http.problems import Problem, decoded, invalid, json_body, not_found, raw_json
+from ordersaga.http.problems import Problem, decoded, invalid, json_body, not_found, raw_json, unless_refused
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.idempotency import IdempotencyKey
+from ordersaga.messaging.refusal import Refusal
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.stock import store
 from ordersaga.stock.commands import Add, Change, Done, Receive
@@ -87,9 +88,9 @@ class Shelf:
     def __init__(self, runtime: Runtime, callers: Callers) -> None:
         self.runtime: Final = runtime
         self.callers: Final = callers
-        self.add: Gather[Add, Done]
-        self.receive: Gather[Receive, Done]
-        self.change: Gather[Change, Done]
+        self.add: Gather[Add, Done | Refusal]
+        self.receive: Gather[Receive, Done | Refusal]
+        self.change: Gather[Change, Done | Refusal]
 
     async def done_before(self, key: IdempotencyKey | None, product_id: UUID | None) -> Product | None:
         """The product of an earlier request with the same key and body, though the body would not be valid now.
@@ -156,7 +157,8 @@ async def _add_product(shelf: Shelf, request: AnyRequest) -> Json:
         if (product := await shelf.done_before(key, _chosen_id(raw))) is None:
             raise
         return _done(Done(product), 200)
-    done = await shelf.add(Add(new_id, body.product_id, body.name, body.price, body.quantity, key))
+    addition = Add(new_id, body.product_id, body.name, body.price, body.quantity, key)
+    done = unless_refused(await shelf.add(addition))
     return _done(done, 200 if done.earlier else 201)
 
 
@@ -171,7 +173,7 @@ async def _receive_pieces(shelf: Shelf, request: AnyRequest, product_id: UUID) -
         if (product := await shelf.done_before(key, product_id)) is None:
             raise
         return _done(Done(product), 200)
-    return _done(await shelf.receive(Receive(product_id, body.quantity, key)), 200)
+    return _done(unless_refused(await shelf.receive(Receive(product_id, body.quantity, key))), 200)
 
 
 async def _change_product(shelf: Shelf, request: AnyRequest, product_id: UUID) -> Json:
@@ -186,7 +188,7 @@ async def _change_product(shelf: Shelf, request: AnyRequest, product_id: UUID) -
         if (product := await shelf.done_before(key, product_id)) is None:
             raise
         return _done(Done(product), 200)
-    return _done(await shelf.change(Change(product_id, body.name, body.price, key)), 200)
+    return _done(unless_refused(await shelf.change(Change(product_id, body.name, body.price, key))), 200)
 
 
 def resource(product: Product) -> ProductResource:

@@ -1,29 +1,32 @@
 """What operators may do, as gathered writes, many at once: add a product, receive pieces, change name and price, say prices again.
 
-A refusal is raised: it undoes its transaction, and with it the claim on the Idempotency-Key, so nothing is kept of it.
-The gather tries the others of that transaction again without it.
+A command that is refused does not touch the others of its transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.contracts.messages import INT32_MAX, ProductPriceMessage
-from ordersaga.http.fields import FieldError
-from ordersaga.http.keys import key_reused
-from ordersaga.http.problems import Problem, not_found
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.messaging.handler import Outgoing
-from ordersaga.messaging.idempotency import IdempotencyKey, claim
+from ordersaga.messaging.idempotency import IdempotencyKey, Reused, each_once
+from ordersaga.messaging.refusal import FieldError, Refusal, no_such
 from ordersaga.stock import store
 from ordersaga.stock.model import Movement, Product, next_version
 
 AVAILABLE_MAX: Final = INT32_MAX
+NO_SUCH_PRODUCT: Final = no_such("product")
+PRODUCT_EXISTS: Final = Refusal(
+    "CONFLICT",
+    "The product exists already",
+    errors=(FieldError("productId", "is the id of another product", "duplicate"),),
+)
 
 
 class Add(Struct, frozen=True):
@@ -68,73 +71,100 @@ class Done(Struct, frozen=True):
     earlier: bool = False
 
 
-async def add(db: Connection, additions: Sequence[Add], now: datetime) -> Write[Done]:
-    """Add products and say what they cost. Raises `Problem` 409 if one exists, 422 if a key was used otherwise."""
-    earlier = await _earlier(db, additions, now)
-    fresh = [each for n, each in enumerate(additions) if n not in earlier]
-    products = {product.product_id: product for product in (_product(each, now) for each in fresh)}
-    if len(products) < len(fresh) or await store.add_products(db, list(products.values())) < len(products):
-        taken = [FieldError("productId", "is the id of another product", "duplicate")]
-        raise Problem(409, "The product exists already", errors=taken)
-    first_pieces = [_received(product.product_id, product.received) for product in products.values()]
-    await store.move(db, [movement for movement in first_pieces if movement.quantity], now)
-    ids = [each.product_id or earlier.get(n, each.new_id) for n, each in enumerate(additions)]
-    if earlier:
-        products |= await store.find(db, [ids[n] for n in earlier])
-    answers = [Done(products[product_id], n in earlier) for n, product_id in enumerate(ids)]
-    return Write(answers, [Outgoing(_price(answer.product, now)) for answer in answers if not answer.earlier])
+async def add(db: Connection, additions: Sequence[Add], now: datetime) -> Write[Done | Refusal]:
+    """Add products with their first pieces, and tell Order their prices. Refuses an id that another product has."""
+    outgoing: list[Outgoing] = []
+
+    async def add_products(fresh: Sequence[Add]) -> list[Done | Refusal]:
+        products = [_product(each, now) for each in fresh]
+        first_of_each_id = {product.product_id: product for product in reversed(products)}
+        free = await store.add_products(db, first_of_each_id.values())
+        answers: list[Done | Refusal] = []
+        pieces: list[Movement] = []
+        for product in products:
+            if product.product_id not in free:
+                answers.append(PRODUCT_EXISTS)
+                continue
+            free.remove(product.product_id)
+            answers.append(Done(product))
+            outgoing.append(Outgoing(_price(product, now)))
+            if product.received:
+                pieces.append(_received(product.product_id, product.received))
+        await store.move(db, pieces, now)
+        return answers
+
+    return Write(await _once(db, additions, now, add_products), outgoing)
 
 
-async def receive(db: Connection, arrivals: Sequence[Receive], now: datetime) -> Write[Done]:
-    """Put pieces on the shelf.
+async def receive(db: Connection, receipts: Sequence[Receive], now: datetime) -> Write[Done | Refusal]:
+    """Add pieces to products. Refuses an unknown product, and more pieces than an `int` of Java counts."""
 
-    Raises `Problem` 404, 409 if more would be there than an `int` of Java counts, 422 if a key was used otherwise.
-    """
-    earlier = await _earlier(db, arrivals, now)
-    products = await store.lock_products(db, (each.product_id for each in arrivals))
-    answers: list[Done] = []
-    for n, each in enumerate(arrivals):
-        product = _existing(products, each.product_id)
-        if n not in earlier:
-            product = replace(product, received=product.received + each.quantity)
-            if product.available > AVAILABLE_MAX:
-                more = f"at most {max(0, AVAILABLE_MAX - product.available + each.quantity)} more fit"
-                raise Problem(409, "Too many pieces", more, [FieldError("quantity", more, "too_large")])
-        products[each.product_id] = product
-        answers.append(Done(product, n in earlier))
-    fresh = [_received(each.product_id, each.quantity) for n, each in enumerate(arrivals) if n not in earlier]
-    await store.move(db, fresh, now)
-    return Write(answers)
+    async def add_pieces(fresh: Sequence[Receive]) -> list[Done | Refusal]:
+        products = await store.lock_products(db, (each.product_id for each in fresh))
+        answers: list[Done | Refusal] = []
+        pieces: list[Movement] = []
+        for each in fresh:
+            product = products.get(each.product_id)
+            if product is None:
+                answers.append(NO_SUCH_PRODUCT)
+            elif product.available + each.quantity > AVAILABLE_MAX:
+                answers.append(_too_many(product))
+            else:
+                product = replace(product, received=product.received + each.quantity)
+                products[each.product_id] = product
+                answers.append(Done(product))
+                pieces.append(_received(each.product_id, each.quantity))
+        await store.move(db, pieces, now)
+        return answers
+
+    return Write(await _once(db, receipts, now, add_pieces))
 
 
-async def change(db: Connection, changes: Sequence[Change], now: datetime) -> Write[Done]:
-    """Change names and prices, and say what the products cost now. Raises `Problem` 404, 422 if a key was used otherwise."""
-    earlier = await _earlier(db, changes, now)
-    products = await store.lock_products(db, (each.product_id for each in changes))
-    answers = []
+async def change(db: Connection, changes: Sequence[Change], now: datetime) -> Write[Done | Refusal]:
+    """Change names and prices, and tell Order the prices. Refuses an unknown product."""
     changed: dict[UUID, Product] = {}
-    for n, each in enumerate(changes):
-        product = _existing(products, each.product_id)
-        if n not in earlier:
+
+    async def change_products(fresh: Sequence[Change]) -> list[Done | Refusal]:
+        products = await store.lock_products(db, (each.product_id for each in fresh))
+        answers: list[Done | Refusal] = []
+        for each in fresh:
+            product = products.get(each.product_id)
+            if product is None:
+                answers.append(NO_SUCH_PRODUCT)
+                continue
             name, price = each.name or product.name, product.price if each.price is None else each.price
-            version = next_version(product.version, now)
-            products[each.product_id] = replace(product, name=name, price=price, version=version)
-            changed[each.product_id] = products[each.product_id]
-        answers.append(Done(products[each.product_id], n in earlier))
-    await store.change_products(db, list(changed.values()))
-    return Write(answers, [Outgoing(_price(product, now)) for product in changed.values()])
+            product = replace(product, name=name, price=price, version=next_version(product.version, now))
+            products[each.product_id] = changed[each.product_id] = product
+            answers.append(Done(product))
+        await store.change_products(db, list(changed.values()))
+        return answers
+
+    done = await _once(db, changes, now, change_products)
+    return Write(done, [Outgoing(_price(product, now)) for product in changed.values()])
 
 
-async def _earlier(db: Connection, requests: Sequence[Add | Receive | Change], now: datetime) -> dict[int, UUID]:
-    """Which of these requests were done before under the same key, and the id that the first use was given."""
-    keyed = [(n, each.key) for n, each in enumerate(requests) if each.key is not None]
-    found = {}
-    for (n, _), reuse in zip(keyed, await claim(db, [key for _, key in keyed], now), strict=True):
-        if reuse is not None:
-            if not reuse.same_body:
-                raise key_reused()
-            found[n] = reuse.resource
-    return found
+Command = TypeVar("Command", Add, Receive, Change)
+
+
+async def _once(
+    db: Connection,
+    commands: Sequence[Command],
+    now: datetime,
+    work: Callable[[Sequence[Command]], Awaitable[Sequence[Done | Refusal]]],
+) -> list[Done | Refusal]:
+    """Answer each command; a repeat under the same Idempotency-Key gets the product as it is now."""
+    done = await each_once(db, commands, now, work)
+    repeats = {
+        n: command.product_id or answer.resource
+        for n, (command, answer) in enumerate(zip(commands, done, strict=True))
+        if isinstance(answer, Reused)
+    }
+    found = await store.find(db, repeats.values()) if repeats else {}
+    return [_repeated(found, repeats[n]) if isinstance(each, Reused) else each for n, each in enumerate(done)]
+
+
+def _repeated(products: dict[UUID, Product], product_id: UUID) -> Done | Refusal:
+    return Done(products[product_id], earlier=True) if product_id in products else NO_SUCH_PRODUCT
 
 
 async def publish_prices(db: Connection, pages: Sequence[PricePage], now: datetime) -> Write[Sequence[UUID]]:
@@ -162,10 +192,9 @@ def _received(product_id: UUID, quantity: int) -> Movement:
     return Movement(product_id, None, "received", quantity)
 
 
-def _existing(products: dict[UUID, Product], product_id: UUID) -> Product:
-    if product_id not in products:
-        raise not_found("product")
-    return products[product_id]
+def _too_many(product: Product) -> Refusal:
+    more = f"at most {max(0, AVAILABLE_MAX - product.available)} more fit"
+    return Refusal("CONFLICT", "Too many pieces", more, (FieldError("quantity", more, "too_large"),))
 
 
 def _price(product: Product, now: datetime) -> ProductPriceMessage:

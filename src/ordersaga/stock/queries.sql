@@ -26,15 +26,12 @@ FROM unnest(:product_ids::uuid[], :received::bigint[], :reserved::bigint[], :rel
      AS t (product_id, received, reserved, released)
 WHERE p.product_id = t.product_id;
 
--- name: add_products$
--- Add products without stock; fewer than given means that one was there.
-WITH added AS (
-    INSERT INTO product (product_id, name, price, version)
-    SELECT * FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[], :versions::bigint[])
-    ON CONFLICT DO NOTHING
-    RETURNING 1
-)
-SELECT count(*) FROM added;
+-- name: add_products
+-- Insert products without pieces; returns the ids that were free.
+INSERT INTO product (product_id, name, price, version)
+SELECT * FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[], :versions::bigint[])
+ON CONFLICT DO NOTHING
+RETURNING product_id;
 
 -- name: change_products!
 -- Save names and prices of products that are locked.

@@ -72,17 +72,17 @@ async def move(db: Connection, movements: Sequence[Movement], now: datetime) -> 
     await db.copy_records_to_table("movement", columns=MOVEMENT_COLUMNS, records=records)
 
 
-async def add_products(db: Connection, products: Sequence[Product]) -> int:
-    """Add products, their stock still to be moved in; returns how many of them were new."""
+async def add_products(db: Connection, products: Iterable[Product]) -> set[UUID]:
+    """Insert products without pieces; returns the ids that were free. A product whose id is taken is left as it is."""
     ordered = sorted(products, key=lambda each: each.product_id)
-    added: int = await sql.add_products(
+    rows = await sql.add_products(
         db,
         product_ids=[each.product_id for each in ordered],
         names=[each.name for each in ordered],
         prices=[each.price for each in ordered],
         versions=[each.version for each in ordered],
     )
-    return added
+    return {row["product_id"] for row in rows}
 
 
 async def change_products(db: Connection, products: Sequence[Product]) -> None:
