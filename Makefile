@@ -9,6 +9,7 @@ ARGS ?=
 SEEDS ?= 2000
 KILLS ?= 30
 MINUTES ?= 30
+WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,8 +30,8 @@ demo: setup ## run the whole system once, with orders that succeed and fail, and
 up: setup ## run the whole system until Ctrl-C and print its addresses
 	@$(BIN)/ordersaga up $(ARGS)
 
-test: setup ## all tests, on a real Kafka and a real PostgreSQL
-	@$(BIN)/pytest $(ARGS)
+test: setup ## all tests; WORKERS=2 processes take a file each, and each has a real Kafka and a real PostgreSQL of its own
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 simulate: setup ## SEEDS=2000 histories with crashes at every point; what breaks a promise is told in its shortest form
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)

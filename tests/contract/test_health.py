@@ -21,7 +21,7 @@ from tests.contract.rig import Rig, alarm, told, until, well
 
 async def asked(runtime: Runtime, path: str) -> tuple[int, dict[str, Any]]:
     """What a process says over HTTP."""
-    transport = httpx.ASGITransport(Litestar(health("delivery", runtime), openapi_config=None))  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(Litestar(health("delivery", runtime), openapi_config=None, logging_config=None))  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         answer = await client.get(f"/health/{path}")
         return answer.status_code, answer.json()

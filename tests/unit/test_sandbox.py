@@ -2,12 +2,14 @@
 
 import asyncio
 import re
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import aiohttp
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from ordersaga.sandbox.app import create_app
 from ordersaga.sandbox.books import ANSWER_KEPT_S, Books
@@ -297,3 +299,17 @@ def test_answers_are_kept_for_15_days() -> None:
     assert books.answered("scope") is not None
     now_s = ANSWER_KEPT_S
     assert books.answered("scope") is None
+
+
+async def test_an_error_of_our_own_is_in_the_log_and_leaves_the_process_its_logging(
+    toss: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def page(self: Books, after: int, limit: int) -> None:
+        raise RuntimeError("a page is missing")
+
+    monkeypatch.setattr(Books, "page", page)
+    with capture_logs() as logged:
+        status, _ = await toss.call("GET", "/sandbox/books")
+    [line] = [each for each in logged if each["log_level"] == "error"]
+    assert (status, line["path"], str(line["exc_info"])) == (500, "/sandbox/books", "a page is missing")
+    assert not [thread.name for thread in threading.enumerate() if "_monitor" in thread.name]

@@ -153,7 +153,7 @@ async def receiver(answers: list[int]) -> AsyncIterator[tuple[str, list[tuple[di
         received.append((dict(request.headers), await request.json()))
         return Response(None, status_code=answers.pop(0) if answers else 200)
 
-    async with listening(Litestar([hook], openapi_config=None)) as url:
+    async with listening(Litestar([hook], openapi_config=None, logging_config=None)) as url:
         yield f"{url}/hook", received
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
+import structlog
 import uvicorn
 from litestar import Litestar, Request, Response, asgi, get, put
+from litestar.exceptions import HTTPException
 from litestar.params import QueryParameter
 from litestar.types import Receive, Scope, Send
 
@@ -26,6 +28,8 @@ from ordersaga.sandbox.faults import FaultPlan, Faults
 from ordersaga.sandbox.toss_api import TossApi
 from ordersaga.sandbox.webhooks import Webhooks
 from ordersaga.settings import Settings
+
+log: Final = structlog.get_logger()
 
 PAGE_MAX: Final = 10_000
 
@@ -148,7 +152,14 @@ def application(settings: SandboxSettings) -> Litestar:
         ],
         lifespan=[lifespan],
         openapi_config=None,
+        logging_config=None,
+        after_exception=[_log_unexpected],
     )
+
+
+async def _log_unexpected(error: Exception, scope: Scope) -> None:
+    if not isinstance(error, HTTPException):
+        log.error("a request failed", path=scope["path"], exc_info=error)
 
 
 class _Well:
