@@ -1,5 +1,7 @@
 """What all tests share: one real Kafka and one real PostgreSQL for the whole session, started when first asked for."""
 
+import faulthandler
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +10,7 @@ from ordersaga.devstack import DevStack
 
 # These run in seconds on any machine, with nothing started.
 FOLDERS_WITHOUT_STACK = ("tests/unit/",)
+END_S = 60
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         needs_stack = "stack" in getattr(item, "fixturenames", ())
         if needs_stack and item.nodeid.startswith(FOLDERS_WITHOUT_STACK):
             raise pytest.UsageError(f"{item.nodeid} asks for the stack; move it to tests/integration.")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """A run that does not end although its tests have says where every thread stands, and ends."""
+    faulthandler.dump_traceback_later(END_S, exit=True, file=sys.__stderr__)

@@ -1,8 +1,9 @@
 """What all clients of Kafka share: how to reach it, what a record and a partition are, and what its errors mean."""
 
 import contextlib
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from operator import methodcaller
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -21,6 +22,7 @@ AGAIN_S: Final = 0.2
 METADATA_EVERY_MS: Final = 3_000
 RECONNECT_MS_MAX: Final = 1_000
 SILENT_S: Final = 2.0
+CLOSE_S: Final = 5.0
 ANSWER_S: Final = 1.5
 """Longer than a client waits before it connects again."""
 
@@ -145,6 +147,27 @@ def translated(work: Callable[[], T]) -> T:
         return work()
     except KafkaException as error:
         raise KafkaUnavailable(error.args[0].str()) from error
+
+
+def close_consumer(consumer: Consumer, limit_s: float = CLOSE_S) -> bool:
+    """Close a consumer and return whether it closed within `limit_s`. Blocks.
+
+    `Consumer.close()` can block for ever when the broker is gone. A daemon thread then stays in it, which does not keep the process.
+    """
+    closing = threading.Thread(target=consumer.close, name="consumer-close", daemon=True)
+    closing.start()
+    closing.join(limit_s)
+    return not closing.is_alive()
+
+
+@contextlib.contextmanager
+def temporary_consumer(config: dict[str, Any]) -> Iterator[Consumer]:
+    """A consumer for one look at Kafka. Blocks for up to `CLOSE_S` at the end."""
+    consumer = Consumer(config)
+    try:
+        yield consumer
+    finally:
+        close_consumer(consumer)
 
 
 def bounds_of(consumer: Consumer, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from ordersaga.messaging.kafka.client import (
     Partition,
     bounds_of,
     client_config,
+    close_consumer,
     is_fatal,
     record_of,
     translated,
@@ -258,8 +258,7 @@ class PartitionConsumer:
     async def close(self) -> None:
         """Leave the group, at once for the others: a static member that only closes would hold its partitions until its session ends.
 
-        librdkafka's own end is waited for `STOP_S` at most: with its broker gone it may never come, and must not keep the process. One that
-        has lost Kafka cannot leave, and is not waited for.
+        A consumer that has lost Kafka cannot leave, and is not waited for.
         """
 
         def leave() -> None:
@@ -276,12 +275,11 @@ class PartitionConsumer:
         finally:
             self._thread.shutdown(wait=False)
             self._looking.shutdown(wait=False, cancel_futures=True)
-        end = threading.Thread(target=self._consumer.close, daemon=True)
-        end.start()
-        ending = ThreadPoolExecutor(1, thread_name_prefix="consumer-end")
-        await asyncio.get_running_loop().run_in_executor(ending, end.join, 0 if self._is_lost else STOP_S)
-        ending.shutdown(wait=False)
-        if end.is_alive() and not self._is_lost:
+        closing = ThreadPoolExecutor(1, thread_name_prefix="consumer-close")
+        limit_s = 0 if self._is_lost else STOP_S
+        closed = await asyncio.get_running_loop().run_in_executor(closing, close_consumer, self._consumer, limit_s)
+        closing.shutdown(wait=False)
+        if not closed and not self._is_lost:
             log.warning("the consumer did not end in time and is left behind")
 
 

@@ -9,10 +9,16 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from ordersaga.messaging.kafka.client import CALL_TIMEOUT_S, KafkaUnavailable, Partition, client_config
+from ordersaga.messaging.kafka.client import (
+    CALL_TIMEOUT_S,
+    KafkaUnavailable,
+    Partition,
+    client_config,
+    temporary_consumer,
+)
 from ordersaga.settings import Settings
 
 LIMIT_S: Final = 15.0
@@ -124,19 +130,16 @@ def _first_records(
     if not positions:
         return {}
     waiting, found = dict(positions), dict[Partition, dict[str, Any]]()
-    consumer = Consumer(
-        client_config(settings)
-        | {
-            "group.id": "ordersaga-gaps",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": isolation,
-            "auto.offset.reset": "error",
-            "fetch.message.max.bytes": FETCH_BYTES,
-            "fetch.wait.max.ms": 100,
-        }
-    )
-    try:
+    config = client_config(settings) | {
+        "group.id": "ordersaga-gaps",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "isolation.level": isolation,
+        "auto.offset.reset": "error",
+        "fetch.message.max.bytes": FETCH_BYTES,
+        "fetch.wait.max.ms": 100,
+    }
+    with temporary_consumer(config) as consumer:
         consumer.assign([TopicPartition(*p, offset) for p, offset in positions.items()])
         until = time.monotonic() + limit_s
         while waiting and time.monotonic() < until:
@@ -147,8 +150,6 @@ def _first_records(
                     found[partition] = _seen(message)
                     with contextlib.suppress(KafkaException):
                         consumer.incremental_unassign([TopicPartition(*partition)])
-    finally:
-        consumer.close()
     return found | {p: {"why": f"not read from {offset} on within {limit_s:g} s"} for p, offset in waiting.items()}
 
 

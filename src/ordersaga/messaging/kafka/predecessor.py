@@ -12,7 +12,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ordersaga.messaging.errors import CannotStart
-from ordersaga.messaging.kafka.client import CALL_TIMEOUT_S, Partition, bounds_of
+from ordersaga.messaging.kafka.client import CALL_TIMEOUT_S, Partition, bounds_of, temporary_consumer
 
 log: Final = structlog.get_logger()
 
@@ -22,16 +22,13 @@ def offsets_of_group(
 ) -> dict[Partition, int]:
     """The offset of each partition. `begun`: topics of which this service has positions already, so that a partition is new to it only
     because it is new. Blocks. Raises `CannotStart`."""
-    consumer = Consumer(config | {"group.id": group})
-    try:
+    with temporary_consumer(config | {"group.id": group}) as consumer:
         topics = {partition.topic for partition in partitions}
         described = consumer.list_topics(timeout=CALL_TIMEOUT_S).topics
         every = [Partition(topic, number) for topic in sorted(topics) for number in described[topic].partitions]
         committed = _committed(consumer, every)
         silent = topics - {partition.topic for partition in committed}
         bounds = bounds_of(consumer, [each for each in every if each in set(partitions) or each.topic in silent])
-    finally:
-        consumer.close()
     _refuse_unknown(group, silent, bounds, begun)
     missing = sorted(each for each in partitions if each not in committed and bounds[each][1] > bounds[each][0])
     if missing:

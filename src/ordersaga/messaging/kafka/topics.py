@@ -24,9 +24,11 @@ from ordersaga.messaging.kafka.client import (
     Partition,
     bounds_of,
     client_config,
+    close_consumer,
     has_brokers,
     patiently,
     record_of,
+    temporary_consumer,
     translated,
 )
 from ordersaga.settings import Settings
@@ -219,12 +221,12 @@ class Tap:
 
     async def end(self) -> None:
         """Stop reading, without blocking."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._consumer.close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, close_consumer, self._consumer)
         self._thread.shutdown(wait=False)
 
     def close(self) -> None:
         """Stop reading."""
-        self._thread.submit(self._consumer.close).result()
+        self._thread.submit(close_consumer, self._consumer).result()
         self._thread.shutdown()
 
 
@@ -235,8 +237,5 @@ def _partitions(consumer: Consumer, topics: Sequence[str]) -> list[Partition]:
 
 def watermarks(settings: Settings, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
     """The bounds of partitions' logs, for audits and tools. Blocks. Raises `KafkaUnavailable`."""
-    consumer = Consumer(client_config(settings) | {"group.id": "ordersaga-audit"})
-    try:
+    with temporary_consumer(client_config(settings) | {"group.id": "ordersaga-audit"}) as consumer:
         return patiently(lambda: bounds_of(consumer, partitions))
-    finally:
-        consumer.close()

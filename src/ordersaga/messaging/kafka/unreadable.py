@@ -5,7 +5,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from ordersaga.messaging.kafka.client import LOOK_TIMEOUT_S, Partition, client_config, translated
+from ordersaga.messaging.kafka.client import LOOK_TIMEOUT_S, Partition, client_config, temporary_consumer, translated
 from ordersaga.settings import Settings
 
 BAD_BATCH: Final = (KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError._NOT_IMPLEMENTED)
@@ -19,18 +19,15 @@ def readable_from(settings: Settings, partition: Partition, offset: int) -> int 
     A broker gives the whole batch that an offset lies in, so each offset within a bad batch fails alike, and the first one behind it is
     found by halves. Raises `KafkaUnavailable`.
     """
-    consumer = Consumer(
-        client_config(settings)
-        | {
-            "group.id": "ordersaga-unreadable",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "error",
-            "check.crcs": True,
-            "fetch.wait.max.ms": 50,
-            "fetch.error.backoff.ms": 10,
-        }
-    )
-    try:
+    config = client_config(settings) | {
+        "group.id": "ordersaga-unreadable",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",
+        "check.crcs": True,
+        "fetch.wait.max.ms": 50,
+        "fetch.error.backoff.ms": 10,
+    }
+    with temporary_consumer(config) as consumer:
         _, end = translated(lambda: consumer.get_watermark_offsets(TopicPartition(*partition), timeout=LOOK_TIMEOUT_S))
         bad, step = offset, 1
         while bad + step < end:
@@ -48,8 +45,6 @@ def readable_from(settings: Settings, partition: Partition, offset: int) -> int 
                 return None
             bad, good = (bad, middle) if readable else (middle, good)
         return good
-    finally:
-        consumer.close()
 
 
 def _is_readable(consumer: Consumer, partition: Partition, offset: int) -> bool | None:
