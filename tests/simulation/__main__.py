@@ -33,13 +33,21 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--faults", help="with --seed: only these of its faults, as 1,3, or none")
     parser.add_argument("--schedule", type=int, default=0, help="with --seed: in this schedule")
     parser.add_argument("--mutation", choices=[each.name for each in MUTATIONS], help="with this guard taken out")
+    parser.add_argument(
+        "--aimed", action="store_true", help="with --mutation: the plans that its aim makes of the seeds"
+    )
     parser.add_argument("--mutations", action="store_true", help="take each guard out, and see that it is missed")
     return parser.parse_args()
 
 
 def _one(explorer: Explorer, options: argparse.Namespace) -> int:
     choice = Choice(
-        options.seed, _numbers(options.orders), _numbers(options.faults), options.schedule, options.mutation
+        options.seed,
+        _numbers(options.orders),
+        _numbers(options.faults),
+        options.schedule,
+        options.mutation,
+        options.aimed,
     )
     found, lines = explorer.tell(choice)
     print("\n".join(lines))
@@ -71,7 +79,8 @@ def _many(explorer: Explorer, options: argparse.Namespace) -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("histories", total=options.seeds)
-        for found in explorer.explore(range(options.first, options.first + options.seeds), True, options.mutation):
+        seeds = range(options.first, options.first + options.seeds)
+        for found in explorer.explore(seeds, True, options.mutation, options.aimed):
             progress.advance(task)
             if found.broken and (failed is None or found.length < failed.length):
                 failed = found
@@ -98,7 +107,7 @@ def _mutations(explorer: Explorer, options: argparse.Namespace) -> int:
         if options.mutation not in (None, mutation.name):
             continue
         seeds = range(options.first, options.first + options.seeds)
-        broken = [found for found in explorer.explore(seeds, True, mutation.name) if found.broken]
+        broken = [found for found in explorer.explore(seeds, True, mutation.name, options.aimed) if found.broken]
         first = min(broken, key=lambda found: found.choice.seed, default=None)
         missed += first is None
         told = f"seed {first.choice.seed}: {first.broken[0]}" if first else f"NOT FOUND in {options.seeds} histories"

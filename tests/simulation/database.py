@@ -21,6 +21,7 @@ FENCE: Final = "WITH fenced AS"
 MOMENTS: Final = {
     "finds parked": "SELECT DISTINCT ON (p.topic, p.partition, p.order_key)",
     "parks": "INSERT INTO parked",
+    "reads what is available": "SELECT product_id, available FROM product",
     "takes timers": "SELECT key FROM timer WHERE due_at <=",
 }
 TIMEOUT: Final = "_timeout"

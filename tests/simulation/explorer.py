@@ -25,16 +25,23 @@ SCHEDULES_COMPARED: Final = 24
 
 
 class Choice(Struct, frozen=True):
-    """A history by its seed, with only these of its orders and faults (None: all), in this schedule, and without the guard of this name."""
+    """A history by its seed, with only these of its orders and faults (None: all), in this schedule, and without the guard of this name.
+
+    `aimed`: the plan of the seed as the mutation's aim changes it.
+    """
 
     seed: int
     orders: tuple[int, ...] | None = None
     faults: tuple[int, ...] | None = None
     schedule: int = 0
     mutation: str | None = None
+    aimed: bool = False
 
     def plan(self) -> Plan:
         whole = plan(self.seed)
+        aim = BY_NAME[self.mutation].aim if self.mutation is not None else None
+        if self.aimed and aim is not None:
+            whole = aim(whole)
         return replace(
             whole,
             orders=tuple(each for n, each in enumerate(whole.orders) if self.orders is None or n in self.orders),
@@ -54,6 +61,8 @@ class Choice(Struct, frozen=True):
             words.append(f"--schedule {self.schedule}")
         if self.mutation is not None:
             words.append(f'--mutation "{self.mutation}"')
+        if self.aimed:
+            words.append("--aimed")
         return " ".join(words)
 
 
@@ -121,14 +130,14 @@ class Explorer:
         self._workers: Final = workers
 
     def explore(
-        self, seeds: Iterable[int], stop_at_first: bool = False, mutation: str | None = None
+        self, seeds: Iterable[int], stop_at_first: bool = False, mutation: str | None = None, aimed: bool = False
     ) -> Iterator[Found]:
         """Live the histories of these seeds, and yield each as it ends."""
         left = iter(seeds)
         running: set[Future[list[Found]]] = set()
         while True:
             while len(running) < self._workers * 2 and (some := _some(left, SEEDS_AT_ONCE)):
-                running.add(self._pool.submit(_live, [Choice(seed, mutation=mutation) for seed in some]))
+                running.add(self.begin([Choice(seed, mutation=mutation, aimed=aimed) for seed in some]))
             if not running:
                 return
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -177,9 +186,13 @@ class Explorer:
         """One history, line by line."""
         return self._pool.submit(_tell, choice).result()
 
+    def begin(self, choices: Sequence[Choice]) -> Future[list[Found]]:
+        """Queue these histories for one process, which lives them one after the other."""
+        return self._pool.submit(_live, choices)
+
     def live(self, choices: Sequence[Choice]) -> list[Found]:
-        """These histories, one after the other in one process."""
-        return self._pool.submit(_live, choices).result()
+        """Live these histories one after the other in one process, and wait for them."""
+        return self.begin(choices).result()
 
 
 def _some(seeds: Iterator[int], count: int) -> list[int]:

@@ -361,7 +361,7 @@ async def _books_agree(world: World, tainted: set[UUID]) -> Iterator[str]:
         for row in orders
         for each in _facts.decode(row["facts"]).payments
     }
-    parts = _parts_answered(world)
+    parts = _parts_answered(world, "SUCCESS")
     for key, payment in world.gateway.payments.items():
         row = ours.get(key)
         held = row["captured"] - row["refunded"] if row else 0
@@ -378,15 +378,28 @@ async def _books_agree(world: World, tainted: set[UUID]) -> Iterator[str]:
             found.append(
                 f"payment {key}: {made} parts were given back, and {sorted(parts[key])} were answered with success"
             )
-    return iter(found)
+    return iter([*found, *_parts_never_answered(world)])
 
 
-def _parts_answered(world: World) -> dict[str, set[str]]:
-    """By payment key, which of the equal parts that somebody asked for were answered with success."""
+def _parts_never_answered(world: World) -> Iterator[str]:
+    """Each refund of an equal part that Payment has handled is answered under its own request id."""
+    answered = set().union(*_parts_answered(world, "SUCCESS", "FAILED").values())
+    handled = [each.message for each in world.databases["payment"].committed if isinstance(each, Handled)]
+    for asked in [each for each in handled if isinstance(each, m.PaymentCancelRequestedMessage) and _is_part(each)]:
+        if asked.request_id not in answered:
+            yield f"payment {asked.payment_key}: the refund {asked.request_id!r} was never answered"
+
+
+def _parts_answered(world: World, *statuses: str) -> dict[str, set[str]]:
+    """By payment key, the request ids of equal parts that were answered with one of these statuses."""
     parts: dict[str, set[str]] = defaultdict(set)
     for record, _ in world.log_with_writers():
         if record.topic == REFUNDED_TOPIC:
             answer: Any = decode(record.topic, record.value)
-            if answer.status == "SUCCESS" and (answer.request_id or "").startswith(PARTLY):
+            if answer.status in statuses and _is_part(answer):
                 parts[answer.payment_key].add(answer.request_id)
     return parts
+
+
+def _is_part(message: Any) -> bool:
+    return (message.request_id or "").startswith(PARTLY)

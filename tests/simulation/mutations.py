@@ -14,6 +14,7 @@ from unittest.mock import patch
 import aiosql
 import asyncpg
 from msgspec import Struct
+from msgspec.structs import replace
 
 import ordersaga.delivery.store
 import ordersaga.order.store
@@ -36,18 +37,27 @@ from ordersaga.messaging.timers import Timers
 from ordersaga.messaging.unpublished import Unpublished
 from ordersaga.messaging.watching import Watching
 from ordersaga.order import saga
+from ordersaga.payment.model import Account
 from ordersaga.stock import commands
+from tests.simulation.plan import Fault, Plan
 
 RETRIES_SUSPECTED: Final = 4
 
+Aim = Callable[[Plan], Plan]
+
 
 class Mutation(Struct, frozen=True):
-    """A guard that is taken out, what it is there for, and a seed whose history missed it when this was written."""
+    """A guard that is taken out, what it is there for, and a seed whose history missed it when this was written.
+
+    A guard that few random histories need has an `aim`: the plan of a seed, changed so that most schedules reach the guard.
+    `found_at` is then a seed of the aimed plans.
+    """
 
     name: str
     prevents: str
     found_at: int
     patches: Sequence[Callable[[], Any]]
+    aim: Aim | None = None
 
     @contextlib.contextmanager
     def made(self) -> Iterator[None]:
@@ -56,6 +66,25 @@ class Mutation(Struct, frozen=True):
             for each in self.patches:
                 stack.enter_context(each())
             yield
+
+
+def _aim(*faults: Fault, own_payment: bool = False, stock: int = 50, **of_each_order: Any) -> Aim:
+    """Only these faults, two processes of each service, two partitions of each topic, and customers who act at once."""
+
+    def aim(plan: Plan) -> Plan:
+        services = ("order", "stock", "delivery", *(["payment"] if own_payment else []))
+        return replace(
+            plan,
+            orders=tuple(replace(each, begins_s=0.0, **of_each_order) for each in plan.orders),
+            faults=faults,
+            instances=dict.fromkeys(services, 2),
+            stock=(stock,) * len(plan.stock),
+            partitions=2,
+            own_payment=own_payment,
+            pay_within_s=20,
+        )
+
+    return aim
 
 
 def _query(module: ModuleType, old: str, new: str, *names: str) -> Callable[[], Any]:
@@ -151,6 +180,12 @@ def _version_by_clock(before: int, now: Any) -> int:
     return int(now.timestamp() * 1000)
 
 
+def _refund_of_amount(self: Account, request_id: str | None, amount: int) -> Any:
+    """Takes two refunds of the same amount for one, whatever their request ids."""
+    refunds = [each for each in self.intents.values() if each.kind == "REFUND" and each.amount == amount]
+    return refunds[0] if refunds else None
+
+
 def _heed_nothing_unasked(order: Any, known: Any, left: int, answer: Any) -> Any:
     return saga.Decision(order)
 
@@ -190,7 +225,11 @@ MUTATIONS: Final = (
         [_code(outbox.Outbox, "_finish", _finish_at_once)],
     ),
     Mutation(
-        "doubt", "a process believes in a commit that failed", 27, [_code(turn.Turns, "_back_off", _doubt_nothing)]
+        "doubt",
+        "a process believes in a commit that failed",
+        0,
+        [_code(turn.Turns, "_back_off", _doubt_nothing)],
+        _aim(*(Fault("fail before", who, "commit", n) for who in ("order-1", "stock-1") for n in (3, 5, 7))),
     ),
     Mutation(
         "parked keys",
@@ -213,7 +252,13 @@ MUTATIONS: Final = (
         12,
         [_query(each, "FOR UPDATE", "", "lock_position") for each in (queues, redrive)],
     ),
-    Mutation("idempotency key", "an order is placed twice", 43, [_code(idempotency, "claim", _all_are_new)]),
+    Mutation(
+        "idempotency key",
+        "an order is placed twice",
+        0,
+        [_code(idempotency, "claim", _all_are_new)],
+        _aim(*(Fault("fail after", who, "commit", n) for who in ("order-1", "order-2") for n in range(1, 9))),
+    ),
     Mutation("timers", "an order waits for ever for an answer that is lost", 0, [_code(Timers, "fire", _nothing)]),
     Mutation(
         "lock orders",
@@ -224,32 +269,46 @@ MUTATIONS: Final = (
     Mutation(
         "lock available",
         "a piece is promised twice",
-        68,
+        6,
         [_query(ordersaga.stock.store, "FOR UPDATE", "", "lock_available")],
+        _aim(
+            *(Fault("freeze", "stock", "reads what is available", n, amount=100) for n in (1, 2)),
+            stock=3,
+            lines=((0, 2),),
+        ),
     ),
     Mutation(
         "lock reservations",
         "a request and its rollback undo each other",
-        341,
+        0,
         [_query(ordersaga.stock.store, "FOR UPDATE", "", "lock_reservations")],
+        _aim(*(Fault("written twice", "world", "StockRollbackRequestedMessage", n) for n in (1, 2)), pay="declined"),
     ),
     Mutation(
         "new reservations",
         "an order is reserved twice",
-        162,
+        5,
         [_code(ordersaga.stock.store, "insert_new", _insert_if_new)],
+        _aim(*(Fault("written twice", "world", "StockDecreaseRequestMessage", n) for n in (1, 2))),
     ),
     Mutation(
         "new deliveries",
         "an order is told of a delivery that does not exist",
-        224,
+        3,
         [_code(ordersaga.delivery.store, "insert_new", _insert_if_new)],
+        _aim(*(Fault("written twice", "world", "DeliveryRequestMessage", n) for n in (1, 2)), pay="well"),
     ),
     Mutation(
         "lock payments",
         "a refund is begun twice",
-        487,
+        1,
         [_query(ordersaga.payment.store, "FOR UPDATE( OF i)?", "", "lock_payments", "lock_intents")],
+        _aim(
+            *(Fault("written twice", "world", "PaymentCancelRequestedMessage", n) for n in (1, 2)),
+            own_payment=True,
+            pay="well",
+            cancels_after_s=0.5,
+        ),
     ),
     Mutation(
         "retries are no news",
@@ -290,8 +349,16 @@ MUTATIONS: Final = (
     Mutation(
         "unasked refunds",
         "Order believes in money that went back at the gateway",
-        59,
+        1,
         [_code(saga, "_given_back_unasked", _heed_nothing_unasked)],
+        _aim(*(Fault("dashboard cancel", "gateway", at_s=0.5, amount=n) for n in (2, 3)), own_payment=True, pay="well"),
+    ),
+    Mutation(
+        "equal refunds",
+        "the second of two equal parts is never given back",
+        0,
+        [_code(Account, "refund", _refund_of_amount)],
+        _aim(Fault("equal parts", "payment", at_s=0.5), own_payment=True, pay="well"),
     ),
 )
 BY_NAME: Final = {mutation.name: mutation for mutation in MUTATIONS}
