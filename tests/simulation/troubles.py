@@ -250,6 +250,8 @@ class Troubles:
         if topic is None:
             return False
         name = topic.message.__name__
+        if not _is_awaited(record):
+            return False
         self._tried[name] += 1
         for fault in self._left:
             if fault.kind in ("lost", "late") and fault.gate == name and fault.nth == self._tried[name]:
@@ -334,3 +336,9 @@ def _about(service: str, order_id: UUID) -> m.Message:
             return m.DeliveryRequestMessage(order_id=order_id, customer_id=order_id)
         case _:
             return m.PaymentCancelRequestedMessage(order_id=order_id, payment_key="key-of-nobody", amount=1)
+
+
+def _is_awaited(record: Record) -> bool:
+    """Whether the receiver asks again for a message that does not come. Nobody asks for word of a refund that Order did not request."""
+    message = codec.decode(record.topic, record.value)
+    return not isinstance(message, m.PaymentCancelledMessage) or message.request_id is not None
