@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from ordersaga.contracts.messages import PaymentCancelledMessage, PaymentSuccessMessage
 from ordersaga.devstack import DevStack
-from ordersaga.payment.webhooks import STRANGE_LOOKS_A_MINUTE, STRANGE_LOOKS_OF_AN_ORDER
+from ordersaga.payment.settlement import LOOK_PAUSE_S_MAX
+from ordersaga.payment.webhooks import LOOK_AFTER_S, STRANGE_LOOKS_A_MINUTE, STRANGE_LOOKS_OF_AN_ORDER
 from tests.integration.payment_rig import PaymentRig, payment_rig, until
 from tests.integration.test_payment import refund
 
@@ -115,33 +116,87 @@ async def test_payments_that_nobody_knows_are_looked_up_a_few_times_for_an_order
     await rig.db.execute("UPDATE intent SET created_at = created_at - interval '2 minutes' WHERE kind = 'LOOK'")
 
 
-async def test_a_payment_is_looked_up_later_each_time_that_somebody_says_it_has_changed(rig: PaymentRig) -> None:
+OPEN_LOOK = "SELECT * FROM intent WHERE payment_key = $1 AND kind = 'LOOK' AND status = 'OPEN'"
+DUE_NOW = "UPDATE intent SET due_at = now() WHERE payment_key = $1 AND kind = 'LOOK' AND status = 'OPEN'"
+
+
+async def open_look(rig: PaymentRig, payment_key: str) -> Any:
+    """The payment's one open look-up, with `in_s`: when it is due."""
+    [row] = await rig.db.fetch(OPEN_LOOK, payment_key)
+    return dict(row) | {"in_s": (row["due_at"] - datetime.now(UTC)).total_seconds()}
+
+
+async def test_a_strangers_webhooks_however_many_put_no_look_up_off_and_the_dashboards_cancel_is_told(
+    rig: PaymentRig,
+) -> None:
     checkout = await rig.checkout()
     await rig.confirm(checkout)
     said = changed(checkout.payment_key, checkout.order_id, "CANCELED")
-    due = "SELECT due_at - now() FROM intent WHERE payment_key = $1 AND kind = 'LOOK' AND status = 'OPEN'"
-    for _ in range(20):
+    looks_before = await calls(rig)
+    for number in range(1, 9):
         assert await hook(rig, said)
-    looks = "SELECT count(*) FROM intent WHERE payment_key = $1 AND kind = 'LOOK'"
-    assert await rig.db.fetchval(looks, checkout.payment_key) == 1
-    await rig.db.execute(
-        "UPDATE intent SET status = 'DONE', due_at = NULL WHERE payment_key = $1 AND kind = 'LOOK'",
-        checkout.payment_key,
-    )
+        look = await open_look(rig, checkout.payment_key)
+        assert look["attempt"] == number
+        assert look["in_s"] <= LOOK_PAUSE_S_MAX
+        await rig.db.execute(DUE_NOW, checkout.payment_key)
+        await until(rig.nothing_open)
+    assert await calls(rig) - looks_before == 8
     assert await hook(rig, said)
-    first = await rig.db.fetchval(due, checkout.payment_key)
-    await rig.db.execute(
-        "INSERT INTO intent SELECT gen_random_uuid(), 'LOOK', payment_key, order_id, 0, '', false, 'DONE', 1, 0, NULL, NULL, now() "
-        "FROM payment, generate_series(1, 3) WHERE payment_key = $1",
-        checkout.payment_key,
-    )
-    await rig.db.execute(
-        "DELETE FROM intent WHERE payment_key = $1 AND kind = 'LOOK' AND status = 'OPEN'", checkout.payment_key
-    )
+    look = await open_look(rig, checkout.payment_key)
+    assert LOOK_PAUSE_S_MAX - 10 < look["in_s"] <= LOOK_PAUSE_S_MAX, "a flood is looked into once a minute"
+    for _ in range(50):
+        assert await hook(rig, said)
+    await rig.console_refund(checkout.payment_key)  # the sandbox sends a webhook
+    for _ in range(50):
+        assert await hook(rig, said)
+    after = await open_look(rig, checkout.payment_key)
+    assert (after["id"], after["due_at"]) == (look["id"], look["due_at"])
+    await rig.db.execute(DUE_NOW, checkout.payment_key)
+    [told] = await rig.told(checkout.payment_key, PaymentCancelledMessage)
+    assert (told.amount, told.balance_amount) == (checkout.amount, 0)
+    assert await calls(rig) - looks_before == 9
+
+
+async def test_a_look_up_that_shows_a_change_lets_the_next_one_come_at_once(rig: PaymentRig) -> None:
+    checkout = await rig.checkout()
+    await rig.confirm(checkout)
+    said = changed(checkout.payment_key, checkout.order_id, "PARTIAL_CANCELED")
+    for _ in range(4):
+        assert await hook(rig, said)
+        await rig.db.execute(DUE_NOW, checkout.payment_key)
+        await until(rig.nothing_open)
+    await rig.console_refund(checkout.payment_key, 5_000)
+    await until(lambda: rig.db.fetchrow(OPEN_LOOK, checkout.payment_key))
+    await rig.db.execute(DUE_NOW, checkout.payment_key)
+    await rig.told(checkout.payment_key, PaymentCancelledMessage)
     assert await hook(rig, said)
-    later = await rig.db.fetchval(due, checkout.payment_key)
-    assert first < timedelta(seconds=6) < timedelta(seconds=30) < later
-    await rig.db.execute("DELETE FROM intent WHERE payment_key = $1 AND kind = 'LOOK'", checkout.payment_key)
+    look = await open_look(rig, checkout.payment_key)
+    assert (look["attempt"], look["in_s"] <= LOOK_AFTER_S) == (1, True)
+    await until(rig.nothing_open)
+
+
+async def test_a_webhook_that_comes_while_a_strangers_look_up_is_under_way_is_looked_into_too(rig: PaymentRig) -> None:
+    """The gateway answers the look-up with what was true before the cancel."""
+    checkout = await rig.checkout()
+    await rig.confirm(checkout)
+    await rig.faults(orders={checkout.order_id: {"get": {"latencyMs": 1_000.0}}})
+    assert await hook(rig, changed(checkout.payment_key, checkout.order_id, "CANCELED"))
+    await until(lambda: asked(rig))
+    await rig.console_refund(checkout.payment_key)
+    [told] = await rig.told(checkout.payment_key, PaymentCancelledMessage)
+    assert (told.amount, told.balance_amount) == (checkout.amount, 0)
+    await rig.faults()
+
+
+async def calls(rig: PaymentRig) -> int:
+    """How many look-ups have come to the sandbox since its faults were last set."""
+    async with rig.http.get(f"{rig.sandbox}/sandbox/calls") as response:
+        by_outcome: dict[str, int] = (await response.json()).get("get", {})
+    return sum(by_outcome.values())
+
+
+async def asked(rig: PaymentRig) -> bool:
+    return await calls(rig) > 0
 
 
 async def test_what_goes_back_at_the_dashboard_is_told_to_order_with_what_is_still_held(rig: PaymentRig) -> None:

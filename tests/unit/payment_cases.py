@@ -16,7 +16,8 @@ PAYABLE = Payable(ORDER, ME, AMOUNT, NOW + timedelta(minutes=10), "ORD0001")
 
 
 def intent(kind: IntentKind = "CONFIRM", amount: int = AMOUNT, attempt: int = 1) -> Intent:
-    return Intent(UUID(int=99), kind, KEY, ORDER, amount, "OUT_OF_STOCK", NOW, NOW, attempt=attempt)
+    asked = kind != "LOOK"
+    return Intent(UUID(int=99), kind, KEY, ORDER, amount, "OUT_OF_STOCK", NOW, NOW, asked, attempt=attempt)
 
 
 def at_gateway(

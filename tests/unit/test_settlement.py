@@ -64,7 +64,7 @@ def test_a_decline_after_an_unanswered_attempt_is_looked_at_once_more() -> None:
     [look] = [each for each in books.intents.values() if each.kind == "LOOK"]
     assert look.due_at is not None
     assert look.due_at > NOW
-    assert approval.is_news(look.reason, books.payment, True)
+    assert approval.may_change(books.payment)
     books.payable = PAYABLE
     settle(books, look, Outcome(True, seen=at_gateway()), NOW, uuid4)
     assert [each.amount for each in books.open_refunds] == [AMOUNT], "what was captured late goes back"
@@ -374,6 +374,36 @@ def test_a_webhook_that_says_what_we_know_is_no_news() -> None:
     assert not approval.is_news("CANCELED", account("CANCELLED", AMOUNT, AMOUNT).payment, True)
     assert not approval.is_news("DONE", None, False)
     assert approval.is_news("DONE", None, True)
+
+
+def pause_s_after(books: Account, attempt: int, seen: GatewayPayment) -> float:
+    """How long the next look-up waits after a look-up that was the `attempt`-th in a row."""
+    look = replace(intent("LOOK", 0, attempt), id=uuid4())
+    books.intents[look.id] = look
+    settle(books, look, Outcome(True, seen=seen), NOW, uuid4)
+    due_at = books.intents[look.id].due_at
+    return 0.0 if due_at is None else (due_at - NOW).total_seconds()
+
+
+def test_look_ups_without_a_change_space_out_up_to_a_minute_and_a_change_ends_the_pause() -> None:
+    books = account("APPROVED", AMOUNT)
+    pauses_s = [pause_s_after(books, attempt, at_gateway()) for attempt in (1, 2, 3, 4, 5, 6, 1_000)]
+    assert pauses_s == [5, 10, 20, 40, 60, 60, 60]
+    assert pause_s_after(books, 6, listed(CONSOLE)) == 0
+    assert pause_s_after(books, 1, listed(CONSOLE)) == 5, "the same again is no change"
+
+
+@pytest.mark.parametrize(("seen", "attempt", "pause_s"), [(at_gateway(), 4, 20), (listed(CONSOLE), 1, 0)])
+def test_a_webhook_that_comes_while_the_gateway_is_asked_leads_to_another_look_up(
+    seen: GatewayPayment, attempt: int, pause_s: float
+) -> None:
+    carried = intent("LOOK", 0, attempt=3)
+    books = account("APPROVED", AMOUNT, 0, replace(carried, asked=True))
+    settle(books, carried, Outcome(True, seen=seen), NOW, uuid4)
+    settled, next_one = books.intents.values()
+    assert (settled.status, next_one.status, next_one.attempt) == ("DONE", "OPEN", attempt)
+    assert next_one.due_at is not None
+    assert (next_one.due_at - NOW).total_seconds() == pause_s
 
 
 def test_words_of_the_gateway_are_kept_as_the_database_can_keep_them() -> None:

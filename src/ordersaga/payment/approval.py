@@ -85,18 +85,28 @@ def repeat_refusal(confirm: Confirm, payment: Payment) -> Refusal | None:
 
 
 def is_news(claimed_status: str, payment: Payment | None, order_is_known: bool) -> bool:
-    """Whether a webhook, were it true, would tell us something. One about an order that Order never told us of is not ours to heed."""
+    """Whether the status that a webhook claims would change this payment's record.
+
+    A webhook about an order that Order never told of is ignored: the order may be another system's.
+    """
     if payment is None:
         return order_is_known and claimed_status in CAPTURED_STATUSES
+    if not may_change(payment):
+        return False
     match payment.status:
         case "PENDING":
             return claimed_status in CAPTURED_STATUSES | DEAD_STATUSES
         case "FAILED":
-            return claimed_status in CAPTURED_STATUSES and payment.refunded == 0
-        case "CANCELLED":
-            return False
+            return claimed_status in CAPTURED_STATUSES
         case _:
             return claimed_status in ("PARTIAL_CANCELED", "CANCELED")
+
+
+def may_change(payment: Payment | None) -> bool:
+    """Whether a look-up can still show a change of this payment. False: all its money went back."""
+    if payment is None:
+        return True
+    return payment.status != "CANCELLED" and not (payment.status == "FAILED" and payment.refunded)
 
 
 # What to do next ------------------------------------------------------------------------------------------------------

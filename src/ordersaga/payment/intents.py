@@ -125,7 +125,7 @@ class Intents:
         if intent.kind == "LOOK":
             async with self._runtime.pool.acquire() as db:
                 payment = (await store.payments(db, [intent.payment_key])).get(intent.payment_key)
-            if not approval.is_news(intent.reason, payment, order_is_known=True):
+            if not approval.may_change(payment):
                 return Outcome(True)
         return approval.first_step(intent, taken_up)
 

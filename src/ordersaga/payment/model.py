@@ -11,7 +11,7 @@ from ordersaga.messaging.idempotency import IdempotencyKey
 PaymentStatus = Literal["PENDING", "APPROVED", "FAILED", "CANCEL_PENDING", "CANCELLED", "PARTLY_CANCELLED"]
 IntentStatus = Literal["OPEN", "DONE", "FAILED"]
 IntentKind = Literal["CONFIRM", "REFUND", "LOOK"]
-"""LOOK: somebody says that this payment has changed at the gateway; find out."""
+"""LOOK: a look-up, since a webhook or a decline says that this payment may have changed at the gateway."""
 
 
 class Payable(Struct, frozen=True, gc=False):
@@ -41,8 +41,11 @@ class Payment(Struct, frozen=True, gc=False):
 
 
 class Intent(Struct, frozen=True, gc=False):
-    """Something to be done at the gateway. `asked`: Order waits for the answer. `due_at` None: waits for the confirm's outcome.
+    """Something to be done at the gateway. `due_at` None: an open refund waits for the confirm's outcome.
 
+    `asked`: Order waits for the answer to this refund; for a look-up, a webhook has come since the look-up was last taken up.
+    `attempt`: part of the idempotency key; for a look-up, its number among the look-ups in a row that showed no change.
+    `due_at` of a settled look-up: the next look-up of this payment is not made before; None: it showed a change.
     `request_id` is the id that the sender gave a refund.
     """
 

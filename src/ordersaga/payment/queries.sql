@@ -78,20 +78,31 @@ ON CONFLICT (id) DO UPDATE
 SET due_at = excluded.due_at, asked = excluded.asked, status = excluded.status, attempt = excluded.attempt, tries = excluded.tries,
     message = excluded.message;
 
+-- name: ask_looks_again!
+-- Mark open look-ups of these payments: a webhook has come since they were taken up. A mark is written once until the next take, however
+-- many webhooks come. Waits for a look-up that is being settled, so that `begin_looks` sees it settled.
+WITH open AS (
+    SELECT id FROM intent
+    WHERE payment_key = ANY (:payment_keys::text[]) AND kind = 'LOOK' AND status = 'OPEN' AND NOT asked
+    ORDER BY id FOR UPDATE
+)
+UPDATE intent i SET asked = true FROM open WHERE i.id = open.id;
+
 -- name: begin_looks!
--- Note that payments are to be looked at. One that is to be looked at already is not noted again, and one that was looked at lately is
--- looked at later, each time twice as late.
+-- Write look-ups, each due when the pause after the payment's last look-up is over. A payment with an open look-up gets no other one, and
+-- the open one stays due when it was.
 WITH wanted AS (
     SELECT * FROM unnest(:ids::uuid[], :payment_keys::text[], :order_ids::uuid[], :reasons::text[], :created_ats::timestamptz[],
         :due_ats::timestamptz[]) AS t (id, payment_key, order_id, reason, created_at, due_at)
-), before AS (
-    SELECT payment_key, count(*) AS looks, max(created_at) AS last_at
-    FROM intent WHERE payment_key = ANY (:payment_keys::text[]) AND kind = 'LOOK' AND status <> 'OPEN' GROUP BY payment_key
+), last AS (
+    SELECT DISTINCT ON (payment_key) payment_key, attempt, due_at
+    FROM intent WHERE payment_key = ANY (:payment_keys::text[]) AND kind = 'LOOK' AND status <> 'OPEN'
+    ORDER BY payment_key, created_at DESC
 )
 INSERT INTO intent (id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries)
-SELECT w.id, 'LOOK', w.payment_key, w.order_id, 0, w.reason, w.created_at,
-    greatest(w.due_at, b.last_at + interval '5 seconds' * power(2, least(b.looks - 1, 7))), false, 'OPEN', 1, 0
-FROM wanted w LEFT JOIN before b USING (payment_key)
+SELECT w.id, 'LOOK', w.payment_key, w.order_id, 0, w.reason, w.created_at, greatest(w.due_at, l.due_at), true, 'OPEN',
+    CASE WHEN l.due_at IS NULL THEN 1 ELSE l.attempt + 1 END, 0
+FROM wanted w LEFT JOIN last l USING (payment_key)
 ORDER BY w.payment_key
 ON CONFLICT (payment_key) WHERE kind = 'LOOK' AND status = 'OPEN' DO NOTHING;
 
@@ -142,7 +153,8 @@ FROM mine WHERE i.id = mine.id
 RETURNING i.id;
 
 -- name: take_due
--- Take up intents whose time has come, the longest due first and look-ups last; nobody else takes them before `lease_until`.
+-- Take up intents that are due, the longest due first and look-ups last; no other process takes them before `lease_until`. A look-up's
+-- mark is cleared: a webhook that comes from here on asks for another look-up.
 WITH work AS (
     SELECT id, due_at FROM intent WHERE status = 'OPEN' AND kind <> 'LOOK' AND due_at <= :now
     ORDER BY due_at, id LIMIT :rows_max FOR UPDATE SKIP LOCKED
@@ -152,7 +164,7 @@ WITH work AS (
 ), due AS (
     SELECT id, due_at FROM work UNION ALL SELECT id, due_at FROM looks
 ), taken AS (
-    UPDATE intent i SET due_at = :lease_until FROM due WHERE i.id = due.id
+    UPDATE intent i SET due_at = :lease_until, asked = i.asked AND i.kind <> 'LOOK' FROM due WHERE i.id = due.id
     RETURNING i.id, i.kind, i.payment_key, i.order_id, i.amount, i.reason, i.created_at, i.due_at, i.asked, i.status, i.attempt, i.tries,
         i.message, i.request_id, due.due_at AS was_due_at
 )

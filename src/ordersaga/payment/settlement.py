@@ -24,6 +24,10 @@ from ordersaga.payment.gateway import CAPTURED_STATUSES, CURRENCY, GatewayPaymen
 from ordersaga.payment.model import Account, Intent, Payment, PaymentStatus
 
 LOOK_AGAIN_AFTER_S: Final = 60.0
+LOOK_PAUSE_S_MIN: Final = 5.0
+LOOK_PAUSE_S_MAX: Final = 60.0
+"""The pause after a look-up that showed no change doubles from the one to the other. Webhooks are unsigned: a stranger's, however many,
+put the look-up that a genuine one asks for off by `LOOK_PAUSE_S_MAX` at most."""
 UNWANTED: Final = "captured, but not what the order is to be paid with"
 GIVEN_BACK: Final = "given back at the gateway, not by the order"
 MADE_BEFORE: Final = "made before; a further refund of the same amount needs a requestId of its own"
@@ -134,7 +138,29 @@ def _settle_refund(account: Account, intent: Intent, outcome: Outcome) -> list[M
 def _settle_look(
     account: Account, intent: Intent, outcome: Outcome, now: datetime, new_id: Callable[[], UUID]
 ) -> list[Message]:
-    seen = outcome.seen
+    """Take over what the look-up showed, and plan the next one: at once after a change, else after a pause.
+
+    A webhook that came while the gateway was asked may tell of something that its answer does not show yet: another look-up follows.
+    """
+    before = account.payment, account.intents_changed.copy()
+    told = _take_over(account, intent, outcome.seen, now, new_id)
+    changed = (account.payment, account.intents_changed) != before
+    pause_s = min(LOOK_PAUSE_S_MAX, LOOK_PAUSE_S_MIN * 2 ** min(intent.attempt - 1, 10))
+    next_at = now if changed else now + timedelta(seconds=pause_s)
+    account.put_intent(replace(account.intents[intent.id], due_at=None if changed else next_at))
+    if intent.asked:
+        attempt = 1 if changed else intent.attempt + 1
+        account.put_intent(
+            Intent(
+                new_id(), "LOOK", intent.payment_key, intent.order_id, 0, intent.reason, now, next_at, attempt=attempt
+            )
+        )
+    return told
+
+
+def _take_over(
+    account: Account, intent: Intent, seen: GatewayPayment | None, now: datetime, new_id: Callable[[], UUID]
+) -> list[Message]:
     if seen is None or seen.order_id != str(intent.order_id):
         return []
     payment = account.payment

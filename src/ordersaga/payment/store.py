@@ -113,15 +113,19 @@ async def put_payments(db: Connection, changed: Sequence[Payment]) -> None:
 async def put_intents(db: Connection, changed: Sequence[Intent]) -> None:
     """Save intents."""
     if changed:
-        await sql.put_intents(db, **_columns(Intent, sorted(changed, key=lambda each: each.id)))
+        # A look-up that ends is saved before the one that follows it: of a payment at most one is open.
+        in_order = sorted(changed, key=lambda each: (each.status == "OPEN", each.id))
+        await sql.put_intents(db, **_columns(Intent, in_order))
 
 
 async def begin_looks(db: Connection, looks: Sequence[Intent]) -> None:
-    """Note payments that are to be looked at; one that is to be looked at already is not noted again."""
+    """Write look-ups. Where one of the payment is open, mark that one instead: another follows it if it is under way already."""
+    payment_keys = [each.payment_key for each in looks]
+    await sql.ask_looks_again(db, payment_keys=payment_keys)
     await sql.begin_looks(
         db,
         ids=[each.id for each in looks],
-        payment_keys=[each.payment_key for each in looks],
+        payment_keys=payment_keys,
         order_ids=[each.order_id for each in looks],
         reasons=[each.reason for each in looks],
         created_ats=[each.created_at for each in looks],

@@ -1,8 +1,11 @@
-"""The gateway's webhooks. Nobody signs them, so nothing of one is believed: at most it makes Payment look the payment up.
+"""The gateway's webhooks. They are unsigned, so Payment believes nothing of them: a webhook at most asks for a look-up.
 
-Every kind of event is taken and noted, also such as are not known yet: the gateway repeats what is not answered 200. A look-up is the
-last thing done at the gateway, behind refunds, confirms and their recovery. Of one payment the next comes later each time; of payments
-that are not known here there are few for an order and few a minute.
+Every kind of event is answered 200 and counted, unknown kinds too: the gateway repeats what is not answered 200. Look-ups are taken up
+after refunds, confirms and their recovery.
+
+Promise: the look-up that a genuine webhook asks for is due within `settlement.LOOK_PAUSE_S_MAX`, whatever strangers sent about the same
+payment before or send after. The load on the gateway stays bounded: one look-up at a time of each payment, with a growing pause while
+look-ups show no change; `recovery.LOOKS_TAKEN_AT_ONCE_MAX` for all; and few of payments that are not known here.
 """
 
 import re

@@ -102,13 +102,14 @@ class TossApi:
     async def _get(self, exchange: "_Exchange", payment_key: str = "", by_order: str = "") -> None:
         outcome, latency_s = self.plan.draw("get", by_order or self._order_of(payment_key))
         outcome = self._test_code("get", exchange) or outcome
-        if latency_s:
-            await asyncio.sleep(latency_s)
         account = self._books.account_of_order(by_order) if by_order else self._books.account(payment_key)
         code = outcome.removeprefix(faults.DONE_BUT)
         if code not in STATUS_BY_CODE["get"]:
             code = "" if account is not None else "NOT_FOUND_PAYMENT"
         payment = None if code or account is None else account.payment
+        if latency_s:
+            # After the books are read: a slow answer tells what was true when the request came.
+            await asyncio.sleep(latency_s)
         answer = Answer(STATUS_BY_CODE["get"][code] if code else 200, code or None, payment, 0.0)
         await exchange.answer(answer, outcome)
 
