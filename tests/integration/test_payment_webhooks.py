@@ -211,6 +211,27 @@ async def test_what_goes_back_at_the_dashboard_is_told_to_order_with_what_is_sti
     await rig.books_agree()
 
 
+async def test_a_part_that_goes_back_before_the_confirm_is_settled_leaves_the_order_paid_with_the_rest(
+    rig: PaymentRig,
+) -> None:
+    """The gateway captures, its answer is lost, and a person gives a part back before Payment has asked again."""
+    checkout = await rig.checkout("answer-lost")
+    await rig.payable(checkout)
+    await rig.faults(orders={checkout.order_id: {"get": {"outcome": "bad-gateway"}}})
+    assert (await rig.confirm(checkout, "wait=0"))[0] == 202
+    await until(lambda: rig.captured(checkout))
+    await rig.console_refund(checkout.payment_key, 5_000)
+    await rig.faults()
+    [paid] = await rig.told(checkout.payment_key, PaymentSuccessMessage)
+    assert (paid.status, paid.amount) == ("SUCCESS", checkout.amount)
+    [gone] = await rig.told(checkout.payment_key, PaymentCancelledMessage)
+    assert (gone.status, gone.amount, gone.balance_amount) == ("SUCCESS", 5_000, 7_000)
+    await until(rig.nothing_open, 40)
+    [entry] = await rig.at_gateway(checkout.order_id)
+    assert entry["balanceAmount"] == 7_000, "the rest is not given back"
+    await rig.books_agree()
+
+
 async def test_two_equal_parts_are_both_given_back_and_each_only_once_though_it_is_asked_for_twice(
     rig: PaymentRig,
 ) -> None:

@@ -57,6 +57,42 @@ def test_a_declined_confirm_is_told_as_failed() -> None:
     assert (books.payment.status, books.payment.captured, books.payment.code) == ("FAILED", 0, "REJECT_CARD_COMPANY")
 
 
+@pytest.mark.parametrize("status", ["PARTIAL_CANCELED", "DONE"])
+def test_a_confirm_of_which_a_part_went_back_already_is_told_as_paid_and_the_part_with_what_is_held(
+    status: str,
+) -> None:
+    it = intent()
+    books = account("PENDING", 0, 0, it)
+    books.payable = PAYABLE
+    seen = replace(at_gateway(status, balance=7_000), cancels=(Refund(5_000, "by the console"),))
+    outcome = after_find(it, Found(seen), None)
+    assert isinstance(outcome, Outcome)
+    paid, gone = settle(books, it, outcome, NOW, uuid4)
+    assert paid == PaymentSuccessMessage(order_id=ORDER, payment_key=KEY, amount=AMOUNT, status="SUCCESS")
+    assert isinstance(gone, PaymentCancelledMessage)
+    assert (gone.status, gone.amount, gone.balance_amount) == ("SUCCESS", 5_000, 7_000)
+    assert books.payment is not None
+    assert (books.payment.status, books.payment.captured, books.payment.refunded) == ("PARTLY_CANCELLED", AMOUNT, 5_000)
+    assert not books.open_refunds
+
+
+@pytest.mark.parametrize(
+    "seen", [at_gateway("CANCELED"), at_gateway("PARTIAL_CANCELED", total=AMOUNT + 1_000, balance=7_000)]
+)
+def test_a_confirm_of_which_nothing_is_held_or_that_captured_another_amount_is_told_as_failed(
+    seen: GatewayPayment,
+) -> None:
+    it = intent()
+    books = account("PENDING", 0, 0, it)
+    books.payable = PAYABLE
+    outcome = after_find(it, Found(seen), None)
+    assert isinstance(outcome, Outcome)
+    [told] = settle(books, it, outcome, NOW, uuid4)
+    assert isinstance(told, PaymentSuccessMessage)
+    assert told.status == "FAILED"
+    assert [each.amount for each in books.open_refunds] == ([seen.total_amount] if seen.balance_amount else [])
+
+
 def test_a_decline_after_an_unanswered_attempt_is_looked_at_once_more() -> None:
     it = intent(attempt=2)
     books = account("PENDING", 0, 0, it)

@@ -4,8 +4,8 @@ An intent is carried out step by step: `first_step`, then `after_call` or `after
 puts it off. What a settled intent makes of the payment, and what goes out, is `settlement.py`.
 
 Two rules keep money right, whoever crashes when. The idempotency key changes (`attempt` rises) only after a call whose outcome was
-unknown and a GET that shows that nothing was done. And money counts for an order only if the gateway says DONE with the equal
-order, amount and currency.
+unknown and a GET that shows that nothing was done. And money counts for an order only if the gateway captured it for the equal order,
+amount and currency, and still holds a part of it at least.
 """
 
 from datetime import datetime
@@ -193,6 +193,9 @@ def _confirm_step(intent: Intent, found: GatewayPayment | None, last: tuple[Call
         case Standing.OPEN:
             return _nothing_captured_yet(intent, found, last)
         case Standing.CAPTURED:
+            return Outcome(True, seen=found)
+        case Standing.PARTLY_REFUNDED if found is not None and found.was_captured_for(intent.amount):
+            # The customer paid, and a part went back at the gateway before this confirm was settled. Order learns of both.
             return Outcome(True, seen=found)
         case Standing.MISMATCHED | Standing.PARTLY_REFUNDED | Standing.REFUNDED:
             return Outcome(False, standing, "the gateway holds something else than what was asked for", found)

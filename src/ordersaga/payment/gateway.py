@@ -93,9 +93,12 @@ class GatewayPayment(msgspec.Struct, frozen=True, rename="camel"):
             # A refund stands in the books before the status follows.
             return Standing.PARTLY_REFUNDED if self.balance_amount else Standing.REFUNDED
         if self.status == "DONE":
-            matches = self.total_amount == amount and self.currency == CURRENCY
-            return Standing.CAPTURED if matches else Standing.MISMATCHED
+            return Standing.CAPTURED if self.was_captured_for(amount) else Standing.MISMATCHED
         return _STANDING_BY_STATUS.get(self.status, Standing.UNRECOGNISED)
+
+    def was_captured_for(self, amount: int) -> bool:
+        """Whether what was captured, before any refund, is this amount of won."""
+        return self.status in CAPTURED_STATUSES and self.total_amount == amount and self.currency == CURRENCY
 
 
 class Approved(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from ordersaga.contracts.messages import (
 from ordersaga.contracts.status import FAILED, SUCCESS
 from ordersaga.contracts.status import PaymentStatus as Answered
 from ordersaga.payment.approval import TEXT_CHARS_MAX, Outcome, refunds_of
-from ordersaga.payment.gateway import CAPTURED_STATUSES, CURRENCY, GatewayPayment, Standing
+from ordersaga.payment.gateway import CAPTURED_STATUSES, GatewayPayment, Standing
 from ordersaga.payment.model import Account, Intent, Payment, PaymentStatus
 
 LOOK_AGAIN_AFTER_S: Final = 60.0
@@ -97,7 +97,7 @@ def _settle_confirm(
         return []
     captured, refunded = _money(outcome.seen)
     if outcome.fine:
-        payment = replace(payment, status="APPROVED", captured=captured, refunded=refunded, approved_at=now)
+        payment = replace(payment, status="APPROVED", captured=captured, approved_at=now)
     else:
         code, text = _text(outcome.code), _text(outcome.message)
         payment = replace(payment, status="FAILED", captured=captured, refunded=refunded, code=code, message=text)
@@ -106,12 +106,13 @@ def _settle_confirm(
         account.put_intent(replace(refund, due_at=now))
     _look_again(account, intent, outcome, now, new_id)
     _give_back_unwanted(account, now, new_id)
-    _restate(account)
+    elsewhere = _follow(account, outcome.seen)
     amount = captured if outcome.fine else intent.amount
     status: Answered = SUCCESS if outcome.fine else FAILED
-    return [
-        PaymentSuccessMessage(order_id=payment.order_id, payment_key=payment.payment_key, amount=amount, status=status)
-    ]
+    told = PaymentSuccessMessage(
+        order_id=payment.order_id, payment_key=payment.payment_key, amount=amount, status=status
+    )
+    return [told, *elsewhere]
 
 
 def _look_again(account: Account, intent: Intent, outcome: Outcome, now: datetime, new_id: Callable[[], UUID]) -> None:
@@ -195,8 +196,8 @@ def _adopt(
     if payable is None or not captured:
         return []
     standing = seen.standing(str(order_id), payable.total_amount)
-    partly = standing in (Standing.PARTLY_REFUNDED, Standing.REFUNDED) and seen.currency == CURRENCY
-    right = standing == Standing.CAPTURED or (partly and captured == payable.total_amount)
+    captures = (Standing.CAPTURED, Standing.PARTLY_REFUNDED, Standing.REFUNDED)
+    right = standing in captures and seen.was_captured_for(payable.total_amount)
     fits = right and (captured == refunded or not account.order_is_taken)
     if captured == refunded and not fits:
         return []
