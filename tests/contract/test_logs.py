@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from ordersaga.contracts import codec
 from ordersaga.devstack import DevStack
-from ordersaga.messaging import assignment, watching
+from ordersaga.messaging import ledger, watching
 from ordersaga.messaging.kafka import Partition, Topics, create_missing_topics, watermarks
 from ordersaga.messaging.runtime import Runtime
 from tests.contract import raw_records
@@ -84,7 +84,7 @@ async def test_a_batch_that_cannot_be_read_stops_its_partition_alone_and_says_ho
             assert one.where == f"{INPUT}/0" and f"offset {last_offset - 2}" in one.what
             assert f"ordersaga topics accept {INPUT} --partition 0" in one.todo
             topic_id = (await Topics(service.settings).ids([INPUT]))[INPUT]
-            await assignment.accept(service.db, INPUT, topic_id, {0: last_offset + 1})
+            await ledger.accept(service.db, INPUT, topic_id, {0: last_offset + 1})
             await until(lambda: took_effect(service, 4), limit_s=30)
             await until(lambda: well(runtime))
     assert set(await service.effects()) == {each.delivery_id for each in (before, just_before, other, after)}

@@ -13,7 +13,7 @@ from ordersaga.messaging import runtime as runtime_module
 from ordersaga.messaging.kafka import KafkaUnavailable, Topics, client, publisher
 from ordersaga.messaging.kafka import consumer as consumer_module
 from ordersaga.messaging.runtime import Runtime
-from ordersaga.messaging.turn import AWAY
+from ordersaga.messaging.stalls import AWAY
 from tests.contract.rig import INPUT, Rig, alarm, nothing_left, same_key, told, took_effect, until, well
 
 
@@ -82,7 +82,7 @@ async def test_a_consumer_that_is_left_outside_of_its_group_joins_it_anew(
     """After a broker was frozen for just a session, consumers were seen to poll for minutes and to be members of nothing."""
     monkeypatch.setattr(consumer_module, "WITHOUT_PARTITIONS_SESSIONS_MAX", 0.2)
     async with service.instance() as runtime:
-        consumer: Any = runtime.turns and runtime.turns._consumer
+        consumer: Any = runtime.consuming and runtime.consuming._consumer
         await consumer._call(consumer._consumer.unsubscribe)
         await assert_goes_on(service, runtime)
 
@@ -103,7 +103,7 @@ async def test_kafka_away_stays_an_alarm_with_its_age_while_the_consumer_is_repl
     """A consumer that Kafka does not answer takes long to close, and its successor has heard nothing for a moment only."""
     away_s, closing, close = 3600.0, asyncio.Event(), asyncio.Event()
     async with service.instance() as runtime:
-        consumer: Any = runtime.turns and runtime.turns._consumer
+        consumer: Any = runtime.consuming and runtime.consuming._consumer
         end = consumer.close
 
         async def lost(*_: Any) -> Any:
@@ -136,16 +136,16 @@ async def test_a_turn_that_waits_for_the_database_is_not_taken_for_kafka_away(
         await go_on.wait()
 
     async with service.instance() as runtime:
-        turns: Any = runtime.turns
+        stalls: Any = runtime.consuming and runtime.consuming.stalls
         service.intervene = wait
         service.send(told(uuid4()))
         await asyncio.wait_for(begun.wait(), 10)
-        turns._began_at -= 20.0
+        stalls._began_at_s -= 20.0
         monkeypatch.setattr(consumer_module.PartitionConsumer, "silent_s", 25.0)
-        await turns.look()
+        stalls.check()
         assert not await alarm(runtime, AWAY)
         monkeypatch.setattr(consumer_module.PartitionConsumer, "silent_s", 45.0)
-        await turns.look()
+        stalls.check()
         assert await alarm(runtime, AWAY)
         service.intervene = None
         go_on.set()
@@ -167,7 +167,7 @@ async def test_a_consumer_that_hears_nothing_but_is_answered_stays(
         await asyncio.wait_for(asked.wait(), 10)
         service.send(told(uuid4()))
         await until(lambda: took_effect(service, 1))
-        assert runtime.turns and runtime.turns._consumer is consumer
+        assert runtime.consuming and runtime.consuming._consumer is consumer
 
 
 async def test_a_consumer_that_never_ends_does_not_keep_the_process(service: Rig) -> None:
@@ -188,7 +188,7 @@ async def test_a_consumer_that_never_ends_does_not_keep_the_process(service: Rig
 
 def put_in_its_place(runtime: Runtime, other: type[Instead]) -> Any:
     """Let an instance go on with another client of librdkafka than it has; returns the consumer that uses it."""
-    consumer: Any = runtime.turns and runtime.turns._consumer
+    consumer: Any = runtime.consuming and runtime.consuming._consumer
     consumer._consumer = other(consumer._consumer)
     return consumer
 

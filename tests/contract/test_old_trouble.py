@@ -9,7 +9,7 @@ import pytest
 
 from ordersaga.contracts import codec
 from ordersaga.contracts.messages import DeliveryStartMessage
-from ordersaga.messaging import assignment, dead_letters, rejects, turn
+from ordersaga.messaging import dead_letters, ledger, rejects, turn
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch
 from tests.contract import raw_records
@@ -237,11 +237,11 @@ async def test_records_that_a_split_turn_did_not_come_to_are_read_again(
         if not mended.is_set() and any(each.message in bad for each in batch.incoming):
             await db.execute("SELECT no_such_column")
 
-    async def fence(db: Connection, moves: Sequence[assignment.Move]) -> int:
+    async def fence(db: Connection, moves: Sequence[ledger.Move]) -> int:
         if not fenced_at and [move.partition.partition for move in moves] == [1]:
             fenced_at.append(moves[0].expected_offset)
-            raise assignment.Fenced
-        return await assignment.fence(db, moves)
+            raise ledger.Fenced
+        return await ledger.fence(db, moves)
 
     monkeypatch.setattr(turn, "fence", fence)
     service.intervene = fail

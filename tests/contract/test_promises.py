@@ -11,10 +11,10 @@ import pytest
 
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import outbox, turn
-from ordersaga.messaging.assignment import Fenced, Move, fence
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch
 from ordersaga.messaging.kafka import Publisher
+from ordersaga.messaging.ledger import Fenced, Move, fence
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.runtime import Runtime
 from tests.contract.rig import OUTPUT, Rig, alarm, nothing_left, rig, same_key, told, took_effect, until, well
@@ -93,7 +93,7 @@ async def test_message_ids_come_from_the_record_so_that_a_repeat_says_the_same()
 
 async def test_a_zombie_cannot_commit(service: Rig) -> None:
     async with service.instance() as runtime:
-        assert runtime.turns is not None
+        assert runtime.consuming is not None
         partition, position = next(iter(runtime._assignment.positions.items()))  # type: ignore[union-attr]
         await service.db.execute("UPDATE ledger SET epoch = epoch + 1 WHERE topic = $1 AND partition = $2", *partition)
         async with runtime.pool.acquire() as db:

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from ordersaga.cli.topics import _accept
 from ordersaga.devstack import DevStack
-from ordersaga.messaging import assignment, loops, outbox, turn
+from ordersaga.messaging import assignment, ledger, loops, outbox, stalls
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.instance import LOCK_SPACE
 from ordersaga.messaging.kafka import Publisher, Topics, create_missing_topics
@@ -140,8 +140,8 @@ async def test_a_topic_deleted_and_made_again_stops_its_partitions_until_an_oper
 
 async def is_looked_at_again(runtime: Runtime, times: int = 2) -> None:
     """Wait until stopped partitions were looked at so often, and a turn was over after that: what may be read has been read by then."""
-    assert runtime.turns is not None and runtime._assignment is not None
-    looks, take, step = 0, runtime._assignment.take, runtime.turns.step
+    assert runtime.consuming is not None and runtime._assignment is not None
+    looks, take, step = 0, runtime._assignment.take, runtime.consuming.step
     over = asyncio.Event()
 
     async def counted(now: datetime) -> bool:
@@ -159,7 +159,7 @@ async def is_looked_at_again(runtime: Runtime, times: int = 2) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runtime._assignment, "take", counted)
-        patch.setattr(runtime.turns, "step", stepped)
+        patch.setattr(runtime.consuming, "step", stepped)
         await asyncio.wait_for(over.wait(), 30)
 
 
@@ -174,8 +174,8 @@ async def make_again(service: Rig) -> None:
 async def accept_from_the_start(service: Rig) -> None:
     """What `ordersaga topics accept` does."""
     topic_id = (await Topics(service.settings).ids([INPUT]))[INPUT]
-    known = await assignment.positions_of_topic(service.db, INPUT)
-    await assignment.accept(service.db, INPUT, topic_id, dict.fromkeys(known, 0))
+    known = await ledger.positions_of_topic(service.db, INPUT)
+    await ledger.accept(service.db, INPUT, topic_id, dict.fromkeys(known, 0))
 
 
 async def test_a_position_outside_the_log_stops_that_partition_until_an_operator_speaks(service: Rig) -> None:
@@ -267,7 +267,7 @@ async def test_an_instance_keeps_its_number_through_a_restart_of_the_database(
 
 
 async def test_a_turn_that_does_not_end_is_told_by_well(service: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn, "LONG_S", 0.3)
+    monkeypatch.setattr(stalls, "LONG_S", 0.3)
     over = asyncio.Event()
 
     async def wait(*_: object) -> None:

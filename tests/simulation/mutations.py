@@ -21,9 +21,12 @@ import ordersaga.order.store
 import ordersaga.payment.store
 import ordersaga.stock.store
 from ordersaga.messaging import (
-    assignment,
+    consuming,
     database,
     idempotency,
+    isolation,
+    ledger,
+    locked_rows,
     outbox,
     parking,
     queues,
@@ -126,16 +129,16 @@ def _none_waits(self: Any, incoming: Any) -> Any:
 
 async def _isolate_each(db: Any, handle: Any, batch: Any, **_: Any) -> Any:
     """Tries every record alone, and none waits behind a failed one."""
-    outcome = parking.Outcome([], [], [], [])
+    outcome = isolation.Outcome([], [], [], [])
     for each in batch.incoming:
-        part = turn.Batch([each], batch.now, batch.new_id)
+        part = isolation.Batch([each], batch.now, batch.new_id)
         try:
             async with db.transaction():
                 outcome.outgoing.extend(await handle(part, db))
         except Exception as error:
             if database.is_transient(error) or database.is_deployment(error):
                 raise
-            outcome.failed.append(parking.Failure(each, type(error).__name__, str(error)))
+            outcome.failed.append(isolation.Failure(each, type(error).__name__, str(error)))
         outcome.rejected.extend(part.rejected)
     return outcome
 
@@ -161,7 +164,7 @@ async def _all_are_new(db: Any, keys: Any, now: Any) -> list[None]:
 
 async def _judge_retries(*arguments: Any) -> Any:
     """Takes many retries that fail at once for a bad deployment."""
-    outcome = await parking.isolate(*arguments)
+    outcome = await isolation.isolate(*arguments)
     if len(outcome.failed) >= RETRIES_SUSPECTED:
         raise turn.BadDeployment(f"{len(outcome.failed)} retries failed")
     return outcome
@@ -195,19 +198,19 @@ MUTATIONS: Final = (
         "fence",
         "a zombie commits what its successor has handled",
         2,
-        [_query(assignment, " AND l.epoch = t.epoch AND l.next_offset = t.expected_offset", "", "fence")],
+        [_query(ledger, " AND l.epoch = t.epoch AND l.next_offset = t.expected_offset", "", "fence")],
     ),
     Mutation(
         "epoch",
         "a zombie goes on after its successor has begun",
         3,
-        [_query(assignment, "l.epoch = t.epoch AND ", "", "fence")],
+        [_query(ledger, "l.epoch = t.epoch AND ", "", "fence")],
     ),
     Mutation(
         "ledger write",
         "a record takes effect again after a restart",
         0,
-        [_query(assignment, "SET next_offset = t.next_offset", "SET next_offset = l.next_offset", "fence")],
+        [_query(ledger, "SET next_offset = t.next_offset", "SET next_offset = l.next_offset", "fence")],
     ),
     Mutation(
         "publish what is left",
@@ -228,7 +231,7 @@ MUTATIONS: Final = (
         "doubt",
         "a process believes in a commit that failed",
         0,
-        [_code(turn.Turns, "_back_off", _doubt_nothing)],
+        [_code(consuming.Consuming, "_back_off", _doubt_nothing)],
         _aim(*(Fault("fail before", who, "commit", n) for who in ("order-1", "stock-1") for n in (3, 5, 7))),
     ),
     Mutation(
@@ -238,7 +241,10 @@ MUTATIONS: Final = (
         [_code(parking.Parking, "split", _none_waits)],
     ),
     Mutation(
-        "held records", "a record overtakes one that fails in its batch", 10, [_code(turn, "isolate", _isolate_each)]
+        "held records",
+        "a record overtakes one that fails in its batch",
+        10,
+        [_code(each, "isolate", _isolate_each) for each in (turn, locked_rows)],
     ),
     Mutation(
         "parked are still there",

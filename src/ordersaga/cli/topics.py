@@ -10,7 +10,7 @@ from rich.table import Table
 from ordersaga.cli.errors import require_kafka
 from ordersaga.cli.options import err, fail, load_settings, out
 from ordersaga.contracts.topics import BY_NAME, TOPICS
-from ordersaga.messaging import assignment
+from ordersaga.messaging import ledger
 from ordersaga.messaging.kafka import (
     KafkaUnavailable,
     Partition,
@@ -142,7 +142,7 @@ async def _accept(
     db = await asyncpg.connect(settings.database_url(service))
     try:
         starts, absent = {}, []
-        for number, (known_id, at_offset) in sorted((await assignment.positions_of_topic(db, topic)).items()):
+        for number, (known_id, at_offset) in sorted((await ledger.positions_of_topic(db, topic)).items()):
             if partition is not None and number != partition:
                 continue
             if number not in there:
@@ -151,7 +151,7 @@ async def _accept(
             low, high = bounds[Partition(topic, number)]
             if partition is not None or known_id != topic_id or not low <= at_offset <= high:
                 starts[number] = _offset(at, low, high)
-        return await assignment.accept(db, topic, topic_id, starts), absent
+        return await ledger.accept(db, topic, topic_id, starts), absent
     finally:
         await db.close()
 

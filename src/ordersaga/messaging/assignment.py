@@ -1,8 +1,8 @@
-"""Taking and leaving partitions: which are ours, at which epoch, and how far each has come.
+"""The partitions of this process: those the group gave, those taken and read, those stopped, and how far each has come.
 
-Taking one, in this order: raise its epoch in the ledger (which waits for the old owner's open transaction and fences it off), publish
-what its turns left in the outbox, then read from the ledger's offset. The same steps repair any doubt: after a failed or unknown
-commit the partitions are simply taken again.
+Taking a partition has three steps, in this order: raise its epoch in the ledger, which waits for the former owner's open transaction and
+fences the owner off; publish what its turns left in the outbox; read from the ledger's offset. After a failed commit, or one whose
+outcome is unknown, the same steps repair everything, so there is no other repair.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,44 +10,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
-from msgspec import Struct
 
 from ordersaga.contracts.topics import BY_NAME
-from ordersaga.messaging.database import Connection, Pool, queries
+from ordersaga.messaging import ledger
+from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.kafka import Partition, PartitionConsumer, Topics
+from ordersaga.messaging.ledger import Move, Position
 from ordersaga.messaging.outbox import Outbox
 
 log: Final = structlog.get_logger()
-sql: Final = queries(__file__)
-
 
 FENCED_WAIT_S: Final = 4.0
 STOPPED_WAIT_S: Final = 5.0
 STOPPED: Final = "partition stopped"
 NO_WAIT: Final = datetime.min.replace(tzinfo=UTC)
-
-
-class Fenced(Exception):
-    """Somebody else owns one of the partitions of this turn, so nothing of it may be committed."""
-
-
-class Position(Struct):
-    """A partition of ours: what the ledger says."""
-
-    topic_id: str
-    epoch: int
-    next_offset: int
-
-
-class Move(Struct, frozen=True):
-    """A partition's step in one turn."""
-
-    partition: Partition
-    epoch: int
-    expected_offset: int
-    next_offset: int
 
 
 class Assignment:
@@ -145,39 +123,23 @@ class Assignment:
     async def _raise_epochs(
         self, db: Connection, wanted: Sequence[Partition], topic_ids: dict[str, str]
     ) -> dict[Partition, Position]:
-        taken = await self._known(db, wanted)
+        taken = await ledger.take(db, wanted)
         new = [partition for partition in wanted if partition not in taken and partition.topic in topic_ids]
         if new:
             starts = await self._starts(db, new)
-            await sql.begin_partitions(
-                db,
-                topics=[partition.topic for partition in new],
-                partitions=[partition.partition for partition in new],
-                topic_ids=[topic_ids[partition.topic] for partition in new],
-                epochs=[0] * len(new),
-                next_offsets=[starts[partition] for partition in new],
-            )
-            taken |= await self._known(db, new)
+            await ledger.begin(db, {partition: starts[partition] for partition in new}, topic_ids)
+            taken |= await ledger.take(db, new)
         return taken
 
     async def _starts(self, db: Connection, new: Sequence[Partition]) -> dict[Partition, int]:
-        """Where partitions without a ledger row begin: `start_at` is for events, a topic that tells a state is read from its beginning."""
+        """First offsets of partitions without a ledger row: of a topic that tells a state the earliest, of other topics `start_at`."""
         tables = [each for each in new if each.topic in BY_NAME and BY_NAME[each.topic].table]
         events = [each for each in new if each not in tables]
         starts = await self._consumer.start_offsets(tables, "earliest", ()) if tables else {}
         if events:
-            topics = sorted({partition.topic for partition in events})
-            begun = [row["topic"] for row in await sql.topics_begun(db, topics=topics)]
+            begun = await ledger.topics_begun(db, sorted({partition.topic for partition in events}))
             starts |= await self._consumer.start_offsets(events, self._start_at, begun)
         return starts
-
-    @staticmethod
-    async def _known(db: Connection, wanted: Sequence[Partition]) -> dict[Partition, Position]:
-        rows = await sql.take_partitions(db, topics=[p.topic for p in wanted], partitions=[p.partition for p in wanted])
-        return {
-            Partition(row["topic"], row["partition"]): Position(row["topic_id"], row["epoch"], row["next_offset"])
-            for row in rows
-        }
 
     async def _problems(self, taken: dict[Partition, Position], topic_ids: dict[str, str]) -> dict[Partition, Trouble]:
         """Which partitions must not be read, and why: reading on would skip records, or take them twice, without anybody knowing."""
@@ -268,36 +230,3 @@ class Assignment:
     def settled(self) -> bool:
         """Whether the group has spoken, and everything that it gave us is taken or known to be stopped."""
         return self._joined and not self._to_take.keys() - self.stopped.keys()
-
-
-async def positions_of_topic(db: Connection, topic: str) -> dict[int, tuple[str, int]]:
-    """Of each partition of a topic that the ledger knows, the topic's id at the time and the next offset."""
-    rows = await sql.positions_of_topic(db, topic=topic)
-    return {row["partition"]: (row["topic_id"], row["next_offset"]) for row in rows}
-
-
-async def accept(db: Connection, topic: str, topic_id: str, next_offsets: dict[int, int]) -> int:
-    """An operator's word that partitions of a topic go on from these offsets; returns how many the ledger knew.
-
-    It raises their epochs, so whoever owns them takes them again and believes nothing it knew before.
-    """
-    count: int = await sql.accept_partitions(
-        db, topic=topic, topic_id=topic_id, partitions=list(next_offsets), next_offsets=list(next_offsets.values())
-    )
-    return count
-
-
-async def fence(db: Connection, moves: Sequence[Move]) -> int:
-    """Advance the ledger in the turn's transaction and return the first number for its outbox rows; `Fenced` if one is not ours."""
-    rows = await sql.fence(
-        db,
-        topics=[move.partition.topic for move in moves],
-        partitions=[move.partition.partition for move in moves],
-        epochs=[move.epoch for move in moves],
-        expected_offsets=[move.expected_offset for move in moves],
-        next_offsets=[move.next_offset for move in moves],
-    )
-    if len(rows) != len(moves):
-        raise Fenced
-    block: int = rows[0]["block"]
-    return block

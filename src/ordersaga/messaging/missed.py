@@ -34,7 +34,7 @@ class Missed:
         self._clock: Final = clock
         self._looked_at_s = 0.0
 
-    async def look(self) -> None:
+    async def step(self) -> None:
         """Doubt the partitions of ours whose turns have left such rows. Raises database errors."""
         now_s = asyncio.get_running_loop().time()
         if now_s - self._looked_at_s < LOOK_EVERY_S or not self._assignment.positions:

@@ -1,53 +1,31 @@
-"""Parking: a record whose handling fails is set aside with its error and tried again later, and key order still holds.
+"""Parking: a record whose handling failed is set aside with its error and tried again later. Records of one key keep their order.
 
-Later records of the same topic, partition and key queue behind it; all others go on. The partition's owner tries the first of each
-queue again in a fenced turn, with a growing wait; after `park_attempts_max` it becomes a dead letter and the queue goes on.
+Later records of the same topic, partition and key queue behind the failed one; all other records go on. The owner of the partition
+retries the first record of each queue in a fenced transaction, after a growing wait. A record that has failed `park_attempts_max` times
+becomes a dead letter, and the next of its queue is tried.
 """
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+import structlog
 from msgspec import Struct
 
 from ordersaga.masking import masked
 from ordersaga.messaging.database import Connection, queries, storable
-from ordersaga.messaging.handler import Batch, Handle, Incoming, Outgoing, Record, Rejected
+from ordersaga.messaging.handler import Incoming, Record
+from ordersaga.messaging.isolation import Failure
 from ordersaga.messaging.kafka import Partition
-from ordersaga.messaging.sqlstate import is_deployment, is_locked, is_too_large, is_transient
 from ordersaga.settings import Settings
 
+log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
 
 REASON_CHARS_MAX: Final = 2_000
-LOCK_WAIT_MS: Final = 100
 LOCKED_WAIT: Final = timedelta(seconds=3)
-WINDOW_RECORDS: Final = 100
-
-Place = tuple[str, int, UUID]
-
-
-class Failure(Struct, frozen=True):
-    """A record whose handling failed, and how: the error's class and its text."""
-
-    incoming: Incoming
-    cause: str
-    reason: str
-
-
-class Outcome(Struct):
-    """What came of a batch: what is to be sent, what was rejected, what failed, what must wait behind it, what there was no time for, and
-    what needs a row that somebody holds.
-    """
-
-    outgoing: list[Outgoing]
-    rejected: list[Rejected]
-    failed: list[Failure]
-    held: list[Incoming]
-    left: list[Incoming] = []
-    locked: list[Failure] = []
 
 
 class Parked(Struct, frozen=True):
@@ -66,74 +44,6 @@ class Parked(Struct, frozen=True):
 def place(record: Record) -> tuple[str, int, int]:
     """Where a record is in Kafka."""
     return record.topic, record.partition, record.offset
-
-
-def place_of(incoming: Incoming) -> Place:
-    """The queue that a record belongs to."""
-    return incoming.record.topic, incoming.record.partition, incoming.key
-
-
-def _never() -> bool:
-    return False
-
-
-async def isolate(
-    db: Connection,
-    handle: Handle,
-    batch: Batch,
-    is_over: Callable[[], bool] = _never,
-    locked_max: int = 0,
-    slow_is_at_fault: bool = False,
-) -> Outcome:
-    """Handle a batch of which something fails: halve it until the failing records stand alone. Needs an open transaction.
-
-    One bad record among n costs about 2 log2(n) tries. Raises what is not a record's fault: database and network trouble, and what
-    looks like a bad deployment. Once `is_over`, and something has come of it, the rest is left. Up to `locked_max` records are set apart
-    because another transaction holds a row that they need. Where `slow_is_at_fault`, a record that takes
-    too long in a batch of its own has failed.
-    """
-    outcome = Outcome([], [], [], [])
-    blocked: set[Place] = set()
-    handled = 0
-
-    async def attempt(incoming: Sequence[Incoming]) -> None:
-        held = [each for each in incoming if place_of(each) in blocked]
-        outcome.held.extend(held)
-        some = [each for each in incoming if place_of(each) not in blocked] if held else incoming
-        if not some:
-            return
-        nonlocal handled
-        if handled and is_over():
-            outcome.left.extend(some)
-            return
-        part = Batch(some, batch.now, batch.new_id)
-        try:
-            async with db.transaction():
-                outgoing = await handle(part, db)
-        except Exception as error:
-            locked = is_locked(error) and len(outcome.locked) < locked_max
-            too_much_alone = slow_is_at_fault and is_too_large(error) and len(batch.incoming) == 1
-            if not (locked or too_much_alone) and (is_transient(error) or is_deployment(error)):
-                raise
-            if locked and not outcome.locked:
-                # From here on somebody is known to hold a row.
-                await db.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
-            if len(some) == 1:
-                blocked.add(place_of(some[0]))
-                kind = outcome.locked if locked else outcome.failed
-                kind.append(Failure(some[0], type(error).__name__, str(error)))
-                handled += 1
-                return
-            middle = len(some) // 2
-            await attempt(some[:middle])
-            await attempt(some[middle:])
-            return
-        handled += len(some)
-        outcome.outgoing.extend(outgoing)
-        outcome.rejected.extend(part.rejected)
-
-    await attempt(batch.incoming)
-    return outcome
 
 
 class Parking:
@@ -225,26 +135,15 @@ class Parking:
             await sql.unpark(db, **places, now=now)
 
 
-class Suspicion:
-    """Tells a bad deployment from bad records: most of the last records failed, and more than a few. Only records that come for the first
-    time count: what was parked before says nothing of today's deployment.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings: Final = settings
-        self._recent: list[bool] = []
-
-    def confirmed_by(self, failed: int, handled: int) -> bool:
-        """Whether these outcomes, after those before them, look like a bad deployment."""
-        recent = [*self._recent, *[True] * failed, *[False] * (handled - failed)][-max(WINDOW_RECORDS, handled) :]
-        failures = sum(recent)
-        return failures >= self._settings.stop_failures_min and failures > self._settings.stop_share * len(recent)
-
-    def note(self, failed: int, handled: int) -> None:
-        """Remember outcomes that were committed."""
-        self._recent = [*self._recent, *[True] * failed, *[False] * min(handled - failed, WINDOW_RECORDS)][
-            -WINDOW_RECORDS:
-        ]
+def log_parked(failed: Iterable[Failure]) -> None:
+    """Log each record that a committed turn has parked."""
+    for each in failed:
+        at = {
+            "topic": each.incoming.record.topic,
+            "partition": each.incoming.record.partition,
+            "offset": each.incoming.record.offset,
+        }
+        log.warning("a record is parked", **at, key=str(each.incoming.key), cause=each.cause, reason=each.reason)
 
 
 def _row(

@@ -15,13 +15,15 @@ from uuid import UUID
 import structlog
 
 from ordersaga.messaging import outbox, rejects
-from ordersaga.messaging.assignment import Assignment, Fenced, fence
+from ordersaga.messaging.assignment import Assignment
 from ordersaga.messaging.database import Connection, Pool, queries
 from ordersaga.messaging.handler import Batch, Handler, Record, Rejected
 from ordersaga.messaging.health import Alarms, Trouble
+from ordersaga.messaging.isolation import isolate
 from ordersaga.messaging.kafka import Partition
+from ordersaga.messaging.ledger import Fenced, fence
 from ordersaga.messaging.outbox import MessageIds, Outbox, OutboxRow
-from ordersaga.messaging.parking import Parked, Parking, isolate, place
+from ordersaga.messaging.parking import Parked, Parking, place
 from ordersaga.messaging.rejects import REJECTED, UNDECODABLE, GivenUp
 from ordersaga.messaging.sqlstate import is_connection_lost
 from ordersaga.settings import Settings
@@ -76,7 +78,7 @@ class Retries:
             await self._parking.load(db, self._assignment.positions)
         self._learned_at_s = _now_s()
 
-    async def look(self) -> bool:
+    async def step(self) -> bool:
         """Try some of what is due; whether there may be more, so that the next look comes right after the next turn."""
         if _now_s() < self._not_before_s or not self._assignment.positions:
             return False

@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 
 from ordersaga.messaging.assignment import Assignment
+from ordersaga.messaging.consuming import Consuming
 from ordersaga.messaging.database import Connection, Pool, answers, connect
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.gather import Gather, Write
@@ -23,7 +24,7 @@ from ordersaga.messaging.kafka import PartitionConsumer, Publisher, Topics
 from ordersaga.messaging.keeping import MEASURE_EVERY_S, PRUNE_EVERY_S, Keeping, Prune
 from ordersaga.messaging.loops import LIMIT_S, Beat, Loops, Work, every
 from ordersaga.messaging.outbox import Outbox
-from ordersaga.messaging.turn import AWAY, Turns
+from ordersaga.messaging.stalls import AWAY
 from ordersaga.messaging.unpublished import LOOK_EVERY_S, Unpublished
 from ordersaga.settings import ServiceName, Settings
 
@@ -37,7 +38,7 @@ WAITS: Final = "waiting"
 CONSUMING_ENDS_WITHIN_S: Final = 10.0
 LONG_LIMIT_S: Final = 300.0
 """For loops of which a round may do much that has piled up: a turn that isolates bad records, pruning, timers after a long outage."""
-LOOK_AT_TURNS_EVERY_S: Final = 1.0
+CHECK_STALLS_EVERY_S: Final = 1.0
 WAIT_S: Final = 0.5
 ANSWERS_WITHIN_S: Final = 2.0
 
@@ -88,7 +89,7 @@ class Runtime:
         self.pool: Pool
         self.outbox: Outbox
         self._keeping: Keeping
-        self.turns: Turns | None = None
+        self.consuming: Consuming | None = None
         self._assignment: Assignment | None = None
         self._cannot_start: CannotStart | None = None
 
@@ -99,7 +100,7 @@ class Runtime:
         self._loops.start(CONSUMING, self._consume, limit_s=LONG_LIMIT_S)
         self._keeping = Keeping(self.settings, self.pool, self.clock, self.alarms)
         self.every(MEASURE_EVERY_S, self._keeping.measure, "measuring")
-        self.every(LOOK_AT_TURNS_EVERY_S, self._look_at_turns, "watching the turns")
+        self.every(CHECK_STALLS_EVERY_S, self._check_stalls, "watching the turns")
         self.every(PRUNE_EVERY_S, self._keeping.prune, "pruning", LONG_LIMIT_S)
         topics = self._ports.topics(self.settings)
         unpublished = Unpublished(
@@ -110,8 +111,8 @@ class Runtime:
 
     async def __aexit__(self, *_: object) -> None:
         self._stopping.set()
-        if self.turns:
-            self.turns.stop()
+        if self.consuming:
+            self.consuming.stop()
         # A turn may wait for Kafka in vain. Ended before its commit it is as if it had not been; after it, its rows are published by whoever
         # takes its partitions.
         await self._loops.stop(last=CONSUMING, within_s=CONSUMING_ENDS_WITHIN_S)
@@ -145,9 +146,9 @@ class Runtime:
     async def _adopt(self) -> None:
         await self.outbox.adopt(self.clock())
 
-    async def _look_at_turns(self) -> None:
-        if self.turns is not None:
-            await self.turns.look()
+    async def _check_stalls(self) -> None:
+        if self.consuming is not None:
+            self.consuming.stalls.check()
 
     async def _consume(self, beat: Beat) -> None:
         """Take turns for as long as the process lives, as a new member of the group after each fatal error."""
@@ -173,7 +174,7 @@ class Runtime:
         )
         try:
             self._assignment = Assignment(consumer, topics, self.outbox, self.pool, self.settings.start_at, self.alarms)
-            self.turns = Turns(
+            self.consuming = Consuming(
                 self.settings,
                 group,
                 self._handler,
@@ -186,8 +187,7 @@ class Runtime:
                 self.alarms,
                 beat,
             )
-            await self.turns.run()
-            await self.turns.tell_position()
+            await self.consuming.run()
         finally:
             self._assignment = None
             try:

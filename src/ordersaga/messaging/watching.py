@@ -13,26 +13,26 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
-from ordersaga.messaging.assignment import Assignment, Fenced, Move, fence
-from ordersaga.messaging.database import Pool, is_transient
+from ordersaga.messaging.assignment import Assignment
+from ordersaga.messaging.backoff import is_retriable
+from ordersaga.messaging.database import Pool
 from ordersaga.messaging.health import Alarms, Trouble
-from ordersaga.messaging.kafka import Failure, Gap, KafkaUnavailable, Partition, PartitionConsumer, Topics
-from ordersaga.messaging.kafka.topics import TopicState
+from ordersaga.messaging.kafka import Gap, Partition, PartitionConsumer, Topics, TopicState
+from ordersaga.messaging.ledger import Fenced, Move, fence
+from ordersaga.messaging.unreadable import Unreadable
 
 log: Final = structlog.get_logger()
 
 LOOK_EVERY_S: Final = 5.0
-HELD_BACK_S: Final = 5.0
 OPEN_S: Final = 60.0
 NOTHING_COMES_LOOKS: Final = 6
 
 # Alarms
 MISSING: Final = "topic missing"
 LEADERLESS: Final = "no leader"
-UNREADABLE: Final = "partition unreadable"
 OPEN: Final = "open transaction"
 SILENT: Final = "nothing comes"
-NAMES: Final = (MISSING, LEADERLESS, UNREADABLE, OPEN, SILENT)
+NAMES: Final = (MISSING, LEADERLESS, OPEN, SILENT)
 
 
 class Seen(Struct, frozen=True):
@@ -40,23 +40,6 @@ class Seen(Struct, frozen=True):
 
     states: dict[str, TopicState]
     gaps: dict[Partition, Gap]
-
-
-class Bad(Struct):
-    """Where a partition cannot be read, and where it can again."""
-
-    offset: int
-    failure: Failure
-    held_back: bool = False
-    search: asyncio.Task[int | None] | None = None
-
-    @property
-    def behind(self) -> int | None:
-        """Where it can be read again; None: the search goes on, has failed or has found nothing, and is made again at the next failure."""
-        search = self.search
-        if search is None or not search.done() or search.cancelled() or search.exception() is not None:
-            return None
-        return search.result()
 
 
 class Watching:
@@ -68,6 +51,7 @@ class Watching:
         topics: Topics,
         consumer: PartitionConsumer,
         assignment: Assignment,
+        unreadable: Unreadable,
         pool: Pool,
         clock: Callable[[], datetime],
         alarms: Alarms,
@@ -76,65 +60,14 @@ class Watching:
         self._topics: Final = topics
         self._consumer: Final = consumer
         self._assignment: Final = assignment
+        self._unreadable: Final = unreadable
         self._pool: Final = pool
         self._clock: Final = clock
         self._alarms: Final = alarms
-        self._bad: Final[dict[Partition, Bad]] = {}
         self._stood: dict[Partition, int] = {}
         self._silent_looks: Final[dict[Partition, int]] = {}
         self._look: asyncio.Task[Seen] | None = None
         self._looked_at_s = 0.0
-
-    # A batch that cannot be read ------------------------------------------------------------------------------------
-
-    async def failed(self, failures: Sequence[Failure]) -> None:
-        """A partition that cannot be read is taken again; if that does not help it waits, and is tried again now and then."""
-        for failure in failures:
-            partition = failure.partition
-            at = self._assignment.positions.get(partition)
-            if at is None:
-                continue
-            bad = self._bad.get(partition)
-            if bad is None or bad.offset != at.next_offset:
-                self._bad[partition] = Bad(at.next_offset, failure)
-                await self._consumer.leave(self._assignment.doubt([partition]))
-                continue
-            if failure.is_batch or not bad.failure.is_batch:
-                bad.failure = failure
-            if bad.failure.is_batch and (bad.search is None or (bad.search.done() and not bad.behind)):
-                bad.search = asyncio.create_task(self._consumer.readable_from(partition, bad.offset))
-            trouble = self._trouble(partition, bad)
-            if not bad.held_back:
-                bad.held_back = True
-                log.critical("a partition cannot be read", where=str(partition), offset=bad.offset, why=bad.failure.why)
-            self._alarms.tell(UNREADABLE, str(partition), trouble)
-            await self._assignment.hold_back({partition: trouble}, self._clock() + timedelta(seconds=HELD_BACK_S))
-
-    def _trouble(self, partition: Partition, bad: Bad) -> Trouble:
-        what = f"it cannot be read at offset {bad.offset}: {bad.failure.why}"
-        if not bad.failure.is_batch:
-            return Trouble(
-                what, "look at the topic and at what this service may read; it is tried again every few seconds"
-            )
-        behind = bad.behind
-        on = f"ordersaga topics accept {partition.topic} --partition {partition.partition} --at"
-        if behind is None:
-            return Trouble(what, f"find the first offset behind that batch, N; then `{on} N` goes on there")
-        return Trouble(
-            what, f"find out what is in offsets {bad.offset} to {behind - 1}; to go on behind: `{on} {behind}`"
-        )
-
-    def _look_at_bad(self) -> None:
-        for partition, bad in list(self._bad.items()):
-            position = self._assignment.positions.get(partition)
-            is_behind = position is not None and position.next_offset != bad.offset
-            if is_behind or not self._assignment.is_given(partition):
-                del self._bad[partition]
-                if bad.search is not None:
-                    bad.search.cancel()
-                self._alarms.tell(UNREADABLE, str(partition), None)
-            elif bad.held_back:
-                self._alarms.tell(UNREADABLE, str(partition), self._trouble(partition, bad))
 
     # Looks ----------------------------------------------------------------------------------------------------------
 
@@ -143,12 +76,14 @@ class Watching:
         try:
             await self._step()
         except Exception as error:
-            passing = isinstance(error, KafkaUnavailable) or is_transient(error)
-            log.log(10 if passing else 40, "logs could not be looked at", error=f"{type(error).__name__}: {error}")
+            log.log(
+                10 if is_retriable(error) else 40,
+                "logs could not be looked at",
+                error=f"{type(error).__name__}: {error}",
+            )
 
     async def _step(self) -> None:
-        if self._bad:
-            self._look_at_bad()
+        self._unreadable.step()
         if self._look is not None and self._look.done():
             look, self._look = self._look, None
             await self._take_up(look.result())
@@ -233,7 +168,7 @@ class Watching:
             del self._silent_looks[partition]
         found = {}
         for partition, gap in gaps.items():
-            if partition in self._bad or not (gap.has_records or gap.why):
+            if self._unreadable.has(partition) or not (gap.has_records or gap.why):
                 continue
             self._silent_looks[partition] = self._silent_looks.get(partition, 0) + 1
             if self._silent_looks[partition] >= NOTHING_COMES_LOOKS:
@@ -244,8 +179,8 @@ class Watching:
 
     def end(self) -> None:
         """Stop looking, and take all alarms back."""
-        for task in [self._look, *(bad.search for bad in self._bad.values())]:
-            if task is not None:
-                task.cancel()
+        if self._look is not None:
+            self._look.cancel()
+        self._unreadable.end()
         for alarm in NAMES:
             self._alarms.only(alarm, {})

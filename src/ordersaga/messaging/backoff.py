@@ -1,0 +1,78 @@
+"""Back-off of the turns: after a failed turn the process reads nothing for a growing wait, while an alarm says why."""
+
+import asyncio
+import random
+from typing import Final
+
+import structlog
+
+from ordersaga.messaging.health import Alarms, Trouble
+from ordersaga.messaging.kafka import KafkaUnavailable
+from ordersaga.messaging.log_limit import LogLimit
+from ordersaga.messaging.sqlstate import is_transient
+
+log: Final = structlog.get_logger()
+
+BACKOFF_MS_MIN: Final = 50
+FAILED: Final = "turn failed"
+
+
+def is_retriable(error: BaseException) -> bool:
+    """Whether a retry may help and no record is to blame: Kafka is away, or PostgreSQL's error is transient."""
+    return isinstance(error, KafkaUnavailable) or is_transient(error)
+
+
+def backoff_s(tries: int, ms_max: int) -> float:
+    """The wait after so many failures in a row: doubled each time up to `ms_max`, with jitter of up to half of it."""
+    ceiling_ms = min(ms_max, BACKOFF_MS_MIN * 2 ** min(tries, 16))
+    return random.uniform(ceiling_ms / 2, ceiling_ms) / 1000
+
+
+class Backoff:
+    """Counts the failures since the last successful turn. While there are any, the alarm `turn failed` is raised."""
+
+    def __init__(self, ms_max: int, alarms: Alarms, log_limit: LogLimit) -> None:
+        self._ms_max: Final = ms_max
+        self._alarms: Final = alarms
+        self._log_limit: Final = log_limit
+        self._failed_at_s = 0.0
+        self.failures = 0
+
+    def failed(self, error: Exception) -> None:
+        """Count a failed turn, raise the alarm, and log now and then."""
+        retriable = is_retriable(error)
+        self.failures += 1
+        self._failed_at_s = _now_s()
+        trouble = f"{type(error).__name__}: {error}"
+        todo = "nothing: it is tried again" if retriable else "the log has where it failed; it is tried again"
+        self._alarms.tell(FAILED, "", Trouble(f"the last turn failed: {trouble}", todo))
+        if self.failures == 1 or self._log_limit.allows():
+            log.log(
+                30 if retriable else 50,
+                "a turn failed and is tried again",
+                error=trouble,
+                exc_info=None if retriable else error,
+            )
+
+    def wait_s(self) -> float:
+        """How long to read nothing now."""
+        return backoff_s(self.failures, self._ms_max)
+
+    def succeeded(self, handled: bool) -> None:
+        """Clear the error state after a turn that handled records, or after 2 x retry_backoff without a failure.
+
+        Without records a success proves little; after that time the failed records belong to another instance.
+        """
+        quiet_s = _now_s() - self._failed_at_s
+        if self.failures and (handled or quiet_s > 2 * self._ms_max / 1000):
+            log.info("going on again", failures=self.failures)
+            self.failures = 0
+            self._alarms.tell(FAILED, "", None)
+
+    def end(self) -> None:
+        """Clear the alarm: the process takes no more turns with this consumer."""
+        self._alarms.tell(FAILED, "", None)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,158 @@
+"""The loop that consumes: fetch, take a turn, then the other steps of a round, in the order of `step`.
+
+Each step is a file: `turn.py`, `retries.py` (parked records), `missed.py` (output that was left unpublished), `watching.py` (topics and
+logs), `lag.py`. A step that raises ends the round; `backoff.py` says when the next one begins.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from ordersaga.messaging.assignment import Assignment
+from ordersaga.messaging.backoff import Backoff
+from ordersaga.messaging.database import Pool
+from ordersaga.messaging.errors import CannotStart
+from ordersaga.messaging.handler import Handler, Record
+from ordersaga.messaging.health import Alarms
+from ordersaga.messaging.kafka import KafkaUnavailable, PartitionConsumer
+from ordersaga.messaging.lag import LagTools
+from ordersaga.messaging.ledger import Fenced
+from ordersaga.messaging.log_limit import LogLimit
+from ordersaga.messaging.loops import Beat
+from ordersaga.messaging.missed import Missed
+from ordersaga.messaging.outbox import Outbox
+from ordersaga.messaging.parking import Parking
+from ordersaga.messaging.retries import Retries
+from ordersaga.messaging.stalls import Stalls
+from ordersaga.messaging.turn import Turns
+from ordersaga.messaging.unreadable import Unreadable
+from ordersaga.messaging.watching import Watching
+from ordersaga.settings import Settings
+
+log: Final = structlog.get_logger()
+
+IDLE_WAIT_S: Final = 0.2
+
+
+class Consuming:
+    """Runs a handler over the records of its topics, with one consumer, until `stop`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        group: str,
+        handler: Handler,
+        pool: Pool,
+        consumer: PartitionConsumer,
+        assignment: Assignment,
+        out: Outbox,
+        clock: Callable[[], datetime],
+        new_id: Callable[[], UUID],
+        alarms: Alarms,
+        beat: Beat,
+    ) -> None:
+        self._group: Final = group
+        self._handler: Final = handler
+        self._consumer: Final = consumer
+        self._assignment: Final = assignment
+        self._outbox: Final = out
+        self._clock: Final = clock
+        self._beat: Final = beat
+        parking = Parking(settings)
+        shared = (settings, group, handler, pool, assignment, parking, out, clock, new_id, alarms)
+        self._turns: Final = Turns(*shared)
+        self._retries: Final = Retries(*shared)
+        self._missed: Final = Missed(pool, assignment, out, clock)
+        self._unreadable: Final = Unreadable(consumer, assignment, clock, alarms)
+        names = [topic.name for topic in handler.topics]
+        self._watching: Final = Watching(
+            names, assignment.topics, consumer, assignment, self._unreadable, pool, clock, alarms
+        )
+        self._lag_tools: Final = LagTools(consumer, assignment)
+        self._log_limit: Final = LogLimit()
+        self._backoff: Final = Backoff(settings.retry_backoff_ms_max, alarms, self._log_limit)
+        self.stalls: Final = Stalls(consumer, settings.kafka_bootstrap_servers, clock, alarms)
+        self._stopping = False
+        self._started = False
+
+    def stop(self) -> None:
+        """End after the turn under way."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Go round until `stop`. Raises errors that this consumer cannot recover from: `KafkaUnavailable`, `CannotStart`."""
+        try:
+            await self._loop()
+        finally:
+            self._watching.end()
+            self._backoff.end()
+            self.stalls.end()
+            self._turns.end()
+        await self._lag_tools.tell()
+
+    async def _loop(self) -> None:
+        wait_s = IDLE_WAIT_S
+        while not self._stopping:
+            fetched = await self._consumer.fetch(self._turns.size.now, wait_s)
+            if fetched.fatal is not None:
+                raise KafkaUnavailable(fetched.fatal.str())
+            self._assignment.change(fetched.joined, fetched.assigned, fetched.revoked)
+            self.stalls.turn_began()
+            wait_s = await self.step(fetched.records)
+            self.stalls.turn_ended()
+            # After the turn over the records before the error, so that the ledger stands at the batch that cannot be read.
+            if fetched.failures:
+                await self._unreadable.failed(fetched.failures)
+                if self._log_limit.allows():
+                    log.warning("a partition cannot be read and is looked at again", failure=fetched.failures[0])
+            self._log_start()
+            self._beat(well=self._assignment.settled and not self._backoff.failures)
+
+    async def step(self, records: Sequence[Record]) -> float:
+        """One round over these records. Returns how long the next fetch may wait for its first record."""
+        mine: Sequence[Record] = ()
+        try:
+            if self._outbox.broken:
+                self._assignment.doubt()
+                await self._outbox.restart()
+            # Before partitions are taken: records of a partition that is taken again are not those that come next there.
+            mine = self._assignment.keep(records)
+            if await self._assignment.take(self._clock()):
+                await self._retries.learn()
+            if mine:
+                await self._turns.take(mine)
+            more = await self._retries.step()
+            await self._missed.step()
+            await self._watching.step()
+            await self._lag_tools.step()
+        except Fenced:
+            # Of a divided turn some records are not handled yet. The consumer is past them, so their partitions are read again.
+            self._assignment.doubt(self._assignment.unhandled(mine))
+            return IDLE_WAIT_S
+        except CannotStart:
+            raise
+        except Exception as error:
+            return await self._back_off(error)
+        self._backoff.succeeded(handled=bool(mine))
+        return 0.0 if more else IDLE_WAIT_S
+
+    async def _back_off(self, error: Exception) -> float:
+        """Stop reading and doubt every partition. The fetches of the wait keep this process in its group."""
+        self._backoff.failed(error)
+        await self._consumer.leave(self._assignment.doubt())
+        return self._backoff.wait_s()
+
+    def _log_start(self) -> None:
+        if self._started or not self._assignment.settled:
+            return
+        self._started = True
+        log.info(
+            "started: records are taken",
+            group=self._group,
+            topics=len(self._handler.topics),
+            partitions=len(self._assignment.positions),
+            stopped=len(self._assignment.stopped),
+        )

@@ -1,0 +1,103 @@
+"""The ledger: one row for each input partition, with the next offset to handle and the epoch of the partition's current owner.
+
+The fence advances rows in the turn's own transaction. So a record's effect and the ledger's step past it are one commit, and a process
+that no longer owns a partition cannot commit.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from ordersaga.messaging.database import Connection, queries
+from ordersaga.messaging.kafka import Partition
+
+sql: Final = queries(__file__)
+
+
+class Fenced(Exception):
+    """Another process owns a partition of this transaction, which must be rolled back."""
+
+
+class Position(Struct):
+    """The ledger's row of a partition that this process owns: Kafka's id of its topic, our epoch, the next offset to handle."""
+
+    topic_id: str
+    epoch: int
+    next_offset: int
+
+
+class Move(Struct, frozen=True):
+    """One partition's step in a transaction, from `expected_offset` to `next_offset`."""
+
+    partition: Partition
+    epoch: int
+    expected_offset: int
+    next_offset: int
+
+
+async def fence(db: Connection, moves: Sequence[Move]) -> int:
+    """Advance the ledger, first statement of a transaction. Returns the first id for the transaction's outbox rows.
+
+    Raises `Fenced` if one of the partitions has another epoch or stands at another offset than this process believes.
+    """
+    rows = await sql.fence(
+        db,
+        topics=[move.partition.topic for move in moves],
+        partitions=[move.partition.partition for move in moves],
+        epochs=[move.epoch for move in moves],
+        expected_offsets=[move.expected_offset for move in moves],
+        next_offsets=[move.next_offset for move in moves],
+    )
+    if len(rows) != len(moves):
+        raise Fenced
+    block: int = rows[0]["block"]
+    return block
+
+
+async def take(db: Connection, partitions: Iterable[Partition]) -> dict[Partition, Position]:
+    """Raise the epochs of these partitions: waits for an open transaction of the former owner, and fences the owner off from then on.
+
+    Partitions without a row are left out.
+    """
+    wanted = list(partitions)
+    rows = await sql.take_partitions(db, topics=[p.topic for p in wanted], partitions=[p.partition for p in wanted])
+    return {
+        Partition(row["topic"], row["partition"]): Position(row["topic_id"], row["epoch"], row["next_offset"])
+        for row in rows
+    }
+
+
+async def begin(db: Connection, starts: Mapping[Partition, int], topic_ids: Mapping[str, str]) -> None:
+    """Insert the first row of partitions, at these offsets. A row that another process has inserted meanwhile stays."""
+    new = list(starts)
+    await sql.begin_partitions(
+        db,
+        topics=[partition.topic for partition in new],
+        partitions=[partition.partition for partition in new],
+        topic_ids=[topic_ids[partition.topic] for partition in new],
+        epochs=[0] * len(new),
+        next_offsets=[starts[partition] for partition in new],
+    )
+
+
+async def topics_begun(db: Connection, topics: Sequence[str]) -> list[str]:
+    """Those of the topics that have a row for at least one partition."""
+    return [row["topic"] for row in await sql.topics_begun(db, topics=topics)]
+
+
+async def positions_of_topic(db: Connection, topic: str) -> dict[int, tuple[str, int]]:
+    """By partition number: the topic's id in the row, and the next offset."""
+    rows = await sql.positions_of_topic(db, topic=topic)
+    return {row["partition"]: (row["topic_id"], row["next_offset"]) for row in rows}
+
+
+async def accept(db: Connection, topic: str, topic_id: str, next_offsets: dict[int, int]) -> int:
+    """Let partitions of a topic go on from other offsets, as an operator has decided. Returns how many of them have a row.
+
+    Raises their epochs, so that the owner is fenced off and takes the partitions again.
+    """
+    count: int = await sql.accept_partitions(
+        db, topic=topic, topic_id=topic_id, partitions=list(next_offsets), next_offsets=list(next_offsets.values())
+    )
+    return count
