@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from ordersaga.contracts.messages import PaymentCancelledMessage, PaymentSuccessMessage
 from ordersaga.devstack import DevStack
-from ordersaga.payment.settlement import LOOK_PAUSE_S_MAX
-from ordersaga.payment.webhooks import LOOK_AFTER_S, STRANGE_LOOKS_A_MINUTE, STRANGE_LOOKS_OF_AN_ORDER
+from ordersaga.payment.settlement import LOOK_UP_PAUSE_S_MAX
+from ordersaga.payment.webhooks import LOOK_UP_AFTER_S, UNKNOWN_LOOK_UPS_A_MINUTE, UNKNOWN_LOOK_UPS_OF_AN_ORDER
 from tests.integration.payment_rig import PaymentRig, payment_rig, until
 from tests.integration.test_payment import refund
 
@@ -103,14 +103,14 @@ async def test_each_other_kind_of_event_that_the_gateway_sends_is_answered_200_n
 async def test_payments_that_nobody_knows_are_looked_up_a_few_times_for_an_order_and_a_few_a_minute(
     rig: PaymentRig,
 ) -> None:
-    orders = [uuid4() for _ in range(STRANGE_LOOKS_A_MINUTE + 10)]
+    orders = [uuid4() for _ in range(UNKNOWN_LOOK_UPS_A_MINUTE + 10)]
     await rig.db.executemany(
         "INSERT INTO payable VALUES ($1, $1, 12000, now() + interval '1 hour', 'ORD0001')", [(each,) for each in orders]
     )
     one = [await hook(rig, changed(f"invented-{n}", str(orders[0]), "DONE")) for n in range(10)]
-    assert sum(one) == STRANGE_LOOKS_OF_AN_ORDER
+    assert sum(one) == UNKNOWN_LOOK_UPS_OF_AN_ORDER
     rest = [await hook(rig, changed(f"invented-of-{each}", str(each), "DONE")) for each in orders[1:]]
-    assert sum(one) + sum(rest) == STRANGE_LOOKS_A_MINUTE
+    assert sum(one) + sum(rest) == UNKNOWN_LOOK_UPS_A_MINUTE
     assert not await hook(rig, changed("of-nobody", str(uuid4()), "DONE"))
     await until(rig.nothing_open, 40)
     await rig.db.execute("UPDATE intent SET created_at = created_at - interval '2 minutes' WHERE kind = 'LOOK'")
@@ -137,13 +137,13 @@ async def test_a_strangers_webhooks_however_many_put_no_look_up_off_and_the_dash
         assert await hook(rig, said)
         look = await open_look(rig, checkout.payment_key)
         assert look["attempt"] == number
-        assert look["in_s"] <= LOOK_PAUSE_S_MAX
+        assert look["in_s"] <= LOOK_UP_PAUSE_S_MAX
         await rig.db.execute(DUE_NOW, checkout.payment_key)
         await until(rig.nothing_open)
     assert await calls(rig) - looks_before == 8
     assert await hook(rig, said)
     look = await open_look(rig, checkout.payment_key)
-    assert LOOK_PAUSE_S_MAX - 10 < look["in_s"] <= LOOK_PAUSE_S_MAX, "a flood is looked into once a minute"
+    assert LOOK_UP_PAUSE_S_MAX - 10 < look["in_s"] <= LOOK_UP_PAUSE_S_MAX, "a flood is looked into once a minute"
     for _ in range(50):
         assert await hook(rig, said)
     await rig.console_refund(checkout.payment_key)  # the sandbox sends a webhook
@@ -171,7 +171,7 @@ async def test_a_look_up_that_shows_a_change_lets_the_next_one_come_at_once(rig:
     await rig.told(checkout.payment_key, PaymentCancelledMessage)
     assert await hook(rig, said)
     look = await open_look(rig, checkout.payment_key)
-    assert (look["attempt"], look["in_s"] <= LOOK_AFTER_S) == (1, True)
+    assert (look["attempt"], look["in_s"] <= LOOK_UP_AFTER_S) == (1, True)
     await until(rig.nothing_open)
 
 

@@ -18,7 +18,7 @@ from ordersaga.order.operators import Acceptance
 from ordersaga.order.saga import CancelBeforeDelivery, Return
 from ordersaga.payment.gateway import GatewayPayment
 from ordersaga.payment.model import Confirm
-from ordersaga.payment.webhooks import Notice
+from ordersaga.payment.webhooks import Claim
 from ordersaga.stock.commands import Change
 from tests.simulation.operators import OPERATOR
 from tests.simulation.plan import PRICE, PRODUCTS, OrderPlan
@@ -152,7 +152,7 @@ async def _send_webhook(world: "World", payment: GatewayPayment, after_s: float)
 
     def notify(instance: Any) -> Any:
         id = world.new_id()
-        return instance.payments.note(Notice(id, payment.payment_key, UUID(payment.order_id), payment.status))
+        return instance.payments.request_look_up(Claim(id, payment.payment_key, UUID(payment.order_id), payment.status))
 
     await _ask(world, "payment", notify)
 

@@ -16,8 +16,8 @@ from ordersaga.payment.gateway import (
     Found,
     GatewayHealth,
     GatewayPayment,
+    GatewayRefund,
     NotFound,
-    Refund,
     Retry,
     TakeOver,
     Unknown,
@@ -130,7 +130,7 @@ class Gateway:
         if amount > held:
             return Declined("NOT_CANCELABLE_AMOUNT", "")
         status = "CANCELED" if amount == held else "PARTIAL_CANCELED"
-        cancels = (*(payment.cancels or ()), Refund(amount, reason))
+        cancels = (*(payment.cancels or ()), GatewayRefund(amount, reason))
         self.payments[key] = replace(payment, status=status, balance_amount=held - amount, cancels=cancels)
         return Cancelled(self.payments[key])
 

@@ -10,12 +10,8 @@ from ordersaga.messaging.runtime import Ports, Runtime
 from ordersaga.messaging.timers import Timers
 from ordersaga.order.commands import Acting, Placing, Waking
 from ordersaga.order.operators import Accepting
-from ordersaga.payment import webhooks
-from ordersaga.payment.api import Payments
-from ordersaga.payment.commands import Beginning
+from ordersaga.payment.app import parts
 from ordersaga.payment.intents import Intents
-from ordersaga.payment.recovery import Recovery
-from ordersaga.payment.waiting import Waiting
 from ordersaga.stock.commands import change
 from tests.simulation.database import Pool
 from tests.simulation.kafka import Consumer, Publisher, Topics
@@ -93,13 +89,9 @@ class Instance:
             self.change = runtime.gather(change)
         intents: Intents | None = None
         if self.service == "payment":
-            waiting = Waiting(runtime)
-            intents = Intents(runtime, world.gateway, waiting)
-            self.payments = Payments(runtime, None, intents, waiting)  # type: ignore[arg-type]
-            self.payments.begin = runtime.gather(Beginning(world.settings))
-            self.payments.note = runtime.gather(webhooks.note)
-            intents.open()
-            recovery = Recovery(runtime, intents)
+            payment = parts(runtime, world.gateway, None)  # type: ignore[arg-type]
+            payment.open(runtime)
+            self.payments, intents, recovery = payment.payments, payment.intents, payment.recovery
             runtime.every(RECOVERY_EVERY_S, recovery.take, "taking up open intents")
             runtime.every(RECOVERY_EVERY_S * 6, recovery.hold, "holding open intents")
         self.is_ready = True

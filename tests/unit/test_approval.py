@@ -8,16 +8,16 @@ from msgspec.structs import replace
 
 from ordersaga.http.problems import REFUSAL_STATUS
 from ordersaga.payment import approval
-from ordersaga.payment.approval import Ask, Call, CallAnswer, Later, Outcome, Step, after_call, after_find
+from ordersaga.payment.approval import Ask, Call, CallAnswer, Later, Settled, Step, after_call, after_find
 from ordersaga.payment.gateway import (
     Approved,
     Cancelled,
     Declined,
     FindAnswer,
     Found,
+    GatewayRefund,
     NotFound,
     OurFault,
-    Refund,
     Retry,
     TakeOver,
     Unknown,
@@ -133,7 +133,7 @@ def every_cell() -> list[tuple[Intent, FindAnswer, CallAnswer | None, Step]]:
 
 def test_every_answer_after_every_call_has_a_next_step() -> None:
     assert len(every_cell()) == 2 * (3 + 4 * len(STATUSES)) * 6
-    assert all(isinstance(step, Call | Later | Outcome) for *_, step in every_cell())
+    assert all(isinstance(step, Call | Later | Settled) for *_, step in every_cell())
 
 
 def test_the_idempotency_key_changes_only_after_an_unknown_or_refused_call_and_a_get_that_shows_nothing_done() -> None:
@@ -149,25 +149,25 @@ def test_a_confirm_is_approved_only_for_a_capture_of_equal_order_amount_and_curr
     None
 ):
     for it, seen, _, step in every_cell():
-        if it.kind == "CONFIRM" and isinstance(step, Outcome):
+        if it.kind == "CONFIRM" and isinstance(step, Settled):
             right = isinstance(seen, Found) and seen.payment in (at_gateway(), at_gateway("PARTIAL_CANCELED"))
-            assert step.fine is right
+            assert step.done is right
     for status in ("DONE", "PARTIAL_CANCELED"):
         step = after_find(intent(), Found(replace(at_gateway(status), currency="USD")), None)
-        assert isinstance(step, Outcome)
-        assert not step.fine
+        assert isinstance(step, Settled)
+        assert not step.done
 
 
 def test_a_confirm_whose_money_is_held_is_never_put_off_or_sent_again() -> None:
     for it, seen, _, step in every_cell():
         if it.kind == "CONFIRM" and isinstance(seen, Found) and seen.payment.status == "DONE":
-            assert isinstance(step, Outcome)
+            assert isinstance(step, Settled)
 
 
 def test_another_orders_payment_is_never_written_down() -> None:
     for it, seen, _, step in every_cell():
         if it.kind == "CONFIRM" and isinstance(seen, Found) and seen.payment.order_id != str(ORDER):
-            assert step == Outcome(False, "FOREIGN", "the payment key belongs to another order")
+            assert step == Settled(False, "FOREIGN", "the payment key belongs to another order")
 
 
 def test_a_refund_is_never_sent_for_another_orders_payment_nor_above_what_is_held() -> None:
@@ -209,12 +209,12 @@ def test_an_unknown_outcome_is_looked_up_before_anything_else_is_done() -> None:
 
 def test_a_decline_is_final_unless_an_earlier_attempt_may_have_captured() -> None:
     declined = Declined("REJECT_CARD_COMPANY", "no")
-    assert after_call(intent(), Call(1, AMOUNT), declined) == Outcome(False, "REJECT_CARD_COMPANY", "no")
+    assert after_call(intent(), Call(1, AMOUNT), declined) == Settled(False, "REJECT_CARD_COMPANY", "no")
     assert after_call(intent(attempt=2), Call(2, AMOUNT), declined) == Ask()
     captured = after_find(intent(attempt=2), Found(at_gateway()), (Call(2, AMOUNT), declined))
-    assert captured == Outcome(True, seen=at_gateway())
+    assert captured == Settled(True, seen=at_gateway())
     open_still = after_find(intent(attempt=2), Found(at_gateway("IN_PROGRESS")), (Call(2, AMOUNT), declined))
-    assert isinstance(open_still, Outcome)
+    assert isinstance(open_still, Settled)
     assert not open_still.fine
     assert open_still.code == "REJECT_CARD_COMPANY"
 
@@ -226,12 +226,12 @@ def test_a_deposit_that_is_awaited_is_waited_for() -> None:
 
 def test_a_refund_already_made_is_recognised_by_its_id_not_by_its_amount() -> None:
     it = intent("REFUND", 5_000)
-    another = Refund(5_000, "by the console")
-    mine = Refund(5_000, approval.refund_reason(it))
+    another = GatewayRefund(5_000, "by the console")
+    mine = GatewayRefund(5_000, approval.refund_reason(it))
     seen = replace(at_gateway("PARTIAL_CANCELED", balance=AMOUNT - 5_000), cancels=(another,))
     assert after_find(it, Found(seen), None) == Call(1, 5_000, AMOUNT - 5_000)
     seen = replace(seen, cancels=(another, mine), balance_amount=AMOUNT - 10_000)
-    assert after_find(it, Found(seen), None) == Outcome(True, seen=seen)
+    assert after_find(it, Found(seen), None) == Settled(True, seen=seen)
 
 
 def test_a_refusal_stored_for_what_was_held_before_does_not_answer_for_what_is_held_now() -> None:
@@ -248,20 +248,20 @@ def test_a_full_refund_gives_back_what_is_left_after_the_console_gave_back_a_par
     seen = at_gateway("PARTIAL_CANCELED", balance=7_000)
     assert after_find(intent("REFUND"), Found(seen), None) == Call(1, 7_000, 7_000)
     part = after_find(intent("REFUND", 8_000), Found(seen), None)
-    assert isinstance(part, Outcome)
+    assert isinstance(part, Settled)
     assert not part.fine
 
 
 def test_a_refund_above_what_was_captured_is_refused_even_when_all_went_back() -> None:
     step = after_find(intent("REFUND", AMOUNT + 1), Found(at_gateway("CANCELED")), None)
-    assert isinstance(step, Outcome)
-    assert not step.fine
+    assert isinstance(step, Settled)
+    assert not step.done
 
 
 def test_approval_answers_are_outcomes() -> None:
-    assert after_call(intent(), Call(1, AMOUNT), Approved(at_gateway())) == Outcome(True, seen=at_gateway())
+    assert after_call(intent(), Call(1, AMOUNT), Approved(at_gateway())) == Settled(True, seen=at_gateway())
     gone = at_gateway("CANCELED")
-    assert after_call(intent("REFUND"), Call(1, AMOUNT, AMOUNT), Cancelled(gone)) == Outcome(True, seen=gone)
+    assert after_call(intent("REFUND"), Call(1, AMOUNT, AMOUNT), Cancelled(gone)) == Settled(True, seen=gone)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from litestar import Request, Response, post
 
 from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.problems import body_of
-from ordersaga.http.protocol import Together
+from ordersaga.http.protocol import JoinedWrites
 from ordersaga.http.server import application
 from ordersaga.messaging.health import Health
 
@@ -95,7 +95,7 @@ class Wire:
 
 async def test_head_and_body_of_an_answer_are_written_at_once_and_before_the_end() -> None:
     wire: Any = Wire()
-    transport = Together(wire, asyncio.get_running_loop())
+    transport = JoinedWrites(wire, asyncio.get_running_loop())
     transport.write(b"head ")
     transport.write(b"body")
     await asyncio.sleep(0)

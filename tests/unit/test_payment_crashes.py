@@ -6,7 +6,7 @@ The intents, the rule and the settlement are the real ones; the database is one 
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,7 +20,7 @@ from ordersaga.contracts.messages import (
     PaymentCancelRequestedMessage,
     PaymentSuccessMessage,
 )
-from ordersaga.payment.commands import Move, Settlement, Settling
+from ordersaga.payment.commands import Advance, Settlement
 from ordersaga.payment.gateway import (
     Approved,
     CancelAnswer,
@@ -31,8 +31,8 @@ from ordersaga.payment.gateway import (
     Found,
     GatewayHealth,
     GatewayPayment,
+    GatewayRefund,
     OurFault,
-    Refund,
     Retry,
     TakeOver,
     Unknown,
@@ -163,7 +163,7 @@ class ModelGateway:
         if amount > held:
             return Declined("NOT_CANCELABLE_AMOUNT", "")
         self.refunds.append(amount)
-        cancels = (*(self.payment.cancels or ()), Refund(amount, reason))
+        cancels = (*(self.payment.cancels or ()), GatewayRefund(amount, reason))
         status = "CANCELED" if amount == held else "PARTIAL_CANCELED"
         self.payment = replace(self.payment, status=status, balance_amount=held - amount, cancels=cancels)
         return Cancelled(self.payment)
@@ -196,16 +196,13 @@ class Database:
 
     new_id = staticmethod(uuid4)
 
-    def gather(self, work: object) -> Callable[[Any], Awaitable[Any]]:
-        return self._settle if isinstance(work, Settling) else self._advance
-
-    async def _settle(self, settled: Settlement) -> Payment | None:
+    async def settle(self, settled: Settlement) -> Payment | None:
         await asyncio.sleep(0)
         self.published += settle(self.account, settled.intent, settled.outcome, self.now, uuid4)
         await asyncio.sleep(0)
         return self.account.payment
 
-    async def _advance(self, move: Move) -> bool:
+    async def advance(self, move: Advance) -> bool:
         await asyncio.sleep(0)
         here = self.account.intents[move.before.id]
         if here.status != "OPEN" or here.attempt != move.before.attempt:
@@ -227,7 +224,7 @@ async def run_until_settled(database: Database, gateway: ModelGateway, dice: ran
         processes = []
         for _ in range(dice.choice([1, 1, 2])):
             intents = Intents(database, gateway, waiting)  # type: ignore[arg-type]
-            intents.open()
+            intents.settle, intents.advance = database.settle, database.advance  # type: ignore[assignment]
             processes += [asyncio.create_task(intents._run(each, taken_up=run > 0)) for each in due]
         for _ in range(dice.randrange(1, 30)):
             await asyncio.sleep(0)

@@ -12,8 +12,8 @@ from ordersaga.payment.gateway import (
     Approved,
     Cancelled,
     Declined,
-    Failure,
     Found,
+    GatewayFailure,
     GatewayPayment,
     NotFound,
     OurFault,
@@ -182,7 +182,7 @@ async def test_an_amount_written_with_a_decimal_point_is_the_same_won() -> None:
 def test_each_status_has_one_standing(
     status: str, order_id: str, amount: int, currency: str, standing: Standing
 ) -> None:
-    payment = GatewayPayment("pk-1", order_id, status, amount, amount, currency, failure=Failure("X"))
+    payment = GatewayPayment("pk-1", order_id, status, amount, amount, currency, failure=GatewayFailure("X"))
     assert payment.standing("order-1", 5_000) is standing
 
 

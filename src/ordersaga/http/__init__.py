@@ -1,4 +1,5 @@
-"""What the HTTP faces of all services share: problems (RFC 9457), bodies, the caller, `Prefer`, health, metrics, serving.
+"""HTTP as all services have it: problems (RFC 9457), bodies, the caller, `Prefer`, `Idempotency-Key`, health, metrics, serving, limits.
 
-May import `contracts`, `messaging` and `settings`; no service. Start with `server.py`.
+May import `contracts`, `messaging` and `settings`; no service. Start with `server.py`; a request passes `protocol.py` (limits),
+`application.py`, a service's route, and `problems.py` where it is refused.
 """

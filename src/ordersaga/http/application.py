@@ -1,4 +1,4 @@
-"""The ASGI application of a service, and what of it the public port shows where operators have a port of their own."""
+"""A service's ASGI application, and the part of it that the public port has where operators have a port of their own."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -16,7 +16,7 @@ OPERATIONS: Final = ("/health", "/metrics", "/schema")
 
 
 class Application(Litestar):
-    """Litestar that answers HEAD wherever GET is, and knows its event streams."""
+    """Litestar with HEAD for every GET, all methods in the answer to OPTIONS, and the open event streams."""
 
     def __init__(self, *arguments: Any, streams: Streams, **more: Any) -> None:
         super().__init__(*arguments, **more)
@@ -36,7 +36,7 @@ class Application(Litestar):
             await super().__call__(scope, receive, send)
 
     def _telling_methods(self, scope: Any, send: Any) -> Any:
-        """Litestar's answer to OPTIONS tells the methods of the handler that was registered first at a path, and of no other."""
+        """Replace `Allow`: Litestar's answer to OPTIONS names the methods of the first handler at a path only."""
 
         async def sent(message: Any) -> None:
             if message["type"] == "http.response.start" and (methods := self._methods.get(scope.get("path_template"))):
@@ -48,7 +48,7 @@ class Application(Litestar):
 
 
 async def _head(app: Any, scope: Any, receive: Any, send: Any) -> None:
-    """The head of what GET would answer. A stream ends with its first part: the application hears that the client has gone."""
+    """Answer HEAD with the head of GET's answer. A stream ends after its first part: the application is told that the client is gone."""
     done = False
 
     async def received() -> Any:
@@ -66,7 +66,7 @@ async def _head(app: Any, scope: Any, receive: Any, send: Any) -> None:
 
 
 def public(app: ASGIApp) -> ASGIApp:
-    """The application without what is for operators alone: there is no such path, and health is UP or DOWN without a reason."""
+    """The application for the public port: operators' paths are 404, and health is UP or DOWN without reasons."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")

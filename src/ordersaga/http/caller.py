@@ -1,4 +1,4 @@
-"""Who calls: from a JWT that we check, or from the headers of the gateway in front, where a setting says that there is one."""
+"""The caller of a request: from a JWT that is checked here, or from the headers of an API gateway in front, where a setting says so."""
 
 from typing import Any, Final
 from uuid import UUID
@@ -16,7 +16,7 @@ OPERATOR_ROLES: Final = frozenset({"MASTER", "OPERATOR"})
 
 
 class Caller(Struct, frozen=True):
-    """A user. A customer sees only what is theirs; an operator sees all."""
+    """The user who calls. A customer sees only their own things, an operator sees all."""
 
     user_id: UUID
     roles: frozenset[str]
@@ -35,7 +35,7 @@ class Callers:
         self._jwks: Final = Jwks(url, settings.jwt_jwks_timeout_s) if url else None
 
     async def of(self, request: Request[Any, Any, Any]) -> Caller:
-        """The caller. Raises `Problem` 401 where there is none that we can believe, 503 where nobody can be asked for the token's key."""
+        """The caller. Raises `Problem` 401 without valid credentials, 503 while the identity provider does not answer."""
         authorization = _single(request, b"authorization", "Authorization")
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() == "bearer":
@@ -79,9 +79,7 @@ class Callers:
             return _caller(str(claims["sub"]), roles_in(claims, self._settings.jwt_role_claim))
         except Problem:
             raise
-        except (
-            Exception
-        ) as error:  # anything may stand in a token, and the library's errors are not the only ones it makes
+        except Exception as error:  # a hostile token makes the library raise other errors than its own
             raise _unknown(
                 "the token is not valid" + (f": {error}" if isinstance(error, jwt.PyJWTError) else "")
             ) from error
@@ -112,9 +110,10 @@ class Callers:
 
 
 def roles_in(claims: dict[str, Any], claim: str | None) -> list[str]:
-    """The roles of a token's claim, by its name or by a path with dots; without it, a customer's. Raises ValueError for what are no roles.
+    """The roles in a token's claim, which `claim` names or reaches by a path with dots. CUSTOMER where the claim is missing.
 
-    With no claim named, `roles` is read, or the Java gateway's `role`.
+    Without `claim` the roles are in `roles`, or in the Java gateway's `role`. Raises ValueError for a claim that is no text and no list
+    of texts.
     """
     claim = claim or ("roles" if "roles" in claims else "role")
     found: Any = claims.get(claim)
@@ -132,7 +131,7 @@ def roles_in(claims: dict[str, Any], claim: str | None) -> list[str]:
 
 
 def _single(request: Request[Any, Any, Any], name: bytes, shown: str) -> str | None:
-    """A header that says who calls. Two of them may mean two callers to two readers, so they are refused."""
+    """The value of an identity header. A repeated one is refused: the API gateway and this service might read different callers."""
     found = headers(request, name)
     if len(found) > 1:
         raise invalid(shown, "must not come more than once", "duplicate")

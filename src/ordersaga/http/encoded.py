@@ -1,4 +1,4 @@
-"""Answers whose JSON is encoded already."""
+"""Answers with a body that is encoded already."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from litestar.types import Receive, Scope, Send
 
 
 class EncodedJson(Response[bytes]):
-    """Goes out as it is. The framework's own way makes a second response of the first, which costs as much as the JSON itself."""
+    """Sent as it is. Litestar would make a second response object of it, which costs as much time as the JSON itself."""
 
     def __init__(self, content: bytes, status_code: int, headers: dict[str, str]) -> None:
         self.content, self.status_code, self.headers = content, status_code, headers
 
     def to_asgi_response(self, app: Any, request: Request[Any, Any, Any], **defaults: Any) -> Any:
-        """Status and body for the server; `defaults` are the route's."""
+        """The ASGI app that sends this answer. `defaults` are the route's."""
         headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
         headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.content))]
         start = {

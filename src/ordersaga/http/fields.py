@@ -1,4 +1,4 @@
-"""Which fields of a body are wrong, all of them at once. The decoder stops at the first; this looks again, after it has failed."""
+"""All wrong fields of a body at once. The decoder stops at the first wrong field; after that this module decodes field by field."""
 
 import re
 from collections.abc import Iterator
@@ -29,12 +29,12 @@ _CODES: Final = [
 
 
 def code_of(message: str) -> str:
-    """The stable code of what the decoder says in words."""
+    """The stable code of a decoder's message."""
     return next((code for pattern, code in _CODES if pattern.search(message)), "invalid")
 
 
 def wrong_fields(model: Any, body: bytes) -> list[FieldError]:
-    """Every field of a JSON body that does not fit the model, at most `ERRORS_MAX`. The body is JSON and does not fit."""
+    """The fields that do not fit the model, at most `ERRORS_MAX`, of a JSON body that the decoder refused."""
     found: list[FieldError] = []
     for error in _wrong(model, body, ""):
         found.append(error)
@@ -44,7 +44,7 @@ def wrong_fields(model: Any, body: bytes) -> list[FieldError]:
 
 
 def texts_with_nul(value: Any, path: str = "") -> list[FieldError]:
-    """The fields that have the character NUL in them, which PostgreSQL keeps in no text."""
+    """The fields with the character NUL, which PostgreSQL stores in no text, at most `ERRORS_MAX`."""
     return list(_with_nul(msgspec.to_builtins(value), path))[:ERRORS_MAX]
 
 

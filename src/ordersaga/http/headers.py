@@ -6,7 +6,7 @@ from litestar import Request
 
 
 def header(request: Request[Any, Any, Any], name: bytes) -> str | None:
-    """A header by its name in small letters. Without the framework's view of all of them, which costs more than a request has of them."""
+    """A header's first value, by its name in lower case. Litestar's `request.headers` would make an object of all headers for one."""
     for key, value in request.scope["headers"]:
         if key == name:
             return value.decode("latin-1")
@@ -14,5 +14,5 @@ def header(request: Request[Any, Any, Any], name: bytes) -> str | None:
 
 
 def headers(request: Request[Any, Any, Any], name: bytes) -> list[str]:
-    """All values of a header that may come more than once, or must not."""
+    """All values of a header, for one that may be repeated or must not be."""
     return [value.decode("latin-1") for key, value in request.scope["headers"] if key == name]

@@ -1,6 +1,6 @@
-"""The identity provider's public keys: kept, looked up again now and then, and for as long as it is away the last ones known.
+"""The identity provider's public keys: cached, fetched again after `KEPT_S`; while the provider is away the cached ones are used.
 
-A look-up runs in a thread of its own, one at a time. A provider that hangs, or a name server, holds up that thread and nothing else.
+A fetch runs in a thread of its own, one at a time. A provider or a name server that hangs blocks that thread and nothing else.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ log: Final = structlog.get_logger()
 
 KEPT_S: Final = 300.0
 AGAIN_S: Final = 2.0
-"""Least time between two look-ups, whatever tokens come: one with a key id that nobody knows must not make each request ask."""
+"""The least time between two fetches: tokens with unknown key ids must not make every request fetch."""
 ANSWER_BYTES_MAX: Final = 1_000_000
 
 
 class KeysUnavailable(Exception):
-    """The key of a token may exist, but the provider that would know does not answer."""
+    """The token's key is not cached, and the provider does not answer."""
 
 
 class Jwks:
-    """The keys of one provider by their ids."""
+    """The keys of one provider, by key id."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
         self._url: Final = url
@@ -46,7 +46,7 @@ class Jwks:
         if (found is None or stale) and self._asking is None and now >= self._asked_at + AGAIN_S:
             self._ask(now)
         if found is not None:
-            return found  # while newer ones are asked for
+            return found  # a stale key is good while newer ones are fetched
         if self._asking is not None:
             await asyncio.wait([self._asking], timeout=max(0.0, self._asked_at + self._timeout_s - now))
         found = self._keys.get(kid)
@@ -57,21 +57,21 @@ class Jwks:
     def _ask(self, now: float) -> None:
         self._asked_at = now
         self._asking = asyncio.get_running_loop().create_future()
-        threading.Thread(target=self._look, args=(asyncio.get_running_loop(),), name="jwks", daemon=True).start()
+        threading.Thread(target=self._fetch, args=(asyncio.get_running_loop(),), name="jwks", daemon=True).start()
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _fetch(self, loop: asyncio.AbstractEventLoop) -> None:
         found: dict[str, PyJWK] | Exception
         try:
             found = _keys_at(self._url, self._timeout_s)
-        except Exception as error:  # whatever the provider sends: no key is known by it
+        except Exception as error:  # the provider may send anything; no failure may end this thread without a result
             found = error
-        with contextlib.suppress(RuntimeError):  # the process has ended meanwhile
+        with contextlib.suppress(RuntimeError):  # the event loop has ended meanwhile
             loop.call_soon_threadsafe(self._take, found)
 
     def _take(self, found: dict[str, PyJWK] | Exception) -> None:
         if isinstance(found, Exception):
             if self._answers:
-                log.error("the identity provider does not answer; the keys known so far are used", error=str(found))
+                log.error("the identity provider does not answer; the cached keys are used", error=str(found))
             self._answers = False
         else:
             if not self._answers:
@@ -84,7 +84,7 @@ class Jwks:
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any) -> None:
-        """A redirect is an error: keys come from where the setting says and from nowhere else."""
+        """A redirect is an error: keys come from the URL of the setting alone."""
 
 
 def _keys_at(url: str, timeout_s: float) -> dict[str, PyJWK]:

@@ -1,4 +1,4 @@
-"""`Idempotency-Key` of a request, and what an earlier request with the same key did, for one that cannot be judged any more."""
+"""`Idempotency-Key` of a request, and the resource of an earlier request with the same key."""
 
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from ordersaga.messaging.runtime import Runtime
 def idempotency_key(
     request: Request[Any, Any, Any], caller: Caller, route: str, body: bytes, resource: UUID
 ) -> IdempotencyKey | None:
-    """The key that the client sent, if any, in the scope of caller and route. Raises `Problem` 400."""
+    """The client's key, if there is one, in the scope of caller and route. Raises `Problem` 400."""
     found = headers(request, b"idempotency-key")
     if not found:
         return None
@@ -33,7 +33,7 @@ def idempotency_key(
 async def earlier(runtime: Runtime, key: IdempotencyKey | None) -> UUID | None:
     """The resource of an earlier request with the same key and body; None: there was none. Raises `Problem` 422 for another body.
 
-    For a body that is not valid: it may have been when the first request was answered, before a limit was changed.
+    For a body that is invalid now: it may have been valid for the first request, before a limit changed.
     """
     if key is None:
         return None

@@ -1,4 +1,4 @@
-"""What one process takes from clients at most, and how long it waits for them; and who has an event stream open."""
+"""The limits of what one process takes from clients and how long it waits for them, and the count of open event streams."""
 
 import contextlib
 from collections import Counter
@@ -14,7 +14,7 @@ RETRY_AFTER_S: Final = "1"
 
 
 class Limits(Struct, frozen=True):
-    """The `http_*` settings that a connection looks at for each request. Bytes and seconds."""
+    """The `http_*` settings that a connection reads for each request. Bytes and seconds."""
 
     head_bytes_max: int
     headers_max: int
@@ -33,7 +33,7 @@ class Limits(Struct, frozen=True):
 
 
 class TooManyStreams(Exception):
-    """No further event stream is opened: this process has its most of them, or this caller has (`own`)."""
+    """Another event stream would exceed the limit of this process, or of this caller (`own`)."""
 
     def __init__(self, own: bool) -> None:
         super().__init__("too many event streams are open")
@@ -41,7 +41,7 @@ class TooManyStreams(Exception):
 
 
 class Streams:
-    """Event streams that are open in this process. They last for hours, so they are no requests in flight and have limits of their own."""
+    """The open event streams of this process. They last for hours, so they have their own limits and are not requests in flight."""
 
     def __init__(self, streams_max: int, per_caller_max: int) -> None:
         self._max: Final = streams_max
@@ -50,7 +50,7 @@ class Streams:
         self.count = 0
 
     def check(self, caller: UUID) -> None:
-        """Raises `TooManyStreams` if this caller cannot have another now."""
+        """Raises `TooManyStreams` if this caller cannot open another stream now."""
         if self._open[caller] >= self._per_caller_max:
             raise TooManyStreams(own=True)
         if self.count >= self._max:
@@ -58,7 +58,7 @@ class Streams:
 
     @contextlib.contextmanager
     def opened(self, caller: UUID) -> Iterator[None]:
-        """Counts one for as long as it lasts."""
+        """Count a stream while it is open."""
         self.count += 1
         self._open[caller] += 1
         try:

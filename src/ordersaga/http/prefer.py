@@ -13,7 +13,7 @@ WAIT_S_MAX: Final = 30.0
 def wait_s(request: Request[Any, Any, Any]) -> float:
     """How many seconds to wait for an outcome: 0 for `respond-async`, N for `wait=N` (at most 30), else 2.
 
-    The first of these two decides. A preference that is not understood is ignored, as the RFC wants it.
+    The first of these two decides. Other preferences are ignored (RFC 7240, 2).
     """
     for preference in ",".join(headers(request, b"prefer")).lower().split(","):
         name, _, value = (part.strip() for part in preference.partition(";")[0].partition("="))

@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457), and bodies that are decoded strictly and name the field that is wrong."""
+"""Errors as `application/problem+json` (RFC 9457), and request bodies, decoded strictly, with all wrong fields in the problem."""
 
 from typing import Any, Final, TypeVar
 
@@ -43,7 +43,7 @@ class ProblemBody(Struct, omit_defaults=True):
 
 
 class Problem(Exception):
-    """Raise it anywhere below a route; the client gets it as problem+json, a 503 and a 429 with `Retry-After`."""
+    """An error that a route raises for the client, who gets problem+json; a 503 or 429 has `Retry-After`."""
 
     def __init__(self, status: int, title: str, detail: str = "", errors: list[FieldError] | None = None) -> None:
         super().__init__(title)
@@ -62,7 +62,7 @@ def invalid_fields(errors: list[FieldError]) -> Problem:
 
 
 def not_found(what: str) -> Problem:
-    """404; also for what belongs to somebody else, so that nobody learns that it exists."""
+    """404, also for a thing of another caller: nobody learns that it exists."""
     return problem_of(no_such(what))
 
 
@@ -85,7 +85,7 @@ async def body_of(request: Request[Any, Any, Any], decoder: "msgspec.json.Decode
 
 
 async def raw_json(request: Request[Any, Any, Any]) -> bytes:
-    """The bytes of a body that must be said to be JSON. Raises `Problem` 415."""
+    """The body's bytes. Raises `Problem` 415 unless `Content-Type` is JSON."""
     _must_be_json(request)
     return await raw_body(request)
 
@@ -116,10 +116,7 @@ def _must_be_json(request: Request[Any, Any, Any]) -> None:
 
 
 async def raw_body(request: Request[Any, Any, Any]) -> bytes:
-    """All parts of the body as the server hands them over; nearly always it is one. The server limits its size.
-
-    Raises `Problem` 400 if the client has gone before its end.
-    """
+    """The whole body, nearly always one part. `protocol.py` limits its size. Raises `Problem` 400 if the client left before its end."""
     body: bytes = b""
     while True:
         message: Any = await request.receive()
@@ -131,7 +128,7 @@ async def raw_body(request: Request[Any, Any, Any]) -> bytes:
 
 
 def json_body(model: type[Struct]) -> type[Operation]:
-    """Describes the body of a route that decodes it with `body_of`, for `/schema`."""
+    """The body's description in `/schema`, for a route that decodes the body with `body_of`."""
 
     class WithBody(Operation):
         def __post_init__(self) -> None:
@@ -159,7 +156,7 @@ def _answer(body: ProblemBody, headers: dict[str, str] | None = None) -> Respons
 
 
 def on_problem(_: Request[Any, Any, Any], error: Problem) -> Response[bytes]:
-    """A `Problem` as it is."""
+    """The answer to a `Problem`."""
     headers = {
         401: {"WWW-Authenticate": "Bearer"},
         503: {"Retry-After": RETRY_AFTER_S},
@@ -169,7 +166,7 @@ def on_problem(_: Request[Any, Any, Any], error: Problem) -> Response[bytes]:
 
 
 def on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """What the framework raises: unknown paths, wrong methods (with `Allow`), parameters that are not what they should be."""
+    """The answer to Litestar's own errors: unknown paths, wrong methods (with `Allow`), invalid parameters."""
     if error.status_code >= 500:
         return on_error(request, error)
     if error.status_code == 404:
@@ -191,7 +188,7 @@ def on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[b
 
 
 def _parameter(name: str) -> str:
-    """A parameter as clients write it; the framework names the one of the function."""
+    """A parameter's name in the URL (camel case); Litestar names the function's parameter."""
     first, *rest = name.split("_")
     return first + "".join(map(str.capitalize, rest))
 
@@ -206,7 +203,7 @@ def on_too_many_streams(_: Request[Any, Any, Any], error: TooManyStreams) -> Res
 
 
 def on_unknown_outcome(_: Request[Any, Any, Any], error: OutcomeUnknown) -> Response[bytes]:
-    """503: whether the change was made is not known; the same request with the same Idempotency-Key finds out."""
+    """503: the change may or may not be made. The client repeats the request with the same Idempotency-Key."""
     log.warning("a request was answered 503", error=str(error))
     detail = "it is not known whether the change was made; send the same request again with the same Idempotency-Key"
     return _answer(ProblemBody("The outcome is not known", 503, detail), {"Retry-After": RETRY_AFTER_S})
@@ -220,7 +217,7 @@ def on_not_taken(_: Request[Any, Any, Any], error: NotTaken) -> Response[bytes]:
 
 
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """500 without details; they are in the log. 503 where the database does not answer."""
+    """500 without details, which are in the log; 503 for a transient error of the database."""
     if is_transient(error):
         log.warning(
             "a request could not be answered", path=request.scope["path"], error=f"{type(error).__name__}: {error}"

@@ -1,7 +1,7 @@
-"""Uvicorn's HTTP/1.1 protocol with limits on what a client may send, how slowly, and how much of it at once.
+"""Uvicorn's HTTP/1.1 protocol with limits on the size, the speed and the number of requests.
 
-A client's bytes are counted before they are parsed: the parser joins the pieces of a long header again and again, which costs the square
-of its length. A refusal is problem+json, comes after the answers that are due before it, and ends the connection.
+Bytes are counted before they are parsed: the parser joins the pieces of a long header again and again, in time that grows with the square
+of its length. A refusal is problem+json, is sent after the answers that are due before it, and ends the connection.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from ordersaga.http.limits import RETRY_AFTER_S, Limits, Streams
 
 SLICE_BYTES: Final = 16_384
 SMALL_BYTES: Final = 1_024
-"""The smallest `head_bytes_max` that may be set."""
+"""The smallest `head_bytes_max` that a setting may have, and the largest request that `_take_small` takes."""
 FRAMING_BYTES_MAX: Final = 4_096
-"""Bytes of chunk sizes, extensions and trailer beyond twice the body's: each chunk costs as much as many bytes do."""
+"""Bytes of chunk sizes, extensions and trailer beyond twice the body's bytes: parsing a chunk costs as much as parsing many bytes."""
 LINGER_S: Final = 1.0
 SLOW_BODY_AFTER_S: Final = 5.0
 RESERVED_CONNECTIONS: Final = 64
-"""Connections beyond `connections_max` that are still listened to, for health checks. Whatever else comes on them is refused."""
+"""Connections beyond `connections_max` that are accepted for health checks. Other requests on them are refused."""
 ROOM_EVERY_S: Final = 0.1
 WAITED_S: Final = 1.0
 HEALTH: Final = b"/health/"
@@ -37,16 +37,19 @@ _upgrade: Final = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _refused: Final = Counter("ordersaga_http_refused", "Requests refused before they came to a route", ["status"])
 
 
-class _Refusal(Exception):
-    """Ends the parser from inside one of its callbacks. It makes an error of its own of it, so `Protocol` keeps what to answer."""
+class _StopParsing(Exception):
+    """Stops the parser from one of its callbacks. The parser raises an error of its own instead, so `Protocol` keeps the refusal."""
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. `deadline` is when its client must have sent what it has begun. `faces`: the application to show, by port."""
+    """One connection. `deadline`: when the client must have sent the request that it began. `apps`: the application by port.
 
-    def __init__(self, limits: Limits, streams: Streams, faces: Mapping[int, Any], **rest: Any) -> None:
+    Times are the event loop's, in seconds.
+    """
+
+    def __init__(self, limits: Limits, streams: Streams, apps: Mapping[int, Any], **rest: Any) -> None:
         super().__init__(**rest)
-        self._faces: Final = faces
+        self._apps: Final = apps
         self._limits: Final = limits
         self._streams: Final = streams
         self.deadline = math.inf
@@ -57,15 +60,15 @@ class Protocol(HttpToolsProtocol):
         self._framed_bytes = 0
         self._body_bytes = 0
         self._body_since = 0.0
-        self._deaf = False
+        self._reads_no_more = False
         self._refused_with: tuple[int, str, str] | None = None
-        self._last_words = b""
+        self._queued_refusal = b""
         self._running: RequestResponseCycle | None = None
         self.url, self.headers = b"", []
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(Together(transport, self.loop))  # type: ignore[arg-type]  # a transport by its methods
-        self.app = self._faces.get(self.server[1] or 0, self.app) if self._faces and self.server else self.app
+        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]  # a transport by its methods
+        self.app = self._apps.get(self.server[1] or 0, self.app) if self._apps and self.server else self.app
         self.waits_since = self.loop.time()
         self.deadline = self.waits_since + self._limits.head_s
         if len(self.connections) > self._limits.connections_max:
@@ -76,26 +79,26 @@ class Protocol(HttpToolsProtocol):
                 self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # Uvicorn tells only the newest request of a connection that its client is gone; an earlier one would stream on for ever.
+        # Uvicorn tells only the newest request of a connection that the client is gone; an earlier one would stream on for ever.
         for cycle in (self._running, *(cycle for cycle, _ in self.pipeline)):
             if cycle is not None:
                 cycle.disconnected = True
                 cycle.message_event.set()
-        self._deaf = True
+        self._reads_no_more = True
         self.pipeline.clear()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio takes a truth value
-        """A client that has sent its last request whole may still read the answer."""
+        """Keep the connection of a client that has sent its last request whole: it may still read the answer."""
         running = self._running
         if running is None or running.response_complete or running.response_started or self.cycle.more_body:
             return False
-        self._deaf = True
+        self._reads_no_more = True
         self.cycle.keep_alive = False
         return True
 
     def shutdown(self) -> None:
-        """The server stops: what is answered in parts is a stream, which would hold it up for as long as a stop may take."""
+        """The server stops. An answer in parts is an event stream: end it, or it would delay the stop by the whole `DRAIN_S`."""
         running = self._running
         if running is not None and running.response_started and not running.response_complete:
             running.disconnected = True
@@ -110,11 +113,11 @@ class Protocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._in_head and b"pgrade:" in data:
             data = without_upgrade(data)
-        if self._in_head and not self._head_bytes and len(data) <= SMALL_BYTES and not self._deaf:
+        if self._in_head and not self._head_bytes and len(data) <= SMALL_BYTES and not self._reads_no_more:
             self._take_small(data)
             return
         rest = memoryview(data)
-        while rest and not self._deaf:
+        while rest and not self._reads_no_more:
             most = SLICE_BYTES
             begins = False
             if self._in_head:
@@ -128,9 +131,9 @@ class Protocol(HttpToolsProtocol):
             else:
                 self._framed_bytes += len(part)
             self._feed(part)
-            if self._in_head and not self._deaf:
+            if self._in_head and not self._reads_no_more:
                 self._check_head(part if begins else None)
-            elif self._framed_bytes > FRAMING_BYTES_MAX + 2 * self._body_bytes and not self._deaf:
+            elif self._framed_bytes > FRAMING_BYTES_MAX + 2 * self._body_bytes and not self._reads_no_more:
                 self._refuse(
                     431,
                     "There is too much around the body",
@@ -138,11 +141,11 @@ class Protocol(HttpToolsProtocol):
                 )
 
     def _take_small(self, data: bytes) -> None:
-        """A head from its beginning, far below all limits, and what follows it: the same as the long way, without its slices."""
+        """Feed a small request whose head begins here. It is below every limit of size, so nothing is counted in slices."""
         self._head_bytes = len(data)
         self.deadline = self.loop.time() + self._limits.head_s
         self._feed(data)
-        if self._in_head and self._head_bytes and not self._deaf:
+        if self._in_head and self._head_bytes and not self._reads_no_more:
             self._check_head(memoryview(data))
 
     def _feed(self, part: "bytes | memoryview[int]") -> None:
@@ -201,10 +204,8 @@ class Protocol(HttpToolsProtocol):
         self._body_since = self.loop.time()
         self.deadline = self._body_since + limits.body_s
         super().on_headers_complete()
-        self.url, self.headers = (
-            b"",
-            [],
-        )  # fields of a trailer come here and go no further: nobody in front of us has looked at them
+        # Fields of a trailer would be appended to these headers. They are dropped: no proxy in front of us has checked them.
+        self.url, self.headers = b"", []
 
     def _is_full(self) -> bool:
         return (
@@ -224,7 +225,7 @@ class Protocol(HttpToolsProtocol):
 
     def _stop(self, status: int, title: str, detail: str) -> None:
         self._refused_with = (status, title, detail)
-        raise _Refusal
+        raise _StopParsing
 
     # What goes out
 
@@ -239,29 +240,29 @@ class Protocol(HttpToolsProtocol):
         if not was_last or self.transport.is_closing():
             return
         self.waits_since = self.loop.time()
-        if self._last_words:
-            self._say(self._last_words)
+        if self._queued_refusal:
+            self._send_last(self._queued_refusal)
         elif unread:
             self._linger()
 
     def _refuse(self, status: int, title: str, detail: str) -> None:
-        """Answer so once what is due before is answered, and listen no more."""
+        """Send this refusal after the answers that are due before it, and read no further requests."""
         _refused.labels(status).inc()
-        self._deaf = True
-        words = self._problem(status, title, detail)
+        self._reads_no_more = True
+        refusal = self._problem(status, title, detail)
         running = self._running
         if running is None or running.response_complete:
-            self._say(words)
+            self._send_last(refusal)
         elif running is not self.cycle or not running.more_body:
             if self.pipeline and self.pipeline[0][0].more_body:
-                self.pipeline.popleft()  # the request that is refused
-            self._last_words = words
+                self.pipeline.popleft()  # the refused request
+            self._queued_refusal = refusal
         elif running.response_started:
             running.keep_alive = False
         else:
             running.disconnected = True
             running.message_event.set()
-            self._say(words)
+            self._send_last(refusal)
 
     def _problem(self, status: int, title: str, detail: str) -> bytes:
         body = msgspec.json.encode({"title": title, "status": status, "detail": detail, "type": "about:blank"})
@@ -272,13 +273,15 @@ class Protocol(HttpToolsProtocol):
             head += b"retry-after: " + RETRY_AFTER_S.encode() + b"\r\n"
         return head + b"\r\n" + body
 
-    def _say(self, words: bytes) -> None:
-        self.transport.write(words)
+    def _send_last(self, answer: bytes) -> None:
+        self.transport.write(answer)
         self._linger()
 
     def _linger(self) -> None:
-        """Take no more, and close in a moment: closed at once over what its client still sends, the connection would take the answer along."""
-        self._deaf = True
+        """Read no more, and close after `LINGER_S`. On a close at once, unread bytes would make the kernel reset the connection: the client
+        would lose the answer.
+        """
+        self._reads_no_more = True
         self._unset_keepalive_if_required()
         self.flow.resume_reading()
         self.transport.write_eof()
@@ -294,14 +297,14 @@ class Protocol(HttpToolsProtocol):
 
     # Time
 
-    def look(self, now: float) -> None:
-        """End what takes too long. Called for each connection, some times a second."""
+    def check_time(self, now: float) -> None:
+        """Refuse or end a connection that is over its time. Called some times a second for each connection."""
         if self.transport.is_closing():
             self.unread_until = min(self.unread_until, now + self._limits.answer_s)
         if now > self.unread_until:
             self.transport.abort()
         elif now > self.deadline:
-            if self._deaf or (self._in_head and not self._head_bytes):
+            if self._reads_no_more or (self._in_head and not self._head_bytes):
                 self.transport.abort()
             elif self._in_head:
                 self._refuse(
@@ -309,7 +312,7 @@ class Protocol(HttpToolsProtocol):
                 )
             else:
                 self._refuse(408, "The body did not come in time", f"it must within {self._limits.body_s:g} s")
-        elif not self._in_head and not self._deaf and self._is_slow(now):
+        elif not self._in_head and not self._reads_no_more and self._is_slow(now):
             least = self._limits.body_bytes_per_s_min
             self._refuse(408, "The body comes too slowly", f"at least {least} bytes a second are wanted")
 
@@ -323,18 +326,18 @@ class Protocol(HttpToolsProtocol):
 
 
 def without_upgrade(data: bytes) -> bytes:
-    """A head without its offer to speak another protocol, which may be ignored (RFC 9110, 7.8). Java's own client makes one.
+    """The data with `Upgrade` renamed in its head. An upgrade may be ignored (RFC 9110, 7.8); Java's own client offers one.
 
-    The parser takes what follows such a head for the other protocol, and the request's body would be lost.
+    The parser would take the bytes after such a head for the other protocol, and the request's body would be lost.
     """
     head, end, rest = data.partition(b"\r\n\r\n")
     return _upgrade.sub(b"\r\nIgnored:", head) + end + rest
 
 
 def make_room(newest: Protocol) -> None:
-    """Close a tenth of the connections that wait longest for a client's next request, where there are too many connections.
+    """Close a tenth of the connections: those that wait longest for their client's next request.
 
-    Many that never send a request must not keep those out that do.
+    Connections that never send a request must not keep out clients that do. At most once every `ROOM_EVERY_S`.
     """
     now = newest.loop.time()
     if now < getattr(newest.server_state, "room_made", 0.0) + ROOM_EVERY_S:
@@ -348,10 +351,10 @@ def make_room(newest: Protocol) -> None:
         each.transport.abort()
 
 
-class Together:
-    """A transport that writes once what is written in one step of the event loop.
+class JoinedWrites:
+    """A transport that joins the writes of one step of the event loop into one.
 
-    Uvicorn writes the head of an answer and then its body: two system calls, two segments, and a client that wakes up twice.
+    Uvicorn writes an answer's head and body apart: two system calls, two TCP segments, and a client that wakes up twice.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:

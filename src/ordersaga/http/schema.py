@@ -1,4 +1,4 @@
-"""`/schema`: what a service offers, as a page that loads nothing from anywhere, and as JSON at `/schema/openapi.json`."""
+"""`/schema`: a service's routes as a page that loads nothing from other hosts, and as JSON at `/schema/openapi.json`."""
 
 import base64
 import hashlib
@@ -25,7 +25,7 @@ POLICY: Final = (
 
 
 def config(title: str) -> OpenAPIConfig:
-    """The framework's own pages load scripts from other hosts; only its document is used."""
+    """Litestar's OpenAPI document with our page: Litestar's own pages load scripts from other hosts."""
     router = Router(
         PATH, route_handlers=[], include_in_schema=False, response_headers={"Content-Security-Policy": POLICY}
     )
@@ -33,7 +33,7 @@ def config(title: str) -> OpenAPIConfig:
 
 
 class _Page(OpenAPIRenderPlugin):
-    """The document as HTML, without a script."""
+    """The OpenAPI document as HTML without scripts."""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         title = escape(openapi_schema["info"]["title"])
@@ -50,7 +50,7 @@ class _Page(OpenAPIRenderPlugin):
         return "\n".join(parts).encode()
 
     def receive_router(self, router: Router) -> None:
-        """What the framework answers for other paths below is a page; without it they are unknown as all others are."""
+        """Remove Litestar's catch-all below `/schema`, which answers with a page: unknown paths are 404 as elsewhere."""
         router.routes[:] = [route for route in router.routes if "{path" not in route.path]
 
 

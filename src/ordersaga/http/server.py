@@ -1,4 +1,4 @@
-"""A service's HTTP face: its routes beside health, metrics and schema, served by the loop that also takes its turns."""
+"""Serves a service's routes with health, metrics and schema, in the event loop that also takes the service's turns."""
 
 import asyncio
 import contextlib
@@ -41,16 +41,16 @@ log: Final = structlog.get_logger()
 
 BACKLOG: Final = 2048
 DRAIN_S: Final = 10
-LOOK_EVERY_TICKS: Final = 3
+CHECK_EVERY_TICKS: Final = 3
 FILES_BESIDE_CONNECTIONS: Final = 256
 HEADERS: Final = [("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store")]
 
 
 def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
-    """How the process is, and `/metrics`.
+    """The routes of health and `/metrics`.
 
-    `/health/live`: 503 when only a new process helps. `/health/ready`: 503 when it cannot answer HTTP, whatever else is wrong.
-    `/health/status`: always 200, and everything.
+    `/health/live`: 503 when only a restart helps. `/health/ready`: 503 when the process cannot answer HTTP. `/health/status`: always 200,
+    with all problems and alarms.
     """
 
     @get("/health/live", include_in_schema=False)
@@ -82,13 +82,13 @@ def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
     async def metrics() -> Response[bytes]:
         return Response(
             prometheus_client.generate_latest(), headers={"content-type": prometheus_client.CONTENT_TYPE_LATEST}
-        )  # as `media_type` it would name its character set a second time
+        )  # as `media_type` Litestar would add a second charset
 
     return [live, ready, status, metrics]
 
 
 def _shown(texts: Sequence[str]) -> list[str]:
-    """Texts of errors for whoever asks: what a library says may repeat a URL with its password."""
+    """Error texts without secrets: a library's text may repeat a URL with its password."""
     return [masked(text) for text in texts]
 
 
@@ -103,7 +103,7 @@ def application(
     running: Callable[[], AbstractAsyncContextManager[object]],
     streams: Streams | None = None,
 ) -> Application:
-    """The ASGI application; `running()` is entered before the first request and left after the last."""
+    """The ASGI application. `running()` is entered before the first request and left after the last one."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -111,7 +111,7 @@ def application(
             async with running():
                 yield
         except CannotStart as error:
-            app.state.cannot_start = error  # the server that runs this would make it a line of the log
+            app.state.cannot_start = error  # uvicorn would only log it; `serve` raises it
             raise
 
     return Application(
@@ -133,10 +133,10 @@ def application(
 
 
 async def serve(app: Litestar, settings: Settings, port: int, share_port: bool = False) -> None:
-    """Serve until SIGTERM or SIGINT, then answer what is under way and leave the lifespan.
+    """Serve until SIGTERM or SIGINT, then finish the requests in flight and leave the lifespan.
 
-    `share_port` lets the workers of one service listen together; without it a second system on the same port would get half of the
-    first one's requests. Raises `CannotStart`, also for what the application itself cannot work with.
+    `share_port`: the workers of one service listen on one port. Off otherwise, or a second system on the same port would get half of the
+    first one's requests. Raises `CannotStart`, also one that the application raised at its start.
     """
     if settings.operations_port == port:
         raise CannotStart(f"ORDERSAGA_OPERATIONS_PORT is {port}, the port of the API: choose another, or unset it")
@@ -149,14 +149,14 @@ async def serve(app: Litestar, settings: Settings, port: int, share_port: bool =
         log_config=None,
         access_log=False,
         backlog=BACKLOG,
-        proxy_headers=False,  # nobody here asks where a request came from
+        proxy_headers=False,  # no code here reads the client's address
         timeout_keep_alive=settings.http_keep_alive_s,
         timeout_graceful_shutdown=DRAIN_S,
         lifespan="on",
         ws="none",
         server_header=False,
         headers=HEADERS,
-        http=functools.partial(Protocol, _limits(settings), streams, _faces(app, settings, listeners[0])),  # type: ignore[arg-type]  # makes one
+        http=functools.partial(Protocol, _limits(settings), streams, _apps(app, settings, listeners[0])),  # type: ignore[arg-type]  # a factory of protocols
     )
     server = _Server(config)
     loop = asyncio.get_running_loop()
@@ -169,13 +169,13 @@ async def serve(app: Litestar, settings: Settings, port: int, share_port: bool =
         raise SystemExit(1)
 
 
-def _faces(app: Litestar, settings: Settings, listener: socket.socket) -> dict[int, Any]:
-    """What is to be seen at which port, where that is not all."""
+def _apps(app: Litestar, settings: Settings, listener: socket.socket) -> dict[int, Any]:
+    """The application by port, for ports that do not get the whole one."""
     return {} if settings.operations_port is None else {listener.getsockname()[1]: public(app)}
 
 
 def _limits(settings: Settings) -> Limits:
-    """The limits of the settings, with fewer connections where the system does not let this process have as many open files."""
+    """The settings' limits, with fewer connections where the system allows this process fewer open files."""
     limits = Limits.of(settings)
     wanted = limits.connections_max + RESERVED_CONNECTIONS + FILES_BESIDE_CONNECTIONS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -192,7 +192,7 @@ def _limits(settings: Settings) -> Limits:
 
 
 def listening(host: str, port: int, share_port: bool = False) -> socket.socket:
-    """A socket that has the port. Raises `CannotStart`."""
+    """A socket bound to the port. Raises `CannotStart`."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if share_port:
@@ -208,7 +208,7 @@ def listening(host: str, port: int, share_port: bool = False) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn without its own signal handlers, which raise the signal again after a clean stop."""
+    """Uvicorn without its signal handlers, which would raise the signal again after a clean stop."""
 
     def stop(self) -> None:
         self.should_exit = True
@@ -220,11 +220,11 @@ class _Server(uvicorn.Server):
             log.info("started: HTTP is answered", host=host, port=port)
 
     async def on_tick(self, counter: int) -> bool:
-        if counter % LOOK_EVERY_TICKS == 0:
+        if counter % CHECK_EVERY_TICKS == 0:
             now = asyncio.get_running_loop().time()
             for each in list(self.server_state.connections):
                 if isinstance(each, Protocol):
-                    each.look(now)
+                    each.check_time(now)
         return await super().on_tick(counter)
 
     @contextlib.contextmanager

@@ -28,22 +28,22 @@ from ordersaga.payment.commands import Begun
 from ordersaga.payment.intents import Intents
 from ordersaga.payment.model import Confirm, Payment
 from ordersaga.payment.waiting import Waiting
-from ordersaga.payment.webhooks import Notice
+from ordersaga.payment.webhooks import Claim
 
 AMOUNT_MIN: Final = 1_000
 PAYABLE_WAIT_S: Final = 1.0
-PAYABLE_LOOK_EVERY_S: Final = 0.05
+PAYABLE_POLL_EVERY_S: Final = 0.05
 RETRY_AFTER_S: Final = "1"
 
 Json = Response[bytes]
 AnyRequest = Request[Any, Any, Any]
 PAYMENT_KEY: Final = re.compile(r"[A-Za-z0-9_=-]{1,200}")
 PaymentKey = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_=-]+$(?!\n)")]
-"""Toss's own keys are letters, digits, `_` and `-`. Nothing else may come into the path of a call to the gateway."""
+"""Toss's keys have letters, digits, `_` and `-`. No other character may reach the path of a call to the gateway."""
 
 
 class ConfirmPayment(Struct, rename="camel", kw_only=True):
-    """The body of `POST /api/v1/payments/confirm`: what the checkout handed to the success URL. Won."""
+    """The body of `POST /api/v1/payments/confirm`: the parameters of the checkout's success URL. Won."""
 
     payment_key: PaymentKey
     order_id: UUID
@@ -51,7 +51,7 @@ class ConfirmPayment(Struct, rename="camel", kw_only=True):
 
 
 class FailureResource(Struct):
-    """Why a payment failed, in the gateway's own words."""
+    """Why a payment failed: the gateway's code and text."""
 
     code: str | None
     message: str | None
@@ -77,7 +77,7 @@ _json: Final = msgspec.json.Encoder()
 
 
 class Payments:
-    """What the routes work with; made when the service starts."""
+    """The commands and queries behind the routes. `begin` and `request_look_up` are set once the runtime runs."""
 
     def __init__(self, runtime: Runtime, callers: Callers, intents: Intents, waiting: Waiting) -> None:
         self.runtime: Final = runtime
@@ -85,10 +85,10 @@ class Payments:
         self._intents: Final = intents
         self._waiting: Final = waiting
         self.begin: Gather[Confirm, Begun | Refusal]
-        self.note: Gather[Notice, bool]
+        self.request_look_up: Gather[Claim, bool]
 
     async def confirm(self, confirm: Confirm, seconds: float) -> Payment:
-        """The payment once the gateway has spoken, or as it is when the wait is over. Raises `Problem`."""
+        """The payment when its confirm is settled, or its state after `seconds`. Raises `Problem`."""
         outcome = self._waiting.join(confirm.payment_key)
         try:
             begun = await self._begun(confirm)
@@ -99,7 +99,7 @@ class Payments:
             try:
                 await asyncio.wait([outcome], timeout=seconds)
             except asyncio.CancelledError:
-                # The server stops. The confirm is committed, so its client still gets an answer.
+                # The server stops. The confirm is committed, so the client still gets an answer.
                 if task := asyncio.current_task():
                     task.uncancel()
             return outcome.result() if outcome.done() else begun.payment
@@ -107,13 +107,13 @@ class Payments:
             self._waiting.leave(confirm.payment_key, outcome)
 
     async def _begun(self, confirm: Confirm) -> Begun:
-        """Where Order's word is needed, wait a moment for it: a client may be faster than Kafka."""
+        """Begin the payment. Waits `PAYABLE_WAIT_S` for Order's word on an unknown order: a client may be faster than Kafka."""
         end = asyncio.get_running_loop().time() + PAYABLE_WAIT_S
         while True:
             answer = await self.begin(confirm)
             if answer is not approval.ORDER_NOT_HEARD_OF or asyncio.get_running_loop().time() > end:
                 return unless_refused(answer)
-            await asyncio.sleep(PAYABLE_LOOK_EVERY_S)
+            await asyncio.sleep(PAYABLE_POLL_EVERY_S)
 
     async def theirs(self, payment_key: str, caller: Caller) -> Payment:
         """A payment that the caller may see. Raises `Problem` 404."""
@@ -130,7 +130,7 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
     @post(
         "/api/v1/payments/confirm",
         operation_class=json_body(ConfirmPayment),
-        summary="Confirm a payment (steps 5-8); 200 with status APPROVED or FAILED, 202 while the gateway has not spoken",
+        summary="Confirm a payment (steps 5-8); 200 with status APPROVED or FAILED, 202 while the gateway has not answered",
     )
     async def confirm(request: AnyRequest) -> Json:
         caller = await payments.callers.of(request)
@@ -148,8 +148,8 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
         summary="The gateway's webhook; every kind of event is answered 200",
     )
     async def webhook(request: AnyRequest) -> Json:
-        notice = webhooks.read(await raw_body(request), payments.runtime.new_id())
-        noted = notice is not None and await payments.note(notice)
+        claim = webhooks.read(await raw_body(request), payments.runtime.new_id())
+        noted = claim is not None and await payments.request_look_up(claim)
         return Response(_json.encode({"noted": noted}), media_type="application/json")
 
     @get("/api/v1/payments", summary="An order's payments, the oldest first")
@@ -171,7 +171,7 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
 
 
 def resource(payment: Payment) -> PaymentResource:
-    """A payment, as JSON shows it."""
+    """A payment as its JSON body."""
     return PaymentResource(
         payment_key=payment.payment_key,
         order_id=payment.order_id,
@@ -187,7 +187,7 @@ def resource(payment: Payment) -> PaymentResource:
 
 
 def _answer(payment: Payment) -> Json:
-    """A decline is an outcome, not an error of the request: 200, as the payment exists and its state is known."""
+    """202 for a pending payment, 200 for every other: a decline is the payment's outcome, not an error of the request."""
     pending = payment.status == "PENDING"
     headers = {"Location": f"/api/v1/payments/{quote(payment.payment_key, safe='')}"}
     if pending:

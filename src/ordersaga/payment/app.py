@@ -1,8 +1,8 @@
-"""The Payment service as one process: its runtime, its gateway, its recovery, its HTTP face."""
+"""The Payment service as one process: its runtime, its gateway, its recovery, its HTTP routes."""
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from litestar import Litestar
 
@@ -12,21 +12,45 @@ from ordersaga.messaging.health import Trouble
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.payment import store, webhooks
 from ordersaga.payment.api import Payments, routes
-from ordersaga.payment.commands import Beginning
+from ordersaga.payment.commands import Beginning, Settling, advance
+from ordersaga.payment.gateway import PaymentGateway
 from ordersaga.payment.handlers import handler
 from ordersaga.payment.intents import Intents
 from ordersaga.payment.recovery import Recovery
 from ordersaga.payment.toss import TossGateway, TossSettings
-from ordersaga.payment.waiting import LOOK_EVERY_S, Waiting
+from ordersaga.payment.waiting import POLL_EVERY_S, Waiting
 from ordersaga.settings import Settings
 
 DRAIN_S: Final = 5.0
-LOOK_AT_GATEWAY_EVERY_S: Final = 0.5
+WATCH_GATEWAY_EVERY_S: Final = 0.5
 CONNECT_TIMEOUT_S_MAX: Final = 5.0
 
 
+class Parts(NamedTuple):
+    """The service's parts, made for one runtime and one gateway."""
+
+    payments: Payments
+    intents: Intents
+    recovery: Recovery
+    waiting: Waiting
+
+    def open(self, runtime: Runtime) -> None:
+        """Give the parts their gathered writes. The runtime must be running."""
+        self.payments.begin = runtime.gather(Beginning(runtime.settings))
+        self.payments.request_look_up = runtime.gather(webhooks.request_look_ups)
+        self.intents.settle = runtime.gather(Settling(runtime.new_id))
+        self.intents.advance = runtime.gather(advance)
+
+
+def parts(runtime: Runtime, gateway: PaymentGateway, callers: Callers) -> Parts:
+    """Wire the service to its adapters. `tests/simulation` gives a gateway, a clock and ids of its own."""
+    waiting = Waiting(runtime)
+    intents = Intents(runtime, gateway, waiting)
+    return Parts(Payments(runtime, callers, intents, waiting), intents, Recovery(runtime, intents), waiting)
+
+
 def create_app(settings: Settings) -> Litestar:
-    """The ASGI application. It connects when it starts, waiting for whatever is not there yet."""
+    """The ASGI application. Connects at start, and waits for a database or Kafka that is not there yet."""
     runtime = Runtime(settings, "payment", handler(settings))
     gateway = TossGateway(
         TossSettings(
@@ -37,12 +61,9 @@ def create_app(settings: Settings) -> Litestar:
             answer_timeout_s=settings.gateway_timeout_s,
         )
     )
-    waiting = Waiting(runtime)
-    intents = Intents(runtime, gateway, waiting)
-    recovery = Recovery(runtime, intents)
-    payments = Payments(runtime, Callers(settings), intents, waiting)
+    service = parts(runtime, gateway, Callers(settings))
 
-    async def look_at_gateway() -> None:
+    async def watch_gateway() -> None:
         now = gateway.health
         refusing = Trouble(f"no calls are sent, after {now.reason}", "look at the gateway, its URL and its secret key")
         runtime.alarms.tell("gateway", "", None if now.ready else refusing)
@@ -50,14 +71,12 @@ def create_app(settings: Settings) -> Litestar:
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:
         async with gateway, runtime:
-            payments.begin = runtime.gather(Beginning(settings))
-            payments.note = runtime.gather(webhooks.note)
-            runtime.keep("intent", webhooks.LOOKS_KEPT, store.prune_looks)
-            intents.open()
-            recovery.start()
-            runtime.every(LOOK_AT_GATEWAY_EVERY_S, look_at_gateway, "watching the gateway")
-            runtime.every(LOOK_EVERY_S, waiting.look, "looking for outcomes of other processes")
+            service.open(runtime)
+            service.recovery.start()
+            runtime.keep("intent", webhooks.LOOK_UPS_KEPT, store.prune_look_ups)
+            runtime.every(WATCH_GATEWAY_EVERY_S, watch_gateway, "watching the gateway")
+            runtime.every(POLL_EVERY_S, service.waiting.poll, "finding payments that other processes settled")
             yield
-            await intents.close(DRAIN_S)
+            await service.intents.close(DRAIN_S)
 
-    return application("payment", routes(payments), runtime, running)
+    return application("payment", routes(service.payments), runtime, running)

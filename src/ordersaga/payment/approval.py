@@ -1,11 +1,11 @@
-"""The pure rule of Payment: which confirm is allowed, and what the gateway's answer makes of an intent. No I/O.
+"""The pure rule of Payment: which confirm is allowed, and which step follows an answer of the gateway. No I/O.
 
-An intent is carried out step by step: `first_step`, then `after_call` or `after_find` with each answer, until a step settles it or
-puts it off. What a settled intent makes of the payment, and what goes out, is `settlement.py`.
+An intent is carried out step by step: `first_step`, then `after_call` or `after_find` with each answer, until a step settles the intent
+or postpones it. `settlement.py` says how a settled intent changes the payment and which messages go out.
 
-Two rules keep money right, whoever crashes when. The idempotency key changes (`attempt` rises) only after a call whose outcome was
-unknown and a GET that shows that nothing was done. And money counts for an order only if the gateway captured it for the equal order,
-amount and currency, and still holds a part of it at least.
+Two rules keep the money right whichever process crashes. The idempotency key changes (`attempt` rises) only after a call with an unknown
+outcome and a GET that shows that nothing was done. Money counts for an order only if the gateway captured it for the same order, amount
+and currency, and still holds at least a part of it.
 """
 
 from datetime import datetime
@@ -25,9 +25,9 @@ from ordersaga.payment.gateway import (
     FindAnswer,
     Found,
     GatewayPayment,
+    GatewayRefund,
     NotFound,
     OurFault,
-    Refund,
     Retry,
     Standing,
     TakeOver,
@@ -41,6 +41,7 @@ TEXT_CHARS_MAX: Final = 500
 REASON_CHARS_MAX: Final = 150
 
 DEAD_STATUSES: Final = frozenset({"ABORTED", "EXPIRED"})
+REFUNDED_STATUSES: Final = frozenset({"PARTIAL_CANCELED", "CANCELED"})
 STATUSES: Final = frozenset({"READY", "IN_PROGRESS", "WAITING_FOR_DEPOSIT"}) | CAPTURED_STATUSES | DEAD_STATUSES
 DEPOSIT_AWAITED: Final = "WAITING_FOR_DEPOSIT"
 CANCEL_UNDER_WAY: Final = "IN_PROGRESS"
@@ -57,7 +58,7 @@ ANOTHER_PAYMENT: Final = Refusal(
 
 
 def refusal(confirm: Confirm, payable: Payable | None, now: datetime, payable_required: bool) -> Refusal | None:
-    """Why the confirm of a new payment key is not allowed; None: it is. With no word from Order there is nothing to check."""
+    """Why the confirm of a new payment key is not allowed; None: it is allowed. Without Order's word there is nothing to check against."""
     if payable is None:
         return ORDER_NOT_HEARD_OF if payable_required else None
     if payable.customer_id != confirm.caller_id and not confirm.caller_is_operator:
@@ -74,7 +75,7 @@ def refusal(confirm: Confirm, payable: Payable | None, now: datetime, payable_re
 
 
 def repeat_refusal(confirm: Confirm, payment: Payment) -> Refusal | None:
-    """Why a confirm of a payment key that is known is no repeat of it; None: the payment answers it."""
+    """Why a confirm of a known payment key is refused; None: it repeats the earlier confirm, and the payment's state answers it."""
     if payment.customer_id != confirm.caller_id and not confirm.caller_is_operator:
         return NO_SUCH_ORDER
     if (payment.order_id, payment.amount) != (confirm.order_id, confirm.amount):
@@ -85,9 +86,9 @@ def repeat_refusal(confirm: Confirm, payment: Payment) -> Refusal | None:
 
 
 def is_news(claimed_status: str, payment: Payment | None, order_is_known: bool) -> bool:
-    """Whether the status that a webhook claims would change this payment's record.
+    """Whether the status that a webhook claims would change this payment's row.
 
-    A webhook about an order that Order never told of is ignored: the order may be another system's.
+    A webhook about an order that Order never told of is ignored: the order may belong to another system with the same merchant.
     """
     if payment is None:
         return order_is_known and claimed_status in CAPTURED_STATUSES
@@ -99,11 +100,11 @@ def is_news(claimed_status: str, payment: Payment | None, order_is_known: bool) 
         case "FAILED":
             return claimed_status in CAPTURED_STATUSES
         case _:
-            return claimed_status in ("PARTIAL_CANCELED", "CANCELED")
+            return claimed_status in REFUNDED_STATUSES
 
 
 def may_change(payment: Payment | None) -> bool:
-    """Whether a look-up can still show a change of this payment. False: all its money went back."""
+    """Whether a look-up can still show a change of this payment. False once its money went back."""
     if payment is None:
         return True
     return payment.status != "CANCELLED" and not (payment.status == "FAILED" and payment.refunded)
@@ -117,7 +118,7 @@ class Ask(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True):
-    """Send the confirm or the refund under this attempt's key; for a refund `amount` of the `refundable_amount` still held."""
+    """Send the confirm or the refund under this attempt's idempotency key. A refund asks for `amount` of the held `refundable_amount`."""
 
     attempt: int
     amount: int
@@ -125,7 +126,7 @@ class Call(Struct, frozen=True):
 
 
 class Later(Struct, frozen=True):
-    """Nothing can be decided now: go on at the earliest after `wait_s`. `attempt` is the one to go on with."""
+    """Postpone the intent by at least `wait_s`; it goes on with `attempt`. `why` is the gateway's code or a sentence for the log."""
 
     attempt: int
     wait_s: float
@@ -133,21 +134,21 @@ class Later(Struct, frozen=True):
     our_fault: bool = False
 
 
-class Outcome(Struct, frozen=True):
-    """The intent is settled. `seen`: the payment at the gateway as last seen, where it was; `fine`: what was asked was done."""
+class Settled(Struct, frozen=True):
+    """The intent is settled. `done`: the gateway did what the intent asks for. `seen`: the gateway's payment as last seen, if it was."""
 
-    fine: bool
+    done: bool
     code: str = ""
     message: str = ""
     seen: GatewayPayment | None = None
 
 
-Step = Ask | Call | Later | Outcome
+Step = Ask | Call | Later | Settled
 CallAnswer = ConfirmAnswer | CancelAnswer
 
 
 def first_step(intent: Intent, taken_up: bool) -> Step:
-    """A customer's confirm goes out at once; whatever else there is begins with what the gateway knows already."""
+    """A customer's new confirm is sent at once. Every other intent begins with a GET: an earlier run may have sent its call."""
     if intent.kind == "CONFIRM" and not taken_up:
         return Call(intent.attempt, intent.amount)
     return Ask()
@@ -157,10 +158,10 @@ def after_call(intent: Intent, call: Call, answer: CallAnswer) -> Step:
     """The next step after the gateway's answer to a confirm or a refund."""
     match answer:
         case Approved(payment) | Cancelled(payment):
-            return Outcome(True, seen=payment)
+            return Settled(True, seen=payment)
         case Declined(code, message):
-            # After an earlier attempt with an unknown outcome, that one may have captured: look before telling anybody.
-            return Outcome(False, code, message) if intent.kind == "CONFIRM" and call.attempt == 1 else Ask()
+            # An earlier attempt with an unknown outcome may have captured: GET the payment before anybody is told of a decline.
+            return Settled(False, code, message) if intent.kind == "CONFIRM" and call.attempt == 1 else Ask()
         case Unknown() | TakeOver():
             return Ask()
         case Retry(code, retry_after_s):
@@ -170,7 +171,7 @@ def after_call(intent: Intent, call: Call, answer: CallAnswer) -> Step:
 
 
 def after_find(intent: Intent, seen: FindAnswer, last: tuple[Call, CallAnswer] | None) -> Step:
-    """The next step after a GET. `last` is the call before it, if there was one since the intent was taken up."""
+    """The next step after a GET. `last`: the call before the GET, if this run of the intent has made one."""
     match seen:
         case Retry(code, retry_after_s):
             return _later(intent, intent.attempt, code, retry_after_s)
@@ -181,7 +182,7 @@ def after_find(intent: Intent, seen: FindAnswer, last: tuple[Call, CallAnswer] |
         case NotFound():
             found = None
     if intent.kind == "LOOK":
-        return Outcome(True, seen=found)
+        return Settled(True, seen=found)
     if intent.kind == "REFUND":
         return _refund_step(intent, found, last)
     return _confirm_step(intent, found, last)
@@ -193,18 +194,18 @@ def _confirm_step(intent: Intent, found: GatewayPayment | None, last: tuple[Call
         case Standing.OPEN:
             return _nothing_captured_yet(intent, found, last)
         case Standing.CAPTURED:
-            return Outcome(True, seen=found)
+            return Settled(True, seen=found)
         case Standing.PARTLY_REFUNDED if found is not None and found.was_captured_for(intent.amount):
             # The customer paid, and a part went back at the gateway before this confirm was settled. Order learns of both.
-            return Outcome(True, seen=found)
+            return Settled(True, seen=found)
         case Standing.MISMATCHED | Standing.PARTLY_REFUNDED | Standing.REFUNDED:
-            return Outcome(False, standing, "the gateway holds something else than what was asked for", found)
+            return Settled(False, standing, "the gateway holds something else than what was asked for", found)
         case Standing.DEAD:
             failure = found and found.failure
-            return Outcome(False, failure.code if failure else standing, failure.message if failure else "", found)
+            return Settled(False, failure.code if failure else standing, failure.message if failure else "", found)
         case Standing.FOREIGN:
-            # Not `seen`: another order's money must never be written down here, nor refunded.
-            return Outcome(False, standing, "the payment key belongs to another order")
+            # Without `seen`: another order's money is neither recorded nor refunded here.
+            return Settled(False, standing, "the payment key belongs to another order")
         case Standing.UNRECOGNISED:
             return Later(
                 intent.attempt, BACKOFF_S_MAX, f"the gateway's status {found and found.status} is not known here"
@@ -212,23 +213,24 @@ def _confirm_step(intent: Intent, found: GatewayPayment | None, last: tuple[Call
 
 
 def _nothing_captured_yet(intent: Intent, found: GatewayPayment | None, last: tuple[Call, CallAnswer] | None) -> Step:
-    """The GET shows that nothing was done: only after an unknown outcome is that a reason for a new key."""
+    """The GET shows that nothing was captured. Only after a call with an unknown outcome does that allow a new idempotency key."""
     if found is not None and found.status == DEPOSIT_AWAITED:
         return Later(intent.attempt, BACKOFF_S_MAX, DEPOSIT_AWAITED)
     if last is None:
-        # The same key: a call of a process that died may still be under way, and the gateway joins the two by their key.
+        # The same key: a call of a process that died may still be in flight. The gateway takes two calls with one key for one.
         return Call(intent.attempt, intent.amount)
     call, answer = last
     if isinstance(answer, Unknown):
         return Call(call.attempt + 1, intent.amount)
     if isinstance(answer, Declined):
-        return Outcome(False, answer.code, answer.message, found)
+        return Settled(False, answer.code, answer.message, found)
     return _not_shown(intent, call, answer)
 
 
 def _not_shown(intent: Intent, call: Call, answer: CallAnswer) -> Step:
-    """Said to be done already, and the GET shows that it is not: a GET may lag behind, so not now; and then under a new key, since
-    the gateway would answer this one for ever as it just did.
+    """The call's answer says done, the GET does not show it. A GET may lag behind, so the intent is postponed.
+
+    After a `TakeOver` it goes on with a new idempotency key: the gateway would repeat that answer under the old key for ever.
     """
     attempt = call.attempt + 1 if isinstance(answer, TakeOver) else call.attempt
     return _later(intent, attempt, f"{_code(answer)}, but a GET does not show it yet", 0.0)
@@ -236,50 +238,51 @@ def _not_shown(intent: Intent, call: Call, answer: CallAnswer) -> Step:
 
 def _refund_step(intent: Intent, found: GatewayPayment | None, last: tuple[Call, CallAnswer] | None) -> Step:
     if found is None:
-        return Outcome(False, "NOT_FOUND", "the gateway does not know this payment key")
+        return Settled(False, "NOT_FOUND", "the gateway does not know this payment key")
     if found.order_id != str(intent.order_id):
-        return Outcome(False, "FOREIGN", "the payment key belongs to another order at the gateway")
+        return Settled(False, "FOREIGN", "the payment key belongs to another order at the gateway")
     mine = refunds_of(found, intent)
-    # All that is gone is what was asked for, whoever gave it back. A part is that only where the gateway lists no refunds to tell by.
+    # A refund of all is done once nothing is held, whoever gave it back. A refund of a part is done then only if the gateway lists no
+    # refunds to tell them apart by.
     all_of_it = intent.amount == found.total_amount or found.cancels is None
     gone = found.status in CAPTURED_STATUSES and not found.balance_amount and intent.amount <= found.total_amount
     if any(each.is_done for each in mine) or (gone and all_of_it):
-        return Outcome(True, seen=found)
+        return Settled(True, seen=found)
     if mine and mine[-1].cancel_status == CANCEL_UNDER_WAY:
-        return Later(intent.attempt, BACKOFF_S_MAX, "the gateway is still at the refund")
+        return Later(intent.attempt, BACKOFF_S_MAX, "the gateway is processing the refund")
     if found.status not in CAPTURED_STATUSES:
-        return Outcome(False, found.status, "nothing was captured", found)
+        return Settled(False, found.status, "nothing was captured", found)
     amount = found.balance_amount if intent.amount == found.total_amount else intent.amount
     if not 0 < amount <= found.balance_amount:
-        return Outcome(False, "EXCEEDS_BALANCE", f"{found.balance_amount} won are still held", found)
+        return Settled(False, "EXCEEDS_BALANCE", f"{found.balance_amount} won are still held", found)
     if last is None:
         return Call(intent.attempt, amount, found.balance_amount)
     call, answer = last
     if isinstance(answer, Declined) and call.refundable_amount == found.balance_amount:
-        # Declined for what we believed to be held, and that is held: final. Else somebody gave a part back meanwhile.
-        return Outcome(False, answer.code, answer.message, found)
+        # Final: the gateway declined although the balance is what the call said. With another balance, somebody gave a part back meanwhile.
+        return Settled(False, answer.code, answer.message, found)
     if isinstance(answer, Declined | Unknown):
         return Call(call.attempt + 1, amount, found.balance_amount)
     return _not_shown(intent, call, answer)
 
 
 def idempotency_key(intent: Intent, call: Call) -> str:
-    """What makes a repeat of a call harmless: the gateway answers it as it answered the first.
+    """The idempotency key of a call: the gateway answers a repeat as it answered the first call.
 
-    A refund's key also names what is still held. Else a refusal stored when another refund came between would answer this call, too,
-    though it asks for something else. Two keys of one refund cannot both be done: what is held only ever falls.
+    A refund's key also names the held balance. Without it, the stored refusal of a call with an older balance would answer this call too.
+    Two keys of one refund cannot both be done: each names a balance, and a balance only falls.
     """
     key = f"{intent.id}-{call.attempt}"
     return key if call.refundable_amount is None else f"{key}-{call.refundable_amount}"
 
 
 def refund_reason(intent: Intent) -> str:
-    """The reason sent with a refund. It carries the intent's id, so that a GET tells this refund from any other of that amount."""
+    """The reason sent with a refund. The intent's id in it tells this refund from others of the same amount in a GET."""
     return f"{intent.reason[:REASON_CHARS_MAX] or 'refund'} [{intent.id}]"
 
 
-def refunds_of(payment: GatewayPayment, intent: Intent) -> list[Refund]:
-    """What the gateway has recorded of this very refund."""
+def refunds_of(payment: GatewayPayment, intent: Intent) -> list[GatewayRefund]:
+    """The gateway's entries of this intent's refund."""
     return [each for each in payment.cancels or () if str(intent.id) in (each.cancel_reason or "")]
 
 

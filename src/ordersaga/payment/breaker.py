@@ -1,6 +1,6 @@
-"""A circuit breaker: stops asking a dead gateway for a while, then lets one probe decide.
+"""A circuit breaker: sends no calls to a dead gateway for a while, then one probe decides.
 
-Our own, since the kept libraries count exceptions around a call, and here an answer, not an exception, says how the gateway is.
+Our own, because maintained libraries count exceptions around a call, and here an answer says how healthy the gateway is.
 """
 
 import time
@@ -13,7 +13,7 @@ from ordersaga.payment.gateway import GatewayHealth
 
 
 class Verdict(Enum):
-    """What a call taught about the gateway."""
+    """What a call's answer says about the gateway's health. NOTHING: the call was cancelled."""
 
     ALIVE = "alive"
     SICK = "sick"
@@ -22,18 +22,18 @@ class Verdict(Enum):
 
 
 class Pass(msgspec.Struct, frozen=True):
-    """Leave to make one call, given by `Breaker.admit` and handed back with its verdict."""
+    """Permission for one call, from `Breaker.admit`. It must be handed back with the call's verdict."""
 
     epoch: int
     probe: bool
 
 
 class Breaker:
-    """Closed until `sick_max` calls in a row found the gateway sick; then open for `open_s`; then one probe closes or opens it.
+    """Closed until `sick_max` calls in a row found the gateway sick, then open for `open_s`, then half-open: one probe closes or opens it.
 
-    Promise: at most one call is out while half-open, and a pass that is handed back always frees the probe's place. A verdict from
-    before the last change of state counts for nothing: thousands of calls may still be out when the breaker opens, and a late
-    success among them must not close it.
+    Promise: at most one call is in flight while half-open, and a pass that is handed back lets the next probe go. A verdict of a call
+    from before the last change of state is ignored: thousands of calls may be in flight when the breaker opens, and a late success
+    among them must not close it.
     """
 
     def __init__(self, sick_max: int, open_s: float, clock_s: Callable[[], float] = time.monotonic) -> None:
@@ -48,14 +48,14 @@ class Breaker:
 
     @property
     def health(self) -> GatewayHealth:
-        """The state for the alarm, with the reason of the last opening while it lasts."""
+        """The state for the alarm; while not closed, with the reason why the breaker opened."""
         if self._open_until_s is None:
             return GatewayHealth("closed", None, 0.0)
         remaining_s = self._open_until_s - self._clock_s()
         return GatewayHealth("open" if remaining_s > 0 else "half-open", self._reason, max(0.0, remaining_s))
 
     def admit(self) -> Pass | None:
-        """A pass for one call, or None: do not send it."""
+        """A pass for one call. None: do not send it."""
         if self._open_until_s is None:
             return Pass(self._epoch, probe=False)
         if self._clock_s() < self._open_until_s or self._probe_is_out:
@@ -64,7 +64,7 @@ class Breaker:
         return Pass(self._epoch, probe=True)
 
     def hand_back(self, given: Pass, verdict: Verdict, reason: str) -> bool:
-        """Count what the call taught. True if this opened the breaker, so that the caller can say so once."""
+        """Count the verdict. True: this call opened the breaker, and the caller logs it."""
         if given.epoch != self._epoch:
             return False
         if given.probe:

@@ -1,6 +1,6 @@
-"""Payment's gathered writes, many requests in one transaction: begin a payment, move an intent on, settle it.
+"""Payment's gathered writes, many requests in one transaction: begin a payment, advance an intent, settle it.
 
-Each is load -> decide -> save, and may be run again with fewer requests.
+Each is load -> decide -> save. `Gather` may run each again with fewer requests.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,42 +16,42 @@ from ordersaga.messaging.gather import Write
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.refusal import Refusal
 from ordersaga.payment import approval, store
-from ordersaga.payment.approval import Outcome
+from ordersaga.payment.approval import Settled
 from ordersaga.payment.model import Confirm, Intent, Payable, Payment
 from ordersaga.payment.settlement import settle
 from ordersaga.settings import Settings
 
 
 class Begun(Struct, frozen=True):
-    """The payment that a confirm stands for. `intent` is there if it is new: the caller carries it out."""
+    """The payment of a confirm. With `intent` the payment is new, and the caller carries the intent out."""
 
     payment: Payment
     intent: Intent | None = None
 
 
 class Settlement(Struct, frozen=True):
-    """How an intent, as it was carried out, has come to its end."""
+    """An intent as it was carried out, and its outcome."""
 
     intent: Intent
-    outcome: Outcome
+    outcome: Settled
 
 
-class Move(Struct, frozen=True):
-    """An intent as it was carried out, and as it shall be."""
+class Advance(Struct, frozen=True):
+    """An open intent as it was carried out, and its next state."""
 
     before: Intent
     after: Intent
 
 
 class Beginning:
-    """`begin` with its settings."""
+    """The gathered write that begins payments."""
 
     def __init__(self, settings: Settings) -> None:
         self._payable_required: Final = settings.payable_required
         self._lease: Final = timedelta(milliseconds=settings.recovery_after_ms)
 
     async def __call__(self, db: Connection, confirms: Sequence[Confirm], now: datetime) -> Write[Begun | Refusal]:
-        """Write payments and their intents; the gateway is called only after this is committed."""
+        """Write payments with their intents. The gateway is called after the commit, never before."""
         answers: dict[UUID, Begun | Refusal] = {}
         keys = [(each, each.idempotency_key) for each in confirms if each.idempotency_key is not None]
         for (each, _), used in zip(keys, await idempotency.claim(db, [key for _, key in keys], now), strict=True):
@@ -72,7 +72,7 @@ class Beginning:
         known |= await self._write(db, allowed, payables, answers, now)
         for each in open_ones:
             answers.setdefault(each.id, _repeated(each, known.get(each.payment_key)))
-        # Nothing is kept of a refusal: the key is free for the same request when the reason is gone.
+        # A refusal keeps nothing: the same request may use its key again when the reason is gone.
         await idempotency.release(db, [key for each, key in keys if isinstance(answers[each.id], Refusal)])
         return Write([answers[each.id] for each in confirms])
 
@@ -84,7 +84,7 @@ class Beginning:
         answers: dict[UUID, Begun | Refusal],
         now: datetime,
     ) -> dict[str, Payment]:
-        """Answer those whose row is new; return the payments as they stand, for those who came too late."""
+        """Insert the allowed payments and answer the inserted ones. Returns the rows of all their keys, also of those that existed."""
         if not allowed:
             return {}
         owners = {order_id: payable.customer_id for order_id, payable in payables.items()}
@@ -108,13 +108,13 @@ def _repeated(confirm: Confirm, payment: Payment | None) -> Begun | Refusal:
 
 
 class Settling:
-    """`settle` for many intents: the outcome and what goes out, in one transaction."""
+    """The gathered write that settles intents: payments, intents and outgoing messages in one transaction."""
 
     def __init__(self, new_id: Callable[[], UUID]) -> None:
         self._new_id: Final = new_id
 
     async def __call__(self, db: Connection, settled: Sequence[Settlement], now: datetime) -> Write[Payment | None]:
-        """Answers with each payment as it stands then, whoever settled it."""
+        """Each answer is the payment after that, also if another process had settled the intent before."""
         accounts = await store.load_accounts(db, (each.intent.payment_key for each in settled))
         await store.load_order_words(
             db, accounts, {each.intent.payment_key: each.intent.order_id for each in settled if _needs_order_word(each)}
@@ -128,11 +128,11 @@ class Settling:
 
 
 def _needs_order_word(settled: Settlement) -> bool:
-    """Whether money may turn up that nobody asked for; then the order decides what becomes of it."""
-    return settled.intent.kind == "LOOK" or (not settled.outcome.fine and settled.outcome.seen is not None)
+    """Whether the gateway may hold money that no confirm asked for. Order's word then decides between keeping it and a refund."""
+    return settled.intent.kind == "LOOK" or (not settled.outcome.done and settled.outcome.seen is not None)
 
 
-async def advance(db: Connection, moves: Sequence[Move], _: datetime) -> Write[bool]:
-    """Move open intents on; False for one that somebody else has moved on or settled meanwhile."""
+async def advance(db: Connection, moves: Sequence[Advance], _: datetime) -> Write[bool]:
+    """Advance open intents. False: another process has advanced or settled the intent meanwhile."""
     moved = await store.advance_intents(db, [(each.before, each.after) for each in moves])
     return Write([each.after.id in moved for each in moves])

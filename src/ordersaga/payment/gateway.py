@@ -1,7 +1,7 @@
-"""The port to a payment gateway: what Payment asks of one, and the answers it can get.
+"""The port to a payment gateway: Payment's calls, and the answers to them.
 
-Each answer says in its type what to do next, because an HTTP status or an error code read alone misleads. A caller matches over
-all of them; mypy finds the one that is forgotten. The actions are those of the table in Toss Payments' error reference.
+The type of an answer says what to do next; an HTTP status or an error code alone misleads. A caller matches over all types, and mypy
+reports a missing one. Source of the actions: the table in Toss Payments' error reference.
 """
 
 from enum import StrEnum
@@ -13,15 +13,15 @@ CURRENCY: Final = "KRW"
 CAPTURED_STATUSES: Final = frozenset({"DONE", "PARTIAL_CANCELED", "CANCELED"})
 
 
-class Failure(msgspec.Struct, frozen=True):
-    """Why the gateway ended a payment: its own code and its text for people."""
+class GatewayFailure(msgspec.Struct, frozen=True):
+    """Why the gateway ended a payment: its code and its text for people."""
 
     code: str
     message: str = ""
 
 
-class Refund(msgspec.Struct, frozen=True, rename="camel"):
-    """One cancellation, of all or of a part, as the gateway recorded it. Won."""
+class GatewayRefund(msgspec.Struct, frozen=True, rename="camel"):
+    """One refund, of all or a part, as the gateway recorded it. Won."""
 
     cancel_amount: int
     cancel_reason: str | None = None
@@ -32,19 +32,19 @@ class Refund(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def is_done(self) -> bool:
-        """False while the gateway is still at it, or if it gave up."""
+        """False while the gateway is processing the refund, and after it gave the refund up."""
         return self.cancel_status in (None, "DONE")
 
 
 class Standing(StrEnum):
-    """What a payment seen at the gateway means for one order and amount."""
+    """What the gateway's payment means for one order and amount."""
 
     CAPTURED = "CAPTURED"
-    """DONE with this order, amount and currency: the money is ours."""
+    """DONE with this order, amount and currency: all of it is held."""
     MISMATCHED = "MISMATCHED"
-    """DONE for this order, but another amount or currency is held: refund what it captured."""
+    """DONE for this order with another amount or currency: refund what was captured."""
     REFUNDED = "REFUNDED"
-    """CANCELED: all of it went back."""
+    """CANCELED: all of the money went back."""
     PARTLY_REFUNDED = "PARTLY_REFUNDED"
     """PARTIAL_CANCELED: `balance_amount` is still held."""
     OPEN = "OPEN"
@@ -52,10 +52,10 @@ class Standing(StrEnum):
     DEAD = "DEAD"
     """ABORTED or EXPIRED: nothing is held and nothing will be."""
     FOREIGN = "FOREIGN"
-    """Another order's payment, whatever its status: never touch it. A client who confirms with somebody else's payment key must
-    not make us refund that person's payment."""
+    """Another order's payment, whatever its status: neither record nor refund it. A client who confirms another customer's payment key
+    must not make us refund that customer's payment."""
     UNRECOGNISED = "UNRECOGNISED"
-    """A status that this version does not know: leave the intent open for a person."""
+    """A status that this version does not know: the intent stays open until a person decides."""
 
 
 _STANDING_BY_STATUS: Final = {
@@ -70,7 +70,7 @@ _STANDING_BY_STATUS: Final = {
 
 
 class GatewayPayment(msgspec.Struct, frozen=True, rename="camel"):
-    """A payment as the gateway sees it. Amounts in won. `status` stays a string, so that a new one can still be read and judged."""
+    """A payment in the gateway's books. Amounts in won. `status` is a string, so an unknown one is decoded and gets a standing."""
 
     payment_key: str
     order_id: str
@@ -82,22 +82,22 @@ class GatewayPayment(msgspec.Struct, frozen=True, rename="camel"):
     approved_at: str | None = None
     method: str | None = None
     last_transaction_key: str | None = None
-    failure: Failure | None = None
-    cancels: tuple[Refund, ...] | None = None
+    failure: GatewayFailure | None = None
+    cancels: tuple[GatewayRefund, ...] | None = None
 
     def standing(self, order_id: str, amount: int) -> Standing:
-        """What this payment means for that order and amount. Total: every payment has a standing."""
+        """The payment's standing for this order and amount. Total: every payment has one."""
         if self.order_id != order_id:
             return Standing.FOREIGN
         if self.status == "DONE" and self.balance_amount < self.total_amount:
-            # A refund stands in the books before the status follows.
+            # The balance falls before the status changes.
             return Standing.PARTLY_REFUNDED if self.balance_amount else Standing.REFUNDED
         if self.status == "DONE":
             return Standing.CAPTURED if self.was_captured_for(amount) else Standing.MISMATCHED
         return _STANDING_BY_STATUS.get(self.status, Standing.UNRECOGNISED)
 
     def was_captured_for(self, amount: int) -> bool:
-        """Whether what was captured, before any refund, is this amount of won."""
+        """Whether the gateway captured this amount of won, whatever was refunded since."""
         return self.status in CAPTURED_STATUSES and self.total_amount == amount and self.currency == CURRENCY
 
 
@@ -108,55 +108,55 @@ class Approved(msgspec.Struct, frozen=True):
 
 
 class Cancelled(msgspec.Struct, frozen=True):
-    """The amount asked for went back; `payment` is as it stands after that."""
+    """The refund is done. `payment`: its state after the refund."""
 
     payment: GatewayPayment
 
 
 class Declined(msgspec.Struct, frozen=True):
-    """Final: nothing was done, and asking again changes nothing."""
+    """Final: nothing was done, and a repeat gets the same answer."""
 
     code: str
     message: str
 
 
 class Unknown(msgspec.Struct, frozen=True):
-    """The gateway may or may not have done it. Ask with a GET first, then decide: the same key may replay a stored error."""
+    """The gateway may or may not have done it. GET the payment first, then decide: a repeat under the same key may get a stored error."""
 
     code: str
     message: str
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """No outcome was learned. Send the same request with the same idempotency key, not sooner than `retry_after_s`."""
+    """The outcome is not known. Repeat the same request with the same idempotency key after `retry_after_s`."""
 
     code: str
     retry_after_s: float
 
 
 class TakeOver(msgspec.Struct, frozen=True):
-    """It was done before, by another request. GET the payment and take over what it says."""
+    """Another request did it before. GET the payment and record what it shows."""
 
     code: str
 
 
 class OurFault(msgspec.Struct, frozen=True):
-    """Our keys or our request are wrong, not the payment: leave the intent open, publish nothing, tell a person.
+    """Our secret key or our request is wrong, not the payment: the intent stays open, no message goes out, an alarm tells a person.
 
-    The breaker is open from here on, so that a bad key does not fail every order of the hour."""
+    The breaker opens: a wrong secret key must not fail every order."""
 
     code: str
     message: str
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The payment asked for. `payment.standing(order_id, amount)` says what it means."""
+    """The payment. `payment.standing(order_id, amount)` says what it means."""
 
     payment: GatewayPayment
 
 
 class NotFound(msgspec.Struct, frozen=True):
-    """The gateway itself says that it has no such payment: nothing was done. A proxy's 404 is a `Retry`, never this."""
+    """The gateway has no such payment, so nothing was done. A proxy's 404 is a `Retry`."""
 
     code: str
 
@@ -167,7 +167,7 @@ FindAnswer = Found | NotFound | Retry | OurFault
 
 
 class GatewayHealth(msgspec.Struct, frozen=True):
-    """What the alarm says. `state` is closed (calls go out), open (none do) or half-open (one probe decides)."""
+    """The breaker's state for the alarm: closed (calls are sent), open (none are) or half-open (one probe decides)."""
 
     state: str
     reason: str | None
@@ -175,22 +175,22 @@ class GatewayHealth(msgspec.Struct, frozen=True):
 
     @property
     def ready(self) -> bool:
-        """False while no call would be sent."""
+        """False while no calls are sent."""
         return self.state != "open"
 
 
 class PaymentGateway(Protocol):
-    """A gateway that takes and returns money. No call raises for anything the gateway or the network does.
+    """A gateway that captures and refunds payments. No call raises for what the gateway or the network does.
 
-    `idempotency_key` (at most 300 characters) makes a repeat of the same request safe: the gateway answers what it answered first.
+    `idempotency_key` (at most 300 characters) makes a repeat of a request safe: the gateway repeats its first answer.
     """
 
     @property
     def health(self) -> GatewayHealth:
-        """Whether calls are being sent now, and why not."""
+        """Whether calls are sent now, and if not, why."""
 
     async def confirm(self, payment_key: str, order_id: str, amount: int, idempotency_key: str) -> ConfirmAnswer:
-        """Capture the payment that the customer authorised at the checkout."""
+        """Capture a payment that the customer authorised at the checkout."""
 
     async def cancel(
         self,
@@ -200,10 +200,10 @@ class PaymentGateway(Protocol):
         idempotency_key: str,
         refundable_amount: int | None = None,
     ) -> CancelAnswer:
-        """Return `amount` won, or all that is left if None. `refundable_amount` is an optimistic lock: what we believe is left."""
+        """Refund `amount` won, or all that is held if None. `refundable_amount` is an optimistic lock: the balance that we know of."""
 
     async def find(self, payment_key: str) -> FindAnswer:
-        """What the gateway knows of this payment. Changes nothing."""
+        """Read the payment. Changes nothing."""
 
     async def find_by_order(self, order_id: str) -> FindAnswer:
-        """The same by order id, for an intent whose payment key is in doubt."""
+        """Read an order's payment, where the payment key is in doubt."""

@@ -1,4 +1,4 @@
-"""What Payment does with what comes from Kafka: keep Order's word on what may be paid, and begin the refunds that Order asks for."""
+"""Payment's Kafka handler: keep Order's word on what may be paid, and begin the refunds that Order asks for."""
 
 from ordersaga.contracts.messages import OrderPayableMessage, PaymentCancelRequestedMessage
 from ordersaga.messaging.database import Connection
@@ -9,7 +9,7 @@ from ordersaga.settings import Settings
 
 
 async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
-    """Load -> decide -> save. A refund is only noted here; the gateway is called after the commit, by whoever takes the intent up."""
+    """Load -> decide -> save. A refund becomes an intent; recovery calls the gateway after the commit."""
     await store.merge_payables(
         db, (each.message for each in batch.incoming if isinstance(each.message, OrderPayableMessage))
     )
@@ -27,5 +27,5 @@ async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
 
 
 def handler(_: Settings) -> Handler:
-    """What Payment consumes."""
+    """The handler with the messages that it consumes."""
     return consumes(OrderPayableMessage, PaymentCancelRequestedMessage)(handle)

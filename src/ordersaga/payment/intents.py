@@ -1,7 +1,7 @@
-"""Carries intents out: call the gateway, decide by its answer, go on until the intent is settled or put off.
+"""Carries intents out: call the gateway, take the step that its answer asks for, go on until the intent is settled or postponed.
 
-Promise: whatever dies or fails at any point, the intent stays open in the database and somebody takes it up when it is due. Nothing
-here remembers anything that matters.
+Promise: an intent is open in the database until it is settled. A process that dies, or a call that fails, leaves it open, and recovery
+takes it up when it is due. This process keeps no state that a restart would miss.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from ordersaga.messaging.database import is_transient
 from ordersaga.messaging.gather import Gather, OutcomeUnknown
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.payment import approval, store
-from ordersaga.payment.approval import Ask, Call, CallAnswer, Later, Outcome, Step
-from ordersaga.payment.commands import Move, Settlement, Settling, advance
+from ordersaga.payment.approval import Ask, Call, CallAnswer, Later, Settled, Step
+from ordersaga.payment.commands import Advance, Settlement
 from ordersaga.payment.gateway import PaymentGateway
 from ordersaga.payment.model import Intent, Payment
 from ordersaga.payment.waiting import Waiting
@@ -27,56 +27,55 @@ from ordersaga.payment.waiting import Waiting
 log: Final = structlog.get_logger()
 
 NEW_ATTEMPTS_MAX: Final = 1
-"""New idempotency keys that one run may use up; a gateway that keeps failing is asked again later."""
+"""New idempotency keys in one run of an intent. After that the intent is postponed: the gateway keeps failing."""
 JITTER: Final = 0.25
 
 
 class Intents:
-    """The intents under way in this process. One is never carried out twice at once here; across processes its lease sees to that."""
+    """The intents in flight in this process. None is in flight here twice; the lease keeps other processes from it.
+
+    `settle` and `advance` are set once the runtime runs (`app.py` `Parts`).
+    """
 
     def __init__(self, runtime: Runtime, gateway: PaymentGateway, waiting: Waiting) -> None:
         self._runtime: Final = runtime
         self._gateway: Final = gateway
         self._waiting: Final = waiting
         self._lease: Final = timedelta(milliseconds=runtime.settings.recovery_after_ms)
-        self._under_way: Final[dict[UUID, tuple[asyncio.Task[None], datetime]]] = {}
+        self._in_flight: Final[dict[UUID, tuple[asyncio.Task[None], datetime]]] = {}
         self.taken_up = 0
-        self.looking = 0
-        self._settle: Gather[Settlement, Payment | None]
-        self._advance: Gather[Move, bool]
-
-    def open(self) -> None:
-        """Begin to take intents; the runtime must be running."""
-        self._settle = self._runtime.gather(Settling(self._runtime.new_id))
-        self._advance = self._runtime.gather(advance)
+        self.look_ups = 0
+        """Intents in flight that recovery started: confirms and refunds, and look-ups."""
+        self.settle: Gather[Settlement, Payment | None]
+        self.advance: Gather[Advance, bool]
 
     def start(self, intent: Intent, taken_up: bool) -> None:
-        """Carry it out in the background. `taken_up`: somebody may have begun it before."""
-        if intent.id in self._under_way:
+        """Carry the intent out in the background. `taken_up`: recovery found it, so another process may have begun it."""
+        if intent.id in self._in_flight:
             return
         task = asyncio.create_task(self._run(intent, taken_up))
-        self._under_way[intent.id] = (task, self._runtime.clock())
-        looks = intent.kind == "LOOK"
-        self.looking += looks
-        self.taken_up += taken_up and not looks
+        self._in_flight[intent.id] = (task, self._runtime.clock())
+        is_look_up = intent.kind == "LOOK"
+        self.look_ups += is_look_up
+        self.taken_up += taken_up and not is_look_up
 
         def forget(_: object) -> None:
-            del self._under_way[intent.id]
-            self.looking -= looks
-            self.taken_up -= taken_up and not looks
+            del self._in_flight[intent.id]
+            self.look_ups -= is_look_up
+            self.taken_up -= taken_up and not is_look_up
 
         task.add_done_callback(forget)
 
     def started_before(self, moment: datetime) -> list[UUID]:
-        """What has been under way since before that."""
-        return [id for id, (_, started) in self._under_way.items() if started < moment]
+        """The ids of the intents in flight that were started before that."""
+        return [id for id, (_, started) in self._in_flight.items() if started < moment]
 
     async def close(self, drain_s: float) -> None:
-        """Let what is under way come to its end, then drop the rest: it stays open, and is taken up by whoever finds it due."""
-        tasks = [task for task, _ in self._under_way.values()]
+        """Wait up to `drain_s` for the intents in flight, then cancel the rest: they stay open, and another process takes them up."""
+        tasks = [task for task, _ in self._in_flight.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=drain_s)
-            await _dropped(tasks)
+            await _cancel(tasks)
 
     async def _run(self, intent: Intent, taken_up: bool) -> None:
         try:
@@ -84,14 +83,14 @@ class Intents:
             if payment is not None:
                 self._waiting.tell(payment)
         except Exception as error:
-            # The intent is open and due again when its lease ends: to be logged, and nothing else.
-            passing = isinstance(error, OutcomeUnknown) or is_transient(error)
+            # Logged only: the intent is still open, and due again when its lease ends.
+            transient = isinstance(error, OutcomeUnknown) or is_transient(error)
             log.log(
-                30 if passing else 40,
+                30 if transient else 40,
                 "an intent stays open",
                 intent=str(intent.id),
                 error=str(error),
-                exc_info=None if passing else error,
+                exc_info=None if transient else error,
             )
 
     async def _carry_out(self, intent: Intent, taken_up: bool) -> Payment | None:
@@ -109,24 +108,24 @@ class Intents:
                             step = Later(attempt, approval.BACKOFF_S_MIN, "the gateway keeps failing")
                             continue
                         moved = replace(intent, attempt=attempt, due_at=self._runtime.clock() + self._lease)
-                        if not await self._advance(Move(intent, moved)):
+                        if not await self.advance(Advance(intent, moved)):
                             return None
                         intent = moved
                     answer = await self._call(intent, step)
                     last = (step, answer)
                     step = approval.after_call(intent, step, answer)
                 case Later():
-                    await self._put_off(intent, step)
+                    await self._postpone(intent, step)
                     return None
-                case Outcome():
-                    return await self._settle(Settlement(intent, step))
+                case Settled():
+                    return await self.settle(Settlement(intent, step))
 
     async def _first_step(self, intent: Intent, taken_up: bool) -> Step:
         if intent.kind == "LOOK":
             async with self._runtime.pool.acquire() as db:
                 payment = (await store.payments(db, [intent.payment_key])).get(intent.payment_key)
             if not approval.may_change(payment):
-                return Outcome(True)
+                return Settled(True)
         return approval.first_step(intent, taken_up)
 
     async def _call(self, intent: Intent, call: Call) -> CallAnswer:
@@ -136,26 +135,26 @@ class Intents:
         reason = approval.refund_reason(intent)
         return await self._gateway.cancel(intent.payment_key, reason, call.amount, key, call.refundable_amount)
 
-    async def _put_off(self, intent: Intent, later: Later) -> None:
-        # Jitter, or all that a dead gateway has put off comes back in one moment.
+    async def _postpone(self, intent: Intent, later: Later) -> None:
+        # Jitter spreads the calls that a dead gateway postponed; without it they all come back at the same moment.
         wait_s = later.wait_s * random.uniform(1, 1 + JITTER)
         due_at = self._runtime.clock() + timedelta(seconds=wait_s)
         log.log(
             40 if later.our_fault else 20,
-            "an intent is put off",
+            "an intent is postponed",
             intent=str(intent.id),
             kind=intent.kind,
             why=later.why,
             wait_s=wait_s,
         )
-        await self._advance(
-            Move(
+        await self.advance(
+            Advance(
                 intent, replace(intent, attempt=later.attempt, tries=intent.tries + 1, due_at=due_at, message=later.why)
             )
         )
 
 
-async def _dropped(tasks: Iterable["asyncio.Task[None]"]) -> None:
+async def _cancel(tasks: Iterable["asyncio.Task[None]"]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,11 +11,11 @@ from ordersaga.messaging.idempotency import IdempotencyKey
 PaymentStatus = Literal["PENDING", "APPROVED", "FAILED", "CANCEL_PENDING", "CANCELLED", "PARTLY_CANCELLED"]
 IntentStatus = Literal["OPEN", "DONE", "FAILED"]
 IntentKind = Literal["CONFIRM", "REFUND", "LOOK"]
-"""LOOK: a look-up, since a webhook or a decline says that this payment may have changed at the gateway."""
+"""LOOK: a look-up, which a webhook or a decline asks for: the payment may have changed at the gateway."""
 
 
 class Payable(Struct, frozen=True, gc=False):
-    """Who may pay how much for an order until when; a `status` other than ORD0001: nobody."""
+    """Order's word: who may pay how much for an order until when. With a `status` other than ORD0001 nobody may."""
 
     order_id: UUID
     customer_id: UUID
@@ -25,7 +25,7 @@ class Payable(Struct, frozen=True, gc=False):
 
 
 class Payment(Struct, frozen=True, gc=False):
-    """One payment key. `captured - refunded` is held. `customer_id` None: found at the gateway, nobody asked for it here."""
+    """One payment key. The gateway holds `captured - refunded`. `customer_id` None: a look-up found the payment, no confirm came here."""
 
     payment_key: str
     order_id: UUID
@@ -41,7 +41,7 @@ class Payment(Struct, frozen=True, gc=False):
 
 
 class Intent(Struct, frozen=True, gc=False):
-    """Something to be done at the gateway. `due_at` None: an open refund waits for the confirm's outcome.
+    """A confirm, refund or look-up that is to be carried out at the gateway. `due_at` None: an open refund waits for the confirm.
 
     `asked`: Order waits for the answer to this refund; for a look-up, a webhook has come since the look-up was last taken up.
     `attempt`: part of the idempotency key; for a look-up, its number among the look-ups in a row that showed no change.
@@ -78,7 +78,7 @@ class Confirm(Struct, frozen=True, gc=False):
 
 
 class Account:
-    """One payment key's working set in a transaction: what was loaded, what it has become, and what of it is to be saved."""
+    """One payment with its intents in a transaction: the loaded rows, their new states, and which of them are to be saved."""
 
     def __init__(self, payment: Payment | None, intents: dict[UUID, Intent]) -> None:
         self.payment: Payment | None = payment
@@ -89,21 +89,28 @@ class Account:
         self.intents_changed: Final[set[UUID]] = set()
 
     def put_payment(self, payment: Payment) -> None:
-        """The payment's new state."""
+        """Set the payment's new state."""
         if payment != self.payment:
             self.payment, self.payment_changed = payment, True
 
     def put_intent(self, intent: Intent) -> None:
-        """A new intent, or one's new state."""
+        """Add an intent, or set its new state."""
         self.intents[intent.id] = intent
         self.intents_changed.add(intent.id)
 
     def refund(self, request_id: str | None, amount: int) -> Intent | None:
-        """The refund with this id, or of those without one the refund of this amount, if there was ever one."""
+        """The refund with this request id, open or settled. Without an id: the refund of this amount that has no id."""
         for each in self.intents.values():
             if each.kind == "REFUND" and each.request_id == request_id and (request_id or each.amount == amount):
                 return each
         return None
+
+    @property
+    def confirm_is_in_flight(self) -> bool:
+        """Whether a confirm has been sent, or is about to be, and was not postponed yet."""
+        return any(
+            each.kind == "CONFIRM" and each.status == "OPEN" and not each.tries for each in self.intents.values()
+        )
 
     @property
     def open_refunds(self) -> list[Intent]:

@@ -1,5 +1,5 @@
 -- name: merge_payables!
--- Keep Order's latest word; an order that can no longer be paid never becomes payable again.
+-- Keep Order's latest word. An order that can no longer be paid never becomes payable again.
 INSERT INTO payable AS p (order_id, customer_id, total_amount, pay_before, status)
 SELECT * FROM unnest(:order_ids::uuid[], :customer_ids::uuid[], :total_amounts::int[], :pay_befores::timestamptz[], :statuses::text[])
     AS t (order_id, customer_id, total_amount, pay_before, status)
@@ -13,7 +13,7 @@ WHERE p.status = :payable_status;
 SELECT order_id, customer_id, total_amount, pay_before, status FROM payable WHERE order_id = ANY (:order_ids::uuid[]);
 
 -- name: begin_payments
--- Payments about to be confirmed. One whose key is known, or whose order has another open or captured payment, is not written.
+-- Insert payments that are about to be confirmed. A known key, or an order with another open or captured payment, inserts nothing.
 INSERT INTO payment (payment_key, order_id, customer_id, amount, status, captured, refunded, requested_at)
 SELECT payment_key, order_id, customer_id, amount, 'PENDING', 0, 0, :now
 FROM unnest(:payment_keys::text[], :order_ids::uuid[], :customer_ids::uuid[], :amounts::int[])
@@ -23,40 +23,40 @@ ON CONFLICT DO NOTHING
 RETURNING payment_key;
 
 -- name: payments
--- Payments by their keys.
+-- Payments by key.
 SELECT payment_key, order_id, customer_id, amount, status, requested_at, captured, refunded, code, message, approved_at
 FROM payment WHERE payment_key = ANY (:payment_keys::text[]);
 
 -- name: settled_payments
--- Those of these payments whose confirm has come to its end.
+-- The payments among these whose confirm is settled.
 SELECT payment_key, order_id, customer_id, amount, status, requested_at, captured, refunded, code, message, approved_at
 FROM payment WHERE payment_key = ANY (:payment_keys::text[]) AND status <> 'PENDING';
 
 -- name: payments_of_order
--- An order's payments, the oldest first; of one customer, or of all where none is given.
+-- An order's payments, the oldest first; with a customer id only that customer's.
 SELECT payment_key, order_id, customer_id, amount, status, requested_at, captured, refunded, code, message, approved_at
 FROM payment WHERE order_id = :order_id AND (:customer_id::uuid IS NULL OR customer_id = :customer_id::uuid)
 ORDER BY requested_at, payment_key LIMIT 100;
 
 -- name: lock_payments
--- Payments that are about to change, locked in the order of their keys.
+-- Lock payments that will change, in key order.
 SELECT payment_key, order_id, customer_id, amount, status, requested_at, captured, refunded, code, message, approved_at
 FROM payment WHERE payment_key = ANY (:payment_keys::text[]) ORDER BY payment_key FOR UPDATE;
 
 -- name: lock_intents
--- All intents of these payments, locked in the order of their ids. The payments are locked before.
+-- Lock all intents of these payments, in id order. The payments are locked before.
 WITH theirs AS MATERIALIZED (SELECT id FROM intent WHERE payment_key = ANY (:payment_keys::text[]))
 SELECT i.id, i.kind, i.payment_key, i.order_id, i.amount, i.reason, i.created_at, i.due_at, i.asked, i.status, i.attempt, i.tries, i.message,
     i.request_id
 FROM theirs JOIN intent i USING (id) ORDER BY i.id FOR UPDATE OF i;
 
 -- name: taken_orders
--- Which of these orders have an open or captured payment.
+-- The orders among these that have an open or captured payment.
 SELECT order_id FROM payment
 WHERE order_id = ANY (:order_ids::uuid[]) AND status IN ('PENDING', 'APPROVED', 'CANCEL_PENDING', 'PARTLY_CANCELLED');
 
 -- name: put_payments!
--- Save payments as they have become.
+-- Upsert payments.
 INSERT INTO payment AS p
     (payment_key, order_id, customer_id, amount, status, requested_at, captured, refunded, code, message, approved_at)
 SELECT * FROM unnest(
@@ -67,7 +67,7 @@ SET status = excluded.status, captured = excluded.captured, refunded = excluded.
     message = excluded.message, approved_at = excluded.approved_at;
 
 -- name: put_intents!
--- Save intents as they have become.
+-- Upsert intents.
 INSERT INTO intent AS i
     (id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries, message, request_id)
 SELECT * FROM unnest(
@@ -78,9 +78,9 @@ ON CONFLICT (id) DO UPDATE
 SET due_at = excluded.due_at, asked = excluded.asked, status = excluded.status, attempt = excluded.attempt, tries = excluded.tries,
     message = excluded.message;
 
--- name: ask_looks_again!
--- Mark open look-ups of these payments: a webhook has come since they were taken up. A mark is written once until the next take, however
--- many webhooks come. Waits for a look-up that is being settled, so that `begin_looks` sees it settled.
+-- name: mark_look_ups!
+-- Mark the open look-ups of these payments: a webhook came after they were taken up. A mark is written once between two takes, however
+-- many webhooks come. Waits for the transaction that settles such a look-up, so that `begin_look_ups` sees the row settled.
 WITH open AS (
     SELECT id FROM intent
     WHERE payment_key = ANY (:payment_keys::text[]) AND kind = 'LOOK' AND status = 'OPEN' AND NOT asked
@@ -88,9 +88,9 @@ WITH open AS (
 )
 UPDATE intent i SET asked = true FROM open WHERE i.id = open.id;
 
--- name: begin_looks!
--- Write look-ups, each due when the pause after the payment's last look-up is over. A payment with an open look-up gets no other one, and
--- the open one stays due when it was.
+-- name: begin_look_ups!
+-- Insert look-ups, each due when the pause after the payment's last look-up is over. A payment with an open look-up gets no second one,
+-- and the open one keeps its due time.
 WITH wanted AS (
     SELECT * FROM unnest(:ids::uuid[], :payment_keys::text[], :order_ids::uuid[], :reasons::text[], :created_ats::timestamptz[],
         :due_ats::timestamptz[]) AS t (id, payment_key, order_id, reason, created_at, due_at)
@@ -106,20 +106,20 @@ FROM wanted w LEFT JOIN last l USING (payment_key)
 ORDER BY w.payment_key
 ON CONFLICT (payment_key) WHERE kind = 'LOOK' AND status = 'OPEN' DO NOTHING;
 
--- name: strange_looks_of_orders
--- How often payments that are not known here were looked at for these orders, as far as that is kept.
-SELECT i.order_id, count(*) AS looks FROM intent i
+-- name: unknown_look_ups_of_orders
+-- How many look-ups there are of payments without a row, for each of these orders. Look-ups are kept for an hour.
+SELECT i.order_id, count(*) AS look_ups FROM intent i
 WHERE i.kind = 'LOOK' AND i.order_id = ANY (:order_ids::uuid[])
   AND NOT EXISTS (SELECT FROM payment p WHERE p.payment_key = i.payment_key)
 GROUP BY i.order_id;
 
--- name: strange_looks_since$
--- How often payments that are not known here were looked at for any order.
+-- name: unknown_look_ups_since$
+-- How many look-ups of payments without a row were written since a time.
 SELECT count(*) FROM intent i
 WHERE i.kind = 'LOOK' AND i.created_at > :since AND NOT EXISTS (SELECT FROM payment p WHERE p.payment_key = i.payment_key);
 
--- name: prune_looks$
--- Forget look-ups that were settled long ago, some at a time. Confirms and refunds are kept.
+-- name: prune_look_ups$
+-- Delete old settled look-ups, at most `rows_max`. Confirms and refunds are kept.
 WITH old AS (
     SELECT id FROM intent WHERE kind = 'LOOK' AND created_at < :before AND status <> 'OPEN' LIMIT :rows_max
 ), gone AS (
@@ -127,19 +127,19 @@ WITH old AS (
 )
 SELECT count(*) FROM gone;
 
--- name: living_payments
+-- name: active_payments
 -- The open or captured payment of each of these orders.
 SELECT payment_key, order_id, customer_id, amount, status, requested_at, captured, refunded, code, message, approved_at
 FROM payment
 WHERE order_id = ANY (:order_ids::uuid[]) AND status IN ('PENDING', 'APPROVED', 'CANCEL_PENDING', 'PARTLY_CANCELLED');
 
--- name: asleep_confirms
--- Which of these payments have a confirm that was put off.
+-- name: postponed_confirms
+-- The payments among these that have a postponed confirm.
 SELECT DISTINCT payment_key FROM intent
 WHERE payment_key = ANY (:payment_keys::text[]) AND kind = 'CONFIRM' AND status = 'OPEN' AND tries > 0;
 
 -- name: advance_intents
--- Move open intents on to another attempt or a later time, unless somebody else has moved them on meanwhile.
+-- Advance open intents to another attempt or a later due time, unless another process has advanced them meanwhile.
 WITH mine AS (
     SELECT i.id, t.attempt, t.tries, t.due_at, t.message
     FROM intent i
@@ -153,16 +153,16 @@ FROM mine WHERE i.id = mine.id
 RETURNING i.id;
 
 -- name: take_due
--- Take up intents that are due, the longest due first and look-ups last; no other process takes them before `lease_until`. A look-up's
--- mark is cleared: a webhook that comes from here on asks for another look-up.
+-- Lease intents that are due, the longest due first and look-ups last: no other process takes them before `lease_until`. Clears a look-up's
+-- mark: a webhook that comes after this take asks for another look-up.
 WITH work AS (
     SELECT id, due_at FROM intent WHERE status = 'OPEN' AND kind <> 'LOOK' AND due_at <= :now
     ORDER BY due_at, id LIMIT :rows_max FOR UPDATE SKIP LOCKED
-), looks AS (
+), look_ups AS (
     SELECT id, due_at FROM intent WHERE status = 'OPEN' AND kind = 'LOOK' AND due_at <= :now
-    ORDER BY due_at, id LIMIT :looks_max FOR UPDATE SKIP LOCKED
+    ORDER BY due_at, id LIMIT :look_ups_max FOR UPDATE SKIP LOCKED
 ), due AS (
-    SELECT id, due_at FROM work UNION ALL SELECT id, due_at FROM looks
+    SELECT id, due_at FROM work UNION ALL SELECT id, due_at FROM look_ups
 ), taken AS (
     UPDATE intent i SET due_at = :lease_until, asked = i.asked AND i.kind <> 'LOOK' FROM due WHERE i.id = due.id
     RETURNING i.id, i.kind, i.payment_key, i.order_id, i.amount, i.reason, i.created_at, i.due_at, i.asked, i.status, i.attempt, i.tries,
@@ -172,14 +172,14 @@ SELECT id, kind, payment_key, order_id, amount, reason, created_at, due_at, aske
 FROM taken ORDER BY kind = 'LOOK', was_due_at, id;
 
 -- name: hold!
--- Say that intents are still being carried out here. A locked one is being settled, and needs no holding.
+-- Extend the leases of intents in flight. Skips a locked row: it is being settled and needs no lease.
 WITH held AS (
     SELECT id FROM intent WHERE id = ANY (:ids::uuid[]) AND status = 'OPEN' ORDER BY id FOR UPDATE SKIP LOCKED
 )
 UPDATE intent i SET due_at = :lease_until FROM held WHERE i.id = held.id;
 
 -- name: open_intents
--- How many intents are open, how many of them since before a time, and what the oldest of those that say something says.
+-- How many intents are open, how many of them were written before a time, and the message of the oldest one with a message.
 SELECT count(*) AS open, count(*) FILTER (WHERE created_at < :before) AS late,
-    (SELECT message FROM intent WHERE status = 'OPEN' AND message IS NOT NULL ORDER BY created_at LIMIT 1) AS said
+    (SELECT message FROM intent WHERE status = 'OPEN' AND message IS NOT NULL ORDER BY created_at LIMIT 1) AS message
 FROM intent WHERE status = 'OPEN';

@@ -1,7 +1,7 @@
-"""The other half of the pure rule: what a refund asked for, or an intent settled, makes of a payment, and what goes out. No I/O.
+"""The second half of the pure rule: how a refund request or a settled intent changes a payment, and which messages go out. No I/O.
 
-Each function changes an `Account` and returns the messages. All may see the same thing twice: the second time nothing changes, and
-what Order asked for is answered again.
+Each function changes an `Account` and returns the messages. Each is idempotent: a repeat changes nothing, and a repeated refund request
+is answered again.
 """
 
 from collections.abc import Callable
@@ -19,15 +19,15 @@ from ordersaga.contracts.messages import (
 )
 from ordersaga.contracts.status import FAILED, SUCCESS
 from ordersaga.contracts.status import PaymentStatus as Answered
-from ordersaga.payment.approval import TEXT_CHARS_MAX, Outcome, refunds_of
+from ordersaga.payment.approval import TEXT_CHARS_MAX, Settled, refunds_of
 from ordersaga.payment.gateway import CAPTURED_STATUSES, GatewayPayment, Standing
 from ordersaga.payment.model import Account, Intent, Payment, PaymentStatus
 
-LOOK_AGAIN_AFTER_S: Final = 60.0
-LOOK_PAUSE_S_MIN: Final = 5.0
-LOOK_PAUSE_S_MAX: Final = 60.0
-"""The pause after a look-up that showed no change doubles from the one to the other. Webhooks are unsigned: a stranger's, however many,
-put the look-up that a genuine one asks for off by `LOOK_PAUSE_S_MAX` at most."""
+LOOK_UP_AFTER_DECLINE_S: Final = 60.0
+LOOK_UP_PAUSE_S_MIN: Final = 5.0
+LOOK_UP_PAUSE_S_MAX: Final = 60.0
+"""The pause after a look-up without a change doubles from the minimum to the maximum. Webhooks are unsigned: a flood of a stranger's delays
+the look-up that a genuine webhook asks for by the maximum at most."""
 UNWANTED: Final = "captured, but not what the order is to be paid with"
 GIVEN_BACK: Final = "given back at the gateway, not by the order"
 MADE_BEFORE: Final = "made before; a further refund of the same amount needs a requestId of its own"
@@ -36,9 +36,9 @@ MADE_BEFORE: Final = "made before; a further refund of the same amount needs a r
 def ask_refund(
     account: Account, message: PaymentCancelRequestedMessage, now: datetime, new_id: Callable[[], UUID]
 ) -> list[Message]:
-    """Order wants money back. An answer at once where there is one; else an intent that answers when it is settled.
+    """Order asks for a refund. Returns the answer if it is known; otherwise an open intent answers when it is settled.
 
-    A refund that failed and is asked for again is tried again under a new key: it failed only after a GET had shown nothing done.
+    A failed refund that is asked for again is sent under a new idempotency key: a GET showed that the failed one did nothing.
     """
     payment, request_id = account.payment, message.request_id or None
     known = account.refund(request_id, message.amount)
@@ -74,29 +74,29 @@ def _problem(payment: Payment | None, message: PaymentCancelRequestedMessage, kn
 
 
 def settle(
-    account: Account, carried: Intent, outcome: Outcome, now: datetime, new_id: Callable[[], UUID]
+    account: Account, carried: Intent, outcome: Settled, now: datetime, new_id: Callable[[], UUID]
 ) -> list[Message]:
-    """An intent has come to its end. Nothing happens if it is settled already, or if somebody else has gone on with a later attempt."""
+    """Settle an intent. Nothing happens if it is settled already, or if another process has gone on with a later attempt."""
     intent = account.intents.get(carried.id)
     if intent is None or intent.status != "OPEN" or intent.attempt != carried.attempt:
         return []
     message = _text(f"{outcome.code}: {outcome.message}" if outcome.message else outcome.code)
-    account.put_intent(replace(intent, status="DONE" if outcome.fine else "FAILED", message=message, due_at=None))
+    account.put_intent(replace(intent, status="DONE" if outcome.done else "FAILED", message=message, due_at=None))
     if intent.kind == "CONFIRM":
         return _settle_confirm(account, intent, outcome, now, new_id)
     if intent.kind == "REFUND":
         return _settle_refund(account, intent, outcome)
-    return _settle_look(account, intent, outcome, now, new_id)
+    return _settle_look_up(account, intent, outcome, now, new_id)
 
 
 def _settle_confirm(
-    account: Account, intent: Intent, outcome: Outcome, now: datetime, new_id: Callable[[], UUID]
+    account: Account, intent: Intent, outcome: Settled, now: datetime, new_id: Callable[[], UUID]
 ) -> list[Message]:
     payment = account.payment
     if payment is None or payment.status != "PENDING":
         return []
     captured, refunded = _money(outcome.seen)
-    if outcome.fine:
+    if outcome.done:
         payment = replace(payment, status="APPROVED", captured=captured, approved_at=now)
     else:
         code, text = _text(outcome.code), _text(outcome.message)
@@ -104,30 +104,34 @@ def _settle_confirm(
     account.put_payment(payment)
     for refund in account.open_refunds:
         account.put_intent(replace(refund, due_at=now))
-    _look_again(account, intent, outcome, now, new_id)
+    _look_up_after_decline(account, intent, outcome, now, new_id)
     _give_back_unwanted(account, now, new_id)
     elsewhere = _follow(account, outcome.seen)
-    amount = captured if outcome.fine else intent.amount
-    status: Answered = SUCCESS if outcome.fine else FAILED
+    amount = captured if outcome.done else intent.amount
+    status: Answered = SUCCESS if outcome.done else FAILED
     told = PaymentSuccessMessage(
         order_id=payment.order_id, payment_key=payment.payment_key, amount=amount, status=status
     )
     return [told, *elsewhere]
 
 
-def _look_again(account: Account, intent: Intent, outcome: Outcome, now: datetime, new_id: Callable[[], UUID]) -> None:
-    """Declined, after an attempt that was never answered, of a payment still open: should that one capture late, find it."""
+def _look_up_after_decline(
+    account: Account, intent: Intent, outcome: Settled, now: datetime, new_id: Callable[[], UUID]
+) -> None:
+    """Plan a look-up after a decline of a payment that is still open at the gateway: an earlier, unanswered attempt may capture late."""
     seen, key = outcome.seen, intent.payment_key
-    if outcome.fine or seen is None or seen.standing(str(intent.order_id), intent.amount) != Standing.OPEN:
+    if outcome.done or seen is None or seen.standing(str(intent.order_id), intent.amount) != Standing.OPEN:
         return
     if not any(each.kind == "LOOK" and each.status == "OPEN" for each in account.intents.values()):
-        due_at = now + timedelta(seconds=LOOK_AGAIN_AFTER_S)
+        due_at = now + timedelta(seconds=LOOK_UP_AFTER_DECLINE_S)
         account.put_intent(Intent(new_id(), "LOOK", key, intent.order_id, 0, "DONE", now, due_at, asked=False))
 
 
-def _settle_refund(account: Account, intent: Intent, outcome: Outcome) -> list[Message]:
-    """The answer says how much is still held, so it also tells what went back meanwhile without Order; the message for that comes first,
-    for a partner that reads only amounts. All of a payment includes what went back before.
+def _settle_refund(account: Account, intent: Intent, outcome: Settled) -> list[Message]:
+    """Answer the refund with the balance that is still held.
+
+    What went back meanwhile without Order has a message of its own, before the answer: a partner may read amounts and no balance. A
+    refund of the whole payment needs no such message.
     """
     elsewhere = _follow(account, outcome.seen, intent)
     if not intent.asked:
@@ -136,20 +140,21 @@ def _settle_refund(account: Account, intent: Intent, outcome: Outcome) -> list[M
     return [*([] if whole else elsewhere), _refund_answer(account, account.intents[intent.id])]
 
 
-def _settle_look(
-    account: Account, intent: Intent, outcome: Outcome, now: datetime, new_id: Callable[[], UUID]
+def _settle_look_up(
+    account: Account, intent: Intent, outcome: Settled, now: datetime, new_id: Callable[[], UUID]
 ) -> list[Message]:
-    """Take over what the look-up showed, and plan the next one: at once after a change, else after a pause.
+    """Record what the look-up showed. The next look-up may come at once after a change, otherwise after a pause.
 
-    A webhook that came while the gateway was asked may tell of something that its answer does not show yet: another look-up follows.
+    Another look-up follows if the answer may be older than the payment's state: a webhook came while the gateway was asked, or a confirm
+    is in flight.
     """
     before = account.payment, account.intents_changed.copy()
     told = _take_over(account, intent, outcome.seen, now, new_id)
     changed = (account.payment, account.intents_changed) != before
-    pause_s = min(LOOK_PAUSE_S_MAX, LOOK_PAUSE_S_MIN * 2 ** min(intent.attempt - 1, 10))
+    pause_s = min(LOOK_UP_PAUSE_S_MAX, LOOK_UP_PAUSE_S_MIN * 2 ** min(intent.attempt - 1, 10))
     next_at = now if changed else now + timedelta(seconds=pause_s)
     account.put_intent(replace(account.intents[intent.id], due_at=None if changed else next_at))
-    if intent.asked:
+    if intent.asked or account.confirm_is_in_flight:
         attempt = 1 if changed else intent.attempt + 1
         account.put_intent(
             Intent(
@@ -176,7 +181,7 @@ def _take_over(
 
 
 def _wake_confirm(account: Account, seen: GatewayPayment, now: datetime) -> None:
-    """The gateway has decided about a payment whose confirm was put off: it goes on now."""
+    """Make a postponed confirm due now: the gateway has decided about its payment."""
     for each in list(account.intents.values()):
         waits = each.kind == "CONFIRM" and each.status == "OPEN" and each.tries > 0
         if waits and seen.standing(str(each.order_id), each.amount) != Standing.OPEN:
@@ -186,10 +191,11 @@ def _wake_confirm(account: Account, seen: GatewayPayment, now: datetime) -> None
 def _adopt(
     account: Account, seen: GatewayPayment, order_id: UUID, now: datetime, new_id: Callable[[], UUID]
 ) -> list[Message]:
-    """Money for an order of ours, and no record of it here (a database set back, say): write it down, and give it back if unwanted.
+    """Record a captured payment that has no row here (after a database was set back, say), and give it back if the order does not want it.
 
-    An order that Order never told us of may be another system's, under the same merchant: its money is not ours to touch. Of a payment
-    that has gone back whole only that is told: an Order that knows it learns of it, and another has nothing to pay with.
+    A payment of an order that Order never told of is left alone: the order may belong to another system with the same merchant. Of a
+    payment that went back whole only the refund is told: an Order that knows the payment learns of the refund, another one has no use
+    for the payment.
     """
     captured, refunded = _money(seen)
     payable = account.payable
@@ -226,10 +232,10 @@ def _adopt(
 
 
 def _give_back_unwanted(account: Account, now: datetime, new_id: Callable[[], UUID]) -> None:
-    """Money held by a payment that failed goes back by itself, if Order's own word proves that it is unwanted.
+    """Refund the money that a failed payment holds, if Order's word proves that the order does not want it.
 
-    Without that word the amount asked for is only the client's: whoever confirms a paid order again with a wrong amount must not
-    get the money back and keep the goods.
+    Without Order's word only the client named the amount: a client who confirms a paid order again with a wrong amount would get the
+    money back and keep the goods.
     """
     payment, payable = account.payment, account.payable
     if payment is None or payable is None or payment.status != "FAILED" or payment.captured == payment.refunded:
@@ -251,15 +257,16 @@ def _give_back_unwanted(account: Account, now: datetime, new_id: Callable[[], UU
 
 
 def _follow(account: Account, seen: GatewayPayment | None, settled: Intent | None = None) -> list[Message]:
-    """Write down the money as the gateway shows it. Returns word for Order of what went back and no refund that Order asked for explains:
-    those of them that are still open here, and the one just settled, have answers of their own.
+    """Record the money as the gateway shows it. Returns the message for what went back beside the refunds that Order asked for.
+
+    Refunds that are open here, and the one just settled, are not part of that message: each has an answer of its own.
     """
     payment = account.payment
     if payment is None or seen is None or payment.status == "PENDING":
         _restate(account)
         return []
     captured, refunded = _money(seen)
-    # Two refunds may be settled in another order than they were done: what was seen first counts no less.
+    # Two refunds may be settled in another order than the gateway made them: an older view must not undo a newer one.
     captured, refunded = max(captured, payment.captured), max(refunded, payment.refunded)
     account.put_payment(replace(payment, captured=captured, refunded=refunded))
     _restate(account)
@@ -274,7 +281,7 @@ def _follow(account: Account, seen: GatewayPayment | None, settled: Intent | Non
 
 
 def _restate(account: Account) -> None:
-    """A captured payment's status, from its money and its open refunds."""
+    """Set a captured payment's status from its money and its open refunds."""
     payment = account.payment
     if payment is None or payment.status in ("PENDING", "FAILED"):
         return
@@ -289,29 +296,29 @@ def _restate(account: Account) -> None:
 
 
 def _money(seen: GatewayPayment | None) -> tuple[int, int]:
-    """Captured and refunded."""
+    """What the gateway has captured and refunded. Won."""
     if seen is None or seen.status not in CAPTURED_STATUSES:
         return 0, 0
     return seen.total_amount, min(max(seen.total_amount - seen.balance_amount, 0), seen.total_amount)
 
 
-def _refund_answer(account: Account, intent: Intent, note: str = "") -> PaymentCancelledMessage:
-    payment, fine = account.payment, intent.status == "DONE"
+def _refund_answer(account: Account, intent: Intent, remark: str = "") -> PaymentCancelledMessage:
+    payment, done = account.payment, intent.status == "DONE"
     held = None if payment is None or payment.status == "PENDING" else payment.captured - payment.refunded
-    text = note or intent.message or ""
-    return _answer(intent.order_id, intent.payment_key, intent.amount, fine, text, intent.request_id, held)
+    text = remark or intent.message or ""
+    return _answer(intent.order_id, intent.payment_key, intent.amount, done, text, intent.request_id, held)
 
 
 def _answer(
     order_id: UUID,
     payment_key: str,
     amount: int,
-    fine: bool,
+    done: bool,
     message: str,
     request_id: str | None,
     held: int | None = None,
 ) -> PaymentCancelledMessage:
-    status: Answered = SUCCESS if fine else FAILED
+    status: Answered = SUCCESS if done else FAILED
     return PaymentCancelledMessage(
         order_id=order_id,
         payment_key=payment_key,
@@ -324,5 +331,5 @@ def _answer(
 
 
 def _text(text: str) -> str | None:
-    """The gateway's words as the database can keep them."""
+    """The gateway's text without NUL, which PostgreSQL refuses, cut to `TEXT_CHARS_MAX`."""
     return text.replace("\0", "")[:TEXT_CHARS_MAX] or None

@@ -1,4 +1,4 @@
-"""Payment's tables: whole batches in, whole batches out. What is loaded for a change is locked, payments first, each in key order."""
+"""Payment's tables, read and written in batches. Rows that will change are locked: payments in key order, then intents in id order."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ sql: Final = queries(__file__)
 
 
 async def merge_payables(db: Connection, messages: Iterable[OrderPayableMessage]) -> None:
-    """Keep the last word on each order; within one call, too, a dead order stays dead."""
+    """Keep Order's last word on each order. An order that cannot be paid any more never becomes payable again, in one call too."""
     last: dict[UUID, OrderPayableMessage] = {}
     for message in messages:
         known = last.get(message.order_id)
@@ -36,35 +36,35 @@ async def merge_payables(db: Connection, messages: Iterable[OrderPayableMessage]
 
 
 def _aware(moment: datetime) -> datetime:
-    """A time without a zone, as a Java LocalDateTime would be written, is taken as UTC: the database takes no other."""
+    """Read a time without a zone (a Java LocalDateTime, say) as UTC: a timestamptz column needs a zone."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 async def payables(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Payable]:
-    """Order's word on these orders, where there is one."""
+    """Order's word on these orders, of those that it told of."""
     rows = await sql.payables(db, order_ids=list(order_ids))
     return {row["order_id"]: Payable(*row.values()) for row in rows}
 
 
 async def payments(db: Connection, payment_keys: Iterable[str]) -> dict[str, Payment]:
-    """Payments by key, not locked."""
+    """Payments by key, without locks."""
     return _by_key(await sql.payments(db, payment_keys=list(payment_keys)))
 
 
 async def settled_payments(db: Connection, payment_keys: Iterable[str]) -> dict[str, Payment]:
-    """Those of them that wait for no confirm any more."""
+    """The payments among these whose confirm is settled."""
     return _by_key(await sql.settled_payments(db, payment_keys=list(payment_keys)))
 
 
 async def payments_of_order(db: Connection, order_id: UUID, customer_id: UUID | None) -> list[Payment]:
-    """An order's payments, the oldest first; `customer_id` None: whoever asked for them."""
+    """An order's payments, the oldest first; with `customer_id` only that customer's."""
     return [_payment(row) for row in await sql.payments_of_order(db, order_id=order_id, customer_id=customer_id)]
 
 
 async def begin_payments(
     db: Connection, confirms: Sequence[Confirm], owners: dict[UUID, UUID], now: datetime
 ) -> set[str]:
-    """Write the payments and their intents' first state; returns the keys that were new and whose order had no other payment."""
+    """Insert PENDING payments. Returns the inserted keys: new keys of orders without another open or captured payment."""
     begun = await sql.begin_payments(
         db,
         payment_keys=[each.payment_key for each in confirms],
@@ -77,7 +77,7 @@ async def begin_payments(
 
 
 async def load_accounts(db: Connection, payment_keys: Iterable[str]) -> dict[str, Account]:
-    """Payments and their intents, locked."""
+    """Load and lock payments with their intents."""
     keys = sorted(set(payment_keys))
     found = _by_key(await sql.lock_payments(db, payment_keys=keys))
     intents: dict[str, dict[UUID, Intent]] = {key: {} for key in keys}
@@ -88,7 +88,7 @@ async def load_accounts(db: Connection, payment_keys: Iterable[str]) -> dict[str
 
 
 async def load_order_words(db: Connection, accounts: dict[str, Account], order_ids: dict[str, UUID]) -> None:
-    """Add to accounts what the order says: what Order told us of it, and whether it has an open or captured payment."""
+    """Add to each account Order's word on its order, and whether the order has an open or captured payment."""
     wanted = sorted(set(order_ids.values()))
     known = await payables(db, wanted)
     taken = {row["order_id"] for row in await sql.taken_orders(db, order_ids=wanted)}
@@ -98,7 +98,7 @@ async def load_order_words(db: Connection, accounts: dict[str, Account], order_i
 
 
 async def save_accounts(db: Connection, accounts: Iterable[Account]) -> None:
-    """Save what has changed in them."""
+    """Save the changed payments and intents of these accounts."""
     changed = list(accounts)
     await put_payments(db, [each.payment for each in changed if each.payment is not None and each.payment_changed])
     await put_intents(db, [each.intents[id] for each in changed for id in each.intents_changed])
@@ -113,54 +113,54 @@ async def put_payments(db: Connection, changed: Sequence[Payment]) -> None:
 async def put_intents(db: Connection, changed: Sequence[Intent]) -> None:
     """Save intents."""
     if changed:
-        # A look-up that ends is saved before the one that follows it: of a payment at most one is open.
+        # A settled look-up is saved before the open one that follows it: a unique index allows one open look-up of a payment.
         in_order = sorted(changed, key=lambda each: (each.status == "OPEN", each.id))
         await sql.put_intents(db, **_columns(Intent, in_order))
 
 
-async def begin_looks(db: Connection, looks: Sequence[Intent]) -> None:
-    """Write look-ups. Where one of the payment is open, mark that one instead: another follows it if it is under way already."""
-    payment_keys = [each.payment_key for each in looks]
-    await sql.ask_looks_again(db, payment_keys=payment_keys)
-    await sql.begin_looks(
+async def begin_look_ups(db: Connection, look_ups: Sequence[Intent]) -> None:
+    """Write look-ups. A payment's open look-up is marked instead: if it is in flight, another one follows it."""
+    payment_keys = [each.payment_key for each in look_ups]
+    await sql.mark_look_ups(db, payment_keys=payment_keys)
+    await sql.begin_look_ups(
         db,
-        ids=[each.id for each in looks],
+        ids=[each.id for each in look_ups],
         payment_keys=payment_keys,
-        order_ids=[each.order_id for each in looks],
-        reasons=[each.reason for each in looks],
-        created_ats=[each.created_at for each in looks],
-        due_ats=[each.due_at for each in looks],
+        order_ids=[each.order_id for each in look_ups],
+        reasons=[each.reason for each in look_ups],
+        created_ats=[each.created_at for each in look_ups],
+        due_ats=[each.due_at for each in look_ups],
     )
 
 
-async def strange_looks(db: Connection, order_ids: Iterable[UUID], since: datetime) -> tuple[dict[UUID, int], int]:
-    """How often payments that are not known here were looked at: for each of these orders, and for all since a time."""
-    rows = await sql.strange_looks_of_orders(db, order_ids=list(order_ids))
-    lately: int = await sql.strange_looks_since(db, since=since)
-    return {row["order_id"]: row["looks"] for row in rows}, lately
+async def unknown_look_ups(db: Connection, order_ids: Iterable[UUID], since: datetime) -> tuple[dict[UUID, int], int]:
+    """How many look-ups there are of payments without a row: for each of these orders, and for all orders since a time."""
+    rows = await sql.unknown_look_ups_of_orders(db, order_ids=list(order_ids))
+    lately: int = await sql.unknown_look_ups_since(db, since=since)
+    return {row["order_id"]: row["look_ups"] for row in rows}, lately
 
 
-async def prune_looks(db: Connection, before: datetime, rows_max: int) -> int:
-    """Forget look-ups that were settled before that; returns how many rows are gone."""
-    count: int = await sql.prune_looks(db, before=before, rows_max=rows_max)
+async def prune_look_ups(db: Connection, before: datetime, rows_max: int) -> int:
+    """Delete settled look-ups that were written before that. Returns how many."""
+    count: int = await sql.prune_look_ups(db, before=before, rows_max=rows_max)
     return count
 
 
-async def living_payments(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Payment]:
+async def active_payments(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Payment]:
     """The open or captured payment of each order that has one."""
     wanted = list(order_ids)
-    rows = await sql.living_payments(db, order_ids=wanted) if wanted else []
+    rows = await sql.active_payments(db, order_ids=wanted) if wanted else []
     return {row["order_id"]: _payment(row) for row in rows}
 
 
-async def asleep_confirms(db: Connection, payment_keys: Iterable[str]) -> set[str]:
-    """Payments whose confirm was put off."""
+async def postponed_confirms(db: Connection, payment_keys: Iterable[str]) -> set[str]:
+    """The payments among these whose confirm is postponed."""
     wanted = list(payment_keys)
-    return {row["payment_key"] for row in await sql.asleep_confirms(db, payment_keys=wanted)} if wanted else set()
+    return {row["payment_key"] for row in await sql.postponed_confirms(db, payment_keys=wanted)} if wanted else set()
 
 
 async def advance_intents(db: Connection, moves: Sequence[tuple[Intent, Intent]]) -> set[UUID]:
-    """Move intents on, from what the caller believes to what shall be; returns those that were as believed."""
+    """Advance open intents (before, after). Returns the ids of those that were still at the attempt of `before`."""
     after = [each for _, each in moves]
     rows = await sql.advance_intents(
         db,
@@ -174,25 +174,27 @@ async def advance_intents(db: Connection, moves: Sequence[tuple[Intent, Intent]]
     return {row["id"] for row in rows}
 
 
-async def take_due(db: Connection, now: datetime, lease_until: datetime, rows_max: int, looks_max: int) -> list[Intent]:
-    """Take up open intents whose time has come, look-ups apart from what moves money."""
-    rows = await sql.take_due(db, now=now, lease_until=lease_until, rows_max=rows_max, looks_max=looks_max)
+async def take_due(
+    db: Connection, now: datetime, lease_until: datetime, rows_max: int, look_ups_max: int
+) -> list[Intent]:
+    """Lease open intents that are due: up to `rows_max` confirms and refunds, and up to `look_ups_max` look-ups."""
+    rows = await sql.take_due(db, now=now, lease_until=lease_until, rows_max=rows_max, look_ups_max=look_ups_max)
     return [_intent(row) for row in rows]
 
 
 async def hold(db: Connection, ids: Sequence[UUID], lease_until: datetime) -> None:
-    """Keep others from taking up what is being carried out here."""
+    """Extend the leases of intents in flight here."""
     await sql.hold(db, ids=ids, lease_until=lease_until)
 
 
 async def open_intents(db: Connection, before: datetime) -> tuple[int, int, str | None]:
-    """How many intents are open, how many of them since before that time, and what the oldest says."""
+    """How many intents are open, how many of them are older than `before`, and the message of the oldest."""
     [row] = await sql.open_intents(db, before=before)
-    return row["open"], row["late"], row["said"]
+    return row["open"], row["late"], row["message"]
 
 
 def _columns(kind: type[Struct], structs: Iterable[Any]) -> dict[str, list[Any]]:
-    """The fields of structs as columns, under the fields' names."""
+    """Structs as one list for each field, by the field's name."""
     return {
         name: list(column)
         for name, column in zip(kind.__struct_fields__, zip(*map(astuple, structs), strict=True), strict=True)

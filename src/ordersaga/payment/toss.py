@@ -1,6 +1,6 @@
-"""Toss Payments' core API behind the `PaymentGateway` port: HTTP out, the port's answers in. Nothing of Kafka or PostgreSQL here.
+"""Toss Payments' core API behind the `PaymentGateway` port: HTTP calls out, the port's answers back.
 
-Source of every rule: Toss's API and error reference (`/v1/payments`). Read `refusal` first: it is the error table.
+Source of every rule: Toss's API and error reference (`/v1/payments`). Start with `error_answer`, the error table.
 """
 
 import asyncio
@@ -48,21 +48,21 @@ ASK_FIRST: Final = frozenset({"PROVIDER_ERROR", "FORBIDDEN_CONSECUTIVE_REQUEST"}
 OUR_FAULT: Final = frozenset(
     {"UNAUTHORIZED_KEY", "INVALID_API_KEY", "INCORRECT_BASIC_AUTH_FORMAT", "INVALID_IDEMPOTENCY_KEY"}
 )
-"""Faults of our configuration, whatever the payment. FORBIDDEN_REQUEST is not among them: a client gets it too, by confirming a
-payment key with an order id that is not its own, and one such client must not open the breaker for all. It is final."""
+"""Codes that mean a fault of our configuration, whatever the payment. FORBIDDEN_REQUEST is final instead: a client causes it by confirming
+a payment key under another order's id, and one such client must not open the breaker for all."""
 
-Refusal = Declined | Unknown | Retry | TakeOver | OurFault
+ErrorAnswer = Declined | Unknown | Retry | TakeOver | OurFault
 
 
 class _Error(msgspec.Struct):
-    """Toss's error body. Without a code it is not Toss that speaks."""
+    """Toss's error body. An answer without a code is not Toss's."""
 
     code: str
     message: str = ""
 
 
 class _Reply(msgspec.Struct):
-    """One HTTP answer, read to its end."""
+    """One HTTP answer with its whole body."""
 
     status: int
     body: bytes
@@ -70,15 +70,15 @@ class _Reply(msgspec.Struct):
 
 
 _decode_error: Final = msgspec.json.Decoder(_Error)
-# Not strict: 1000.0 is 1,000 won to a JSON writer that has one kind of number.
+# Not strict: a JSON writer with one number type may write 1,000 won as 1000.0.
 _decode_payment: Final = msgspec.json.Decoder(GatewayPayment, strict=False)
 
 
 @dataclass(frozen=True)
 class TossSettings:
-    """How to reach the gateway, and the limits of doing so. Checked against each other when made.
+    """The gateway's address and the limits of calls. Raises ValueError for limits that contradict each other.
 
-    `answer_timeout_s` begins when a connection is free, so that a queue of our own making is never mistaken for a slow gateway.
+    `answer_timeout_s` begins when a connection is free: the wait for one in our own queue does not make the gateway look slow.
     """
 
     base_url: str
@@ -102,9 +102,9 @@ class TossSettings:
 
 
 class TossGateway:
-    """`async with TossGateway(settings) as gateway:` one session, at most `connections_max` calls out, the rest wait their turn.
+    """Use `async with`: one HTTP session with at most `connections_max` calls in flight; further calls wait.
 
-    No call raises for what the gateway or the network does; each becomes one of the port's answers.
+    No call raises for what the gateway or the network does: each outcome is one of the port's answers.
     """
 
     def __init__(self, settings: TossSettings) -> None:
@@ -125,8 +125,8 @@ class TossGateway:
     async def __aenter__(self) -> Self:
         settings = self._settings
         self._session = aiohttp.ClientSession(
-            # No limit of its own: aiohttp counts the wait for a connection as part of the call's time-out. The semaphore limits.
-            # Idle connections are left before a server's usual 5 s: a POST on one that it has just closed would be a lost answer.
+            # The semaphore limits the connections: aiohttp's own limit would count the wait for one as part of the call's time-out.
+            # Idle connections are closed before 5 s, a server's usual keep-alive: a POST on one that the server just closed has no answer.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0),
             timeout=aiohttp.ClientTimeout(total=settings.answer_timeout_s, sock_connect=settings.connect_timeout_s),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -139,7 +139,7 @@ class TossGateway:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections. A call after this is the programmer's error and raises RuntimeError."""
+        """Close the connections. A later call raises RuntimeError."""
         if self._session is not None:
             await self._session.close()
 
@@ -156,7 +156,7 @@ class TossGateway:
             return reply
         payment = read_payment(reply)
         if payment is None:
-            return refusal(reply)
+            return error_answer(reply)
         if payment.payment_key != payment_key:
             return Unknown("MISMATCHED_ANSWER", f"the answer is about payment {payment.payment_key}")
         match payment.standing(order_id, amount):
@@ -166,7 +166,7 @@ class TossGateway:
                 failure = payment.failure
                 return Declined(failure.code if failure else payment.status, failure.message if failure else "")
             case standing:
-                # Money may be held, for another amount say: only a GET tells what the caller has to refund.
+                # Money may be held, of another amount for example. The caller learns by a GET what it has to refund.
                 return Unknown("MISMATCHED_ANSWER", f"the payment is {standing}, status {payment.status}")
 
     async def cancel(
@@ -177,7 +177,7 @@ class TossGateway:
         idempotency_key: str,
         refundable_amount: int | None = None,
     ) -> CancelAnswer:
-        """Return `amount` won, or all that is left. `Cancelled` only if the answer shows that amount among the payment's refunds."""
+        """Refund `amount` won, or all that is held. `Cancelled` only if the answer lists a refund of that amount."""
         body: dict[str, object] = {"cancelReason": reason[:200]}
         if amount is not None:
             body["cancelAmount"] = amount
@@ -188,13 +188,13 @@ class TossGateway:
             return reply
         payment = read_payment(reply)
         if payment is None:
-            return refusal(reply)
+            return error_answer(reply)
         if payment.payment_key == payment_key and _shows_refund(payment, amount, reason[:200]):
             return Cancelled(payment)
         return Unknown("MISMATCHED_ANSWER", f"status {payment.status}, {payment.balance_amount} won left")
 
     async def find(self, payment_key: str) -> FindAnswer:
-        """What Toss knows of this payment. Anything but a payment or Toss's own "not found" is a `Retry`."""
+        """Read the payment. Every answer but a payment, Toss's own "not found" and a fault of ours is a `Retry`."""
         reply = await self._call("GET", f"/v1/payments/{quote(payment_key, safe='')}", None, None)
         answer = _found(reply)
         if isinstance(answer, Found) and answer.payment.payment_key != payment_key:
@@ -202,7 +202,7 @@ class TossGateway:
         return answer
 
     async def find_by_order(self, order_id: str) -> FindAnswer:
-        """The same by order id."""
+        """Read an order's payment."""
         reply = await self._call("GET", f"/v1/payments/orders/{quote(order_id, safe='')}", None, None)
         answer = _found(reply)
         if isinstance(answer, Found) and answer.payment.order_id != order_id:
@@ -212,14 +212,14 @@ class TossGateway:
     async def _call(
         self, method: str, path: str, body: dict[str, object] | None, idempotency_key: str | None
     ) -> _Reply | Retry:
-        """One request, if the breaker and the connections allow it. `Retry` for all that brought no whole answer."""
+        """Send one request when a connection is free and the breaker admits it. `Retry`: not sent, or no whole answer came."""
         try:
             async with asyncio.timeout(self._settings.connection_wait_s):
                 await self._free_connections.acquire()
         except TimeoutError:
             return Retry("NO_FREE_CONNECTION", RETRY_AFTER_S)
         try:
-            # Asked for after the wait: a breaker that opened meanwhile stops the whole queue at once.
+            # After the wait for a connection: a breaker that opened meanwhile stops the whole queue at once.
             given = self._breaker.admit()
             if given is None:
                 return Retry("BREAKER_OPEN", max(0.1, self._breaker.health.opens_again_in_s))
@@ -230,7 +230,7 @@ class TossGateway:
     async def _send(
         self, given: Pass, method: str, path: str, body: dict[str, object] | None, idempotency_key: str | None
     ) -> _Reply | Retry:
-        """Send, read to the end, and tell the breaker. A cancelled call hands its pass back too: a lost probe would bar it for ever."""
+        """Send, read the whole answer, and hand the breaker its pass back, also when the call is cancelled: a lost probe keeps it open."""
         verdict, reason = Verdict.NOTHING, ""
         try:
             reply = await self._exchange(method, path, body, idempotency_key)
@@ -258,7 +258,7 @@ class TossGateway:
             URL(self._base_url + path, encoded=True),
             data=None if body is None else msgspec.json.encode(body),
             headers=headers,
-            allow_redirects=False,  # A redirect would carry the payment, and perhaps our key, to somewhere else.
+            allow_redirects=False,  # A redirect would send the payment, and perhaps our secret key, to another host.
         ) as response:
             content = bytearray()
             async for chunk in response.content.iter_any():
@@ -268,11 +268,11 @@ class TossGateway:
             return _Reply(response.status, bytes(content), _retry_after_s(response.headers.get("Retry-After")))
 
 
-def refusal(reply: _Reply) -> Refusal:
-    """The error table: what to do with an answer that is not a payment. Total over status and code.
+def error_answer(reply: _Reply) -> ErrorAnswer:
+    """The error table: what an answer without a payment means. Total over status and code.
 
-    An answer without Toss's error code comes from something between us and Toss. Its status says nothing about the payment, except
-    401, 408, 409 and 429, which say that the request was not taken up.
+    An answer without Toss's error code comes from a proxy between us and Toss. Its status says nothing about the payment, except 401,
+    408, 409 and 429: those mean that the request was not processed.
     """
     error = read_error(reply)
     code, message = (error.code, error.message) if error else (f"HTTP_{reply.status}", "not an answer of Toss")
@@ -290,10 +290,10 @@ def refusal(reply: _Reply) -> Refusal:
 
 
 def judge(reply: _Reply) -> tuple[Verdict, str]:
-    """What the answer says about the gateway's health, for the breaker. Declines and limits are signs of life."""
+    """The breaker's verdict on an answer. A decline or a rate limit comes from a healthy gateway."""
     if 200 <= reply.status < 300 and read_payment(reply) is not None:
         return Verdict.ALIVE, ""
-    match refusal(reply):
+    match error_answer(reply):
         case OurFault(code=code):
             return Verdict.OUR_FAULT, code
         case Unknown(code=code) if reply.status >= 500 or code not in ASK_FIRST:
@@ -303,7 +303,7 @@ def judge(reply: _Reply) -> tuple[Verdict, str]:
 
 
 def read_payment(reply: _Reply) -> GatewayPayment | None:
-    """The payment in a 2xx answer; None if there is none that can be read."""
+    """The payment in a 2xx answer; None if the body is no readable payment."""
     if not 200 <= reply.status < 300:
         return None
     try:
@@ -313,7 +313,7 @@ def read_payment(reply: _Reply) -> GatewayPayment | None:
 
 
 def read_error(reply: _Reply) -> _Error | None:
-    """Toss's error, or None if the body is not one: HTML, half a JSON document, nothing."""
+    """Toss's error; None if the body is something else, such as HTML or a cut JSON document."""
     try:
         error = _decode_error.decode(reply.body)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -322,7 +322,7 @@ def read_error(reply: _Reply) -> _Error | None:
 
 
 def _found(reply: _Reply | Retry) -> FindAnswer:
-    """A GET changes nothing, so whatever is not clear is asked again."""
+    """A GET changes nothing, so every unclear answer becomes a `Retry`."""
     if isinstance(reply, Retry):
         return reply
     payment = read_payment(reply)
@@ -331,12 +331,12 @@ def _found(reply: _Reply | Retry) -> FindAnswer:
     error = read_error(reply)
     if reply.status == 404 and error is not None and error.code == "NOT_FOUND_PAYMENT":
         return NotFound(error.code)
-    answer = refusal(reply)
+    answer = error_answer(reply)
     return answer if isinstance(answer, OurFault) else Retry(answer.code, reply.retry_after_s)
 
 
 def _shows_refund(payment: GatewayPayment, amount: int | None, reason: str) -> bool:
-    """The reason tells this refund from another of the same amount; one that is still under way is not done."""
+    """Whether the payment lists this refund as done. The reason tells it from another refund of the same amount."""
     if payment.status not in CAPTURED_STATUSES:
         return False
     if amount is None:
@@ -346,7 +346,7 @@ def _shows_refund(payment: GatewayPayment, amount: int | None, reason: str) -> b
 
 
 def _retry_after_s(header: str | None) -> float:
-    """`Retry-After` in seconds or as a date (RFC 9110, 10.2.3), kept within bounds: a gateway's typo must not park us for a year."""
+    """`Retry-After` in seconds or as a date (RFC 9110, 10.2.3), at most `RETRY_AFTER_S_MAX`, whatever the gateway wrote."""
     if header is None:
         return RETRY_AFTER_S
     try:

@@ -3,9 +3,9 @@
 Every kind of event is answered 200 and counted, unknown kinds too: the gateway repeats what is not answered 200. Look-ups are taken up
 after refunds, confirms and their recovery.
 
-Promise: the look-up that a genuine webhook asks for is due within `settlement.LOOK_PAUSE_S_MAX`, whatever strangers sent about the same
-payment before or send after. The load on the gateway stays bounded: one look-up at a time of each payment, with a growing pause while
-look-ups show no change; `recovery.LOOKS_TAKEN_AT_ONCE_MAX` for all; and few of payments that are not known here.
+Promise: the look-up that a genuine webhook asks for is due within `settlement.LOOK_UP_PAUSE_S_MAX`, whatever strangers sent about the
+same payment before or send after. The load on the gateway stays bounded: one look-up at a time of each payment, with a growing pause
+while look-ups show no change; `recovery.LOOK_UPS_TAKEN_AT_ONCE_MAX` for all; and few of payments that Payment does not know.
 """
 
 import re
@@ -24,10 +24,11 @@ from ordersaga.messaging.gather import Write
 from ordersaga.payment import approval, store
 from ordersaga.payment.model import Intent, Payment
 
-LOOK_AFTER_S: Final = 2.0
-LOOKS_KEPT: Final = timedelta(hours=1)
-STRANGE_LOOKS_A_MINUTE: Final = 60
-STRANGE_LOOKS_OF_AN_ORDER: Final = 3
+LOOK_UP_AFTER_S: Final = 2.0
+LOOK_UPS_KEPT: Final = timedelta(hours=1)
+UNKNOWN_LOOK_UPS_A_MINUTE: Final = 60
+UNKNOWN_LOOK_UPS_OF_AN_ORDER: Final = 3
+"""Look-ups of payments without a row here: for one order while its look-ups are kept, and for all orders in a minute."""
 KINDS: Final = frozenset(
     {
         "PAYMENT_STATUS_CHANGED",
@@ -39,7 +40,7 @@ KINDS: Final = frozenset(
         "seller.changed",
     }
 )
-"""Kinds that have a number of their own. Toss sends them by the main API and by its others, to the same address."""
+"""The event kinds that the metric counts by name. Toss's main API and its other APIs send them, all to one address."""
 UNREADABLE: Final = "unreadable"
 OTHER: Final = "other"
 
@@ -50,8 +51,8 @@ _body: Final = msgspec.json.Decoder(dict[str, Any])
 _payment_key: Final = re.compile(r"[A-Za-z0-9_=-]{1,200}")
 
 
-class Notice(Struct, frozen=True):
-    """Somebody says that this payment, or the payment of this order, now has this status. `id` becomes the intent's."""
+class Claim(Struct, frozen=True):
+    """What an unsigned webhook claims: this payment, or the payment of this order, has this status. `id` becomes the look-up's."""
 
     id: UUID
     payment_key: str | None
@@ -59,8 +60,8 @@ class Notice(Struct, frozen=True):
     status: str
 
 
-def read(body: bytes, intent_id: UUID) -> Notice | None:
-    """Note a webhook's kind, and take from it what may be looked up: our order ids are UUIDs, whatever else is not ours."""
+def read(body: bytes, intent_id: UUID) -> Claim | None:
+    """Count a webhook by its kind and return its claim. None: it claims nothing of a payment of ours, whose order ids are UUIDs."""
     try:
         event = _body.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -79,7 +80,7 @@ def read(body: bytes, intent_id: UUID) -> Notice | None:
     key = key if isinstance(key, str) and _payment_key.fullmatch(key) else None
     if not isinstance(status, str) or status not in approval.STATUSES or (key is None and order_id is None):
         return None
-    return Notice(intent_id, key, order_id, status)
+    return Claim(intent_id, key, order_id, status)
 
 
 def _uuid(text: object) -> UUID | None:
@@ -89,52 +90,54 @@ def _uuid(text: object) -> UUID | None:
         return None
 
 
-async def note(db: Connection, notices: Sequence[Notice], now: datetime) -> Write[bool]:
-    """Ask for look-ups where a webhook, were it true, would be news; False: it would not, or it was one too many."""
-    payments = await store.payments(db, {each.payment_key for each in notices if each.payment_key})
-    by_order = await store.living_payments(db, {each.order_id for each in notices if each.order_id})
-    meant = [
+async def request_look_ups(db: Connection, claims: Sequence[Claim], now: datetime) -> Write[bool]:
+    """Write a look-up for each claim that would change a payment's row. False: the claim would not, or a limit is reached."""
+    payments = await store.payments(db, {each.payment_key for each in claims if each.payment_key})
+    by_order = await store.active_payments(db, {each.order_id for each in claims if each.order_id})
+    claimed = [
         payments.get(each.payment_key) if each.payment_key else by_order.get(each.order_id)  # type: ignore[arg-type]
-        for each in notices
+        for each in claims
     ]
-    asleep = await store.asleep_confirms(db, {each.payment_key for each in meant if each and each.status == "PENDING"})
-    looks: dict[str, Intent] = {}
-    for notice, payment in zip(notices, meant, strict=True):
-        if payment is not None and _is_news(notice, payment, asleep):
-            looks[payment.payment_key] = _look(notice, payment.payment_key, payment.order_id, now)
-    looks |= await _strange(db, [each for each, known in zip(notices, meant, strict=True) if known is None], now)
-    if looks:
-        await store.begin_looks(db, list(looks.values()))
-    heeded = {each.payment_key for each in looks.values()}
-    keys = [known.payment_key if known else each.payment_key for each, known in zip(notices, meant, strict=True)]
-    return Write([key in heeded for key in keys])
+    pending = {each.payment_key for each in claimed if each and each.status == "PENDING"}
+    postponed = await store.postponed_confirms(db, pending)
+    look_ups: dict[str, Intent] = {}
+    for claim, payment in zip(claims, claimed, strict=True):
+        if payment is not None and _is_news(claim, payment, postponed):
+            look_ups[payment.payment_key] = _look_up(claim, payment.payment_key, payment.order_id, now)
+    look_ups |= await _of_unknown(db, [each for each, payment in zip(claims, claimed, strict=True) if not payment], now)
+    if look_ups:
+        await store.begin_look_ups(db, list(look_ups.values()))
+    keys = [payment.payment_key if payment else each.payment_key for each, payment in zip(claims, claimed, strict=True)]
+    return Write([key in look_ups for key in keys])
 
 
-def _is_news(notice: Notice, payment: Payment, asleep: set[str]) -> bool:
-    """A confirm that is under way asks the gateway by itself; one that was put off may go on earlier."""
-    under_way = payment.status == "PENDING" and payment.payment_key not in asleep
-    return not under_way and approval.is_news(notice.status, payment, order_is_known=True)
+def _is_news(claim: Claim, payment: Payment, postponed: set[str]) -> bool:
+    """A confirm that is under way learns of its capture by itself. A refund after the capture may be news to it all the same."""
+    under_way = payment.status == "PENDING" and payment.payment_key not in postponed
+    if under_way and claim.status not in approval.REFUNDED_STATUSES:
+        return False
+    return approval.is_news(claim.status, payment, order_is_known=True)
 
 
-def _look(notice: Notice, payment_key: str, order_id: UUID, now: datetime) -> Intent:
-    due_at = now + timedelta(seconds=LOOK_AFTER_S)
-    return Intent(notice.id, "LOOK", payment_key, order_id, 0, notice.status, now, due_at, asked=False)
+def _look_up(claim: Claim, payment_key: str, order_id: UUID, now: datetime) -> Intent:
+    due_at = now + timedelta(seconds=LOOK_UP_AFTER_S)
+    return Intent(claim.id, "LOOK", payment_key, order_id, 0, claim.status, now, due_at, asked=False)
 
 
-async def _strange(db: Connection, notices: Sequence[Notice], now: datetime) -> dict[str, Intent]:
-    """Look-ups of payments that are not known here, of orders that Order told of. Anybody can name such payments without end."""
-    wanted = [each for each in notices if each.payment_key and approval.is_news(each.status, None, order_is_known=True)]
+async def _of_unknown(db: Connection, claims: Sequence[Claim], now: datetime) -> dict[str, Intent]:
+    """Look-ups of payments without a row, by payment key. Only for orders that Order told of, and few: anybody can invent payment keys."""
+    wanted = [each for each in claims if each.payment_key and approval.is_news(each.status, None, order_is_known=True)]
     known = await store.payables(db, {each.order_id for each in wanted if each.order_id}) if wanted else {}
     wanted = [each for each in wanted if each.order_id in known]
     if not wanted:
         return {}
-    of_order, lately = await store.strange_looks(db, known, now - timedelta(minutes=1))
-    looks: dict[str, Intent] = {}
+    of_order, of_all = await store.unknown_look_ups(db, known, now - timedelta(minutes=1))
+    look_ups: dict[str, Intent] = {}
     for each in wanted:
-        if each.order_id is None or each.payment_key is None or each.payment_key in looks:
+        if each.order_id is None or each.payment_key is None or each.payment_key in look_ups:
             continue
-        if lately < STRANGE_LOOKS_A_MINUTE and of_order.get(each.order_id, 0) < STRANGE_LOOKS_OF_AN_ORDER:
-            lately += 1
+        if of_all < UNKNOWN_LOOK_UPS_A_MINUTE and of_order.get(each.order_id, 0) < UNKNOWN_LOOK_UPS_OF_AN_ORDER:
+            of_all += 1
             of_order[each.order_id] = of_order.get(each.order_id, 0) + 1
-            looks[each.payment_key] = _look(each, each.payment_key, each.order_id, now)
-    return looks
+            look_ups[each.payment_key] = _look_up(each, each.payment_key, each.order_id, now)
+    return look_ups

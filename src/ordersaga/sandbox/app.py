@@ -1,7 +1,7 @@
-"""The sandbox's server: `create_app(Settings()) -> Litestar`, to be served by one uvicorn process.
+"""The sandbox's server: `create_app(Settings()) -> Litestar`, served by one uvicorn process.
 
-One process, because the books are in its memory; uvicorn, because cutting a connection needs its transport. `serving` does both
-inside a running loop, for tests and benchmarks.
+One process, because the books are in its memory. Uvicorn, because a fault that cuts a connection needs uvicorn's transport. `serving`
+starts the server inside a running loop, for tests and benchmarks.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ import uvicorn
 from litestar import Litestar, Request, Response, asgi, get, put
 from litestar.exceptions import HTTPException
 from litestar.params import QueryParameter
-from litestar.types import Receive, Scope, Send
+from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from ordersaga.http.server import health
 from ordersaga.messaging.health import Health
 from ordersaga.sandbox import checkout, dashboard
-from ordersaga.sandbox.books import Books, Payment, Totals
+from ordersaga.sandbox.books import Books, TossPayment, Totals
 from ordersaga.sandbox.faults import FaultPlan, Faults
 from ordersaga.sandbox.toss_api import TossApi
 from ordersaga.sandbox.webhooks import Webhooks
@@ -36,7 +36,7 @@ PAGE_MAX: Final = 10_000
 
 @dataclass(frozen=True)
 class SandboxSettings:
-    """All there is to set. `journal_path` None: the books die with the process. `session_s` is from checkout to confirm."""
+    """The sandbox's settings. Without `journal_path` the books die with the process. `session_s`: the time from checkout to confirm."""
 
     secret_key: str = field(default="test_sk_sandbox", repr=False)
     journal_path: Path | None = None
@@ -60,7 +60,7 @@ class BookEntry(msgspec.Struct, rename="camel"):
 
 
 class BookPage(msgspec.Struct, rename="camel"):
-    """`next` is the `after` of the next page, None at the end. `totals` stand on the first page alone: they walk all books."""
+    """`next`: the `after` of the next page, None at the end. Only the first page has `totals`: they are counted over all payments."""
 
     payments: list[BookEntry]
     next: int | None
@@ -68,7 +68,7 @@ class BookPage(msgspec.Struct, rename="camel"):
 
 
 def create_app(settings: Settings) -> Litestar:
-    """What `ordersaga serve sandbox` serves: its key is the one that Payment is set to use."""
+    """The app of `ordersaga serve sandbox`, with the secret key that Payment is set to use."""
     return application(
         SandboxSettings(
             secret_key=settings.gateway_secret_key.get_secret_value(),
@@ -81,11 +81,11 @@ def create_app(settings: Settings) -> Litestar:
 
 
 def application(settings: SandboxSettings) -> Litestar:
-    """The sandbox as an ASGI app. Raises BlockingIOError if the journal is in use."""
+    """The sandbox as an ASGI app. Raises BlockingIOError if another sandbox has the journal open."""
     books = Books(settings.journal_path, settings.session_s)
     webhooks = Webhooks(settings.webhook_url, settings.webhook_first_repeat_s)
 
-    def tell(payment: Payment) -> None:
+    def tell(payment: TossPayment) -> None:
         webhooks.tell(payment, api.plan.duplicates_webhook(payment.order_id))
 
     api = TossApi(books, FaultPlan(settings.faults), settings.secret_key, tell)
@@ -99,11 +99,32 @@ def application(settings: SandboxSettings) -> Litestar:
             await webhooks.stop()
             books.close()
 
+    return Litestar(
+        [
+            _toss_protocol(api),
+            *_faults(api),
+            _books(books),
+            *health("sandbox", _Reporter()),
+            *checkout.routes(books),
+            *dashboard.routes(books, webhooks, tell),
+        ],
+        lifespan=[lifespan],
+        openapi_config=None,
+        logging_config=None,
+        after_exception=[_log_unexpected],
+    )
+
+
+def _toss_protocol(api: TossApi) -> ControllerRouterHandler:
     @asgi("/v1/payments", is_mount=True, copy_scope=False)
     async def payments(scope: Scope, receive: Receive, send: Send) -> None:
         """Toss's protocol."""
         await api(scope, receive, send)
 
+    return payments
+
+
+def _faults(api: TossApi) -> list[ControllerRouterHandler]:
     @get("/sandbox/faults")
     async def read_faults() -> Faults:
         """The faults in force."""
@@ -120,9 +141,13 @@ def application(settings: SandboxSettings) -> Litestar:
 
     @get("/sandbox/calls")
     async def read_calls() -> dict[str, dict[str, int]]:
-        """How many calls of each kind have come to each outcome since the faults were last set."""
+        """How many calls of each kind came to each outcome since the faults were last set."""
         return {call: dict(counts) for call, counts in api.plan.drawn.items()}
 
+    return [read_faults, put_faults, read_calls]
+
+
+def _books(books: Books) -> ControllerRouterHandler:
     @get("/sandbox/books")
     async def read_books(
         after: Annotated[int, QueryParameter(ge=0)] = 0,
@@ -130,7 +155,7 @@ def application(settings: SandboxSettings) -> Litestar:
         status: Annotated[str | None, QueryParameter()] = None,
         order_id: Annotated[str | None, QueryParameter(name="orderId")] = None,
     ) -> BookPage:
-        """Payments in the order of their checkout. A filter thins out the pages; go on until `next` is null."""
+        """A page of payments in the order of their checkout. A filter thins pages out: read on until `next` is null."""
         found = list(books.page(after, limit))
         wanted = [
             _entry(payment)
@@ -139,22 +164,7 @@ def application(settings: SandboxSettings) -> Litestar:
         ]
         return BookPage(wanted, found[-1][0] if len(found) == limit else None, books.totals() if after == 0 else None)
 
-    return Litestar(
-        [
-            payments,
-            read_faults,
-            put_faults,
-            read_calls,
-            read_books,
-            *health("sandbox", _Well()),
-            *checkout.routes(books),
-            *dashboard.routes(books, webhooks, tell),
-        ],
-        lifespan=[lifespan],
-        openapi_config=None,
-        logging_config=None,
-        after_exception=[_log_unexpected],
-    )
+    return read_books
 
 
 async def _log_unexpected(error: Exception, scope: Scope) -> None:
@@ -162,8 +172,8 @@ async def _log_unexpected(error: Exception, scope: Scope) -> None:
         log.error("a request failed", path=scope["path"], exc_info=error)
 
 
-class _Well:
-    """Ready as soon as it answers: the journal is read before that."""
+class _Reporter:
+    """Health of the sandbox: ready as soon as it answers, since the journal is read before."""
 
     async def health(self) -> Health:
         return Health()
@@ -175,14 +185,14 @@ class _Well:
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leaves the signals to the process that this runs in."""
+        """Do nothing: the surrounding process handles signals."""
         yield
 
 
 @asynccontextmanager
 async def serving(settings: SandboxSettings, port: int = 0) -> AsyncIterator[str]:
-    """The sandbox on 127.0.0.1 in this loop, on a free port unless one is given; yields its base URL."""
-    # The protocol is named because asyncio sets TCP_NODELAY only then; without it each answer takes 40 ms.
+    """Serve the sandbox on 127.0.0.1 in this loop, on a free port unless one is given. Yields its base URL."""
+    # asyncio sets TCP_NODELAY only on a socket with an explicit protocol; without it each answer takes 40 ms.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
@@ -208,7 +218,7 @@ async def serving(settings: SandboxSettings, port: int = 0) -> AsyncIterator[str
             await task
 
 
-def _entry(payment: Payment) -> BookEntry:
+def _entry(payment: TossPayment) -> BookEntry:
     return BookEntry(
         payment.payment_key,
         payment.order_id,

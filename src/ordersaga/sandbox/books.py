@@ -1,6 +1,6 @@
 """The sandbox's books: every payment with its balance, the answers kept for idempotency, and a journal that survives a kill.
 
-Each method that changes something is one step without an await, so the books need no lock. Time is seconds of the epoch, money won.
+No method awaits, so each change is atomic in the event loop and the books need no lock. Times are epoch seconds, amounts won.
 """
 
 import fcntl
@@ -19,14 +19,14 @@ ANSWER_KEPT_S: Final = 15 * 24 * 3_600
 _KOREA: Final = timezone(timedelta(hours=9))
 
 
-class Failure(msgspec.Struct, frozen=True):
+class TossFailure(msgspec.Struct, frozen=True):
     """Why a payment was aborted."""
 
     code: str
     message: str
 
 
-class Refund(msgspec.Struct, frozen=True, rename="camel"):
+class TossRefund(msgspec.Struct, frozen=True, rename="camel"):
     """One entry of a payment's `cancels`."""
 
     cancel_amount: int
@@ -38,8 +38,8 @@ class Refund(msgspec.Struct, frozen=True, rename="camel"):
     tax_free_amount: int = 0
 
 
-class Payment(msgspec.Struct, frozen=True, rename="camel"):
-    """Toss's Payment object, its main fields. A change makes a new one, so a stored answer keeps what it said."""
+class TossPayment(msgspec.Struct, frozen=True, rename="camel"):
+    """The main fields of Toss's Payment object. Immutable, so a stored answer keeps the state that it told."""
 
     payment_key: str
     order_id: str
@@ -61,33 +61,33 @@ class Payment(msgspec.Struct, frozen=True, rename="camel"):
     last_transaction_key: str | None = None
     is_partial_cancelable: bool = True
     tax_free_amount: int = 0
-    failure: Failure | None = None
-    cancels: tuple[Refund, ...] | None = None
+    failure: TossFailure | None = None
+    cancels: tuple[TossRefund, ...] | None = None
 
 
 class Account(msgspec.Struct):
-    """One payment in the books, with what the protocol does not show."""
+    """One payment in the books, with the fields that the protocol does not show."""
 
-    payment: Payment
+    payment: TossPayment
     card: str
     opened_at_s: float
     confirms: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The first answer to an idempotency key: an error code, or a payment as it stood then."""
+    """The first answer to an idempotency key: an error code, or the payment at that time."""
 
     status: int
     code: str | None
-    payment: Payment | None
+    payment: TossPayment | None
     at_s: float
 
 
 class _Line(msgspec.Struct, omit_defaults=True):
-    """One line of the journal: a payment as it is from here on, the answer given with it, or both."""
+    """One line of the journal: a payment's new state, an answer, or both."""
 
     at_s: float
-    payment: Payment | None = None
+    payment: TossPayment | None = None
     card: str = ""
     opened_at_s: float = 0.0
     scope: str | None = None
@@ -96,7 +96,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
 
 
 class Totals(msgspec.Struct, rename="camel"):
-    """The books in one line, for the audit. captured - refunded = held."""
+    """Sums over all payments, for the audit. captured - refunded = held. Won."""
 
     payments: int = 0
     captured_amount: int = 0
@@ -106,9 +106,9 @@ class Totals(msgspec.Struct, rename="camel"):
 
 
 class Books:
-    """All payments. With a journal path, a sandbox killed at any moment and started again knows all that it answered.
+    """All payments. With a journal, a sandbox that is killed at any moment and started again knows every answer that it gave.
 
-    Raises BlockingIOError if another sandbox has the journal open: two would each approve the same payment.
+    Raises BlockingIOError if another sandbox has the journal open: both would approve the same payment.
     """
 
     def __init__(
@@ -125,15 +125,15 @@ class Books:
         self._journal = None if journal_path is None else self._open_journal(journal_path)
 
     def close(self) -> None:
-        """Give the journal back."""
+        """Close the journal and release its lock."""
         if self._journal is not None:
             os.close(self._journal)
             self._journal = None
 
-    def open(self, order_id: str, amount: int, order_name: str, card: str) -> Payment:
-        """A payment that the customer has authorised, waiting for its confirm."""
+    def open(self, order_id: str, amount: int, order_name: str, card: str) -> TossPayment:
+        """Add a payment that the customer has authorised and that waits for its confirm."""
         vat = round(amount / 11)
-        payment = Payment(
+        payment = TossPayment(
             payment_key=f"tsbx{secrets.token_hex(14)}",
             order_id=order_id,
             order_name=order_name,
@@ -150,7 +150,7 @@ class Books:
         return payment
 
     def account(self, payment_key: str) -> Account | None:
-        """The payment's account; one whose session is over has become EXPIRED."""
+        """The payment's account, if there is one. A payment whose session is over becomes EXPIRED here."""
         account = self._accounts.get(payment_key)
         if (
             account is not None
@@ -161,12 +161,12 @@ class Books:
         return account
 
     def account_of_order(self, order_id: str) -> Account | None:
-        """The account of the order's captured payment, or else of its latest."""
+        """The account of the order's captured payment, otherwise of its latest payment."""
         key = self._key_by_order.get(order_id)
         return None if key is None else self.account(key)
 
-    def confirm(self, payment_key: str, order_id: str, amount: int, decline: Failure | None) -> Payment | str:
-        """Capture the payment, or abort it with `decline`. An error code if it cannot be confirmed; then nothing has changed."""
+    def confirm(self, payment_key: str, order_id: str, amount: int, decline: TossFailure | None) -> TossPayment | str:
+        """The payment captured, or aborted with `decline`; an error code if it cannot be confirmed. `record` makes the change."""
         account = self.account(payment_key)
         if account is None:
             return "NOT_FOUND_PAYMENT"
@@ -189,8 +189,10 @@ class Books:
             payment, status="DONE", approved_at=self._now_text(), last_transaction_key=secrets.token_hex(16).upper()
         )
 
-    def cancel(self, payment_key: str, reason: str, amount: int | None, refundable_amount: int | None) -> Payment | str:
-        """Return `amount`, or all that is left. An error code if it cannot be; then nothing has changed."""
+    def cancel(
+        self, payment_key: str, reason: str, amount: int | None, refundable_amount: int | None
+    ) -> TossPayment | str:
+        """The payment with `amount` less, or with nothing held; an error code if it cannot be refunded. `record` makes the change."""
         account = self.account(payment_key)
         if account is None:
             return "NOT_FOUND_PAYMENT"
@@ -206,7 +208,7 @@ class Books:
         if balance < 0:
             return "NOT_CANCELABLE_AMOUNT"
         transaction_key = secrets.token_hex(16).upper()
-        refund = Refund(amount, reason, balance, self._now_text(), transaction_key)
+        refund = TossRefund(amount, reason, balance, self._now_text(), transaction_key)
         vat = round(balance / 11)
         return msgspec.structs.replace(
             payment,
@@ -218,8 +220,8 @@ class Books:
             cancels=(*(payment.cancels or ()), refund),
         )
 
-    def record(self, payment: Payment | None, scope: str | None, status: int, code: str | None) -> Answer:
-        """Make a payment's new state and the answer to it last, in one line of the journal: both or neither survive a kill."""
+    def record(self, payment: TossPayment | None, scope: str | None, status: int, code: str | None) -> Answer:
+        """Store a payment's new state and its answer. Both are one line of the journal, so a kill keeps both or neither."""
         now_s = self._clock_s()
         account = self._accounts[payment.payment_key] if payment is not None else None
         if account is not None or scope is not None:
@@ -235,19 +237,19 @@ class Books:
         return answer
 
     def answered(self, scope: str) -> Answer | None:
-        """What was answered to this idempotency key before, within 15 days."""
+        """The first answer under this idempotency key, kept for `ANSWER_KEPT_S`."""
         answer = self._answers.get(scope)
         return answer if answer is not None and self._clock_s() - answer.at_s < ANSWER_KEPT_S else None
 
-    def page(self, after: int, limit: int) -> Iterator[tuple[int, Payment]]:
-        """Payments in the order of their opening, each with the position to go on after."""
+    def page(self, after: int, limit: int) -> Iterator[tuple[int, TossPayment]]:
+        """At most `limit` payments in the order of their checkout, each with its position; the next page begins after the last one."""
         for position, key in enumerate(self._keys[after : after + limit], start=after + 1):
             account = self.account(key)
             if account is not None:
                 yield position, account.payment
 
     def totals(self) -> Totals:
-        """Counted anew over all payments, so that they cannot drift from them. About a second per million."""
+        """Count over all payments. Kept sums could drift; a count takes about a second for a million payments."""
         totals = Totals(payments=len(self._keys))
         for _, payment in self.page(0, len(self._keys)):
             totals.by_status[payment.status] = totals.by_status.get(payment.status, 0) + 1
@@ -257,7 +259,7 @@ class Books:
         totals.refunded_amount = totals.captured_amount - totals.held_amount
         return totals
 
-    def _enter(self, payment: Payment, card: str, opened_at_s: float) -> None:
+    def _enter(self, payment: TossPayment, card: str, opened_at_s: float) -> None:
         self._accounts[payment.payment_key] = Account(payment, card, opened_at_s)
         self._keys.append(payment.payment_key)
         standing = self._key_by_order.get(payment.order_id)
@@ -272,7 +274,7 @@ class Books:
         return self._second_text
 
     def _write(self, line: _Line) -> None:
-        # Not buffered: what is in the page cache survives the death of the process, which is all that is promised.
+        # Unbuffered: the page cache survives the death of the process. The journal promises nothing about a power cut.
         if self._journal is not None:
             os.write(self._journal, msgspec.json.encode(line) + b"\n")
 
@@ -285,7 +287,7 @@ class Books:
             with path.open("rb") as lines:
                 for text in lines:
                     if not text.endswith(b"\n"):
-                        break  # A kill in the middle of a write: that answer was never sent.
+                        break  # The process was killed in the middle of this write, before it sent the answer.
                     self._replay(decoder.decode(text))
                     whole_bytes += len(text)
             os.ftruncate(journal, whole_bytes)

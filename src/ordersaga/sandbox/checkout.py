@@ -1,4 +1,4 @@
-"""The checkout page, where a person picks a card, and its twin for scripts, `POST /sandbox/payments`."""
+"""The checkout page, where a person picks a card, and `POST /sandbox/payments`, the same for scripts."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from ordersaga.sandbox import faults, pages
-from ordersaga.sandbox.books import Books
+from ordersaga.sandbox.books import Books, TossPayment
 from ordersaga.sandbox.errors import message
 
 ABORT: Final = "abort"
@@ -49,11 +49,11 @@ CARDS: Final = (
         "결제하지 않고 상점으로 돌아갑니다.",
     ),
 )
-"""The choices of the page, in its order: outcome, then title and hint in English and Korean. Scripts may name any outcome of a confirm."""
+"""The page's choices in their order: outcome, then title and hint in English and Korean. A script may name any outcome of a confirm."""
 
 
 class Checkout(msgspec.Struct, rename="camel"):
-    """What a shop hands over, by the query or by the page's form. Raises ValueError with a sentence if it cannot be paid."""
+    """A shop's request, from the query or the page's form. Raises ValueError with a sentence if it cannot be paid."""
 
     order_id: str
     amount: int
@@ -67,7 +67,7 @@ class Checkout(msgspec.Struct, rename="camel"):
     def __post_init__(self) -> None:
         _check(self.order_id, self.amount, self.card if self.card != ABORT else faults.APPROVE)
         for url in (self.success_url, self.fail_url):
-            # A javascript: address would run in the page that follows it.
+            # A javascript: URL would run its code in the page that follows it.
             if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
                 raise ValueError("successUrl and failUrl must begin with http:// or https://")
 
@@ -85,7 +85,7 @@ class Opening(msgspec.Struct, rename="camel"):
 
 
 class Opened(msgspec.Struct, rename="camel"):
-    """What the success URL gets, for a script."""
+    """The parameters of the success URL, for a script."""
 
     payment_key: str
     order_id: str
@@ -94,9 +94,11 @@ class Opened(msgspec.Struct, rename="camel"):
 
 
 def routes(books: Books) -> Sequence[ControllerRouterHandler]:
-    """The handlers of the page and of its twin over these books."""
-    decode_opening = msgspec.json.Decoder(Opening).decode
+    """The handlers of the checkout page and of its script variant."""
+    return [*_page(books), _script(books)]
 
+
+def _page(books: Books) -> Sequence[ControllerRouterHandler]:
     @get("/checkout", media_type="text/html")
     async def show(request: Request[Any, Any, Any]) -> Response[str]:
         """The page. Korean unless the browser, or `lang=`, wants English."""
@@ -117,30 +119,41 @@ def routes(books: Books) -> Sequence[ControllerRouterHandler]:
         request: Request[Any, Any, Any],
         data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)],
     ) -> Response[Any]:
-        """The choice made on the page: on to the shop's success or fail URL."""
+        """The customer's choice: redirect to the shop's success or fail URL."""
         try:
             checkout = msgspec.convert(data, Checkout, strict=False)
         except ValueError as error:
             return Response(str(error), status_code=400, media_type="text/plain")
         if checkout.card == ABORT:
-            code = "PAY_PROCESS_CANCELED"
-            text = message(code, pages.wants_korean(checkout.lang, request.headers.get("accept-language", "")))
-            return Redirect(
-                _with(checkout.fail_url, code=code, message=text, orderId=checkout.order_id), status_code=303
-            )
+            korean = pages.wants_korean(checkout.lang, request.headers.get("accept-language", ""))
+            return Redirect(_fail_url(checkout, korean), status_code=303)
         payment = books.open(checkout.order_id, checkout.amount, checkout.order_name, checkout.card)
-        url = _with(
-            checkout.success_url,
-            paymentType=payment.type,
-            orderId=payment.order_id,
-            paymentKey=payment.payment_key,
-            amount=str(payment.total_amount),
-        )
-        return Redirect(url, status_code=303)
+        return Redirect(_success_url(checkout, payment), status_code=303)
+
+    return [show, pay]
+
+
+def _fail_url(checkout: Checkout, korean: bool) -> str:
+    code = "PAY_PROCESS_CANCELED"
+    return _with(checkout.fail_url, code=code, message=message(code, korean), orderId=checkout.order_id)
+
+
+def _success_url(checkout: Checkout, payment: TossPayment) -> str:
+    return _with(
+        checkout.success_url,
+        paymentType=payment.type,
+        orderId=payment.order_id,
+        paymentKey=payment.payment_key,
+        amount=str(payment.total_amount),
+    )
+
+
+def _script(books: Books) -> ControllerRouterHandler:
+    decode = msgspec.json.Decoder(Opening).decode
 
     @asgi("/sandbox/payments", copy_scope=False)
     async def open_payment(scope: Scope, receive: Receive, send: Send) -> None:
-        """The same for scripts, cheap: `{orderId, amount, orderName?, card?}` -> `{paymentKey, ...}`."""
+        """A checkout by a script: `{orderId, amount, orderName?, card?}` -> `{paymentKey, ...}`. Bare ASGI, for benchmarks."""
         if scope["method"] != "POST":  # type: ignore[typeddict-item]
             raise MethodNotAllowedException
         received: Any = await receive()
@@ -149,7 +162,7 @@ def routes(books: Books) -> Sequence[ControllerRouterHandler]:
             received = await receive()
             body += received.get("body", b"")
         try:
-            asked = decode_opening(body)
+            asked = decode(body)
         except ValueError as error:
             status, answer = 400, msgspec.json.encode({"code": "INVALID_REQUEST", "message": str(error)})
         else:
@@ -159,7 +172,7 @@ def routes(books: Books) -> Sequence[ControllerRouterHandler]:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer, "more_body": False})
 
-    return [show, pay, open_payment]
+    return open_payment
 
 
 def _check(order_id: str, amount: int, card: str) -> None:
@@ -172,7 +185,7 @@ def _check(order_id: str, amount: int, card: str) -> None:
 
 
 def _with(url: str, **parameters: str) -> str:
-    """The URL with the parameters added to those it has."""
+    """The URL with these parameters added to its query."""
     parts = urlsplit(url)
     query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *parameters.items()])
     return urlunsplit(parts._replace(query=query))

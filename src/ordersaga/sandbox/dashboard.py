@@ -1,4 +1,4 @@
-"""What a merchant has at the gateway's dashboard: a payment's page with its cancel, for people and scripts, and webhooks on demand."""
+"""The gateway's dashboard for merchants: a payment's page with its cancel, for people and scripts, and webhooks on demand."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
@@ -11,7 +11,7 @@ from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler
 
 from ordersaga.sandbox import pages
-from ordersaga.sandbox.books import Books, Payment
+from ordersaga.sandbox.books import Books, TossPayment
 from ordersaga.sandbox.errors import message
 from ordersaga.sandbox.webhooks import Kind, Webhooks, event
 
@@ -19,30 +19,30 @@ CANCELABLE: Final = ("DONE", "PARTIAL_CANCELED")
 
 
 class DashboardCancel(msgspec.Struct):
-    """A cancel at the dashboard; without an amount all that is left. Won."""
+    """A cancel at the dashboard; without an amount all that is held. Won."""
 
     amount: Annotated[int, msgspec.Meta(gt=0)] | None = None
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] = "cancelled at the dashboard"
 
 
-class Wanted(msgspec.Struct, rename="camel"):
-    """The body of `POST /sandbox/webhooks`. `data` goes over the fields that the event would have."""
+class WantedEvent(msgspec.Struct, rename="camel"):
+    """The body of `POST /sandbox/webhooks`. Fields of `data` replace those of the event."""
 
     event_type: Kind
     payment_key: str
     data: dict[str, Any] = {}
 
 
-def routes(books: Books, webhooks: Webhooks, tell: Callable[[Payment], None]) -> Sequence[ControllerRouterHandler]:
-    """The handlers over these books; `tell` sends a payment's change."""
+def routes(books: Books, webhooks: Webhooks, tell: Callable[[TossPayment], None]) -> Sequence[ControllerRouterHandler]:
+    """The dashboard's handlers. `tell` sends the webhook of a changed payment."""
     return [*_payment(books, tell), _webhook(books, webhooks)]
 
 
-def _payment(books: Books, tell: Callable[[Payment], None]) -> Sequence[ControllerRouterHandler]:
-    def cancel(payment_key: str, asked: DashboardCancel) -> Payment | str:
-        """The payment with less money in it, or an error code."""
+def _payment(books: Books, tell: Callable[[TossPayment], None]) -> Sequence[ControllerRouterHandler]:
+    def cancel(payment_key: str, asked: DashboardCancel) -> TossPayment | str:
+        """The payment after the cancel, or an error code."""
         result = books.cancel(payment_key, asked.reason, asked.amount, None)
-        if isinstance(result, Payment):
+        if isinstance(result, TossPayment):
             books.record(result, None, 200, None)
             tell(result)
         return result
@@ -54,7 +54,7 @@ def _payment(books: Books, tell: Callable[[Payment], None]) -> Sequence[Controll
 
     @post("/sandbox/payments/{payment_key:str}/cancel", status_code=200)
     async def cancel_at_dashboard(payment_key: FromPath[str], request: Request[Any, Any, Any]) -> Response[Any]:
-        """Give money back: the page's form, or `{amount?, reason?}` by a script."""
+        """Cancel a payment: by the page's form, or with `{amount?, reason?}` by a script."""
         body = await request.body()
         if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
             try:
@@ -91,9 +91,9 @@ def _wants_korean(request: Request[Any, Any, Any], lang: str) -> bool:
 def _webhook(books: Books, webhooks: Webhooks) -> ControllerRouterHandler:
     @post("/sandbox/webhooks", status_code=200)
     async def send_webhook(request: Request[Any, Any, Any]) -> Response[Any]:
-        """Send one event of any kind about a payment, once: `{status, event}`, the shop's answer (null: none) and what was sent."""
+        """Send one event about a payment, once. Answers `{status, event}`: the status of the shop's answer (null: none), and the event."""
         try:
-            wanted = msgspec.json.decode(await request.body(), type=Wanted)
+            wanted = msgspec.json.decode(await request.body(), type=WantedEvent)
         except ValueError as error:
             return _refused("INVALID_REQUEST", str(error))
         account = books.account(wanted.payment_key)

@@ -46,7 +46,7 @@ _STATUSES: Final[dict[Call, dict[int, str]]] = {
         500: "FAILED_INTERNAL_SYSTEM_PROCESSING COMMON_ERROR",
     },
 }
-"""TOO_MANY_REQUESTS is ours: Toss documents the status 429, but no code for it."""
+"""TOO_MANY_REQUESTS is the sandbox's own code: Toss documents the status 429 without one."""
 
 STATUS_BY_CODE: Final[dict[Call, dict[str, int]]] = {
     call: {code: status for status, codes in by_status.items() for code in codes.split()}
@@ -68,7 +68,7 @@ _NOT_OF_THE_CARD: Final = frozenset(
 DECLINES: Final = frozenset(
     code for code, status in STATUS_BY_CODE["confirm"].items() if status in (400, 403) and code not in _NOT_OF_THE_CARD
 )
-"""The confirm errors that end the payment (ABORTED). After all others the customer's session still stands."""
+"""The confirm errors that end the payment (ABORTED). After any other error the customer's session is still open."""
 
 NOT_TAKEN_UP: Final = frozenset(
     {
@@ -80,7 +80,7 @@ NOT_TAKEN_UP: Final = frozenset(
         "UNAUTHORIZED_KEY",
     }
 )
-"""Errors that say that the request was not looked at, and so are no first answer to its idempotency key."""
+"""Errors of requests that were not processed. They are not stored as the first answer under an idempotency key."""
 
 _MESSAGES: Final[dict[str, tuple[str, str]]] = {
     "ALREADY_PROCESSED_PAYMENT": ("The payment has already been processed.", "이미 처리된 결제입니다."),
@@ -134,7 +134,7 @@ _MESSAGES: Final[dict[str, tuple[str, str]]] = {
 
 
 def message(code: str, korean: bool) -> str:
-    """The text of an error. A code without a text of its own gets one made of its name."""
+    """The text of an error code. A code without a text gets one made of its name."""
     english_text, korean_text = _MESSAGES.get(
         code, (f"{code.replace('_', ' ').capitalize()}.", f"오류가 발생했습니다. ({code})")
     )
@@ -142,5 +142,5 @@ def message(code: str, korean: bool) -> str:
 
 
 def speaks_korean(accept_language: str) -> bool:
-    """Toss answers in Korean unless English is asked for first."""
+    """Whether the answer is Korean: Toss writes English only where `Accept-Language` names it first."""
     return not accept_language.strip().lower().startswith("en")

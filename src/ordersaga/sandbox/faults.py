@@ -1,7 +1,7 @@
-"""What goes wrong on demand: by card, by order id, by percentage; reproducible from a seed.
+"""Faults on demand: by card, by order id, by percentage; reproducible from a seed.
 
-An *outcome* is a name: `approve`, one of Toss's error codes, or one of the constants below. The same names serve as card choice,
-as fault of one order and as fault of a share of all calls.
+An *outcome* is a name: `approve`, one of Toss's error codes, or one of the constants below. A card, an order's fault and a percentage of
+all calls each name an outcome.
 """
 
 import random
@@ -21,22 +21,22 @@ ANSWER_LOST: Final = "answer-lost"
 ANSWER_TRUNCATED: Final = "answer-truncated"
 """Done, and the connection cut in the middle of the answer."""
 BAD_GATEWAY: Final = "bad-gateway"
-"""A proxy's HTML page, status 502; nothing is done."""
+"""A proxy's HTML page with status 502; nothing is done."""
 ANSWER_LOST_BAD_GATEWAY: Final = "answer-lost-bad-gateway"
-"""Done, and a proxy's HTML page for an answer."""
+"""Done, and answered with a proxy's HTML page."""
 DONE_BUT: Final = "done-but-"
-"""Prefix of an error code: done, but that error is answered, and replayed for the same idempotency key."""
+"""Prefix of an error code: done, but answered with that error, which is stored for the idempotency key."""
 
 _PLAIN: Final = frozenset({APPROVE, SLOW, DROPPED, ANSWER_LOST, ANSWER_TRUNCATED, BAD_GATEWAY, ANSWER_LOST_BAD_GATEWAY})
 
 
 def is_outcome(name: str, call: Call) -> bool:
-    """Whether the call can end so."""
+    """Whether this is an outcome of that call."""
     return name in _PLAIN or name.removeprefix(DONE_BUT) in STATUS_BY_CODE[call]
 
 
 class OrderFault(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """How one call about one order ends, the next `times` times; without `times`, always."""
+    """The outcome of the next `times` calls of one kind about one order; without `times`, of all."""
 
     outcome: str = APPROVE
     times: int | None = None
@@ -44,7 +44,7 @@ class OrderFault(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class Faults(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """The body of `PUT /sandbox/faults`. Milliseconds and percent. The default is a gateway that never fails."""
+    """The body of `PUT /sandbox/faults`. Milliseconds and percent. By default the gateway never fails."""
 
     seed: int | None = None
     latency_ms: float = 0.0
@@ -55,7 +55,7 @@ class Faults(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     duplicate_webhook_percent: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raises ValueError, with a sentence, for what could never come true."""
+        """Raises ValueError with a sentence for faults that cannot happen."""
         if min(self.latency_ms, self.jitter_ms, self.slow_ms, self.duplicate_webhook_percent) < 0:
             raise ValueError("milliseconds and percentages cannot be negative")
         for call, shares in self.percent.items():
@@ -69,15 +69,15 @@ class Faults(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class FaultPlan:
-    """The faults in force, and which of them each call gets.
+    """The faults in force; `draw` says which of them a call gets.
 
-    With a seed, the n-th call of a kind about an order always gets the same fate, however calls interleave.
+    With a seed, the n-th call of a kind about an order always gets the same outcome and latency, however calls interleave.
     """
 
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
         self.drawn: dict[Call, dict[str, int]] = {}
-        """How often each call has come to each outcome."""
+        """How many calls of each kind came to each outcome."""
         self._calls_seen: dict[str, int] = {}
         self._times_left = {
             (order_id, call): fault.times
@@ -87,7 +87,7 @@ class FaultPlan:
         }
 
     def draw(self, call: Call, order_id: str) -> tuple[str, float]:
-        """The outcome of this call, and the seconds that it takes. An order's own fault goes before the percentages."""
+        """The outcome of this call and its duration in seconds. An order's own fault goes before the percentages."""
         faults = self.faults
         latency_ms = faults.latency_ms
         if faults.jitter_ms:
@@ -105,7 +105,7 @@ class FaultPlan:
         return outcome, (latency_ms + (faults.slow_ms if outcome == SLOW else 0.0)) / 1_000
 
     def duplicates_webhook(self, order_id: str) -> bool:
-        """Whether this event is sent twice."""
+        """Whether the webhook of this change is sent twice."""
         percent = self.faults.duplicate_webhook_percent
         return percent > 0 and self._random("webhook", order_id) * 100 < percent
 

@@ -20,12 +20,12 @@ _templates: Final = jinja2.Environment(
 
 
 def page(template: str, korean: bool, values: dict[str, Any], status: int = 200) -> Response[str]:
-    """The page, with headers that let it load nothing and be kept nowhere."""
+    """Render a page. Its headers forbid it to load anything and browsers to cache it."""
     text = _templates.get_template(template).render(ko=korean, **values)
     headers = _HEADERS | {"Content-Language": "ko" if korean else "en"}
     return Response(text, status_code=status, headers=headers, media_type="text/html")
 
 
 def wants_korean(lang: str, accept_language: str) -> bool:
-    """Korean unless the page's own choice, or else the browser, wants English."""
+    """Whether the page is Korean: `lang`, otherwise the browser's `Accept-Language`, may ask for English."""
     return not (lang or accept_language).strip().lower().startswith("en")

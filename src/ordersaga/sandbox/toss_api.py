@@ -1,7 +1,7 @@
-"""Toss's protocol under `/v1/payments`: auth, idempotency, confirm, get, cancel, and the faults that were asked for.
+"""Toss's protocol under `/v1/payments`: auth, idempotency, confirm, get, cancel, with the faults in force.
 
-A bare ASGI app, because these are the calls that benchmarks make by the thousand per second. The order of a POST: auth, replay,
-fault, validation, books, answer; no await stands between reading the books and recording what was done.
+A bare ASGI app, because benchmarks make thousands of these calls a second. A POST goes through auth, replay, fault, validation, books and
+answer. No await stands between reading the books and recording the change.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from ordersaga.sandbox import faults
-from ordersaga.sandbox.books import Answer, Books, Failure, Payment
+from ordersaga.sandbox.books import Answer, Books, TossFailure, TossPayment
 from ordersaga.sandbox.errors import DECLINES, NOT_TAKEN_UP, STATUS_BY_CODE, Call, message, speaks_korean
 
 IDEMPOTENCY_KEY_LENGTH_MAX: Final = 300
@@ -50,9 +50,11 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class TossApi:
-    """The protocol over one set of books. `plan` may be replaced at any time. `tell` is called with each payment whose status changed."""
+    """The protocol over one set of books. `plan` may be replaced at any time. `tell` gets each payment whose status changed."""
 
-    def __init__(self, books: Books, plan: faults.FaultPlan, secret_key: str, tell: Callable[[Payment], None]) -> None:
+    def __init__(
+        self, books: Books, plan: faults.FaultPlan, secret_key: str, tell: Callable[[TossPayment], None]
+    ) -> None:
         self.plan = plan
         self._books = books
         self._tell = tell
@@ -95,7 +97,7 @@ class TossApi:
         return "INVALID_API_KEY" if user.startswith((b"test_ck_", b"live_ck_")) else "UNAUTHORIZED_KEY"
 
     def _test_code(self, call: Call, exchange: "_Exchange") -> str | None:
-        """The error that `TossPayments-Test-Code` asks for; only a test key may."""
+        """The error that the header `TossPayments-Test-Code` asks for. Works with a test key only."""
         code = exchange.header(b"tosspayments-test-code")
         return code if code in STATUS_BY_CODE[call] and self._secret_key.startswith("test_") else None
 
@@ -108,13 +110,13 @@ class TossApi:
             code = "" if account is not None else "NOT_FOUND_PAYMENT"
         payment = None if code or account is None else account.payment
         if latency_s:
-            # After the books are read: a slow answer tells what was true when the request came.
+            # After the books are read: a slow answer shows the payment at the time of the request.
             await asyncio.sleep(latency_s)
         answer = Answer(STATUS_BY_CODE["get"][code] if code else 200, code or None, payment, 0.0)
         await exchange.answer(answer, outcome)
 
     async def _write(self, call: Call, path: str, exchange: "_Exchange", payment_key: str = "") -> None:
-        """A POST under its idempotency key: replayed, refused as in flight, or done."""
+        """A POST with its idempotency key: the stored answer, a refusal while the first request is in flight, or the work itself."""
         key = exchange.header(b"idempotency-key") if b"idempotency-key" in exchange.headers else None
         if key is None:
             return await self._do(call, None, exchange, payment_key)
@@ -156,7 +158,7 @@ class TossApi:
         outcome, latency_s = self._fate(asked)
         if latency_s:
             await asyncio.sleep(latency_s)
-        decline = Failure(outcome, message(outcome, exchange.korean)) if outcome in DECLINES else None
+        decline = TossFailure(outcome, message(outcome, exchange.korean)) if outcome in DECLINES else None
         await self._finish(
             "confirm",
             scope,
@@ -166,7 +168,7 @@ class TossApi:
         )
 
     def _fate(self, asked: _Confirm) -> tuple[str, float]:
-        """The fault drawn for this confirm, or else what its card does. A card loses an answer once; it declines every time."""
+        """The outcome of this confirm: its fault, otherwise its card's. A card that declines does so each time, other cards act once."""
         outcome, latency_s = self.plan.draw("confirm", asked.order_id)
         account = self._books.account(asked.payment_key)
         if account is None:
@@ -197,9 +199,9 @@ class TossApi:
         )
 
     async def _finish(
-        self, call: Call, scope: str | None, exchange: "_Exchange", outcome: str, act: Callable[[], Payment | str]
+        self, call: Call, scope: str | None, exchange: "_Exchange", outcome: str, act: Callable[[], TossPayment | str]
     ) -> None:
-        """Do it, or fail before doing it, as the outcome says; record; answer. What a proxy says is never recorded: Toss did not say it."""
+        """Act, or fail before acting, as the outcome says; then record and answer. A proxy's answer is never stored: it is not Toss's."""
         if outcome == faults.DROPPED:
             return await exchange.drop()
         if outcome == faults.BAD_GATEWAY:
@@ -226,7 +228,7 @@ class TossApi:
 
 
 class _Exchange:
-    """One request and its answer, at the level of ASGI messages."""
+    """One request and its answer as ASGI messages."""
 
     def __init__(self, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
         self.headers = headers
@@ -239,11 +241,11 @@ class _Exchange:
 
     @property
     def korean(self) -> bool:
-        """Whether error texts are wanted in Korean."""
+        """Whether error texts are Korean."""
         return speaks_korean(self.header(b"accept-language"))
 
     async def body(self) -> bytes:
-        """The request's body; one too large comes back cut, and so cannot be decoded."""
+        """The request's body. A body that is too large is cut, and then cannot be decoded."""
         received: Any = await self._receive()
         body: bytes = received.get("body", b"")
         while received.get("more_body") and len(body) <= BODY_BYTES_MAX:
@@ -252,13 +254,13 @@ class _Exchange:
         return body
 
     async def refuse(self, status: int, code: str) -> None:
-        """Toss's error body."""
+        """Answer with Toss's error body."""
         headers = ((b"retry-after", b"1"),) if status == 429 else ()
         text = message(code, self.korean)
         await self.send(status, _encode({"code": code, "message": text}), extra=headers)
 
     async def answer(self, answer: Answer, outcome: str) -> None:
-        """Send the answer, or do to it what the outcome says."""
+        """Send the answer, or what the outcome makes of it: a cut connection, half the answer, a proxy's page."""
         if outcome in (faults.DROPPED, faults.ANSWER_LOST):
             await self.drop()
         elif outcome in (faults.BAD_GATEWAY, faults.ANSWER_LOST_BAD_GATEWAY):
@@ -278,7 +280,7 @@ class _Exchange:
         extra: tuple[tuple[bytes, bytes], ...] = (),
         truncated: bool = False,
     ) -> None:
-        """One answer; a truncated one promises its whole length, sends half and cuts the connection."""
+        """Send an answer. A truncated one announces its whole length, sends half and cuts the connection."""
         kind = (b"content-type", content_type) if content_type else _JSON_TYPE
         headers = [kind, (b"content-length", str(len(body)).encode()), *extra]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
@@ -288,14 +290,14 @@ class _Exchange:
             await self.drop(abort=False)
 
     async def drop(self, abort: bool = True) -> None:
-        """Cut the TCP connection with no answer, as a dying gateway does.
+        """Cut the TCP connection without an answer, as a dying gateway does.
 
-        ASGI has no word for it, so this takes the transport from uvicorn, whose `receive` belongs to the object that holds it.
+        ASGI has no message for that. `receive` is a bound method of uvicorn's cycle, which has the transport.
         """
         transport: asyncio.Transport = self._receive.__self__.transport  # type: ignore[attr-defined]
         if abort:
             transport.abort()
         else:
-            transport.close()  # Sends what is written first: the half answer has to arrive.
+            transport.close()  # Unlike abort(), close() sends the written half first.
         while (await self._receive())["type"] != "http.disconnect":
             pass

@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 import structlog
 
-from ordersaga.sandbox.books import Payment
+from ordersaga.sandbox.books import TossPayment
 
 log = structlog.get_logger(__name__)
 
@@ -24,10 +24,10 @@ Kind = Literal[
 ]
 
 
-def event(kind: Kind, payment: Payment, changes: dict[str, Any] | None = None) -> bytes:
-    """The body of an event about a payment; `changes` go over the fields that it would have.
+def event(kind: Kind, payment: TossPayment, changes: dict[str, Any] | None = None) -> bytes:
+    """The body of an event about a payment, with `changes` in place of its fields.
 
-    DEPOSIT_CALLBACK is older than the others: it has no `eventType`, and its fields stand at the top.
+    DEPOSIT_CALLBACK has an older shape: no `eventType`, and its fields at the top level.
     """
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     data = _data(kind, payment) | (changes or {})
@@ -36,7 +36,7 @@ def event(kind: Kind, payment: Payment, changes: dict[str, Any] | None = None) -
     return msgspec.json.encode({"eventType": kind, "createdAt": now, "data": data})
 
 
-def _data(kind: Kind, payment: Payment) -> dict[str, Any]:
+def _data(kind: Kind, payment: TossPayment) -> dict[str, Any]:
     whole: dict[str, Any] = msgspec.to_builtins(payment)
     match kind:
         case "PAYMENT_STATUS_CHANGED":
@@ -54,10 +54,10 @@ def _data(kind: Kind, payment: Payment) -> dict[str, Any]:
 
 
 class Webhooks:
-    """Sends each change of a payment to one URL; no URL, no webhooks.
+    """Sends each change of a payment to one URL. Without a URL nothing is sent.
 
-    Promise: at least once while the sandbox lives, up to 7 repeats after 1, 4, 16 ... times `first_repeat_s`. Above
-    `WAITING_MAX` waiting events new ones are dropped with a warning; a kill loses what waits, as the receiver must expect anyway.
+    Promise: at least once while the sandbox lives, with up to 7 repeats after 1, 4, 16 ... times `first_repeat_s`. Beyond `WAITING_MAX`
+    waiting events new ones are dropped with a warning. A kill loses the waiting events; Toss's may be lost too.
     """
 
     def __init__(self, url: str | None, first_repeat_s: float = 60.0) -> None:
@@ -68,12 +68,12 @@ class Webhooks:
         self.session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
-        """Open the session. Needs a running loop."""
+        """Open the HTTP session. Needs a running loop."""
         if self._url is not None:
             self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S))
 
     async def stop(self) -> None:
-        """Drop what waits and close."""
+        """Drop the waiting events and close the session."""
         waiting = list(self._waiting)
         for task in waiting:
             task.cancel()
@@ -81,8 +81,8 @@ class Webhooks:
         if self.session is not None:
             await self.session.close()
 
-    def tell(self, payment: Payment, twice: bool = False) -> None:
-        """Send the payment as it is now; twice with the same transmission id if asked."""
+    def tell(self, payment: TossPayment, twice: bool = False) -> None:
+        """Send the payment's state in the background; with `twice` two times under one transmission id."""
         if self.session is None:
             return
         if len(self._waiting) >= WAITING_MAX:
@@ -107,7 +107,7 @@ class Webhooks:
     async def send(
         self, session: aiohttp.ClientSession, body: bytes, transmission_id: str = "", repeat: int = 0
     ) -> int | None:
-        """Send it once; the status of the answer, None if there was none."""
+        """Send an event once. Returns the status of the answer; None: no answer came."""
         headers = {
             "Content-Type": "application/json",
             "tosspayments-webhook-transmission-id": transmission_id or str(uuid.uuid4()),

@@ -1,6 +1,6 @@
--- Payment's tables. Money is won.
+-- Payment's tables. Amounts are won.
 
--- Order's word on who may pay how much until when: our copy of order-payable-topic.
+-- Order's word on who may pay how much until when: a copy of order-payable-topic.
 CREATE TABLE payable (
     order_id     uuid        PRIMARY KEY,
     customer_id  uuid        NOT NULL,
@@ -9,7 +9,7 @@ CREATE TABLE payable (
     status       text        NOT NULL
 );
 
--- One row per payment key. `captured` and `refunded` are what the gateway has said; `captured - refunded` is held.
+-- One row for each payment key. `captured` and `refunded` are the gateway's figures; it holds `captured - refunded`.
 CREATE TABLE payment (
     payment_key  text        PRIMARY KEY,
     order_id     uuid        NOT NULL,
@@ -26,14 +26,14 @@ CREATE TABLE payment (
     CHECK (status <> 'APPROVED' OR (captured = amount AND refunded = 0)),
     CHECK (status <> 'PENDING' OR captured = 0)
 );
--- One open or captured payment per order, whatever two requests do at the same moment.
+-- An order has one open or captured payment, also when two requests confirm at the same moment.
 CREATE UNIQUE INDEX payment_order_once_idx ON payment (order_id)
     WHERE status IN ('PENDING', 'APPROVED', 'CANCEL_PENDING', 'PARTLY_CANCELLED');
 CREATE INDEX payment_order_idx ON payment (order_id);
 
--- What we are about to do, or did, at the gateway: committed before the first call, settled in one transaction with its outcome.
--- While it is OPEN, whoever finds `due_at` passed takes it up and moves `due_at` on; null waits for the payment's confirm.
--- `attempt` is part of the idempotency key that the gateway gets; `tries` counts the times nothing was learned.
+-- A confirm, refund or look-up at the gateway: committed before its first call, settled in one transaction with its outcome.
+-- OPEN and `due_at` passed: recovery takes the intent up and sets `due_at` to the end of its lease. OPEN and null: a refund that waits
+-- for the payment's confirm. `attempt` is part of the gateway's idempotency key; `tries` counts how often the intent was postponed.
 CREATE TABLE intent (
     id          uuid        PRIMARY KEY,
     kind        text        NOT NULL CHECK (kind IN ('CONFIRM', 'REFUND', 'LOOK')),
@@ -51,6 +51,6 @@ CREATE TABLE intent (
 );
 CREATE INDEX intent_due_idx ON intent (due_at) WHERE status = 'OPEN';
 CREATE INDEX intent_payment_idx ON intent (payment_key);
--- A request to refund says no id: the same payment key and amount is the same refund.
+-- A refund request has no id: the same payment key and amount is the same refund.
 CREATE UNIQUE INDEX intent_refund_once_idx ON intent (payment_key, amount) WHERE kind = 'REFUND';
 CREATE UNIQUE INDEX intent_look_once_idx ON intent (payment_key) WHERE kind = 'LOOK' AND status = 'OPEN';

@@ -1,4 +1,4 @@
--- A refund may be named by its sender. Two refunds of one payment with ids of their own are two, whatever their amounts; without an id
+-- A refund request may have an id. Two refunds of one payment with different ids are two refunds, also of equal amounts. Without an id
 -- the same payment key and amount is the same refund, as before.
 ALTER TABLE intent ADD COLUMN request_id text;
 DROP INDEX intent_refund_once_idx;

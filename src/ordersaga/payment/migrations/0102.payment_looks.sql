@@ -1,5 +1,5 @@
--- Look-ups that webhooks asked for stand behind everything else that is to be done at the gateway, and are found, counted and pruned by
--- themselves: nobody signs a webhook.
+-- Webhooks, which are unsigned, ask for look-ups. Look-ups are taken up after confirms and refunds, and are counted and pruned apart from
+-- them, so they have indexes of their own.
 DROP INDEX intent_due_idx;
 CREATE INDEX intent_due_idx ON intent (due_at) WHERE status = 'OPEN' AND kind <> 'LOOK';
 CREATE INDEX intent_look_due_idx ON intent (due_at) WHERE status = 'OPEN' AND kind = 'LOOK';
