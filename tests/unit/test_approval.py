@@ -215,7 +215,7 @@ def test_a_decline_is_final_unless_an_earlier_attempt_may_have_captured() -> Non
     assert captured == Settled(True, seen=at_gateway())
     open_still = after_find(intent(attempt=2), Found(at_gateway("IN_PROGRESS")), (Call(2, AMOUNT), declined))
     assert isinstance(open_still, Settled)
-    assert not open_still.fine
+    assert not open_still.done
     assert open_still.code == "REJECT_CARD_COMPANY"
 
 
@@ -249,7 +249,7 @@ def test_a_full_refund_gives_back_what_is_left_after_the_console_gave_back_a_par
     assert after_find(intent("REFUND"), Found(seen), None) == Call(1, 7_000, 7_000)
     part = after_find(intent("REFUND", 8_000), Found(seen), None)
     assert isinstance(part, Settled)
-    assert not part.fine
+    assert not part.done
 
 
 def test_a_refund_above_what_was_captured_is_refused_even_when_all_went_back() -> None:

@@ -18,8 +18,6 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from ordersaga.http.limits import RETRY_AFTER_S, Limits, Streams
 
 SLICE_BYTES: Final = 16_384
-SMALL_BYTES: Final = 1_024
-"""The smallest `head_bytes_max` that a setting may have, and the largest request that `_take_small` takes."""
 FRAMING_BYTES_MAX: Final = 4_096
 """Bytes of chunk sizes, extensions and trailer beyond twice the body's bytes: parsing a chunk costs as much as parsing many bytes."""
 LINGER_S: Final = 1.0
@@ -113,9 +111,6 @@ class Protocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._in_head and b"pgrade:" in data:
             data = without_upgrade(data)
-        if self._in_head and not self._head_bytes and len(data) <= SMALL_BYTES and not self._reads_no_more:
-            self._take_small(data)
-            return
         rest = memoryview(data)
         while rest and not self._reads_no_more:
             most = SLICE_BYTES
@@ -131,22 +126,17 @@ class Protocol(HttpToolsProtocol):
             else:
                 self._framed_bytes += len(part)
             self._feed(part)
-            if self._in_head and not self._reads_no_more:
-                self._check_head(part if begins else None)
-            elif self._framed_bytes > FRAMING_BYTES_MAX + 2 * self._body_bytes and not self._reads_no_more:
+            if self._reads_no_more:
+                return
+            if self._in_head:
+                if self._head_bytes:
+                    self._check_head(part if begins else None)
+            elif self._framed_bytes > FRAMING_BYTES_MAX + 2 * self._body_bytes:
                 self._refuse(
                     431,
                     "There is too much around the body",
                     "its chunks are too small, or an extension or trailer is too long",
                 )
-
-    def _take_small(self, data: bytes) -> None:
-        """Feed a small request whose head begins here. It is below every limit of size, so nothing is counted in slices."""
-        self._head_bytes = len(data)
-        self.deadline = self.loop.time() + self._limits.head_s
-        self._feed(data)
-        if self._in_head and self._head_bytes and not self._reads_no_more:
-            self._check_head(memoryview(data))
 
     def _feed(self, part: "bytes | memoryview[int]") -> None:
         try:

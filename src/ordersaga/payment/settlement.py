@@ -119,12 +119,12 @@ def _look_up_after_decline(
     account: Account, intent: Intent, outcome: Settled, now: datetime, new_id: Callable[[], UUID]
 ) -> None:
     """Plan a look-up after a decline of a payment that is still open at the gateway: an earlier, unanswered attempt may capture late."""
-    seen, key = outcome.seen, intent.payment_key
+    seen = outcome.seen
     if outcome.done or seen is None or seen.standing(str(intent.order_id), intent.amount) != Standing.OPEN:
         return
     if not any(each.kind == "LOOK" and each.status == "OPEN" for each in account.intents.values()):
         due_at = now + timedelta(seconds=LOOK_UP_AFTER_DECLINE_S)
-        account.put_intent(Intent(new_id(), "LOOK", key, intent.order_id, 0, "DONE", now, due_at, asked=False))
+        account.put_intent(_look_up(new_id(), intent, "DONE", now, due_at))
 
 
 def _settle_refund(account: Account, intent: Intent, outcome: Settled) -> list[Message]:
@@ -156,12 +156,15 @@ def _settle_look_up(
     account.put_intent(replace(account.intents[intent.id], due_at=None if changed else next_at))
     if intent.asked or account.confirm_is_in_flight:
         attempt = 1 if changed else intent.attempt + 1
-        account.put_intent(
-            Intent(
-                new_id(), "LOOK", intent.payment_key, intent.order_id, 0, intent.reason, now, next_at, attempt=attempt
-            )
-        )
+        account.put_intent(_look_up(new_id(), intent, intent.reason, now, next_at, attempt))
     return told
+
+
+def _look_up(intent_id: UUID, cause: Intent, status: str, now: datetime, due_at: datetime, attempt: int = 1) -> Intent:
+    """A look-up of this intent's payment, which may have this status at the gateway."""
+    return Intent(
+        intent_id, "LOOK", cause.payment_key, cause.order_id, 0, status, now, due_at, asked=False, attempt=attempt
+    )
 
 
 def _take_over(
