@@ -9,6 +9,7 @@ import importlib
 import resource
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from uuid import UUID
 
@@ -29,41 +30,47 @@ PRODUCT = UUID(int=1)
 TABLES = {
     "order": [
         """INSERT INTO orders (order_id, customer_id, order_name, total_amount, recipient, placed_at, pay_before)
-           SELECT id, id, 'keyboard', 12500, '{}', now() - interval '1 day', now() FROM made""",
+           SELECT id, id, 'keyboard', 12500, '{}', at, at FROM made""",
         """INSERT INTO saga (order_id, status, facts) SELECT id, 'COMPLETED', json_build_object(
                'lines', json_build_array(json_build_object('productId', $1::text, 'quantity', 1, 'stock', 'RESERVED')),
                'payments', json_build_array(json_build_object('paymentKey', 'key-' || id, 'amount', 12500, 'state', 'PAID')),
-               'delivery', 'STARTED') FROM made""",
+               'delivery', 'STARTED', 'deliveryId', id, 'listedTotal', 12500) FROM made""",
         """INSERT INTO order_event (order_id, at, came_in, went_out, status, stock_known)
-           SELECT id, now() - interval '1 day', 'Placed', '{}'::text[], 'PENDING', false FROM made
-           UNION ALL SELECT id, now() - interval '1 hour', 'Delivery', '{OrderCompletedMessage}'::text[], 'COMPLETED', true FROM made""",
+           SELECT id, at + e.later, e.came_in, e.went_out::text[], e.status, e.stock_known
+           FROM made, (VALUES ('0 s'::interval, 'Placed', '{StockDecreaseRequestMessage,OrderPayableMessage}', 'PENDING', false),
+                              ('1 s', 'StockResponseMessage', '{}', 'PENDING', true),
+                              ('2 s', 'PaymentSuccessMessage', '{DeliveryRequestMessage}', 'PENDING', true),
+                              ('3 s', 'DeliveryStartMessage', '{OrderCompletedMessage}', 'COMPLETED', true))
+                       AS e (later, came_in, went_out, status, stock_known)""",
         "INSERT INTO price (product_id, name, price, changed_at) VALUES ($1::uuid, 'keyboard', 12500, now())",
     ],
     "stock": [
         """INSERT INTO reservation (order_id, state, items, at) SELECT id, 'RESERVED', json_build_array(
-               json_build_object('productId', $1::text, 'quantity', 1, 'state', 'RESERVED')), now() FROM made""",
-        """INSERT INTO movement (product_id, order_id, kind, quantity, at) SELECT $1::uuid, id, 'reserved', 1, now() FROM made
+               json_build_object('productId', $1::text, 'quantity', 1, 'state', 'RESERVED')), at FROM made""",
+        """INSERT INTO movement (product_id, order_id, kind, quantity, at) SELECT $1::uuid, id, 'reserved', 1, at FROM made
            UNION ALL SELECT $1::uuid, NULL, 'received', count(*), now() FROM made""",
         """INSERT INTO product (product_id, name, price, received, reserved)
            SELECT $1::uuid, 'keyboard', 12500, count(*), count(*) FROM made""",
     ],
     "payment": [
         """INSERT INTO payment (payment_key, order_id, amount, status, captured, refunded, requested_at, approved_at)
-           SELECT 'key-' || id, id, 12500, 'APPROVED', 12500, 0, now(), now() FROM made""",
+           SELECT 'key-' || id, id, 12500, 'APPROVED', 12500, 0, at, at FROM made""",
+        "INSERT INTO payable (order_id, customer_id, total_amount, pay_before, status) SELECT id, id, 12500, at, 'ORD0001' FROM made",
     ],
     "delivery": [
         """INSERT INTO delivery (order_id, delivery_id, customer_id, status, tracking_number, at)
-           SELECT id, id, id, 'STARTED', 'T', now() FROM made""",
+           SELECT id, id, id, 'STARTED', 'T', at FROM made""",
     ],
 }
 
 
 async def furnish(settings: Settings, orders: int) -> None:
     """So many sound orders, with ids 1, 2, 3, ..."""
+    placed_at = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    made = f"SELECT lpad(to_hex(n), 32, '0')::uuid AS id, '{placed_at}'::timestamptz AS at FROM generate_series(1, {orders}) AS n"
     for service in SERVICES:
         db = await asyncpg.connect(settings.database_url(service))
-        made = "SELECT lpad(to_hex(n), 32, '0')::uuid AS id FROM generate_series(1, $1::int) AS n"
-        await db.execute(f"CREATE TEMP TABLE made AS {made.replace('$1', str(orders))}")
+        await db.execute(f"CREATE TEMP TABLE made AS {made}")
         for statement in TABLES[service]:
             await db.execute(
                 statement, *([str(PRODUCT)] if "$1::text" in statement else [PRODUCT] if "$1" in statement else [])

@@ -7,6 +7,7 @@ import asyncio
 import importlib
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from string import Template
 from typing import Any
@@ -22,13 +23,35 @@ from ordersaga.contracts.codec import encode
 from ordersaga.contracts.messages import OrderCompletedMessage
 from ordersaga.contracts.topics import TOPICS
 from ordersaga.devstack import DevStack
+from ordersaga.messaging import spring_headers
 from ordersaga.messaging.database import migrate
+from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka import Partition, Topics, create_missing_topics, watermarks
 from ordersaga.sandbox.app import SandboxSettings, serving
 from ordersaga.settings import SERVICES, Settings
 
 PRICE, QUANTITY, RECEIVED = 12_500, 2, 100
 TOTAL = PRICE * QUANTITY
+RECIPIENT = {
+    "address": "1 Sejong-daero", "addressDetail": None, "zipcode": "04524", "phone": "010-0000-0000", "name": "Kim", "deliveryMemo": "the door",
+}  # fmt: skip
+EVENTS = {
+    "PENDING": [("Placed", ["StockDecreaseRequestMessage", "OrderPayableMessage"]), ("StockResponseMessage", [])],
+    "COMPLETED": [("DeliveryStartMessage", ["OrderCompletedMessage"])],
+    "FAILED": [
+        ("PaymentSuccessMessage", ["StockRollbackRequestedMessage", "OrderPayableMessage"]),
+        ("StockRollbackCompletedMessage", []),
+    ],
+    "CANCELLED": [
+        ("Return", ["StockRollbackRequestedMessage", "PaymentCancelRequestedMessage", "OrderPayableMessage"]),
+        ("StockRollbackCompletedMessage", []),
+        ("PaymentCancelledMessage", []),
+    ],
+}
+"""The events that lead to a status, and what each sends."""
+PAID = ("PaymentSuccessMessage", ["DeliveryRequestMessage"])
+LETTER_OF = ("order-created", 0, 42)
+LETTER_VALUE = b'{"poison": true}'
 LONG_AGO = timedelta(minutes=5)
 
 STOCK = "stock is conserved"
@@ -52,14 +75,28 @@ INVARIANTS = (
 )  # fmt: skip
 CONSUMED = {(topic.consumer, topic.name) for topic in TOPICS if topic.consumer != "client"}
 
+# Statements with the scene's ids in them, as `$completed`.
+LETTER = """INSERT INTO dead_letter (id, status, topic, partition, record_offset, header_names, header_values, cause, reason, attempts, at)
+            VALUES (gen_random_uuid(), '%s', 'order-created', 3, 42, '{}', '{}', 'ValueError', 'poison', 5, now())"""
+OUTBOX = """INSERT INTO outbox (id, adopt_at, topic, message_id, traceparent)
+            VALUES (1, now() - interval '%s', 'order-created', gen_random_uuid(), '-')"""
+PARK = """INSERT INTO parked (topic, partition, record_offset, order_key, header_names, header_values, timestamp_ms, attempts, due_at, parked_at)
+          VALUES ('order-created', 3, 42, gen_random_uuid(), '{}', '{}', 0, 1, %s, now())"""
+PAYMENT = """INSERT INTO payment (payment_key, order_id, amount, status, captured, refunded, requested_at, approved_at)
+             VALUES ('%s', '%s', 25000, '%s', 25000, 0, now() - interval '5 minutes', now() - interval '5 minutes')"""
+
 
 class Scene:
     """Four sound orders and what the services hold for them. `topic` is one that Stock has read to its end."""
 
-    def __init__(self, settings: Settings, db: dict[str, "asyncpg.Connection[asyncpg.Record]"], topic: str) -> None:
+    def __init__(
+        self, settings: Settings, db: dict[str, "asyncpg.Connection[asyncpg.Record]"], topic: str, letter: UUID
+    ) -> None:
+        """`letter`: the id of a dead letter of Stock's, whose record is on its dead letter topic."""
         self.settings = settings
         self.db = db
         self.topic = topic
+        self.letter = letter
         self.product, self.completed, self.returned, self.failed, self.pending, self.stray = (uuid4() for _ in range(6))
         self.item = {"productId": str(self.product), "quantity": QUANTITY}
         self._producer = Producer(
@@ -81,7 +118,7 @@ class Scene:
 
     def named(self, text: str) -> str:
         """With this scene's ids for `$product`, `$completed`, ... (`$stray`: an order that nobody knows)."""
-        names = ("product", "completed", "returned", "failed", "pending", "stray", "topic")
+        names = ("product", "completed", "returned", "failed", "pending", "stray", "topic", "letter")
         return Template(text).substitute({name: str(getattr(self, name)) for name in names})
 
     async def plant(self, database: str, statement: str) -> None:
@@ -100,10 +137,11 @@ class Scene:
     async def refund(self, payment_key: str, amount: int) -> None:
         await self.ask(f"/v1/payments/{payment_key}/cancel", cancelReason="returned", cancelAmount=amount)
 
-    async def keep(self, database: str) -> None:
-        """Copy a database's tables, for `repair`."""
-        for table in await self._tables(database):
-            await self.db[database].execute(f"CREATE TEMP TABLE kept_{table} AS TABLE public.{table}")
+    async def keep(self) -> None:
+        """Copy all tables, for `repair`."""
+        for name, db in self.db.items():
+            for table in await self._tables(name):
+                await db.execute(f"CREATE TEMP TABLE kept_{table} AS TABLE public.{table}")
 
     async def repair(self, database: str) -> None:
         """Make a database's tables again what they were at `keep`."""
@@ -118,7 +156,6 @@ class Scene:
             await db.execute(
                 f"INSERT INTO public.{table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM kept_{table}"
             )
-            await db.execute(f"DROP TABLE kept_{table}")
 
     async def _tables(self, database: str) -> list[str]:
         found = await self.db[database].fetch(
@@ -149,6 +186,21 @@ class Scene:
             self._producer.produce(topic, b"{}")
         assert await asyncio.to_thread(self._producer.flush, 30) == 0
 
+    async def give_up(self, letter: UUID, group: str, ago: timedelta = timedelta()) -> None:
+        """A record on the dead letter topic, as a service writes it."""
+        record = Record(*LETTER_OF, None, LETTER_VALUE, None, 0)
+        headers = [("message-id", str(letter).encode()), *spring_headers.write(record, group, "ValueError", "poison")]
+        at_ms = int((datetime.now(UTC) - ago).timestamp() * 1000)
+        topic, partition, _ = LETTER_OF
+        self._producer.produce(
+            f"{topic}-dlt",
+            LETTER_VALUE,
+            partition=partition,
+            headers=headers,
+            timestamp=at_ms,  # type: ignore[arg-type]
+        )
+        assert await asyncio.to_thread(self._producer.flush, 30) == 0
+
 
 def short(finding: Finding) -> str:
     return next(name for name in INVARIANTS if finding.invariant.startswith(name))
@@ -162,7 +214,8 @@ async def scene_databases(stack: DevStack) -> AsyncIterator[Scene]:
     stack.create_databases(databases.values())
     urls = {f"{service}_database_url": stack.database_url(database) for service, database in databases.items()}
     kafka = {"kafka_bootstrap_servers": stack.bootstrap_servers, "topic_partitions": 3}
-    settings = Settings.model_validate(kafka | urls)
+    groups = {f"{service}_group": f"{name}-{service}" for service in SERVICES}
+    settings = Settings.model_validate(kafka | urls | groups)
     await create_missing_topics(settings)
     await Topics(settings).create([(name, {})], 1, 1)
     db = {}
@@ -171,8 +224,9 @@ async def scene_databases(stack: DevStack) -> AsyncIterator[Scene]:
             migrate, settings.database_url(service), importlib.import_module(f"ordersaga.{service}")
         )
         db[service] = await asyncpg.connect(settings.database_url(service))
-    made = Scene(settings, db, name)
+    made = Scene(settings, db, name, uuid4())
     await made.write(name, 5)
+    await made.give_up(made.letter, settings.stock_group)
     yield made
     for each in db.values():
         await each.close()
@@ -180,14 +234,21 @@ async def scene_databases(stack: DevStack) -> AsyncIterator[Scene]:
 
 @pytest.fixture
 async def scene(scene_databases: Scene) -> AsyncIterator[Scene]:
-    empty = scene_databases
+    async with furnished(scene_databases) as made:
+        yield made
+
+
+@asynccontextmanager
+async def furnished(empty: Scene) -> AsyncIterator[Scene]:
+    """A sound scene in emptied databases, with a sandbox of its own."""
     for db in empty.db.values():
         tables = await db.fetch(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE '%yoyo%'"
         )
         await db.execute("TRUNCATE " + ", ".join(row["tablename"] for row in tables))
     async with serving(SandboxSettings()) as gateway_url:
-        made = Scene(empty.settings.model_copy(update={"gateway_url": gateway_url}), empty.db, empty.topic)
+        settings = empty.settings.model_copy(update={"gateway_url": gateway_url})
+        made = Scene(settings, empty.db, empty.topic, empty.letter)
         await _furnish(made)
         yield made
 
@@ -200,7 +261,13 @@ async def _furnish(scene: Scene) -> None:
         (scene.failed, ["PENDING", "FAILED"], "PAYMENT_DECLINED", "RELEASED"),
         (scene.pending, ["PENDING"], None, "RESERVED"),
     ]:
-        await place(scene, order_id, statuses, reason, {"lines": [scene.item | {"stock": stock}]})
+        await place(scene, order_id, statuses, reason, {"lines": [scene.item | {"stock": stock}], "listedTotal": TOTAL})
+        pay_before = await scene.db["order"].fetchval("SELECT pay_before FROM orders WHERE order_id = $1", order_id)
+        code = {"FAILED": "ORD0004", "CANCELLED": "ORD0003"}.get(statuses[-1], "ORD0001")
+        await scene.db["payment"].execute(
+            "INSERT INTO payable (order_id, customer_id, total_amount, pay_before, status) VALUES ($1, $1, $2, $3, $4)",
+            order_id, TOTAL, pay_before, code,
+        )  # fmt: skip
     await scene.db["order"].execute(
         "INSERT INTO price (product_id, name, price, changed_at) VALUES ($1, 'keyboard', $2, $3)",
         scene.product, PRICE, now - LONG_AGO,
@@ -231,12 +298,18 @@ async def _furnish(scene: Scene) -> None:
     for order_id, refunded in [(scene.completed, 0), (scene.returned, TOTAL)]:
         key = await pay(scene, order_id, refunded)
         await scene.db["delivery"].execute(
-            "INSERT INTO delivery (order_id, delivery_id, customer_id, status, tracking_number, at) VALUES ($1, $1, $1, 'STARTED', 'T', $2)",
-            order_id, now,
+            "INSERT INTO delivery (order_id, delivery_id, customer_id, status, tracking_number, address, address_detail, zipcode, phone, name, "
+            "delivery_memo, at) VALUES ($1, $1, $1, 'STARTED', 'T', $2, $3, $4, $5, $6, $7, $8)",
+            order_id, *RECIPIENT.values(), now,
         )  # fmt: skip
         payment = {"paymentKey": key, "amount": TOTAL, "state": "REFUNDED" if refunded else "PAID"}
         await scene.believe(order_id, payments=[payment], delivery="STARTED", deliveryId=str(order_id))
         await scene.complete(order_id, order_id)
+    await scene.db["stock"].execute(
+        "INSERT INTO dead_letter (id, topic, partition, record_offset, value, header_names, header_values, cause, reason, attempts, at) "
+        "VALUES ($1, $2, $3, $4, $5, '{}', '{}', 'ValueError', 'poison', 5, now())",
+        scene.letter, *LETTER_OF, LETTER_VALUE,
+    )  # fmt: skip
     await scene.db["stock"].execute(
         "INSERT INTO ledger (topic, partition, topic_id, epoch, next_offset) VALUES ($1, 0, 'id', 1, 5)", scene.topic
     )
@@ -271,8 +344,8 @@ async def place(
     placed_at, pay_before = datetime.now(UTC) - ago, datetime.now(UTC) + timedelta(hours=1)
     await db.execute(
         "INSERT INTO orders (order_id, customer_id, order_name, total_amount, recipient, placed_at, pay_before) "
-        "VALUES ($1, $1, 'keyboard', $2, '{}', $3, $4)",
-        order_id, TOTAL, placed_at, pay_before,
+        "VALUES ($1, $1, 'keyboard', $2, $5, $3, $4)",
+        order_id, TOTAL, placed_at, pay_before, json.dumps(RECIPIENT),
     )  # fmt: skip
     if statuses[-1] == "PENDING":
         facts = facts | {"lookAt": pay_before.isoformat()}
@@ -281,13 +354,16 @@ async def place(
         "INSERT INTO saga (order_id, status, reason, facts) VALUES ($1, $2, $3, $4)",
         order_id, statuses[-1], reason, json.dumps(facts),
     )  # fmt: skip
+    events = [(status, *event) for status in statuses for event in EVENTS[status]]
+    if "COMPLETED" in statuses:
+        events.insert(2, ("PENDING", *PAID))
     await db.executemany(
-        "INSERT INTO order_event (order_id, at, came_in, went_out, status, stock_known) VALUES ($1, $2, '-', $3, $4, true)",
+        "INSERT INTO order_event (order_id, at, came_in, went_out, status, reason, stock_known) VALUES ($1, $2, $3, $4, $5, $6, true)",
         [
-            (order_id, placed_at + timedelta(seconds=n), ["OrderCompletedMessage"] * (status == "COMPLETED"), status)
-            for n, status in enumerate(statuses)
+            (order_id, placed_at + timedelta(seconds=n), came_in, went_out, status, reason if status in ("FAILED", "CANCELLED") else None)
+            for n, (status, came_in, went_out) in enumerate(events)
         ],
-    )
+    )  # fmt: skip
 
 
 async def pay(scene: Scene, order_id: UUID, refunded: int) -> str:
@@ -297,8 +373,8 @@ async def pay(scene: Scene, order_id: UUID, refunded: int) -> str:
     if refunded:
         await scene.refund(key, refunded)
     await scene.db["payment"].execute(
-        "INSERT INTO payment (payment_key, order_id, amount, status, captured, refunded, requested_at, approved_at) "
-        "VALUES ($1, $2, $3::int, $4, $3::int, $5, now() - interval '5 minutes', now() - interval '5 minutes')",
+        "INSERT INTO payment (payment_key, order_id, customer_id, amount, status, captured, refunded, requested_at, approved_at) "
+        "VALUES ($1, $2, $2, $3::int, $4, $3::int, $5, now() - interval '5 minutes', now() - interval '5 minutes')",
         key, order_id, TOTAL, "CANCELLED" if refunded else "APPROVED", refunded,
     )  # fmt: skip
     return str(key)

@@ -5,7 +5,7 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any
 from uuid import UUID
@@ -116,8 +116,8 @@ async def accounted_for(rig: OperatorRig) -> None:
     """What the audit says of this service's letters and parked records."""
     found, parked = Finding("letters"), Finding("parked")
     async with rig.pool.acquire() as db, db.transaction():
-        await audit.dead_letters(rig.service, db, found, Counter())
-        await audit.parked(rig.service, db, parked, Moment(datetime.now(UTC), 0))
+        await audit.judge_letters(rig.service, db, found, Counter())
+        await audit.judge_queues(rig.service, db, parked, timedelta(hours=1), Moment(datetime.now(UTC), 0))
     assert found.holds, found.broken
     assert parked.holds, parked.broken
 

@@ -51,6 +51,7 @@ def closed_port() -> int:
 async def command(settings: Settings, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
     """The exit code of `ordersaga verify --json`, and what it says."""
     environment = {f"ORDERSAGA_{service.upper()}_DATABASE_URL": settings.database_url(service) for service in SERVICES}
+    environment |= {f"ORDERSAGA_{service.upper()}_GROUP": settings.group(service) for service in SERVICES}
     environment |= {
         "ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
         "ORDERSAGA_GATEWAY_URL": settings.gateway_url,

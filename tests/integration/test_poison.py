@@ -25,7 +25,8 @@ from ordersaga.contracts.messages import Message, PaymentSuccessMessage
 from ordersaga.contracts.topics import BY_MESSAGE, key_of
 from ordersaga.devstack.system import System
 from ordersaga.order import store
-from ordersaga.order.model import Facts, Line, Order, Recipient
+from ordersaga.order.commands import PLACED
+from ordersaga.order.model import Event, Facts, Line, Order, Recipient
 from ordersaga.order.outgoing import stock_request
 from tests.integration.failing_depot import FAILING
 
@@ -98,6 +99,13 @@ async def test_good_orders_complete_poison_is_listed_with_its_reason_and_a_repla
     async with db.transaction():
         await store.insert(db, orders)
         await store.begin(db, map(store.saga_row, orders))
+        await store.add_events(
+            db,
+            [
+                Event(each.order_id, each.placed_at, PLACED, ("StockDecreaseRequestMessage",), "PENDING", None, False)
+                for each in orders
+            ],
+        )
     producer = Producer({"bootstrap.servers": system.settings.kafka_bootstrap_servers})
     for n, order in enumerate(orders):
         write(producer, stock_request(order))

@@ -1,196 +1,192 @@
-"""What Order believes of an order: whether it contradicts itself, and whether Stock, Payment and Delivery have what it believes."""
+"""What Order has in its database about an order, against the rows of Stock, Payment and Delivery."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
-from uuid import UUID
 
 import msgspec
 
+from ordersaga.audit.facts import UNREFUNDED, AuditedOrder, PaymentFact
 from ordersaga.audit.finding import Moment
+from ordersaga.contracts.status import ORDER_CODES
 
-GRACE: Final = timedelta(seconds=60)
-ENDED: Final = ("COMPLETED", "FAILED", "CANCELLED")
-UNRELEASED: Final = frozenset({"RELEASE_REQUESTED", "RELEASE_FAILED"})
-UNREFUNDED: Final = frozenset({"REFUND_REQUESTED", "REFUND_FAILED"})
+ANSWERED_DELIVERY: Final = ("STARTED", "FAILED")
 
 
 class Unheard(msgspec.Struct, frozen=True):
-    """What Order need not know yet: payments approved after `since`; all of them, or refunds, while records of these are on their way."""
+    """Records that are still on their way between Order and Payment. What they will change is no contradiction yet.
+
+    `payments`: results of payments on their way to Order. Order knows those approved before `since`. `refunds`: results of refunds on
+    their way to Order. `payables`: Order's word on who may pay, on its way to Payment.
+    """
 
     since: datetime
     payments: bool = False
     refunds: bool = False
+    payables: bool = False
 
 
-class _Line(msgspec.Struct, rename="camel"):
+class Contradiction(msgspec.Struct, frozen=True):
+    """What one service says and another denies. `is_unheard`: a record that is still on its way may explain it."""
+
+    what: str
+    is_unheard: bool = False
+
+
+class Item(msgspec.Struct, rename="camel"):
+    """One product of a reservation."""
+
     product_id: str
     quantity: int
-    stock: str = "REQUESTED"
-
-
-class PaymentFact(msgspec.Struct, rename="camel"):
-    """What Order believes of one payment key. `held` None: all that was captured; `meant`: how much of it may go back."""
-
-    payment_key: str
-    amount: int
     state: str
-    held: int | None = None
-    meant: int = 0
-
-    @property
-    def left(self) -> int:
-        if self.held is not None:
-            return self.held
-        return 0 if self.state in ("REFUNDED", "DECLINED") else self.amount
-
-    @property
-    def given_back(self) -> int:
-        return 0 if self.held is None else self.amount - self.held
 
 
-class Facts(msgspec.Struct, rename="camel"):
-    """What Order's saga believes, as far as others can say the contrary."""
+_items: Final = msgspec.json.Decoder(list[Item])
 
-    lines: list[_Line]
-    payments: list[PaymentFact] = []
-    delivery: str = "NOT_REQUESTED"
-    delivery_id: UUID | None = None
-    flag: str | None = None
-    look_at: datetime | None = None
 
-    @property
-    def captured(self) -> list[PaymentFact]:
-        """The first of a living order pays it."""
-        return [each for each in self.payments if each.state not in ("AWAITING", "DECLINED")]
+def items_of(reservations: list[Any]) -> list[Item]:
+    """The products of an order's reservation. An order has one reservation at most."""
+    return [item for row in reservations for item in _items.decode(row["items"])]
 
-    @property
-    def is_owed(self) -> bool:
-        """Whether Stock or Payment owes the answer to a release or a refund."""
-        return any(line.stock in UNRELEASED for line in self.lines) or any(
-            each.state in UNREFUNDED for each in self.payments
+
+def held_items(items: list[Item]) -> dict[str, int]:
+    """The pieces of each product that Stock holds."""
+    return {item.product_id: item.quantity for item in items if item.state == "RESERVED"}
+
+
+def other_stock(order: AuditedOrder, reservations: list[Any], items: list[Item]) -> list[Contradiction]:
+    """Where Order and Stock disagree. The pieces that an ended order must or must not hold are judged by its end."""
+    facts = order.facts
+    answered = [line.product_id for line in facts.lines if line.stock != "REQUESTED"]
+    if order.is_dead and answered and not reservations:
+        return [Contradiction(f"Stock answered for product {answered[0]}, and has no reservation of this order")]
+    found = []
+    asked = {item.product_id: item.quantity for item in items}
+    # A rollback that came before its request leaves a tombstone with the products of that rollback alone.
+    if reservations and reservations[0]["state"] != "OVERTAKEN" and asked != facts.pieces:
+        found.append(Contradiction(f"Order has lines of {facts.pieces}, and Stock decided on {asked}"))
+    if order.status == "PENDING":
+        held = held_items(items)
+        wanted = {line.product_id: line.quantity for line in facts.lines if line.stock == "RESERVED"}
+        found += [
+            Contradiction(
+                f"{quantity} of product {product} are reserved for Order, and Stock holds {held.get(product, 0)}"
+            )
+            for product, quantity in wanted.items()
+            if held.get(product) != quantity
+        ]
+    return found
+
+
+def other_payments(order: AuditedOrder, payments: list[Any], unheard: Unheard, moment: Moment) -> list[Contradiction]:
+    """Where Order and Payment disagree about the payments of an order, and where a payment row contradicts itself."""
+    found = []
+    rows = {row["payment_key"]: row for row in payments}
+    for fact in order.facts.payments:
+        row = rows.pop(fact.payment_key, None)
+        if fact.state != "AWAITING":
+            found += _other_payment(fact, row, unheard)
+    for key, row in rows.items():
+        if row["status"] not in ("PENDING", "FAILED"):
+            approved_at = row["approved_at"]
+            is_recent = approved_at is not None and approved_at > unheard.since and moment.is_recent(approved_at)
+            what = f"payment {key} is {row['status']} for Payment, and Order does not know it"
+            found.append(Contradiction(what, unheard.payments or is_recent))
+    for row in payments:
+        if problem := _wrong_status(row):
+            found.append(Contradiction(problem))
+        if row["customer_id"] not in (None, order.row["customer_id"]):
+            found.append(
+                Contradiction(f"payment {row['payment_key']} is of customer {row['customer_id']}, the order of another")
+            )
+    return found
+
+
+def _other_payment(fact: PaymentFact, row: Any, unheard: Unheard) -> list[Contradiction]:
+    key, is_declined = fact.payment_key, fact.state == "DECLINED"
+    if row is None:
+        what = f"payment {key} is {fact.state} for Order, and Payment has no such payment of this order"
+        return [] if is_declined else [Contradiction(what)]
+    found = []
+    held = row["captured"] - row["refunded"]
+    if not is_declined and row["captured"] != fact.amount:
+        found.append(
+            Contradiction(f"payment {key} captured {fact.amount} won for Order, {row['captured']} for Payment")
         )
+    if is_declined != (row["status"] == "FAILED"):
+        found.append(Contradiction(f"payment {key} is {fact.state} for Order, {row['status']} for Payment"))
+    is_asked_back = fact.state in UNREFUNDED
+    if held > fact.left or (held < fact.left and not is_asked_back):
+        what = f"payment {key} holds {fact.left} won for Order ({fact.state}), {held} for Payment"
+        found.append(Contradiction(what, held < fact.left and unheard.refunds))
+    return found
 
 
-_facts: Final = msgspec.json.Decoder(Facts)
+def _wrong_status(row: Any) -> str | None:
+    """Payment derives the status of a captured payment from its money and its open refunds."""
+    captured, refunded = row["captured"], row["refunded"]
+    if row["status"] in ("PENDING", "FAILED"):
+        return None
+    if refunded >= captured:
+        expected = "CANCELLED"
+    elif row["has_open_refund"]:
+        expected = "CANCEL_PENDING"
+    else:
+        expected = "PARTLY_CANCELLED" if refunded else "APPROVED"
+    if row["status"] == expected:
+        return None
+    refund = " and a refund is open" if row["has_open_refund"] else ""
+    return (
+        f"payment {row['payment_key']} is {row['status']} for Payment, {captured - refunded} of {captured} won are held{refund}: "
+        f"{expected} is right"
+    )
 
 
-class One:
-    """One order of Order's, and whether it is still changing."""
+def other_payable(order: AuditedOrder, payables: list[Any], unheard: Unheard) -> list[Contradiction]:
+    """Where Payment's copy of who may pay how much until when is not what Order has said.
 
-    def __init__(self, order_id: UUID, row: Any, moment: Moment) -> None:
-        """Raises `msgspec.MsgspecError` for facts that cannot be read."""
-        self.order_id: Final = order_id
-        self.row: Final = row
-        self.facts: Final = _facts.decode(row["facts"] or "")
-        self.status: Final[str] = row["status"]
-        last_at = row["last_at"]
-        self.is_recent: Final[bool] = (last_at is not None and last_at > moment.cutoff) or (
-            row["is_parked"] and not moment.at_rest
-        )
-        # An order that has asked somebody is judged once its timer should have asked again, or a person is to look at it.
-        asks = self.facts.look_at is not None and self.facts.look_at > moment.cutoff - GRACE and self.facts.flag is None
-        self.is_moving: Final[bool] = self.is_recent or (asks and not moment.at_rest)
-
-    def __str__(self) -> str:
-        return str(self.order_id)
-
-
-def held_items(reservations: list[Any]) -> dict[str, int]:
-    held = {}
-    for row in reservations:
-        for item in msgspec.json.decode(row["items"]):
-            if item["state"] == "RESERVED":
-                held[item["productId"]] = item["quantity"]
-    return held
-
-
-def contradictions(one: One) -> list[str]:
-    """Where Order contradicts itself."""
-    problems = []
-    if one.row["last_status"] != one.status:
-        problems.append(f"{one.status}, and the last of its timeline is {one.row['last_status']}")
-    if one.status == "COMPLETED" and one.row["completed_at"] is None:
-        problems.append("COMPLETED, and its timeline does not say when")
-    stock = {line.stock for line in one.facts.lines}
-    if one.status == "COMPLETED":
-        if stock != {"RESERVED"}:
-            problems.append(f"COMPLETED, and its products are {sorted(stock)}")
-        if not one.facts.captured:
-            problems.append("COMPLETED, and no payment was captured")
-        elif one.facts.captured[0].state in UNREFUNDED:
-            problems.append(f"COMPLETED, and the payment that pays it is {one.facts.captured[0].state}")
-        if one.facts.delivery != "STARTED":
-            problems.append(f"COMPLETED, and its delivery is {one.facts.delivery}")
-    elif one.status in ENDED:
-        if "RESERVED" in stock:
-            problems.append(f"{one.status}, and a product is RESERVED that nobody has asked back")
-        if any(each.state == "PAID" for each in one.facts.payments):
-            problems.append(f"{one.status}, and a payment is PAID that nobody has asked back")
-    elif one.status != "PENDING":
-        problems.append(f"its status is {one.status}")
-    return problems
-
-
-def other_stock(one: One, reservations: list[Any]) -> list[str]:
-    """What Order believes of its products and Stock does not say. What an ended order holds is judged by its end."""
-    answered = [line.product_id for line in one.facts.lines if line.stock != "REQUESTED"]
-    if one.status in ("FAILED", "CANCELLED") and answered and not reservations:
-        return [f"Stock answered for product {answered[0]}, and has no reservation of this order"]
-    if one.status != "PENDING":
-        return []
-    held = held_items(reservations)
-    wanted = {line.product_id: line.quantity for line in one.facts.lines if line.stock == "RESERVED"}
+    An order that ended may have no copy, since nobody pays it any more. One that waits for its payment must have one.
+    """
+    row = order.row
+    if not payables:
+        waits = order.status == "PENDING" and order.facts.listed_total is not None and not order.facts.payments
+        return [
+            Contradiction(
+                "Order waits for its payment, and Payment does not know that it may be paid", unheard.payables
+            )
+        ] * waits
+    payable = payables[0]
+    status = ORDER_CODES["CANCELLED" if order.status == "CANCELLED" else "FAILED" if order.is_dead else "PENDING"]
     return [
-        f"Order believes {quantity} of product {product} reserved, stock holds {held.get(product, 0)}"
-        for product, quantity in wanted.items()
-        if held.get(product) != quantity
+        Contradiction(f"{what} is {ours} for Order, {theirs} for Payment", unheard.payables)
+        for what, ours, theirs in (
+            ("the total to pay", row["total_amount"], payable["total_amount"]),
+            ("the customer who may pay", row["customer_id"], payable["customer_id"]),
+            ("the end of the time to pay", row["pay_before"], payable["pay_before"]),
+            ("the status to pay by", status, payable["status"]),
+        )
+        if ours != theirs
     ]
 
 
-def other_payments(one: One, payments: list[Any], unheard: Unheard) -> list[tuple[str, bool]]:
-    """What Order believes of its payments and Payment does not say, or the other way round; and whether Order may not have heard yet."""
-    problems = []
-    rows = {row["payment_key"]: row for row in payments}
-    for fact in one.facts.payments:
-        row = rows.pop(fact.payment_key, None)
-        key = fact.payment_key
-        if fact.state == "AWAITING":
-            continue
-        if row is None:
-            if fact.state != "DECLINED":
-                problems.append(
-                    (f"payment {key} is {fact.state} for Order, and Payment has no such payment of it", False)
-                )
-            continue
-        held = row["captured"] - row["refunded"]
-        if fact.state != "DECLINED" and row["captured"] != fact.amount:
-            problems.append(
-                (f"payment {key} captured {fact.amount} won for Order, {row['captured']} for Payment", False)
-            )
-        if row["status"] == "FAILED" and fact.state != "DECLINED":
-            problems.append((f"payment {key} is {fact.state} for Order, FAILED for Payment", False))
-        is_asked_back = fact.state in UNREFUNDED
-        if held > fact.left or (held < fact.left and not is_asked_back):
-            what = f"payment {key} holds {fact.left} won for Order ({fact.state}), {held} for Payment"
-            problems.append((what, held < fact.left and unheard.refunds))
-    for row in payments:
-        held = row["captured"] - row["refunded"]
-        if row["status"] == "CANCELLED" and held:
-            problems.append((f"payment {row['payment_key']} is CANCELLED for Payment, and {held} won are held", False))
-    for key, row in rows.items():
-        if row["approved_at"] is not None and row["status"] != "FAILED":
-            what = f"payment {key} is {row['status']} for Payment, and Order does not know it"
-            problems.append((what, unheard.payments or row["approved_at"] > unheard.since))
-    return problems
-
-
-def other_delivery(one: One, deliveries: list[Any]) -> list[str]:
-    started = [row["delivery_id"] for row in deliveries if row["status"] == "STARTED"]
-    if one.facts.delivery == "NOT_REQUESTED" and one.status == "PENDING" and deliveries:
-        return ["Delivery has one of it that Order has not asked for"]
-    believed = one.facts.delivery_id
-    if one.facts.delivery != "STARTED" or believed in started or (believed is None and not started):
-        return []
-    if not started:
-        return [] if one.status == "COMPLETED" else [f"Order believes delivery {believed}, Delivery has started none"]
-    return [f"Order believes delivery {believed}, Delivery has {', '.join(map(str, started))}"]
+def other_delivery(order: AuditedOrder, deliveries: list[Any]) -> list[Contradiction]:
+    """Where Order and Delivery disagree about the delivery, its customer or its address."""
+    found = [
+        Contradiction(f"delivery {row['delivery_id']} goes to another {what} than the order")
+        for row in deliveries
+        for what, ours, theirs in (
+            ("customer", order.row["customer_id"], row["customer_id"]),
+            ("address", order.row["address_digest"], row["address_digest"]),
+        )
+        if ours != theirs
+    ]
+    facts = order.facts
+    if facts.delivery == "NOT_REQUESTED" and order.status == "PENDING" and deliveries:
+        return [*found, Contradiction("Delivery has a delivery of it that Order has not asked for")]
+    if facts.delivery not in ANSWERED_DELIVERY:
+        return found
+    known = [row["delivery_id"] for row in deliveries if row["status"] == facts.delivery]
+    if facts.delivery_id in known or (not known and order.status == "COMPLETED"):
+        return found
+    has = ", ".join(map(str, known)) or "none"
+    what = f"Order has delivery {facts.delivery_id} that is {facts.delivery}, and of those Delivery has {has}"
+    return [*found, Contradiction(what)]

@@ -1,4 +1,4 @@
-"""The gateway's books against Payment's table, to the won. Only the sandbox shows its books; they are sorted in a temporary file."""
+"""The gateway's books against Payment's table, to the won. Only the sandbox shows its books. They are sorted in a temporary file."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
-from ordersaga.audit.finding import Finding, Moment
+from ordersaga.audit.finding import CLOCKS_APART, Finding, Moment
 from ordersaga.audit.sources import Sources, in_words, stream
 from ordersaga.messaging.database import queries
 from ordersaga.settings import Settings
@@ -42,7 +42,8 @@ _page: Final = msgspec.json.Decoder(_Page)
 
 
 async def books(settings: Settings, sources: Sources, moment: Moment, said: Callable[[str, int], None]) -> Finding:
-    """The books are read after the table, so what the gateway has done since is in flight, and so is what Payment still asks about."""
+    """Compare the books with Payment's snapshot. The books are read after it: a later change at the gateway is in flight, and so is a payment
+    with an open intent."""
     finding = Finding("the gateway's books and the payment table agree to the won", unit="payments")
     if not settings.gateway_books or (urlsplit(settings.gateway_url).hostname or "").endswith(REAL_GATEWAY):
         finding.left_out = f"the gateway at {settings.gateway_url} is no sandbox, and shows no books"
@@ -67,7 +68,7 @@ async def books(settings: Settings, sources: Sources, moment: Moment, said: Call
 
 
 class _NoBooks(Exception):
-    """The gateway answers, and not with books."""
+    """The gateway answers, but not with a page of its books."""
 
 
 async def _pages(gateway_url: str) -> AsyncIterator[list[_Entry]]:
@@ -93,7 +94,7 @@ def _row(entry: _Entry) -> tuple[Any, ...]:
 
 
 def _entries(kept: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
-    """By payment key, each once: should the books have moved while they were read, as they were read last."""
+    """The entries by payment key, each once. An entry that was read twice, since the books changed meanwhile, counts as it was read last."""
     return iter(
         kept.execute(
             "SELECT payment_key, order_id, total, held, changed_at, currency, max(rowid) FROM entry GROUP BY payment_key ORDER BY payment_key"
@@ -104,7 +105,7 @@ def _entries(kept: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
 async def _compare(
     finding: Finding, entries: Iterator[tuple[Any, ...]], payments: AsyncIterator[Any], moment: Moment
 ) -> None:
-    """Merge both in the order of the keys' bytes. A payment that is missing in books that were not read to their end is unknown."""
+    """Merge both in the order of the keys' bytes. When the books were not read to their end, a payment missing in them is unknown."""
     is_whole = not finding.unjudged_count
     entry, ours = next(entries, None), await anext(payments, None)
     while entry is not None or ours is not None:
@@ -118,12 +119,12 @@ async def _compare(
         elif ours is not None:
             amount = ours["captured"] - ours["refunded"]
             if amount and is_whole:
-                finding.breaks(f"{ours['payment_key']}: our table says {amount} won, the gateway knows nothing of it")
+                finding.breaks(f"{ours['payment_key']}: our table says {amount} won, the gateway has no such payment")
             ours = await anext(payments, None)
 
 
 def _judge(finding: Finding, entry: tuple[Any, ...], ours: Any, moment: Moment) -> None:
-    """`ours` may be an open intent alone: Payment has heard of that key, and asks."""
+    """Judge one entry. `ours`: Payment's row of that key; None: Payment has none. Without a payment, the row is an open intent."""
     key, order_id, total, held, changed_at, currency, _ = entry
     captured, refunded = (0, 0) if ours is None else (ours["captured"], ours["refunded"])
     problems = []
@@ -137,7 +138,8 @@ def _judge(finding: Finding, entry: tuple[Any, ...], ours: Any, moment: Moment) 
         problems.append(f"it is in {currency}")
     if not problems:
         return
-    # The books tell time in seconds.
-    is_recent = datetime.fromisoformat(changed_at) >= moment.cutoff.replace(microsecond=0)
+    # The books have their times in seconds.
+    at = datetime.fromisoformat(changed_at)
+    is_recent = moment.cutoff.replace(microsecond=0) <= at <= moment.now + CLOCKS_APART
     waits = not moment.at_rest and (is_recent or (ours is not None and ours["is_open"]))
     (finding.waits if waits else finding.breaks)(f"{key} of order {order_id}: {'; '.join(problems)}")

@@ -1,7 +1,7 @@
-"""Completion records as Kafka has them, in the order of their order ids, however many there are: sorted in a temporary file.
+"""The completion records that Kafka has, sorted by order id in a temporary file, so that memory stays flat.
 
-A topic keeps its records for a while only. `Log` knows where each partition begins and which of its records can be read, so that a record
-that Kafka removed is not taken for one that was never written.
+Kafka removes records after the topic's retention. `Log` knows where each partition begins and how far it can be read, so that a record
+that Kafka removed is not taken for a record that was never written.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ FETCH_RECORDS: Final = 10_000
 FETCH_WAIT_S: Final = 0.2
 SILENT_S: Final = 30.0
 BEFORE: Final = timedelta(seconds=2)
-"""Two processes of Order may write to a partition in another order than that of their records' time stamps."""
+"""Records of two Order processes may stand in a partition in another order than their time stamps."""
 EVER: Final = datetime.min.replace(tzinfo=UTC)
 EVER_MS: Final = 100 * 365 * 86_400_000
 MAPPED_SAMPLE: Final = 1_000
@@ -33,13 +33,13 @@ _UINT32: Final = 0xFFFFFFFF
 
 
 class Log:
-    """What the topic's partitions hold, and the completion records that were read from them."""
+    """The bounds of the topic's partitions, and the completion records that were read from them."""
 
     def __init__(self, gaps: Sequence[Gap], kept_since: datetime) -> None:
-        """`kept_since`: what is younger is removed by nobody but an operator."""
+        """`kept_since`: a record younger than this is removed by an operator alone."""
         self.gaps: Final = gaps
         begun = [_moment(gap.first_ms) for gap in gaps if gap.first_ms is not None]
-        # Of a partition that is empty nobody can say when its last record was removed: then probably when the others lost theirs.
+        # An empty partition does not tell when its last record was removed. Assume the time when the other partitions lost theirs.
         self._emptied_before: Final = max([kept_since, *begun]) if begun else datetime.max.replace(tzinfo=UTC)
         self.unreadable = 0
         self.problems: Final = [
@@ -49,12 +49,12 @@ class Log:
         self._db.execute(
             "CREATE TABLE record (order_id BLOB, message_id BLOB, customer_id BLOB, status TEXT, total_amount INT, at_ms INT)"
         )
-        self._looked_at = 0
+        self._sampled = 0
         self._is_mapped = True
-        """Whether keys lie where Java's partitioner puts them among so many partitions; not so after partitions were added."""
+        """Whether each key is in the partition that Java's partitioner gives it. After partitions were added, older keys are not."""
 
     def add(self, records: Sequence[Record]) -> None:
-        """Take in records. What cannot be decoded is counted: its order has no record."""
+        """Take records in. A record that cannot be decoded is counted, and its order has no record."""
         rows = []
         for record in records:
             try:
@@ -71,12 +71,12 @@ class Log:
         self._db.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def _compare(self, record: Record) -> None:
-        if record.key is not None and self._looked_at < MAPPED_SAMPLE:
-            self._looked_at += 1
+        if record.key is not None and self._sampled < MAPPED_SAMPLE:
+            self._sampled += 1
             self._is_mapped &= partition_of(record.key, len(self.gaps)) == record.partition
 
     async def by_order(self) -> AsyncIterator[dict[str, Any]]:
-        """Every different record, in the order of order ids; repeats with the same `message-id` are one."""
+        """Every record by order id. Repeats with the same `message-id` are one record."""
         for row in self._rows():
             yield row
 
@@ -97,7 +97,7 @@ class Log:
             }
 
     def was_removed(self, order_id: UUID, completed_at: datetime) -> bool:
-        """Whether Kafka may have had the record of an order completed then, and has removed it since."""
+        """Whether Kafka may have removed the record of an order that was completed at that time."""
         for gap in self._candidates(order_id):
             begins = self._emptied_before if gap.first_ms is None else _moment(gap.first_ms) + BEFORE
             if gap.low > 0 and completed_at < begins:
@@ -105,7 +105,7 @@ class Log:
         return False
 
     def is_hidden(self, order_id: UUID, completed_at: datetime) -> str | None:
-        """Why the record of an order completed then may be in Kafka and cannot be read now; None: it could be read."""
+        """Why the record of an order completed at that time cannot be read now, though Kafka may have it. None: it could be read."""
         for gap in self._candidates(order_id):
             if gap.why:
                 return f"a partition of {COMPLETED_TOPIC} cannot be read: {gap.why}"
@@ -126,7 +126,7 @@ class Log:
 
 
 async def read(settings: Settings, said: Callable[[str, int], None]) -> Log:
-    """Read the topic to the end it has now. Raises `KafkaUnavailable`, also where there is no such topic, and SQLite's errors."""
+    """Read the topic to its present end. Raises `KafkaUnavailable`, also for a missing topic, and SQLite's errors."""
     topics = Topics(settings)
     if not await topics.reachable():
         raise KafkaUnavailable(f"Kafka at {settings.kafka_bootstrap_servers} does not answer")
@@ -159,7 +159,7 @@ async def read(settings: Settings, said: Callable[[str, int], None]) -> Log:
 
 def _kept_since(config: dict[str, str] | None) -> datetime:
     if config is None:
-        return datetime.now(UTC)  # nobody says, so anything may have been removed
+        return datetime.now(UTC)  # without a known retention, any record may have been removed
     kept_ms = int(config["retention.ms"])
     return EVER if not 0 <= kept_ms < EVER_MS else datetime.now(UTC) - timedelta(milliseconds=kept_ms)
 
@@ -176,7 +176,7 @@ def _moment(ms: int) -> datetime:
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """Where Java's default partitioner puts a key: murmur2, its sign dropped, by the number of partitions."""
+    """The partition that Java's default partitioner gives a key: murmur2 without its sign, modulo the number of partitions."""
     length = len(key)
     h = (_SEED ^ length) & _UINT32
     whole = length & ~3

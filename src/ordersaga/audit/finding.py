@@ -1,4 +1,4 @@
-"""What the audit says about one invariant."""
+"""One invariant of the system, and what the audit found out about it."""
 
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -6,15 +6,17 @@ from typing import Final, Literal
 from msgspec import Struct, field
 
 NAMED_MAX: Final = 1_000
+CLOCKS_APART: Final = timedelta(minutes=10)
+"""A time further ahead than this is wrong. The clocks of two machines differ by less."""
 
-Outcome = Literal["holds", "broken", "could not be judged", "not applicable"]
+Judgement = Literal["holds", "broken", "could not be judged", "not applicable"]
 
 
 class Finding(Struct):
-    """An invariant, what was counted for it, what breaks it, what is under way, and what could not be judged and why.
+    """An invariant with what was counted for it, what breaks it, what is in flight, and what could not be judged with the reason.
 
-    At most `NAMED_MAX` of each are named. `notes` say what a reader should know; they count for nothing. `left_out` is why the invariant
-    does not apply here.
+    At most `NAMED_MAX` of each are named. `notes` explain the count and do not change the outcome. `left_out` is why the invariant does not
+    apply here.
     """
 
     invariant: str
@@ -30,7 +32,7 @@ class Finding(Struct):
     left_out: str | None = None
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> Judgement:
         if self.broken_count:
             return "broken"
         if self.unjudged_count:
@@ -39,7 +41,7 @@ class Finding(Struct):
 
     @property
     def holds(self) -> bool:
-        """Whether nothing is wrong with it, and nothing unknown."""
+        """Whether nothing is broken and nothing unknown."""
         return self.outcome in ("holds", "not applicable")
 
     @property
@@ -54,7 +56,7 @@ class Finding(Struct):
             self.broken.append(what)
 
     def waits(self, what: str) -> None:
-        """Name what is still under way."""
+        """Name what is in flight."""
         self.in_flight_count += 1
         if len(self.in_flight) < NAMED_MAX:
             self.in_flight.append(what)
@@ -67,7 +69,7 @@ class Finding(Struct):
 
 
 class Moment(Struct, frozen=True):
-    """When the audit looked, and how long something must have been unchanged to be judged; 0: all is at rest, and is judged."""
+    """When the audit began, and for how many seconds a row must be unchanged to be judged. 0: the system is at rest, every row is judged."""
 
     now: datetime
     unchanged_for_s: float
@@ -78,8 +80,12 @@ class Moment(Struct, frozen=True):
 
     @property
     def cutoff(self) -> datetime:
-        """What changed after this is in flight."""
+        """A row that changed after this is in flight."""
         return self.now - timedelta(seconds=self.unchanged_for_s)
+
+    def is_recent(self, at: datetime) -> bool:
+        """Whether something that changed at `at` is in flight. A time far ahead is wrong, and keeps nothing in flight."""
+        return not self.at_rest and self.cutoff < at <= self.now + CLOCKS_APART
 
 
 def ago(now: datetime, then: datetime) -> str:

@@ -1,6 +1,6 @@
-"""Order by order: what the order says against what stock, payment, delivery and Kafka have.
+"""Order by order: the order's rows against those of Stock, Payment and Delivery, and against Kafka's completion records.
 
-The databases and the completion records are read as streams in id order and merged, so memory stays flat however many orders there are.
+The databases and the completion records are read as streams in id order and merged. Memory stays flat, however many orders there are.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -11,24 +11,40 @@ from uuid import UUID
 import msgspec
 
 from ordersaga.audit.agreement import (
-    GRACE,
-    One,
+    Contradiction,
+    Item,
     Unheard,
-    contradictions,
     held_items,
+    items_of,
     other_delivery,
+    other_payable,
     other_payments,
     other_stock,
 )
 from ordersaga.audit.completions import Log
-from ordersaga.audit.finding import Finding, Moment, ago
+from ordersaga.audit.contradictions import contradictions
+from ordersaga.audit.facts import GRACE, UNREFUNDED, AuditedOrder
+from ordersaga.audit.finding import CLOCKS_APART, Finding, Moment, ago
+from ordersaga.contracts.messages import OrderCompletedMessage
 from ordersaga.contracts.status import ORDER_CODES
 
+COMPLETION: Final = OrderCompletedMessage.__name__
 
-async def by_order(
-    streams: Sequence[AsyncIterator[Any] | None],
-) -> AsyncIterator[tuple[UUID, list[list[Any] | None]]]:
-    """Merge streams of rows that are each in `order_id` order: each id once, with its rows of every stream; None for one that is missing."""
+
+class OrderRows(msgspec.Struct, frozen=True):
+    """The rows of one order id, by stream. None: the stream is missing, because its database or topic could not be read."""
+
+    orders: list[Any] | None
+    reservations: list[Any] | None
+    payments: list[Any] | None
+    payables: list[Any] | None
+    deliveries: list[Any] | None
+    records: list[Any] | None
+    unpublished: list[Any] | None
+
+
+async def by_order(streams: Sequence[AsyncIterator[Any] | None]) -> AsyncIterator[tuple[UUID, OrderRows]]:
+    """Merge streams of rows, each in `order_id` order and one for each field of `OrderRows`: every id once, with its rows."""
     heads = [None if stream is None else await anext(stream, None) for stream in streams]
     while any(head is not None for head in heads):
         order_id = min(head["order_id"] for head in heads if head is not None)
@@ -42,14 +58,16 @@ async def by_order(
                 group.append(head)
                 heads[n] = await anext(stream, None)
             groups.append(group)
-        yield order_id, groups
+        yield order_id, OrderRows(*groups)
 
 
 class OrderAudit:
     """Judges one order after the other. Orders changed after the moment's cutoff are in flight."""
 
-    def __init__(self, moment: Moment, log: Log | None, unheard: Unheard) -> None:
+    def __init__(self, moment: Moment, log: Log | None, unheard: Unheard, whole_since: datetime) -> None:
+        """`whole_since`: pruning has not touched the timelines of orders placed after it."""
         self._moment: Final = moment
+        self._whole_since: Final = whole_since
         self._log: Final = log
         self._unheard: Final = unheard
         self.completed: Final = Finding(
@@ -80,27 +98,27 @@ class OrderAudit:
             self.known,
         ]
 
-    def judge(self, order_id: UUID, groups: Sequence[list[Any] | None]) -> None:
-        """One order with its rows of Order, Stock, Payment and Delivery, its completion records, and whether one is in the outbox."""
-        orders, reservations, payments, deliveries, records, unpublished = groups
-        others = sum(len(rows) for rows in (reservations, payments, deliveries) if rows)
+    def judge(self, order_id: UUID, rows: OrderRows) -> None:
+        """Judge one order."""
+        others = sum(len(each) for each in (rows.reservations, rows.payments, rows.deliveries) if each)
         self.known.count += others
-        if not orders:
+        if not rows.orders:
             if others:
                 self.known.breaks(f"{order_id}: no order has this id, but stock, payment or delivery know it")
-            self._unknown_records += bool(records)
+            self._unknown_records += bool(rows.records)
             return
         try:
-            one = One(order_id, orders[0], self._moment)
+            order = AuditedOrder(order_id, rows.orders[0], self._moment)
         except msgspec.MsgspecError as error:
             self.told.count += 1
             self.told.breaks(f"{order_id}: its saga cannot be read: {error}")
             return
-        self._judge_record(one, records, bool(unpublished))
-        self._judge_told(one)
-        self._judge_timer(one)
-        self._judge_end(one, reservations, payments, deliveries)
-        self._judge_agreed(one, reservations, payments, deliveries)
+        items = None if rows.reservations is None else items_of(rows.reservations)
+        self._judge_record(order, rows)
+        self._judge_told(order)
+        self._judge_timer(order)
+        self._judge_end(order, rows, items)
+        self._judge_agreed(order, rows, items)
 
     def finish(self) -> None:
         """What is to be said once all orders are judged."""
@@ -113,144 +131,137 @@ class OrderAudit:
         if self._log is not None and self._log.unreadable:
             self.recorded.notes.append(f"{self._log.unreadable:,} records of the topic are no completion records")
 
-    def _judge_record(self, one: One, records: list[Any] | None, is_unpublished: bool) -> None:
-        completed_at: datetime | None = one.row["completed_at"]
+    def _judge_record(self, order: AuditedOrder, rows: OrderRows) -> None:
+        completed_at: datetime | None = order.row["completed_at"]
+        records = rows.records
         if completed_at is None:
             for record in records or ():
-                what = f"{one}: a completion record, and the order was never completed"
-                is_recent = record["at"] > self._moment.cutoff and not self._moment.at_rest
-                (self.recorded.waits if is_recent else self.recorded.breaks)(what)
+                what = f"{order}: a completion record, and the order was never completed"
+                (self.recorded.waits if self._moment.is_recent(record["at"]) else self.recorded.breaks)(what)
             return
         self.recorded.count += 1
-        if not one.row["completion_sent"]:
-            self.recorded.breaks(f"{one}: completed, and its timeline has no completion record going out")
+        if COMPLETION not in order.went_out:
+            self.recorded.breaks(f"{order}: completed, and its timeline has no completion record going out")
         elif self._log is None or records is None:
-            return  # said once, for all of them
+            return  # the finding says once that the topic cannot be read
         elif len(records) > 1:
-            self.recorded.breaks(f"{one}: {len(records)} records")
+            self.recorded.breaks(f"{order}: {len(records)} records")
         elif not records:
-            self._judge_missing_record(one, completed_at, self._log, is_unpublished)
+            self._judge_missing_record(order, completed_at, self._log, bool(rows.unpublished))
         for record in records or ():
-            for problem in _other_words(one.row, record):
-                self.recorded.breaks(f"{one}: its completion record {problem}")
+            for problem in _wrong_record(order.row, record):
+                self.recorded.breaks(f"{order}: its completion record {problem}")
 
-    def _judge_missing_record(self, one: One, completed_at: datetime, log: Log, is_unpublished: bool) -> None:
-        if is_unpublished or one.is_recent:
-            self.recorded.waits(f"{one}: 0 records so far")
-        elif (why := log.is_hidden(one.order_id, completed_at)) is not None:
-            self.recorded.unknown(f"{one}: 0 records, and {why}")
-        elif log.was_removed(one.order_id, completed_at):
+    def _judge_missing_record(
+        self, order: AuditedOrder, completed_at: datetime, log: Log, is_unpublished: bool
+    ) -> None:
+        if is_unpublished or order.is_recent:
+            self.recorded.waits(f"{order}: 0 records so far")
+        elif (why := log.is_hidden(order.order_id, completed_at)) is not None:
+            self.recorded.unknown(f"{order}: 0 records, and {why}")
+        elif log.was_removed(order.order_id, completed_at):
             self._removed += 1
         else:
-            self.recorded.breaks(f"{one}: 0 records")
+            self.recorded.breaks(f"{order}: 0 records")
 
-    def _judge_told(self, one: One) -> None:
+    def _judge_told(self, order: AuditedOrder) -> None:
         self.told.count += 1
-        for problem in contradictions(one):
-            self.told.breaks(f"{one}: {problem}")
+        for problem in contradictions(order, self._moment, self._whole_since):
+            self.told.breaks(f"{order}: {problem}")
 
-    def _judge_timer(self, one: One) -> None:
-        look_at, due_at = one.facts.look_at, one.row["timer_due_at"]
-        if look_at is None and one.status != "PENDING" and not one.facts.is_owed:
+    def _judge_timer(self, order: AuditedOrder) -> None:
+        look_at, due_at = order.facts.look_at, order.row["timer_due_at"]
+        if look_at is None and order.status != "PENDING" and not order.facts.is_owed:
             return
         self.timed.count += 1
+        says = "its saga sets none" if look_at is None else f"its saga sets it for {look_at:%Y-%m-%d %H:%M:%S}"
         if due_at is None:
-            says = "nobody" if look_at is None else f"at {look_at:%Y-%m-%d %H:%M:%S}"
-            what = f"{one}: {one.status} and without a timer; its facts say it is looked at by {says}"
+            what = f"{order}: {order.status} and without a timer; {says}"
         elif due_at < self._moment.cutoff - GRACE:
-            what = f"{one}: its timer was due {ago(self._moment.now, due_at)} ago and has not fired"
+            what = f"{order}: its timer was due {ago(self._moment.now, due_at)} ago and has not fired"
+        elif due_at > max(look_at or due_at, self._moment.now + CLOCKS_APART):
+            what = f"{order}: its timer is due at {due_at:%Y-%m-%d %H:%M:%S}; {says}"
         else:
             return
-        (self.timed.waits if one.is_recent else self.timed.breaks)(what)
+        (self.timed.waits if order.is_recent else self.timed.breaks)(what)
 
-    def _judge_end(
-        self, one: One, reservations: list[Any] | None, payments: list[Any] | None, deliveries: list[Any] | None
-    ) -> None:
-        finding = {"COMPLETED": self.completed, "PENDING": self.in_time}.get(one.status, self.given_back)
+    def _judge_end(self, order: AuditedOrder, rows: OrderRows, items: list[Item] | None) -> None:
+        finding = {"COMPLETED": self.completed, "PENDING": self.in_time}.get(order.status, self.given_back)
         finding.count += 1
-        if one.status == "PENDING":
-            self._judge_pending(one)
+        if order.status == "PENDING":
+            self._judge_pending(order)
             return
-        judge = _completed if one.status == "COMPLETED" else _given_back
-        held = None if reservations is None else held_items(reservations)
-        for problem in judge(one, held, payments, deliveries):
-            (finding.waits if one.is_moving else finding.breaks)(f"{one}: {problem}")
+        judge = _completed if order.status == "COMPLETED" else _given_back
+        for problem in judge(order, None if items is None else held_items(items), rows):
+            (finding.waits if order.is_moving else finding.breaks)(f"{order}: {problem}")
 
-    def _judge_pending(self, one: One) -> None:
-        pay_before, last_at = one.row["pay_before"], one.row["last_at"]
+    def _judge_pending(self, order: AuditedOrder) -> None:
+        pay_before, last_at = order.row["pay_before"], order.row["last_at"]
         since = "" if last_at is None else f" since {last_at:%H:%M:%S}"
-        if one.facts.flag is not None and not one.is_recent:
-            self.in_time.breaks(f"{one}: pending{since}, {one.facts.flag}")
-        elif self._moment.now > pay_before + GRACE and not one.is_recent:
-            self.in_time.breaks(f"{one}: pending, and was to be paid before {pay_before:%Y-%m-%d %H:%M:%S}")
+        if order.facts.flag is not None and not order.is_recent:
+            self.in_time.breaks(f"{order}: pending{since}, {order.facts.flag}")
+        elif self._moment.now > pay_before + GRACE and not order.is_recent:
+            self.in_time.breaks(f"{order}: pending, and was to be paid before {pay_before:%Y-%m-%d %H:%M:%S}")
         else:
-            self.in_time.waits(f"{one}: pending{since}")
+            self.in_time.waits(f"{order}: pending{since}")
 
-    def _judge_agreed(
-        self, one: One, reservations: list[Any] | None, payments: list[Any] | None, deliveries: list[Any] | None
-    ) -> None:
-        if reservations is not None:
-            self.agreed.count += len(one.facts.lines)
-            self._note(one, other_stock(one, reservations))
-        if payments is not None:
-            self.agreed.count += len(one.facts.payments)
-            problems = other_payments(one, payments, self._unheard)
-            self._note(one, [what for what, is_unheard in problems if not is_unheard])
-            for what in [what for what, is_unheard in problems if is_unheard]:
-                self.agreed.waits(f"{one}: {what}")
-        if deliveries is not None:
-            self._note(one, other_delivery(one, deliveries))
-
-    def _note(self, one: One, problems: Sequence[str]) -> None:
-        for what in problems:
-            (self.agreed.waits if one.is_recent else self.agreed.breaks)(f"{one}: {what}")
+    def _judge_agreed(self, order: AuditedOrder, rows: OrderRows, items: list[Item] | None) -> None:
+        found: list[Contradiction] = []
+        if rows.reservations is not None and items is not None:
+            self.agreed.count += len(order.facts.lines)
+            found += other_stock(order, rows.reservations, items)
+        if rows.payments is not None:
+            self.agreed.count += len(order.facts.payments)
+            found += other_payments(order, rows.payments, self._unheard, self._moment)
+        if rows.payables is not None:
+            found += other_payable(order, rows.payables, self._unheard)
+        if rows.deliveries is not None:
+            found += other_delivery(order, rows.deliveries)
+        for each in found:
+            waits = order.is_recent or each.is_unheard
+            (self.agreed.waits if waits else self.agreed.breaks)(f"{order}: {each.what}")
 
 
-# What each says of an order -----------------------------------------------------------------------------------------------
+# What the end of an order demands ------------------------------------------------------------------------------------------
 
 
-def _completed(
-    one: One, held: dict[str, int] | None, payments: list[Any] | None, deliveries: list[Any] | None
-) -> list[str]:
+def _completed(order: AuditedOrder, held: dict[str, int] | None, rows: OrderRows) -> list[str]:
     problems = []
-    wanted = {line.product_id: line.quantity for line in one.facts.lines}
-    if held is not None and held != wanted:
-        problems.append(f"stock holds {held} of {wanted}")
-    if payments is not None:
-        amounts = [row["captured"] - row["refunded"] for row in payments if row["captured"] > row["refunded"]]
-        total, first = one.row["total_amount"], one.facts.captured[:1]
-        meant = sum(min(each.given_back, each.meant) for each in first)
+    facts, total = order.facts, order.row["total_amount"]
+    if held is not None and held != facts.pieces:
+        problems.append(f"stock holds {held} of {facts.pieces}")
+    if rows.payments is not None:
+        amounts = [row["captured"] - row["refunded"] for row in rows.payments if row["captured"] > row["refunded"]]
+        meant = sum(min(each.given_back, each.meant) for each in facts.captured[:1])
         if amounts != ([total - meant] if total > meant else []):
             back = f", of which {meant} went back as meant" if meant else ""
             problems.append(f"payments of {amounts} won are held for a total of {total}{back}")
         problems += [
             f"{each.given_back} of {each.amount} won of payment {each.payment_key} went back at the gateway, and nobody has said that it was "
-            f"meant; if it was: ordersaga orders accept-refund {one} --why ..."
-            for each in one.facts.captured
-            if each.given_back > each.meant and each.state not in ("REFUND_REQUESTED", "REFUND_FAILED")
+            f"meant; if it was: ordersaga orders accept-refund {order} --why ..."
+            for each in facts.captured
+            if each.given_back > each.meant and each.state not in UNREFUNDED
         ]
-    if deliveries is not None and [row["status"] for row in deliveries] != ["STARTED"]:
-        problems.append(f"deliveries: {[row['status'] for row in deliveries]}")
+    if rows.deliveries is not None and [row["status"] for row in rows.deliveries] != ["STARTED"]:
+        problems.append(f"deliveries: {[row['status'] for row in rows.deliveries]}")
     return problems
 
 
-def _given_back(
-    one: One, held: dict[str, int] | None, payments: list[Any] | None, deliveries: list[Any] | None
-) -> list[str]:
+def _given_back(order: AuditedOrder, held: dict[str, int] | None, rows: OrderRows) -> list[str]:
     problems = []
     if held:
-        problems.append(f"{one.status}, and stock still holds {held}")
-    for row in payments or ():
+        problems.append(f"{order.status}, and stock still holds {held}")
+    for row in rows.payments or ():
         if row["captured"] > row["refunded"]:
             amount = row["captured"] - row["refunded"]
-            problems.append(f"{one.status}, and {amount} won of payment {row['payment_key']} are not refunded")
-    if one.row["reason"] != "RETURNED" and any(row["status"] == "STARTED" for row in deliveries or ()):
-        problems.append(f"{one.status}, and its delivery was started")
+            problems.append(f"{order.status}, and {amount} won of payment {row['payment_key']} are not refunded")
+    if order.row["reason"] != "RETURNED" and any(row["status"] == "STARTED" for row in rows.deliveries or ()):
+        problems.append(f"{order.status}, and its delivery was started")
     return problems
 
 
-def _other_words(order: Any, record: Any) -> list[str]:
-    """What a completion record says that is not so."""
+def _wrong_record(order: Any, record: Any) -> list[str]:
+    """Where a completion record differs from its order."""
     problems = []
     if record["status"] != ORDER_CODES["COMPLETED"]:
         problems.append(f"says {record['status']}")
@@ -259,5 +270,5 @@ def _other_words(order: Any, record: Any) -> list[str]:
     if record["customer_id"] != order["customer_id"]:
         problems.append(f"names customer {record['customer_id']}")
     if record["versions"] > 1:
-        problems.append("is there with the same message-id and other words")
+        problems.append("is there with the same message-id and another content")
     return problems

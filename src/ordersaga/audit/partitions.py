@@ -1,4 +1,4 @@
-"""How far each service has come in its topics, judged from what Kafka holds: every partition that there is, read or never read."""
+"""The position of each service in each partition of its topics, against the partition's log: every partition in Kafka, read or never read."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from msgspec import Struct, field
 
 from ordersaga.audit.finding import Finding, Moment, ago
 from ordersaga.contracts.topics import TOPICS
-from ordersaga.messaging.kafka import Gap, KafkaUnavailable, Partition, Topics, gaps_of
+from ordersaga.messaging.kafka import Gap, KafkaUnavailable, Partition, Topics, TopicState, gaps_of
 from ordersaga.settings import ServiceName, Settings
 
 FUTURE: Final = timedelta(seconds=60)
 
 
 class Handled(Struct):
-    """The finding, which topics hold something that a service has not handled yet, and which of them for longer than it may take."""
+    """The finding; `behind`: which service has unhandled records in which topic; `late`: those of them that are not in flight."""
 
     finding: Finding
     behind: set[tuple[ServiceName, str]] = field(default_factory=set)
@@ -24,10 +24,11 @@ class Handled(Struct):
 
 
 async def handled(settings: Settings, ledgers: dict[ServiceName, Sequence[Any]], moment: Moment) -> Handled:
-    """Compare each service's ledger with Kafka. A topic or partition that Kafka has not hides no other one."""
+    """Compare each service's ledger with Kafka. A topic or partition that Kafka does not have hides no other one."""
     found = Handled(Finding("every record in Kafka is handled", unit="partitions"))
     reachable = await Topics(settings).reachable()
-    for service, rows in ledgers.items():
+
+    async def judge(service: ServiceName, rows: Sequence[Any]) -> None:
         topics = {topic.name for topic in TOPICS if topic.consumer == service}
         try:
             if not reachable:
@@ -37,6 +38,8 @@ async def handled(settings: Settings, ledgers: dict[ServiceName, Sequence[Any]],
             found.finding.unknown(f"{service}: Kafka at {settings.kafka_bootstrap_servers}: {error}")
             found.behind |= {(service, topic) for topic in topics}
             found.late |= {(service, topic) for topic in topics}
+
+    await asyncio.gather(*(judge(service, rows) for service, rows in ledgers.items()))
     return found
 
 
@@ -57,6 +60,7 @@ class _Service:
         self._moment: Final = moment
         self._found: Final = found
         self._finding: Final = found.finding
+        self._refused: Final[set[str]] = set()
 
     async def judge(self) -> None:
         names = sorted(self._topics | {partition.topic for partition in self._rows})
@@ -75,24 +79,33 @@ class _Service:
                 )
 
     async def _partitions(self, names: Sequence[str]) -> dict[str, tuple[str, int]]:
-        """Kafka's id and the number of partitions of each topic; one that is not there, or is refused, is named."""
-        topics = Topics(self._settings)
-        there: dict[str, tuple[str, int]] = {}
+        """Kafka's id and the number of partitions of each topic. A topic that is missing or refused is named."""
+        states = await self._states(names)
         for name in names:
-            try:
-                state = (await topics.states([name])).get(name)
-            except KafkaUnavailable as error:
-                if not await topics.reachable():
-                    raise
-                self._unknown(Partition(name, -1), str(error))
+            if name in states or name in self._refused:
                 continue
-            if state is not None:
-                there[name] = state.topic_id, state.partitions
-            elif name in self._topics:
+            if name in self._topics:
                 self._breaks(Partition(name, -1), f"is not in Kafka{self._rows_of(name)}")
             else:
                 self._unknown(Partition(name, -1), f"the topic is not in Kafka{self._rows_of(name)}")
-        return there
+        return {name: (state.topic_id, state.partitions) for name, state in states.items()}
+
+    async def _states(self, names: Sequence[str]) -> dict[str, TopicState]:
+        """The topics that Kafka has. When it refuses the question it is asked topic by topic, since one refused topic refuses all."""
+        topics = Topics(self._settings)
+        try:
+            return await topics.states(names)
+        except KafkaUnavailable as error:
+            if not await topics.reachable():
+                raise
+            if len(names) == 1:
+                self._refused.add(names[0])
+                self._unknown(Partition(names[0], -1), str(error))
+                return {}
+        states: dict[str, TopicState] = {}
+        for name in names:
+            states |= await self._states([name])
+        return states
 
     def _rows_of(self, topic: str) -> str:
         rows = [row for partition, row in self._rows.items() if partition.topic == topic]

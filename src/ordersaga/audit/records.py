@@ -1,4 +1,4 @@
-"""What lies between the services in their databases: outboxes, parked records, dead letters."""
+"""The runtime's tables in each service's database: outboxes, dead letters, parked records."""
 
 from collections import Counter
 from datetime import timedelta
@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from ordersaga.audit.finding import Finding, Moment, ago
+from ordersaga.audit.finding import CLOCKS_APART, Finding, Moment, ago
 from ordersaga.audit.sources import Sources, stream
 from ordersaga.messaging.database import Connection, queries
 from ordersaga.settings import ServiceName
@@ -17,7 +17,7 @@ RETRY_GRACE: Final = timedelta(seconds=60)
 
 
 class Outboxes(Struct):
-    """The finding, which service has records for which topic that are not published, and which of them are late."""
+    """The finding; `unsent`: which service has unpublished records for which topic; `late`: those of them that are not in flight."""
 
     finding: Finding
     unsent: set[tuple[ServiceName, str]] = field(default_factory=set)
@@ -25,7 +25,7 @@ class Outboxes(Struct):
 
 
 async def outboxes(sources: Sources, adopt_after: timedelta, moment: Moment) -> Outboxes:
-    """Committed records that are not yet known to be published; recent ones are in flight."""
+    """Committed records that Kafka has not acknowledged. Recent ones are in flight."""
     found = Outboxes(Finding("every committed record is published", unit="outboxes"))
     finding = found.finding
     for service in sources.db:
@@ -38,7 +38,10 @@ async def outboxes(sources: Sources, adopt_after: timedelta, moment: Moment) -> 
                 what = (
                     f"{service}: {row['rows']} records for {row['topic']}, the oldest {ago(moment.now, written_at)} old"
                 )
-                if row["oldest"] > moment.cutoff:
+                if row["latest"] > moment.now + adopt_after + CLOCKS_APART:
+                    found.late.add((service, row["topic"]))
+                    finding.breaks(f"{what}; no instance takes one over before {row['latest']:%Y-%m-%d %H:%M:%S}")
+                elif row["oldest"] > moment.cutoff:
                     finding.waits(what)
                 else:
                     found.late.add((service, row["topic"]))
@@ -46,27 +49,24 @@ async def outboxes(sources: Sources, adopt_after: timedelta, moment: Moment) -> 
     return found
 
 
-async def given_up(sources: Sources, moment: Moment) -> tuple[Finding, Finding]:
-    """The dead letters and the parked records of all services."""
-    letters = Finding("each dead letter is accounted for", unit="dead letters")
-    queues = Finding("each parked record will be tried again", unit="parked records")
+async def dead_letters(sources: Sources) -> Finding:
+    """The dead letters of all services."""
+    finding = Finding("each dead letter is accounted for", unit="dead letters")
     counts: Counter[str] = Counter()
     for service in sources.db:
-        async with sources.guarded(service, letters) as db:
-            await dead_letters(service, db, letters, counts)
-        async with sources.guarded(service, queues) as db:
-            await parked(service, db, queues, moment)
+        async with sources.guarded(service, finding) as db:
+            await judge_letters(service, db, finding, counts)
     if counts:
         known = ", ".join(f"{count:,} {status}" for status, count in sorted(counts.items()))
-        letters.unit = f"dead letters ({known})"
-    return letters, queues
+        finding.unit = f"dead letters ({known})"
+    return finding
 
 
-async def dead_letters(service: str, db: Connection, finding: Finding, counts: Counter[str]) -> None:
-    """Records given up, counted by what has become of them; the open ones are listed, for somebody has to look at them.
+async def judge_letters(service: str, db: Connection, finding: Finding, counts: Counter[str]) -> None:
+    """Count one service's dead letters by status, and list those that are open.
 
-    One that was put back must be in the parking or done with, one that gave way must have its successor, and one that was discarded
-    somebody who did it.
+    A REPLAYED letter must be parked or on its way to Kafka. A SUPERSEDED letter must have a follower. A letter that was decided on must have
+    an operator's act.
     """
     for row in await sql.dead_letter_rows(db):
         finding.count += row["rows"]
@@ -74,18 +74,32 @@ async def dead_letters(service: str, db: Connection, finding: Finding, counts: C
         if row["status"] in ("OPEN", "REPLAYED"):
             finding.waits(f"{service}: {row['rows']} {row['status']} of {row['topic']}, {row['cause']}")
     async for row in stream(db, sql.lost_dead_letters):
-        place = f"{row['topic']}/{row['partition']}/{row['record_offset']}"
-        finding.breaks(f"{service}: {row['id']} of {place} is {row['status']}, {row['problem']}")
+        position = f"{row['topic']}/{row['partition']}/{row['record_offset']}"
+        finding.breaks(f"{service}: {row['id']} of {position} is {row['status']}, {row['problem']}")
 
 
-async def parked(service: str, db: Connection, finding: Finding, moment: Moment) -> None:
-    """Records whose handling failed and is tried again: listed; a queue that nobody tries, now or ever, is lost."""
+async def parked(sources: Sources, retry_wait_max: timedelta, moment: Moment) -> Finding:
+    """The queues of parked records of all services."""
+    finding = Finding("each parked record will be tried again", unit="parked records")
+    for service in sources.db:
+        async with sources.guarded(service, finding) as db:
+            await judge_queues(service, db, finding, retry_wait_max, moment)
+    return finding
+
+
+async def judge_queues(
+    service: str, db: Connection, finding: Finding, retry_wait_max: timedelta, moment: Moment
+) -> None:
+    """The first record of each queue must be due, now or within `retry_wait_max`. The others wait behind it."""
     async for row in stream(db, sql.parked_rows):
         finding.count += row["rows"]
+        due_at = row["due_at"]
         what = f"{service}: {row['rows']} behind and with {row['topic']}/{row['partition']}/{row['record_offset']}"
-        if row["due_at"] is None:
+        if due_at is None:
             finding.breaks(f"{what}, which has no time for its next try")
-        elif row["due_at"] < moment.cutoff - RETRY_GRACE:
-            finding.breaks(f"{what}, which was to be tried {ago(moment.now, row['due_at'])} ago and was not")
+        elif due_at < moment.cutoff - RETRY_GRACE:
+            finding.breaks(f"{what}, which was to be tried {ago(moment.now, due_at)} ago and was not")
+        elif due_at > moment.now + retry_wait_max + CLOCKS_APART:
+            finding.breaks(f"{what}, which is not tried before {due_at:%Y-%m-%d %H:%M:%S}")
         else:
             finding.waits(f"{what}, tried {row['attempts']} times, {row['cause']}")

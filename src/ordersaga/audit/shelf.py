@@ -1,6 +1,6 @@
-"""Stock's products: their counters against movements and reservations, and their prices against the copy that Order checks totals with."""
+"""Stock's products: counters, movements and reservations against each other, and the prices against Order's copy, which checks totals."""
 
-from typing import Final
+from typing import Any, Final
 
 from ordersaga.audit.finding import Finding, Moment
 from ordersaga.audit.sources import Sources, stream
@@ -14,7 +14,7 @@ PRICE_TOPIC: Final = BY_MESSAGE[ProductPriceMessage].name
 
 
 async def stock(sources: Sources) -> Finding:
-    """One snapshot holds all of it, so it is exact at any moment. Old movements are summed up in balance rows, which count as movements."""
+    """Stock alone. One snapshot holds all of it, so the comparison is exact at any moment. A balance row counts as a movement."""
     finding = Finding(
         "stock is conserved: received - reserved + released = available, never below zero", unit="products"
     )
@@ -23,46 +23,65 @@ async def stock(sources: Sources) -> Finding:
     async with sources.guarded("stock", finding) as db:
         async for row in stream(db, sql.products):
             finding.count += 1
-            product = row["product_id"]
-            if row["received"] is None:
-                what = f"movements of {row['moved_in']}, {row['moved_out']}, {row['moved_back']} and {row['held']} held"
-                finding.breaks(f"{product}: there is no such product, and {what}")
-                continue
-            counters = (row["received"], row["reserved"], row["released"])
-            moved = (row["moved_in"], row["moved_out"], row["moved_back"])
-            if counters != moved:
-                finding.breaks(f"{product}: counters {counters}, movements {moved}")
-            if row["available"] != row["received"] - row["reserved"] + row["released"] or row["available"] < 0:
-                finding.breaks(f"{product}: {row['available']} available of {counters}")
-            if row["reserved"] - row["released"] != row["held"]:
-                finding.breaks(f"{product}: {row['reserved'] - row['released']} reserved, orders hold {row['held']}")
+            _judge_product(finding, row)
+        async for row in stream(db, sql.misplaced_movements):
+            order, product, kind = row["order_id"], row["product_id"], row["kind"]
+            finding.breaks(
+                f"{product}: order {order} has {row['wanted']} {kind}, and its movements are of {row['moved']}"
+            )
+        async for row in stream(db, sql.wrong_reservations):
+            finding.breaks(
+                f"order {row['order_id']}: its reservation is {row['state']}, and by its products {row['given']}"
+            )
     return finding
 
 
+def _judge_product(finding: Finding, row: Any) -> None:
+    product = row["product_id"]
+    if row["received"] is None:
+        what = f"movements of {row['moved_in']}, {row['moved_out']}, {row['moved_back']} and {row['held']} held"
+        finding.breaks(f"{product}: there is no such product, and {what}")
+        return
+    counters = (row["received"], row["reserved"], row["released"])
+    moved = (row["moved_in"], row["moved_out"], row["moved_back"])
+    if counters != moved:
+        finding.breaks(f"{product}: counters {counters}, movements {moved}")
+    if row["available"] != row["received"] - row["reserved"] + row["released"] or row["available"] < 0:
+        finding.breaks(f"{product}: {row['available']} available of {counters}")
+    if row["reserved"] - row["released"] != row["held"]:
+        finding.breaks(f"{product}: {row['reserved'] - row['released']} reserved, orders hold {row['held']}")
+
+
 async def prices(sources: Sources, moment: Moment, is_behind: bool) -> Finding:
-    """`is_behind`: Order may not have heard yet what Stock has said."""
+    """Stock's prices against Order's copy. `is_behind`: records of prices are still on their way to Order."""
     finding = Finding("Order knows the price of each of Stock's products", unit="products")
     if sources.lacks(finding, "stock", "order"):
         return finding
     async with sources.guarded("stock", finding) as stock_db, sources.guarded("order", finding) as order_db:
-        ours = stream(order_db, sql.prices)
-        known = await anext(ours, None)
+        copies = stream(order_db, sql.prices)
+        copy = await anext(copies, None)
         async for product in stream(stock_db, sql.product_prices):
             finding.count += 1
-            while known is not None and known["product_id"] < product["product_id"]:
-                finding.breaks(f"{known['product_id']}: Order has a price for it, and Stock no such product")
-                known = await anext(ours, None)
-            if known is None or known["product_id"] != product["product_id"]:
-                what, is_recent = "Order knows no price of it", False
-            else:
-                what = f"costs {product['price']} won, and {known['price']} for Order"
-                is_recent = known["changed_at"] > moment.cutoff and not moment.at_rest
-                is_right = known["price"] == product["price"]
-                known = await anext(ours, None)
-                if is_right:
-                    continue
-            (finding.waits if is_behind or is_recent else finding.breaks)(f"{product['product_id']}: {what}")
-        while known is not None:
-            finding.breaks(f"{known['product_id']}: Order has a price for it, and Stock no such product")
-            known = await anext(ours, None)
+            while copy is not None and copy["product_id"] < product["product_id"]:
+                finding.breaks(f"{copy['product_id']}: Order has a price for it, and Stock no such product")
+                copy = await anext(copies, None)
+            mine = copy if copy is not None and copy["product_id"] == product["product_id"] else None
+            if mine is not None:
+                copy = await anext(copies, None)
+            if what := _wrong_price(product, mine):
+                is_recent = mine is not None and moment.is_recent(mine["changed_at"])
+                (finding.waits if is_behind or is_recent else finding.breaks)(f"{product['product_id']}: {what}")
+        while copy is not None:
+            finding.breaks(f"{copy['product_id']}: Order has a price for it, and Stock no such product")
+            copy = await anext(copies, None)
     return finding
+
+
+def _wrong_price(product: Any, copy: Any) -> str | None:
+    if copy is None:
+        return "Order knows no price of it"
+    if product["price"] != copy["price"]:
+        return f"costs {product['price']} won, and {copy['price']} for Order"
+    if copy["version"] > product["version"]:
+        return f"its price has version {product['version']}, and {copy['version']} for Order, which ignores the next prices until then"
+    return None

@@ -1,24 +1,28 @@
-"""The databases as the audit reads them: one snapshot each, and a reason for each that cannot be read."""
+"""The databases as the audit reads them: one snapshot each, and the reason for each database that cannot be read."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection
 from typing import Any, Final
 
-import asyncpg
-
 from ordersaga.audit.finding import Finding
+from ordersaga.messaging.connections import SERVER_SETTINGS, Servers
 from ordersaga.messaging.database import DATABASE_ERRORS, Connection
 from ordersaga.settings import SERVICES, ServiceName, Settings
 
-CONNECT_S: Final = 10.0
+CONNECT_S: Final = 5.0
 STATEMENT_S: Final = 900.0
+"""For one statement. A large table may take minutes to sort, so a frozen server is noticed by `_watch`, long before."""
+WATCH_EVERY_S: Final = 5.0
+ANSWER_S: Final = 5.0
+SILENCES_MAX: Final = 2
 LOCK_MS: Final = 10_000
 PREFETCH_ROWS: Final = 1_000
 LEFT_OUT: Final = "which is not ours (--only, or FOREIGN_PARTNERS)"
 TABLES: Final[dict[ServiceName, list[str]]] = {
     "order": ["orders", "saga", "order_event", "price", "timer"],
     "stock": ["product", "reservation", "movement"],
-    "payment": ["payment", "intent"],
+    "payment": ["payable", "payment", "intent"],
     "delivery": ["delivery"],
 }
 RUNTIME_TABLES: Final = ["ledger", "outbox", "dead_letter", "operator_act", "parked"]
@@ -33,9 +37,11 @@ class Sources:
         self.only: Final = only
         self.db: Final[dict[ServiceName, Connection]] = {}
         self.away: Final[dict[ServiceName, str]] = {}
+        self.silent: Final[dict[ServiceName, str]] = {}
+        """Databases that stopped answering while they were read, with the reason."""
 
     def lacks(self, finding: Finding, *wanted: ServiceName) -> bool:
-        """Whether a database that an invariant rests on is missing; says so in the finding."""
+        """Whether a database that the invariant needs is missing. The finding gets the reason."""
         for service in wanted:
             if service not in self.only:
                 finding.left_out = f"it needs {service}, {LEFT_OUT}"
@@ -43,46 +49,51 @@ class Sources:
                 finding.unknown(self.away[service])
         return any(service not in self.db for service in wanted)
 
+    def why(self, service: ServiceName, error: BaseException) -> str:
+        """Why a service's database could not be read to the end."""
+        return f"{service}'s database: {self.silent.get(service) or in_words(error)}"
+
     @contextlib.asynccontextmanager
     async def guarded(self, service: ServiceName, *findings: Finding) -> AsyncIterator[Connection]:
-        """A service's snapshot. An error there leaves what was found and makes the rest unknown; other invariants can still be judged."""
+        """A service's snapshot. After an error the findings keep what they have and are unknown; other invariants can still be judged."""
         db = self.db[service]
         try:
-            async with (
-                db.transaction()
-            ):  # a savepoint: after an error PostgreSQL takes no further statement without one
+            # A savepoint: after an error PostgreSQL takes no further statement of the snapshot without one.
+            async with db.transaction():
                 yield db
         except DATABASE_ERRORS as error:
             for finding in findings:
-                finding.unknown(f"{service}'s database: {in_words(error)}")
+                finding.unknown(self.why(service, error))
 
 
 @contextlib.asynccontextmanager
 async def snapshots(settings: Settings, only: Collection[ServiceName]) -> AsyncIterator[Sources]:
-    """A snapshot of each database. Order's is the last: whatever the others hold by then is of an order that it knows."""
+    """A snapshot of each database. Order's is the last: the rows of the other services are then of orders that it knows."""
     sources = Sources(only)
     async with contextlib.AsyncExitStack() as stack:
         for name in reversed(SERVICES):
             if name in only:
                 try:
                     db = await stack.enter_async_context(_snapshot(settings, name))
+                    watch = asyncio.create_task(_watch(settings, name, db, sources.silent))
+                    stack.callback(watch.cancel)
                     if missing := await db.fetchval(MISSING, TABLES[name] + RUNTIME_TABLES):
                         sources.away[name] = f"{name}'s database: no table {', '.join(missing)} that may be read"
                     else:
                         sources.db[name] = db
                 except DATABASE_ERRORS as error:
-                    sources.away[name] = f"{name}'s database: {in_words(error)}"
+                    sources.away[name] = sources.why(name, error)
         yield sources
 
 
 @contextlib.asynccontextmanager
 async def _snapshot(settings: Settings, name: ServiceName) -> AsyncIterator[Connection]:
-    """The role's or server's own time-outs do not count: one snapshot waits while others are read."""
-    db = await asyncpg.connect(
-        settings.database_url(name),
+    """A read-only transaction. The time-outs of the role and the server are off: one snapshot waits while others are read."""
+    db = await Servers(settings.database_url(name)).connect(
         timeout=CONNECT_S,
         command_timeout=STATEMENT_S,
-        server_settings={
+        server_settings=SERVER_SETTINGS
+        | {
             "application_name": "ordersaga audit",
             "jit": "off",
             "lock_timeout": str(LOCK_MS),
@@ -91,20 +102,46 @@ async def _snapshot(settings: Settings, name: ServiceName) -> AsyncIterator[Conn
         },
     )
     try:
-        transaction = db.transaction(isolation="repeatable_read", readonly=True)
-        await transaction.start()
-        await db.fetchval("SELECT 1")  # the snapshot is taken by the first statement, not by BEGIN
+        async with asyncio.timeout(CONNECT_S):
+            transaction = db.transaction(isolation="repeatable_read", readonly=True)
+            await transaction.start()
+            await db.fetchval("SELECT 1")  # the first statement takes the snapshot, not BEGIN
         yield db
     finally:
-        db.terminate()  # nothing was written, and a server that has gone away is not waited for
+        db.terminate()  # the transaction wrote nothing, and a server that is away need not answer
+
+
+async def _watch(settings: Settings, name: ServiceName, db: Any, silent: dict[ServiceName, str]) -> None:
+    """Ask the server on another connection, again and again. When it is silent, end the snapshot: its statement would wait for minutes.
+
+    An error is an answer: a server that has no connection left is alive.
+    """
+    servers = Servers(settings.database_url(name))
+    silences = 0
+    while silences < SILENCES_MAX:
+        await asyncio.sleep(WATCH_EVERY_S)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                probe = await servers.connect(timeout=ANSWER_S)
+            probe.terminate()
+        except OSError:  # also `TimeoutError`
+            silences += 1
+        except DATABASE_ERRORS:
+            silences = 0
+        else:
+            silences = 0
+    silent[name] = (
+        f"the server has stopped answering; when it answers under ORDERSAGA_{name.upper()}_DATABASE_URL, verify again"
+    )
+    db.terminate()
 
 
 def in_words(error: BaseException) -> str:
-    """What went wrong, in one line."""
+    """The error in one line."""
     text = str(error).strip().splitlines()
     return text[0] if text else "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
 
 
 def stream(db: Connection, query: Any, *parameters: Any) -> AsyncIterator[Any]:
-    """A query's rows through a cursor, so that memory stays flat; needs an open transaction."""
+    """A query's rows through a cursor, so that memory stays flat. Needs an open transaction."""
     return aiter(db.cursor(query.sql, *parameters, prefetch=PREFETCH_ROWS))

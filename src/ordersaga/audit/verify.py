@@ -1,4 +1,4 @@
-"""Takes the snapshots and judges every invariant of the system. One that cannot be judged hides no other."""
+"""Takes the snapshots and judges every invariant of the system. An invariant that cannot be judged hides no other."""
 
 import contextlib
 import sqlite3
@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from ordersaga.audit import completions, orders, partitions, records, shelf
-from ordersaga.audit.agreement import GRACE, Unheard
+from ordersaga.audit.agreement import Unheard
 from ordersaga.audit.books import books
+from ordersaga.audit.facts import GRACE
 from ordersaga.audit.finding import Finding, Moment
+from ordersaga.audit.letters import LettersInKafka
 from ordersaga.audit.sources import LEFT_OUT, Sources, in_words, snapshots, stream
-from ordersaga.contracts.messages import PaymentCancelledMessage, PaymentSuccessMessage
+from ordersaga.contracts.messages import OrderPayableMessage, PaymentCancelledMessage, PaymentSuccessMessage
 from ordersaga.contracts.topics import BY_MESSAGE
 from ordersaga.messaging.database import DATABASE_ERRORS, queries
 from ordersaga.messaging.kafka import KafkaUnavailable
@@ -22,6 +24,12 @@ sql: Final = queries(__file__)
 
 PAID_TOPIC: Final = BY_MESSAGE[PaymentSuccessMessage].name
 REFUNDED_TOPIC: Final = BY_MESSAGE[PaymentCancelledMessage].name
+PAYABLE_TOPIC: Final = BY_MESSAGE[OrderPayableMessage].name
+PRUNED_EARLY: Final = timedelta(hours=1)
+"""A service may prune a timeline so much earlier than the audit expects, because its clock is ahead."""
+INTENT_WAIT_MAX: Final = timedelta(hours=1)
+"""The gateway's own wait and every back-off are shorter."""
+RETRY_WAIT_MAX: Final = timedelta(days=365)
 SAY_EVERY_S: Final = 5.0
 
 Say = Callable[[str], None]
@@ -35,12 +43,12 @@ async def verify(
 ) -> list[Finding]:
     """Judge every invariant.
 
-    `only`: the services whose databases are ours to read; None: all but those of foreign partners. `say` is told now and then how far
-    the audit has come.
+    `only`: the services whose databases are ours to read; None: all but those of foreign partners. `say` is called every few seconds with
+    the audit's progress.
 
-    `unchanged_for_s` 0 judges a system at rest: everything must have come to its end. More judges a live one: orders and records
-    younger than that are in flight, and named as such. Each database is read in one snapshot; Kafka and the gateway's books are read
-    after the snapshots were taken. What does not answer makes invariants unknown and raises nothing.
+    `unchanged_for_s` 0 judges a system at rest: nothing may be in flight. More judges a live system: orders and records that changed within
+    so many seconds are in flight, and are named as such. Each database is read in one snapshot; Kafka and the gateway's books are read
+    after the snapshots were taken. A database, Kafka or gateway that does not answer makes invariants unknown and raises nothing.
     """
     moment = Moment(datetime.now(UTC), unchanged_for_s)
     said = _every(SAY_EVERY_S, say)
@@ -53,12 +61,23 @@ async def verify(
         topic = shelf.PRICE_TOPIC
         is_behind = ("order", topic) in handled.behind or ("stock", topic) in outboxes.unsent
         found.append(await shelf.prices(sources, moment, is_behind))
-        found.append(await _settled(sources, moment))
+        found.append(await _settled(settings, sources, moment))
         found.append(await books(settings, sources, moment, said))
-        of_each = [outboxes.finding, handled.finding, *await records.given_up(sources, moment)]
+        letters = await records.dead_letters(sources)
+        await LettersInKafka(settings, sources, moment, letters).judge(said)
+        parked = await records.parked(sources, _retry_wait_max(settings), moment)
+        of_each = [outboxes.finding, handled.finding, letters, parked]
         for finding in of_each:
             _say_missing(sources, finding, SERVICES)
     return found + of_each
+
+
+def _retry_wait_max(settings: Settings) -> timedelta:
+    """The longest time that a parked record waits for its next try."""
+    wait = timedelta(milliseconds=settings.park_backoff_ms)
+    for _ in range(min(settings.park_attempts_max, 16)):
+        wait = min(2 * wait, RETRY_WAIT_MAX)
+    return wait
 
 
 def _every(seconds: float, say: Say) -> Callable[[str, int], None]:
@@ -74,7 +93,7 @@ def _every(seconds: float, say: Say) -> Callable[[str, int], None]:
 
 
 async def _handled(settings: Settings, sources: Sources, moment: Moment) -> partitions.Handled:
-    """The ledgers are read first and Kafka after them, so that no ledger is found past an end that has moved on."""
+    """The ledgers are read before Kafka: read after it, a position could lie past the log's end as Kafka has told it."""
     ledgers: dict[ServiceName, Any] = {}
     trouble = Finding("")
     for service in sources.db:
@@ -93,6 +112,7 @@ def _unheard(moment: Moment, outboxes: records.Outboxes, handled: partitions.Han
         moment.cutoff,
         payments=("payment", PAID_TOPIC) in outboxes.late or ("order", PAID_TOPIC) in handled.late,
         refunds=("payment", REFUNDED_TOPIC) in outboxes.unsent or ("order", REFUNDED_TOPIC) in handled.behind,
+        payables=("order", PAYABLE_TOPIC) in outboxes.unsent or ("payment", PAYABLE_TOPIC) in handled.behind,
     )
 
 
@@ -106,7 +126,8 @@ async def _orders(
             log = await completions.read(settings, said)
         except (KafkaUnavailable, sqlite3.Error) as error:
             trouble = f"{completions.COMPLETED_TOPIC}: {in_words(error)}"
-    audit = orders.OrderAudit(moment, log, unheard)
+    whole_since = moment.now - timedelta(days=settings.history_kept_days) + PRUNED_EARLY
+    audit = orders.OrderAudit(moment, log, unheard, whole_since)
     if trouble is not None:
         audit.recorded.unknown(trouble)
     with contextlib.closing(log) if log is not None else contextlib.nullcontext():
@@ -133,14 +154,17 @@ async def _judge_orders(
                 _rows(sources, trouble, "order", sql.orders),
                 _rows(sources, trouble, "stock", sql.reservations),
                 _rows(sources, trouble, "payment", sql.payments),
+                _rows(sources, trouble, "payment", sql.payables),
                 _rows(sources, trouble, "delivery", sql.deliveries),
                 None if log is None else log.by_order(),
                 _rows(sources, trouble, "order", sql.unpublished, completions.COMPLETED_TOPIC),
             ]
-            async for order_id, groups in orders.by_order(streams):
-                audit.judge(order_id, groups)
+            async for order_id, rows in orders.by_order(streams):
+                audit.judge(order_id, rows)
                 count += 1
                 said("orders judged", count)
+            async for orphan in stream(sources.db["order"], sql.orphans):
+                audit.told.breaks(f"{orphan['order_id']}: {orphan['what']}, and no order has this id")
     except (*DATABASE_ERRORS, sqlite3.Error) as error:
         for finding in audit.findings:
             finding.unknown(f"after {count:,} orders: {trouble[0] if trouble else in_words(error)}")
@@ -148,13 +172,15 @@ async def _judge_orders(
         audit.recorded.unknown(problem)
 
 
-async def _named(rows: AsyncIterator[Any], service: ServiceName, trouble: list[str]) -> AsyncIterator[Any]:
-    """Rows as they come, and whose they are when they fail."""
+async def _named(
+    rows: AsyncIterator[Any], sources: Sources, service: ServiceName, trouble: list[str]
+) -> AsyncIterator[Any]:
+    """The rows. When they fail, `trouble` gets the service's name and the reason."""
     try:
         async for row in rows:
             yield row
     except DATABASE_ERRORS as error:
-        trouble.append(f"{service}'s database: {in_words(error)}")
+        trouble.append(sources.why(service, error))
         raise
 
 
@@ -163,11 +189,11 @@ def _rows(
 ) -> AsyncIterator[Any] | None:
     if service not in sources.db:
         return None
-    return _named(stream(sources.db[service], query, *parameters), service, trouble)
+    return _named(stream(sources.db[service], query, *parameters), sources, service, trouble)
 
 
 def _say_missing(sources: Sources, finding: Finding, services: Collection[ServiceName]) -> None:
-    """An invariant of several services is judged without those that are away, which is said."""
+    """An invariant of several services is judged without those whose database is away; the finding says so."""
     for service in services:
         if service in sources.away:
             finding.unknown(sources.away[service])
@@ -175,11 +201,13 @@ def _say_missing(sources: Sources, finding: Finding, services: Collection[Servic
             finding.notes.append(f"without {service}, {LEFT_OUT}")
 
 
-async def _settled(sources: Sources, moment: Moment) -> Finding:
+async def _settled(settings: Settings, sources: Sources, moment: Moment) -> Finding:
+    """Open payments and the intents that will settle them, in Payment's database alone."""
     finding = Finding("every open payment has somebody who will settle it", unit="open intents")
+    far = moment.now + INTENT_WAIT_MAX + timedelta(milliseconds=settings.recovery_after_ms)
     if not sources.lacks(finding, "payment"):
         async with sources.guarded("payment", finding) as db:
             finding.count = await sql.open_intents(db)
-            async for row in stream(db, sql.unsettled, moment.cutoff - GRACE):
+            async for row in stream(db, sql.unsettled, moment.cutoff - GRACE, far):
                 finding.breaks(f"{row['payment_key']} of order {row['order_id']}: {row['status']} {row['problem']}")
     return finding

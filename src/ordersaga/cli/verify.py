@@ -1,4 +1,4 @@
-"""`verify` audits the system."""
+"""`ordersaga verify`: run the audit, print its findings, end with the exit code that tells its outcome."""
 
 import asyncio
 from typing import Annotated
@@ -22,7 +22,8 @@ def verify(
     live: Annotated[
         float,
         typer.Option(
-            min=0, help="the system is running: judge what has not changed for so many seconds; 0: all must be at rest"
+            min=0,
+            help="for a running system: what changed within so many seconds is in flight; 0: the system must be at rest",
         ),
     ] = 10.0,
     json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
@@ -33,7 +34,7 @@ def verify(
         ),
     ] = None,
 ) -> None:
-    """Prove from the four databases, Kafka and the gateway's books that nothing was lost and nothing taken twice.
+    """Prove from the four databases, Kafka and the gateway's books that nothing was lost and nothing was taken twice.
 
     Exit code 0: every invariant holds. 1: one is broken. 2: none is broken, but one could not be judged.
     """
@@ -67,7 +68,7 @@ def _say(what: str) -> None:
 
 
 def print_findings(findings: list[Finding]) -> None:
-    """A table, then the rows that break an invariant, and why others could not be judged."""
+    """Print a table of the invariants, then the rows that break one, and the reasons why others could not be judged."""
     table = Table("invariant", "counted", "")
     for each in findings:
         times = f" {each.broken_count:,} times" if each.broken_count else ""

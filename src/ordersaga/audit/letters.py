@@ -1,0 +1,142 @@
+"""The records of the dead letter topics against the `dead_letter` table: each record that a service gave up must have its row.
+
+An operator works with the rows. A row that is gone hides a record that nobody has handled.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from ordersaga.audit.finding import Finding, Moment
+from ordersaga.audit.sources import Sources
+from ordersaga.contracts.topics import TOPICS
+from ordersaga.messaging import spring_headers
+from ordersaga.messaging.database import queries
+from ordersaga.messaging.handler import MESSAGE_ID, Record
+from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Tap, Topics, gaps_of
+from ordersaga.settings import ServiceName, Settings
+
+sql: Final = queries(__file__)
+
+FETCH_RECORDS: Final = 500
+FETCH_WAIT_S: Final = 0.2
+SILENT_S: Final = 30.0
+
+
+class _Given(Struct, frozen=True):
+    """A record that a service put on a dead letter topic. `source` is the position of the record that it gave up."""
+
+    letter_id: UUID
+    on: str
+    source: tuple[str | None, int | None, int | None]
+    value_digest: str | None
+    at: datetime
+
+
+class LettersInKafka:
+    """Compares the dead letter topics with the rows, some records at a time, so that memory stays flat however many there are."""
+
+    def __init__(self, settings: Settings, sources: Sources, moment: Moment, finding: Finding) -> None:
+        self._settings: Final = settings
+        self._sources: Final = sources
+        self._moment: Final = moment
+        self._finding: Final = finding
+        self._kept_since: Final = moment.now - timedelta(days=settings.dead_letters_kept_days)
+        self._services: Final[dict[str, ServiceName]] = {
+            topic.dead_letters: topic.consumer for topic in TOPICS if topic.consumer in sources.db
+        }
+        self._pruned = 0
+
+    async def judge(self, said: Callable[[str, int], None]) -> None:
+        """Read the topics from their beginning. A topic that cannot be read makes the rest unknown."""
+        try:
+            topics = await self._with_records()
+            if topics:
+                await self._read(topics, said)
+        except KafkaUnavailable as error:
+            self._finding.unknown(f"the dead letter topics: {error}")
+        if self._pruned:
+            self._finding.notes.append(
+                f"{self._pruned:,} records of the dead letter topics are older than a decided letter is kept, and have no row"
+            )
+
+    async def _with_records(self) -> Sequence[str]:
+        states = Topics(self._settings)
+        counts = await states.partition_counts(sorted(self._services))
+        beginnings = {Partition(name, n): 0 for name, count in counts.items() for n in range(count)}
+        gaps = await asyncio.to_thread(gaps_of, self._settings, beginnings)
+        for partition, gap in gaps.items():
+            if gap.why is not None:
+                self._finding.unknown(f"{partition.topic}/{partition.partition}: {gap.why}")
+        return sorted({partition.topic for partition, gap in gaps.items() if gap.has_records})
+
+    async def _read(self, topics: Sequence[str], said: Callable[[str, int], None]) -> None:
+        tap = await Tap.open(self._settings, topics, from_beginning=True)
+        loop = asyncio.get_running_loop()
+        try:
+            heard_at, count = loop.time(), 0
+            while not await tap.at_end():
+                records = await tap.fetch(FETCH_RECORDS, FETCH_WAIT_S)
+                await self._compare(records)
+                count += len(records)
+                said("records of dead letter topics read", count)
+                if records:
+                    heard_at = loop.time()
+                elif loop.time() - heard_at > SILENT_S:
+                    raise KafkaUnavailable(f"nothing more of {', '.join(topics)} came within {SILENT_S:.0f} s")
+        finally:
+            await tap.end()
+
+    async def _compare(self, records: Sequence[Record]) -> None:
+        by_service: dict[ServiceName, list[_Given]] = {}
+        for record in records:
+            service = self._services[record.topic]
+            given = _given(record, self._settings.group(service))
+            if given is not None:
+                by_service.setdefault(service, []).append(given)
+        for service, letters in by_service.items():
+            async with self._sources.guarded(service, self._finding) as db:
+                ids = list({each.letter_id for each in letters})
+                rows = {row["id"]: row for row in await sql.letters_by_id(db, ids=ids)}
+                for each in letters:
+                    self._judge(service, each, rows.get(each.letter_id))
+
+    def _judge(self, service: ServiceName, given: _Given, row: Any) -> None:
+        topic, partition, offset = given.source
+        what = f"{service}: {given.on} is dead letter {given.letter_id} of {topic}/{partition}/{offset}"
+        if row is not None:
+            if (row["topic"], row["partition"], row["record_offset"]) != given.source:
+                self._finding.breaks(
+                    f"{what}, and its row says {row['topic']}/{row['partition']}/{row['record_offset']}"
+                )
+            elif row["value_digest"] != given.value_digest:
+                self._finding.breaks(f"{what}, and its row has another value")
+        elif self._moment.is_recent(given.at):
+            self._finding.waits(f"{what}, and has no row yet")
+        elif given.at < self._kept_since:
+            self._pruned += 1
+        else:
+            self._finding.breaks(f"{what}, and has no row")
+
+
+def _given(record: Record, group: str) -> _Given | None:
+    """The dead letter that this record is; None: a partner's, or no dead letter."""
+    headers = spring_headers.read(record.headers or ())
+    try:
+        letter_id = UUID((record.header(MESSAGE_ID) or b"").decode())
+    except ValueError:
+        return None
+    if headers.group != group:
+        return None
+    return _Given(
+        letter_id,
+        f"{record.topic}/{record.partition}/{record.offset}",
+        (headers.topic, headers.partition, headers.offset),
+        None if record.value is None else hashlib.md5(record.value, usedforsecurity=False).hexdigest(),
+        datetime.fromtimestamp(record.timestamp_ms / 1000, UTC),
+    )
