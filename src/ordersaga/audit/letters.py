@@ -53,7 +53,7 @@ class LettersInKafka:
         self._pruned = 0
 
     async def judge(self, said: Callable[[str, int], None]) -> None:
-        """Read the topics from their beginning. A topic that cannot be read makes the rest unknown."""
+        """Read the topics from their beginning. A topic that cannot be read makes the finding unknown."""
         try:
             topics = await self._with_records()
             if topics:
@@ -66,8 +66,10 @@ class LettersInKafka:
             )
 
     async def _with_records(self) -> Sequence[str]:
-        states = Topics(self._settings)
-        counts = await states.partition_counts(sorted(self._services))
+        kafka = Topics(self._settings)
+        if not await kafka.reachable():
+            raise KafkaUnavailable(f"Kafka at {self._settings.kafka_bootstrap_servers} does not answer")
+        counts = await kafka.partition_counts(sorted(self._services))
         beginnings = {Partition(name, n): 0 for name, count in counts.items() for n in range(count)}
         gaps = await asyncio.to_thread(gaps_of, self._settings, beginnings)
         for partition, gap in gaps.items():

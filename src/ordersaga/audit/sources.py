@@ -53,13 +53,19 @@ class Sources:
         """Why a service's database could not be read to the end."""
         return f"{service}'s database: {self.silent.get(service) or in_words(error)}"
 
+    def why_any(self, error: BaseException) -> str:
+        """Why databases that are read together could not be read to the end."""
+        return "; ".join(self.why(service, error) for service in self.silent) or in_words(error)
+
     @contextlib.asynccontextmanager
     async def guarded(self, service: ServiceName, *findings: Finding) -> AsyncIterator[Connection]:
         """A service's snapshot. After an error the findings keep what they have and are unknown; other invariants can still be judged."""
         db = self.db[service]
         try:
-            # A savepoint: after an error PostgreSQL takes no further statement of the snapshot without one.
-            async with db.transaction():
+            async with contextlib.AsyncExitStack() as savepoint:
+                # Without a savepoint PostgreSQL takes no further statement of the snapshot after an error.
+                with contextlib.suppress(*DATABASE_ERRORS):  # on a lost connection, the first statement fails as well
+                    await savepoint.enter_async_context(db.transaction())
                 yield db
         except DATABASE_ERRORS as error:
             for finding in findings:

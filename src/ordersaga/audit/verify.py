@@ -167,7 +167,7 @@ async def _judge_orders(
                 audit.told.breaks(f"{orphan['order_id']}: {orphan['what']}, and no order has this id")
     except (*DATABASE_ERRORS, sqlite3.Error) as error:
         for finding in audit.findings:
-            finding.unknown(f"after {count:,} orders: {trouble[0] if trouble else in_words(error)}")
+            finding.unknown(f"after {count:,} orders: {trouble[0] if trouble else sources.why_any(error)}")
     for problem in log.problems if log is not None else ():
         audit.recorded.unknown(problem)
 

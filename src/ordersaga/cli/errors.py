@@ -23,6 +23,7 @@ END_WITHIN_S: Final = 1.5
 """What a command waits for (a thread that asks Kafka, say) may not hear of Ctrl-C; its process ends all the same."""
 DEBUG: Final = "ORDERSAGA_LOG_LEVEL"
 NO_TABLES: Final = (asyncpg.UndefinedTableError, psycopg.errors.UndefinedTable)
+NO_ANSWER: Final = "no answer in time"
 DATABASE_PROBLEMS: Final = (
     OSError,
     asyncpg.PostgresError,
@@ -63,6 +64,10 @@ def sentence(error: BaseException) -> str:
         return f"the database refuses: {said}; check ORDERSAGA_..._DATABASE_URL with `ordersaga settings`"
     if isinstance(error, KafkaUnavailable):
         return f"Kafka: {said}; check ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS with `ordersaga settings`"
+    if isinstance(error, TimeoutError):
+        return (
+            f"{said}: the server is frozen, cut off or too busy; `ordersaga settings` shows its address. Then try again"
+        )
     if isinstance(error, OSError):
         return f"{said}; check the addresses with `ordersaga settings`, and the files that were named"
     return f"{type(error).__name__}: {said}. This is not foreseen: {DEBUG}=debug shows where it happened"
@@ -92,7 +97,7 @@ def require_kafka(settings: Settings, code: int = 1) -> None:
 
 
 def _in_one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).split()) or (NO_ANSWER if isinstance(error, TimeoutError) else type(error).__name__)
 
 
 def _interrupt(*_: object) -> None:

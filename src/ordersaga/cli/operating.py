@@ -17,6 +17,7 @@ from rich.console import Console
 
 from ordersaga.cli.errors import DATABASE_PROBLEMS, database_problem, sentence
 from ordersaga.cli.options import fail, services_here, warn
+from ordersaga.messaging import guests
 from ordersaga.messaging.acts import NotPossible, Operator
 from ordersaga.messaging.database import Connection, Pool, connect
 from ordersaga.messaging.gather import Answer, Gather, Request, Write
@@ -29,7 +30,6 @@ from ordersaga.messaging.redrive import Redrive
 from ordersaga.observability import log_to_stderr
 from ordersaga.settings import SERVICES, ServiceName, Settings
 
-CONNECT_TIMEOUT_S: Final = 5.0
 WIDTH_UNSEEN_CHARS: Final = 200
 
 Service = Annotated[str | None, typer.Option(help="order, stock, payment or delivery; default: all four")]
@@ -100,15 +100,8 @@ def chosen(service: str | None) -> Sequence[ServiceName]:
 
 @contextlib.asynccontextmanager
 async def _desk(settings: Settings, name: ServiceName) -> AsyncIterator[Desk]:
-    server_settings = {
-        "application_name": "ordersaga operator",
-        "lock_timeout": str(settings.lock_timeout_ms),
-        "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
-    }
     url = settings.database_url(name)
-    async with asyncpg.create_pool(
-        url, min_size=1, max_size=4, timeout=CONNECT_TIMEOUT_S, server_settings=server_settings
-    ) as pool:
+    async with guests.pool(url, settings) as pool:
         if await pool.fetchval("SELECT to_regclass('dead_letter')") is None:
             raise asyncpg.UndefinedTableError('there is no table "dead_letter"')
         outbox = Outbox(settings, pool)

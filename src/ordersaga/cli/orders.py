@@ -4,15 +4,15 @@ import asyncio
 from typing import Annotated, Final
 from uuid import UUID
 
-import asyncpg
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from ordersaga.cli.errors import DATABASE_PROBLEMS, database_problem
-from ordersaga.cli.operating import CONNECT_TIMEOUT_S, Who, Why, desks, operator, run, shown
+from ordersaga.cli.operating import Who, Why, desks, operator, run, shown
 from ordersaga.cli.options import fail, load_settings, out
 from ordersaga.masking import masked
+from ordersaga.messaging import guests
 from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.held_records import HeldRecord, held_records
 from ordersaga.messaging.refusal import Refusal
@@ -155,23 +155,14 @@ async def _held(settings: Settings, order_id: UUID) -> dict[str, list[HeldRecord
     found: dict[str, list[HeldRecord] | str] = {}
     for service in SERVICES:
         try:
-            db = await asyncpg.connect(settings.database_url(service), timeout=CONNECT_TIMEOUT_S)
+            async with guests.connection(settings.database_url(service), settings) as db:
+                found[service] = await held_records(db, order_id)
         except DATABASE_PROBLEMS as error:
             found[service] = masked(database_problem(service, error))
-            continue
-        try:
-            found[service] = await held_records(db, order_id)
-        except asyncpg.UndefinedTableError:
-            found[service] = f"the database of {service} has no tables of ours"
-        finally:
-            await db.close()
     return found
 
 
 async def _story(settings: Settings, order_id: UUID) -> tuple[Order | None, list[Event]]:
-    db = await asyncpg.connect(settings.database_url("order"), timeout=CONNECT_TIMEOUT_S)
-    try:
+    async with guests.connection(settings.database_url("order"), settings) as db:
         order = (await store.find(db, [order_id])).get(order_id)
         return order, [event for _, event in await store.events_after(db, {order_id: 0})]
-    finally:
-        await db.close()

@@ -10,7 +10,7 @@ from rich.table import Table
 from ordersaga.cli.errors import require_kafka
 from ordersaga.cli.options import err, fail, load_settings, out
 from ordersaga.contracts.topics import BY_NAME, TOPICS
-from ordersaga.messaging import ledger
+from ordersaga.messaging import guests, ledger
 from ordersaga.messaging.kafka import (
     KafkaUnavailable,
     Partition,
@@ -139,8 +139,7 @@ async def _accept(
         raise KafkaUnavailable(f"there is no topic {topic}; create it with `ordersaga topics create`")
     there = range((await topics.partition_counts([topic]))[topic])
     bounds = await asyncio.to_thread(watermarks, settings, [Partition(topic, number) for number in there])
-    db = await asyncpg.connect(settings.database_url(service))
-    try:
+    async with guests.connection(settings.database_url(service), settings) as db:
         starts, absent = {}, []
         for number, (known_id, at_offset) in sorted((await ledger.positions_of_topic(db, topic)).items()):
             if partition is not None and number != partition:
@@ -152,8 +151,6 @@ async def _accept(
             if partition is not None or known_id != topic_id or not low <= at_offset <= high:
                 starts[number] = _offset(at, low, high)
         return await ledger.accept(db, topic, topic_id, starts), absent
-    finally:
-        await db.close()
 
 
 def _offset(at: str, low: int, high: int) -> int:

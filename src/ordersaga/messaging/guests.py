@@ -1,0 +1,64 @@
+"""Connections of operators' commands and of the audit to a service's database. Every wait on them has a limit on our side.
+
+A frozen server, or a network that swallows packets, gives no error. A statement that is not answered in time ends with `TimeoutError`,
+and its connection is given up at once.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+import asyncpg
+
+from ordersaga.messaging.connections import SERVER_SETTINGS, Connection, ConnectionPool, Lone, Servers
+from ordersaga.settings import Settings
+
+STATEMENT_S: Final = 60.0
+"""For one statement of a command. A service answers its own in milliseconds; a command may read a whole table."""
+OVER_STATEMENT_S: Final = 2.0
+"""The server ends a statement that takes too long. Wait so much longer for its word."""
+CONNECTIONS_MAX: Final = 4
+
+
+def _server_settings(settings: Settings) -> dict[str, str]:
+    return SERVER_SETTINGS | {
+        "application_name": "ordersaga operator",
+        "lock_timeout": str(settings.lock_timeout_ms),
+        "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
+        "statement_timeout": str(int(STATEMENT_S * 1000)),
+    }
+
+
+@contextlib.asynccontextmanager
+async def connection(url: str, settings: Settings) -> AsyncIterator[Lone]:
+    """One connection, for a command that asks little."""
+    db = await Servers(url).connect(
+        command_timeout=STATEMENT_S + OVER_STATEMENT_S, server_settings=_server_settings(settings)
+    )
+    try:
+        yield db
+    finally:
+        await db.close()
+
+
+@contextlib.asynccontextmanager
+async def pool(url: str, settings: Settings) -> AsyncIterator[ConnectionPool]:
+    """A few connections, made when they are used."""
+    made = ConnectionPool(
+        None,
+        connect=Servers(url).connect,
+        min_size=0,
+        max_size=CONNECTIONS_MAX,
+        max_queries=50_000,
+        max_inactive_connection_lifetime=0,
+        loop=None,
+        connection_class=Connection,
+        record_class=asyncpg.Record,
+        command_timeout=STATEMENT_S + OVER_STATEMENT_S,
+        server_settings=_server_settings(settings),
+    )
+    await made
+    try:
+        yield made
+    finally:
+        await made.close()

@@ -1,0 +1,105 @@
+"""A frozen database holds neither the audit nor a command of operators: each ends with a sentence and the exit code that it promises."""
+
+import asyncio
+import contextlib
+import importlib
+import time
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from typer.testing import CliRunner
+
+from ordersaga.audit import records, sources, verify
+from ordersaga.cli.main import app
+from ordersaga.devstack import DevStack
+from ordersaga.messaging import guests
+from ordersaga.messaging.database import migrate
+from ordersaga.settings import SERVICES, Settings
+from tests.integration.troubled_postgres import TroubledPostgres, troubled_postgres
+
+STOPPED = "the server has stopped answering"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[TroubledPostgres]:
+    with troubled_postgres() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def settings(server: TroubledPostgres, stack: DevStack) -> Settings:
+    """Four databases on the server that freezes."""
+    databases = {service: f"frozen_{service}" for service in SERVICES}
+    server.create_databases(databases.values())
+    urls = {f"{service}_database_url": server.database_url(database) for service, database in databases.items()}
+    made = Settings.model_validate(urls | {"kafka_bootstrap_servers": stack.bootstrap_servers, "gateway_books": False})
+    for service in SERVICES:
+        migrate(made.database_url(service), importlib.import_module(f"ordersaga.{service}"))
+    return made
+
+
+async def test_a_server_that_freezes_under_the_audit_makes_the_rest_unknown(
+    server: TroubledPostgres, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "WATCH_EVERY_S", 0.5)
+    monkeypatch.setattr(sources, "ANSWER_S", 1.0)
+    outboxes = records.outboxes
+    with contextlib.ExitStack() as frozen:
+
+        async def freeze_then_read(*arguments: object) -> object:
+            frozen.enter_context(server.frozen())
+            return await outboxes(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(records, "outboxes", freeze_then_read)
+        async with asyncio.timeout(60):
+            findings = await verify(settings)
+    judged = {each.invariant: each for each in findings if each.outcome != "not applicable"}
+    assert {each.outcome for each in judged.values()} == {"could not be judged"}
+    why = {why for each in findings for why in each.unjudged}
+    assert any(each.startswith(f"stock's database: {STOPPED}") for each in why), why
+    assert not any("closed" in each for each in why), why
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["verify", "--live", "0"], 2),
+        (["dead-letters", "list"], 1),
+        (["parked", "list"], 1),
+        (["orders", "show", str(uuid4())], 1),
+    ],
+)
+async def test_a_command_that_finds_the_server_frozen_ends_within_seconds(
+    server: TroubledPostgres, settings: Settings, arguments: list[str], code: int
+) -> None:
+    environment = {f"ORDERSAGA_{service.upper()}_DATABASE_URL": settings.database_url(service) for service in SERVICES}
+    environment |= {
+        "ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
+        "ORDERSAGA_GATEWAY_BOOKS": "false",
+    }
+    with server.frozen():
+        began = time.monotonic()
+        async with asyncio.timeout(60):
+            result = await asyncio.to_thread(CliRunner(env=environment).invoke, app, arguments)
+    said = f"{result.stdout} {result.stderr}"
+    assert result.exit_code == code, said
+    assert time.monotonic() - began < 45
+    assert "no answer in time" in said.replace("\n", " "), said
+
+
+async def test_a_statement_on_a_server_that_freezes_ends_at_its_limit(
+    server: TroubledPostgres, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guests, "STATEMENT_S", 0.5)
+    monkeypatch.setattr(guests, "OVER_STATEMENT_S", 0.5)
+    url = settings.database_url("stock")
+    async with guests.pool(url, settings) as pool, guests.connection(url, settings) as alone:
+        assert await pool.fetchval("SELECT 1") == await alone.fetchval("SELECT 1")
+        with server.frozen():
+            began = time.monotonic()
+            for ask in (pool.fetchval, alone.fetchval):
+                with pytest.raises(TimeoutError):
+                    await ask("SELECT 1")
+            assert time.monotonic() - began < 10
+        assert await pool.fetchval("SELECT 1") == 1
