@@ -69,7 +69,7 @@ TIMED = "an order that waits for something has a timer"
 TOLD = "an order's facts and timeline say what its status says"
 AGREED = "what Order believes of stock, payments and delivery"
 PRICED = "Order knows the price of each of Stock's products"
-SETTLED = "every open payment has somebody who will settle it"
+SETTLED = "every open payment has an intent that will settle it"
 INVARIANTS = (
     STOCK, COMPLETE, RECORDED, GIVEN_BACK, IN_TIME, KNOWN, BOOKS, PUBLISHED, HANDLED, LETTERS, PARKED, TIMED, TOLD, AGREED, PRICED, SETTLED,
 )  # fmt: skip

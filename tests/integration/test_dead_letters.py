@@ -247,7 +247,7 @@ async def test_a_discarded_letter_stays_readable_with_who_and_why(depot: Operato
     assert "park" in (await depot("dead-letters", "show", letter["id"], json=False)).out
     await accounted_for(depot)
     await depot.pool.execute("DELETE FROM operator_act WHERE target = $1", str(letter["id"]))
-    with pytest.raises(AssertionError, match="nobody has said why"):
+    with pytest.raises(AssertionError, match="no operator has said why"):
         await accounted_for(depot)
     await depot.pool.execute("DELETE FROM dead_letter WHERE id = $1", letter["id"])
 

@@ -142,9 +142,9 @@ def _wrong_status(row: Any) -> str | None:
 
 
 def other_payable(order: AuditedOrder, payables: list[Any], unheard: Unheard) -> list[Contradiction]:
-    """Where Payment's copy of who may pay how much until when is not what Order has said.
+    """Where Payment's copy of "who may pay how much until when" differs from Order's own rows.
 
-    An order that ended may have no copy, since nobody pays it any more. One that waits for its payment must have one.
+    A copy may be missing for an order that has ended. An order that waits for its payment must have one.
     """
     row = order.row
     if not payables:

@@ -72,7 +72,7 @@ def _flag(order: AuditedOrder) -> Iterator[str]:
     facts = order.facts
     unmeant = [] if order.is_dead else facts.unmeant
     if facts.flag is None and unmeant:
-        yield f"{_names(unmeant)} went back in part or whole, nobody meant it, and no flag says so"
+        yield f"money of {_names(unmeant)} went back, which neither Order nor an operator asked for, and no flag says so"
     if facts.flag is not None and facts.look_at is None and not unmeant:
         yield f"flagged though it waits for nothing: {facts.flag}"
 

@@ -1,6 +1,6 @@
 """The records of the dead letter topics against the `dead_letter` table: each record that a service gave up must have its row.
 
-An operator works with the rows. A row that is gone hides a record that nobody has handled.
+An operator works with the rows. A missing row hides a record that no service has handled.
 """
 
 import asyncio

@@ -203,7 +203,7 @@ def _say_missing(sources: Sources, finding: Finding, services: Collection[Servic
 
 async def _settled(settings: Settings, sources: Sources, moment: Moment) -> Finding:
     """Open payments and the intents that will settle them, in Payment's database alone."""
-    finding = Finding("every open payment has somebody who will settle it", unit="open intents")
+    finding = Finding("every open payment has an intent that will settle it", unit="open intents")
     far = moment.now + INTENT_WAIT_MAX + timedelta(milliseconds=settings.recovery_after_ms)
     if not sources.lacks(finding, "payment"):
         async with sources.guarded("payment", finding) as db:
