@@ -52,7 +52,7 @@ money: setup ## ORDERS=2000 while 30 % of the gateway's calls fail and payment i
 	@$(BIN)/python -m tests.chaos.money $(if $(ORDERS),--orders $(ORDERS)) $(ARGS)
 
 saga: $(VENV)/.project ## write docs/saga.md, the saga's table and diagrams, from the code
-	@$(BIN)/python -m ordersaga.order.table > docs/saga.md
+	@$(BIN)/python -m tests.docs.saga_page > docs/saga.md
 
 check: $(VENV)/.project ## lint, format, types, imports, locks, compose file
 	$(BIN)/ruff check --output-format concise .

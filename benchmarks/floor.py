@@ -35,7 +35,7 @@ from ordersaga.contracts.topics import BY_MESSAGE, GUIDE_TOPICS
 from ordersaga.devstack.server import Server
 from ordersaga.devstack.system import System
 from ordersaga.messaging.database import BY_KEY_ALONE, migrate
-from ordersaga.order.model import Facts, Line, Payment, Recipient
+from ordersaga.order.model import Facts, Line, OrderPayment, Recipient
 from ordersaga.stock.model import Item
 
 NAME: Final = "floor"
@@ -184,12 +184,12 @@ def _facts(message: m.Message, now: datetime) -> tuple[str, str]:
         facts = Facts((Line(message.order_id, 1, "RESERVED"),), listed_total=PRICE, asked_at=now)
         return "", json.encode(facts).decode()
     if isinstance(message, m.PaymentSuccessMessage):
-        paid = Payment(message.payment_key or "", message.amount or 0, "PAID")
+        paid = OrderPayment(message.payment_key or "", message.amount or 0, "PAID")
         line = Line(message.order_id, 1, "RESERVED")
         facts = Facts((line,), (paid,), "REQUESTED", listed_total=PRICE, asked_at=now)
         return "", json.encode(facts).decode()
     assert isinstance(message, m.DeliveryStartMessage)
-    paid = Payment(f"key-{message.order_id}", PRICE, "PAID")
+    paid = OrderPayment(f"key-{message.order_id}", PRICE, "PAID")
     line = Line(message.order_id, 1, "RESERVED")
     facts = Facts((line,), (paid,), "STARTED", message.delivery_id, listed_total=PRICE, asked_at=now)
     return "COMPLETED", json.encode(facts).decode()

@@ -13,7 +13,7 @@ import msgspec
 
 from benchmarks.shop import PRICE, RECIPIENT
 from ordersaga.order import store
-from ordersaga.order.model import Facts, Line, Payment
+from ordersaga.order.model import Facts, Line, OrderPayment
 from ordersaga.settings import ServiceName, Settings
 
 BATCH = 200_000
@@ -43,7 +43,7 @@ def _insertions() -> dict[ServiceName, list[str]]:
     """The statements, by database; constants of ours are written into them."""
     facts = Facts(
         (Line(PRODUCT, 1, "RESERVED"),),
-        (Payment(KEY, PRICE, "PAID"),),
+        (OrderPayment(KEY, PRICE, "PAID"),),
         delivery="STARTED",
         delivery_id=DELIVERY,
         listed_total=PRICE,

@@ -21,8 +21,8 @@ from ordersaga.contracts.messages import (
     StockRollbackCompletedMessage,
 )
 from ordersaga.devstack import DevStack
+from ordersaga.order.decision import DUPLICATE
 from ordersaga.order.handlers import handler
-from ordersaga.order.saga import DUPLICATE
 from tests.integration.service import OPERATOR, Bench, Wire, bench, customer
 
 ORDERS = "/api/v1/orders"

@@ -14,8 +14,8 @@ from ordersaga.messaging import timers
 from ordersaga.messaging.timers import KEYS_MAX
 from ordersaga.order import store
 from ordersaga.order.app import create_app
-from ordersaga.order.commands import Waking
 from ordersaga.order.handlers import handler
+from ordersaga.order.waking import Waking
 from tests.integration.operator_rig import until
 from tests.integration.service import OPERATOR, Bench, Wire, bench, running
 from tests.integration.test_order import ORDERS, PRICE, PRODUCT, paid, place, reserved

@@ -12,10 +12,10 @@ from ordersaga.messaging.database import is_transient
 from ordersaga.messaging.gather import OutcomeUnknown
 from ordersaga.messaging.idempotency import IdempotencyKey
 from ordersaga.order.api import NOT_YET
-from ordersaga.order.commands import Action, Placed, Placement
+from ordersaga.order.commands import CustomerAct, Placed, Placement
 from ordersaga.order.model import Facts, Line, Order, Recipient
-from ordersaga.order.operators import Acceptance
-from ordersaga.order.saga import CancelBeforeDelivery, Return
+from ordersaga.order.operators import OperatorAct
+from ordersaga.order.returns import CancelBeforeDelivery, Return
 from ordersaga.payment.gateway import GatewayPayment
 from ordersaga.payment.model import Confirm
 from ordersaga.payment.webhooks import Claim
@@ -97,7 +97,7 @@ async def _place(world: "World", plan: OrderPlan) -> UUID:
 
 async def _act(world: "World", plan: OrderPlan, order_id: UUID, wish: Any, after_s: float) -> None:
     await world.pause(after_s)
-    await _ask(world, "order", lambda instance: instance.act(Action(order_id, customer_id(plan.number), wish)))
+    await _ask(world, "order", lambda instance: instance.act(CustomerAct(order_id, customer_id(plan.number), wish)))
 
 
 async def _pay(world: "World", plan: OrderPlan, order_id: UUID) -> None:
@@ -159,7 +159,7 @@ async def _send_webhook(world: "World", payment: GatewayPayment, after_s: float)
 
 async def accept(world: "World", order_id: UUID) -> None:
     """An operator says that what went back of an order's money was meant to."""
-    await _ask(world, "order", lambda instance: instance.accept(Acceptance(order_id, OPERATOR)))
+    await _ask(world, "order", lambda instance: instance.operate(OperatorAct(order_id, OPERATOR)))
 
 
 def change_price(world: "World") -> None:

@@ -39,7 +39,7 @@ from ordersaga.messaging.kafka import KafkaUnavailable
 from ordersaga.messaging.timers import Timers
 from ordersaga.messaging.unpublished import Unpublished
 from ordersaga.messaging.watching import Watching
-from ordersaga.order import saga
+from ordersaga.order import refunds
 from ordersaga.payment.model import Account
 from ordersaga.stock import commands
 from tests.simulation.plan import Fault, Plan
@@ -190,7 +190,7 @@ def _refund_of_amount(self: Account, request_id: str | None, amount: int) -> Any
 
 
 def _heed_nothing_unasked(order: Any, known: Any, left: int, answer: Any) -> Any:
-    return saga.Decision(order)
+    return refunds.Decision(order)
 
 
 MUTATIONS: Final = (
@@ -356,7 +356,7 @@ MUTATIONS: Final = (
         "unasked refunds",
         "Order believes in money that went back at the gateway",
         1,
-        [_code(saga, "_given_back_unasked", _heed_nothing_unasked)],
+        [_code(refunds, "_refunded_unasked", _heed_nothing_unasked)],
         _aim(*(Fault("dashboard cancel", "gateway", at_s=0.5, amount=n) for n in (2, 3)), own_payment=True, pay="well"),
     ),
     Mutation(

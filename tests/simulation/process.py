@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ordersaga.messaging.handler import Handler
 from ordersaga.messaging.runtime import Ports, Runtime
 from ordersaga.messaging.timers import Timers
-from ordersaga.order.commands import Acting, Placing, Waking
-from ordersaga.order.operators import Accepting
+from ordersaga.order.commands import Acting, Placing
+from ordersaga.order.operators import Operating
+from ordersaga.order.waking import Waking
 from ordersaga.payment.app import parts
 from ordersaga.payment.intents import Intents
 from ordersaga.stock.commands import change
@@ -36,7 +37,7 @@ class Instance:
         self.is_ready = False
         self.place: Any = None
         self.act: Any = None
-        self.accept: Any = None
+        self.operate: Any = None
         self.change: Any = None
         self.payments: Any = None
         self._handler: Final = handler
@@ -83,7 +84,7 @@ class Instance:
         if self.service == "order":
             self.place = runtime.gather(Placing(world.settings))
             self.act = runtime.gather(Acting(world.settings))
-            self.accept = runtime.gather(Accepting(world.settings))
+            self.operate = runtime.gather(Operating(world.settings))
             runtime.every(TIMERS_EVERY_S, Timers(runtime, Waking(world.settings)).fire, "timers")
         if self.service == "stock":
             self.change = runtime.gather(change)

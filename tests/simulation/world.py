@@ -19,8 +19,7 @@ from ordersaga.messaging.database import OVER_STATEMENT_TIMEOUT_S, is_transient
 from ordersaga.messaging.handler import Batch, Handler, Outgoing, Record
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.parking import place
-from ordersaga.order.deadlines import waits
-from ordersaga.order.handlers import deadlines_of
+from ordersaga.order.deadlines import Deadlines, waits
 from ordersaga.order.store import find, save_prices
 from ordersaga.settings import Settings
 from ordersaga.stock.commands import Add, add
@@ -92,7 +91,7 @@ class World:
         self._strict: Final = self.settings.model_copy(update={"stop_failures_min": STOP_FAILURES_MIN})
         self.clocks: Final[Counter[str]] = Counter()
         """By process, by how many seconds its clock is wrong."""
-        self._deadlines: Final = deadlines_of(self.settings)
+        self._deadlines: Final = Deadlines.of(self.settings)
         names = [topic.name for topic in TOPICS]
         self.log: Final = Log(self.scheduler, [*names, *[topic.dead_letters for topic in TOPICS]], plan.partitions)
         self.log.watchers.append(self._written)

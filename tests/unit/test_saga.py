@@ -9,25 +9,12 @@ import pytest
 from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
-from ordersaga.order.deadlines import waits
+from ordersaga.order.deadlines import TimePassed, waits
+from ordersaga.order.decision import ANOMALY, DUPLICATE, Decision
 from ordersaga.order.model import Facts, Line, Order, Recipient
-from ordersaga.order.saga import (
-    ANOMALY,
-    DEADLINES,
-    DUPLICATE,
-    AcceptRefund,
-    CancelBeforeDelivery,
-    Decision,
-    Input,
-    Priced,
-    ReceiveReturn,
-    RefuseReturn,
-    RequestReturn,
-    Return,
-    TimePassed,
-    decide,
-    place,
-)
+from ordersaga.order.refunds import AcceptRefund
+from ordersaga.order.returns import CancelBeforeDelivery, ReceiveReturn, RefuseReturn, RequestReturn, Return
+from ordersaga.order.saga import DEADLINES, Input, Priced, decide, place
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 ORDER, CUSTOMER, A, B = (uuid5(UUID(int=0), name) for name in ("order", "customer", "a", "b"))

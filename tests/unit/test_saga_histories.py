@@ -12,20 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ordersaga.contracts import messages as m
-from ordersaga.order.deadlines import look_at, waits
+from ordersaga.order.deadlines import TimePassed, due_at, waits
 from ordersaga.order.model import Facts, Line, Order, Recipient
 from ordersaga.order.outgoing import rollback_id
-from ordersaga.order.saga import (
-    DEADLINES,
-    AcceptRefund,
-    CancelBeforeDelivery,
-    Input,
-    Priced,
-    Return,
-    TimePassed,
-    decide,
-    place,
-)
+from ordersaga.order.refunds import AcceptRefund
+from ordersaga.order.returns import CancelBeforeDelivery, Return
+from ordersaga.order.saga import DEADLINES, Input, Priced, decide, place
 from ordersaga.stock.allocation import allocate
 from ordersaga.stock.model import Reservation
 
@@ -294,7 +286,7 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def whoever_waits_has_a_timer(self) -> None:
         if hasattr(self, "order") and waits(self.order, DEADLINES):
-            wanted = look_at(self.order, DEADLINES)
+            wanted = due_at(waits(self.order, DEADLINES))
             armed = self.order.facts.look_at
             assert armed is not None and wanted is not None and armed <= wanted
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from ordersaga.contracts import messages as m
-from ordersaga.order.deadlines import look_at, waits
-from ordersaga.order.saga import ReceiveReturn, RequestReturn, Return, TimePassed, decide
-from ordersaga.order.table import DEADLINES, Step, document, walk
+from ordersaga.order.deadlines import TimePassed, due_at, waits
+from ordersaga.order.returns import ReceiveReturn, RequestReturn, Return
+from ordersaga.order.saga import decide
+from tests.docs.saga_page import DEADLINES, Step, document, walk
 
 PAGE = Path(__file__).parents[2] / "docs" / "saga.md"
 ANSWERS_THAT_NAME_ONLY_THE_ORDER = m.StockRollbackCompletedMessage | m.StockRollbackFailedMessage
@@ -138,7 +139,7 @@ def who_is_refused_changes_nothing(step: Step) -> bool:
 def who_waits_has_a_timer(step: Step) -> bool:
     if step.after is step.before or not waits(step.after, DEADLINES):
         return True
-    wanted, armed = look_at(step.after, DEADLINES), step.after.facts.look_at
+    wanted, armed = due_at(waits(step.after, DEADLINES)), step.after.facts.look_at
     return wanted is not None and armed is not None and armed <= wanted
 
 

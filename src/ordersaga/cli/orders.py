@@ -17,11 +17,12 @@ from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.held_records import HeldRecord, held_records
 from ordersaga.messaging.refusal import Refusal
 from ordersaga.order import store
-from ordersaga.order.deadlines import Explanation, explain
-from ordersaga.order.handlers import deadlines_of
-from ordersaga.order.model import Event, Order, Payment
-from ordersaga.order.operators import Acceptance, Accepting
-from ordersaga.order.saga import OperatorsWord, ReceiveReturn, RefuseReturn
+from ordersaga.order.deadlines import Deadlines
+from ordersaga.order.explanation import Explanation, explain
+from ordersaga.order.model import Event, Order, OrderPayment
+from ordersaga.order.operators import Operating, OperatorAct
+from ordersaga.order.returns import ReceiveReturn, RefuseReturn
+from ordersaga.order.saga import OperatorCommand
 from ordersaga.settings import SERVICES, Settings
 
 UNASKED: Final = {
@@ -43,7 +44,7 @@ def show(order_id: Annotated[UUID, typer.Argument(help="the order's id")]) -> No
     if order is None:
         raise fail(f"there is no order {order_id}", 1)
     print_story(order, events)
-    print_obstacles(explain(order, deadlines_of(settings)), asyncio.run(_held(settings, order_id)))
+    print_obstacles(explain(order, Deadlines.of(settings)), asyncio.run(_held(settings, order_id)))
 
 
 @app.command()
@@ -70,24 +71,24 @@ def refuse_return(
     run(_return(load_settings(), order_id, operator(who, why), RefuseReturn))
 
 
-async def _return(settings: Settings, order_id: UUID, by: Operator, word: type[OperatorsWord]) -> None:
-    order = await _said(settings, Acceptance(order_id, by, word))
+async def _return(settings: Settings, order_id: UUID, by: Operator, command: type[OperatorCommand]) -> None:
+    order = await _said(settings, OperatorAct(order_id, by, command))
     out.print(f"{order_id}: {order.status}, return {order.facts.returning}", soft_wrap=True)
 
 
-async def _said(settings: Settings, acceptance: Acceptance) -> Order:
+async def _said(settings: Settings, act: OperatorAct) -> Order:
     """The order after an operator's word."""
     async with desks(settings, "order") as [desk]:
-        answer = await desk.gather(Accepting(settings))(acceptance)
+        answer = await desk.gather(Operating(settings))(act)
     if isinstance(answer, Refusal):
         if answer.kind == "UNKNOWN":
-            raise fail(f"there is no order {acceptance.order_id}", 1)
+            raise fail(f"there is no order {act.order_id}", 1)
         raise fail(f"{answer.detail}; nothing was changed")
     return answer
 
 
 async def _accept(settings: Settings, order_id: UUID, by: Operator) -> None:
-    order = await _said(settings, Acceptance(order_id, by))
+    order = await _said(settings, OperatorAct(order_id, by))
     held = ", ".join(f"{each.left:,} of {each.amount:,} won of {each.payment_key}" for each in order.facts.payments)
     out.print(f"{order_id}: accepted; held: {held}; the order is {order.status}", soft_wrap=True)
 
@@ -142,7 +143,7 @@ def print_story(order: Order, events: list[Event]) -> None:
     out.print(table)
 
 
-def _gone(payment: Payment) -> str:
+def _gone(payment: OrderPayment) -> str:
     """What went back of a payment, where its state does not say it."""
     meant = payment.meant >= payment.given_back
     if payment.given_back <= 0 or (meant and not payment.left):

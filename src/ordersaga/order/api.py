@@ -41,20 +41,14 @@ from ordersaga.messaging.held_records import HeldRecord, held_records
 from ordersaga.messaging.refusal import FieldError, Refusal
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.order import store
-from ordersaga.order.commands import Action, Placed, Placement
-from ordersaga.order.deadlines import Explanation, explain
-from ordersaga.order.handlers import deadlines_of
+from ordersaga.order.commands import CustomerAct, Placed, Placement
+from ordersaga.order.deadlines import Deadlines
+from ordersaga.order.explanation import Explanation, explain
 from ordersaga.order.model import Event, Facts, Line, Order, Recipient
-from ordersaga.order.operators import Acceptance
-from ordersaga.order.saga import (
-    AcceptRefund,
-    CancelBeforeDelivery,
-    OperatorsWord,
-    ReceiveReturn,
-    RefuseReturn,
-    RequestReturn,
-    Return,
-)
+from ordersaga.order.operators import OperatorAct
+from ordersaga.order.refunds import AcceptRefund
+from ordersaga.order.returns import CancelBeforeDelivery, ReceiveReturn, RefuseReturn, RequestReturn, Return
+from ordersaga.order.saga import CustomerCommand, OperatorCommand
 from ordersaga.order.watch import Seen, Watch, WatchEnded
 
 log: Final = structlog.get_logger()
@@ -148,11 +142,11 @@ class Orders:
         self.callers: Final = callers
         self.watch: Final = watch
         self.streams: Final = streams
-        self._deadlines: Final = deadlines_of(runtime.settings)
-        self.wish_to_return: Final = RequestReturn() if runtime.settings.return_needs_receipt else Return()
+        self._deadlines: Final = Deadlines.of(runtime.settings)
+        self.return_command: Final = RequestReturn() if runtime.settings.return_needs_receipt else Return()
         self.place: Gather[Placement, Placed | Refusal]
-        self.act: Gather[Action, Order | Refusal]
-        self.accept: Gather[Acceptance, Order | Refusal]
+        self.act: Gather[CustomerAct, Order | Refusal]
+        self.operate: Gather[OperatorAct, Order | Refusal]
 
     async def theirs(self, order_id: UUID, caller: Caller) -> Order:
         """An order that the caller may see. Raises `Problem` 404."""
@@ -229,7 +223,7 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
 
     @post("/api/v1/orders/{order_id:uuid}/cancel/return", status_code=200, summary="Return a completed order")
     async def give_back(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
-        return await _act(orders, request, order_id, "cancel/return", orders.wish_to_return)
+        return await _act(orders, request, order_id, "cancel/return", orders.return_command)
 
     return [place, find, show, events, cancel, give_back, *_operator_routes(orders)]
 
@@ -265,13 +259,13 @@ def _operator_routes(orders: Orders) -> list[ControllerRouterHandler]:
     return [accept_refund, receive_return, refuse_return]
 
 
-async def _by_operator(orders: Orders, request: AnyRequest, order_id: UUID, word: type[OperatorsWord]) -> Json:
+async def _by_operator(orders: Orders, request: AnyRequest, order_id: UUID, command: type[OperatorCommand]) -> Json:
     caller = await orders.callers.of(request)
     if not caller.is_operator:
         raise not_found("order")
     body, _ = await body_of(request, _reason)
-    acceptance = Acceptance(order_id, Operator(str(caller.user_id), body.why), word)
-    return _answer(unless_refused(await orders.accept(acceptance)), 200)
+    act = OperatorAct(order_id, Operator(str(caller.user_id), body.why), command)
+    return _answer(unless_refused(await orders.operate(act)), 200)
 
 
 async def _place(orders: Orders, request: AnyRequest) -> Json:
@@ -319,14 +313,12 @@ def _order(body: PlaceOrder, caller: Caller, order_id: UUID) -> Order:
 NOT_YET: Final = datetime.min.replace(tzinfo=UTC)
 
 
-async def _act(
-    orders: Orders, request: AnyRequest, order_id: UUID, route: str, wish: CancelBeforeDelivery | Return | RequestReturn
-) -> Json:
+async def _act(orders: Orders, request: AnyRequest, order_id: UUID, route: str, command: CustomerCommand) -> Json:
     caller = await orders.callers.of(request)
     route = f"POST /api/v1/orders/{order_id}/{route}"
     key = idempotency_key(request, caller, route, await raw_body(request), orders.runtime.new_id())
-    action = Action(order_id, None if caller.is_operator else caller.user_id, wish, key)
-    return _answer(unless_refused(await orders.act(action)), 200)
+    act = CustomerAct(order_id, None if caller.is_operator else caller.user_id, command, key)
+    return _answer(unless_refused(await orders.act(act)), 200)
 
 
 def _event_id(text: str) -> int:

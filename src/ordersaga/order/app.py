@@ -13,9 +13,10 @@ from ordersaga.messaging import timers
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.order import store
 from ordersaga.order.api import Orders, routes
-from ordersaga.order.commands import Acting, Placing, Waking
+from ordersaga.order.commands import Acting, Placing
 from ordersaga.order.handlers import handler
-from ordersaga.order.operators import Accepting
+from ordersaga.order.operators import Operating
+from ordersaga.order.waking import Waking
 from ordersaga.order.watch import Watch
 from ordersaga.settings import Settings
 
@@ -33,7 +34,7 @@ def create_app(settings: Settings) -> Litestar:
             runtime.keep("order_event", timedelta(days=settings.history_kept_days), store.prune_events)
             orders.place = runtime.gather(Placing(settings))
             orders.act = runtime.gather(Acting(settings))
-            orders.accept = runtime.gather(Accepting(settings))
+            orders.operate = runtime.gather(Operating(settings))
             runtime.every(timers.LOOK_EVERY_S, timers.Timers(runtime, Waking(settings)).fire, "timers")
             runtime.supervise("watching for events", watch.run, needed_for_http=True)
             yield

@@ -38,7 +38,7 @@ class Line(Struct, frozen=True, rename="camel"):
     stock: StockState = "REQUESTED"
 
 
-class Payment(Struct, frozen=True, rename="camel", omit_defaults=True):
+class OrderPayment(Struct, frozen=True, rename="camel", omit_defaults=True):
     """One payment key and what was captured with it, in won. AWAITING: a refund of it was told before its capture.
 
     `held` is what the gateway still holds, None while that is all. `meant` is how much may go back: all of it once this order has asked
@@ -85,7 +85,7 @@ class Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
     """
 
     lines: tuple[Line, ...]
-    payments: tuple[Payment, ...] = ()
+    payments: tuple[OrderPayment, ...] = ()
     delivery: DeliveryState = "NOT_REQUESTED"
     delivery_id: UUID | None = None
     returning: ReturnState = "NOT_REQUESTED"
@@ -136,7 +136,12 @@ class Order(Struct, frozen=True, rename="camel"):
         return "PAID" in [payment.state for payment in self.facts.payments]
 
     @property
-    def unmeant(self) -> tuple[Payment, ...]:
+    def captured(self) -> list[OrderPayment]:
+        """The payments that were captured, also those refunded since. The first of a living order pays it."""
+        return [each for each in self.facts.payments if each.state not in ("AWAITING", "DECLINED")]
+
+    @property
+    def unmeant(self) -> tuple[OrderPayment, ...]:
         """Payments of a living order of which money went back that neither this order nor an operator wanted back."""
         if self.is_dead:
             return ()
@@ -146,7 +151,7 @@ class Order(Struct, frozen=True, rename="camel"):
     def is_reserved(self) -> bool:
         return {line.stock for line in self.facts.lines} == {"RESERVED"}
 
-    def payment(self, payment_key: str) -> Payment | None:
+    def payment(self, payment_key: str) -> OrderPayment | None:
         """What is known of one payment key."""
         return next((each for each in self.facts.payments if each.payment_key == payment_key), None)
 
@@ -188,7 +193,7 @@ class Order(Struct, frozen=True, rename="camel"):
         """The order with other facts about its stock."""
         return replace(self, facts=replace(self.facts, lines=lines))
 
-    def with_payment(self, payment: Payment) -> "Order":
+    def with_payment(self, payment: OrderPayment) -> "Order":
         """The order with this fact about one payment key, in its place or as the last. One told of by its refund alone has no place yet:
         the first that was captured pays the order.
         """

@@ -5,36 +5,20 @@ from uuid import UUID, uuid5
 
 from ordersaga.contracts import messages as m
 from ordersaga.contracts.status import ORDER_CODES
-from ordersaga.messaging.handler import Incoming, Outgoing
-from ordersaga.order.model import Line, Order, Payment
+from ordersaga.order.model import Line, Order, OrderPayment
 
 ROLLBACKS: Final = UUID("7b0cf8c2-6a0c-4cf5-9d0e-6d0d1d3f8a55")
 REFUNDS: Final = UUID("c9a1a8d6-3a53-4a6e-9f0b-0d1f6f1f6a0e")
 
 
-def sent(order: Order, messages: tuple[m.Message, ...], cause: Incoming | None = None) -> list[Outgoing]:
-    """What a decision sends, for the outbox. `order` is as the decision left it: its last rollback is the one among these messages."""
-    return [
-        Outgoing(message, cause, rollback_id(order.order_id, order.facts.rollbacks))
-        if isinstance(message, m.StockRollbackRequestedMessage)
-        else Outgoing(message, cause)
-        for message in messages
-    ]
-
-
-def rollback_id(order_id: UUID, number: int) -> UUID:
-    """The `message-id` of an order's n-th rollback. Its answer names only the order, and this id as its cause if the partner says one."""
-    return uuid5(ROLLBACKS, f"{order_id}/{number}")
-
-
 def stock_request(order: Order) -> m.StockDecreaseRequestMessage:
-    """Step 2."""
+    """Step 2 of the guide: Stock is asked for all products of the order."""
     products = tuple(m.OrderedProduct(product_id=line.product_id, quantity=line.quantity) for line in order.facts.lines)
     return m.StockDecreaseRequestMessage(order_id=order.order_id, products=products)
 
 
 def delivery_request(order: Order) -> m.DeliveryRequestMessage:
-    """Step 9."""
+    """Step 9 of the guide: Delivery is asked to send the parcel."""
     to = order.recipient
     return m.DeliveryRequestMessage(
         order_id=order.order_id,
@@ -49,12 +33,21 @@ def delivery_request(order: Order) -> m.DeliveryRequestMessage:
 
 
 def rollback(order: Order, lines: tuple[Line, ...]) -> m.StockRollbackRequestedMessage:
+    """Stock is asked to release these products."""
     items = tuple(m.OrderedProduct(product_id=line.product_id, quantity=line.quantity) for line in lines)
     return m.StockRollbackRequestedMessage(order_id=order.order_id, items=items)
 
 
-def refund_request(order: Order, payment: Payment) -> m.PaymentCancelRequestedMessage:
-    """All that is still held."""
+def rollback_id(order_id: UUID, number: int) -> UUID:
+    """The `message-id` of an order's n-th rollback.
+
+    The answer to a rollback names only the order. A partner that sends `causation-id` names this id there too, which tells the rollbacks apart.
+    """
+    return uuid5(ROLLBACKS, f"{order_id}/{number}")
+
+
+def refund_request(order: Order, payment: OrderPayment) -> m.PaymentCancelRequestedMessage:
+    """Payment is asked to refund all that the gateway still holds of this payment."""
     return m.PaymentCancelRequestedMessage(
         order_id=order.order_id,
         payment_key=payment.payment_key,
@@ -64,15 +57,15 @@ def refund_request(order: Order, payment: Payment) -> m.PaymentCancelRequestedMe
     )
 
 
-def refund_id(order_id: UUID, payment: Payment) -> str:
-    """The id of the refund of what is held of a payment now. That only falls, so asked for again the same amount has the same id, and
-    the next has another.
+def refund_id(order_id: UUID, payment: OrderPayment) -> str:
+    """The `requestId` of the refund of the amount that is held now. That amount only falls, so a repeated request has the same id, and a
+    request for another amount has another.
     """
     return str(uuid5(REFUNDS, f"{order_id}/{payment.payment_key}/{payment.left}"))
 
 
 def completed(order: Order) -> m.OrderCompletedMessage:
-    """Step 11."""
+    """Step 11 of the guide: the order is COMPLETED."""
     return m.OrderCompletedMessage(
         order_id=order.order_id,
         customer_id=order.customer_id,
@@ -83,7 +76,7 @@ def completed(order: Order) -> m.OrderCompletedMessage:
 
 
 def payable(order: Order) -> m.OrderPayableMessage:
-    """Who may pay what until when, or, with another status than PENDING, that nobody may."""
+    """Payment is told who may pay how much until when. With another status than PENDING nobody may pay the order."""
     return m.OrderPayableMessage(
         order_id=order.order_id,
         customer_id=order.customer_id,

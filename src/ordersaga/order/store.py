@@ -67,8 +67,9 @@ async def begin(db: Connection, rows: Collection[SagaRow]) -> None:
 
 
 async def lock(db: Connection, order_ids: Iterable[UUID]) -> Iterator[Order]:
-    """Orders to change, locked in id order. Each is made when it is asked for, so that who folds thousands has one at a time at hand."""
-    return map(_order, await sql.lock_orders(db, order_ids=list(dict.fromkeys(order_ids))))
+    """Orders to change, their rows locked in id order. Each order is decoded when the caller comes to it: a turn decides thousands."""
+    distinct = list(dict.fromkeys(order_ids))
+    return map(_order, await sql.lock_orders(db, order_ids=distinct) if distinct else ())
 
 
 async def save(db: Connection, rows: Collection[SagaRow]) -> None:

@@ -16,24 +16,13 @@ from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
 from ordersaga.contracts.status import FAILED, SUCCESS, PaymentStatus
-from ordersaga.order.deadlines import Deadlines
-from ordersaga.order.model import Facts, Line, Order, Payment, Recipient
+from ordersaga.order.deadlines import Deadlines, TimePassed
+from ordersaga.order.decision import ANOMALY, Decision
+from ordersaga.order.model import Facts, Line, Order, OrderPayment, Recipient
 from ordersaga.order.outgoing import refund_id
-from ordersaga.order.saga import (
-    ANOMALY,
-    AcceptRefund,
-    CancelBeforeDelivery,
-    Decision,
-    Input,
-    Priced,
-    ReceiveReturn,
-    RefuseReturn,
-    RequestReturn,
-    Return,
-    TimePassed,
-    decide,
-    place,
-)
+from ordersaga.order.refunds import AcceptRefund
+from ordersaga.order.returns import CancelBeforeDelivery, ReceiveReturn, RefuseReturn, RequestReturn, Return
+from ordersaga.order.saga import Input, Priced, decide, place
 
 ORDER, PRODUCTS, STRANGE_PRODUCT = UUID(int=1), (UUID(int=2), UUID(int=3)), UUID(int=4)
 KEYS: Final = ("k1", "k2")
@@ -136,7 +125,7 @@ def _given_back(key: str) -> list[Arrival]:
         ("refund FAILED, only a part is held", FAILED, PART_LEFT),
     )
     for label, status, left in outcomes:
-        request_id = refund_id(ORDER, Payment(key, TOTAL, "PAID")) if status == FAILED else None
+        request_id = refund_id(ORDER, OrderPayment(key, TOTAL, "PAID")) if status == FAILED else None
         gone = m.PaymentCancelledMessage(
             order_id=ORDER,
             payment_key=key,
@@ -322,7 +311,7 @@ def document() -> str:
     return f"""\
 # The saga's table
 
-Written by `make saga` from `order/table.py`, which asks `order/saga.py` `decide` what each message makes of each state; a test
+Written by `make saga` from `tests/docs/saga_page.py`, which asks `order/saga.py` `decide` what each message makes of each state; a test
 holds this page to it. {found.states:,} states can come about for an order of one product and one or two payment keys, with every kind
 of message in every order and number; {found.cells:,} pairs of state and message were tried. What stands in no row below has no effect.
 

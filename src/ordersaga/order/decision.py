@@ -1,0 +1,40 @@
+"""What the saga answers to one input about one order."""
+
+from typing import Final
+
+from msgspec import Struct
+
+from ordersaga.contracts import messages as m
+from ordersaga.messaging.refusal import Refusal
+from ordersaga.order.model import Order
+
+DUPLICATE: Final = "a duplicate: no effect"
+ANOMALY: Final = "an anomaly"
+
+
+class Decision(Struct, frozen=True):
+    """The order after the input, the messages that go out, and a note for the timeline.
+
+    `refusal`: the order's state does not allow the command. Then the order is the same object as before, and nothing goes out.
+    """
+
+    order: Order
+    outgoing: tuple[m.Message, ...] = ()
+    note: str | None = None
+    refusal: Refusal | None = None
+
+
+def duplicate(order: Order) -> Decision:
+    """The input came before, and changes nothing now."""
+    return Decision(order, note=DUPLICATE)
+
+
+def anomaly(order: Order, what: str) -> Decision:
+    """The input contradicts the facts of the order. The timeline gets a note, and nothing else happens."""
+    return Decision(order, note=f"{ANOMALY}: {what}")
+
+
+def refused(order: Order, why: str) -> Decision:
+    """The order's state does not allow the command."""
+    detail = f"{why}; it is {order.status}"
+    return Decision(order, refusal=Refusal("CONFLICT", "The order's state does not allow that", detail))

@@ -1,0 +1,108 @@
+"""Money of an order that goes back: refunds that Order asked for, and refunds that somebody made at the gateway's dashboard.
+
+Each message may say how much of a payment the gateway still holds. That amount only falls, so Order keeps the least it was told, and a
+repeated or late message changes nothing.
+"""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ordersaga.contracts import messages as m
+from ordersaga.order.decision import Decision, anomaly, duplicate, refused
+from ordersaga.order.model import Order, OrderPayment, PaymentState
+from ordersaga.order.outgoing import refund_id
+
+
+class AcceptRefund(Struct, frozen=True):
+    """An operator says that the money of this order which went back at the gateway was meant to."""
+
+    who: str
+    why: str
+
+
+def refund_answered(order: Order, answer: m.PaymentCancelledMessage) -> Decision:
+    """The answer to a refund that this order asked for, or word of a refund that it did not ask for."""
+    known = order.payment(answer.payment_key)
+    if known is None:
+        if answer.balance_amount is None:
+            return anomaly(order, f"payment {answer.payment_key}, which this order does not know, was refunded")
+        uncaptured = OrderPayment(answer.payment_key, 0, "AWAITING", held=answer.balance_amount)
+        return Decision(order.with_payment(uncaptured), note="a refund of a payment that is still to be told")
+    if known.state == "REFUNDED":
+        return duplicate(order)
+    left = _left(known, answer)
+    if known.state == "AWAITING":
+        return Decision(order.with_payment(replace(known, held=left))) if left < known.left else duplicate(order)
+    if known.state not in ("REFUND_REQUESTED", "REFUND_FAILED"):
+        return _refunded_unasked(order, known, left, answer)
+    if left == 0:
+        return Decision(order.with_payment(replace(known, state="REFUNDED", held=0)))
+    if left < known.left:
+        # FAILED with less held than we asked for: the gateway refused the amount alone. As PAID the payment is refunded anew, at what is left.
+        state: PaymentState = "PAID" if answer.status == "FAILED" else known.state
+        note = f"{left} of {known.amount} won are still held"
+        return Decision(order.with_payment(replace(known, state=state, held=left)), note=note)
+    return _not_refunded(order, known, left, answer)
+
+
+def _not_refunded(order: Order, known: OrderPayment, left: int, answer: m.PaymentCancelledMessage) -> Decision:
+    """As much is held as before: the refund failed and the order is flagged, or the answer is a duplicate."""
+    is_of_this_refund = answer.request_id in (None, refund_id(order.order_id, known))
+    if answer.status == "SUCCESS" and answer.balance_amount is None:
+        flag = f"only {answer.amount} of {left} won were refunded"
+    elif answer.status == "FAILED" and known.state != "REFUND_FAILED" and is_of_this_refund:
+        flag = f"payment refuses the refund: {answer.message}"
+    else:
+        return duplicate(order)
+    return Decision(order.with_payment(replace(known, state="REFUND_FAILED")).flagged(flag), note=flag)
+
+
+def _left(known: OrderPayment, answer: m.PaymentCancelledMessage) -> int:
+    """How much the gateway still holds after this answer. Won.
+
+    An answer without a balance counts only if it refunds all that is held: a repeat of a part could not be told from a second part.
+    """
+    if answer.balance_amount is not None:
+        return min(known.left, answer.balance_amount)
+    return 0 if answer.status == "SUCCESS" and answer.amount >= known.left else known.left
+
+
+def _refunded_unasked(order: Order, known: OrderPayment, left: int, answer: m.PaymentCancelledMessage) -> Decision:
+    """Money went back without this order having asked. All of it, before delivery is requested, cancels the order.
+
+    A part, or all of it later, waits for an operator: the parcel may be on its way.
+    """
+    if known.state == "DECLINED" or left == known.left:
+        if answer.balance_amount is not None and known.state != "DECLINED":
+            return duplicate(order)
+        return anomaly(
+            order, f"a refund was answered that nobody asked for; payment {known.payment_key} is {known.state}"
+        )
+    state: PaymentState = "PAID" if left else "REFUNDED"
+    note = f"{known.left - left} won of payment {known.payment_key} went back at the gateway, {left} are still held"
+    order = order.with_payment(replace(known, state=state, held=left))
+    return Decision(cancelled_without_its_money(order), note=note)
+
+
+def cancelled_without_its_money(order: Order) -> Order:
+    """The order, CANCELLED if all its captured money has gone back before delivery was requested."""
+    if order.status != "PENDING" or order.facts.delivery != "NOT_REQUESTED" or not order.captured or order.is_paid:
+        return order
+    return order.ended("CANCELLED", "PAYMENT_CANCELLED", "the payment was cancelled at the gateway")
+
+
+def accept_refund(order: Order, command: AcceptRefund) -> Decision:
+    """The order goes on with the money that is still held, and is not flagged any more."""
+    if not order.unmeant:
+        if all(each.given_back <= 0 for each in order.facts.payments):
+            return refused(order, "no money of this order went back")
+        return duplicate(order)
+    for each in order.unmeant:
+        order = order.with_payment(replace(each, meant=each.given_back))
+    return Decision(order.flagged(None), note=f"{command.who}: {command.why}")
+
+
+def unaccepted_refunds(order: Order) -> str | None:
+    """The flag of an order whose money went back at the gateway and no operator has accepted it; None: no such refund."""
+    gone = [f"{each.given_back:,} of {each.amount:,} won of payment {each.payment_key}" for each in order.unmeant]
+    return f"given back at the gateway, and nobody has said that it was meant: {', '.join(gone)}" if gone else None
