@@ -213,7 +213,7 @@ def payment_side(order: Order) -> str:
     return payment.state if payment else "AWAITING"
 
 
-class Change(Struct, frozen=True, order=True):
+class Row(Struct, frozen=True, order=True):
     """One row of a table: in this state this message leads there, and this goes out."""
 
     state: str
@@ -225,11 +225,11 @@ class Change(Struct, frozen=True, order=True):
 class Tables(Struct):
     """What a walk has shown, each row once."""
 
-    order: list[Change]
+    order: list[Row]
     refused: dict[str, set[str]]
     anomalies: dict[str, set[str]]
-    product: list[Change]
-    payment: list[Change]
+    product: list[Row]
+    payment: list[Row]
     cells: int
     states: int
 
@@ -251,22 +251,22 @@ def tables() -> Tables:
                 _add(found.order, change)
             for changes, side in ((found.product, product_side), (found.payment, payment_side)):
                 if side(step.before) != side(step.after):
-                    _add(changes, Change(side(step.before), _cause(step, side), side(step.after), ()))
+                    _add(changes, Row(side(step.before), _cause(step, side), side(step.after), ()))
     found.states = len(states)
     return found
 
 
-def _order_changes(step: Step) -> list[Change]:
+def _order_changes(step: Step) -> list[Row]:
     """Of a timer several, each with what it is about: it may find more than one answer overdue."""
     state, becomes = order_side(step.before), order_side(step.after)
     names = tuple(sorted({type(message).__name__.removesuffix("Message") for message in step.decision.outgoing}))
     if step.before.status != step.after.status and step.after.reason:
         is_time = isinstance(step.arrival.message, TimePassed)
         label = TIME_ENDS[step.after.reason] if is_time else step.label
-        return [Change(state, label, f"{becomes} ({step.after.reason})", names)]
+        return [Row(state, label, f"{becomes} ({step.after.reason})", names)]
     if isinstance(step.arrival.message, TimePassed):
-        return [Change(state, TIME_ASKS[name], becomes, (name,)) for name in names]
-    return [Change(state, step.label, becomes, names)] if names or state != becomes else []
+        return [Row(state, TIME_ASKS[name], becomes, (name,)) for name in names]
+    return [Row(state, step.label, becomes, names)] if names or state != becomes else []
 
 
 def _cause(step: Step, side: Callable[[Order], str]) -> str:
@@ -281,7 +281,7 @@ def _cause(step: Step, side: Callable[[Order], str]) -> str:
     return step.label
 
 
-def _add(changes: list[Change], change: Change) -> None:
+def _add(changes: list[Row], change: Row) -> None:
     if change not in changes:
         changes.append(change)
 
@@ -349,7 +349,7 @@ One payment pays an order. Any other that was captured, and any of a dead order,
 """
 
 
-def _diagram(states: Sequence[str], changes: Sequence[Change]) -> str:
+def _diagram(states: Sequence[str], changes: Sequence[Row]) -> str:
     """Mermaid: the states, and for each pair of them the messages that lead from one to the other."""
     ids = {state: f"s{n}" for n, state in enumerate(states)}
     labels: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -367,7 +367,7 @@ def _diagram(states: Sequence[str], changes: Sequence[Change]) -> str:
     return "\n".join([*lines, "```"])
 
 
-def _rows(states: Sequence[str], changes: Sequence[Change]) -> str:
+def _rows(states: Sequence[str], changes: Sequence[Row]) -> str:
     ordered = sorted(changes, key=lambda change: (states.index(change.state), LABELS.index(change.label), change))
     rows = ["| in | comes | becomes | goes out |", "|---|---|---|---|"]
     for change in ordered:

@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 from ordersaga import delivery
 from ordersaga.contracts.messages import DeliveryRequestMessage
-from ordersaga.delivery import app, handlers
+from ordersaga.delivery import app
 from ordersaga.devstack import DevStack
 from tests.integration.operator_rig import OperatorRig, operator_rig
 
@@ -29,7 +29,7 @@ ZIPCODES = itertools.count(10_000)
 @contextlib.asynccontextmanager
 async def failing_depot(stack: DevStack, **changes: Any) -> AsyncIterator[OperatorRig]:
     """It runs, and nothing fails yet."""
-    async with operator_rig(stack, "delivery", delivery, handlers.handler, app.create_app, **changes) as rig:
+    async with operator_rig(stack, "delivery", delivery, app.handler, app.create_app, **changes) as rig:
         await rig.pool.execute(FAILING)
         yield rig
 

@@ -23,7 +23,9 @@ def stock_bench(stack: DevStack) -> AbstractAsyncContextManager[Bench]:
 async def product(shop: Bench, quantity: int) -> UUID:
     product_id: UUID = uuid7()
     async with shop.pool.acquire() as db, db.transaction():
-        await commands.add(db, [commands.Add(uuid7(), product_id, "a cup", 1_000, quantity, None)], datetime.now(UTC))
+        await commands.add(
+            db, [commands.AddProduct(uuid7(), product_id, "a cup", 1_000, quantity, None)], datetime.now(UTC)
+        )
     return product_id
 
 

@@ -1,7 +1,7 @@
 """Delivery on real PostgreSQL and real Kafka: one delivery per order, and nobody sees another's."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,7 +12,9 @@ from uuid_utils.compat import uuid7
 
 from ordersaga import delivery
 from ordersaga.contracts.messages import DeliveryRequestMessage, DeliveryStartMessage, Message
-from ordersaga.delivery.handlers import handler
+from ordersaga.delivery import handlers
+from ordersaga.delivery.app import handler
+from ordersaga.delivery.carrier import Accepted, Parcel, Refused, Verdict
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.database import is_transient
 from tests.integration.service import OPERATOR, Bench, Wire, bench, customer
@@ -67,6 +69,29 @@ async def test_what_cannot_be_delivered_is_failed_and_kept_with_the_reason(shop:
     assert row is not None
     assert row["status"] == "FAILED"
     assert row["refusal"]
+
+
+class NorthernCarrier:
+    """Another carrier: it takes parcels to zipcodes that begin with 0, in one call for all."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    async def hand_over(self, parcels: Sequence[Parcel]) -> Mapping[UUID, Verdict]:
+        self.calls.append(len(parcels))
+        return {
+            each.order_id: Accepted("N1") if (each.address.zipcode or "").startswith("0") else Refused("too far south")
+            for each in parcels
+        }
+
+
+async def test_the_carrier_that_the_handler_is_given_decides(shop: Bench) -> None:
+    carrier, orders = NorthernCarrier(), [uuid7(), uuid7()]
+    other = Bench(shop.service, shop.settings, shop.pool, handlers.handler(carrier))
+    north, south = await started(other, ask(orders[0], "04524"), ask(orders[1], "63000"))
+    assert (north.status, south.status, carrier.calls) == ("STARTED", "FAILED", [2])
+    rows = await shop.pool.fetch("SELECT tracking_number, refusal FROM delivery WHERE order_id = ANY ($1)", orders)
+    assert {(row["tracking_number"], row["refusal"]) for row in rows} == {("N1", None), (None, "too far south")}
 
 
 @pytest.mark.parametrize("zipcode", ["04524", "63000"])

@@ -14,7 +14,7 @@ from ordersaga.cli.serve import application
 from ordersaga.devstack import DevStack
 from ordersaga.order import store
 from ordersaga.order.handlers import handler
-from ordersaga.order.watch import WAITING_EVENTS_MAX
+from ordersaga.order.watch import UNREAD_EVENTS_MAX
 from tests.integration.service import Bench, Wire, bench, customer, running
 from tests.integration.test_order import ORDERS, PRICE, PRODUCT, WHO, body, place, reserved
 
@@ -124,11 +124,11 @@ async def test_a_long_timeline_is_told_whole_and_in_parts(app: Any, client: http
         "INSERT INTO order_event (order_id, at, came_in, went_out, status, stock_known)"
         " SELECT $1, now(), 'event ' || n, '{}', 'PENDING', false FROM generate_series(1, $2) n",
         UUID(order_id),
-        WAITING_EVENTS_MAX * 3,
+        UNREAD_EVENTS_MAX * 3,
     )
     async with Stream(app, order_id, WHO) as stream:
-        said = await stream.says(b'event %d"' % (WAITING_EVENTS_MAX * 3))
-    assert [said.count(b'"event %d"' % n) for n in range(1, WAITING_EVENTS_MAX * 3 + 1)] == [1] * WAITING_EVENTS_MAX * 3
+        said = await stream.says(b'event %d"' % (UNREAD_EVENTS_MAX * 3))
+    assert [said.count(b'"event %d"' % n) for n in range(1, UNREAD_EVENTS_MAX * 3 + 1)] == [1] * UNREAD_EVENTS_MAX * 3
 
 
 async def test_streams_are_only_so_many_and_fewer_of_one_caller(app: Any, client: httpx.AsyncClient) -> None:

@@ -14,7 +14,7 @@ import pytest
 from ordersaga import delivery, order, payment, stock
 from ordersaga.contracts.messages import OrderPayableMessage, PaymentCancelRequestedMessage
 from ordersaga.contracts.status import ORDER_CODES
-from ordersaga.delivery.handlers import handler as delivery_handler
+from ordersaga.delivery.app import handler as delivery_handler
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import timers
 from ordersaga.messaging.database import Connection

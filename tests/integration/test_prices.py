@@ -41,7 +41,7 @@ async def shop(stack: DevStack) -> AsyncIterator[Bench]:
 async def changed(stock: Bench, product_id: UUID, price: int, now: datetime) -> ProductPriceMessage:
     """What a Stock process with this clock says of its change."""
     async with stock.pool.acquire() as db, db.transaction():
-        written = await commands.change(db, [commands.Change(product_id, None, price, None)], now)
+        written = await commands.change(db, [commands.ChangeProduct(product_id, None, price, None)], now)
     (outgoing,) = written.outgoing
     assert isinstance(outgoing.message, ProductPriceMessage)
     return outgoing.message

@@ -77,7 +77,7 @@ async def test_a_repeat_in_a_later_turn_gets_the_recorded_answers(shop: Bench) -
     cup, order, refused = await product(shop, 3), uuid7(), uuid7()
     first = await shop.turn(ask(order, (cup, 2)), ask(refused, (cup, 2)))
     async with shop.pool.acquire() as db, db.transaction():
-        await commands.receive(db, [commands.Receive(cup, 100, None)], datetime.now(UTC))
+        await commands.receive(db, [commands.ReceivePieces(cup, 100, None)], datetime.now(UTC))
     assert await shop.turn(ask(order, (cup, 2)), ask(refused, (cup, 2))) == first
     assert await counters(shop, cup) == (103, 2, 0, 101)
 
@@ -183,7 +183,7 @@ async def test_processes_with_the_same_products_and_orders_never_deadlock_and_co
                 except asyncpg.SerializationError:
                     continue
             async with shop.pool.acquire() as db, db.transaction():
-                arrivals = [commands.Receive(p, 1, None) for p in mine.sample(shelf, 3)]
+                arrivals = [commands.ReceivePieces(p, 1, None) for p in mine.sample(shelf, 3)]
                 await commands.receive(db, arrivals, datetime.now(UTC))
 
     await asyncio.gather(*(process(seed) for seed in range(6)))

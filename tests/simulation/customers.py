@@ -19,7 +19,7 @@ from ordersaga.order.returns import CancelBeforeDelivery, Return
 from ordersaga.payment.gateway import GatewayPayment
 from ordersaga.payment.model import Confirm
 from ordersaga.payment.webhooks import Claim
-from ordersaga.stock.commands import Change
+from ordersaga.stock.commands import ChangeProduct
 from tests.simulation.operators import OPERATOR
 from tests.simulation.plan import PRICE, PRODUCTS, OrderPlan
 from tests.simulation.scheduler import Gone, Violation
@@ -165,5 +165,5 @@ async def accept(world: "World", order_id: UUID) -> None:
 def change_price(world: "World") -> None:
     """Somebody changes the price of the product that nobody orders."""
     price = PRICE + world.scheduler.random.randint(1, PRICE)
-    change = Change(product_id(PRODUCTS), None, price, None)
+    change = ChangeProduct(product_id(PRODUCTS), None, price, None)
     world.operator.spawn(_ask(world, "stock", lambda instance: instance.change(change)))

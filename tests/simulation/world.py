@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-import ordersaga.delivery.handlers
+import ordersaga.delivery.app
 import ordersaga.order.handlers
 import ordersaga.payment.handlers
 import ordersaga.stock.handlers
@@ -22,7 +22,7 @@ from ordersaga.messaging.parking import place
 from ordersaga.order.deadlines import Deadlines, waits
 from ordersaga.order.store import find, save_prices
 from ordersaga.settings import Settings
-from ordersaga.stock.commands import Add, add
+from ordersaga.stock.commands import AddProduct, add
 from tests.simulation.customers import accept, product_id, send_webhook, send_webhooks, visit
 from tests.simulation.database import Connection, Database
 from tests.simulation.gateway import Gateway
@@ -46,7 +46,7 @@ STOCK_ASKS_MAX: Final = 3
 HANDLERS: Final = {
     "order": ordersaga.order.handlers.handler,
     "stock": ordersaga.stock.handlers.handler,
-    "delivery": ordersaga.delivery.handlers.handler,
+    "delivery": ordersaga.delivery.app.handler,
     "payment": ordersaga.payment.handlers.handler,
 }
 
@@ -157,7 +157,7 @@ class World:
         """Products with their first pieces, and what they cost."""
         now = self.clock()
         additions = [
-            Add(self.new_id(), product_id(number), "a product", PRICE, pieces, None)
+            AddProduct(self.new_id(), product_id(number), "a product", PRICE, pieces, None)
             for number, pieces in enumerate((*self.plan.stock, 0))  # nobody orders the last
         ]
         added = await add(self.databases["stock"].monitor, additions, now)

@@ -65,8 +65,8 @@ class Desk(msgspec.Struct, frozen=True):
         return Gather(work, self.redrive.settings, self.writing, self.outbox, _now, new_id)
 
     def handler(self) -> Handler:
-        """The service's own handler."""
-        handler: Handler = importlib.import_module(f"ordersaga.{self.service}.handlers").handler(self.redrive.settings)
+        """The service's own handler, with the adapters that its `app.py` chooses."""
+        handler: Handler = importlib.import_module(f"ordersaga.{self.service}.app").handler(self.redrive.settings)
         return handler
 
 

@@ -1,5 +1,5 @@
-"""The Delivery service: hands an order's parcel to a carrier, once, or says that it cannot be delivered.
+"""The Delivery service: hands each order's parcel to a carrier once, and tells Order whether the parcel is on its way.
 
-May import `contracts`, `messaging`, `http` and `settings`. Start with `dispatch.py`, the rule as one pure function;
-`carrier.py` is the port to whoever carries the parcels.
+May import `contracts`, `messaging`, `http` and `settings`. Start with `dispatch.py`, the rule as one pure function. `carrier.py` is the
+port to the carrier; `app.py` chooses the carrier.
 """

@@ -1,4 +1,4 @@
-"""Delivery over HTTP: where an order's parcel is. A customer sees only their own, an operator all."""
+"""Delivery over HTTP: the delivery of an order. A customer sees their own deliveries, an operator sees all."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -40,7 +40,7 @@ class DeliveryResource(Struct, rename="camel"):
 
 
 class DeliveryPage(Struct, rename="camel"):
-    """Some deliveries; `next` is the cursor of the next page, null at the end."""
+    """One page of deliveries; `next` is the cursor of the next page, null on the last."""
 
     deliveries: list[DeliveryResource]
     next: UUID | None
@@ -76,7 +76,7 @@ def routes(runtime: Runtime, callers: Callers) -> list[ControllerRouterHandler]:
 
 
 def resource(delivery: Delivery) -> DeliveryResource:
-    """A delivery, as JSON shows it."""
+    """The JSON of a delivery."""
     return DeliveryResource(
         delivery.delivery_id,
         delivery.order_id,

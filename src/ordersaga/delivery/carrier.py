@@ -1,4 +1,4 @@
-"""The port to whoever carries the parcels, and the carrier that is built in."""
+"""The port to the carrier, and the built-in carrier."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,20 +14,20 @@ _zipcode: Final = re.compile(r"[0-9]{5}", re.ASCII)
 
 
 class Parcel(Struct, frozen=True, gc=False):
-    """What a carrier needs to know."""
+    """One order's parcel. A carrier tells parcels apart by the order id."""
 
     order_id: UUID
     address: Address
 
 
 class Accepted(Struct, frozen=True, gc=False):
-    """The parcel is on its way."""
+    """The carrier takes the parcel."""
 
     tracking_number: str
 
 
 class Refused(Struct, frozen=True, gc=False):
-    """The parcel cannot be delivered, and why."""
+    """The carrier does not take the parcel. `reason` is shown to the customer."""
 
     reason: str
 
@@ -38,9 +38,9 @@ Verdict: TypeAlias = Accepted | Refused
 class Carrier(Protocol):
     """Takes parcels.
 
-    Promise needed: asked again about the same order it gives the same verdict, since a turn that a crash undid is taken
-    again. It is asked inside the turn's transaction, so it must answer well within `idle_in_transaction_timeout_ms`;
-    what it raises makes the turn be taken again.
+    Two promises are required. A carrier gives the same verdict about the same order again, since a turn that crashed is repeated. A
+    carrier answers well within `idle_in_transaction_timeout_ms`, since it is called inside the turn's transaction. An error rolls the
+    turn back, and the turn is repeated.
     """
 
     async def hand_over(self, parcels: Sequence[Parcel]) -> Mapping[UUID, Verdict]:
@@ -49,7 +49,7 @@ class Carrier(Protocol):
 
 
 class BuiltInCarrier:
-    """Accepts every address with a five-digit zipcode, but for those that begin with an `undeliverable` prefix."""
+    """Accepts each address with a five-digit zipcode, unless the zipcode begins with one of the `undeliverable` prefixes."""
 
     def __init__(self, undeliverable: Iterable[str]) -> None:
         self._undeliverable: Final = tuple(prefix for prefix in undeliverable if prefix)
@@ -58,7 +58,7 @@ class BuiltInCarrier:
         return {parcel.order_id: self.verdict(parcel) for parcel in parcels}
 
     def verdict(self, parcel: Parcel) -> Verdict:
-        """The tracking number is made from the order id, so it is the same however often it is asked for."""
+        """The tracking number is computed from the order id: the same order has the same number in a repeated turn."""
         address, zipcode = parcel.address.address or "", parcel.address.zipcode or ""
         if not address.strip():
             return Refused("the address is missing")

@@ -1,6 +1,6 @@
-"""One delivery per order, as one pure function: a batch's requests become deliveries by the carrier's verdicts. No I/O.
+"""One delivery per order, as one pure function: the requests of a batch become deliveries by the carrier's verdicts. No I/O.
 
-The order id is the key: the first request decides, and every later one is answered with the same delivery again.
+The order id is the business key. The first request of an order decides; each later request is answered with the same delivery.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +16,14 @@ from ordersaga.delivery.model import Address, Delivery
 
 
 class Dispatch(Struct, frozen=True):
-    """What a batch led to: an answer per request, and the deliveries that are new."""
+    """One answer for each request of a batch, in its order, and the new deliveries."""
 
     answers: list[DeliveryStartMessage]
     deliveries: list[Delivery]
 
 
 def parcels(known: Mapping[UUID, Delivery], requests: Sequence[DeliveryRequestMessage]) -> list[Parcel]:
-    """What the carrier must be asked about: the first request of each order that has no delivery yet."""
+    """The parcels to hand over: one for each order without a delivery, with the address of its first request."""
     first: dict[UUID, Parcel] = {}
     for request in requests:
         if request.order_id not in known and request.order_id not in first:
@@ -38,7 +38,7 @@ def dispatch(
     now: datetime,
     new_id: Callable[[], UUID],
 ) -> Dispatch:
-    """Answer `requests` in their order. Each order without a delivery must have a verdict."""
+    """Answer `requests` in their order. `verdicts` must have an entry for each order without a delivery."""
     made: dict[UUID, Delivery] = {}
     answers = []
     for request in requests:
@@ -52,7 +52,7 @@ def dispatch(
 
 
 def address_of(request: DeliveryRequestMessage) -> Address:
-    """Where this request wants its parcel to go."""
+    """The address in a request."""
     return Address(
         request.address, request.address_detail, request.zipcode, request.phone, request.name, request.delivery_memo
     )

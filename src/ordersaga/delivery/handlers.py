@@ -1,19 +1,17 @@
-"""What Delivery does with what comes from Kafka: load what is known, ask the carrier, dispatch, save what is new."""
+"""Delivery's handler: load the deliveries of a batch's orders, ask the carrier, dispatch, save the new deliveries."""
 
 from typing import cast
 
 from ordersaga.contracts.messages import DeliveryRequestMessage
 from ordersaga.delivery import store
-from ordersaga.delivery.carrier import BuiltInCarrier
+from ordersaga.delivery.carrier import Carrier
 from ordersaga.delivery.dispatch import dispatch, parcels
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Handler, Outgoing, consumes
-from ordersaga.settings import Settings
 
 
-def handler(settings: Settings) -> Handler:
-    """What Delivery consumes, and the answers it gives."""
-    carrier = BuiltInCarrier(settings.undeliverable_zipcodes)
+def handler(carrier: Carrier) -> Handler:
+    """What Delivery consumes, with the carrier that takes its parcels."""
 
     @consumes(DeliveryRequestMessage)
     async def handle(batch: Batch, db: Connection) -> list[Outgoing]:

@@ -1,4 +1,4 @@
-"""A delivery: whose, where to, and what became of it."""
+"""A delivery: its order, its address, and the carrier's verdict."""
 
 from datetime import datetime
 from uuid import UUID
@@ -9,7 +9,7 @@ from ordersaga.contracts.status import DeliveryStatus
 
 
 class Address(Struct, frozen=True, rename="camel"):
-    """Where a parcel goes, and to whom; as Order sent it."""
+    """The address and the recipient of a parcel, as Order sent them. Each field may be missing."""
 
     address: str | None
     address_detail: str | None
@@ -20,7 +20,7 @@ class Address(Struct, frozen=True, rename="camel"):
 
 
 class Delivery(Struct, frozen=True):
-    """One order's delivery; it never changes. STARTED has a tracking number, FAILED the reason of the refusal."""
+    """The delivery of one order. The row never changes. STARTED has a tracking number, FAILED has the carrier's reason in `refusal`."""
 
     order_id: UUID
     delivery_id: UUID

@@ -1,5 +1,5 @@
 -- name: deliveries_of_orders
--- The deliveries that orders have already.
+-- The deliveries that these orders have.
 SELECT * FROM delivery WHERE order_id = ANY (:order_ids::uuid[]);
 
 -- name: delivery_by_either_id^

@@ -1,4 +1,4 @@
-"""Deliveries in PostgreSQL: one statement for any number of rows. A row is written once and never changed."""
+"""Deliveries in PostgreSQL: one statement for any number of rows. A row is inserted once and never updated."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -16,26 +16,26 @@ COLUMNS: Final = (*_first, *Address.__struct_fields__, _last)
 
 
 async def find(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Delivery]:
-    """The deliveries of orders. Nothing is locked, for nothing of them changes; new ones are guarded by `add`."""
+    """The deliveries that these orders have. No row is locked, since no row is ever updated; `add` guards new rows."""
     rows = await sql.deliveries_of_orders(db, order_ids=list(set(order_ids)))
     return {row["order_id"]: _delivery(row) for row in rows}
 
 
 async def add(db: Connection, deliveries: Sequence[Delivery]) -> None:
-    """Keep new deliveries. Raises `SerializationError` if another process has made one of them meanwhile, so no order gets two."""
+    """Insert new deliveries. Raises `SerializationError` if another process has inserted one of them meanwhile: no order gets two."""
     if deliveries:
         ordered = sorted(deliveries, key=lambda each: each.order_id)
         await insert_new(db, "delivery", COLUMNS, list(map(_row, ordered)))
 
 
 async def by_either_id(db: Connection, some_id: UUID) -> Delivery | None:
-    """The delivery that has this id, or whose order has it."""
+    """The delivery with this id, or of the order with this id."""
     row = await sql.delivery_by_either_id(db, id=some_id)
     return None if row is None else _delivery(row)
 
 
 async def page(db: Connection, order_id: UUID | None, before: UUID | None, rows_max: int) -> list[Delivery]:
-    """Deliveries, of one order or of all, by order id, the newest order first, a page at a time."""
+    """One page of deliveries, of one order or of all, the newest order first. `before`: the last order id of the page before."""
     return list(map(_delivery, await sql.newest_deliveries(db, order_id=order_id, before=before, rows_max=rows_max)))
 
 

@@ -1,4 +1,4 @@
-"""Order over HTTP: the guide's steps 1-4, an order's state and its events, cancel and return."""
+"""Order over HTTP: steps 1 to 4 of the guide, an order and its events, cancel and return, and the operators' commands."""
 
 import asyncio
 import contextlib
@@ -49,7 +49,7 @@ from ordersaga.order.operators import OperatorAct
 from ordersaga.order.refunds import AcceptRefund
 from ordersaga.order.returns import CancelBeforeDelivery, ReceiveReturn, RefuseReturn, RequestReturn, Return
 from ordersaga.order.saga import CustomerCommand, OperatorCommand
-from ordersaga.order.watch import Seen, Watch, WatchEnded
+from ordersaga.order.watch import NumberedEvent, Watch, WatchEnded
 
 log: Final = structlog.get_logger()
 
@@ -68,7 +68,7 @@ Count = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 
 
 class Item(Struct, rename="camel"):
-    """One line: how many pieces of which product."""
+    """One line of the body: a product and its number of pieces."""
 
     product_id: UUID
     quantity: Count
@@ -89,13 +89,13 @@ class PlaceOrder(Struct, rename="camel", kw_only=True):
 
 
 class OperatorsReason(Struct, rename="camel", kw_only=True):
-    """The body of an operator's word on an order: the reason, kept with the act and in the timeline."""
+    """The body of an operator's command on an order: the reason, which is kept with the act and in the timeline."""
 
     why: Annotated[str, Meta(min_length=1, max_length=500, pattern=r"\S")]
 
 
 class OrderResource(Struct, rename="camel", kw_only=True):
-    """An order as its customer sees it. Won. The last three are for operators alone: why it waits, and what a person should look at."""
+    """The JSON of an order. Won. Only operators see `flag`, `waits_for` and `held_records`."""
 
     order_id: UUID
     customer_id: UUID
@@ -119,7 +119,7 @@ class OrderResource(Struct, rename="camel", kw_only=True):
 
 
 class EventResource(Struct, rename="camel"):
-    """A line of an order's timeline."""
+    """The JSON of one line of an order's timeline."""
 
     at: datetime
     came_in: str
@@ -135,7 +135,7 @@ _json: Final = msgspec.json.Encoder()
 
 
 class Orders:
-    """What the routes work with; made when the service starts."""
+    """The parts of the service that its routes use. `app.py` sets the gathered writes when the service starts."""
 
     def __init__(self, runtime: Runtime, callers: Callers, watch: Watch, streams: Streams) -> None:
         self.runtime: Final = runtime
@@ -157,12 +157,15 @@ class Orders:
         return order
 
     async def obstacles(self, order: Order) -> tuple[list[Explanation], list[HeldRecord]]:
-        """Why an order waits, as far as this service knows: what has not come, and what has come and was not handled."""
+        """Why an order waits: the answers that have not come, and the records that Order has parked or given up."""
         async with self.runtime.reading() as db:
             return explain(order, self._deadlines), await held_records(db, order.order_id)
 
-    async def with_stock_outcome(self, order: Order, seconds: float) -> Order:
-        """The order once step 3 is known, or as it is when the wait is over. It is placed, so nothing that happens meanwhile is an error."""
+    async def with_stock_answer(self, order: Order, seconds: float) -> Order:
+        """The order once Stock has answered (step 3 of the guide), or as it was placed when `seconds` are over or the wait fails.
+
+        The order is committed, so no error while waiting may fail the request.
+        """
         try:
             with self.watch.order(order.order_id) as watcher:
                 end = self.runtime.clock().timestamp() + seconds
@@ -171,11 +174,11 @@ class Orders:
                     if seen is not None and seen[1].stock_known:
                         async with self.runtime.reading() as db:
                             return (await store.find(db, [order.order_id])).get(order.order_id, order)
-        except asyncio.CancelledError:  # the server stops, and its client still gets an answer
+        except asyncio.CancelledError:  # the server stops; the client still gets its answer
             if task := asyncio.current_task():
                 task.uncancel()
         except Exception as error:
-            log.warning("an order is answered without its stock outcome", error=f"{type(error).__name__}: {error}")
+            log.warning("an order is answered without Stock's answer", error=f"{type(error).__name__}: {error}")
         return order
 
 
@@ -186,7 +189,7 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
     async def place(request: AnyRequest) -> Json:
         return await _place(orders, request)
 
-    @get("/api/v1/orders", summary="The caller's orders, newest first; an operator's: everybody's")
+    @get("/api/v1/orders", summary="The caller's orders, newest first; an operator sees all orders")
     async def find(
         request: AnyRequest, before: FromQuery[UUID | None] = None, limit: Limit = PAGE_ROWS_DEFAULT
     ) -> Json:
@@ -233,7 +236,7 @@ def _operator_routes(orders: Orders) -> list[ControllerRouterHandler]:
         "/api/v1/orders/{order_id:uuid}/refund/accept",
         status_code=200,
         operation_class=json_body(OperatorsReason),
-        summary="An operator says that money which went back at the gateway was meant to; the order goes on with what is held",
+        summary="An operator accepts a refund that was made at the gateway; the order goes on with the money that is held",
     )
     async def accept_refund(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
         return await _by_operator(orders, request, order_id, AcceptRefund)
@@ -242,7 +245,7 @@ def _operator_routes(orders: Orders) -> list[ControllerRouterHandler]:
         "/api/v1/orders/{order_id:uuid}/return/receive",
         status_code=200,
         operation_class=json_body(OperatorsReason),
-        summary="An operator says that the goods of a return have come: the order is CANCELLED, RETURNED, and paid back",
+        summary="An operator has received the goods of a return: the order is CANCELLED, RETURNED, and refunded",
     )
     async def receive_return(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
         return await _by_operator(orders, request, order_id, ReceiveReturn)
@@ -282,12 +285,12 @@ async def _place(orders: Orders, request: AnyRequest) -> Json:
     done = unless_refused(await orders.place(placement))
     order = done.order
     if seconds and not order.stock_is_known:
-        order = await orders.with_stock_outcome(order, seconds)
+        order = await orders.with_stock_answer(order, seconds)
     return _answer(order, 200 if done.earlier else 201 if seconds else 202)
 
 
 def _order(body: PlaceOrder, caller: Caller, order_id: UUID) -> Order:
-    """The order that the body asks for, not yet timed. Raises `Problem` 400."""
+    """The order of the body; its times are set when it is placed. Raises `Problem` 400."""
     products = [item.product_id for item in body.items]
     if len(set(products)) < len(products):
         twice = "the product is there twice; put its pieces in one line"
@@ -322,7 +325,7 @@ async def _act(orders: Orders, request: AnyRequest, order_id: UUID, route: str, 
 
 
 def _event_id(text: str) -> int:
-    """The number of an event as the database counts it: it goes into a query that serves all streams of this process."""
+    """The sequence number of an event, checked: one query serves all streams of this process, and a bad number would fail it for all."""
     if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= EVENT_ID_MAX):
         raise invalid("Last-Event-ID", "must be the id of an event of this stream", "pattern")
     return int(text)
@@ -339,18 +342,18 @@ async def _stream(
                 yield _message(seen) if seen else ServerSentEventMessage(data=None, comment="ping")
 
 
-def _message(seen: Seen) -> ServerSentEventMessage:
-    seq, event = seen
+def _message(numbered: NumberedEvent) -> ServerSentEventMessage:
+    seq, event = numbered
     return ServerSentEventMessage(id=str(seq), event="order", data=_json.encode(event_resource(event)).decode())
 
 
 def event_resource(event: Event) -> EventResource:
-    """A line of the timeline, as JSON shows it."""
+    """The JSON of one line of a timeline."""
     return EventResource(event.at, event.came_in, event.went_out, event.status, event.reason, event.note)
 
 
 def resource(order: Order) -> OrderResource:
-    """An order, as JSON shows it."""
+    """The JSON of an order."""
     return OrderResource(
         order_id=order.order_id,
         customer_id=order.customer_id,

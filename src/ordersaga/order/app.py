@@ -1,4 +1,4 @@
-"""The Order service as one process: its runtime, its watch over events, its HTTP face."""
+"""The Order service as one process: its runtime, its watch over events, its HTTP routes."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -10,7 +10,8 @@ from ordersaga.http.caller import Callers
 from ordersaga.http.limits import Streams
 from ordersaga.http.server import application
 from ordersaga.messaging import timers
-from ordersaga.messaging.runtime import Runtime
+from ordersaga.messaging.ids import new_id
+from ordersaga.messaging.runtime import Runtime, utc_now
 from ordersaga.order import store
 from ordersaga.order.api import Orders, routes
 from ordersaga.order.commands import Acting, Placing
@@ -22,8 +23,8 @@ from ordersaga.settings import Settings
 
 
 def create_app(settings: Settings) -> Litestar:
-    """The ASGI application. It connects when it starts, waiting for whatever is not there yet."""
-    runtime = Runtime(settings, "order", handler(settings))
+    """The ASGI application. It connects when it starts, and waits for a database or a Kafka that does not answer yet."""
+    runtime = Runtime(settings, "order", handler(settings), utc_now, new_id)
     watch = Watch(runtime, settings.database_url("order"))
     streams = Streams(settings.http_streams_max, settings.http_streams_per_caller_max)
     orders = Orders(runtime, Callers(settings), watch, streams)

@@ -1,4 +1,4 @@
-"""An order and the facts that the saga keeps about it."""
+"""An order, and the facts that the saga keeps about it."""
 
 from datetime import datetime
 from typing import Final, Literal
@@ -39,10 +39,10 @@ class Line(Struct, frozen=True, rename="camel"):
 
 
 class OrderPayment(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One payment key and what was captured with it, in won. AWAITING: a refund of it was told before its capture.
+    """One payment key and the amount captured with it, in won. AWAITING: its refund was told before its capture.
 
-    `held` is what the gateway still holds, None while that is all. `meant` is how much may go back: all of it once this order has asked
-    for its refund, else what an operator has marked as meant.
+    `held` is the amount that the gateway still holds, None for all of it. `meant` is the amount that may go back: all of it once this
+    order asks for the refund, otherwise the amount that an operator has accepted.
     """
 
     payment_key: str
@@ -53,17 +53,20 @@ class OrderPayment(Struct, frozen=True, rename="camel", omit_defaults=True):
 
     @property
     def left(self) -> int:
-        """What the gateway still holds."""
+        """The amount that the gateway still holds."""
         return self.amount if self.held is None else self.held
 
     @property
     def given_back(self) -> int:
+        """The amount that the gateway has refunded."""
         return self.amount - self.left
 
 
 class Ask(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """How an answer that is awaited was asked for: when last, how often, and when first (None: that was the last). `about`: of a
-    refund, which payment key."""
+    """The requests for one awaited answer: when the last was sent, how many, and when the first was sent (None: the last is the first).
+
+    `about`: the payment key, for a refund.
+    """
 
     awaited: Awaited
     at: datetime
@@ -73,15 +76,14 @@ class Ask(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What the partners have said so far.
+    """What is known of one order; status and messages follow from it.
 
-    `asks` says of each answer that is awaited how it was asked for. One that has none there was asked for at `asked_at` (None: when the
-    order was placed), `waits_since` and `attempts`: that is the first request to Stock, and whatever orders of earlier versions await.
-    `returning`: whether the customer wants to give the order back, where an operator has to have the goods first. `look_at` is when the
-    order's timer fires. `rollbacks` is how many rollbacks were sent, `rollbacks_answered` how many of them
-    may have another answer under way that means nothing any more.
-    `listed_total` is the sum of the products' own prices, None while a price is not known; an order is payable and goes on only if
-    it is the total. `flag` is what a person should look at.
+    `lines`, `payments`, `delivery`: what the partners have said. `returning`: the return, where an operator must receive the goods.
+    `listed_total`: the sum of the products' own prices, None while one is not known; the order goes on only if it equals the total. Won.
+    `asks`: the requests for each awaited answer. The first request to Stock has no entry, and neither have the requests of orders of
+    earlier versions: `asked_at` (None: when the order was placed), `waits_since` and `attempts` stand for them.
+    `flag`: the text of what a person should look at. `look_at`: when the order's timer fires.
+    `rollbacks`: how many rollbacks were sent. `rollbacks_answered`: how many of them are answered; further answers to those are duplicates.
     """
 
     lines: tuple[Line, ...]
@@ -101,7 +103,7 @@ class Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Recipient(Struct, frozen=True, rename="camel"):
-    """Where an order goes, and to whom."""
+    """The address and the recipient of an order."""
 
     address: str
     address_detail: str | None
@@ -112,7 +114,7 @@ class Recipient(Struct, frozen=True, rename="camel"):
 
 
 class Order(Struct, frozen=True, rename="camel"):
-    """An order: what was placed, which never changes, and status, reason, detail and facts, which the saga changes. Won."""
+    """An order. The saga changes `facts`, `status`, `reason` and `detail`; the other fields stay as they were placed. Won."""
 
     order_id: UUID
     customer_id: UUID
@@ -132,7 +134,7 @@ class Order(Struct, frozen=True, rename="camel"):
 
     @property
     def is_paid(self) -> bool:
-        """Whether a payment is captured and not being given back."""
+        """Whether a payment is captured and no refund of it is requested."""
         return "PAID" in [payment.state for payment in self.facts.payments]
 
     @property
@@ -142,7 +144,7 @@ class Order(Struct, frozen=True, rename="camel"):
 
     @property
     def unmeant(self) -> tuple[OrderPayment, ...]:
-        """Payments of a living order of which money went back that neither this order nor an operator wanted back."""
+        """Payments of a living order of which more went back than this order asked for or an operator has accepted."""
         if self.is_dead:
             return ()
         return tuple(each for each in self.facts.payments if each.given_back > each.meant)
@@ -152,7 +154,7 @@ class Order(Struct, frozen=True, rename="camel"):
         return {line.stock for line in self.facts.lines} == {"RESERVED"}
 
     def payment(self, payment_key: str) -> OrderPayment | None:
-        """What is known of one payment key."""
+        """The payment with this key, if the order knows it."""
         return next((each for each in self.facts.payments if each.payment_key == payment_key), None)
 
     def ended(self, status: Literal["FAILED", "CANCELLED"], reason: Reason, detail: str | None = None) -> "Order":
@@ -160,7 +162,7 @@ class Order(Struct, frozen=True, rename="camel"):
         return replace(self, status=status, reason=reason, detail=detail)
 
     def ask(self, awaited: Awaited, about: str | None = None) -> Ask:
-        """How an answer was asked for."""
+        """The requests for one awaited answer."""
         facts = self.facts
         for each in facts.asks:
             if each.awaited == awaited and each.about == about:
@@ -169,33 +171,34 @@ class Order(Struct, frozen=True, rename="camel"):
         return Ask(awaited, facts.asked_at or self.placed_at, facts.attempts, since, about)
 
     def asked(self, ask: Ask) -> "Order":
-        """The order, having just asked for something."""
+        """The order after a request was sent."""
         others = [each for each in self.facts.asks if (each.awaited, each.about) != (ask.awaited, ask.about)]
         return replace(self, facts=replace(self.facts, asks=(*others, ask)))
 
     def asked_again(self, ask: Ask, now: datetime) -> "Order":
-        """The order, having asked once more."""
+        """The order after a request was sent again."""
         return self.asked(replace(ask, at=now, attempts=ask.attempts + 1, since=ask.since or ask.at))
 
     def returning(self, state: ReturnState) -> "Order":
-        """The order with what has become of the customer's wish to give it back."""
+        """The order with another state of its return."""
         return replace(self, facts=replace(self.facts, returning=state))
 
     def rolled_back(self) -> "Order":
-        """The order, having sent one more rollback."""
+        """The order after one more rollback was sent."""
         return replace(self, facts=replace(self.facts, rollbacks=self.facts.rollbacks + 1))
 
     def flagged(self, flag: str | None) -> "Order":
-        """The order with something that a person should look at; None: with nothing any more."""
+        """The order with a flag for a person; None: without one."""
         return replace(self, facts=replace(self.facts, flag=flag))
 
     def with_lines(self, lines: tuple[Line, ...]) -> "Order":
-        """The order with other facts about its stock."""
+        """The order with other lines."""
         return replace(self, facts=replace(self.facts, lines=lines))
 
     def with_payment(self, payment: OrderPayment) -> "Order":
-        """The order with this fact about one payment key, in its place or as the last. One told of by its refund alone has no place yet:
-        the first that was captured pays the order.
+        """The order with this payment, instead of the one with the same key, or as the last.
+
+        An AWAITING payment moves to the end when it is captured: the payments stand in the order of their captures, and the first pays the order.
         """
         payments = {each.payment_key: each for each in self.facts.payments}
         known = payments.get(payment.payment_key)
@@ -206,12 +209,12 @@ class Order(Struct, frozen=True, rename="camel"):
 
     @property
     def stock_is_known(self) -> bool:
-        """Whether the outcome of step 3 is known: all reserved, or the order has ended."""
+        """Whether step 3 of the guide is done: Stock has answered for all products, or the order is not PENDING any more."""
         return self.status != "PENDING" or "REQUESTED" not in [line.stock for line in self.facts.lines]
 
 
 class Event(Struct, frozen=True):
-    """One change of an order: what came in, what went out, where it stands; no personal data."""
+    """One line of an order's timeline: the input, the messages that went out, the status after it. No personal data."""
 
     order_id: UUID
     at: datetime

@@ -1,5 +1,5 @@
 -- name: lock_orders
--- Orders with their sagas, locked in id order, for a change.
+-- Orders with their saga rows, which are locked in id order.
 SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts
 FROM saga s JOIN orders o USING (order_id)
 WHERE s.order_id = ANY (:order_ids::uuid[])
@@ -7,28 +7,28 @@ ORDER BY s.order_id
 FOR UPDATE OF s;
 
 -- name: orders_by_id
--- Orders with their sagas, to look at.
+-- Orders with their saga rows, not locked.
 SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts
 FROM saga s JOIN orders o USING (order_id)
 WHERE s.order_id = ANY (:order_ids::uuid[]);
 
 -- name: orders_of_customer
--- A customer's orders, newest first, a page at a time.
+-- One page of a customer's orders, the newest first.
 SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts
 FROM orders o JOIN saga s USING (order_id)
 WHERE o.customer_id = :customer_id AND (:before::uuid IS NULL OR o.order_id < :before)
 ORDER BY o.order_id DESC LIMIT :rows_max;
 
 -- name: newest_orders
--- Everybody's orders, newest first, a page at a time.
+-- One page of all orders, the newest first.
 SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts
 FROM orders o JOIN saga s USING (order_id)
 WHERE :before::uuid IS NULL OR o.order_id < :before
 ORDER BY o.order_id DESC LIMIT :rows_max;
 
 -- name: save_sagas!
--- What the saga knows now; tells waiting requests that something happened. The rows are there and locked: as a conflict each is found by
--- its key, whatever the planner thinks of an UPDATE over arrays.
+-- Save saga rows, which exist and are locked, and notify the processes in which a request waits for an event.
+-- Upsert instead of UPDATE ... FROM unnest: the upsert always uses the primary key; the join may become a sequential scan under a stale plan.
 WITH saved AS (
     INSERT INTO saga (order_id, status, reason, detail, facts)
     SELECT * FROM unnest(:order_ids::uuid[], :statuses::text[], :reasons::text[], :details::text[], :facts::json[])
@@ -38,7 +38,7 @@ WITH saved AS (
 SELECT pg_notify('order_event', '');
 
 -- name: events_after
--- What happened to orders after the events that each watcher has seen; of each order only so many, for one long history must not delay others.
+-- The events of orders after the last one that each watcher has seen. At most `each_max` of each order: a long timeline must not delay the others.
 SELECT e.order_id, e.seq, e.at, e.came_in, e.went_out, e.status, e.reason, e.stock_known, e.note
 FROM unnest(:order_ids::uuid[], :after_seqs::bigint[]) AS w (order_id, after_seq)
 CROSS JOIN LATERAL (
@@ -47,7 +47,7 @@ CROSS JOIN LATERAL (
 ORDER BY e.seq;
 
 -- name: prune_events$
--- Shorten the timelines of orders that ended long ago, some rows at a time. What stays is the last event, and that it was completed.
+-- Shorten the timelines of orders that have ended, at most `rows_max` rows at a time. The last event and the COMPLETED events stay.
 WITH old AS (
     SELECT e.order_id, e.seq FROM order_event e JOIN saga s USING (order_id)
     WHERE e.at < :before AND e.status <> 'COMPLETED' AND s.status <> 'PENDING'
@@ -59,11 +59,11 @@ WITH old AS (
 SELECT count(*) FROM gone;
 
 -- name: prices
--- What products cost, as far as we know.
+-- The prices of products.
 SELECT product_id, price FROM price WHERE product_id = ANY (:product_ids::uuid[]);
 
 -- name: save_prices!
--- Take over what Stock says that products cost, unless what we know already is of a higher version, or, without versions, newer.
+-- Upsert prices from Stock. A row with a higher version stays, and, of two rows without a version, the newer.
 INSERT INTO price (product_id, name, price, version, changed_at)
 SELECT * FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[], :versions::bigint[], :changed_ats::timestamptz[])
 ON CONFLICT (product_id) DO UPDATE

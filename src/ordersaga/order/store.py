@@ -1,4 +1,4 @@
-"""Orders, sagas, events and prices in PostgreSQL: each function is one statement for any number of rows."""
+"""Orders, their saga rows, their timelines and prices in PostgreSQL: each function is one statement for any number of rows."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -30,7 +30,7 @@ _recipient: Final = msgspec.json.Decoder(Recipient)
 
 
 class SagaRow(NamedTuple):
-    """What the saga knows of one order, as it is kept."""
+    """A row of the table `saga`."""
 
     order_id: UUID
     status: str
@@ -40,12 +40,12 @@ class SagaRow(NamedTuple):
 
 
 def saga_row(order: Order) -> SagaRow:
-    """The row of an order."""
+    """The saga's row of an order."""
     return SagaRow(order.order_id, order.status, order.reason, order.detail, _json.encode(order.facts).decode())
 
 
 async def insert(db: Connection, orders: Sequence[Order]) -> None:
-    """Place orders. Their sagas are begun by `begin`."""
+    """Insert orders. `begin` inserts their saga rows."""
     rows = [
         (
             order.order_id,
@@ -62,7 +62,7 @@ async def insert(db: Connection, orders: Sequence[Order]) -> None:
 
 
 async def begin(db: Connection, rows: Collection[SagaRow]) -> None:
-    """Begin the sagas of orders that were placed in this transaction."""
+    """Insert the saga rows of orders that this transaction has inserted."""
     await insert_new(db, "saga", SagaRow._fields, rows)
 
 
@@ -73,26 +73,26 @@ async def lock(db: Connection, order_ids: Iterable[UUID]) -> Iterator[Order]:
 
 
 async def save(db: Connection, rows: Collection[SagaRow]) -> None:
-    """Save what the saga knows, and wake whoever waits."""
+    """Save saga rows, which are locked, and notify the processes in which a request waits for an event."""
     if rows:
         order_ids, statuses, reasons, details, facts = map(list, zip(*rows, strict=True))
         await sql.save_sagas(db, order_ids=order_ids, statuses=statuses, reasons=reasons, details=details, facts=facts)
 
 
 async def add_events(db: Connection, events: Sequence[Event]) -> None:
-    """Write the timeline."""
+    """Append lines to timelines."""
     if events:
         records = [(e.order_id, e.at, e.came_in, e.went_out, e.status, e.reason, e.stock_known, e.note) for e in events]
         await db.copy_records_to_table("order_event", columns=EVENT_COLUMNS, records=records)
 
 
 async def find(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Order]:
-    """Orders to look at."""
+    """Orders by id, without a lock."""
     return {row["order_id"]: _order(row) for row in await sql.orders_by_id(db, order_ids=list(order_ids))}
 
 
 async def page(db: Connection, customer_id: UUID | None, before: UUID | None, rows_max: int) -> list[Order]:
-    """A page of a customer's orders, or of everybody's, newest first."""
+    """One page of a customer's orders, or of all orders, the newest first. `before`: the last order id of the page before."""
     if customer_id is None:
         return list(map(_order, await sql.newest_orders(db, before=before, rows_max=rows_max)))
     return list(
@@ -101,7 +101,7 @@ async def page(db: Connection, customer_id: UUID | None, before: UUID | None, ro
 
 
 async def events_after(db: Connection, seen: dict[UUID, int], each_max: int | None = None) -> list[tuple[int, Event]]:
-    """What happened to orders after the given sequence numbers, oldest first, each with its own number; of each order at most so many."""
+    """The events of orders after the given sequence numbers, oldest first, each with its number. At most `each_max` of each order."""
     rows = await sql.events_after(db, order_ids=list(seen), after_seqs=list(seen.values()), each_max=each_max)
     return [
         (
@@ -122,12 +122,12 @@ async def events_after(db: Connection, seen: dict[UUID, int], each_max: int | No
 
 
 async def prices(db: Connection, product_ids: Iterable[UUID]) -> dict[UUID, int]:
-    """What products cost, as far as we know. Won."""
+    """Order's copy of the prices of products. A product whose price is not known is missing. Won."""
     return {row["product_id"]: row["price"] for row in await sql.prices(db, product_ids=list(set(product_ids)))}
 
 
 async def save_prices(db: Connection, messages: Iterable[ProductPriceMessage]) -> None:
-    """Keep the last price of each product: of the highest version, and of those without one the newest. Won."""
+    """Keep the last price of each product: the one with the highest version, or, without versions, the newest. Won."""
     in_order = sorted(messages, key=lambda message: (message.version or 0, message.changed_at))
     last = {message.product_id: message for message in in_order}
     if last:
@@ -143,7 +143,7 @@ async def save_prices(db: Connection, messages: Iterable[ProductPriceMessage]) -
 
 
 async def prune_events(db: Connection, before: datetime, rows_max: int) -> int:
-    """Shorten timelines of orders that ended before that; returns how many rows are gone."""
+    """Shorten the timelines of ended orders by their events older than `before`; returns how many rows were deleted."""
     count: int = await sql.prune_events(db, before=before, rows_max=rows_max)
     return count
 

@@ -1,6 +1,7 @@
-"""Requests and streams that wait for an order's next event: one set-based read for all of them, woken by NOTIFY.
+"""Requests and event streams that wait for an order's next event.
 
-The process that waits is seldom the one that gets the answer, so waiting goes through the database.
+The process that waits is seldom the process that saves the event, so the wait goes through the database: a `NOTIFY` on the channel
+`order_event` wakes each process, and one query reads the new events for all its watchers.
 """
 
 import asyncio
@@ -22,16 +23,18 @@ from ordersaga.order.model import Event
 log: Final = structlog.get_logger()
 
 CHANNEL: Final = "order_event"
-LOOK_EVERY_S: Final = 1.0
-LOOK_LIMIT_S: Final = 5.0
-WAITING_EVENTS_MAX: Final = 100
-"""Events that wait for one stream to send them. While it has so many, its order is not looked at for it, and nothing is lost."""
+READ_EVERY_S: Final = 1.0
+"""A notification can be lost with its connection, so events are also read without one."""
+CONNECTION_WAIT_S: Final = 5.0
+UNREAD_EVENTS_MAX: Final = 100
+"""Events in the queue of one watcher. A full watcher reads no further events; they stay in the database, so none is lost."""
 
-Seen = tuple[int, Event]
+NumberedEvent = tuple[int, Event]
+"""An event and its sequence number."""
 
 
 class Watch:
-    """Hands out events of orders to whoever waits in this process."""
+    """Reads the events of all watched orders of this process, and gives each event to the watchers of its order."""
 
     def __init__(self, runtime: Runtime, url: str) -> None:
         self._runtime: Final = runtime
@@ -40,11 +43,11 @@ class Watch:
         self._woken: Final = asyncio.Event()
 
     def order(self, order_id: UUID, after_seq: int = 0) -> "Watcher":
-        """Use with `with`; events after `after_seq` come out of `next`."""
+        """A watcher of one order; use it as a context manager. `Watcher.next` returns its events after `after_seq`."""
         return Watcher(self, order_id, after_seq)
 
     async def run(self, beat: Beat) -> None:
-        """Listen for as long as the process lives; also looks now and then by itself, should a notification be lost."""
+        """Read events for as long as the process lives. Raises `ConnectionResetError` when the listening connection is lost."""
         connection = await connect_alone(self._url, "ordersaga watch")
         try:
             await connection.add_listener(CHANNEL, self._wake)
@@ -58,59 +61,65 @@ class Watch:
     async def _serve(self, connection: "asyncpg.Connection[asyncpg.Record]", beat: Beat) -> None:
         while not connection.is_closed():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), LOOK_EVERY_S)
+                await asyncio.wait_for(self._woken.wait(), READ_EVERY_S)
             self._woken.clear()
             if self._watchers:
-                await self._look()
+                await self._read_all()
             beat()
         raise ConnectionResetError("the connection that listens was lost")
 
-    async def _look(self) -> None:
-        seen = {}
+    async def _read_all(self) -> None:
+        after = {}
         for order_id, watchers in self._watchers.items():
-            if after := [each.seen_seq for each in watchers if not each.is_full]:
-                seen[order_id] = min(after)
-        await self._hand_out(seen)
+            if seqs := [each.seen_seq for each in watchers if not each.is_full]:
+                after[order_id] = min(seqs)
+        await self._read(after)
 
-    async def _hand_out(self, seen: dict[UUID, int]) -> None:
-        """Read for all, and where that fails by what is asked for, for the halves: only whose order is to blame goes without."""
-        if not seen:
+    async def _read(self, after: dict[UUID, int]) -> None:
+        """Read the events of these orders after the given sequence numbers, and give them to their watchers.
+
+        An error that is not transient may be one order's, such as an event that cannot be decoded: the orders are halved until that order
+        stands alone, and its watchers end.
+        """
+        if not after:
             return
         try:
-            async with self._runtime.pool.acquire(timeout=LOOK_LIMIT_S) as db:
-                found = await store.events_after(db, seen, WAITING_EVENTS_MAX)
+            async with self._runtime.pool.acquire(timeout=CONNECTION_WAIT_S) as db:
+                found = await store.events_after(db, after, UNREAD_EVENTS_MAX)
         except Exception as error:
             if is_transient(error):
                 raise
-            await self._isolate(seen, error)
+            await self._isolate(after, error)
             return
         for seq, event in found:
             for watcher in self._watchers.get(event.order_id, ()):
                 watcher.give(seq, event)
-        if len(found) >= WAITING_EVENTS_MAX:
-            self.look_soon()  # there may be more
+        if len(found) >= UNREAD_EVENTS_MAX:
+            self.read_soon()  # there may be more
 
-    async def _isolate(self, seen: dict[UUID, int], error: Exception) -> None:
-        if len(seen) == 1:
-            (order_id,) = seen
+    async def _isolate(self, after: dict[UUID, int], error: Exception) -> None:
+        if len(after) == 1:
+            (order_id,) = after
             log.error("the events of an order cannot be read", order_id=str(order_id), exc_info=error)
             for watcher in self._watchers.pop(order_id, ()):
                 watcher.end()
             return
-        orders = list(seen.items())
+        orders = list(after.items())
         middle = len(orders) // 2
-        await self._hand_out(dict(orders[:middle]))
-        await self._hand_out(dict(orders[middle:]))
+        await self._read(dict(orders[:middle]))
+        await self._read(dict(orders[middle:]))
 
-    def look_soon(self) -> None:
-        """Look without waiting for a notification."""
+    def read_soon(self) -> None:
+        """Read events now, without a notification."""
         self._woken.set()
 
     def add(self, watcher: "Watcher") -> None:
+        """Begin to read events for this watcher."""
         self._watchers[watcher.order_id].add(watcher)
-        self.look_soon()
+        self.read_soon()
 
     def remove(self, watcher: "Watcher") -> None:
+        """Read no more events for this watcher."""
         mine = self._watchers.get(watcher.order_id, set())
         mine.discard(watcher)
         if not mine:
@@ -118,33 +127,35 @@ class Watch:
 
 
 class WatchEnded(Exception):
-    """Nothing more comes: the events of this order cannot be read."""
+    """The events of this order cannot be read, so no further event comes."""
 
 
 class Watcher:
-    """Somebody who waits for the events of one order."""
+    """The queue of one order's events for one request or stream."""
 
     def __init__(self, watch: Watch, order_id: UUID, after_seq: int) -> None:
         self._watch: Final = watch
         self.order_id: Final = order_id
         self.seen_seq = after_seq
-        self._events: Final[asyncio.Queue[Seen | None]] = asyncio.Queue()
+        self._events: Final[asyncio.Queue[NumberedEvent | None]] = asyncio.Queue()
 
     @property
     def is_full(self) -> bool:
-        """Whether as many events wait here as may."""
-        return self._events.qsize() >= WAITING_EVENTS_MAX
+        """Whether the queue holds as many events as it may."""
+        return self._events.qsize() >= UNREAD_EVENTS_MAX
 
     def give(self, seq: int, event: Event) -> None:
+        """Queue an event. An event that was queued before is dropped, and an event for a full queue is read again later."""
         if seq > self.seen_seq and not self.is_full:
             self.seen_seq = seq
             self._events.put_nowait((seq, event))
 
     def end(self) -> None:
+        """Make `next` raise `WatchEnded` after the queued events."""
         self._events.put_nowait(None)
 
-    async def next(self, wait_s: float) -> Seen | None:
-        """The next event and its number, or None when none came in time. Raises `WatchEnded`."""
+    async def next(self, wait_s: float) -> NumberedEvent | None:
+        """The next event and its sequence number, or None if none comes within `wait_s`. Raises `WatchEnded`."""
         was_full = self.is_full
         try:
             async with asyncio.timeout(wait_s):
@@ -154,7 +165,7 @@ class Watcher:
         if found is None:
             raise WatchEnded
         if was_full:
-            self._watch.look_soon()
+            self._watch.read_soon()
         return found
 
     def __enter__(self) -> "Watcher":

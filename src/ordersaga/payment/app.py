@@ -9,7 +9,8 @@ from litestar import Litestar
 from ordersaga.http.caller import Callers
 from ordersaga.http.server import application
 from ordersaga.messaging.health import Trouble
-from ordersaga.messaging.runtime import Runtime
+from ordersaga.messaging.ids import new_id
+from ordersaga.messaging.runtime import Runtime, utc_now
 from ordersaga.payment import store, webhooks
 from ordersaga.payment.api import Payments, routes
 from ordersaga.payment.commands import Beginning, Settling, advance
@@ -51,7 +52,7 @@ def parts(runtime: Runtime, gateway: PaymentGateway, callers: Callers) -> Parts:
 
 def create_app(settings: Settings) -> Litestar:
     """The ASGI application. Connects at start, and waits for a database or Kafka that is not there yet."""
-    runtime = Runtime(settings, "payment", handler(settings))
+    runtime = Runtime(settings, "payment", handler(settings), utc_now, new_id)
     gateway = TossGateway(
         TossSettings(
             settings.gateway_url,

@@ -1,5 +1,5 @@
-"""The Stock service: keeps products, reserves them for orders, all or nothing per order, and gives them back.
+"""The Stock service: keeps products, reserves them for orders, all or nothing per order, and releases them again.
 
-May import `contracts`, `messaging`, `http` and `settings`. Start with `allocation.py`, the rule as one pure function;
-`handlers.py` feeds it from Kafka, `commands.py` holds what operators may do over HTTP.
+May import `contracts`, `messaging`, `http` and `settings`. Start with `allocation.py`, the rule as one pure function. `handlers.py`
+gives it the requests of a batch from Kafka; `commands.py` has the operators' commands over HTTP.
 """

@@ -1,7 +1,7 @@
-"""Who gets what, as one pure function: a batch of requests and rollbacks folded in offset order over what is available.
+"""Which order gets which products, as one pure function: the requests and rollbacks of a batch, in offset order, over the available pieces.
 
-All or nothing per order. The order id is the key: whatever is asked again about an order is answered from what was
-decided first, so duplicates and repeats move nothing. No I/O.
+An order gets all its products or none. The order id is the business key: a repeated request gets the answer of the first and moves no
+pieces. No I/O.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,23 +23,23 @@ OBJECTIONS_TOLD_MAX: Final = 5
 OTHER_PRODUCTS: Final = "the order was already asked for with other products or quantities"
 
 
-class Outcome(Struct, frozen=True, gc=False):
-    """What one request led to: its answers, or why it must not be answered (it becomes a dead letter)."""
+class Reply(Struct, frozen=True, gc=False):
+    """The answers to one request, or the reason why the handler rejects it: then it becomes a dead letter."""
 
     answers: tuple[m.Message, ...] = ()
     rejection: str | None = None
 
 
 class Allocation(Struct, frozen=True):
-    """What a batch led to: an outcome per request, the reservations that are new or changed, and the movements."""
+    """One reply for each request of a batch, in its order, the new and changed reservations, and the movements of pieces."""
 
-    outcomes: list[Outcome]
+    replies: list[Reply]
     reservations: dict[UUID, Reservation]
     movements: list[Movement]
 
 
 class _Step(Struct, frozen=True, gc=False):
-    outcome: Outcome
+    reply: Reply
     reservation: Reservation | None = None
     movements: tuple[Movement, ...] = ()
 
@@ -47,9 +47,9 @@ class _Step(Struct, frozen=True, gc=False):
 def allocate(
     available: Mapping[UUID, int], reservations: Mapping[UUID, Reservation], requests: Sequence[Request]
 ) -> Allocation:
-    """Fold `requests` in their order. A product that `available` does not name does not exist."""
+    """Decide `requests` in their order. A product that is missing in `available` does not exist."""
     left = dict(available)
-    outcomes, movements = [], []
+    replies, movements = [], []
     changed: dict[UUID, Reservation] = {}
     for request in requests:
         known = changed.get(request.order_id) or reservations.get(request.order_id)
@@ -57,31 +57,33 @@ def allocate(
             step = _release(known, request)
         else:
             step = _reserve(left, known, request)
-        outcomes.append(step.outcome)
+        replies.append(step.reply)
         if step.reservation is not None:
             changed[request.order_id] = step.reservation
         for movement in step.movements:
             left[movement.product_id] += movement.quantity if movement.kind == "released" else -movement.quantity
             movements.append(movement)
-    return Allocation(outcomes, changed, movements)
+    return Allocation(replies, changed, movements)
 
 
 def _reserve(available: Mapping[UUID, int], known: Reservation | None, request: m.StockDecreaseRequestMessage) -> _Step:
     asked = _pieces(request.products)
     if known is not None and known.state != "OVERTAKEN":
         if asked != {item.product_id: item.quantity for item in known.items}:
-            return _Step(Outcome(rejection=OTHER_PRODUCTS))
-        return _Step(Outcome(_answers(known)))
+            return _Step(Reply(rejection=OTHER_PRODUCTS))
+        return _Step(Reply(_answers(known)))
     if known is not None:
-        return _refuse(request.order_id, _overtaken(known, asked))
+        return _reserve_nothing(request.order_id, _overtaken(known, asked))
     shortages = {product_id: _shortage(available, product_id, quantity) for product_id, quantity in asked.items()}
     if any(shortages.values()):
-        return _refuse(request.order_id, [Item(p, quantity, "REFUSED", shortages[p]) for p, quantity in asked.items()])
+        return _reserve_nothing(
+            request.order_id, [Item(p, quantity, "REFUSED", shortages[p]) for p, quantity in asked.items()]
+        )
     reservation = Reservation(
         request.order_id, "RESERVED", tuple(Item(p, quantity, "RESERVED") for p, quantity in asked.items())
     )
     movements = tuple(Movement(p, request.order_id, "reserved", quantity) for p, quantity in asked.items())
-    return _Step(Outcome(_answers(reservation)), reservation, movements)
+    return _Step(Reply(_answers(reservation)), reservation, movements)
 
 
 def _shortage(available: Mapping[UUID, int], product_id: UUID, quantity: int) -> str | None:
@@ -91,13 +93,13 @@ def _shortage(available: Mapping[UUID, int], product_id: UUID, quantity: int) ->
     return f"product {product_id}: asked for {quantity}, available {there}" if quantity > there else None
 
 
-def _refuse(order_id: UUID, items: Iterable[Item]) -> _Step:
+def _reserve_nothing(order_id: UUID, items: Iterable[Item]) -> _Step:
     reservation = Reservation(order_id, "REFUSED", tuple(items))
-    return _Step(Outcome(_answers(reservation)), reservation)
+    return _Step(Reply(_answers(reservation)), reservation)
 
 
 def _overtaken(tombstone: Reservation, asked: Mapping[UUID, int]) -> list[Item]:
-    """The request has come after all: nothing is taken for any product, and the rolled back ones stay known as such."""
+    """The items of a request that came after its rollback: no product is reserved, and the rolled back products stay OVERTAKEN."""
     rolled_back = {item.product_id for item in tombstone.items}
     return [
         Item(product_id, quantity, "OVERTAKEN" if product_id in rolled_back else "REFUSED", OVERTAKEN_SAYS)
@@ -107,9 +109,9 @@ def _overtaken(tombstone: Reservation, asked: Mapping[UUID, int]) -> list[Item]:
 
 def _release(known: Reservation | None, request: m.StockRollbackRequestedMessage) -> _Step:
     pieces = _pieces(request.items)
-    done = Outcome((m.StockRollbackCompletedMessage(order_id=request.order_id),))
+    done = Reply((m.StockRollbackCompletedMessage(order_id=request.order_id),))
     if not pieces:
-        return _refusal(request.order_id, "the rollback names no products")
+        return _rollback_failed(request.order_id, "the rollback names no products")
     if known is None or known.state == "OVERTAKEN":
         overtaken = {item.product_id: item for item in known.items} if known else {}
         overtaken |= {product_id: Item(product_id, quantity, "OVERTAKEN") for product_id, quantity in pieces.items()}
@@ -117,9 +119,9 @@ def _release(known: Reservation | None, request: m.StockRollbackRequestedMessage
     items = {item.product_id: item for item in known.items}
     objections = [_objection(items.get(product_id), product_id, quantity) for product_id, quantity in pieces.items()]
     if any(objections):
-        # A few stand for all: thousands of them would make the answer too large for Kafka.
+        # Only the first few are named: thousands of objections would make the answer larger than Kafka takes.
         told = [each for each in objections if each][:OBJECTIONS_TOLD_MAX]
-        return _refusal(request.order_id, "; ".join(told))
+        return _rollback_failed(request.order_id, "; ".join(told))
     held = [items[product_id] for product_id in pieces if items[product_id].state == "RESERVED"]
     if not held:
         return _Step(done)
@@ -130,7 +132,7 @@ def _release(known: Reservation | None, request: m.StockRollbackRequestedMessage
 
 
 def _objection(item: Item | None, product_id: UUID, quantity: int) -> str | None:
-    """Why this product of a rollback cannot be given back, or None."""
+    """Why this product of a rollback cannot be released, or None."""
     if item is None or item.state == "REFUSED":
         return f"product {product_id} was never reserved for this order"
     if item.state != "OVERTAKEN" and item.quantity != quantity:
@@ -138,20 +140,20 @@ def _objection(item: Item | None, product_id: UUID, quantity: int) -> str | None
     return None
 
 
-def _refusal(order_id: UUID, why: str) -> _Step:
-    return _Step(Outcome((m.StockRollbackFailedMessage(order_id=order_id, error_message=why),)))
+def _rollback_failed(order_id: UUID, why: str) -> _Step:
+    return _Step(Reply((m.StockRollbackFailedMessage(order_id=order_id, error_message=why),)))
 
 
 def _answers(reservation: Reservation) -> tuple[m.Message, ...]:
-    """What Order is told about each product.
+    """One answer for each product.
 
-    Each by itself, for a product that is still held must not be called FAILED: Order would never give it back.
+    Not one for the whole order: a product that is still reserved must not be answered FAILED, since Order would then never release it.
     """
     answers = []
     for item in reservation.items:
         status: StockStatus = SUCCESS if item.state == "RESERVED" else FAILED
         message = _SAYS.get(item.state, item.message)
-        if message is not None:  # None: refused for want of another product, which has its own answer
+        if message is not None:  # None: the order is refused because of another product, which has its own answer
             answers.append(
                 m.StockResponseMessage(
                     order_id=reservation.order_id, product_id=item.product_id, status=status, message=message
@@ -161,7 +163,7 @@ def _answers(reservation: Reservation) -> tuple[m.Message, ...]:
 
 
 def _pieces(lines: Iterable[m.OrderedProduct]) -> dict[UUID, int]:
-    """Pieces per distinct product: a product named twice counts once, with the sum."""
+    """Pieces of each product. A product that stands in two lines has the sum of both."""
     pieces: dict[UUID, int] = {}
     for line in lines:
         pieces[line.product_id] = pieces.get(line.product_id, 0) + line.quantity

@@ -1,4 +1,4 @@
-"""Stock over HTTP: the catalogue, open to all, and what operators do with it."""
+"""Stock over HTTP: the catalogue, which everybody may read, and the operators' commands."""
 
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -18,7 +18,7 @@ from ordersaga.messaging.idempotency import IdempotencyKey
 from ordersaga.messaging.refusal import Refusal
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.stock import store
-from ordersaga.stock.commands import Add, Change, Done, Receive
+from ordersaga.stock.commands import AddProduct, ChangeProduct, Done, ReceivePieces
 from ordersaga.stock.model import NAME_CHARS_MAX, Product
 
 PAGE_ROWS_DEFAULT: Final = 50
@@ -32,7 +32,7 @@ Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_ROWS_MAX)]
 
 
 class NewProduct(Struct, rename="camel", kw_only=True):
-    """The body of `POST /api/v1/products`. Price in won; `quantity` is what is there from the start."""
+    """The body of `POST /api/v1/products`. Price in won; `quantity` is the number of the first pieces."""
 
     product_id: UUID | None = None
     name: Name
@@ -41,26 +41,26 @@ class NewProduct(Struct, rename="camel", kw_only=True):
 
 
 class ChosenId(Struct, rename="camel"):
-    """Of `NewProduct`, the id alone."""
+    """The id of a `NewProduct`, read alone from a body whose other fields may be wrong."""
 
     product_id: UUID | None = None
 
 
-class Arrival(Struct, rename="camel"):
-    """The body of `POST /api/v1/products/{id}/stock`: pieces that came in."""
+class NewPieces(Struct, rename="camel"):
+    """The body of `POST /api/v1/products/{id}/stock`: how many pieces were received."""
 
     quantity: Annotated[int, Meta(ge=1, le=INT32_MAX)]
 
 
 class ProductChange(Struct, rename="camel", kw_only=True):
-    """The body of `PATCH /api/v1/products/{id}`: what is to be otherwise. Won."""
+    """The body of `PATCH /api/v1/products/{id}`: the new name, the new price, or both. Won."""
 
     name: Name | None = None
     price: Won | None = None
 
 
 class ProductResource(Struct, rename="camel"):
-    """A product as everybody sees it. Won."""
+    """The JSON of a product. Won."""
 
     product_id: UUID
     name: str
@@ -69,7 +69,7 @@ class ProductResource(Struct, rename="camel"):
 
 
 class ProductPage(Struct, rename="camel"):
-    """Part of the catalogue; `next` is the cursor of the next part, null at the end."""
+    """One page of the catalogue; `next` is the cursor of the next page, null on the last."""
 
     products: list[ProductResource]
     next: UUID | None
@@ -77,25 +77,25 @@ class ProductPage(Struct, rename="camel"):
 
 _new_product: Final = msgspec.json.Decoder(NewProduct)
 _product_id: Final = msgspec.json.Decoder(ChosenId)
-_arrival: Final = msgspec.json.Decoder(Arrival)
+_new_pieces: Final = msgspec.json.Decoder(NewPieces)
 _change: Final = msgspec.json.Decoder(ProductChange)
 _json: Final = msgspec.json.Encoder()
 
 
-class Shelf:
-    """What the routes work with; made when the service starts."""
+class Products:
+    """The parts of the service that its routes use. `app.py` sets the gathered writes when the service starts."""
 
     def __init__(self, runtime: Runtime, callers: Callers) -> None:
         self.runtime: Final = runtime
         self.callers: Final = callers
-        self.add: Gather[Add, Done | Refusal]
-        self.receive: Gather[Receive, Done | Refusal]
-        self.change: Gather[Change, Done | Refusal]
+        self.add: Gather[AddProduct, Done | Refusal]
+        self.receive: Gather[ReceivePieces, Done | Refusal]
+        self.change: Gather[ChangeProduct, Done | Refusal]
 
     async def done_before(self, key: IdempotencyKey | None, product_id: UUID | None) -> Product | None:
-        """The product of an earlier request with the same key and body, though the body would not be valid now.
+        """The product of an earlier request with the same key and body, whose body was valid then. None: there was no such request.
 
-        `product_id` None: the key's resource. Raises `Problem` 422 for another body.
+        `product_id` None: the id that the earlier request made. Raises `Problem` 422 for another body.
         """
         resource = await earlier(self.runtime, key)
         if resource is None:
@@ -104,12 +104,12 @@ class Shelf:
             return next(iter((await store.find(db, [product_id or resource])).values()), None)
 
 
-def routes(shelf: Shelf) -> list[ControllerRouterHandler]:
+def routes(products: Products) -> list[ControllerRouterHandler]:
     """Every route of the service."""
 
     @get("/api/v1/products", summary="The catalogue, a page at a time")
     async def catalogue(cursor: FromQuery[UUID | None] = None, limit: Limit = PAGE_ROWS_DEFAULT) -> Json:
-        async with shelf.runtime.reading() as db:
+        async with products.runtime.reading() as db:
             found = await store.page(db, cursor, limit + 1)
         shown = found[:limit]
         following = shown[-1].product_id if len(found) > limit else None
@@ -117,7 +117,7 @@ def routes(shelf: Shelf) -> list[ControllerRouterHandler]:
 
     @get("/api/v1/products/{product_id:uuid}", summary="One product")
     async def show(product_id: FromPath[UUID]) -> Json:
-        async with shelf.runtime.reading() as db:
+        async with products.runtime.reading() as db:
             found = await store.find(db, [product_id])
         if product_id not in found:
             raise not_found("product")
@@ -125,16 +125,16 @@ def routes(shelf: Shelf) -> list[ControllerRouterHandler]:
 
     @post("/api/v1/products", operation_class=json_body(NewProduct), summary="Add a product (operators)")
     async def add(request: AnyRequest) -> Json:
-        return await _add_product(shelf, request)
+        return await _add_product(products, request)
 
     @post(
         "/api/v1/products/{product_id:uuid}/stock",
-        operation_class=json_body(Arrival),
+        operation_class=json_body(NewPieces),
         status_code=200,
         summary="Receive pieces (operators)",
     )
     async def receive(request: AnyRequest, product_id: FromPath[UUID]) -> Json:
-        return await _receive_pieces(shelf, request, product_id)
+        return await _receive_pieces(products, request, product_id)
 
     @patch(
         "/api/v1/products/{product_id:uuid}",
@@ -142,62 +142,62 @@ def routes(shelf: Shelf) -> list[ControllerRouterHandler]:
         summary="Change name or price (operators)",
     )
     async def change(request: AnyRequest, product_id: FromPath[UUID]) -> Json:
-        return await _change_product(shelf, request, product_id)
+        return await _change_product(products, request, product_id)
 
     return [catalogue, show, add, receive, change]
 
 
-async def _add_product(shelf: Shelf, request: AnyRequest) -> Json:
-    caller = await shelf.callers.operator(request)
-    raw, new_id = await raw_json(request), shelf.runtime.new_id()
+async def _add_product(products: Products, request: AnyRequest) -> Json:
+    caller = await products.callers.operator(request)
+    raw, new_id = await raw_json(request), products.runtime.new_id()
     key = idempotency_key(request, caller, "POST /api/v1/products", raw, new_id)
     try:
         body = decoded(raw, _new_product)
     except Problem:
-        if (product := await shelf.done_before(key, _chosen_id(raw))) is None:
+        if (product := await products.done_before(key, _chosen_id(raw))) is None:
             raise
         return _done(Done(product), 200)
-    addition = Add(new_id, body.product_id, body.name, body.price, body.quantity, key)
-    done = unless_refused(await shelf.add(addition))
+    addition = AddProduct(new_id, body.product_id, body.name, body.price, body.quantity, key)
+    done = unless_refused(await products.add(addition))
     return _done(done, 200 if done.earlier else 201)
 
 
-async def _receive_pieces(shelf: Shelf, request: AnyRequest, product_id: UUID) -> Json:
-    caller = await shelf.callers.operator(request)
+async def _receive_pieces(products: Products, request: AnyRequest, product_id: UUID) -> Json:
+    caller = await products.callers.operator(request)
     raw = await raw_json(request)
     route = f"POST /api/v1/products/{product_id}/stock"
-    key = idempotency_key(request, caller, route, raw, shelf.runtime.new_id())
+    key = idempotency_key(request, caller, route, raw, products.runtime.new_id())
     try:
-        body = decoded(raw, _arrival)
+        body = decoded(raw, _new_pieces)
     except Problem:
-        if (product := await shelf.done_before(key, product_id)) is None:
+        if (product := await products.done_before(key, product_id)) is None:
             raise
         return _done(Done(product), 200)
-    return _done(unless_refused(await shelf.receive(Receive(product_id, body.quantity, key))), 200)
+    return _done(unless_refused(await products.receive(ReceivePieces(product_id, body.quantity, key))), 200)
 
 
-async def _change_product(shelf: Shelf, request: AnyRequest, product_id: UUID) -> Json:
-    caller = await shelf.callers.operator(request)
+async def _change_product(products: Products, request: AnyRequest, product_id: UUID) -> Json:
+    caller = await products.callers.operator(request)
     raw = await raw_json(request)
-    key = idempotency_key(request, caller, f"PATCH /api/v1/products/{product_id}", raw, shelf.runtime.new_id())
+    key = idempotency_key(request, caller, f"PATCH /api/v1/products/{product_id}", raw, products.runtime.new_id())
     try:
         body = decoded(raw, _change)
         if body.name is None and body.price is None:
             raise invalid("body", "name or price must be given", "missing")
     except Problem:
-        if (product := await shelf.done_before(key, product_id)) is None:
+        if (product := await products.done_before(key, product_id)) is None:
             raise
         return _done(Done(product), 200)
-    return _done(unless_refused(await shelf.change(Change(product_id, body.name, body.price, key))), 200)
+    return _done(unless_refused(await products.change(ChangeProduct(product_id, body.name, body.price, key))), 200)
 
 
 def resource(product: Product) -> ProductResource:
-    """A product, as JSON shows it."""
+    """The JSON of a product."""
     return ProductResource(product.product_id, product.name, product.price, product.available)
 
 
 def _chosen_id(raw: bytes) -> UUID | None:
-    """The id in a body whose other fields may not be valid."""
+    """The product id in a body that is not valid as a whole."""
     try:
         return _product_id.decode(raw).product_id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

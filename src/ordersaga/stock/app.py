@@ -1,4 +1,4 @@
-"""The Stock service as one process: its runtime and its HTTP face."""
+"""The Stock service as one process: its runtime and its HTTP routes."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -8,25 +8,26 @@ from litestar import Litestar
 
 from ordersaga.http.caller import Callers
 from ordersaga.http.server import application
-from ordersaga.messaging.runtime import Runtime
+from ordersaga.messaging.ids import new_id
+from ordersaga.messaging.runtime import Runtime, utc_now
 from ordersaga.settings import Settings
 from ordersaga.stock import commands, store
-from ordersaga.stock.api import Shelf, routes
+from ordersaga.stock.api import Products, routes
 from ordersaga.stock.handlers import handler
 
 
 def create_app(settings: Settings) -> Litestar:
-    """The ASGI application. It connects when it starts, waiting for whatever is not there yet."""
-    runtime = Runtime(settings, "stock", handler(settings))
-    shelf = Shelf(runtime, Callers(settings))
+    """The ASGI application. It connects when it starts, and waits for a database or a Kafka that does not answer yet."""
+    runtime = Runtime(settings, "stock", handler(settings), utc_now, new_id)
+    products = Products(runtime, Callers(settings))
 
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:
         async with runtime:
             runtime.keep("movement", timedelta(days=settings.history_kept_days), store.prune_movements)
-            shelf.add = runtime.gather(commands.add)
-            shelf.receive = runtime.gather(commands.receive)
-            shelf.change = runtime.gather(commands.change)
+            products.add = runtime.gather(commands.add)
+            products.receive = runtime.gather(commands.receive)
+            products.change = runtime.gather(commands.change)
             yield
 
-    return application("stock", routes(shelf), runtime, running)
+    return application("stock", routes(products), runtime, running)

@@ -1,6 +1,6 @@
-"""What operators may do, as gathered writes, many at once: add a product, receive pieces, change name and price, say prices again.
+"""Operators' commands as gathered writes: add a product, receive pieces, change name and price, publish the prices again.
 
-A command that is refused does not touch the others of its transaction.
+Each runs for many commands in one transaction. A refused command does not disturb the others.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,8 +29,8 @@ PRODUCT_EXISTS: Final = Refusal(
 )
 
 
-class Add(Struct, frozen=True):
-    """A new product with its first pieces. `product_id` None: the key's resource, or a new id, given as `new_id`."""
+class AddProduct(Struct, frozen=True):
+    """A new product with its first pieces. `product_id` None: its id is `new_id`, which is also the resource of `key`."""
 
     new_id: UUID
     product_id: UUID | None
@@ -40,16 +40,16 @@ class Add(Struct, frozen=True):
     key: IdempotencyKey | None
 
 
-class Receive(Struct, frozen=True):
-    """Pieces of a product that came in."""
+class ReceivePieces(Struct, frozen=True):
+    """Pieces of a product that were received."""
 
     product_id: UUID
     quantity: int
     key: IdempotencyKey | None
 
 
-class Change(Struct, frozen=True):
-    """Another name or price, or both."""
+class ChangeProduct(Struct, frozen=True):
+    """A new name, a new price, or both. Won."""
 
     product_id: UUID
     name: str | None
@@ -58,24 +58,24 @@ class Change(Struct, frozen=True):
 
 
 class PricePage(Struct, frozen=True):
-    """Some products in the order of their ids, behind the one named, whose prices are to be said again."""
+    """The products whose prices are to be published again: at most `rows_max`, in id order, after the id `after`."""
 
     after: UUID | None
     rows_max: int
 
 
 class Done(Struct, frozen=True):
-    """The product as it is now; `earlier`: an earlier request with the same key has done it."""
+    """The product after the command. `earlier`: an earlier request with the same key carried it out."""
 
     product: Product
     earlier: bool = False
 
 
-async def add(db: Connection, additions: Sequence[Add], now: datetime) -> Write[Done | Refusal]:
+async def add(db: Connection, additions: Sequence[AddProduct], now: datetime) -> Write[Done | Refusal]:
     """Add products with their first pieces, and tell Order their prices. Refuses an id that another product has."""
     outgoing: list[Outgoing] = []
 
-    async def add_products(fresh: Sequence[Add]) -> list[Done | Refusal]:
+    async def add_products(fresh: Sequence[AddProduct]) -> list[Done | Refusal]:
         products = [_product(each, now) for each in fresh]
         first_of_each_id = {product.product_id: product for product in reversed(products)}
         free = await store.add_products(db, first_of_each_id.values())
@@ -96,10 +96,10 @@ async def add(db: Connection, additions: Sequence[Add], now: datetime) -> Write[
     return Write(await _once(db, additions, now, add_products), outgoing)
 
 
-async def receive(db: Connection, receipts: Sequence[Receive], now: datetime) -> Write[Done | Refusal]:
+async def receive(db: Connection, receipts: Sequence[ReceivePieces], now: datetime) -> Write[Done | Refusal]:
     """Add pieces to products. Refuses an unknown product, and more pieces than an `int` of Java counts."""
 
-    async def add_pieces(fresh: Sequence[Receive]) -> list[Done | Refusal]:
+    async def add_pieces(fresh: Sequence[ReceivePieces]) -> list[Done | Refusal]:
         products = await store.lock_products(db, (each.product_id for each in fresh))
         answers: list[Done | Refusal] = []
         pieces: list[Movement] = []
@@ -120,11 +120,11 @@ async def receive(db: Connection, receipts: Sequence[Receive], now: datetime) ->
     return Write(await _once(db, receipts, now, add_pieces))
 
 
-async def change(db: Connection, changes: Sequence[Change], now: datetime) -> Write[Done | Refusal]:
+async def change(db: Connection, changes: Sequence[ChangeProduct], now: datetime) -> Write[Done | Refusal]:
     """Change names and prices, and tell Order the prices. Refuses an unknown product."""
     changed: dict[UUID, Product] = {}
 
-    async def change_products(fresh: Sequence[Change]) -> list[Done | Refusal]:
+    async def change_products(fresh: Sequence[ChangeProduct]) -> list[Done | Refusal]:
         products = await store.lock_products(db, (each.product_id for each in fresh))
         answers: list[Done | Refusal] = []
         for each in fresh:
@@ -143,7 +143,7 @@ async def change(db: Connection, changes: Sequence[Change], now: datetime) -> Wr
     return Write(done, [Outgoing(_price(product, now)) for product in changed.values()])
 
 
-Command = TypeVar("Command", Add, Receive, Change)
+Command = TypeVar("Command", AddProduct, ReceivePieces, ChangeProduct)
 
 
 async def _once(
@@ -152,7 +152,7 @@ async def _once(
     now: datetime,
     work: Callable[[Sequence[Command]], Awaitable[Sequence[Done | Refusal]]],
 ) -> list[Done | Refusal]:
-    """Answer each command; a repeat under the same Idempotency-Key gets the product as it is now."""
+    """Answer each command. A repeat with the same Idempotency-Key gets the product as it is now."""
     done = await each_once(db, commands, now, work)
     repeats = {
         n: command.product_id or answer.resource
@@ -168,22 +168,19 @@ def _repeated(products: dict[UUID, Product], product_id: UUID) -> Done | Refusal
 
 
 async def publish_prices(db: Connection, pages: Sequence[PricePage], now: datetime) -> Write[Sequence[UUID]]:
-    """Say again what products cost, under new versions, so that Order takes it for the last word whatever it has heard before.
-
-    Answers with the ids of each page.
-    """
+    """Publish the prices of each page again, under new versions: Order keeps them whatever versions it had. Answers with each page's ids."""
     answers, outgoing = [], []
     for page in pages:
         found = await store.page(db, page.after, page.rows_max)
         products = await store.lock_products(db, (each.product_id for each in found))
-        told = [replace(each, version=next_version(each.version, now)) for each in products.values()]
-        await store.change_products(db, told)
-        outgoing += [Outgoing(_price(product, now)) for product in told]
+        renewed = [replace(each, version=next_version(each.version, now)) for each in products.values()]
+        await store.change_products(db, renewed)
+        outgoing += [Outgoing(_price(product, now)) for product in renewed]
         answers.append([each.product_id for each in found])
     return Write(answers, outgoing)
 
 
-def _product(addition: Add, now: datetime) -> Product:
+def _product(addition: AddProduct, now: datetime) -> Product:
     product_id = addition.product_id or addition.new_id
     return Product(product_id, addition.name, addition.price, next_version(0, now), addition.quantity, 0, 0)
 

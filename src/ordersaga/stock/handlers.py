@@ -1,4 +1,4 @@
-"""What Stock does with what comes from Kafka: load what the batch touches, allocate in offset order, save all of it."""
+"""Stock's handler: load the reservations and products of a batch, allocate in offset order, save."""
 
 from typing import cast
 from uuid import UUID
@@ -12,11 +12,11 @@ from ordersaga.stock.allocation import Request, allocate
 
 
 def handler(_: Settings) -> Handler:
-    """What Stock consumes, and the answers it gives."""
+    """What Stock consumes."""
 
     @consumes(StockDecreaseRequestMessage, StockRollbackRequestedMessage)
     async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
-        """Load -> decide -> save. Rejects a request for an order that was already asked for otherwise."""
+        """Load -> decide -> save. Rejects a request for an order that came before with other products or quantities."""
         requests = cast(list[Request], [each.message for each in batch.incoming])
         reservations = await store.lock_reservations(db, (request.order_id for request in requests))
         available = await store.lock_available(
@@ -24,10 +24,10 @@ def handler(_: Settings) -> Handler:
         )
         allocation = allocate(available, reservations, requests)
         outgoing = []
-        for each, outcome in zip(batch.incoming, allocation.outcomes, strict=True):
-            outgoing += [Outgoing(answer, each) for answer in outcome.answers]
-            if outcome.rejection is not None:
-                batch.reject(each, outcome.rejection)
+        for each, reply in zip(batch.incoming, allocation.replies, strict=True):
+            outgoing += [Outgoing(answer, each) for answer in reply.answers]
+            if reply.rejection is not None:
+                batch.reject(each, reply.rejection)
         await store.save(db, allocation, reservations.keys(), batch.now)
         return outgoing
 

@@ -1,4 +1,4 @@
-"""Products, what orders hold of them, and the movements between."""
+"""Products, the reservations of orders, and the movements of pieces."""
 
 from datetime import datetime
 from typing import Final, Literal
@@ -13,10 +13,10 @@ NAME_CHARS_MAX: Final = 200
 
 
 class Product(Struct, frozen=True):
-    """A product and its stock in pieces. Won. `version` rises with each change of name or price: see `next_version`.
+    """A product, its price in won, and its stock in pieces. `version` rises with each change of name or price: see `next_version`.
 
-    `received`, `reserved` and `released` only grow; PostgreSQL computes `available` from them too, and refuses to let
-    it go below zero.
+    The counters `received`, `reserved` and `released` only grow. PostgreSQL computes `available` from them too, and fails a statement
+    that would take it below zero.
     """
 
     product_id: UUID
@@ -33,19 +33,19 @@ class Product(Struct, frozen=True):
 
 
 def next_version(before: int, now: datetime) -> int:
-    """The version of a change to a product that had this one.
+    """The version after a change of a product whose row had the version `before`.
 
-    From the row, so that each change has a higher one than the last, whatever the clocks of Stock's processes say. At least the time in
-    milliseconds, so that a product made anew, or a database set back to an earlier point, soon has a higher one than whatever Order has seen.
+    It is higher than the row's, so two changes have two versions whatever the clocks of Stock's processes say. It is at least the time in
+    milliseconds: after a product was deleted and added again, or the database was restored, new versions are soon higher than those Order has.
     """
     return max(before + 1, int(now.timestamp() * 1000))
 
 
 class Item(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
-    """What became of one product of an order.
+    """One product of an order.
 
-    RESERVED: held. RELEASED: was held, and given back. REFUSED: the order got nothing, and `message` says so if it was
-    for want of this product. OVERTAKEN: given back before it was asked for, so never held.
+    RESERVED: its pieces are reserved. RELEASED: they were reserved and are released. REFUSED: the order got nothing, and `message` says
+    why if this product was short. OVERTAKEN: its rollback came before its request, so it was never reserved.
     """
 
     product_id: UUID
@@ -55,10 +55,10 @@ class Item(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
 
 
 class Reservation(Struct, frozen=True, gc=False):
-    """What Stock decided for one order, which is also the answer that a repeat gets.
+    """What Stock decided for one order. A repeated request is answered from it.
 
-    RESERVED: holds at least one item. RELEASED: held some, and holds none. REFUSED: never held any. OVERTAKEN: a
-    tombstone, left by a rollback that came before its request; the request is not known yet.
+    RESERVED: at least one item is reserved. RELEASED: all items that were reserved are released. REFUSED: no item was ever reserved.
+    OVERTAKEN: a tombstone; the rollback came first, and the request has not come yet.
     """
 
     order_id: UUID
@@ -67,7 +67,7 @@ class Reservation(Struct, frozen=True, gc=False):
 
 
 class Movement(Struct, frozen=True, gc=False):
-    """A line of the stock ledger; `order_id` is None for what came from outside."""
+    """Pieces of a product that were received, reserved or released. `order_id` is None for received pieces."""
 
     product_id: UUID
     order_id: UUID | None

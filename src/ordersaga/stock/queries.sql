@@ -1,25 +1,25 @@
 -- name: lock_reservations
--- What was decided for orders, locked in id order, for a change.
+-- The reservations of orders, locked in id order.
 SELECT order_id, state, items FROM reservation
 WHERE order_id = ANY (:order_ids::uuid[])
 ORDER BY order_id
 FOR UPDATE;
 
 -- name: lock_available
--- What is available of products, locked in id order, for a batch of requests.
+-- The available pieces of products, locked in id order.
 SELECT product_id, available FROM product
 WHERE product_id = ANY (:product_ids::uuid[])
 ORDER BY product_id
 FOR UPDATE;
 
 -- name: change_reservations!
--- Keep what became of reservations that are locked.
+-- Save reservations, which are locked.
 UPDATE reservation r SET state = t.state, items = t.items
 FROM unnest(:order_ids::uuid[], :states::text[], :items::json[]) AS t (order_id, state, items)
 WHERE r.order_id = t.order_id;
 
 -- name: count_movements!
--- Count movements in their products, which are locked.
+-- Add movements to the counters of their products, which are locked.
 UPDATE product p
 SET received = p.received + t.received, reserved = p.reserved + t.reserved, released = p.released + t.released
 FROM unnest(:product_ids::uuid[], :received::bigint[], :reserved::bigint[], :released::bigint[])
@@ -34,31 +34,31 @@ ON CONFLICT DO NOTHING
 RETURNING product_id;
 
 -- name: change_products!
--- Save names and prices of products that are locked.
+-- Save name, price and version of products, which are locked.
 UPDATE product p SET name = t.name, price = t.price, version = t.version
 FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[], :versions::bigint[]) AS t (product_id, name, price, version)
 WHERE p.product_id = t.product_id;
 
 -- name: lock_products
--- Products, locked in id order, for a change.
+-- Products, locked in id order.
 SELECT product_id, name, price, version, received, reserved, released FROM product
 WHERE product_id = ANY (:product_ids::uuid[])
 ORDER BY product_id
 FOR UPDATE;
 
 -- name: products_by_id
--- Products to look at.
+-- Products by id.
 SELECT product_id, name, price, version, received, reserved, released FROM product
 WHERE product_id = ANY (:product_ids::uuid[]);
 
 -- name: products_after
--- The catalogue in id order, a page at a time.
+-- One page of the catalogue, in id order.
 SELECT product_id, name, price, version, received, reserved, released FROM product
 WHERE :after::uuid IS NULL OR product_id > :after
 ORDER BY product_id LIMIT :rows_max;
 
 -- name: prune_movements$
--- Sum up old movements in their product's balance, some rows at a time.
+-- Replace old movements by one balance row for each product and kind. Limited, so that one run holds its locks for a short time.
 WITH gone AS (
     DELETE FROM movement WHERE ctid = ANY (ARRAY(SELECT ctid FROM movement WHERE at < :before AND NOT is_balance LIMIT :rows_max))
     RETURNING product_id, kind, quantity

@@ -1,7 +1,7 @@
-"""Products, reservations and the stock ledger in PostgreSQL: a fixed number of statements for any number of rows.
+"""Products, reservations and movements in PostgreSQL: a fixed number of statements for any number of rows.
 
-Locks are taken in one order everywhere, so that no two transactions wait for each other: known reservations by id,
-products by id, new reservations by id.
+Every transaction takes its locks in the same order, so no two can deadlock: existing reservations by id, products by id, new
+reservations by id.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -25,22 +25,22 @@ _items: Final = msgspec.json.Decoder(tuple[Item, ...])
 
 
 async def lock_reservations(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Reservation]:
-    """What was decided for these orders, locked in id order. An order that is not known yet is guarded by `save`."""
+    """The reservations of these orders, locked in id order. An order without one is guarded by `save`."""
     rows = await sql.lock_reservations(db, order_ids=list(set(order_ids)))
     return {row["order_id"]: Reservation(row["order_id"], row["state"], _items.decode(row["items"])) for row in rows}
 
 
 async def lock_available(db: Connection, product_ids: Iterable[UUID]) -> dict[UUID, int]:
-    """How many pieces of each product are available, locked in id order; a product that does not exist is missing."""
+    """The available pieces of each product, its row locked, in id order. A product that does not exist is missing."""
     rows = await sql.lock_available(db, product_ids=list(set(product_ids)))
     return {row["product_id"]: row["available"] for row in rows}
 
 
 async def save(db: Connection, allocation: Allocation, known: Collection[UUID], now: datetime) -> None:
-    """Save what a batch led to; `known` are the orders that had a reservation when it was loaded.
+    """Save the reservations and movements of a batch. `known`: the orders whose reservation was loaded and is locked.
 
-    Raises `SerializationError` if another process has decided a new order meanwhile. So no order is decided twice, and a usual
-    order costs one write, where a row made beforehand to be locked would cost two.
+    Raises `SerializationError` if another process has inserted the reservation of a new order meanwhile, so no order is decided twice.
+    Inserting and retrying costs an order one write; a row inserted beforehand, to be locked, would cost two.
     """
     ordered = sorted(allocation.reservations.values(), key=lambda each: each.order_id)
     new = [(*_row(each), now) for each in ordered if each.order_id not in known]
@@ -54,7 +54,7 @@ async def save(db: Connection, allocation: Allocation, known: Collection[UUID], 
 
 
 async def move(db: Connection, movements: Sequence[Movement], now: datetime) -> None:
-    """Write movements to the stock ledger and count them in their products, which must be locked."""
+    """Insert movements, and add them to the counters of their products, whose rows must be locked."""
     if not movements:
         return
     counted: dict[UUID, dict[str, int]] = {}
@@ -86,7 +86,7 @@ async def add_products(db: Connection, products: Iterable[Product]) -> set[UUID]
 
 
 async def change_products(db: Connection, products: Sequence[Product]) -> None:
-    """Save names and prices."""
+    """Save name, price and version of products, whose rows must be locked."""
     await sql.change_products(
         db,
         product_ids=[each.product_id for each in products],
@@ -109,12 +109,12 @@ async def find(db: Connection, product_ids: Iterable[UUID]) -> dict[UUID, Produc
 
 
 async def page(db: Connection, after: UUID | None, rows_max: int) -> list[Product]:
-    """Products in id order, a page at a time."""
+    """One page of products in id order, after the id `after`."""
     return list(map(_product, await sql.products_after(db, after=after, rows_max=rows_max)))
 
 
 async def prune_movements(db: Connection, before: datetime, rows_max: int) -> int:
-    """Sum up movements from before that; returns how many rows are gone."""
+    """Replace movements older than `before` by one balance row for each product and kind; returns how many rows were deleted."""
     count: int = await sql.prune_movements(db, before=before, rows_max=rows_max)
     return count
 

@@ -1,4 +1,4 @@
--- One delivery per order, written once and never changed. STARTED has a tracking number, FAILED the reason.
+-- One delivery per order, inserted once and never updated. STARTED has a tracking number, FAILED has the carrier's reason.
 CREATE TABLE delivery (
     order_id        uuid        PRIMARY KEY,
     delivery_id     uuid        NOT NULL UNIQUE,

@@ -1,4 +1,4 @@
--- Orders as placed; a row never changes.
+-- Orders as they were placed. Rows are never updated.
 CREATE TABLE orders (
     order_id       uuid        PRIMARY KEY,
     customer_id    uuid        NOT NULL,
@@ -10,7 +10,7 @@ CREATE TABLE orders (
 );
 CREATE INDEX orders_customer_idx ON orders (customer_id, order_id);
 
--- What the saga knows of each order; updated in place (HOT), so no changing column has an index.
+-- The state of each order. No updated column has an index, so the updates are HOT.
 CREATE TABLE saga (
     order_id uuid  PRIMARY KEY,
     status   text  NOT NULL,
@@ -19,7 +19,7 @@ CREATE TABLE saga (
     facts    json NOT NULL
 ) WITH (fillfactor = 60);
 
--- The timeline: every change of every order; no personal data.
+-- The timelines: one row for each decision about an order. No personal data.
 CREATE TABLE order_event (
     order_id    uuid        NOT NULL,
     seq         bigint      GENERATED ALWAYS AS IDENTITY,
@@ -34,7 +34,7 @@ CREATE TABLE order_event (
 );
 CREATE INDEX order_event_at_idx ON order_event USING brin (at);
 
--- Our copy of what products cost, fed by Stock.
+-- Order's copy of the product prices, from Stock's records.
 CREATE TABLE price (
     product_id uuid PRIMARY KEY,
     name       text,

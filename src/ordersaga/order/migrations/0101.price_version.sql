@@ -1,2 +1,2 @@
--- Stock's number of a price, of which the highest counts. 0: of a Stock that numbers none, whose `changed_at` counts.
+-- Stock's version of the price; the highest wins. 0: from a Stock without versions, for which `changed_at` decides.
 ALTER TABLE price ADD COLUMN version bigint NOT NULL DEFAULT 0;

@@ -1,5 +1,5 @@
--- Products and their stock in pieces. Changed in place (HOT) by each batch, so no changing column has an index.
--- `available` is computed, so it cannot disagree with the counters; a batch that would take more than there is fails.
+-- Products and their stock in pieces. Each batch updates its products, and no updated column has an index, so the updates are HOT.
+-- `available` is generated, so it cannot disagree with the counters. A batch that would reserve more pieces than there are fails.
 CREATE TABLE product (
     product_id uuid   PRIMARY KEY,
     name       text   NOT NULL,
@@ -10,7 +10,7 @@ CREATE TABLE product (
     available  bigint GENERATED ALWAYS AS (received - reserved + released) STORED CHECK (available >= 0)
 ) WITH (fillfactor = 50);
 
--- What was decided for each order: [{productId, quantity, state, message?}]; repeats of a request are answered from it.
+-- What Stock decided for each order. `items` is [{productId, quantity, state, message?}]. A repeated request is answered from this row.
 CREATE TABLE reservation (
     order_id uuid        PRIMARY KEY,
     state    text        NOT NULL CHECK (state IN ('RESERVED', 'RELEASED', 'REFUSED', 'OVERTAKEN')),
@@ -18,8 +18,8 @@ CREATE TABLE reservation (
     at       timestamptz NOT NULL
 );
 
--- The stock ledger: one row per movement; per product their sums are the product's counters. Only ever appended to, but that old
--- movements of a product are summed up in one balance row of their kind.
+-- One row for each movement of pieces. The sums of a product's movements are its counters. Rows are only inserted, except that pruning
+-- replaces the old movements of a product and kind by one balance row.
 CREATE TABLE movement (
     product_id uuid        NOT NULL,
     order_id   uuid,

@@ -1,2 +1,2 @@
--- Rises with each change of name or price, so that Order knows which of two prices is the later one, whatever the clocks say.
+-- Rises with each change of name or price. Order keeps the price with the highest version, whatever the clocks say.
 ALTER TABLE product ADD COLUMN version bigint NOT NULL DEFAULT 0;
