@@ -13,15 +13,12 @@ from msgspec import Struct
 from ordersaga.delivery import store
 from ordersaga.delivery.model import Address, Delivery
 from ordersaga.http.caller import Callers
+from ordersaga.http.pages import PAGE_ROWS_DEFAULT, PageRows
 from ordersaga.http.problems import not_found
 from ordersaga.messaging.runtime import Runtime
 
-PAGE_ROWS_DEFAULT: Final = 50
-PAGE_ROWS_MAX: Final = 200
-
 Json = Response[bytes]
 AnyRequest = Request[Any, Any, Any]
-Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_ROWS_MAX)]
 
 _json: Final = msgspec.json.Encoder()
 
@@ -63,7 +60,7 @@ def routes(runtime: Runtime, callers: Callers) -> list[ControllerRouterHandler]:
         request: AnyRequest,
         order_id: Annotated[UUID | None, QueryParameter(name="orderId")] = None,
         cursor: FromQuery[UUID | None] = None,
-        limit: Limit = PAGE_ROWS_DEFAULT,
+        limit: PageRows = PAGE_ROWS_DEFAULT,
     ) -> Json:
         await callers.operator(request)
         async with runtime.reading() as db:

@@ -1,6 +1,6 @@
 """What each answer of Stock, Payment and Delivery says about an order. Answers to refunds are in `refunds.py`.
 
-An answer counts only while it is awaited. Any other is a duplicate, or, if it says the opposite of what is known, an anomaly.
+An answer of Stock or Delivery counts only while it is awaited. Later it is a duplicate, or, if it says the opposite of the fact, an anomaly.
 """
 
 from msgspec.structs import replace
@@ -21,7 +21,7 @@ def stock_answered(order: Order, answer: m.StockResponseMessage) -> Decision:
     awaited = {line.product_id for line in meant if line.stock == "REQUESTED"}
     if not awaited:
         opposite = any((line.stock == "REJECTED") != (state == "REJECTED") for line in meant)
-        return anomaly(order, f"stock says {answer.status} after the opposite") if opposite else duplicate(order)
+        return anomaly(order, f"stock answers {answer.status} after the opposite") if opposite else duplicate(order)
     lines = tuple(replace(line, stock=state) if line.product_id in awaited else line for line in order.facts.lines)
     order = order.with_lines(lines)
     if state == "REJECTED" and order.status == "PENDING":
@@ -69,7 +69,7 @@ def delivery_answered(order: Order, answer: m.DeliveryStartMessage) -> Decision:
     if facts.delivery != "REQUESTED":
         if facts.delivery == answer.status:
             return duplicate(order)
-        return anomaly(order, f"delivery says {answer.status} and is {facts.delivery}")
+        return anomaly(order, f"delivery answers {answer.status} and is {facts.delivery}")
     order = replace(order, facts=replace(facts, delivery=answer.status, delivery_id=answer.delivery_id))
     if order.status != "PENDING":
         return Decision(order, note=f"{ANOMALY}: delivery {answer.status} for an order that is {order.status}")

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import structlog
 from litestar import Request, Response, get, post
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, FromQuery
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from litestar.types import ControllerRouterHandler
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -22,6 +22,7 @@ from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.headers import header
 from ordersaga.http.keys import earlier, idempotency_key
 from ordersaga.http.limits import Streams
+from ordersaga.http.pages import PAGE_ROWS_DEFAULT, PageRows
 from ordersaga.http.prefer import wait_s
 from ordersaga.http.problems import (
     Problem,
@@ -55,15 +56,12 @@ log: Final = structlog.get_logger()
 
 TOTAL_AMOUNT_MIN: Final = 1_000
 ITEMS_MAX: Final = 100
-PAGE_ROWS_DEFAULT: Final = 50
-PAGE_ROWS_MAX: Final = 200
 PING_S: Final = 15.0
 RECONNECT_MS: Final = 1_000
 EVENT_ID_MAX: Final = 2**63 - 1
 
 Json = Response[bytes]
 AnyRequest = Request[Any, Any, Any]
-Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_ROWS_MAX)]
 Count = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 
 
@@ -191,7 +189,7 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
 
     @get("/api/v1/orders", summary="The caller's orders, newest first; an operator sees all orders")
     async def find(
-        request: AnyRequest, before: FromQuery[UUID | None] = None, limit: Limit = PAGE_ROWS_DEFAULT
+        request: AnyRequest, before: FromQuery[UUID | None] = None, limit: PageRows = PAGE_ROWS_DEFAULT
     ) -> Json:
         caller = await orders.callers.of(request)
         async with orders.runtime.reading() as db:

@@ -33,35 +33,26 @@ class Changes:
             if order.facts.look_at != before.facts.look_at:
                 self._timers[order.order_id] = order.facts.look_at
         if came_in is not None:
-            self._events.append(self._event(came_in, decision))
+            went_out = tuple([type(message).__name__ for message in decision.outgoing])
+            is_known = order.stock_is_known
+            line = Event(
+                order.order_id, self._now, came_in, went_out, order.status, order.reason, is_known, decision.note
+            )
+            self._events.append(line)
         for message in decision.outgoing:
             self.outgoing.append(_outgoing(order, message, cause))
-
-    def _event(self, came_in: str, decision: Decision) -> Event:
-        order = decision.order
-        went_out = tuple([type(message).__name__ for message in decision.outgoing])
-        return Event(
-            order.order_id,
-            self._now,
-            came_in,
-            went_out,
-            order.status,
-            order.reason,
-            order.stock_is_known,
-            decision.note,
-        )
 
     async def save(self, db: Connection) -> None:
         """Write the orders, which are locked, their timelines and their timers."""
         await store.save(db, self._rows.values())
-        await self._save_beside(db)
+        await self._save_events_and_timers(db)
 
     async def save_placed(self, db: Connection) -> None:
         """Write the first saga rows of orders that were inserted in this transaction, their timelines and their timers."""
         await store.begin(db, self._rows.values())
-        await self._save_beside(db)
+        await self._save_events_and_timers(db)
 
-    async def _save_beside(self, db: Connection) -> None:
+    async def _save_events_and_timers(self, db: Connection) -> None:
         await store.add_events(db, self._events)
         await timers.put(db, self._timers)
 

@@ -57,7 +57,7 @@ class Placing:
         self._payment_deadline: Final = timedelta(seconds=settings.payment_deadline_s)
 
     async def __call__(self, db: Connection, placements: Sequence[Placement], now: datetime) -> Write[Placed | Refusal]:
-        """Claim the keys, check the totals, insert the new orders. A repeat gets its order whatever the products cost by now."""
+        """Claim the keys, check the totals, insert the new orders. A repeat gets its order, also if a price has changed since."""
         outgoing: list[Outgoing] = []
 
         async def place(fresh: Sequence[Placement]) -> list[Placed | Refusal]:

@@ -15,7 +15,7 @@ from ordersaga.order.outgoing import delivery_request, refund_request, rollback,
 from ordersaga.settings import Settings
 
 BACKOFF_DOUBLINGS_MAX: Final = 6
-PRICE_LOOK_S: Final = 1.0
+PRICE_RETRY_S: Final = 1.0
 UNRELEASED: Final[frozenset[StockState]] = frozenset({"RELEASE_REQUESTED", "RELEASE_FAILED"})
 UNREFUNDED: Final[frozenset[PaymentState]] = frozenset({"REFUND_REQUESTED", "REFUND_FAILED"})
 PARTNERS: Final[dict[Awaited, str]] = {
@@ -69,7 +69,7 @@ class Deadlines(Struct, frozen=True):
             case "delivery":
                 first_s = self.delivery_s
             case "price":
-                first_s = PRICE_LOOK_S
+                first_s = PRICE_RETRY_S
             case _:
                 first_s = self.compensation_s
         return _doubled(first_s, min(attempts - 1, BACKOFF_DOUBLINGS_MAX))

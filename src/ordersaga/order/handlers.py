@@ -18,7 +18,7 @@ from ordersaga.order.pricing import lacks_price, with_prices
 from ordersaga.order.saga import Answer, decide
 from ordersaga.settings import Settings
 
-NO_SUCH_ORDER: Final = "no order has this id"
+UNKNOWN_ORDER: Final = "no order has this id"
 ROLLBACK_ANSWERS: Final = frozenset({m.StockRollbackCompletedMessage, m.StockRollbackFailedMessage})
 
 
@@ -39,7 +39,7 @@ async def handle(batch: Batch, db: Connection, deadlines: Deadlines) -> list[Out
         _decide(order, answers.pop(order.order_id), batch, deadlines, changes)
     for unknown in answers.values():
         for each in unknown:
-            batch.reject(each, NO_SUCH_ORDER)
+            batch.reject(each, UNKNOWN_ORDER)
 
     await changes.save(db)
     return changes.outgoing

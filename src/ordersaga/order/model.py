@@ -39,7 +39,7 @@ class Line(Struct, frozen=True, rename="camel"):
 
 
 class OrderPayment(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One payment key and the amount captured with it, in won. AWAITING: its refund was told before its capture.
+    """One payment key and the amount captured with it, in won. AWAITING: its refund came before its capture.
 
     `held` is the amount that the gateway still holds, None for all of it. `meant` is the amount that may go back: all of it once this
     order asks for the refund, otherwise the amount that an operator has accepted.
@@ -78,7 +78,7 @@ class Ask(Struct, frozen=True, rename="camel", omit_defaults=True):
 class Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
     """What is known of one order; status and messages follow from it.
 
-    `lines`, `payments`, `delivery`: what the partners have said. `returning`: the return, where an operator must receive the goods.
+    `lines`, `payments`, `delivery`: what the partners have answered. `returning`: the return, where an operator must receive the goods.
     `listed_total`: the sum of the products' own prices, None while one is not known; the order goes on only if it equals the total. Won.
     `asks`: the requests for each awaited answer. The first request to Stock has no entry, and neither have the requests of orders of
     earlier versions: `asked_at` (None: when the order was placed), `waits_since` and `attempts` stand for them.

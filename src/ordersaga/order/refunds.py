@@ -1,7 +1,7 @@
-"""Money of an order that goes back: refunds that Order asked for, and refunds that somebody made at the gateway's dashboard.
+"""Money of an order that goes back: refunds that Order asked for, and refunds that a person made at the gateway's dashboard.
 
-Each message may say how much of a payment the gateway still holds. That amount only falls, so Order keeps the least it was told, and a
-repeated or late message changes nothing.
+Each message may say how much of a payment the gateway still holds. That amount only falls, so Order keeps the smallest, and a repeated or
+late message changes nothing.
 """
 
 from msgspec import Struct
@@ -14,20 +14,20 @@ from ordersaga.order.outgoing import refund_id
 
 
 class AcceptRefund(Struct, frozen=True):
-    """An operator says that the money of this order which went back at the gateway was meant to."""
+    """An operator accepts the refunds of this order that were made at the gateway's dashboard."""
 
     who: str
     why: str
 
 
 def refund_answered(order: Order, answer: m.PaymentCancelledMessage) -> Decision:
-    """The answer to a refund that this order asked for, or word of a refund that it did not ask for."""
+    """The answer to a refund that this order asked for, or news of a refund at the gateway's dashboard."""
     known = order.payment(answer.payment_key)
     if known is None:
         if answer.balance_amount is None:
             return anomaly(order, f"payment {answer.payment_key}, which this order does not know, was refunded")
         uncaptured = OrderPayment(answer.payment_key, 0, "AWAITING", held=answer.balance_amount)
-        return Decision(order.with_payment(uncaptured), note="a refund of a payment that is still to be told")
+        return Decision(order.with_payment(uncaptured), note="a refund came before its payment")
     if known.state == "REFUNDED":
         return duplicate(order)
     left = _left(known, answer)
@@ -60,7 +60,7 @@ def _not_refunded(order: Order, known: OrderPayment, left: int, answer: m.Paymen
 def _left(known: OrderPayment, answer: m.PaymentCancelledMessage) -> int:
     """How much the gateway still holds after this answer. Won.
 
-    An answer without a balance counts only if it refunds all that is held: a repeat of a part could not be told from a second part.
+    An answer without a balance counts only if it refunds all that is held: a second answer about a part may be a repeat or a further part.
     """
     if answer.balance_amount is not None:
         return min(known.left, answer.balance_amount)
@@ -75,9 +75,7 @@ def _refunded_unasked(order: Order, known: OrderPayment, left: int, answer: m.Pa
     if known.state == "DECLINED" or left == known.left:
         if answer.balance_amount is not None and known.state != "DECLINED":
             return duplicate(order)
-        return anomaly(
-            order, f"a refund was answered that nobody asked for; payment {known.payment_key} is {known.state}"
-        )
+        return anomaly(order, f"a refund that this order did not ask for; payment {known.payment_key} is {known.state}")
     state: PaymentState = "PAID" if left else "REFUNDED"
     note = f"{known.left - left} won of payment {known.payment_key} went back at the gateway, {left} are still held"
     order = order.with_payment(replace(known, state=state, held=left))
@@ -105,4 +103,4 @@ def accept_refund(order: Order, command: AcceptRefund) -> Decision:
 def unaccepted_refunds(order: Order) -> str | None:
     """The flag of an order whose money went back at the gateway and no operator has accepted it; None: no such refund."""
     gone = [f"{each.given_back:,} of {each.amount:,} won of payment {each.payment_key}" for each in order.unmeant]
-    return f"given back at the gateway, and nobody has said that it was meant: {', '.join(gone)}" if gone else None
+    return f"given back at the gateway, and no operator has accepted it: {', '.join(gone)}" if gone else None

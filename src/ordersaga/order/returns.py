@@ -60,7 +60,7 @@ def request_return(order: Order) -> Decision:
         return duplicate(order)
     if order.status != "COMPLETED":
         return give_back(order)
-    return Decision(order.returning("REQUESTED"), note="nothing is given back until the goods have come")
+    return Decision(order.returning("REQUESTED"), note="the refund waits until the goods are received")
 
 
 def receive_return(order: Order, command: ReceiveReturn) -> Decision:

@@ -67,7 +67,7 @@ DEADLINES: Final = Deadlines()
 
 
 def place(order: Order, deadlines: Deadlines = DEADLINES) -> Decision:
-    """Steps 1 and 2 of the guide: ask Stock for the products. Tell Payment who may pay what, unless a product's price is not known yet."""
+    """Steps 1 and 2 of the guide: request the products from Stock. Payment learns the total, unless a product's price is not known yet."""
     request = stock_request(order)
     outgoing = (request,) if order.facts.listed_total is None else (request, payable(order))
     return _wait(order, outgoing, None, deadlines)

@@ -19,7 +19,7 @@ Request: TypeAlias = m.StockDecreaseRequestMessage | m.StockRollbackRequestedMes
 
 OVERTAKEN_SAYS: Final = "the order was rolled back before it was reserved"
 _SAYS: Final[dict[State, str]] = {"RESERVED": "reserved", "RELEASED": "the reservation was released"}
-OBJECTIONS_TOLD_MAX: Final = 5
+OBJECTIONS_NAMED_MAX: Final = 5
 OTHER_PRODUCTS: Final = "the order was already asked for with other products or quantities"
 
 
@@ -120,8 +120,8 @@ def _release(known: Reservation | None, request: m.StockRollbackRequestedMessage
     objections = [_objection(items.get(product_id), product_id, quantity) for product_id, quantity in pieces.items()]
     if any(objections):
         # Only the first few are named: thousands of objections would make the answer larger than Kafka takes.
-        told = [each for each in objections if each][:OBJECTIONS_TOLD_MAX]
-        return _rollback_failed(request.order_id, "; ".join(told))
+        named = [each for each in objections if each][:OBJECTIONS_NAMED_MAX]
+        return _rollback_failed(request.order_id, "; ".join(named))
     held = [items[product_id] for product_id in pieces if items[product_id].state == "RESERVED"]
     if not held:
         return _Step(done)

@@ -5,13 +5,14 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, patch, post
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, FromQuery
 from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
 
 from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.http.caller import Callers
 from ordersaga.http.keys import earlier, idempotency_key
+from ordersaga.http.pages import PAGE_ROWS_DEFAULT, PageRows
 from ordersaga.http.problems import Problem, decoded, invalid, json_body, not_found, raw_json, unless_refused
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.idempotency import IdempotencyKey
@@ -21,14 +22,10 @@ from ordersaga.stock import store
 from ordersaga.stock.commands import AddProduct, ChangeProduct, Done, ReceivePieces
 from ordersaga.stock.model import NAME_CHARS_MAX, Product
 
-PAGE_ROWS_DEFAULT: Final = 50
-PAGE_ROWS_MAX: Final = 200
-
 Json = Response[bytes]
 AnyRequest = Request[Any, Any, Any]
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX, pattern=r"\S")]
 Won = Annotated[int, Meta(ge=0, le=INT32_MAX)]
-Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_ROWS_MAX)]
 
 
 class NewProduct(Struct, rename="camel", kw_only=True):
@@ -108,7 +105,7 @@ def routes(products: Products) -> list[ControllerRouterHandler]:
     """Every route of the service."""
 
     @get("/api/v1/products", summary="The catalogue, a page at a time")
-    async def catalogue(cursor: FromQuery[UUID | None] = None, limit: Limit = PAGE_ROWS_DEFAULT) -> Json:
+    async def catalogue(cursor: FromQuery[UUID | None] = None, limit: PageRows = PAGE_ROWS_DEFAULT) -> Json:
         async with products.runtime.reading() as db:
             found = await store.page(db, cursor, limit + 1)
         shown = found[:limit]

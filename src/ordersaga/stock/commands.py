@@ -168,7 +168,7 @@ def _repeated(products: dict[UUID, Product], product_id: UUID) -> Done | Refusal
 
 
 async def publish_prices(db: Connection, pages: Sequence[PricePage], now: datetime) -> Write[Sequence[UUID]]:
-    """Publish the prices of each page again, under new versions: Order keeps them whatever versions it had. Answers with each page's ids."""
+    """Publish the prices of each page again, each under a new version, so that Order keeps it. Answers with each page's ids."""
     answers, outgoing = [], []
     for page in pages:
         found = await store.page(db, page.after, page.rows_max)

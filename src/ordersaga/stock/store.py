@@ -103,7 +103,7 @@ async def lock_products(db: Connection, product_ids: Iterable[UUID]) -> dict[UUI
 
 
 async def find(db: Connection, product_ids: Iterable[UUID]) -> dict[UUID, Product]:
-    """Products to look at."""
+    """Products by id, without a lock."""
     rows = await sql.products_by_id(db, product_ids=list(product_ids))
     return {row["product_id"]: _product(row) for row in rows}
 
