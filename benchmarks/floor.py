@@ -31,11 +31,12 @@ from benchmarks.report import Bench, Goal, Report, Size
 from benchmarks.shop import PRICE, WORKERS, place, stock_up
 from ordersaga.contracts import codec
 from ordersaga.contracts import messages as m
+from ordersaga.contracts.address import Address
 from ordersaga.contracts.topics import BY_MESSAGE, GUIDE_TOPICS
 from ordersaga.devstack.server import Server
 from ordersaga.devstack.system import System
 from ordersaga.messaging.database import BY_KEY_ALONE, migrate
-from ordersaga.order.model import Facts, Line, OrderPayment, Recipient
+from ordersaga.order.model import Facts, Line, OrderPayment
 from ordersaga.stock.model import Item
 
 NAME: Final = "floor"
@@ -43,7 +44,7 @@ TOPICS: Final = f"{NAME}."
 Work = Callable[[Any, Sequence[m.Message]], Any]
 
 json: Final = msgspec.json.Encoder()
-recipients: Final = msgspec.json.Decoder(Recipient)
+recipients: Final = msgspec.json.Decoder(Address)
 
 
 async def run(size: Size) -> Report:

@@ -14,12 +14,13 @@ from benchmarks.customers import CustomerPlan, CustomerResult
 from benchmarks.process import LoadProcess
 from benchmarks.report import Size
 from ordersaga.audit import verify
+from ordersaga.contracts.address import Address
 from ordersaga.devstack.system import System
 from ordersaga.messaging import timers
 from ordersaga.order import saga, store
 from ordersaga.order.commands import PLACED
 from ordersaga.order.deadlines import Deadlines
-from ordersaga.order.model import Event, Facts, Line, Order, Recipient
+from ordersaga.order.model import Event, Facts, Line, Order
 from ordersaga.settings import SERVICES, Settings
 
 WORKERS = 2
@@ -33,7 +34,7 @@ LET_WAIT_S = 600
 """Thousands of orders are let wait on purpose, and longer than a customer would: their partners must not be asked again meanwhile."""
 PATIENCE = {"stock_deadline_s": str(LET_WAIT_S), "delivery_deadline_s": str(LET_WAIT_S)}
 SENT = ("StockDecreaseRequestMessage", "OrderPayableMessage")
-RECIPIENT = Recipient("1 Sejong-daero, Jung-gu", "12F", "04524", "010-0000-0000", "김하나", "문 앞에 두세요")
+RECIPIENT = Address("1 Sejong-daero, Jung-gu", "12F", "04524", "010-0000-0000", "김하나", "문 앞에 두세요")
 
 
 def system_of(

@@ -15,10 +15,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
+from ordersaga.contracts.address import Address
 from ordersaga.contracts.status import FAILED, SUCCESS, PaymentStatus
 from ordersaga.order.deadlines import Deadlines, TimePassed
 from ordersaga.order.decision import ANOMALY, Decision
-from ordersaga.order.model import Facts, Line, Order, OrderPayment, Recipient
+from ordersaga.order.model import Facts, Line, Order, OrderPayment
 from ordersaga.order.outgoing import refund_id
 from ordersaga.order.refunds import AcceptRefund
 from ordersaga.order.returns import CancelBeforeDelivery, ReceiveReturn, RefuseReturn, RequestReturn, Return
@@ -141,7 +142,7 @@ def _given_back(key: str) -> list[Arrival]:
 def placed(products: Sequence[UUID], listed_total: int | None) -> Order:
     """Where a walk begins: with the prices of the products known, or not."""
     lines = tuple(Line(product, 1) for product in products)
-    recipient = Recipient("1 Sejong-daero", None, "04524", "010", "Kim", None)
+    recipient = Address("1 Sejong-daero", None, "04524", "010", "Kim", None)
     facts = Facts(lines, listed_total=listed_total)
     order = Order(ORDER, ORDER, "keyboard", TOTAL, recipient, PLACED_AT, PAY_BEFORE, facts)
     return _state(place(order, DEADLINES).order)

@@ -12,10 +12,11 @@ from uuid_utils.compat import uuid7
 
 from ordersaga import order
 from ordersaga.contracts import codec
+from ordersaga.contracts.address import Address
 from ordersaga.contracts.messages import PaymentSuccessMessage, StockResponseMessage
 from ordersaga.devstack import DevStack
 from ordersaga.order import app, handlers, store
-from ordersaga.order.model import Facts, Line, Order, Recipient
+from ordersaga.order.model import Facts, Line, Order
 from tests.integration.operator_rig import WHY, OperatorRig, accounted_for, operator_rig
 
 
@@ -28,7 +29,7 @@ async def orders(stack: DevStack) -> AsyncIterator[OperatorRig]:
 def place_order(order_id: UUID, product: UUID) -> Order:
     now = datetime.now(UTC)
     facts = Facts((Line(product, 1),), listed_total=5_000)
-    return Order(order_id, uuid4(), "cups", 5_000, Recipient("a", None, "04524", "1", "n", None), now, now, facts)
+    return Order(order_id, uuid4(), "cups", 5_000, Address("a", None, "04524", "1", "n", None), now, now, facts)
 
 
 async def put_order(orders: OperatorRig, *placed: Order) -> None:

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from ordersaga import delivery, order, payment, stock
+from ordersaga.contracts.address import Address
 from ordersaga.contracts.messages import OrderPayableMessage, PaymentCancelRequestedMessage
 from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.delivery.app import handler as delivery_handler
@@ -20,7 +21,7 @@ from ordersaga.messaging import timers
 from ordersaga.messaging.database import Connection
 from ordersaga.order.commands import Placement, Placing
 from ordersaga.order.handlers import handler as order_handler
-from ordersaga.order.model import Facts, Line, Order, Recipient
+from ordersaga.order.model import Facts, Line, Order
 from ordersaga.payment.commands import Beginning
 from ordersaga.payment.handlers import handler as payment_handler
 from ordersaga.payment.model import Confirm
@@ -64,7 +65,7 @@ async def orders(shop: Bench, db: Connection) -> None:
     """Placed, reserved and paid, so that their deliveries are asked for."""
     now = datetime.now(UTC)
     facts = Facts((Line(PRODUCT, 1),))
-    recipient = Recipient("1", None, "1", "1", "1", None)
+    recipient = Address("1", None, "1", "1", "1", None)
     placed = [Order(uuid4(), uuid4(), "keyboard", PRICE, recipient, now, now, facts) for _ in range(AT_ONCE)]
     settings = shop.settings.model_copy(update={"foreign_partners": ["stock"]})
     await Placing(settings)(db, [Placement(each, None) for each in placed], now)

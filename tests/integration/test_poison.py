@@ -21,12 +21,13 @@ from uuid_utils.compat import uuid7
 
 from ordersaga.audit import verify
 from ordersaga.contracts import codec
+from ordersaga.contracts.address import Address
 from ordersaga.contracts.messages import Message, PaymentSuccessMessage
 from ordersaga.contracts.topics import BY_MESSAGE, key_of
 from ordersaga.devstack.system import System
 from ordersaga.order import store
 from ordersaga.order.commands import PLACED
-from ordersaga.order.model import Event, Facts, Line, Order, Recipient
+from ordersaga.order.model import Event, Facts, Line, Order
 from ordersaga.order.outgoing import stock_request
 from tests.integration.failing_depot import FAILING
 
@@ -76,7 +77,7 @@ async def stock_up(system: System) -> UUID:
 
 def order_of(product: UUID, zipcode: str) -> Order:
     now = datetime.now(UTC)
-    recipient = Recipient("1 Sejong-daero, Jung-gu", "12F", zipcode, "010-0000-0000", "김하나", None)
+    recipient = Address("1 Sejong-daero, Jung-gu", "12F", zipcode, "010-0000-0000", "김하나", None)
     facts = Facts((Line(product, 1),), listed_total=PRICE, asked_at=now)
     return Order(uuid7(), uuid4(), "keyboard", PRICE, recipient, now, now + timedelta(hours=1), facts)
 

@@ -11,13 +11,14 @@ import pytest
 
 from ordersaga import order
 from ordersaga.cli.serve import application
+from ordersaga.contracts.address import Address
 from ordersaga.contracts.messages import DeliveryStartMessage, PaymentSuccessMessage, StockResponseMessage
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.idempotency import IdempotencyKey, body_hash
 from ordersaga.messaging.refusal import Refusal
 from ordersaga.order.commands import Placed, Placement, Placing
 from ordersaga.order.handlers import handler
-from ordersaga.order.model import Facts, Line, Order, Recipient
+from ordersaga.order.model import Facts, Line, Order
 from tests.integration.service import OPERATOR, Bench, Wire, bench, customer, running
 from tests.integration.test_order import ORDERS, body, ends, paid, place
 
@@ -115,7 +116,7 @@ async def test_of_one_key_in_one_set_a_refused_use_does_not_spoil_the_others(
     shop: Bench, totals: tuple[int, ...], told: list[type | str]
 ) -> None:
     product, name = await priced(shop, 5_000), uuid4().hex
-    recipient = Recipient("1 Sejong-daero", None, "04524", "010", "Kim", None)
+    recipient = Address("1 Sejong-daero", None, "04524", "010", "Kim", None)
 
     def placement(total: int) -> Placement:
         order = Order(uuid4(), uuid4(), "x", total, recipient, NOW, NOW, Facts((Line(product, 1),)))

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from ordersaga.contracts import messages as m
+from ordersaga.contracts.address import Address
 from ordersaga.http.problems import Problem
 from ordersaga.messaging.database import is_transient
 from ordersaga.messaging.gather import OutcomeUnknown
 from ordersaga.messaging.idempotency import IdempotencyKey
 from ordersaga.order.api import NOT_YET
 from ordersaga.order.commands import CustomerAct, Placed, Placement
-from ordersaga.order.model import Facts, Line, Order, Recipient
+from ordersaga.order.model import Facts, Line, Order
 from ordersaga.order.operators import OperatorAct
 from ordersaga.order.returns import CancelBeforeDelivery, Return
 from ordersaga.payment.gateway import GatewayPayment
@@ -80,7 +81,7 @@ async def _ask(world: "World", service: str, ask: Any) -> Any:
 
 
 async def _place(world: "World", plan: OrderPlan) -> UUID:
-    recipient = Recipient("1 Street", None, ZIPCODES[plan.deliverable], "010", "A", None)
+    recipient = Address("1 Street", None, ZIPCODES[plan.deliverable], "010", "A", None)
     facts = Facts(tuple(Line(product_id(product), quantity) for product, quantity in plan.lines))
 
     def ask(instance: Any) -> Any:

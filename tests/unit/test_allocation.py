@@ -18,7 +18,7 @@ from ordersaga.contracts.messages import (
     StockRollbackFailedMessage,
     StockRollbackRequestedMessage,
 )
-from ordersaga.stock.allocation import Outcome, Request, allocate
+from ordersaga.stock.allocation import Reply, Request, allocate
 from ordersaga.stock.model import Movement, Reservation
 
 ORDER, OTHER = UUID(int=1), UUID(int=2)
@@ -46,13 +46,13 @@ class Shelf:
         self.reservations: dict[UUID, Reservation] = {}
         self.movements: list[Movement] = []
 
-    def take(self, *requests: Request) -> list[Outcome]:
+    def take(self, *requests: Request) -> list[Reply]:
         allocation = allocate(self.available, self.reservations, requests)
         self.reservations |= allocation.reservations
         self.movements += allocation.movements
         for movement in allocation.movements:
             self.available[movement.product_id] += movement.quantity * (1 if movement.kind == "released" else -1)
-        return allocation.outcomes
+        return allocation.replies
 
     def answers(self, *requests: Request) -> tuple[Message, ...]:
         return self.take(*requests)[-1].answers
@@ -121,9 +121,9 @@ def test_a_refused_order_stays_refused_when_stock_comes_in() -> None:
 def test_a_request_with_other_items_for_a_known_order_is_rejected() -> None:
     shelf = Shelf({A: 5})
     shelf.take(ask((A, 1)))
-    outcome = shelf.take(ask((A, 2)))[0]
-    assert outcome.answers == ()
-    assert outcome.rejection
+    reply = shelf.take(ask((A, 2)))[0]
+    assert reply.answers == ()
+    assert reply.rejection
     assert shelf.available == {A: 4}
 
 
@@ -246,10 +246,10 @@ def test_however_a_batch_is_split_the_result_is_the_same(
     stock: dict[UUID, int], batch: list[Request], cuts: list[int]
 ) -> None:
     whole, parts = Shelf(stock), Shelf(stock)
-    outcomes = whole.take(*batch)
+    replies = whole.take(*batch)
     bounds = sorted({0, len(batch), *(min(cut, len(batch)) for cut in cuts)})
-    in_parts = [outcome for start, end in pairwise(bounds) for outcome in parts.take(*batch[start:end])]
-    assert in_parts == outcomes
+    in_parts = [reply for start, end in pairwise(bounds) for reply in parts.take(*batch[start:end])]
+    assert in_parts == replies
     assert parts.available == whole.available
     assert parts.reservations == whole.reservations
     assert parts.movements == whole.movements

@@ -9,9 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
+from ordersaga.contracts.address import Address
 from ordersaga.order.deadlines import TimePassed, waits
 from ordersaga.order.decision import ANOMALY, DUPLICATE, Decision
-from ordersaga.order.model import Facts, Line, Order, Recipient
+from ordersaga.order.model import Facts, Line, Order
 from ordersaga.order.refunds import AcceptRefund
 from ordersaga.order.returns import CancelBeforeDelivery, ReceiveReturn, RefuseReturn, RequestReturn, Return
 from ordersaga.order.saga import DEADLINES, Input, Priced, decide, place
@@ -23,7 +24,7 @@ TOTAL = 25_000
 
 def placed(*products: UUID) -> Order:
     lines = tuple(Line(product, 1) for product in products or (A,))
-    recipient = Recipient("1 Sejong-daero", None, "04524", "010", "Kim", None)
+    recipient = Address("1 Sejong-daero", None, "04524", "010", "Kim", None)
     return Order(ORDER, CUSTOMER, "keyboard", TOTAL, recipient, NOW, NOW, Facts(lines, listed_total=TOTAL))
 
 

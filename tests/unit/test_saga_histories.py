@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ordersaga.contracts import messages as m
+from ordersaga.contracts.address import Address
 from ordersaga.order.deadlines import TimePassed, due_at, waits
-from ordersaga.order.model import Facts, Line, Order, Recipient
+from ordersaga.order.model import Facts, Line, Order
 from ordersaga.order.outgoing import rollback_id
 from ordersaga.order.refunds import AcceptRefund
 from ordersaga.order.returns import CancelBeforeDelivery, Return
@@ -25,7 +26,7 @@ START = datetime(2026, 11, 24, tzinfo=UTC)
 ORDER = uuid5(UUID(int=0), "order")
 PRODUCTS = [uuid5(UUID(int=0), name) for name in "abc"]
 TOTAL = 30_000
-RECIPIENT = Recipient("1 Sejong-daero", None, "04524", "010", "Kim", None)
+RECIPIENT = Address("1 Sejong-daero", None, "04524", "010", "Kim", None)
 LOSSES_MAX = 3  # fewer than the times that an answer is asked for
 DEAD = ("FAILED", "CANCELLED")
 
@@ -79,10 +80,10 @@ class OurStock:
     def take(self, request: m.StockDecreaseRequestMessage | m.StockRollbackRequestedMessage) -> list[m.Message]:
         done = allocate(self.available, self.reservations, [request])
         self.reservations |= done.reservations
-        (outcome,) = done.outcomes
-        assert outcome.rejection is None
-        assert not any(isinstance(answer, m.StockRollbackFailedMessage) for answer in outcome.answers)
-        return list(outcome.answers)
+        (reply,) = done.replies
+        assert reply.rejection is None
+        assert not any(isinstance(answer, m.StockRollbackFailedMessage) for answer in reply.answers)
+        return list(reply.answers)
 
     release = take
 

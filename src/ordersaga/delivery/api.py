@@ -10,8 +10,9 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
+from ordersaga.contracts.address import Address
 from ordersaga.delivery import store
-from ordersaga.delivery.model import Address, Delivery
+from ordersaga.delivery.model import Delivery
 from ordersaga.http.caller import Callers
 from ordersaga.http.pages import PAGE_ROWS_DEFAULT, PageRows
 from ordersaga.http.problems import not_found

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from ordersaga.delivery.model import Address
+from ordersaga.contracts.address import Address
 
 TRACKING_DIGITS: Final = 20
 _zipcode: Final = re.compile(r"[0-9]{5}", re.ASCII)

@@ -9,10 +9,11 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ordersaga.contracts.address import Address
 from ordersaga.contracts.messages import DeliveryRequestMessage, DeliveryStartMessage
 from ordersaga.contracts.status import FAILED, STARTED
 from ordersaga.delivery.carrier import Accepted, Parcel, Verdict
-from ordersaga.delivery.model import Address, Delivery
+from ordersaga.delivery.model import Delivery
 
 
 class Dispatch(Struct, frozen=True):

@@ -5,18 +5,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ordersaga.contracts.address import Address
 from ordersaga.contracts.status import DeliveryStatus
-
-
-class Address(Struct, frozen=True, rename="camel"):
-    """The address and the recipient of a parcel, as Order sent them. Each field may be missing."""
-
-    address: str | None
-    address_detail: str | None
-    zipcode: str | None
-    phone: str | None
-    name: str | None
-    delivery_memo: str | None
 
 
 class Delivery(Struct, frozen=True):

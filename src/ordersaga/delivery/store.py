@@ -6,7 +6,8 @@ from uuid import UUID
 
 from msgspec.structs import astuple
 
-from ordersaga.delivery.model import Address, Delivery
+from ordersaga.contracts.address import Address
+from ordersaga.delivery.model import Delivery
 from ordersaga.messaging.database import Connection, insert_new, queries
 
 sql: Final = queries(__file__)

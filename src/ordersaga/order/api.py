@@ -15,6 +15,7 @@ from litestar.response import ServerSentEvent, ServerSentEventMessage
 from litestar.types import ControllerRouterHandler
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from ordersaga.contracts.address import Address
 from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.http.caller import Caller, Callers
@@ -45,7 +46,7 @@ from ordersaga.order import store
 from ordersaga.order.commands import CustomerAct, Placed, Placement
 from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.explanation import Explanation, explain
-from ordersaga.order.model import Event, Facts, Line, Order, Recipient
+from ordersaga.order.model import Event, Facts, Line, Order
 from ordersaga.order.operators import OperatorAct
 from ordersaga.order.refunds import AcceptRefund
 from ordersaga.order.returns import CancelBeforeDelivery, ReceiveReturn, RefuseReturn, RequestReturn, Return
@@ -105,7 +106,7 @@ class OrderResource(Struct, rename="camel", kw_only=True):
     total_amount: int
     placed_at: datetime
     pay_before: datetime
-    recipient: Recipient
+    recipient: Address
     items: tuple[Line, ...]
     payments: tuple[Any, ...]
     delivery: str
@@ -304,7 +305,7 @@ def _order(body: PlaceOrder, caller: Caller, order_id: UUID) -> Order:
         caller.user_id,
         body.order_name,
         body.total_amount,
-        Recipient(body.address, body.address_detail, body.zipcode, body.phone, body.name, body.delivery_memo),
+        Address(body.address, body.address_detail, body.zipcode, body.phone, body.name, body.delivery_memo),
         NOT_YET,
         NOT_YET,
         Facts(tuple(Line(item.product_id, item.quantity) for item in body.items)),

@@ -7,6 +7,7 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ordersaga.contracts.address import Address
 from ordersaga.contracts.status import OrderStatus
 
 StockState = Literal["REQUESTED", "RESERVED", "REJECTED", "RELEASE_REQUESTED", "RELEASED", "RELEASE_FAILED"]
@@ -102,17 +103,6 @@ class Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
     rollbacks_answered: int = 0
 
 
-class Recipient(Struct, frozen=True, rename="camel"):
-    """The address and the recipient of an order."""
-
-    address: str
-    address_detail: str | None
-    zipcode: str
-    phone: str
-    name: str
-    delivery_memo: str | None
-
-
 class Order(Struct, frozen=True, rename="camel"):
     """An order. The saga changes `facts`, `status`, `reason` and `detail`; the other fields stay as they were placed. Won."""
 
@@ -120,7 +110,7 @@ class Order(Struct, frozen=True, rename="camel"):
     customer_id: UUID
     order_name: str
     total_amount: int
-    recipient: Recipient
+    recipient: Address
     placed_at: datetime
     pay_before: datetime
     facts: Facts

@@ -7,9 +7,10 @@ from uuid import UUID
 
 import msgspec
 
+from ordersaga.contracts.address import Address
 from ordersaga.contracts.messages import ProductPriceMessage
 from ordersaga.messaging.database import Connection, insert_new, queries
-from ordersaga.order.model import Event, Facts, Order, Recipient
+from ordersaga.order.model import Event, Facts, Order
 
 sql: Final = queries(__file__)
 
@@ -26,7 +27,7 @@ EVENT_COLUMNS: Final = ("order_id", "at", "came_in", "went_out", "status", "reas
 
 _json: Final = msgspec.json.Encoder()
 _facts: Final = msgspec.json.Decoder(Facts)
-_recipient: Final = msgspec.json.Decoder(Recipient)
+_recipient: Final = msgspec.json.Decoder(Address)
 
 
 class SagaRow(NamedTuple):
