@@ -1,7 +1,7 @@
-"""What the chaos run does to a running system, and how each part comes back.
+"""The blows of a chaos run to the system itself.
 
-A blow is an async context manager: entering it strikes and, where somebody would, starts again what was struck; it gives what was done
-and from when the recovery counts. Leaving it ends what is left of the blow.
+A blow is an async context manager. Entering it strikes, starts the killed part again where an operator would, and yields a `Struck`.
+Leaving it undoes the rest of the blow.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ DOWN_S: Final = (0.0, 2.0)
 
 @contextlib.asynccontextmanager
 async def kill_service(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """All processes of a service at once, and started again."""
+    """Kill all processes of a service at once, and start it again."""
     name = chance.choice(SERVICES)
     since_s, ready_s = await _kill_and_start(system.processes[name], lambda: system.start(name), chance)
     yield Struck(f"{name} killed and started again, ready after {ready_s:.1f} s", since_s, AGAIN_LIMIT_S)
@@ -49,7 +49,7 @@ async def kill_service(system: System, chance: random.Random) -> AsyncIterator[S
 
 @contextlib.asynccontextmanager
 async def kill_worker(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """One of a service's processes; its supervisor starts another at once."""
+    """Kill one process of a service; its supervisor starts another at once."""
     name = chance.choice(SERVICES)
     send_signals([chance.choice(workers(system, name))], "SIGKILL")
     yield Struck(f"a worker of {name} killed; its supervisor starts another", time.time(), AGAIN_LIMIT_S)
@@ -57,7 +57,7 @@ async def kill_worker(system: System, chance: random.Random) -> AsyncIterator[St
 
 @contextlib.asynccontextmanager
 async def lose_instance(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """One of a service's processes, and nobody starts another for a while: the rest must take over what it had."""
+    """Kill one process of a service while its supervisor is frozen: the other processes must take its partitions over."""
     name = chance.choice(SERVICES)
     victim = chance.choice(workers(system, name))
     supervisor = psutil.Process(pid_of(system.processes[name]))
@@ -73,7 +73,7 @@ async def lose_instance(system: System, chance: random.Random) -> AsyncIterator[
 
 @contextlib.asynccontextmanager
 async def freeze_worker(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """One of a service's processes stands still and then goes on, perhaps with partitions that are somebody else's by now."""
+    """Freeze one process of a service; it may go on with partitions that another process has taken meanwhile."""
     name = chance.choice(SERVICES)
     victim = chance.choice(workers(system, name))
     frozen_s = await _freeze(victim, chance.uniform(*FROZEN_S))
@@ -82,10 +82,10 @@ async def freeze_worker(system: System, chance: random.Random) -> AsyncIterator[
 
 @contextlib.asynccontextmanager
 async def make_zombie(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """One of a service's processes stands still before a commit, with records in hand, until another has its partitions.
+    """Freeze one process of a service with records fetched and no transaction begun, until another process has its partitions.
 
-    Its connections to the database stand still first, so its next turn gets no further than to begin; then it does itself. It goes on
-    at once when they are taken, or when the other has gone on with them.
+    Its database sessions are frozen first, so its next turn waits at its first statement; then the process itself is frozen. It wakes
+    when its partitions are taken, or some seconds later, when the new owner has committed turns.
     """
     name = chance.choice(SERVICES)
     victim = chance.choice(workers(system, name))
@@ -105,7 +105,7 @@ async def make_zombie(system: System, chance: random.Random) -> AsyncIterator[St
 
 @contextlib.asynccontextmanager
 async def kill_kafka(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """The broker, and started again on the same port and data."""
+    """Kill the broker, and start it again on the same port and data."""
     kafka = system.stack.kafka
     _, ready_s = await _kill_and_start(kafka, kafka.start, chance)
     yield Struck(f"Kafka killed and started again, back after {ready_s:.1f} s", time.time(), BROKER_LIMIT_S)
@@ -113,16 +113,16 @@ async def kill_kafka(system: System, chance: random.Random) -> AsyncIterator[Str
 
 @contextlib.asynccontextmanager
 async def freeze_kafka(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """The broker stands still: its connections stay open and say nothing."""
+    """Freeze the broker: its connections stay open and silent."""
     frozen_s = await _freeze(psutil.Process(pid_of(system.stack.kafka)), chance.uniform(*FROZEN_S))
     yield Struck(f"Kafka frozen for {frozen_s:.1f} s", time.time(), BROKER_LIMIT_S)
 
 
 @contextlib.asynccontextmanager
 async def kill_unpublished(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """All processes of a service, with records that are committed and not in Kafka yet, since the broker stood still meanwhile.
+    """Kill all processes of a service that has committed records which Kafka does not have yet.
 
-    It stands still again and again until it has met a turn before its end.
+    The broker is frozen again and again until the outbox of the service holds such records.
     """
     name = chance.choice(SERVICES)
     broker = psutil.Process(pid_of(system.stack.kafka))
@@ -137,16 +137,16 @@ async def kill_unpublished(system: System, chance: random.Random) -> AsyncIterat
             send_signals([broker], "SIGCONT")
         await asyncio.sleep(chance.uniform(*SILENT_S))
     else:
-        raise AssertionError(f"{name} had nothing unpublished, however often Kafka stood still")
+        raise AssertionError(f"{name} had no unpublished records though Kafka was frozen {SILENT_TRIES} times")
     since_s = time.time()
     await asyncio.to_thread(system.start, name)
-    what = f"{name} killed while Kafka stood still, and started again, ready after {time.time() - since_s:.1f} s"
+    what = f"{name} killed while Kafka was frozen, and started again, ready after {time.time() - since_s:.1f} s"
     yield Struck(what, since_s, AGAIN_LIMIT_S)
 
 
 @contextlib.asynccontextmanager
 async def kill_postgres(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """All databases at once, and started again on the same port and data."""
+    """Kill the database server, and start it again on the same port and data."""
     postgres = system.stack.postgres
     _, ready_s = await _kill_and_start(postgres, postgres.start, chance)
     yield Struck(f"PostgreSQL killed and started again, back after {ready_s:.1f} s", time.time())
@@ -154,7 +154,7 @@ async def kill_postgres(system: System, chance: random.Random) -> AsyncIterator[
 
 @contextlib.asynccontextmanager
 async def kill_gateway(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """The payment gateway, in the middle of payments that it may have approved."""
+    """Kill the payment gateway during payments that it may have approved, and start it again."""
     await _kill_and_start(system.processes[SANDBOX], lambda: system.start(SANDBOX), chance)
     yield Struck("the payment gateway killed and started again", time.time())
 
@@ -183,12 +183,12 @@ BLOWS: Final[dict[str, Blow]] = {
 
 
 def workers(system: System, name: str) -> list[psutil.Process]:
-    """The processes of a service that do its work."""
+    """The worker processes of a service."""
     return psutil.Process(pid_of(system.processes[name])).children()
 
 
 async def _cut_off(system: System, name: ServiceName, victim: psutil.Process) -> list[psutil.Process]:
-    """The server's ends of a process's connections to its database, standing still with no transaction open."""
+    """Freeze the database sessions of a process at a moment without an open transaction; returns the sessions' processes."""
     ports = [each.laddr.port for each in victim.net_connections("tcp") if each.status == psutil.CONN_ESTABLISHED]
     async with _database(system, name) as db:
         for _ in range(CUT_OFF_TRIES):
@@ -205,7 +205,7 @@ async def _cut_off(system: System, name: ServiceName, victim: psutil.Process) ->
 
 
 async def _taken_over(system: System, name: ServiceName) -> None:
-    """Returns as soon as somebody takes partitions of a service."""
+    """Return as soon as a process takes partitions of a service."""
     async with _database(system, name) as db:
         before = await db.fetchval("SELECT sum(epoch) FROM ledger")
         end_s = time.time() + TAKEN_S_MAX
@@ -213,11 +213,11 @@ async def _taken_over(system: System, name: ServiceName) -> None:
             if await db.fetchval("SELECT sum(epoch) FROM ledger") != before:
                 return
             await asyncio.sleep(0.001)
-    raise AssertionError(f"nobody took over what a frozen worker of {name} had within {TAKEN_S_MAX:.0f} s")
+    raise AssertionError(f"no process took the partitions of a frozen worker of {name} within {TAKEN_S_MAX:.0f} s")
 
 
 async def _unpublished(system: System, name: ServiceName) -> bool:
-    """Whether a service has committed records in its outbox: those of a turn, or of Payment, whose turns have none, of a request."""
+    """Whether the outbox of a service holds committed records of a turn; Payment's turns write none, so records of its requests count."""
     async with _database(system, name) as db:
         found: bool = await db.fetchval(
             "SELECT EXISTS (SELECT FROM outbox WHERE source_topic IS NOT NULL OR $1)", name == "payment"
@@ -235,7 +235,7 @@ async def _database(system: System, name: ServiceName) -> AsyncIterator[asyncpg.
 
 
 async def _kill_and_start(server: Server, start: Callable[[], None], chance: random.Random) -> tuple[float, float]:
-    """Returns when it was begun to be started again, and how long it took to be ready."""
+    """Returns the time of the new start, and the seconds until the server was ready."""
     await asyncio.to_thread(server.kill)
     await asyncio.sleep(chance.uniform(*DOWN_S))
     since_s = time.time()

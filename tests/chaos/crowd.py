@@ -1,6 +1,6 @@
-"""Concurrent customers over HTTP, each of whom places one order, and asks again as a real client would when no answer comes.
+"""Concurrent customers over HTTP. Each places one order, and repeats a request as a real client does.
 
-A request that got no answer, or a 503, is sent again with the same Idempotency-Key, to whichever instance of the service is next.
+A request without an answer, or with 503, is sent again with the same Idempotency-Key, to the next address of the service.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ AGAIN_AFTER_S_MAX: Final = 2.0
 LOOK_EVERY_S: Final = (0.7, 1.3)
 LOOK_EVERY_S_MAX: Final = 5.0
 CANCELS_AFTER_S: Final = (0.0, 0.06)
-"""From asking to pay, which takes about as long until Order hears of it."""
+"""After the request to pay. Order hears of a payment about as late."""
 OPERATOR: Final = {"User-Id": str(UUID(int=99)), "User-Roles": "MASTER"}
 
 KINDS: Final = {
@@ -43,7 +43,7 @@ KINDS: Final = {
 
 
 class Customer(Struct, eq=False):
-    """One of the crowd, and what came of the order."""
+    """One customer, and the end of the order that the customer was told."""
 
     kind: str
     user_id: UUID
@@ -57,14 +57,14 @@ class Customer(Struct, eq=False):
 
 
 class Impatient(Exception):
-    """A customer asked for so long without a usable answer that a person would have given up."""
+    """A customer got no usable answer within `PATIENCE_S`."""
 
 
 class Crowd:
-    """Use with `async with`. `doors` are the addresses of each service's instances, changed while the crowd shops."""
+    """Use with `async with`. `addresses`: the URLs of each service."""
 
-    def __init__(self, doors: dict[str, list[str]], seed: int) -> None:
-        self._doors: Final = doors
+    def __init__(self, addresses: dict[str, list[str]], seed: int) -> None:
+        self._addresses: Final = addresses
         self._random: Final = random.Random(f"crowd {seed}")
         self._http: aiohttp.ClientSession
         self._products: list[str] = []
@@ -93,7 +93,7 @@ class Crowd:
         return sum(customer.end is not None for customer in self.customers)
 
     async def open(self) -> None:
-        """Put products on the shelf, and wait until Order knows their prices."""
+        """Add products, and wait a second for Order to learn their prices."""
         for n in range(PRODUCTS):
             body = {"name": f"keyboard {n}", "price": PRICE, "quantity": STOCK}
             _, product = await self._ask("stock", "POST", "/api/v1/products", body, OPERATOR)
@@ -101,7 +101,7 @@ class Crowd:
         await asyncio.sleep(1)
 
     async def shop(self, orders_per_s: float, until: asyncio.Event) -> None:
-        """Let customers come at random moments, this many each second, whether or not the system can serve them."""
+        """Start customers at random times, this many per second on average, whether or not the system can serve them."""
         while not until.is_set():
             kind = self._random.choices(list(KINDS), list(KINDS.values()))[0]
             customer = Customer(kind, uuid4())
@@ -112,7 +112,7 @@ class Crowd:
             await asyncio.sleep(self._random.expovariate(orders_per_s))
 
     async def leave(self, limit_s: float) -> None:
-        """Wait until each customer's order has come to its end."""
+        """Wait until each customer's order has ended."""
         if self._shopping:
             await asyncio.wait(self._shopping, timeout=limit_s)
 
@@ -157,7 +157,7 @@ class Crowd:
         return order
 
     async def _pay(self, customer: Customer, order: Any) -> None:
-        """Through the checkout page, then confirm, until Payment has taken it up or says that it will not."""
+        """Authorise at the checkout page, then confirm until Payment accepts or refuses."""
         card = CARD_DECLINED if customer.kind == "card declined" else "approve"
         amount = order["totalAmount"]
         checkout = {"orderId": order["orderId"], "amount": amount, "orderName": order["orderName"], "card": card}
@@ -192,14 +192,14 @@ class Crowd:
         again: tuple[int, ...] = (),
         fine: tuple[int, ...] = (),
     ) -> tuple[int, Any]:
-        """Send the same request until it is answered. Raises `Impatient`, or RuntimeError for an answer that must not be."""
+        """Send the same request until it is answered. Raises `Impatient`, or RuntimeError for an unexpected status."""
         end = time.monotonic() + PATIENCE_S
-        door, again_s = random.randrange(10), AGAIN_AFTER_S
+        number, again_s = random.randrange(10), AGAIN_AFTER_S
         said = ""
         while time.monotonic() < end:
-            doors = self._doors[service]
-            url = doors[door % len(doors)] + path
-            door += 1
+            addresses = self._addresses[service]
+            url = addresses[number % len(addresses)] + path
+            number += 1
             try:
                 async with self._http.request(method, url, json=body, headers=headers) as response:
                     answer = await response.json(content_type=None)

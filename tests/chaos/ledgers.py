@@ -1,5 +1,8 @@
-"""A watch in the databases themselves: a ledger that goes back, or is moved by a process that another has taken the partition from, lets
-records take effect again, also where business keys hide it."""
+"""Triggers that watch the ledger of each service.
+
+A ledger that goes back, or that is moved by a process which has lost the partition, lets records take effect twice. Business keys would
+hide that.
+"""
 
 from typing import Final
 
@@ -35,7 +38,7 @@ CREATE TRIGGER watch_ledger BEFORE UPDATE ON ledger FOR EACH ROW EXECUTE FUNCTIO
 
 
 async def watch_ledgers(settings: Settings) -> None:
-    """Have every such step in any service's ledger written down."""
+    """Create the triggers in the databases of all services."""
     for service in SERVICES:
         db = await asyncpg.connect(settings.database_url(service))
         await db.execute(WATCH)
@@ -43,7 +46,7 @@ async def watch_ledgers(settings: Settings) -> None:
 
 
 async def missteps(settings: Settings) -> list[str]:
-    """Each of them since then: somebody committed who no longer owned the partition."""
+    """The steps that must not be, since then: a ledger went back, or moved without its owner."""
     found = []
     for service in SERVICES:
         db = await asyncpg.connect(settings.database_url(service))

@@ -1,8 +1,8 @@
 """Money under fire: `make money`, `make money ARGS="--orders 2000 --kills 5"`.
 
-Orders of every kind go through the whole system while 30 % of all calls to the gateway go wrong in every way that the sandbox knows, its
-webhooks come late or twice, and the payment service is killed again and again. Afterwards, with the faults still on, the sandbox's
-books, the payment table and the orders must agree to the won: nobody charged twice, nothing paid and undelivered without a refund.
+Orders of every kind go through the whole system. 30 % of the calls to the gateway fail, in every way that the sandbox knows; webhooks come
+late or twice; the payment service is killed several times. Afterwards, with the faults still on, the sandbox's books, the payment table
+and the orders must agree to the won: no customer is charged twice, and each payment without a delivery is refunded.
 """
 
 import argparse
@@ -45,7 +45,7 @@ SETTINGS: Final = {
     "ORDERSAGA_SANDBOX_WEBHOOK_FIRST_REPEAT_S": "1",
 }
 KINDS: Final = {"plain": 50, "undeliverable": 12, "cancelled": 12, "returned": 12, "paid twice": 8, "never paid": 6}
-"""What the customers do, in percent. Some of the plain ones are declined, by a fault."""
+"""The kinds of customers, in percent. A fault declines some of the plain ones."""
 
 OPERATOR: Final = {"User-Id": str(UUID(int=99)), "User-Roles": "MASTER"}
 OUR_FAULTS: Final = ("UNAUTHORIZED_KEY", "INVALID_API_KEY", "INCORRECT_BASIC_AUTH_FORMAT", "INVALID_IDEMPOTENCY_KEY")
@@ -53,9 +53,9 @@ LOST: Final = ("dropped", "answer-lost", "answer-truncated", "bad-gateway", "ans
 
 
 def faults(seed: int) -> dict[str, Any]:
-    """Every outcome of every call, in equal shares of three kinds: no answer, an error, done but an error answered.
+    """Every fault of every call, in equal shares of three kinds: no answer, an error, done but answered with an error.
 
-    Errors of our own configuration stop all calls for some seconds, as they should; so they come seldom.
+    Errors of our own configuration are rare, since each stops all calls for some seconds.
     """
     percent: dict[str, dict[str, float]] = {}
     for call, statuses in STATUS_BY_CODE.items():
@@ -71,7 +71,7 @@ def faults(seed: int) -> dict[str, Any]:
 
 
 class Customers:
-    """People who order, pay and change their minds, over HTTP alone. They insist: what does not answer is asked again."""
+    """Customers who order, pay, cancel and return over HTTP. A request without a usable answer is repeated."""
 
     def __init__(self, system: System, http: aiohttp.ClientSession, seed: int) -> None:
         self._urls: Final = system.urls
@@ -82,14 +82,14 @@ class Customers:
         self.placed = 0
 
     async def open(self) -> None:
-        """Fill the shelf; Order must know the price before it sells."""
+        """Add the product, and wait a second for Order to learn its price."""
         body = {"name": "keyboard", "price": PRICE, "quantity": STOCK}
         _, product = await self._insist("POST", f"{self._urls['stock']}/api/v1/products", OPERATOR, body)
         self._product = product["productId"]
         await asyncio.sleep(1)
 
     async def one(self) -> None:
-        """One order from placing it to what the customer does last."""
+        """Place one order and take all further steps of its customer."""
         (kind,) = self._random.choices(list(KINDS), list(KINDS.values()))
         who = {"User-Id": str(uuid4()), "User-Roles": "CUSTOMER"}
         order = await self._place(kind, who)
@@ -128,7 +128,7 @@ class Customers:
         return order
 
     async def _pay(self, order: Any, who: dict[str, str]) -> None:
-        """Through the checkout, then confirm until the outcome is known, or that this order is not to be paid."""
+        """Authorise at the checkout, then confirm until Payment answers with a final status."""
         opening = {"orderId": order["orderId"], "amount": order["totalAmount"]}
         _, opened = await self._insist("POST", f"{self._urls['sandbox']}/sandbox/payments", {}, opening)
         body = {"paymentKey": opened["paymentKey"], **opening}
@@ -156,7 +156,7 @@ class Customers:
 
 
 class Won(msgspec.Struct):
-    """What one order's money is by the gateway's books, by the payment table, and by the order itself."""
+    """The money of one order by the gateway's books, by the payment table, and by the order."""
 
     gateway: int = 0
     payment: int = 0
@@ -167,7 +167,7 @@ class Won(msgspec.Struct):
 
 
 async def compare(system: System, http: aiohttp.ClientSession) -> dict[UUID, Won]:
-    """All orders, each with its three sums; read from the books and the databases, not from the services."""
+    """All orders with their three sums, read from the books and the databases, not from the services."""
     settings = system.settings
     found: dict[UUID, Won] = {}
     async for entry in _books(system, http):
@@ -214,7 +214,7 @@ async def _rows(url: str, query: str) -> list[Any]:
 
 
 async def _settled(system: System) -> bool:
-    """Whether every order has its end and has got back what it gave, and no intent is open; waits for it for a while."""
+    """Wait until every order has ended, every refund is made and no intent is open; False after `SETTLE_S_MAX`."""
     end = time.monotonic() + SETTLE_S_MAX
     while time.monotonic() < end:
         (unsettled,) = await _rows(system.settings.database_url("order"), UNSETTLED)
@@ -227,7 +227,7 @@ async def _settled(system: System) -> bool:
 
 
 def judge(found: dict[UUID, Won]) -> list[str]:
-    """What is wrong with the money, in sentences."""
+    """Every disagreement about money, as a sentence."""
     wrong = []
     for order_id, won in found.items():
         if not won.gateway == won.payment == won.order:
@@ -240,7 +240,7 @@ def judge(found: dict[UUID, Won]) -> list[str]:
 
 
 class Report(msgspec.Struct):
-    """The figures of a run, and what was wrong."""
+    """The figures of a run, and every broken promise."""
 
     figures: dict[str, Any]
     wrong: list[str]
@@ -254,7 +254,7 @@ async def run(
     say: Callable[[str], None] = lambda _: None,
     data: Path | None = None,
 ) -> Report:
-    """Let customers and faults loose, wait until all has settled, compare and audit. `data`: keep everything there."""
+    """Run customers, faults and kills, wait until all has settled, compare and audit. `data`: the folder to keep the data in."""
     began = time.monotonic()
     with System(data, extra=SETTINGS | {"ORDERSAGA_PAYMENT_DEADLINE_S": str(pay_within_s)}) as system:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15)) as http:
@@ -288,7 +288,7 @@ async def _serve(tickets: Iterator[None], customers: Customers) -> None:
 
 
 async def _kill(system: System, customers: Customers, orders: int, kills: int, say: Callable[[str], None]) -> None:
-    """Kill and start the payment service, at equal distances of placed orders."""
+    """Kill and start the payment service, evenly spread over the placed orders."""
     for n in range(1, kills + 1):
         await customers.have_placed(n * orders // (kills + 1))
         say(f"kill {n}, after {customers.placed} orders")
@@ -297,7 +297,7 @@ async def _kill(system: System, customers: Customers, orders: int, kills: int, s
 
 
 def _start(system: System) -> None:
-    """Start payment again, also on a machine so busy that it is not ready within the usual limit."""
+    """Start payment again; on a busy machine it may need more than the usual limit."""
     for patience in range(STARTS_MAX):
         try:
             return system.start("payment")

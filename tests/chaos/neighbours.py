@@ -1,7 +1,7 @@
-"""What the chaos run does to the services' neighbours: a database that stands still or goes read-only, a dead letter topic that is gone,
-records that fail at a restart, a partner's Kafka transactions, an identity provider that takes connections and says nothing.
+"""The blows of a chaos run to the services' neighbours: a frozen or read-only database, a deleted dead letter topic, records that fail at
+a restart, a partner's Kafka transactions, an identity provider that accepts connections and never answers.
 
-Each leaves the system as it found it: what it made the services give up is discarded, with a name and a reason.
+Each blow leaves the system as it found it: the dead letters and parked records that it causes are discarded at its end.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ CREATE OR REPLACE TRIGGER fail_for_chaos BEFORE INSERT ON delivery FOR EACH ROW 
 
 @contextlib.asynccontextmanager
 async def freeze_postgres(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """All databases stand still: their connections stay open and say nothing."""
+    """Freeze the database server: its connections stay open and silent."""
     server = psutil.Process(pid_of(system.stack.postgres))
     frozen_s = chance.uniform(*FROZEN_S)
     victims = [server, *server.children()]
@@ -68,7 +68,7 @@ async def freeze_postgres(system: System, chance: random.Random) -> AsyncIterato
 
 @contextlib.asynccontextmanager
 async def read_only_postgres(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """All databases refuse to write, as a primary does that has become a standby."""
+    """Make all databases read-only, as a primary that has become a standby."""
     read_only_s = chance.uniform(*READ_ONLY_S)
     db = await asyncpg.connect(system.settings.database_url("order"))
     try:
@@ -86,7 +86,7 @@ async def read_only_postgres(system: System, chance: random.Random) -> AsyncIter
 
 @contextlib.asynccontextmanager
 async def refuse_dead_letters(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """A dead letter topic is deleted, and then records come that can only be dead letters."""
+    """Delete a dead letter topic, then write malformed records, which become dead letters."""
     topic = chance.choice([each for each in TOPICS if each.consumer in SERVICES])
     settings = system.settings
     await asyncio.to_thread(_delete, settings, topic.dead_letters)
@@ -105,7 +105,7 @@ async def refuse_dead_letters(system: System, chance: random.Random) -> AsyncIte
 
 @contextlib.asynccontextmanager
 async def restart_with_parked(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """Delivery has many parked records when it is killed and started again; their retries are due by then, and fail."""
+    """Kill Delivery with many parked records, and start it again when their retries are due; all of them fail again."""
     settings = system.settings
     topic = BY_MESSAGE[m.DeliveryRequestMessage]
     requests = [
@@ -114,7 +114,7 @@ async def restart_with_parked(system: System, chance: random.Random) -> AsyncIte
     ]
     async with _database(settings, "delivery") as db:
         await db.execute(FAILING)
-    # One by one: so many failures in one turn would look like a bad deployment, which stops a partition on purpose.
+    # One by one: so many failures in one turn would look like a bad deployment, which stops the partition.
     for request in requests:
         await asyncio.to_thread(_write, settings, topic, [codec.encode(request)], request.order_id)
         await asyncio.sleep(0.05)
@@ -135,7 +135,7 @@ async def restart_with_parked(system: System, chance: random.Random) -> AsyncIte
 
 @contextlib.asynccontextmanager
 async def write_in_transactions(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """A partner writes in Kafka transactions: one is aborted with nonsense in it, one commits a repeat, one stays open for a while."""
+    """Write three Kafka transactions as a partner: one is aborted, one commits a repeated record, one stays open for a while."""
     settings = system.settings
     open_s = chance.uniform(*OPEN_TRANSACTION_S)
     async with _database(settings, "delivery") as db:
@@ -160,7 +160,7 @@ async def write_in_transactions(system: System, chance: random.Random) -> AsyncI
 
 @contextlib.asynccontextmanager
 async def ask_hanging_provider(system: System, chance: random.Random) -> AsyncIterator[Struck]:
-    """Strangers send tokens that can be checked only with a key of an identity provider that never answers."""
+    """Send tokens whose key only the hanging identity provider has."""
     name = chance.choice(("order", "payment"))
     url = (
         f"{system.urls[name]}/api/v1/orders/{uuid4()}" if name == "order" else f"{system.urls[name]}/api/v1/payments/x"
@@ -179,13 +179,13 @@ async def ask_hanging_provider(system: System, chance: random.Random) -> AsyncIt
 
 @contextlib.contextmanager
 def hanging_provider() -> Iterator[dict[str, str]]:
-    """Settings that name an identity provider whose connections are never answered: the kernel takes them, and nobody reads."""
+    """Yields settings of an identity provider that never answers: the kernel accepts its connections, and no process reads them."""
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
         yield {"ORDERSAGA_JWT_JWKS_URL": f"http://127.0.0.1:{listener.getsockname()[1]}/jwks.json"}
 
 
 async def _ask_with_token(http: aiohttp.ClientSession, url: str) -> int:
-    # A well-formed token that nobody has signed: its key is asked for before anything of it is believed.
+    # A well-formed token with an invalid signature: the service asks for its key before it reads any claim.
     token = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImNoYW9zIn0.eyJzdWIiOiJjaGFvcyJ9.c2lnbmF0dXJl"
     async with http.get(url, headers={"Authorization": f"Bearer {token}"}) as response:
         return response.status
@@ -215,7 +215,7 @@ def _transactional(settings: Settings) -> Any:
 
 
 def _nonsense(producer: Any) -> None:
-    """Begin a transaction with a record in each input topic that nobody may ever see."""
+    """Begin a transaction with a record in each input topic that no consumer may see."""
     producer.begin_transaction()
     for topic in TOPICS:
         if topic.consumer in SERVICES:
@@ -253,7 +253,7 @@ async def _discard_parked(settings: Settings, service: ServiceName) -> None:
 
 
 async def _discard_letters(settings: Settings, service: ServiceName, at_least: int) -> None:
-    """Discard every open letter of a service, once there are as many as were provoked."""
+    """Wait for so many open dead letters of a service, then discard all of them."""
     await _until(settings, service, "SELECT count(*) FROM dead_letter WHERE status = 'OPEN'", at_least)
     async with asyncpg.create_pool(settings.database_url(service), min_size=1, max_size=2) as pool:
         out = Outbox(settings, pool)

@@ -1,6 +1,6 @@
-"""A chaos run: customers shop while parts of the system are killed and frozen; then all must come to its end, and the audit judges.
+"""A chaos run: customers shop while parts of the system are killed and frozen. Then every order must end, and the audit must hold.
 
-From a seed, so that the same blows fall in the same order again; when exactly they meet what is under way is up to the machine.
+A seed gives the same blows in the same order. The work that a blow interrupts depends on the machine.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ Say = Callable[[str], None]
 
 
 class Recovery(Struct):
-    """What one blow cost. Orders that ended, per second, in the `BEFORE_S` before it and once it was over; None: not back in time."""
+    """What one blow cost: orders that ended per second, in the `BEFORE_S` before the blow and after the recovery. None: no recovery in time."""
 
     what: str
     kinds: Sequence[str]
@@ -58,8 +58,8 @@ class Recovery(Struct):
     after_per_s: float
 
 
-class Outcome(Struct):
-    """What is left of a run. `wrong` names everything that must not be; empty: the promise was kept."""
+class Result(Struct):
+    """The result of a run. `wrong` names every broken promise."""
 
     findings: list[Finding]
     recoveries: list[Recovery]
@@ -71,8 +71,9 @@ class Outcome(Struct):
 class Chaos:
     """One run against a started system."""
 
-    def __init__(self, system: System, seed: int, orders_per_s: float, say: Say) -> None:
+    def __init__(self, system: System, seed: int, orders_per_s: float, say: Say, steady_s: float = STEADY_S) -> None:
         self._system: Final = system
+        self._steady_s: Final = steady_s
         self._chance: Final = random.Random(seed)
         self._orders_per_s: Final = orders_per_s
         self._say: Final = say
@@ -81,8 +82,8 @@ class Chaos:
         self._recoveries: Final[list[Recovery]] = []
         self._false_alarms: Final[list[str]] = []
 
-    async def run(self, kinds: Sequence[str]) -> Outcome:
-        """Deal these blows, one after the other or two at once, and judge what is left."""
+    async def run(self, kinds: Sequence[str]) -> Result:
+        """Strike with these blows, one after the other or two at once, then judge."""
         async with self._crowd as crowd:
             await crowd.open()
             await watch_ledgers(self._system.settings)
@@ -102,13 +103,13 @@ class Chaos:
             self._tell(f"no more customers; waiting for {len(crowd.customers) - crowd.ended} orders to end")
             await crowd.leave(END_LIMIT_S)
             findings = await self._settled()
-            outcome = Outcome(findings, self._recoveries, crowd.placed, dict(crowd.answers))
-            outcome.wrong = self._false_alarms + await self._wrong(findings)
-            outcome.wrong += await missteps(self._system.settings)
-            return outcome
+            result = Result(findings, self._recoveries, crowd.placed, dict(crowd.answers))
+            result.wrong = self._false_alarms + await self._wrong(findings)
+            result.wrong += await missteps(self._system.settings)
+            return result
 
     async def _audit_live(self) -> None:
-        """Audit while customers shop and nothing is broken yet: whatever is found then is a false alarm."""
+        """Audit while customers shop, before the first blow: every finding is a false alarm."""
         end_s = time.time() + LIVE_AUDITS_S
         in_flight = 0
         while time.time() < end_s:
@@ -119,7 +120,7 @@ class Chaos:
                 f"false alarm: {each.invariant}: {what}" for each in findings for what in [*each.broken, *each.unjudged]
             ]
         if not in_flight:
-            self._false_alarms.append("the live audits found nothing in flight, so they were none")
+            self._false_alarms.append("the live audits found nothing in flight, so they tested nothing")
         self._tell(f"audited while running: {in_flight} in flight, {len(self._false_alarms)} false alarms")
 
     async def _deal(self, kinds: Sequence[str], number: int) -> None:
@@ -129,7 +130,7 @@ class Chaos:
             since_s = max(each.since_s for each in struck)
             limits = [each.limit_s for each in struck if each.limit_s is not None]
             looking_on = asyncio.create_task(
-                self._ask_why(since_s + max(limits, default=BROKER_LIMIT_S) + STEADY_S + 1)
+                self._ask_why(since_s + max(limits, default=BROKER_LIMIT_S) + self._steady_s + 1)
             )
             back_s = await self._back(since_s)
             looking_on.cancel()
@@ -151,9 +152,9 @@ class Chaos:
         return await stack.enter_async_context(BLOWS[kind].strike(self._system, self._chance))
 
     async def _back(self, since_s: float) -> float | None:
-        """How long after `since_s` the last `WINDOW_S` end in which fewer than `SLOW` of the orders ended that came.
+        """Seconds from `since_s` to the end of the last `WINDOW_S` in which fewer orders ended than `SLOW` of those that came.
 
-        It waits until no such window has come for `STEADY_S`, so a last burst before a standstill is not taken for the recovery.
+        It waits for `steady_s` without such a window, so a last burst before a standstill is not taken for the recovery.
         """
         back_s = 0.0
         while time.time() < since_s + BACK_LIMIT_S:
@@ -165,12 +166,12 @@ class Chaos:
                 if _count(ends, since_s + start_s, WINDOW_S) < SLOW * self._orders_per_s * WINDOW_S
             ]
             back_s = slow_s[-1] + WINDOW_S if slow_s else 0.0
-            if time.time() - since_s > back_s + STEADY_S:
+            if time.time() - since_s > back_s + self._steady_s:
                 return back_s
         return None
 
     async def _ask_why(self, at_s: float) -> None:
-        """When a recovery is late: what the services say of themselves, asked a few times, since workers of one service share its port."""
+        """When a recovery is late, print the status of each service. It is asked several times, since the workers of a service share a port."""
         heard = set()
         await asyncio.sleep(max(0.0, at_s - time.time()))
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_LIMIT_S)) as http:
@@ -189,7 +190,7 @@ class Chaos:
             self._tell(f"     late: {said}")
 
     async def _ends(self, since_s: float) -> list[float]:
-        """When orders came to their end, of those that did since then; nothing while the database cannot say."""
+        """The times at which orders ended since then; empty while the database does not answer."""
         try:
             db = await asyncpg.connect(self._system.settings.database_url("order"), timeout=5)
             try:
@@ -204,7 +205,7 @@ class Chaos:
             return []
 
     async def _settled(self) -> list[Finding]:
-        """What the audit finds once compensation and recovery have had their time."""
+        """The findings of the audit at rest, or after `SETTLE_LIMIT_S`."""
         end = time.monotonic() + SETTLE_LIMIT_S
         while True:
             findings = await verify(self._system.settings)
@@ -213,7 +214,7 @@ class Chaos:
             await asyncio.sleep(1.0)
 
     async def _wrong(self, findings: Sequence[Finding]) -> list[str]:
-        """Everything that must not be: broken invariants, anything not at its end, and customers whose story is not the system's."""
+        """Broken invariants, work that has not ended, and customers who were told another end than the table has."""
         wrong = [f"{each.invariant}: {what}" for each in findings for what in [*each.broken, *each.unjudged]]
         wrong += [f"not at its end: {each.invariant}: {what}" for each in findings for what in each.in_flight]
         wrong += [f"{each.order_id} ({each.kind}): {each.trouble}" for each in self._crowd.customers if each.trouble]
@@ -242,7 +243,7 @@ def _steps(from_s: float, to_s: float) -> list[float]:
 
 
 def deck(seed: int, count: int) -> list[str]:
-    """So many kinds of blows in an order that the seed decides; each kind as often as any other."""
+    """So many kinds of blows, each equally often, in an order that the seed decides."""
     chance = random.Random(f"deck {seed}")
     cards: list[str] = []
     while len(cards) < count:
@@ -261,7 +262,7 @@ def _in_words(recovery: Recovery) -> str:
 
 
 def recovery_table(recoveries: Sequence[Recovery]) -> list[tuple[str, str, str, str]]:
-    """Per kind of blow that came alone: how often, the median, the worst, and what is promised. Seconds."""
+    """Per kind of blow that came alone: its count, the median and worst recovery, and the promised one. Seconds."""
     kinds = defaultdict(list)
     for each in recoveries:
         if len(each.kinds) == 1:

@@ -1,9 +1,9 @@
-"""A system under siege: `make siege MINUTES=30`, also `make siege ARGS="--orders-at-once 400"`.
+"""Overload and hostile clients: `make siege MINUTES=30`, also `make siege ARGS="--orders-at-once 400"`.
 
-Far more orders are placed than the system can take, and clients that mean no good do all that the services' limits are there for: heads
-that never end, heads, bodies and header lists just beyond what is taken, streams that nobody reads, tokens and webhooks of nobody, bad
-values. Meanwhile ordinary customers shop. Memory must stay bounded, the ordinary customers must be served, every accepted order must come
-to its end, and the audit must hold.
+Far more orders are placed than the system can take. Hostile clients exceed each limit of the services: request heads that never end, heads,
+bodies and header lists beyond the maximum, event streams that are not read, webhooks of unknown payments, invalid values. Ordinary
+customers shop meanwhile. Memory must stay bounded, each ordinary customer must be served, every accepted order must end, and the audit
+must hold.
 """
 
 import argparse
@@ -45,13 +45,13 @@ LOOK_S: Final = 1.0
 WARM_S: Final = 10.0
 GROWTH_MIB_MAX: Final = 350.0
 END_LIMIT_S: Final = 240.0
-out = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True)
 
 Attack = Callable[["Besieger"], Awaitable[None]]
 
 
 class Report(Struct):
-    """What came of a siege. `wrong` names everything that must not be. Memory in MiB per service: when warm, at most, at the end."""
+    """The result of a siege. `wrong` names every broken promise. Memory in MiB per service: when warm, at most, at the end."""
 
     wrong: list[str] = field(default_factory=list)
     warm: dict[str, float] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Report(Struct):
 
 
 class Besieger:
-    """Clients without good intentions against one running system; each goes on until it is cancelled."""
+    """Hostile clients of one running system; each goes on until it is cancelled."""
 
     def __init__(self, system: System, http: aiohttp.ClientSession, product: str, price: int, report: Report) -> None:
         self._system: Final = system
@@ -138,7 +138,7 @@ class Besieger:
         self._report.answers["half-open: ended by the server"] += 1
 
     async def unread_streams(self) -> None:
-        """Open the event stream of an order of one's own and never read it."""
+        """Open the event stream of an own order and never read it."""
         who = str(uuid4())
         try:
             order_id = await self._place(who)
@@ -151,7 +151,7 @@ class Besieger:
             await asyncio.sleep(PAUSE_S)
 
     async def overload(self) -> None:
-        """One of many who place orders as fast as they are answered, and never pay."""
+        """Place orders as fast as they are answered, and never pay."""
         try:
             if await self._place(str(uuid4())) is None:
                 await asyncio.sleep(PAUSE_S)
@@ -160,7 +160,7 @@ class Besieger:
             await asyncio.sleep(PAUSE_S)
 
     async def _place(self, who: str) -> str | None:
-        """An order that nobody will pay; None: it was refused."""
+        """Place an order that is never paid; None: it was refused."""
         body = {
             "orderName": "too much",
             "totalAmount": self._price,
@@ -184,14 +184,14 @@ class Besieger:
 
 
 class Memory:
-    """Resident memory of each service, all its processes together, looked at every second."""
+    """Resident memory of each service, all its processes together, sampled every second."""
 
     def __init__(self, system: System) -> None:
         self._system: Final = system
         self.most: Final[dict[str, float]] = {}
 
     def look(self) -> dict[str, float]:
-        """Now, in MiB."""
+        """The memory now. MiB."""
         now = {name: self._of(pid_of(self._system.processes[name])) for name in SERVICES}
         for name, mib in now.items():
             self.most[name] = max(mib, self.most.get(name, 0.0))
@@ -209,7 +209,7 @@ class Memory:
 
 
 async def run(system: System, seconds: float, orders_at_once: int, say: Callable[[str], None]) -> Report:
-    """Besiege a running system for so long, and judge it."""
+    """Attack a running system for so many seconds, and judge it."""
     report = Report()
     memory = Memory(system)
     crowd = Crowd({name: [url] for name, url in system.urls.items()}, 1)
@@ -270,7 +270,7 @@ async def _product(system: System, http: aiohttp.ClientSession) -> tuple[str, in
 
 
 async def _settle(system: System, report: Report, say: Callable[[str], None]) -> None:
-    """Wait until the orders that nobody pays have ended, then audit all at rest."""
+    """Wait until the unpaid orders have ended, then audit the system at rest."""
     end_s = time.monotonic() + END_LIMIT_S
     while True:
         findings = await verify(system.settings)
@@ -297,19 +297,19 @@ def main() -> int:
     )
     parser.add_argument("--workers", type=int, default=1, help="processes of each service")
     given = parser.parse_args()
-    with System(extra=EXTRA, workers=given.workers, say=lambda step: out.print(f"{step} ...")) as system:
-        report = asyncio.run(run(system, given.minutes * 60, given.orders_at_once, out.print))
+    with System(extra=EXTRA, workers=given.workers, say=lambda step: console.print(f"{step} ...")) as system:
+        report = asyncio.run(run(system, given.minutes * 60, given.orders_at_once, console.print))
     for answer, count in sorted(report.answers.items()):
-        out.print(f"{count:10,}  {answer}")
+        console.print(f"{count:10,}  {answer}")
     for name in report.warm:
-        out.print(
+        console.print(
             f"{name:10} {report.warm[name]:.0f} MiB when warm, {report.most[name]:.0f} at most, {report.end[name]:.0f} at the end"
         )
     for what in report.wrong[:50]:
-        out.print(f"[red]wrong[/]  {what}")
+        console.print(f"[red]wrong[/]  {what}")
     if report.wrong:
         return 1
-    out.print(f"[bold green]{report.customers:,} customers were served, memory stayed bounded, the audit holds[/]")
+    console.print(f"[bold green]{report.customers:,} customers were served, memory stayed bounded, the audit holds[/]")
     return 0
 
 

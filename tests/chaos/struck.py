@@ -1,4 +1,4 @@
-"""What a blow of the chaos run says of itself, and what all blows need: limits, process ids, signals."""
+"""What the blows of a chaos run share: their result, limits, process ids and signals."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ FROZEN_S: Final = (2.0, 12.0)
 
 
 class Struck(Struct):
-    """What was done, the moment of `time.time` from which the recovery counts, and how long it may take (None: nothing is promised)."""
+    """What a blow did, the `time.time` from which its recovery counts, and the promised limit (None: none)."""
 
     what: str
     since_s: float
@@ -29,7 +29,7 @@ class Struck(Struct):
 
 
 class Blow(NamedTuple):
-    """Whom a kind of blow strikes (two at once never strike the same; None: it comes alone), and how."""
+    """A kind of blow and its target. Two blows at once have different targets; None: the blow comes alone."""
 
     target: str | None
     strike: Callable[[System, random.Random], AbstractAsyncContextManager[Struck]]
@@ -43,7 +43,7 @@ def pid_of(server: Server) -> int:
 
 
 def send_signals(victims: Iterable[psutil.Process], name: Literal["SIGSTOP", "SIGCONT", "SIGKILL"]) -> None:
-    """Send a signal to processes, of which some may have ended."""
+    """Send a signal to processes; some of them may have ended."""
     for victim in victims:
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim.pid, signal.Signals[name])

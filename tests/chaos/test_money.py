@@ -8,7 +8,7 @@ from tests.chaos import money
 
 @pytest.mark.timeout(900)
 async def test_under_every_fault_and_kills_the_books_the_payments_and_the_orders_agree_to_the_won() -> None:
-    report = await money.run(orders=80, kills=2, seed=3, pay_within_s=60)
+    report = await money.run(orders=80, kills=2, seed=3, pay_within_s=30)
     assert not report.wrong, "\n".join(report.wrong)
     figures = report.figures
     assert figures["orders"] == sum(figures.get(status, 0) for status in ORDER_CODES)

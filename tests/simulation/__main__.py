@@ -1,4 +1,4 @@
-"""`make simulate` and `make mutations`: explores histories, shrinks what breaks a promise, and says how to see it again."""
+"""`make simulate` and `make mutations`: runs histories, shrinks one that breaks a promise, and prints the command that repeats it."""
 
 import argparse
 import sys
@@ -28,15 +28,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=2_000, help="how many histories")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--workers", type=int, help="processes; default: two per core")
-    parser.add_argument("--seed", type=int, help="only this history, line by line")
-    parser.add_argument("--orders", help="with --seed: only these of its orders, as 0,2")
-    parser.add_argument("--faults", help="with --seed: only these of its faults, as 1,3, or none")
-    parser.add_argument("--schedule", type=int, default=0, help="with --seed: in this schedule")
-    parser.add_argument("--mutation", choices=[each.name for each in MUTATIONS], help="with this guard taken out")
+    parser.add_argument("--seed", type=int, help="run only this history, and print it line by line")
+    parser.add_argument("--orders", help="with --seed: keep only these orders, as 0,2")
+    parser.add_argument("--faults", help="with --seed: keep only these faults, as 1,3, or none")
+    parser.add_argument("--schedule", type=int, default=0, help="with --seed: the schedule")
+    parser.add_argument("--mutation", choices=[each.name for each in MUTATIONS], help="take this guard out")
     parser.add_argument(
-        "--aimed", action="store_true", help="with --mutation: the plans that its aim makes of the seeds"
+        "--aimed", action="store_true", help="with a mutation: change each plan by the aim of the mutation"
     )
-    parser.add_argument("--mutations", action="store_true", help="take each guard out, and see that it is missed")
+    parser.add_argument(
+        "--mutations",
+        action="store_true",
+        help="take out one guard after the other, and look for a history that breaks a promise",
+    )
     return parser.parse_args()
 
 
@@ -49,7 +53,7 @@ def _one(explorer: Explorer, options: argparse.Namespace) -> int:
         options.mutation,
         options.aimed,
     )
-    found, lines = explorer.tell(choice)
+    found, lines = explorer.run_traced(choice)
     print("\n".join(lines))
     _print_plan(found)
     return 1 if found.broken else 0

@@ -1,6 +1,6 @@
-"""The customers of a history: each places an order, pays or does not, and may change their mind; whoever gets no answer asks again.
+"""The customers of a history: each places an order, pays or does not, and may cancel or return it. An unanswered request is repeated.
 
-The payment gateway's webhooks come the same way.
+The payment gateway's webhooks are sent in the same way.
 """
 
 from typing import TYPE_CHECKING, Any, Final
@@ -44,7 +44,7 @@ def customer_id(number: int) -> UUID:
 
 
 def visit(world: "World") -> None:
-    """Let the customers of the plan come."""
+    """Start the customers of the plan."""
     for each in world.plan.orders:
         world.customers.spawn(_shop(world, each))
 
@@ -63,7 +63,7 @@ async def _shop(world: "World", plan: OrderPlan) -> None:
 
 
 async def _ask(world: "World", service: str, ask: Any) -> Any:
-    """Ask one instance, or the next when it dies or is silent. The first may have done it all the same."""
+    """Ask one process of the service, and another when the first dies or is silent; the first may have done the work all the same."""
     for asked in range(ASKS_MAX):
         there = [each for each in world.instances.values() if each.service == service and each.is_ready]
         there = [each for each in there if each.process.alive]
@@ -77,7 +77,7 @@ async def _ask(world: "World", service: str, ask: Any) -> Any:
                 if not is_transient(error):
                     raise
         await world.pause(AGAIN_AFTER_S * (1 if asked < OFTEN else OFTEN))
-    raise Violation(f"nobody of {service} answers")
+    raise Violation(f"no process of {service} answers")
 
 
 async def _place(world: "World", plan: OrderPlan) -> UUID:
@@ -123,7 +123,7 @@ def _writing(world: "World", message: m.Message, keyless: bool) -> Any:
 
 
 async def _confirm(world: "World", plan: OrderPlan, order_id: UUID, key: str, amount: int) -> None:
-    """Through the checkout of the simulated gateway, then by our own Payment. A refusal is an answer, too."""
+    """Authorise at the simulated gateway, then confirm at our own Payment. A refusal is an answer."""
     world.gateway.checkout(key, order_id, amount, declined=plan.pay == "declined")
 
     async def confirm(instance: Any) -> Any:
@@ -138,13 +138,13 @@ async def _confirm(world: "World", plan: OrderPlan, order_id: UUID, key: str, am
 
 
 def send_webhooks(world: "World", payment: GatewayPayment) -> None:
-    """The gateway says that a payment has changed: not at all, once, or twice, sooner or later. It asks again until it is answered."""
+    """Send the webhook of a changed payment never, once or twice, after up to a second."""
     for _ in range(world.scheduler.random.randrange(3)):
         send_webhook(world, payment)
 
 
 def send_webhook(world: "World", payment: GatewayPayment) -> None:
-    """Once, and until somebody takes it."""
+    """Send the webhook once; an unanswered one is repeated."""
     world.customers.spawn(_send_webhook(world, payment, world.scheduler.random.uniform(0, 1)))
 
 
@@ -159,12 +159,12 @@ async def _send_webhook(world: "World", payment: GatewayPayment, after_s: float)
 
 
 async def accept(world: "World", order_id: UUID) -> None:
-    """An operator says that what went back of an order's money was meant to."""
+    """An operator accepts the refund that somebody made at the gateway's dashboard."""
     await _ask(world, "order", lambda instance: instance.operate(OperatorAct(order_id, OPERATOR)))
 
 
 def change_price(world: "World") -> None:
-    """Somebody changes the price of the product that nobody orders."""
+    """Change the price of the product that no customer orders."""
     price = PRICE + world.scheduler.random.randint(1, PRICE)
     change = ChangeProduct(product_id(PRODUCTS), None, price, None)
     world.operator.spawn(_ask(world, "stock", lambda instance: instance.change(change)))

@@ -1,8 +1,8 @@
 """The real PostgreSQL behind gates: each statement, commit and rollback of a simulated process is one step of the scheduler.
 
-A statement that has to wait for another transaction's lock really waits in PostgreSQL. While one waits in a database, only those it
-waits for go on there; so at most one statement comes through when a lock is given back, and which one does not depend on chance.
-A circle of waiting transactions is broken here as PostgreSQL's own deadlock time-out would: the last to come is the victim.
+A statement that needs another transaction's lock really waits in PostgreSQL. While a statement waits in a database, only the holders of
+its locks go on there. So a released lock lets at most one statement through, and which one does not depend on timing.
+A deadlock is ended here instead of by PostgreSQL's own time-out: the statement that closed the circle is cancelled.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ MOMENTS: Final = {
     "takes timers": "SELECT key FROM timer WHERE due_at <=",
 }
 TIMEOUT: Final = "_timeout"
-"""Time in PostgreSQL is not the time of a history: no statement of ours may end by it."""
+"""PostgreSQL's clock is not the clock of a history, so settings of its time-outs are not sent."""
 READ_ONLY: Final = "SET default_transaction_read_only = on; SET transaction_read_only = on"
 TAKE: Final = "SET epoch = l.epoch + 1\nFROM mine"
 USED_TABLES: Final = """
@@ -34,14 +34,14 @@ USED_TABLES: Final = """
 
 
 class Database:
-    """One service's database, with connections that outlive a history. `committed` is what the history has done to it, in order."""
+    """The database of one service; its connections are used by many histories. `committed`: the noted effects of the history, in commit order."""
 
     def __init__(self, service: str, url: str) -> None:
         self.service: Final = service
         self._url: Final = url
         self._free: Final[list[Any]] = []
         self._read_only: Final[list[Any]] = []
-        """Those that are set so since they were used last; whoever takes one sets it back, at a gate."""
+        """Free connections that are still set read-only; `take` resets them."""
         self._tables: list[str] = []
         self._sequences: list[str] = []
         self.monitor: Any = None
@@ -53,10 +53,10 @@ class Database:
         self.read_only_until_s = 0.0
         self.frozen_until_s = 0.0
         self.patience_s = 0.0
-        """For how long a process waits for a statement."""
+        """How long a process waits for a statement to return."""
 
     async def open(self) -> None:
-        """Connect, and learn which tables there are."""
+        """Connect, and read the names of the tables."""
         self.monitor = await self._connect()
         self._tables, self._sequences = await self._names(b"r"), await self._names(b"S")
 
@@ -73,7 +73,7 @@ class Database:
         return await asyncpg.connect(self._url, server_settings=CONFIGURATION)
 
     async def empty(self) -> None:
-        """Forget the last history, and the place where its rows lay: the order in which PostgreSQL finds rows depends on it."""
+        """Delete the rows of the last history, and vacuum: where rows lie decides the order in which PostgreSQL returns them."""
         statements = [f"DELETE FROM {table}" for table in self._tables]
         statements += [f"SELECT setval('{name}', 1, false)" for name in self._sequences]
         await self.monitor.execute(";".join(statements))
@@ -87,7 +87,7 @@ class Database:
         self.read_only_until_s = self.frozen_until_s = 0.0
 
     async def take(self) -> Any:
-        """A real connection."""
+        """Take a real connection."""
         real = self._free.pop() if self._free else await self._connect()
         if real in self._read_only:
             self._read_only.remove(real)
@@ -95,7 +95,7 @@ class Database:
         return real
 
     async def give_back(self, real: Any, is_read_only: bool) -> None:
-        """For the next who takes one; an open transaction is undone."""
+        """Roll back an open transaction and keep the connection for the next taker."""
         if real.is_in_transaction():
             await real.execute("ROLLBACK")
         if is_read_only:
@@ -106,19 +106,19 @@ class Database:
 
     @property
     def _holders(self) -> set[int]:
-        """Who may go on: those for whom others wait, and who do not wait themselves."""
+        """The sessions that hold a lock others wait for, and do not wait themselves."""
         return {pid for pids in self._waiting.values() for pid in pids} - self._waiting.keys()
 
     def lets_go_on(self, pid: int) -> bool:
         return not self._waiting or pid in self._holders
 
     def is_held_up_by(self, process: Process) -> bool:
-        """Whether somebody here waits for a lock of this process."""
+        """Whether a statement waits for a lock of this process."""
         held = self.in_transaction
         return any(pid in held and held[pid].process is process for pid in self._holders)
 
     async def perform(self, connection: "Connection", work: Awaitable[Any]) -> Any:
-        """Run a statement that may meet a lock, to its end or until it has to wait."""
+        """Run a statement to its end, or until it waits for a lock."""
         if not self._waiting and not self.in_transaction.keys() - {connection.pid}:
             return await work
         connection.statement = task = asyncio.ensure_future(work)
@@ -129,7 +129,7 @@ class Database:
         return task.result() if await look() else StillWaiting(look, task)
 
     async def _came_through(self, connection: "Connection", task: "asyncio.Task[Any]") -> bool:
-        """Whether the statement is done; False: it waits for a lock. Nobody else is at work, so no wait ends by itself."""
+        """Whether the statement is done; False: it waits for a lock. No other statement runs meanwhile, so no lock is released."""
         while not task.done():
             blockers = await self._blockers(connection.pid)
             if not blockers or task.done():
@@ -156,7 +156,7 @@ class Database:
         return False
 
     async def cancel(self, pid: int, task: "asyncio.Future[Any]") -> None:
-        """End a statement that may wait; one that has just got its lock is let come to its end, for a cancellation would hit what follows."""
+        """Cancel a waiting statement. One that has just got its lock runs to its end: a late cancellation would hit the next statement."""
         while not task.done() and not await self._blockers(pid):
             pass
         if not task.done():
@@ -165,21 +165,21 @@ class Database:
         self._waiting.pop(pid, None)
 
     async def _blockers(self, pid: int) -> set[int]:
-        """For whose locks a statement waits. Asked by a task of its own, so that the statement can end meanwhile."""
+        """The sessions whose locks a statement waits for. A task of its own asks, so that the statement can end meanwhile."""
         asked = asyncio.ensure_future(self.monitor.fetchval("SELECT pg_blocking_pids($1)", pid))
         await asyncio.wait([asked])
         return set(asked.result())
 
 
 class Pool:
-    """What a process has for a connection pool; it never runs out."""
+    """A connection pool without a limit."""
 
     def __init__(self, process: Process, database: Database) -> None:
         self.process: Final = process
         self._database: Final = database
 
     @contextlib.asynccontextmanager
-    async def acquire(self, *, timeout: float | None = None) -> Any:  # noqa: ASYNC109  # as the pool in earnest has it
+    async def acquire(self, *, timeout: float | None = None) -> Any:  # noqa: ASYNC109  # the signature of the real pool
         connection = Connection(self.process, self._database)
         try:
             yield connection
@@ -187,11 +187,11 @@ class Pool:
             await connection.end()
 
     async def close(self) -> None:
-        """Nothing: the real connections belong to the database."""
+        """Do nothing: the real connections belong to the database."""
 
 
 class Connection:
-    """A connection of a simulated process, with what of asyncpg's the services use."""
+    """A connection of a simulated process, with the methods of asyncpg that the services use."""
 
     def __init__(self, process: Process, database: Database) -> None:
         self.process: Final = process
@@ -251,7 +251,7 @@ class Connection:
     # What they do ----------------------------------------------------------------------------------------------------------
 
     def note(self, effect: Any) -> None:
-        """Something that counts if what this connection is doing now commits."""
+        """Add an effect to `committed` if the current transaction commits."""
         (self._frames[-1] if self._frames else self._database.committed).append(effect)
 
     async def _statement_of(self, query: str, work: Callable[[], Awaitable[Any]]) -> Any:
@@ -267,7 +267,7 @@ class Connection:
         return await self._pass(_in_short(query), run)
 
     async def _turn_read_only(self) -> None:
-        """As a server that was the primary until now: it takes no write of anybody, and says so itself."""
+        """Refuse writes with the server's own error, as a primary that has become a standby does."""
         if self._database.read_only_until_s > self._scheduler.now_s:
             await self._real.execute(READ_ONLY)
             self._is_read_only = True
@@ -288,7 +288,7 @@ class Connection:
             raise
 
     async def _reach(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        """Do it, unless the server stands still: then we give the connection up, and the server may still do what has reached it."""
+        """Run the statement. If the server is frozen the client gives the connection up, and the server may still run the statement."""
         if self._database.frozen_until_s <= self._scheduler.now_s:
             return await work()
         if self._scheduler.random.random() < 0.5:
@@ -298,7 +298,7 @@ class Connection:
         raise TimeoutError
 
     async def _begin(self) -> None:
-        """Take a real connection, and open the transactions that were asked for. No step of their own: nobody can tell."""
+        """Take a real connection and open the requested transactions. Neither is a step: no other process can see them."""
         if self._real is None:
             self._real = await self._database.take()
             self.pid = self._real.get_server_pid()
@@ -318,7 +318,7 @@ class Connection:
         effects = self._frames.pop()
         inner = len(self._frames)
         if self._begin_with and not self.is_lost:
-            # Nothing was sent since it was opened.
+            # No statement was sent since the transaction was opened.
             self._begin_with = "".join(f"{each};" for each in self._begin_with.split(";")[:-2])
             return
         if inner:
@@ -337,19 +337,19 @@ class Connection:
         await self._pass(what, run)
 
     async def _drop_statement(self) -> None:
-        """End the statement that a cancelled task has left waiting for a lock."""
+        """Cancel the statement that a cancelled task has left waiting for a lock."""
         statement, self.statement = self.statement, None
         if statement is not None:
             await self._database.cancel(self.pid, statement)
 
     async def _lose(self) -> Exception:
-        """The network forgets this connection; the server undoes what was not committed."""
+        """Lose the connection; the server rolls the open transaction back."""
         self.is_lost = True
         await self._return()
         return asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
 
     async def end(self) -> None:
-        """Back to the pool. Only what a cancelled task has left undone takes a step."""
+        """Return the connection to the pool. Only a rollback that a cancelled task left undone is a step."""
         if self._real is None or not self.process.alive:
             return
         if self._real.is_in_transaction() or (self.statement is not None and not self.statement.done()):
@@ -358,7 +358,7 @@ class Connection:
             await self._return()
 
     async def _return(self) -> None:
-        """Also how a dead process's connection ends."""
+        """Return the real connection; also called when the process is killed."""
         await self._drop_statement()
         real, self._real = self._real, None
         self._database.in_transaction.pop(self.pid, None)
@@ -368,7 +368,7 @@ class Connection:
 
 
 class Owner(NamedTuple):
-    """A process took partitions, or committed a turn of partitions it had taken."""
+    """A process took partitions (`take`), or committed a turn over partitions (`turn`)."""
 
     kind: str
     process: Process
@@ -376,7 +376,7 @@ class Owner(NamedTuple):
 
 
 class OutboxWrite:
-    """A row that was written to an outbox."""
+    """A row written to an outbox."""
 
     def __init__(self, service: str, row: dict[str, Any]) -> None:
         self.service: Final = service
@@ -384,7 +384,7 @@ class OutboxWrite:
 
 
 class Transaction:
-    """asyncpg's transaction: a savepoint inside another one."""
+    """As asyncpg's transaction; a nested one is a savepoint."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection: Final = connection
@@ -397,7 +397,7 @@ class Transaction:
 
 
 def _may_wait(query: str) -> bool:
-    """Whether the statement can meet another transaction's lock."""
+    """Whether the statement can wait for another transaction's lock."""
     return not query.lstrip().startswith("SELECT") or "FOR UPDATE" in query
 
 

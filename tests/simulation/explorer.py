@@ -1,4 +1,4 @@
-"""Many histories at once: some processes, each with databases of its own, on one PostgreSQL. What they find is made as short as it gets."""
+"""Runs histories in worker processes, each with databases of its own on one PostgreSQL, and shrinks a history that breaks a promise."""
 
 import asyncio
 import contextlib
@@ -19,15 +19,15 @@ from tests.simulation.plan import Plan, plan
 from tests.simulation.server import open_databases, server
 
 SEEDS_AT_ONCE: Final = 4
-WORKERS_PER_CORE: Final = 2  # each waits for PostgreSQL half of the time
+WORKERS_PER_CORE: Final = 2  # a worker waits for PostgreSQL half of the time
 SCHEDULES_TRIED: Final = 8
 SCHEDULES_COMPARED: Final = 24
 
 
 class Choice(Struct, frozen=True):
-    """A history by its seed, with only these of its orders and faults (None: all), in this schedule, and without the guard of this name.
+    """Which history to run: a seed, the orders and faults to keep (None: all), a schedule, and the mutation whose guard is taken out.
 
-    `aimed`: the plan of the seed as the mutation's aim changes it.
+    `aimed`: the mutation's aim changes the plan of the seed.
     """
 
     seed: int
@@ -51,7 +51,7 @@ class Choice(Struct, frozen=True):
 
     @property
     def options(self) -> str:
-        """How to ask for it on the command line."""
+        """The command line options that run this history."""
         words = [f"--seed {self.seed}"]
         if self.orders is not None:
             words.append("--orders " + ",".join(map(str, self.orders)))
@@ -67,7 +67,7 @@ class Choice(Struct, frozen=True):
 
 
 class Found(Struct):
-    """What came of one history, without its lines."""
+    """The result of one history, without its lines."""
 
     choice: Choice
     broken: list[str]
@@ -82,36 +82,36 @@ _worker: "Worker | None" = None
 
 
 class Worker:
-    """A process that runs histories on databases of its own."""
+    """Runs histories in one process, on databases of its own."""
 
     def __init__(self, urls: dict[str, str]) -> None:
         self._runner: Final = asyncio.Runner(loop_factory=loop_factory)
         self._databases: Final = self._runner.run(open_databases(urls))
 
-    def live(self, choice: Choice) -> History:
-        """The history of a choice."""
+    def run(self, choice: Choice) -> History:
+        """Run one history."""
         with contextlib.nullcontext() if choice.mutation is None else BY_NAME[choice.mutation].made():
             return self._runner.run(run(choice.plan(), self._databases))
 
 
-def _begin(all_urls: Any) -> None:
+def _start_worker(all_urls: Any) -> None:
     global _worker
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # a killed process leaves tasks behind, as it should
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # a killed process leaves pending tasks behind
     _worker = Worker(all_urls.get())
 
 
-def _live(choices: Sequence[Choice]) -> list[Found]:
+def _run(choices: Sequence[Choice]) -> list[Found]:
     assert _worker is not None
     found = []
     for choice in choices:
-        history = _worker.live(choice)
+        history = _worker.run(choice)
         found.append(Found(choice, history.broken, history.length, history.digest, history.seconds))
     return found
 
 
-def _tell(choice: Choice) -> tuple[Found, list[str]]:
+def _run_traced(choice: Choice) -> tuple[Found, list[str]]:
     assert _worker is not None
-    history = _worker.live(choice)
+    history = _worker.run(choice)
     lines = [
         f"{step:5d} {at_s:8.3f}  {who:<10} {what}{'  | ' if how else ''}{how}"
         for step, at_s, who, what, how in history.lines
@@ -132,12 +132,12 @@ class Explorer:
     def explore(
         self, seeds: Iterable[int], stop_at_first: bool = False, mutation: str | None = None, aimed: bool = False
     ) -> Iterator[Found]:
-        """Live the histories of these seeds, and yield each as it ends."""
+        """Run the histories of these seeds in all workers, and yield each as it ends."""
         left = iter(seeds)
         running: set[Future[list[Found]]] = set()
         while True:
             while len(running) < self._workers * 2 and (some := _some(left, SEEDS_AT_ONCE)):
-                running.add(self.begin([Choice(seed, mutation=mutation, aimed=aimed) for seed in some]))
+                running.add(self.submit([Choice(seed, mutation=mutation, aimed=aimed) for seed in some]))
             if not running:
                 return
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -148,7 +148,7 @@ class Explorer:
                         left = iter(())
 
     def shrink(self, found: Found) -> Found:
-        """The shortest history with fewer orders and faults that still breaks a promise, as far as it is found."""
+        """Leave out orders and faults one by one while a promise is still broken, then take the shortest of some schedules."""
         best = found
         whole = found.choice.plan()
         orders, faults = tuple(range(len(whole.orders))), tuple(range(len(whole.faults)))
@@ -171,7 +171,7 @@ class Explorer:
             for orders, faults in candidates
         ]
         for batch in (choices[n : n + self._workers * 2] for n in range(0, len(choices), self._workers * 2)):
-            for broken in self._pool.map(_live, [[each] for each in batch]):
+            for broken in self._pool.map(_run, [[each] for each in batch]):
                 if broken[0].broken:
                     return broken[0]
         return None
@@ -179,20 +179,20 @@ class Explorer:
     def _shortest(self, best: Found) -> Found:
         choice = best.choice
         others = [replace(choice, schedule=n) for n in range(SCHEDULES_COMPARED)]
-        found = [each[0] for each in self._pool.map(_live, [[other] for other in others])]
+        found = [each[0] for each in self._pool.map(_run, [[other] for other in others])]
         return min([best, *(each for each in found if each.broken)], key=lambda each: each.length)
 
-    def tell(self, choice: Choice) -> tuple[Found, list[str]]:
-        """One history, line by line."""
-        return self._pool.submit(_tell, choice).result()
+    def run_traced(self, choice: Choice) -> tuple[Found, list[str]]:
+        """Run one history; returns its lines too."""
+        return self._pool.submit(_run_traced, choice).result()
 
-    def begin(self, choices: Sequence[Choice]) -> Future[list[Found]]:
-        """Queue these histories for one process, which lives them one after the other."""
-        return self._pool.submit(_live, choices)
+    def submit(self, choices: Sequence[Choice]) -> Future[list[Found]]:
+        """Queue these histories for one worker, which runs them one after the other."""
+        return self._pool.submit(_run, choices)
 
-    def live(self, choices: Sequence[Choice]) -> list[Found]:
-        """Live these histories one after the other in one process, and wait for them."""
-        return self.begin(choices).result()
+    def run(self, choices: Sequence[Choice]) -> list[Found]:
+        """Run these histories one after the other in one worker, and wait for their results."""
+        return self.submit(choices).result()
 
 
 def _some(seeds: Iterator[int], count: int) -> list[int]:
@@ -201,7 +201,7 @@ def _some(seeds: Iterator[int], count: int) -> list[int]:
 
 @contextmanager
 def exploring(workers: int | None = None) -> Iterator[Explorer]:
-    """PostgreSQL and worker processes, gone afterwards. Their order of sets and dicts is fixed, so that a seed means the same everywhere."""
+    """Start PostgreSQL and the workers, and stop them at the end. A fixed PYTHONHASHSEED makes a seed give the same history everywhere."""
     count = workers or WORKERS_PER_CORE * (os.cpu_count() or 1)
     os.environ["PYTHONHASHSEED"] = "0"
     context = get_context("spawn")
@@ -209,5 +209,5 @@ def exploring(workers: int | None = None) -> Iterator[Explorer]:
         queue = context.Queue()
         for each in urls:
             queue.put(each)
-        with ProcessPoolExecutor(count, context, _begin, (queue,)) as pool:
+        with ProcessPoolExecutor(count, context, _start_worker, (queue,)) as pool:
             yield Explorer(pool, count)

@@ -1,6 +1,6 @@
-"""A payment gateway with Toss's promises: one capture per payment key, and a key of idempotency is answered as it was the first time.
+"""A payment gateway with Toss's promises: one capture per payment key, and a repeated idempotency key gets the first answer again.
 
-Until it is calm it loses requests and answers. It lives outside of the processes, so what it has begun does not die with them.
+For its first calls it loses requests and answers. It runs outside the processes, so a capture goes on when its caller is killed.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ CURRENCY: Final = "KRW"
 
 
 class Gateway:
-    """As `PaymentGateway`. `held` says how much of a payment it has; it tells of each that has changed with `tell`."""
+    """As `PaymentGateway`. `held` is the money it has of a payment; `tell` is called with each payment that has changed."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler: Final = scheduler
@@ -41,14 +41,14 @@ class Gateway:
         self.tell: Callable[[GatewayPayment], None] = lambda payment: None
         self.tell_surely: Callable[[GatewayPayment], None] = lambda payment: None
         self.given_back: Final[dict[str, int]] = {}
-        """By payment key, what was given back at the dashboard. Won."""
+        """By payment key, the money refunded at the dashboard. Won."""
 
     @property
     def health(self) -> GatewayHealth:
         return GatewayHealth("closed", None, 0.0)
 
     def checkout(self, key: str, order_id: UUID, amount: int, declined: bool) -> None:
-        """The customer authorises a payment; with `declined` their bank will say no."""
+        """The customer authorises a payment; `declined`: their bank refuses the capture."""
         payment = GatewayPayment(key, str(order_id), "IN_PROGRESS", amount, amount, CURRENCY)
         self.payments.setdefault(key, payment)
         if declined:
@@ -82,7 +82,7 @@ class Gateway:
         return await self._scheduler.do("gateway", f"gateway {what}", answer)
 
     def _answer(self, key: str | None, act: Callable[[], Any]) -> Any:
-        """What the gateway does, and what the caller learns of it."""
+        """Do the work and return an answer, or lose either."""
         self._scheduler.progress()
         if key in self._answers:
             return self._answers[key]
@@ -135,20 +135,20 @@ class Gateway:
         return Cancelled(self.payments[key])
 
     def held_keys(self) -> list[str]:
-        """Payments of which it has anything now."""
+        """The keys of captured payments that are not refunded in full."""
         return [key for key in self.payments if self.held(key) > 0]
 
     def cancel_at_dashboard(self, key: str, part: int) -> None:
-        """Somebody gives `1 / part` of what is held of a payment back, and the gateway says so."""
+        """Refund `1 / part` of what is held of a payment, as at the gateway's own dashboard, and send the webhook."""
         amount = self.held(key) // part
         self._refund(key, "by somebody at the dashboard", amount, None)
         self.given_back[key] = self.given_back.get(key, 0) + amount
         self._scheduler.progress()
-        self._scheduler.say("gateway", f"gives back {amount} won of {key} at the dashboard")
+        self._scheduler.say("gateway", f"refunds {amount} won of {key} at the dashboard")
         self.tell(self.payments[key])
         self.tell_surely(self.payments[key])
 
     def held(self, key: str) -> int:
-        """How much of this payment it has now. Won."""
+        """The captured money of a payment that is not refunded. Won."""
         payment = self.payments[key]
         return 0 if payment.status == "IN_PROGRESS" else payment.balance_amount

@@ -1,4 +1,4 @@
-"""Runs one history and says what came of it."""
+"""Runs one history and judges it."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,7 @@ LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical"
 
 
 class History(Struct):
-    """What came of a plan: the promises that were broken, and what happened, line by line."""
+    """The result of a plan: the broken promises, and a line for each step."""
 
     plan: Plan
     broken: list[str]
@@ -35,14 +35,14 @@ class History(Struct):
 
 
 async def run(plan: Plan, databases: dict[str, Database]) -> History:
-    """Live the plan on empty databases, and judge."""
+    """Empty the databases, run the plan, and judge the result."""
     began = time.perf_counter()
     await asyncio.gather(*(databases[service].empty() for service in plan.instances))
     world = World(plan, databases)
     _listen(world)
     broken = []
     try:
-        await world.live()
+        await world.run()
         broken = await judge(world)
     except Violation as violation:
         broken = [*world.complaints, str(violation)]
@@ -54,7 +54,7 @@ async def run(plan: Plan, databases: dict[str, Database]) -> History:
 
 
 def _listen(world: World) -> None:
-    """What the processes log becomes part of the history, and an alarm is a broken promise."""
+    """Add the log lines of the processes to the history. A line of level error or above is a broken promise."""
 
     def listen(_: Any, level: str, event: dict[str, Any]) -> Any:
         process = CURRENT.get()

@@ -1,8 +1,9 @@
-"""Guards of the runtime and the services, each with a way to take it out, to see that the explorer finds what it prevents.
+"""Guards of the runtime and the services, each with a patch that takes the guard out. The explorer must then find a broken promise.
 
-`make mutations` takes them out one after the other and says after how many histories the first one breaks a promise.
+`make mutations` takes out one guard after the other, and prints the first seed whose history breaks a promise.
 """
 
+import asyncio
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -35,25 +36,26 @@ from ordersaga.messaging import (
     sqlstate,
     turn,
 )
-from ordersaga.messaging.kafka import KafkaUnavailable
+from ordersaga.messaging.kafka import KafkaUnavailable, Publisher
 from ordersaga.messaging.timers import Timers
 from ordersaga.messaging.unpublished import Unpublished
 from ordersaga.messaging.watching import Watching
 from ordersaga.order import refunds
 from ordersaga.payment.model import Account
 from ordersaga.stock import commands
-from tests.simulation.plan import Fault, Plan
+from tests.simulation.plan import BATCH_REFUSED, Fault, Plan
 
 RETRIES_SUSPECTED: Final = 4
+STEP: Final = retries.Retries.step
 
 Aim = Callable[[Plan], Plan]
 
 
 class Mutation(Struct, frozen=True):
-    """A guard that is taken out, what it is there for, and a seed whose history missed it when this was written.
+    """A guard, what it prevents, and a seed whose history breaks a promise without the guard (when this was written).
 
-    A guard that few random histories need has an `aim`: the plan of a seed, changed so that most schedules reach the guard.
-    `found_at` is then a seed of the aimed plans.
+    A guard that few random histories need has an `aim`, which changes the plan of a seed so that most schedules reach the guard.
+    `found_at` is then a seed of aimed plans.
     """
 
     name: str
@@ -64,23 +66,30 @@ class Mutation(Struct, frozen=True):
 
     @contextlib.contextmanager
     def made(self) -> Iterator[None]:
-        """Within this the guard is out. Raises `LookupError` if it is not there any more."""
+        """Take the guard out within this context. Raises `LookupError` if the patched query has changed."""
         with contextlib.ExitStack() as stack:
             for each in self.patches:
                 stack.enter_context(each())
             yield
 
 
-def _aim(*faults: Fault, own_payment: bool = False, stock: int = 50, **of_each_order: Any) -> Aim:
-    """Only these faults, two processes of each service, two partitions of each topic, and customers who act at once."""
+def _aim(
+    *faults: Fault,
+    own_payment: bool = False,
+    stock: int = 50,
+    processes: int = 2,
+    apart_s: float = 0.0,
+    **of_each_order: Any,
+) -> Aim:
+    """Only these faults, so many processes of each service, two partitions of each topic, and customers who come `apart_s` seconds apart."""
 
     def aim(plan: Plan) -> Plan:
         services = ("order", "stock", "delivery", *(["payment"] if own_payment else []))
         return replace(
             plan,
-            orders=tuple(replace(each, begins_s=0.0, **of_each_order) for each in plan.orders),
+            orders=tuple(replace(each, begins_s=each.number * apart_s, **of_each_order) for each in plan.orders),
             faults=faults,
-            instances=dict.fromkeys(services, 2),
+            instances=dict.fromkeys(services, processes),
             stock=(stock,) * len(plan.stock),
             partitions=2,
             own_payment=own_payment,
@@ -91,7 +100,7 @@ def _aim(*faults: Fault, own_payment: bool = False, stock: int = 50, **of_each_o
 
 
 def _query(module: ModuleType, old: str, new: str, *names: str) -> Callable[[], Any]:
-    """Another text in some of a module's queries, for what a regular expression finds there."""
+    """Replace what a regular expression finds in these queries of a module."""
 
     def make() -> Any:
         head, *queries = (Path(module.__file__ or "").parent / "queries.sql").read_text().split("-- name: ")
@@ -108,7 +117,7 @@ def _query(module: ModuleType, old: str, new: str, *names: str) -> Callable[[], 
 
 
 def _code(owner: Any, name: str, new: Any) -> Callable[[], Any]:
-    """Another function in the place of one."""
+    """Replace a function or method."""
     return lambda: patch.object(owner, name, new)
 
 
@@ -117,7 +126,7 @@ async def _nothing(*_: Any, **__: Any) -> int:
 
 
 async def _finish_at_once(self: Any, publications: Any, acknowledged: Any, now: Any) -> None:
-    """Deletes rows without waiting for the broker."""
+    """Delete outbox rows without waiting for the broker."""
     acknowledged.add_done_callback(lambda done: done.cancelled() or done.exception())
     async with self._pool.acquire() as db, db.transaction():
         await outbox.sql.delete_outbox(db, ids=[each.id for each in publications])
@@ -128,7 +137,7 @@ def _none_waits(self: Any, incoming: Any) -> Any:
 
 
 async def _isolate_each(db: Any, handle: Any, batch: Any, **_: Any) -> Any:
-    """Tries every record alone, and none waits behind a failed one."""
+    """Try every record alone; none waits behind a failed one of its key."""
     outcome = isolation.Outcome([], [], [], [])
     for each in batch.incoming:
         part = isolation.Batch([each], batch.now, batch.new_id)
@@ -152,7 +161,7 @@ async def _all_are_there(db: Any, parked: Any) -> Any:
 
 
 async def _insert_if_new(db: Any, table: str, columns: Any, rows: Any) -> None:
-    """Believes that its rows are there, though another process's are."""
+    """Ignore that another process has inserted these rows."""
     with contextlib.suppress(asyncpg.UniqueViolationError):
         async with db.transaction():
             await db.copy_records_to_table(table, columns=columns, records=rows)
@@ -163,11 +172,20 @@ async def _all_are_new(db: Any, keys: Any, now: Any) -> list[None]:
 
 
 async def _judge_retries(*arguments: Any) -> Any:
-    """Takes many retries that fail at once for a bad deployment."""
+    """Take several retries that fail at once for a bad deployment."""
     outcome = await isolation.isolate(*arguments)
     if len(outcome.failed) >= RETRIES_SUSPECTED:
         raise turn.BadDeployment(f"{len(outcome.failed)} retries failed")
     return outcome
+
+
+async def _step_to_the_end(self: Any) -> bool:
+    """Keep fresh records waiting until no record is parked."""
+    more = await STEP(self)
+    while self._parking.holds_any:
+        await asyncio.sleep(retries.LOOK_EVERY_S)
+        more = await STEP(self)
+    return more
 
 
 async def _put_nothing_off(self: Any, due: Any, error: Exception) -> None:
@@ -175,8 +193,13 @@ async def _put_nothing_off(self: Any, due: Any, error: Exception) -> None:
 
 
 async def _begin_again(self: Any, publications: Any, refused: Any, now: Any) -> None:
-    """Takes a refusal for a failure of Kafka's."""
+    """Take a refusal for an unavailable Kafka."""
     raise KafkaUnavailable(refused[0].reason)
+
+
+def _refuse_each(self: Any, each: Any, ticket: Any) -> None:
+    """Take the refusal of a batch for the refusal of each of its records."""
+    ticket.refuse(each, "its batch was refused")
 
 
 def _version_by_clock(before: int, now: Any) -> int:
@@ -184,7 +207,7 @@ def _version_by_clock(before: int, now: Any) -> int:
 
 
 def _refund_of_amount(self: Account, request_id: str | None, amount: int) -> Any:
-    """Takes two refunds of the same amount for one, whatever their request ids."""
+    """Take two refunds of the same amount for one, whatever their request ids."""
     refunds = [each for each in self.intents.values() if each.kind == "REFUND" and each.amount == amount]
     return refunds[0] if refunds else None
 
@@ -224,8 +247,9 @@ MUTATIONS: Final = (
     Mutation(
         "acknowledgement",
         "outputs that never arrived are forgotten",
-        5,
+        0,
         [_code(outbox.Outbox, "_finish", _finish_at_once)],
+        _aim(*(Fault("crash before", who, "publish", n) for who in ("order-1", "stock-1") for n in (1, 4, 7))),
     ),
     Mutation(
         "doubt",
@@ -269,8 +293,11 @@ MUTATIONS: Final = (
     Mutation(
         "lock orders",
         "two answers about an order undo each other",
-        2,
+        3,
         [_query(ordersaga.order.store, "FOR UPDATE OF s", "", "lock_orders")],
+        _aim(
+            *(Fault("written twice", "world", "DeliveryStartMessage", n) for n in (1, 2)), pay="well", deliverable=True
+        ),
     ),
     Mutation(
         "lock available",
@@ -319,14 +346,29 @@ MUTATIONS: Final = (
     Mutation(
         "retries are no news",
         "old parked records stop a service at its restart",
-        11,
+        0,
         [_code(retries, "isolate", _judge_retries), _code(retries.Retries, "_put_off", _put_nothing_off)],
+        _aim(Fault("parked at a restart", "stock", at_s=0.1, amount=6), processes=1),
+    ),
+    Mutation(
+        "retries beside the turns",
+        "fresh records wait until no record is parked",
+        0,
+        [_code(retries.Retries, "step", _step_to_the_end)],
+        _aim(Fault("poison", "stock", "StockDecreaseRequestMessage", 1), processes=1, apart_s=0.3),
     ),
     Mutation(
         "refusals",
         "one record that Kafka refuses stops all others",
         6,
         [_code(outbox.Outbox, "_keep_refused", _begin_again)],
+    ),
+    Mutation(
+        "refusal of a batch",
+        "good records become dead letters with a bad one",
+        0,
+        [_code(Publisher, "_produce_single", _refuse_each)],
+        _aim(*(Fault(BATCH_REFUSED, who, "publish", n) for who in ("order-1", "stock-1") for n in (1, 4))),
     ),
     Mutation(
         "letters again",
@@ -337,20 +379,23 @@ MUTATIONS: Final = (
     Mutation(
         "read-only",
         "records are blamed for a database that takes no write",
-        15,
+        0,
         [lambda: patch.dict(sqlstate.CLASSES, {"25": sqlstate.Verdict.RECORD})],
+        _aim(*(Fault("read-only", who, at_s=0.3, amount=2) for who in ("order", "stock"))),
     ),
     Mutation(
         "markers",
         "a partition lags for ever behind what is no record",
-        4,
+        0,
         [_code(Watching, "_move_on", _nothing)],
+        _aim(Fault("transaction", "stock", at_s=0.1, amount=1)),
     ),
     Mutation(
         "price versions",
         "Order keeps a price that Stock has changed",
-        11,
+        1,
         [_code(commands, "next_version", _version_by_clock)],
+        _aim(Fault("prices change", "stock", at_s=0.2, amount=4), Fault("clock jumps", "stock-1", amount=60)),
     ),
     Mutation(
         "unasked refunds",

@@ -1,4 +1,4 @@
-"""An operator of a history: mends what made records unbearable, and has what was given up handled again, or throws it away."""
+"""The operator of a history: mends poisoned records, retries parked ones and replays dead letters, or discards parked records."""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -7,7 +7,7 @@ from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.queues import Place, Queues
 from ordersaga.messaging.redrive import Redrive, Wanted
 from tests.simulation.database import Pool
-from tests.simulation.kafka import Publisher
+from tests.simulation.producer import publisher_of
 from tests.simulation.scheduler import Process
 
 if TYPE_CHECKING:
@@ -17,16 +17,16 @@ OPERATOR: Final = Operator("operator", "a simulated day")
 
 
 async def mend(world: "World", service: Any, process: Process) -> None:
-    """Mend every poisoned record of a service, try what is parked at once, and replay its dead letters. Runs in a process of its own."""
+    """Mend every poisoned record of a service, retry its parked records now, and replay its dead letters. Runs in the operator's process."""
     pool: Any = Pool(process, world.databases[service])
     topics = {partition.topic for partition in world.groups[service].partitions}
-    for place in world.troubles.poison:
+    for place in world.faults.poison:
         if place[0] in topics:
-            world.troubles.poison[place] = 0
+            world.faults.poison[place] = 0
     queues = Queues(world.settings, service, pool, world.clock, world.new_id)
     for queue in await queues.find():
         await _try(world, process, f"retry {queue.place}", queues.retry(queue.place, OPERATOR))
-    out = Outbox(world.settings, pool, lambda _: Publisher(process, world.log))  # type: ignore[arg-type, return-value]
+    out = Outbox(world.settings, pool, lambda settings: publisher_of(process, world.log, settings))
     redrive = Redrive(world.settings, service, pool, out, world.clock, world.new_id)
     for letter in await redrive.find(Wanted(cause="Poisoned")):
         await _try(world, process, f"replay {letter.place}", redrive.replay(letter.id, OPERATOR))
@@ -34,7 +34,7 @@ async def mend(world: "World", service: Any, process: Process) -> None:
 
 
 async def discard(world: "World", service: Any, process: Process) -> None:
-    """Throw the first record of each queue away."""
+    """Discard the first parked record of each key."""
     pool: Any = Pool(process, world.databases[service])
     queues = Queues(world.settings, service, pool, world.clock, world.new_id)
     for queue in await queues.find():

@@ -1,4 +1,4 @@
-"""What happens in a history and what goes wrong in it, drawn from a seed; and the same with less of it, for whoever looks for a cause."""
+"""The plan of a history, drawn from a seed: the orders of its customers, and the faults."""
 
 import random
 from typing import Any, Final, Literal
@@ -19,10 +19,11 @@ QUEUE_SHARE: Final = 0.3
 NEIGHBOURS_SHARE: Final = 0.5
 NEIGHBOURS_MAX: Final = 2
 CLOCK_JUMP_S_MAX: Final = 90
+BATCH_REFUSED: Final = "publishing is refused as a batch"
 
 
 class OrderPlan(Struct, frozen=True):
-    """One customer: what they order, how they pay, and whether they change their mind. Times in seconds."""
+    """One customer's order, payment, cancellation and return. Times in seconds."""
 
     number: int
     lines: tuple[tuple[int, int], ...]
@@ -40,7 +41,7 @@ class OrderPlan(Struct, frozen=True):
 
 
 class Fault(Struct, frozen=True):
-    """Something that goes wrong: which kind, to whom, at which of their gates (or at what time), and how much of it."""
+    """One fault: its kind, the process or service it strikes, the n-th gate of a kind (or a time) at which it strikes, and its size."""
 
     kind: str
     who: str
@@ -49,13 +50,18 @@ class Fault(Struct, frozen=True):
     at_s: float = 0.0
     amount: int = 0
 
+    @property
+    def service(self) -> str:
+        """The service of the process that the fault strikes."""
+        return self.who.rsplit("-", 1)[0]
+
     def __str__(self) -> str:
         at = f"at {self.gate} {self.nth}" if self.gate else f"at {self.at_s:.2f} s"
         return f"{self.who}: {self.kind} {at}" + (f" ({self.amount})" if self.amount else "")
 
 
 class Plan(Struct, frozen=True):
-    """One history. `schedule` chooses among the orders in which the same things can happen."""
+    """The plan of one history. `schedule` chooses one of the interleavings of the same plan."""
 
     seed: int
     orders: tuple[OrderPlan, ...]
@@ -72,7 +78,7 @@ class Plan(Struct, frozen=True):
 
 
 def plan(seed: int) -> Plan:
-    """The history of a seed."""
+    """Draw the plan of a seed."""
     dice = random.Random(f"plan {seed}")
     own_payment = dice.random() < 0.4
     services = ["order", "stock", "delivery"] + (["payment"] if own_payment else [])
@@ -133,7 +139,7 @@ CROSSED: Final = {
     "DeliveryStartMessage": "StockResponseMessage",
     "PaymentCancelledMessage": "PaymentSuccessMessage",
 }
-"""What is written, and what is written again at that moment."""
+"""By a message, the earlier message about the same order that is written again at the same moment."""
 ANSWERS: Final = (
     "StockResponseMessage",
     "DeliveryStartMessage",
@@ -156,7 +162,7 @@ def _fault(dice: random.Random, instances: dict[str, int]) -> Fault:
 
 
 def _at_gate(*gates: str) -> Any:
-    """A fault that strikes at the n-th gate of a kind, early ones more often."""
+    """A fault at the n-th gate of a kind; early gates are more likely."""
 
     def make(dice: random.Random, kind: str, service: str, who: str) -> Fault:
         gate = dice.choice(gates)
@@ -167,7 +173,7 @@ def _at_gate(*gates: str) -> Any:
 
 
 def _frozen_at_work(dice: random.Random, kind: str, service: str, who: str) -> Fault:
-    """A process stands still where somebody else can begin the same work meanwhile: in a call of the gateway, or with timers in hand."""
+    """A process freezes where another can begin the same work: in a call to the gateway, with due timers, or with due parked records."""
     gate = {"order": "takes timers", "payment": "gateway"}.get(service, "finds parked")
     return Fault("freeze", who, gate, dice.choice([1, 1, 2, 3]), amount=dice.randint(20, 150))
 
@@ -182,49 +188,49 @@ def _at_time(to_service: bool) -> Any:
 
 
 def _outage(dice: random.Random, kind: str, service: str, who: str) -> Fault:
-    """All processes of a service die, and none comes for so many seconds."""
+    """All processes of a service are killed, and none is started for so many seconds."""
     return Fault(kind, service, at_s=dice.uniform(0, BEGIN_WITHIN_S * 2), amount=dice.choice([2, 5, 20, 40]))
 
 
 def _lost(dice: random.Random, kind: str, service: str, who: str) -> Fault:
-    """The n-th record of a kind never comes to be read, as where a partner's own log has lost it; whoever waits must ask again."""
+    """The n-th record of a kind is lost after its acknowledgement; the waiting service must ask again."""
     return Fault(kind, "world", dice.choice(LOST), dice.randint(1, 3))
 
 
 def _late(dice: random.Random, kind: str, service: str, who: str) -> Fault:
-    """The n-th answer of a kind comes only when Order has waited too long for one, and is about to ask again."""
+    """The n-th answer of a kind arrives only after Order's deadline, while Order is about to ask again."""
     return Fault(kind, "world", dice.choice(ANSWERS), dice.choice([1, 1, 2, 3]))
 
 
 def _operator(dice: random.Random, kind: str, service: str, who: str) -> Fault:
-    """Somebody mends the poisoned records, and has what was given up handled again, or throws what is parked away."""
+    """An operator mends the poisoned records, retries and replays (1), or discards parked records (2 and more)."""
     return Fault(kind, service, at_s=dice.uniform(0, 12), amount=dice.randint(1, 2))
 
 
 def _poison(dice: random.Random, kind: str, service: str, who: str) -> Fault:
-    """The handler fails with the n-th record of a kind: once, twice, or always (0)."""
+    """The handler fails on the n-th record of a kind: once, twice, or always (0)."""
     message = dice.choice(POISONED[service])
     return Fault(kind, service, message, dice.randint(1, 3), amount=dice.choice([1, 1, 2, 0]))
 
 
 def _again(dice: random.Random, kind: str, service: str, who: str) -> Fault:
-    """Somebody writes the n-th record of a kind once more."""
+    """The n-th record of a kind is written again."""
     message = dice.choice(POISONED[service])
     return Fault(kind, service, message, dice.randint(1, 4), at_s=dice.choice([0.0, dice.uniform(0, 1)]))
 
 
 def _twice(dice: random.Random, kind: str, service: str, who: str) -> Fault:
-    """The n-th record of a kind is on another partition, too, as a retry without a key would be: two processes get it at once."""
+    """The n-th record of a kind is also written to another partition, as a repeat without a key would be. Two processes get it at once."""
     return Fault(kind, "world", dice.choice(TWICE), dice.randint(1, 2))
 
 
 def _crossed(dice: random.Random, kind: str, service: str, who: str) -> Fault:
-    """When the n-th record of a kind is written, what went before it is written again at that moment, on another partition."""
+    """When the n-th record of a kind is written, its predecessor about the same order is written again, to another partition."""
     return Fault(kind, "world", dice.choice(list(CROSSED)), dice.randint(1, 2))
 
 
 def _queue(dice: random.Random, instances: dict[str, int]) -> list[Fault]:
-    """A record that fails, the same once more behind it, and an operator who acts just when a process does."""
+    """A failing record, its repeat behind it, and an operator who acts at the moment a process retries or parks."""
     service = dice.choice(list(instances))
     message, nth = dice.choice(POISONED[service]), dice.randint(1, 2)
     return [
@@ -241,7 +247,7 @@ def _queue(dice: random.Random, instances: dict[str, int]) -> list[Fault]:
 
 
 def _neighbours(dice: random.Random, instances: dict[str, int]) -> list[Fault]:
-    """Trouble with what stands around the services, from dice of its own: whatever is added here leaves the rest of a seed as it was."""
+    """Faults of the neighbours of the services. They have dice of their own, so a new kind here leaves the rest of a seed's plan as it was."""
     if dice.random() >= NEIGHBOURS_SHARE:
         return []
     faults: list[Fault] = []
@@ -255,27 +261,32 @@ def _neighbours(dice: random.Random, instances: dict[str, int]) -> list[Fault]:
 
 
 def _letters_refused(dice: random.Random, kind: str, service: str, who: str) -> list[Fault]:
-    """The dead letter topics of a service take nothing, and there are letters, until an operator mends them when all else is done."""
+    """The dead letter topics of a service refuse all records, and some records become dead letters. An operator mends the topics at the end."""
     message = dice.choice(POISONED[service])
     return [
-        Fault(kind, service, at_s=dice.choice([0.0, dice.uniform(0, 1)])),
+        Fault(kind, service, at_s=dice.choice([0.0, dice.uniform(0, 1)]), amount=dice.randint(1, 2)),
         Fault("poison", service, message, dice.randint(1, 2), amount=0),
         Fault("garbage", service, at_s=dice.uniform(0, BEGIN_WITHIN_S * 3), amount=dice.randint(1, 3)),
     ]
 
 
+def _batch_refused(dice: random.Random, kind: str, service: str, who: str) -> list[Fault]:
+    """Kafka refuses a batch of good records."""
+    return [Fault(kind, who, "publish", dice.randint(1, 6))]
+
+
 def _parked_at_restart(dice: random.Random, kind: str, service: str, who: str) -> list[Fault]:
-    """Some poisoned records; when all are parked, the service dies and comes back so many seconds later, when they are overdue."""
+    """Some poisoned records; when all are parked the service is killed, and is started so many seconds later, when their retries are overdue."""
     return [Fault(kind, service, at_s=dice.uniform(0, BEGIN_WITHIN_S), amount=dice.randint(4, 12))]
 
 
 def _database(dice: random.Random, kind: str, service: str, who: str) -> list[Fault]:
-    """For so many seconds."""
+    """A database is read-only, or frozen, for so many seconds."""
     return [Fault(kind, service, at_s=dice.uniform(0, BEGIN_WITHIN_S * 3), amount=dice.choice([1, 2, 5, 15]))]
 
 
 def _transaction(dice: random.Random, kind: str, service: str, who: str) -> list[Fault]:
-    """Somebody's transaction on an input topic, open for so many seconds and then aborted."""
+    """A partner's transaction on an input topic, aborted after so many seconds."""
     return [Fault(kind, service, at_s=dice.uniform(0, BEGIN_WITHIN_S * 3), amount=dice.choice([0, 1, 2, 20]))]
 
 
@@ -292,7 +303,7 @@ def _jump_s(dice: random.Random) -> int:
 
 
 def _prices(dice: random.Random, kind: str, service: str, who: str) -> list[Fault]:
-    """A price changes so often, and the clocks of Stock's processes do not agree."""
+    """A price changes several times while the clocks of Stock's processes differ."""
     return [
         Fault(kind, "stock", at_s=dice.uniform(0, BEGIN_WITHIN_S), amount=dice.randint(2, 4)),
         Fault("clock jumps", "stock-1", at_s=0.0, amount=_jump_s(dice)),
@@ -300,17 +311,18 @@ def _prices(dice: random.Random, kind: str, service: str, who: str) -> list[Faul
 
 
 def _dashboard(dice: random.Random, kind: str, service: str, who: str) -> list[Fault]:
-    """Somebody cancels a captured payment at the gateway itself: all of it, half (2), or a third (3) of what is held."""
+    """A captured payment is cancelled at the gateway's dashboard: all of it, half (2), or a third (3)."""
     return [Fault(kind, "gateway", at_s=dice.uniform(0, BEGIN_WITHIN_S * 4), amount=dice.choice([1, 1, 2, 3]))]
 
 
 def _partly(dice: random.Random, kind: str, service: str, who: str) -> list[Fault]:
-    """Somebody asks Payment for two equal parts of a payment."""
+    """A partner asks Payment for two partial refunds of the same amount."""
     return [Fault(kind, "payment", at_s=dice.uniform(0, BEGIN_WITHIN_S * 4))]
 
 
 NEIGHBOURS: Final[dict[str, tuple[int, Any]]] = {
     "letters refused": (3, _letters_refused),
+    BATCH_REFUSED: (3, _batch_refused),
     "parked at a restart": (2, _parked_at_restart),
     "read-only": (3, _database),
     "database frozen": (3, _database),
@@ -320,6 +332,24 @@ NEIGHBOURS: Final[dict[str, tuple[int, Any]]] = {
     "dashboard cancel": (6, _dashboard),
     "equal parts": (4, _partly),
 }
+DELAYING: Final = (
+    "crash before",
+    "crash after",
+    "fail before",
+    "fail after",
+    "freeze",
+    "publishing fails",
+    "publishing fails for good",
+    "reads again",
+    "cannot read",
+    "deploy",
+    "outage",
+    "read-only",
+    "database frozen",
+    "transaction",
+    "clock jumps",
+)
+"""Faults that keep a service from its records for a while."""
 OF_MONEY: Final = ("dashboard cancel", "equal parts")
 KINDS: Final[dict[str, tuple[int, Any]]] = {
     "crash before": (6, _at_gate("any", "commit", "statement", "kafka", "publish")),

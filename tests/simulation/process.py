@@ -1,4 +1,4 @@
-"""A simulated process of a service: the service's real runtime, handler and commands, with the simulated world in place of the outside."""
+"""A simulated process of a service: the real runtime, handler and commands over a simulated Kafka, gateway and clock."""
 
 import asyncio
 from datetime import datetime
@@ -14,20 +14,22 @@ from ordersaga.order.waking import Waking
 from ordersaga.payment.app import parts
 from ordersaga.payment.intents import Intents
 from ordersaga.stock.commands import change
+from tests.simulation.consumer import Consumer
 from tests.simulation.database import Pool
-from tests.simulation.kafka import Consumer, Publisher, Topics
+from tests.simulation.kafka import Topics
+from tests.simulation.producer import publisher_of
 from tests.simulation.scheduler import Process
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-# Less often than in earnest: idle looks tell nothing new and cost steps.
+# Less often than in production: an idle look costs steps and finds nothing.
 RECOVERY_EVERY_S: Final = 0.5
 TIMERS_EVERY_S: Final = 1.0
 
 
 class Instance:
-    """One of a service's processes. It lives until it is killed or `stop` is set; then another one follows."""
+    """One process of a service. It runs until it is killed or `stop` is set; then the world starts another under its name."""
 
     def __init__(self, world: "World", process: Process, service: Any, handler: Handler) -> None:
         self._world: Final = world
@@ -57,7 +59,7 @@ class Instance:
             "connect": connect,
             "claim_instance": claim,
             "consumer": lambda *_: Consumer(process, world.log, world.groups[self.service]),
-            "publisher": lambda _: Publisher(process, world.log),
+            "publisher": lambda settings: publisher_of(process, world.log, settings),
             "topics": lambda _: Topics(),
         }
         return Ports(**ports)
@@ -79,7 +81,7 @@ class Instance:
             world.later(0.0, f"{self.process.name} is started in its new version", self._renew)
 
     async def _serve(self, runtime: Runtime) -> None:
-        """The part that `app.py` has."""
+        """What the service's `app.py` sets up."""
         world = self._world
         if self.service == "order":
             self.place = runtime.gather(Placing(world.settings))

@@ -1,8 +1,8 @@
-"""One scheduler for everything that runs in a history, and time that passes only when it says so.
+"""The scheduler of a history, and its clock, which only the scheduler moves.
 
-Whatever a simulated process does outside of itself (a statement, a call to Kafka) waits at a gate. When nobody has anything left to do
-but wait, the scheduler opens one gate, does the work behind it and lets its owner go on. Which gate that is comes from the seed, so
-the same seed gives the same history. Between gates plain asyncio runs, which is deterministic as long as nothing comes from outside.
+A simulated process waits at a gate before each statement and each call to Kafka or the gateway. When every task waits, the scheduler opens
+one gate, does the work behind it and resumes the owner. The seed chooses the gate, so the same seed gives the same history. Between
+gates plain asyncio runs, which is deterministic as long as no input comes from outside.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ TIE_S: Final = 1e-9
 LEAP_S_MIN: Final = 0.02
 LEAP_S_MAX: Final = 5.0
 DUE_LEAP_S_MAX: Final = 20.0
-"""At once no further than this even to what is due, which a wrong clock may have put far ahead: a loop must not seem to hang."""
+"""The longest leap to the next due time. A wrong clock may have set that time far ahead, and a longer leap would look like a hung loop."""
 LEAPS_MAX: Final = 40
 LIFE_S_MAX: Final = 3_600.0
 FAVOUR_SHARE: Final = 0.6
@@ -31,24 +31,24 @@ CURRENT: Final[contextvars.ContextVar["Process | None"]] = contextvars.ContextVa
 
 
 class Violation(Exception):
-    """A promise was broken; the text says which, and where to look."""
+    """A broken promise ends the history; the text names the promise and the place."""
 
 
 class Gone(Exception):
-    """The process that was asked has died."""
+    """The process died, or did not answer in time."""
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop on simulated time that can tell whether any callback is left to run.
+    """An event loop on simulated time that knows whether a callback is ready.
 
-    It looks at two private queues of asyncio, for want of a public way; they are the same in every version so far.
+    It reads two private queues of asyncio, since no public method does; every version so far has them.
     """
 
     now_s = START_S
     _timers = 0
 
     def begin(self) -> None:
-        """Back to the beginning of time, without the timers of an earlier history."""
+        """Reset the clock and drop the timers of the last history."""
         self.now_s = START_S
         self._scheduled.clear()  # type: ignore[attr-defined]
         self._timer_cancelled_count = 0
@@ -58,7 +58,7 @@ class Loop(asyncio.SelectorEventLoop):
         return self.now_s
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
-        """Timers of processes that are due at the same moment ring in the order in which they were set."""
+        """Schedule a timer. Timers of processes that are due at the same time fire in the order in which they were set."""
         if CURRENT.get() is not None:
             self._timers += 1
             when += self._timers * TIE_S
@@ -70,12 +70,12 @@ class Loop(asyncio.SelectorEventLoop):
 
     @property
     def next_timer_s(self) -> float | None:
-        """When the next timer rings."""
+        """The due time of the next timer."""
         return min((timer.when() for timer in self._scheduled if not timer.cancelled()), default=None)  # type: ignore[attr-defined]
 
 
 class Process:
-    """One simulated process, or somebody outside, such as a customer. Killed, it does nothing any more, not even its `finally`."""
+    """One simulated process, or an actor outside such as the customers. After a kill no code of it runs, not even a `finally` block."""
 
     def __init__(self, scheduler: "Scheduler", name: str) -> None:
         self.scheduler: Final = scheduler
@@ -88,13 +88,13 @@ class Process:
         self.holds_others_up: Callable[[], bool] = lambda: False
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run something in this process; whatever it starts belongs to the process too."""
+        """Start a task in this process; the tasks that it starts belong to the process too."""
         context = contextvars.copy_context()
         context.run(CURRENT.set, self)
         return self.scheduler.loop.create_task(work, context=context)
 
     async def call(self, work: Coroutine[Any, Any, Any], patience_s: float) -> Any:
-        """Ask the process for something from outside. Raises `Gone` if it dies or does not answer in time, though it may still do it."""
+        """Send the process a request. Raises `Gone` if the process dies or does not answer in time; it may still do the work."""
         task = self.spawn(work)
         self.requests[task] = None
         task.add_done_callback(lambda done: self.requests.pop(done, None))
@@ -110,7 +110,7 @@ class Process:
 
 
 class Gate:
-    """Something that a process waits to do. Closed before `not_before_s`, unless `early` says that there is a reason to open it."""
+    """One step that a process waits to take. The gate stays closed until `not_before_s`, unless `early()` is true."""
 
     __slots__ = ("allowed", "early", "fail", "future", "kind", "not_before_s", "process", "what", "work")
 
@@ -129,22 +129,22 @@ class Gate:
         return not self.process.frozen and (self.not_before_s <= now_s or self.early()) and self.allowed()
 
 
-class Strikes(Protocol):
-    """What goes wrong, and at which gate."""
+class GateFaults(Protocol):
+    """The faults of a history that strike at gates."""
 
     def at(self, gate: Gate) -> str | None:
-        """What happens at this gate: None, `crash before`, `crash after`, `freeze`, or a failure that the work itself brings about."""
+        """The fault at this gate: None, `crash before`, `crash after`, `fail before`, `fail after` or `freeze`."""
 
 
 class Rest(Struct, frozen=True):
-    """What is still to be done though nobody can go on now, and when the first of it is due, if that is known."""
+    """Work that is left though no gate is open, and the time at which the first of it is due, if known."""
 
     what: str
     until_s: float | None = None
 
 
 class StillWaiting:
-    """What the work behind a gate returns when it waits for somebody else's lock. `look` tells whether it has come through."""
+    """The result of a statement that waits for a lock. `look` tells whether the statement is done."""
 
     def __init__(self, look: Callable[[], Awaitable[bool]], task: "asyncio.Task[Any]") -> None:
         self.look: Final = look
@@ -152,7 +152,7 @@ class StillWaiting:
 
 
 class Scheduler:
-    """Opens gates, one after the other, until `settled` says that nothing is left to do."""
+    """Opens one gate after the other until no work is left."""
 
     def __init__(self, seed: str) -> None:
         self.loop: Final[Loop] = asyncio.get_running_loop()  # type: ignore[assignment]
@@ -165,7 +165,7 @@ class Scheduler:
         self.gates: Final[list[Gate]] = []
         self.waiting: Final[list[tuple[Gate, StillWaiting]]] = []
         self.deliverers: Final[list[Any]] = []
-        self.strikes: Strikes
+        self.faults: GateFaults
         self._favourite = ""
         self._leaps = 0
 
@@ -174,13 +174,13 @@ class Scheduler:
         return self.loop.now_s
 
     def say(self, who: str, what: str, how: str = "") -> None:
-        """Write a line of the history."""
+        """Add a line to the trace of the history."""
         self.trace.append((self.step, self.now_s - START_S, who, what, how))
 
     # Gates --------------------------------------------------------------------------------------------------------------
 
     async def gate(self, gate: Gate) -> Any:
-        """Wait at a gate for the work's result."""
+        """Wait until the gate is open; returns the result of its work."""
         if not gate.process.alive:
             raise asyncio.CancelledError
         self.gates.append(gate)
@@ -191,13 +191,13 @@ class Scheduler:
                 self.gates.remove(gate)
 
     async def do(self, kind: str, what: str, work: Callable[[], Awaitable[Any]]) -> Any:
-        """Wait at a gate of the process that runs."""
+        """Make a gate for the running process, and wait at it."""
         process = CURRENT.get()
         assert process is not None, f"{what} outside of any process"
         return await self.gate(Gate(process, kind, what, work))
 
     async def kill(self, process: Process) -> None:
-        """End a process as a power cut would; what it had open elsewhere is undone there."""
+        """Kill a process. Its open transactions are rolled back, and its producers lose what was not sent."""
         process.alive = False
         self.gates[:] = [gate for gate in self.gates if gate.process is not process]
         self.waiting[:] = [each for each in self.waiting if each[0].process is not process]
@@ -210,7 +210,7 @@ class Scheduler:
     # The loop of steps ---------------------------------------------------------------------------------------------------
 
     async def run(self, unsettled: Callable[[], Awaitable["Rest | None"]]) -> None:
-        """Go on until nothing is left to do, as `unsettled` says when nobody can go on. Raises `Violation` if that never comes."""
+        """Open gates until none is open and `unsettled` finds no work left. Raises `Violation` if that never happens."""
         while True:
             await self.quiet()
             self.step += 1
@@ -229,13 +229,13 @@ class Scheduler:
             self._let_time_pass(rest.until_s)
 
     def progress(self) -> None:
-        """Something has happened, so time need not leap."""
+        """Reset the growing leaps of the clock: the history has made progress."""
         self._leaps = 0
 
     async def quiet(self) -> None:
-        """Until nobody has anything to do but wait."""
+        """Run the loop until every task waits."""
         await asyncio.sleep(0)
-        while not self.loop.is_quiet:  # noqa: ASYNC110  # there is no event to wait for: the loop itself is asked
+        while not self.loop.is_quiet:  # noqa: ASYNC110  # no event tells that the loop is idle
             await asyncio.sleep(0)
 
     def _choices(self) -> list[Any]:
@@ -245,7 +245,7 @@ class Scheduler:
         ]
 
     def _choose(self, choices: list[Any]) -> Any:
-        """Mostly one process goes on for a while, so that others fall far behind; else anybody."""
+        """Favour one process for a while, so that the others fall far behind; else choose any."""
         if self.random.random() < FAVOUR_CHANGE_SHARE:
             self._favourite = self.random.choice(choices).process.name
         if self.random.random() < FAVOUR_SHARE:
@@ -254,10 +254,11 @@ class Scheduler:
 
     async def _open(self, gate: Any) -> None:
         if not isinstance(gate, Gate):
-            gate.deliver()
+            await gate.deliver()
+            await self._look_at_waiting()
             return
         process = gate.process
-        fate = self.strikes.at(gate)
+        fate = self.faults.at(gate)
         if fate == "freeze":
             self.say(process.name, "frozen", f"at {gate.what}")
             return
@@ -273,7 +274,7 @@ class Scheduler:
         await self._look_at_waiting()
 
     async def _do(self, gate: Gate, fate: str | None) -> None:
-        """The work behind a gate, and its answer to the owner unless the answer is lost on the way."""
+        """Do the work of a gate, and hand the result to its owner unless a fault loses the answer."""
         name = gate.process.name
         try:
             result = await gate.work()
@@ -301,7 +302,7 @@ class Scheduler:
         _settle(gate.future, error)
 
     async def _look_at_waiting(self) -> None:
-        """After each step: who waited for a lock and has got it. Each is seen to its end before anybody else goes on."""
+        """Resume each statement that has got its lock. It runs to its end before the next gate opens."""
         for gate, waiting in list(self.waiting):
             await self.quiet()
             if (gate, waiting) not in self.waiting or not await waiting.look():
@@ -317,7 +318,7 @@ class Scheduler:
     # Time ----------------------------------------------------------------------------------------------------------------
 
     def _let_time_pass(self, until_s: float | None) -> None:
-        """To when something is due, or to the next thing that waits, and further the longer nothing has happened. The frozen thaw first."""
+        """Move the clock to the next due time or timer; without progress each leap is longer. Frozen processes thaw first."""
         frozen = [gate.process for gate in self.gates if gate.process.frozen]
         if frozen:
             frozen[0].frozen_until_step = 0
@@ -340,7 +341,7 @@ def _settle(future: "asyncio.Future[Any]", error: BaseException) -> None:
 
 
 def _registering(loop: asyncio.AbstractEventLoop, work: Any, **arguments: Any) -> asyncio.Task[Any]:
-    """Each task belongs to the process in whose context it was made."""
+    """A task belongs to the process in whose context it was made."""
     task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **arguments)
     context = arguments.get("context")
     process = CURRENT.get() if context is None else context.get(CURRENT)

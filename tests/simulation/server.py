@@ -1,4 +1,4 @@
-"""PostgreSQL for histories: real, but without the care for power cuts, since each history ends with empty tables anyway."""
+"""A real PostgreSQL for histories, without durability: each history begins with empty tables."""
 
 import importlib
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ CARELESS: Final = {
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    "autovacuum": "off",  # statistics that come and go would change plans, and with them the order of rows
-    "deadlock_timeout": "1h",  # the simulator sees a circle by itself, and the same way each time
+    "autovacuum": "off",  # new statistics would change query plans, and with them the order of rows
+    "deadlock_timeout": "1h",  # the simulator detects deadlocks itself, in a deterministic way
     "log_lock_waits": "off",
 }
 
@@ -32,7 +32,7 @@ class CarelessServer(PostgresServer):
 
 @contextmanager
 def server(workers: int) -> Iterator[list[dict[str, str]]]:
-    """Databases for so many workers, as URLs by service; all of it is gone afterwards."""
+    """Start the server and make the databases of each worker; yields one dict of URLs by service per worker. Everything is deleted at the end."""
     folder = StackFolder(None)
     postgres = CarelessServer(folder)
     try:
@@ -50,7 +50,7 @@ def server(workers: int) -> Iterator[list[dict[str, str]]]:
 
 
 async def open_databases(urls: dict[str, str]) -> dict[str, Database]:
-    """One worker's databases, ready for histories."""
+    """Connect to the databases of one worker."""
     databases = {service: Database(service, url) for service, url in urls.items()}
     for database in databases.values():
         await database.open()

@@ -1,9 +1,9 @@
-"""One history: the services as simulated processes over one log and real databases, their customers, and what goes wrong meanwhile."""
+"""One history: simulated processes of the services over one log and real databases, with their customers and faults."""
 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -23,23 +23,24 @@ from ordersaga.order.deadlines import Deadlines, waits
 from ordersaga.order.store import find, save_prices
 from ordersaga.settings import Settings
 from ordersaga.stock.commands import AddProduct, add
+from tests.simulation.consumer import Consumer, Group
 from tests.simulation.customers import accept, product_id, send_webhook, send_webhooks, visit
 from tests.simulation.database import Connection, Database
+from tests.simulation.faults import Faults
 from tests.simulation.gateway import Gateway
-from tests.simulation.kafka import Consumer, Group, Log
+from tests.simulation.kafka import Log
 from tests.simulation.plan import CLOCK_JUMP_S_MAX, PRICE, OrderPlan, Plan
 from tests.simulation.process import Instance
 from tests.simulation.scheduler import START_S, Process, Rest, Scheduler, Violation
-from tests.simulation.troubles import Troubles
 
 EPOCH: Final = datetime(2026, 11, 24, tzinfo=UTC)
 EVICTED_AFTER_S_MAX: Final = 2.0
 BACK_AFTER_S_MAX: Final = 1.5
 PARK_ATTEMPTS_MAX: Final = 3
 STOP_FAILURES_MIN: Final = 4
-"""After a restart with parked records: fewer than there are."""
+"""After a restart with parked records: below their number, so that taking retries for fresh failures would stop a partition."""
 LAG_ALARM_S: Final = 60 + 2 * CLOCK_JUMP_S_MAX
-"""Clocks that do not agree make records look older than they are."""
+"""A record looks older than it is by up to two clock jumps."""
 ACCEPTED: Final = "given back at the gateway"
 STOCK_ASKS_MAX: Final = 3
 
@@ -52,18 +53,19 @@ HANDLERS: Final = {
 
 
 class Handled:
-    """A record took effect in a transaction."""
+    """A transaction handled a record, so many seconds after the history began."""
 
-    __slots__ = ("message", "record", "who")
+    __slots__ = ("at_s", "message", "record", "who")
 
-    def __init__(self, who: str, record: Record, message: m.Message) -> None:
+    def __init__(self, at_s: float, who: str, record: Record, message: m.Message) -> None:
+        self.at_s = at_s
         self.who = who
         self.record = record
         self.message = message
 
 
 class World:
-    """Everything of one history. Make it, `await live()`, then judge."""
+    """The state of one history: `await run()`, then judge."""
 
     def __init__(self, plan: Plan, databases: dict[str, Database]) -> None:
         self.plan: Final = plan
@@ -90,16 +92,16 @@ class World:
         )
         self._strict: Final = self.settings.model_copy(update={"stop_failures_min": STOP_FAILURES_MIN})
         self.clocks: Final[Counter[str]] = Counter()
-        """By process, by how many seconds its clock is wrong."""
+        """By process, the error of its clock. Seconds."""
         self._deadlines: Final = Deadlines.of(self.settings)
         names = [topic.name for topic in TOPICS]
         self.log: Final = Log(self.scheduler, [*names, *[topic.dead_letters for topic in TOPICS]], plan.partitions)
         self.log.watchers.append(self._written)
-        self.troubles: Final = Troubles(self)
-        self.scheduler.strikes = self.troubles
-        self.log.loses = self.troubles.loses
+        self.faults: Final = Faults(self)
+        self.scheduler.faults = self.faults
+        self.log.loses = self.faults.loses
         for database in self.databases.values():
-            database.moment = self.troubles.moment
+            database.moment = self.faults.moment
             database.patience_s = self.settings.statement_timeout_ms / 1000 + OVER_STATEMENT_TIMEOUT_S
         self.outside: Final = Process(self.scheduler, "world")
         self.customers: Final = Process(self.scheduler, "customer")
@@ -128,44 +130,44 @@ class World:
         return EPOCH + timedelta(seconds=self.scheduler.now_s - START_S)
 
     def clock_of(self, name: str) -> datetime:
-        """What a process takes for the time."""
+        """The time by the clock of a process."""
         return self.clock() + timedelta(seconds=self.clocks[name])
 
     def settings_of(self, service: str) -> Settings:
-        """What a process that starts now is set to."""
-        return self._strict if service in self.troubles.restarted else self.settings
+        """The settings of a process that starts now."""
+        return self._strict if service in self.faults.restarted else self.settings
 
     def new_id(self) -> UUID:
-        """UUIDv7 of the simulated time, numbered."""
+        """A UUIDv7 of the simulated time with a counter in place of the random bits."""
         self._ids += 1
         at_ms = int(self.clock().timestamp() * 1000)
         return UUID(int=at_ms << 80 | 7 << 76 | 2 << 62 | self._ids)
 
     # Life ------------------------------------------------------------------------------------------------------------------
 
-    async def live(self) -> None:
-        """From the first instance to the moment when nothing is left to do. Raises `Violation` if that never comes."""
+    async def run(self) -> None:
+        """Start all processes and customers, and run until no work is left. Raises `Violation` if that never happens."""
         await self._stock_up()
         for service, count in self.plan.instances.items():
             for number in range(1, count + 1):
                 self.start(service, f"{service}-{number}")
         visit(self)
-        self.troubles.begin()
+        self.faults.begin()
         await self.scheduler.run(self._unsettled)
 
     async def _stock_up(self) -> None:
-        """Products with their first pieces, and what they cost."""
+        """Add the products to Stock, and their prices to Order."""
         now = self.clock()
         additions = [
             AddProduct(self.new_id(), product_id(number), "a product", PRICE, pieces, None)
-            for number, pieces in enumerate((*self.plan.stock, 0))  # nobody orders the last
+            for number, pieces in enumerate((*self.plan.stock, 0))  # no customer orders the last
         ]
         added = await add(self.databases["stock"].monitor, additions, now)
         messages: list[Any] = [each.message for each in added.outgoing]
         await save_prices(self.databases["order"].monitor, messages)
 
     async def end(self) -> None:
-        """Kill whoever lives, and give the databases back."""
+        """Kill all processes, which returns their connections."""
         for process in [each.process for each in self.instances.values()] + [
             self.outside,
             self.customers,
@@ -176,7 +178,7 @@ class World:
         await self.scheduler.quiet()
 
     def start(self, service: str, name: str) -> None:
-        """A new process under this name."""
+        """Start a process under this name."""
         process = Process(self.scheduler, name)
         database = self.databases[service]
         process.holds_others_up = lambda: database.is_held_up_by(process)
@@ -184,7 +186,7 @@ class World:
         self.instances[name] = Instance(self, process, service, self._watched(service, self.handlers[service]))
 
     async def _died(self, service: str, name: str) -> None:
-        """The group notices sooner or later; a new process begins sooner or later; any of the two may be first."""
+        """Evict a killed process from its group and start another, after random times and in any order."""
         dice, group = self.scheduler.random, self.groups[service]
         dead = [member for member in group.members if not member.process.alive]
 
@@ -194,7 +196,7 @@ class World:
 
         async def back() -> None:
             await evict()
-            wait_s = self.troubles.back_at.get(service, 0.0) - self.scheduler.now_s
+            wait_s = self.faults.back_at.get(service, 0.0) - self.scheduler.now_s
             if wait_s > 0:
                 self.later(wait_s, f"{name} is started again after the outage", back)
             else:
@@ -205,7 +207,7 @@ class World:
             self.later(dice.uniform(0, BACK_AFTER_S_MAX), f"{name} is started again", back)
 
     def later(self, after_s: float, what: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        """Let something happen outside of the processes."""
+        """Do some work outside the processes, after so many seconds."""
 
         async def wait() -> None:
             await self.pause(after_s)
@@ -214,7 +216,7 @@ class World:
         self.outside.spawn(wait())
 
     async def pause(self, seconds: float) -> None:
-        """Let time pass for somebody outside, and know until when."""
+        """Sleep outside the processes; the scheduler knows the due time."""
         until_s = self.scheduler.now_s + seconds
         self._pauses.append(until_s)
         try:
@@ -223,12 +225,12 @@ class World:
             self._pauses.remove(until_s)
 
     async def _unsettled(self) -> Rest | None:
-        """What is still to be done, when nobody can go on by himself. A history that is broken already goes no further."""
+        """The work that is left when no gate is open. A history with a broken promise ends here."""
         if self.complaints:
             raise Violation("this history was not lived to its end")
         left, dues = [], list(self._pauses)
         if any(each.tasks for each in (self.outside, self.customers, self.operator)):
-            left.append("somebody outside is not done")
+            left.append("a customer or operator is not done")
         for service, database in self.databases.items():
             row = await database.monitor.fetchrow(UNSETTLED[service == "payment"])
             counts = {name: row[name] for name in ("outbox", "parked", "intents")}
@@ -249,7 +251,7 @@ class World:
         return Rest("; ".join(left), min(dues, default=None)) if left else None
 
     async def _left_to_operators(self, others: bool) -> list[str]:
-        """What only a person does: mending topics, when all else is done without them, and taking money that went back for meant."""
+        """Let the operator mend refusing topics once no other work is left, and accept refunds made at the dashboard."""
         left = []
         if self.log.refusing and not others:
             self.scheduler.say("operator", "mends the dead letter topics")
@@ -266,7 +268,7 @@ class World:
         return [row["order_id"] for row in rows if not self.operator.tasks]
 
     async def _waiting_orders(self) -> list[str]:
-        """Orders whose deadlines have something to do yet."""
+        """Orders that wait for an answer with a deadline."""
         orders = await find(self.databases["order"].monitor, self.placed.values())
         return [
             f"order {id} waits for {wait.awaited}"
@@ -277,10 +279,10 @@ class World:
     # What handlers do ------------------------------------------------------------------------------------------------------
 
     def _watched(self, service: str, handler: Handler) -> Handler:
-        """The handler, noting in its transaction what took effect, and failing with poisoned records."""
+        """The handler, failing on poisoned records. It notes each handled record in its transaction."""
 
         async def handle(batch: Batch, db: Any) -> list[Outgoing]:
-            self.troubles.taste(batch)
+            self.faults.fail_if_poisoned(batch)
             try:
                 outgoing = await handler.handle(batch, db)
             except Exception as error:
@@ -289,16 +291,17 @@ class World:
                 raise
             rejected = {place(each.record) for each in batch.rejected}
             connection: Connection = db
-            self.troubles.handled(connection.process, batch)
+            self.faults.handled(connection.process, batch)
             for each in batch.incoming:
                 if place(each.record) not in rejected:
-                    connection.note(Handled(connection.process.name, each.record, each.message))
+                    at_s = self.scheduler.now_s - START_S
+                    connection.note(Handled(at_s, connection.process.name, each.record, each.message))
             return outgoing
 
         return Handler(handler.topics, handle)
 
     def complain(self, what: str) -> None:
-        """Note a broken promise that was seen on the way."""
+        """Note a broken promise before the history is judged."""
         if what not in self.complaints:
             self.complaints.append(what)
 
@@ -306,8 +309,18 @@ class World:
         return next(each for each in self.plan.orders if each.number == number)
 
     def log_with_writers(self) -> list[tuple[Record, str]]:
-        """Every record in the log, and who wrote it."""
+        """Every record that was written, also the lost ones, each with its writer."""
         return self._writers + self.log.lost
+
+    async def rows(self, service: str, table: str) -> list[Any]:
+        """The committed rows of one of a service's tables."""
+        rows: list[Any] = await self.databases[service].monitor.fetch(f"SELECT * FROM {table} ORDER BY 1")
+        return rows
+
+    def inputs(self, service: str) -> Iterator[Record]:
+        """The records on a service's input topics."""
+        for partition in self.groups[service].partitions:
+            yield from self.log.records[partition]
 
     def consumer_of(self, process: Process) -> Consumer | None:
         """The process as a member of its group."""
@@ -315,17 +328,17 @@ class World:
         return next((member for member in members if member.process is process), None)
 
     def _written(self, record: Record, who: str) -> None:
-        """A record is in the log: something may go wrong with it, and perhaps somebody answers it."""
+        """Keep the writer of a record, strike with its faults, and answer a refund where Payment is not ours."""
         self._writers.append((record, who))
         topic = BY_NAME.get(record.topic)
         if topic is None or who in ("somebody", "again"):
             return
-        self.troubles.written(record)
+        self.faults.written(record)
         if not self.plan.own_payment and topic.message is m.PaymentCancelRequestedMessage:
             self.later(self.scheduler.random.uniform(0, 0.3), "a refund is answered", lambda: self._refund(record))
 
     async def _refund(self, record: Record) -> None:
-        """A payment service that is not ours: it answers each request."""
+        """Answer a refund request, as a partner's Payment does."""
         asked: Any = codec.decode(record.topic, record.value)
         self.write(
             m.PaymentCancelledMessage(
@@ -334,7 +347,7 @@ class World:
         )
 
     def write(self, message: m.Message, keyless: bool = False) -> None:
-        """Write a record as somebody else's service does, without headers and perhaps without a key."""
+        """Write a record as a partner's service does: without headers, and perhaps without a key."""
         topic = BY_MESSAGE[type(message)].name
         key = None if keyless else str(key_of(message)).encode()
         self.log.append(self.log.partition_of(topic, key), key, codec.encode(message), None, "partner")

@@ -66,7 +66,8 @@ class Publisher:
     behind them, but what librdkafka had queued already may overtake them. And a record that is moved aside leaves its place to the next.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, producer: Callable[[dict[str, Any]], Any] = Producer) -> None:
+        self._make_producer: Final = producer
         self._loop: Final = asyncio.get_running_loop()
         self.failed: Final = asyncio.Event()
         self._config: Final = client_config(settings) | {
@@ -84,7 +85,7 @@ class Publisher:
             "topic.metadata.propagation.max.ms": int(TOPIC_AGAIN_S * 1000),
             "error_cb": self._on_error,
         }
-        self._producer: Final[Any] = Producer(self._config)
+        self._producer: Final[Any] = producer(self._config)
         self._single: Any = None
         """Sends each record in a batch of its own; made when a batch is refused for the first time."""
         self._singles: Final[Counter[str]] = Counter()
@@ -177,7 +178,7 @@ class Publisher:
 
     def _produce_single(self, each: Publication, ticket: "_Ticket") -> None:
         if self._single is None:
-            self._single = Producer(self._config | {"batch.num.messages": 1})
+            self._single = self._make_producer(self._config | {"batch.num.messages": 1})
         if each.topic not in self._singles:
             log.warning("a topic refuses a batch; its records are tried one by one", topic=each.topic)
         self._singles[each.topic] += 1

@@ -1,9 +1,11 @@
-"""What goes wrong in a history: the faults of its plan, each at its gate, its moment or its record."""
+"""Strikes with the faults of a plan, each at its gate, moment, time or record."""
 
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
+
+from confluent_kafka import KafkaError
 
 from ordersaga.contracts import codec
 from ordersaga.contracts import messages as m
@@ -20,20 +22,22 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 FREEZE_STEPS: Final = 3
-STILL_STEPS_MAX: Final = 120
+FROZEN_STEPS_MAX: Final = 120
 LOOKS_MAX: Final = 20
 LOOK_EVERY_S: Final = 0.3
 PARKED_AT_RESTART: Final = 8
+REFUSALS: Final = (KafkaError.POLICY_VIOLATION, KafkaError.MSG_SIZE_TOO_LARGE)
+"""The first is about one record; the second is about a batch, so each of its records is tried alone."""
 PART: Final = 7
 PARTLY: Final = "part "
 
 
 class Poisoned(Exception):
-    """What a handler says of a record that somebody has made unbearable."""
+    """The error of a handler on a poisoned record."""
 
 
-class Troubles:
-    """The faults of a plan that are still to come. `poison`: how often handling the record at a place still fails."""
+class Faults:
+    """The faults that have not struck yet. `poison`: by topic, partition and offset, how often handling that record still fails."""
 
     def __init__(self, world: "World") -> None:
         self._world: Final = world
@@ -46,10 +50,10 @@ class Troubles:
         self._twice: Final[list[set[tuple[str, int, int]]]] = []
         self.back_at: Final[dict[str, float]] = {}
         self.restarted: Final[set[str]] = set()
-        """Services that came back with parked records."""
+        """Services that were restarted with parked records."""
 
     def begin(self) -> None:
-        """Let come what comes at its time."""
+        """Schedule the faults that have a time."""
         for fault in self._world.plan.faults:
             if not fault.gate:
                 self._world.later(fault.at_s, str(fault), self._happening(fault))
@@ -94,12 +98,12 @@ class Troubles:
         return fault.kind
 
     def moment(self, process: Process, what: str) -> None:
-        """A process has just come to a point where others may cut in: one of them does, or it stands still there."""
+        """A process has reached a moment at which others may act: freeze it there if a fault says so."""
         if what == "takes timers" and self._late:
             for record in self._late:
                 self._world.log.append(self._place(record), record.key, record.value, record.headers, "again")
             self._late.clear()
-            self._stand_still(process, self._still_steps(), "as what it waits for comes after all")
+            self._freeze(process, self._frozen_steps(), "as what it waits for comes after all")
         for who in (process.name, process.name.rsplit("-", 1)[0]):
             self._passed[who, what] += 1
             for fault in list(self._left):
@@ -111,15 +115,15 @@ class Troubles:
         steps = fault.amount * FREEZE_STEPS
         if fault.kind == "operator":
             self._send_operator(fault)
-            steps = self._still_steps()
-        self._stand_still(process, steps, f"as it {fault.gate}")
+            steps = self._frozen_steps()
+        self._freeze(process, steps, f"as it {fault.gate}")
 
-    def _still_steps(self) -> int:
-        return self._world.scheduler.random.randint(0, STILL_STEPS_MAX)
+    def _frozen_steps(self) -> int:
+        return self._world.scheduler.random.randint(0, FROZEN_STEPS_MAX)
 
-    def _stand_still(self, process: Process, steps: int, why: str) -> None:
+    def _freeze(self, process: Process, steps: int, why: str) -> None:
         process.frozen_until_step = self._world.scheduler.step + steps
-        self._world.scheduler.say(process.name, "stands still", f"for {steps} steps, {why}")
+        self._world.scheduler.say(process.name, "is frozen", f"for {steps} steps, {why}")
 
     def _send_operator(self, fault: Fault) -> None:
         work = mend if fault.amount == 1 else discard
@@ -128,7 +132,7 @@ class Troubles:
     # At times --------------------------------------------------------------------------------------------------------------
 
     def _happening(self, fault: Fault) -> Callable[[], Coroutine[Any, Any, Any]]:
-        """What a fault at a time does."""
+        """The action of a fault that has a time."""
 
         async def happen() -> None:
             match fault.kind:
@@ -153,7 +157,9 @@ class Troubles:
         world, now_s = self._world, self._world.scheduler.now_s
         match fault.kind:
             case "letters refused":
-                world.log.refusing.update(p.topic + DEAD_LETTER_SUFFIX for p in world.groups[fault.who].partitions)
+                code = REFUSALS[fault.amount % len(REFUSALS)]
+                topics = {p.topic + DEAD_LETTER_SUFFIX: code for p in world.groups[fault.who].partitions}
+                world.log.refusing.update(topics)
             case "parked at a restart":
                 self._write_poison(fault)
             case "read-only":
@@ -183,7 +189,7 @@ class Troubles:
     # Parked records at a restart -----------------------------------------------------------------------------------------
 
     def _write_poison(self, fault: Fault) -> None:
-        """Records about orders of nobody that no handler bears; when they are parked the service dies."""
+        """Write poisoned records about unknown orders, and kill the service when all of them are parked."""
         world, places = self._world, set()
         for number in range(PARKED_AT_RESTART):
             message = _about(fault.who, UUID(int=0xE000 + number))
@@ -198,12 +204,12 @@ class Troubles:
                 self.restarted.add(fault.who)
                 await self._strike_down(fault.who, fault.amount)
             elif looks < LOOKS_MAX:
-                world.later(LOOK_EVERY_S, "waits until they are parked", lambda: look(looks + 1))
+                world.later(LOOK_EVERY_S, "waits until the records are parked", lambda: look(looks + 1))
 
         world.later(LOOK_EVERY_S, "waits until they are parked", look)
 
     async def _strike_down(self, service: str, seconds: float) -> None:
-        """All processes of a service die, and none comes back before."""
+        """Kill all processes of a service, and start none for so many seconds."""
         self.back_at[service] = self._world.scheduler.now_s + seconds
         for instance in list(self._world.instances.values()):
             if instance.service == service and instance.process.alive:
@@ -212,11 +218,11 @@ class Troubles:
     # The gateway's dashboard ---------------------------------------------------------------------------------------------
 
     def _cancel(self, part: int) -> None:
-        """Give `1 / part` of a payment back."""
+        """Refund `1 / part` of a payment at the dashboard."""
         self._with_held(lambda key: self._world.gateway.cancel_at_dashboard(key, part))
 
     def _with_held(self, act: Callable[[str], None], looks: int = 0) -> None:
-        """Do something to a captured payment, as soon as there is one."""
+        """Act on a captured payment, as soon as there is one."""
         held = self._world.gateway.held_keys()
         if held:
             act(self._world.scheduler.random.choice(held))
@@ -228,7 +234,7 @@ class Troubles:
             self._world.later(LOOK_EVERY_S, "looks for a captured payment", again)
 
     def _ask_for_parts(self) -> None:
-        """As an Order of somebody else's would: two refunds of the same amount, each with an id of its own."""
+        """Write two refund requests of the same amount with different request ids, as a partner's Order may."""
 
         def ask(key: str) -> None:
             gateway = self._world.gateway
@@ -245,7 +251,7 @@ class Troubles:
     # To records ------------------------------------------------------------------------------------------------------------
 
     def loses(self, record: Record) -> bool:
-        """Whether this record is one that is never to be read."""
+        """Whether a fault loses this record."""
         topic = BY_NAME.get(record.topic)
         if topic is None:
             return False
@@ -261,7 +267,7 @@ class Troubles:
                 return True
         return False
 
-    def taste(self, batch: Batch) -> None:
+    def fail_if_poisoned(self, batch: Batch) -> None:
         bad = [place(each.record) for each in batch.incoming if self.poison.get(place(each.record), 0) > 0]
         if bad:
             if len(batch.incoming) == 1:
@@ -269,14 +275,14 @@ class Troubles:
             raise Poisoned(f"{len(bad)} poisoned")
 
     def handled(self, process: Process, batch: Batch) -> None:
-        """A process is about to commit. With a record that is there twice it waits, so that another may come to the second one meanwhile."""
+        """Freeze a process before it commits one of two copies of a record, so that another process can handle the other copy."""
         places = {place(each.record) for each in batch.incoming}
         for twice in [each for each in self._twice if each & places]:
             self._twice.remove(twice)
-            self._stand_still(process, self._still_steps(), "before a commit")
+            self._freeze(process, self._frozen_steps(), "before a commit")
 
     def written(self, record: Record) -> None:
-        """A record is in the log: perhaps it is poisoned, perhaps it is written again."""
+        """Strike with the faults of this record: poison it, or write it again."""
         name = BY_NAME[record.topic].message.__name__
         self._written[name] += 1
         for fault in list(self._left):
@@ -297,20 +303,20 @@ class Troubles:
         self._world.log.append(self._place(record), record.key, record.value, record.headers, "again")
 
     def _place(self, record: Record) -> Partition:
-        """Where it was; without a key, anywhere."""
+        """The partition of the record; any partition for a record without a key."""
         if record.key is None:
             return self._world.log.partition_of(record.topic, None)
         return Partition(record.topic, record.partition)
 
     def _write_elsewhere(self, record: Record) -> None:
-        """On another partition, if there is one."""
+        """Write the record again, to another partition if there is one."""
         log = self._world.log
         to = Partition(record.topic, (record.partition + 1) % self._world.plan.partitions)
         again = log.append(to, record.key, record.value, record.headers, "again")
         self._twice.append({place(record), place(again)})
 
     def _write_what_went_before(self, record: Record) -> None:
-        """The last record about the same order of the kind that this one is meant to follow, if there is one."""
+        """Write the last predecessor of this record about the same order again, if there is one."""
         topics = {topic.message.__name__: topic.name for topic in BY_NAME.values()}
         earlier = self._world.log.records_of(topics[CROSSED[BY_NAME[record.topic].message.__name__]])
         for each in reversed([each for each in earlier if each.key is not None and each.key == record.key]):
@@ -319,14 +325,14 @@ class Troubles:
 
 
 def _of_nobody(topic: str) -> bytes:
-    """A message about an order that does not exist, where that is to be refused; else no message at all."""
+    """A message about an unknown order where the service must reject it; else bytes that are no message."""
     if topic == BY_MESSAGE[m.StockResponseMessage].name:
         return codec.encode(m.StockResponseMessage(order_id=UUID(int=1), status="SUCCESS"))
     return b"\xff"
 
 
 def _about(service: str, order_id: UUID) -> m.Message:
-    """A message that a service takes, about some order."""
+    """A message to a service about an order."""
     match service:
         case "order":
             return m.StockResponseMessage(order_id=order_id, status="SUCCESS")
