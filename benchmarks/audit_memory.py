@@ -20,8 +20,8 @@ from ordersaga.audit import verify
 from ordersaga.contracts.codec import encode
 from ordersaga.contracts.messages import OrderCompletedMessage
 from ordersaga.devstack import DevStack
-from ordersaga.messaging.database import migrate
 from ordersaga.messaging.kafka import create_missing_topics
+from ordersaga.messaging.migrating import migrate
 from ordersaga.settings import SERVICES, Settings
 
 SIZES = (50_000, 1_000_000)

@@ -35,7 +35,8 @@ from ordersaga.contracts.address import Address
 from ordersaga.contracts.topics import BY_MESSAGE, GUIDE_TOPICS
 from ordersaga.devstack.server import Server
 from ordersaga.devstack.system import System
-from ordersaga.messaging.database import BY_KEY_ALONE, migrate
+from ordersaga.messaging.database import BY_KEY_ALONE
+from ordersaga.messaging.migrating import migrate
 from ordersaga.order.model import Facts, Line, OrderPayment
 from ordersaga.stock.model import Item
 

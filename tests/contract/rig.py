@@ -20,10 +20,11 @@ from ordersaga.contracts import codec
 from ordersaga.contracts.messages import DeliveryStartMessage, Message, OrderCompletedMessage
 from ordersaga.contracts.topics import BY_MESSAGE
 from ordersaga.devstack import DevStack
-from ordersaga.messaging.database import Connection, migrate
+from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Handler, Outgoing, consumes
 from ordersaga.messaging.health import Alarm
 from ordersaga.messaging.kafka import create_missing_topics
+from ordersaga.messaging.migrating import migrate
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.settings import Settings
 

@@ -3,9 +3,9 @@
 from datetime import timedelta
 from uuid import uuid4
 
-from ordersaga.messaging import outbox
+from ordersaga.messaging import outbox_rows
 from ordersaga.messaging.kafka import Partition
-from ordersaga.messaging.outbox import OutboxRow
+from ordersaga.messaging.outbox_rows import OutboxRow
 from ordersaga.messaging.runtime import Runtime
 from tests.contract.rig import INPUT, OUTPUT, Rig, nothing_left, told, took_effect, until
 
@@ -16,7 +16,7 @@ async def bring_back(service: Rig, runtime: Runtime) -> OutboxRow:
         "SELECT partition FROM ledger WHERE topic = $1 AND next_offset > 0 LIMIT 1", INPUT
     )
     async with runtime.pool.acquire() as db, db.transaction():
-        first = await outbox.first_id(db)
+        first = await outbox_rows.first_id(db)
         row = OutboxRow(
             first,
             Partition(INPUT, partition),
@@ -28,7 +28,7 @@ async def bring_back(service: Rig, runtime: Runtime) -> OutboxRow:
             None,
             f"00-{uuid4().hex}-{'1' * 16}-01",
         )
-        await outbox.write(db, [row], runtime.clock() - timedelta(minutes=1))
+        await outbox_rows.write(db, [row], runtime.clock() - timedelta(minutes=1))
     return row
 
 

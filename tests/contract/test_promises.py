@@ -10,11 +10,12 @@ import asyncpg
 import pytest
 
 from ordersaga.devstack import DevStack
-from ordersaga.messaging import outbox, turn
+from ordersaga.messaging import outbox_rows, turn
 from ordersaga.messaging.database import Connection
-from ordersaga.messaging.handler import Batch
+from ordersaga.messaging.handler import Batch, Outgoing
 from ordersaga.messaging.kafka import Publisher
 from ordersaga.messaging.ledger import Fenced, Move, fence
+from ordersaga.messaging.message_ids import MessageIds, output_id
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.runtime import Runtime
 from tests.contract.rig import OUTPUT, Rig, alarm, nothing_left, rig, same_key, told, took_effect, until, well
@@ -80,12 +81,11 @@ async def crash(runtime: Runtime) -> None:
 
 
 async def test_message_ids_come_from_the_record_so_that_a_repeat_says_the_same() -> None:
-    first = outbox.output_id("group", "topic-id", 3, 42, 0)
-    assert first == outbox.output_id("group", "topic-id", 3, 42, 0)
+    first = output_id("group", "topic-id", 3, 42, 0)
+    assert first == output_id("group", "topic-id", 3, 42, 0)
     assert first.version == 5
     others = {
-        outbox.output_id(*place)
-        for place in [("g", "t", 3, 42, 0), ("group", "t", 3, 42, 0), ("group", "topic-id", 3, 42, 1)]
+        output_id(*place) for place in [("g", "t", 3, 42, 0), ("group", "t", 3, 42, 0), ("group", "topic-id", 3, 42, 1)]
     }
     assert first not in others
     assert len(others) == 3
@@ -154,9 +154,9 @@ async def test_rows_without_a_partition_are_published_by_any_instance(service: R
     message = told(order_id)
     async with service.instance() as runtime:
         async with runtime.pool.acquire() as db, db.transaction():
-            ids = outbox.MessageIds("", {}, uuid4)
-            rows = outbox.compose([outbox.Outgoing(message)], await outbox.first_id(db), ids, {})
-            await outbox.write(db, rows, outbox.adopt_at(runtime.clock(), service.settings))
+            ids = MessageIds("", {}, uuid4)
+            rows = outbox_rows.compose([Outgoing(message)], await outbox_rows.first_id(db), ids, {})
+            await outbox_rows.write(db, rows, outbox_rows.adopt_at(runtime.clock(), service.settings))
         await until(lambda: nothing_left(service))
         await until(lambda: took_effect(service, 1))
     assert await service.effects(order_id) == [message.delivery_id]
@@ -213,9 +213,9 @@ async def test_a_record_that_the_broker_refuses_for_good_is_kept_and_the_others_
     order_id, records = same_key(2)
     async with service.instance() as runtime:
         async with runtime.pool.acquire() as db, db.transaction():
-            first = await outbox.first_id(db)
-            big = outbox.OutboxRow(first, None, OUTPUT, None, b"k", os.urandom(1_500_000), uuid4(), None, "-")
-            await outbox.write(db, [big], runtime.clock())
+            first = await outbox_rows.first_id(db)
+            big = outbox_rows.OutboxRow(first, None, OUTPUT, None, b"k", os.urandom(1_500_000), uuid4(), None, "-")
+            await outbox_rows.write(db, [big], runtime.clock())
         service.send(*records)
         await until(lambda: took_effect(service, 2))
         await until(lambda: nothing_left(service))
@@ -314,10 +314,14 @@ async def test_adoption_does_not_make_a_row_younger_and_a_lagging_outbox_raises_
         monkeypatch.setattr(Publisher, "publish", never_acknowledged)
         written_at = runtime.clock() - timedelta(hours=1)
         async with runtime.pool.acquire() as db, db.transaction():
-            row = outbox.OutboxRow(await outbox.first_id(db), None, OUTPUT, None, b"k", b"{}", uuid4(), None, "-")
-            await outbox.write(db, [row], outbox.adopt_at(written_at, runtime.settings))
+            row = outbox_rows.OutboxRow(
+                await outbox_rows.first_id(db), None, OUTPUT, None, b"k", b"{}", uuid4(), None, "-"
+            )
+            await outbox_rows.write(db, [row], outbox_rows.adopt_at(written_at, runtime.settings))
         await until(adopted)
-        assert await service.db.fetchval("SELECT adopt_at FROM outbox") == outbox.adopt_at(written_at, runtime.settings)
+        assert await service.db.fetchval("SELECT adopt_at FROM outbox") == outbox_rows.adopt_at(
+            written_at, runtime.settings
+        )
         await service.db.execute("UPDATE outbox SET leased_until = now() + interval '1 hour'")
         (raised,) = await until(lambda: alarm(runtime, "outbox"))
         assert f"1 committed records for {OUTPUT} has waited 36" in raised.what

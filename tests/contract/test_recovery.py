@@ -16,10 +16,11 @@ from confluent_kafka.admin import AdminClient
 
 from ordersaga.cli.topics import _accept
 from ordersaga.devstack import DevStack
-from ordersaga.messaging import assignment, ledger, loops, outbox, stalls
-from ordersaga.messaging.handler import Record
+from ordersaga.messaging import assignment, ledger, loops, outbox_rows, stalls
+from ordersaga.messaging.handler import Outgoing, Record
 from ordersaga.messaging.instance import LOCK_SPACE
 from ordersaga.messaging.kafka import Publisher, Topics, create_missing_topics
+from ordersaga.messaging.message_ids import MessageIds
 from ordersaga.messaging.runtime import Runtime
 from tests.contract.rig import INPUT, Rig, alarm, gone, nothing_left, same_key, told, took_effect, until, well
 
@@ -27,9 +28,9 @@ from tests.contract.rig import INPUT, Rig, alarm, gone, nothing_left, same_key, 
 async def leave_a_row(runtime: Runtime) -> None:
     """What an HTTP request leaves whose process died before it could publish."""
     async with runtime.pool.acquire() as db, db.transaction():
-        ids = outbox.MessageIds("", {}, uuid4)
-        rows = outbox.compose([outbox.Outgoing(told(uuid4()))], await outbox.first_id(db), ids, {})
-        await outbox.write(db, rows, outbox.adopt_at(runtime.clock(), runtime.settings))
+        ids = MessageIds("", {}, uuid4)
+        rows = outbox_rows.compose([Outgoing(told(uuid4()))], await outbox_rows.first_id(db), ids, {})
+        await outbox_rows.write(db, rows, outbox_rows.adopt_at(runtime.clock(), runtime.settings))
 
 
 async def test_rows_without_a_partition_are_adopted_also_after_publishing_began_anew(

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from ordersaga.messaging import outbox, unpublished
+from ordersaga.messaging import outbox_rows, unpublished
 from ordersaga.messaging import runtime as runtime_module
 from ordersaga.messaging.runtime import Runtime
 from tests.contract.rig import INPUT, Rig, gone, nothing_left, told, took_effect, until
@@ -95,8 +95,10 @@ async def test_a_record_for_a_missing_topic_is_moved_aside_with_an_alarm_that_na
     missing, order = f"missing-{uuid4().hex[:8]}", told(uuid4())
     async with service.instance() as runtime:
         async with runtime.pool.acquire() as db, db.transaction():
-            row = outbox.OutboxRow(await outbox.first_id(db), None, missing, None, b"k", b"{}", uuid4(), None, "-")
-            await outbox.write(db, [row], runtime.clock())
+            row = outbox_rows.OutboxRow(
+                await outbox_rows.first_id(db), None, missing, None, b"k", b"{}", uuid4(), None, "-"
+            )
+            await outbox_rows.write(db, [row], runtime.clock())
         service.send(order)
         await until(lambda: took_effect(service, 1))
         await until(lambda: nothing_left(service))

@@ -24,9 +24,9 @@ from ordersaga.contracts.messages import OrderCompletedMessage
 from ordersaga.contracts.topics import TOPICS
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import spring_headers
-from ordersaga.messaging.database import migrate
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka import Partition, Topics, create_missing_topics, watermarks
+from ordersaga.messaging.migrating import migrate
 from ordersaga.sandbox.app import SandboxSettings, serving
 from ordersaga.settings import SERVICES, Settings
 

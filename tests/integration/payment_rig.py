@@ -27,8 +27,8 @@ from ordersaga.contracts.messages import (
 )
 from ordersaga.contracts.topics import BY_MESSAGE, key_of
 from ordersaga.devstack import DevStack
-from ordersaga.messaging.database import migrate
 from ordersaga.messaging.kafka import Publication, Publisher, Tap, Topics, create_missing_topics
+from ordersaga.messaging.migrating import migrate
 from ordersaga.sandbox.app import SandboxSettings, serving
 from ordersaga.settings import Settings
 

@@ -20,10 +20,11 @@ from ordersaga.contracts import codec
 from ordersaga.contracts.messages import Message
 from ordersaga.contracts.topics import BY_MESSAGE, key_of
 from ordersaga.devstack import DevStack
-from ordersaga.messaging.database import Connection, Pool, connect, migrate
+from ordersaga.messaging.database import Connection, Pool, connect
 from ordersaga.messaging.handler import Batch, Handler, Incoming, Outgoing, Record, Rejected
 from ordersaga.messaging.kafka import create_missing_topics
 from ordersaga.messaging.kafka.client import record_of
+from ordersaga.messaging.migrating import migrate
 from ordersaga.settings import ServiceName, Settings
 
 OPERATOR = {"User-Id": str(UUID(int=99)), "User-Roles": "MASTER"}

@@ -16,8 +16,9 @@ from ordersaga.cli.serve import application
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import instance
 from ordersaga.messaging.connections import Servers, connect_alone
-from ordersaga.messaging.database import Connection, answers, connect, migrate
+from ordersaga.messaging.database import Connection, answers, connect
 from ordersaga.messaging.gather import Gather, OutcomeUnknown, Write
+from ordersaga.messaging.migrating import migrate
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.settings import Settings
 from tests.contract.rig import Rig, rig, told, took_effect, until

@@ -16,7 +16,7 @@ from ordersaga.delivery import handlers
 from ordersaga.delivery.app import handler
 from ordersaga.delivery.carrier import Accepted, Parcel, Refused, Verdict
 from ordersaga.devstack import DevStack
-from ordersaga.messaging.database import is_transient
+from ordersaga.messaging.sqlstate import is_transient
 from tests.integration.service import OPERATOR, Bench, Wire, bench, customer
 
 DELIVERIES = "/api/v1/deliveries"

@@ -7,7 +7,8 @@ import uvloop
 
 from ordersaga.devstack.folder import StackFolder
 from ordersaga.devstack.postgres import PostgresServer
-from ordersaga.messaging.database import DATABASE_ERRORS, is_transient
+from ordersaga.messaging.database import DATABASE_ERRORS
+from ordersaga.messaging.sqlstate import is_transient
 
 CONNECTIONS = 16
 DEATHS = 5

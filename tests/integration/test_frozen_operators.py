@@ -14,7 +14,7 @@ from ordersaga.audit import records, sources, verify
 from ordersaga.cli.main import app
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import guests
-from ordersaga.messaging.database import migrate
+from ordersaga.messaging.migrating import migrate
 from ordersaga.settings import SERVICES, Settings
 from tests.integration.troubled_postgres import TroubledPostgres, troubled_postgres
 

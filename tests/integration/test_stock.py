@@ -22,7 +22,7 @@ from ordersaga.contracts.messages import (
     StockRollbackRequestedMessage,
 )
 from ordersaga.devstack import DevStack
-from ordersaga.messaging.database import is_transient
+from ordersaga.messaging.sqlstate import is_transient
 from ordersaga.stock import commands
 from tests.integration.service import Bench, Wire
 from tests.integration.stock_rig import PRODUCTS, assert_conserved, counters, product, stock_bench

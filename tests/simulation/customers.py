@@ -9,9 +9,9 @@ from uuid import UUID
 from ordersaga.contracts import messages as m
 from ordersaga.contracts.address import Address
 from ordersaga.http.problems import Problem
-from ordersaga.messaging.database import is_transient
 from ordersaga.messaging.gather import OutcomeUnknown
 from ordersaga.messaging.idempotency import IdempotencyKey
+from ordersaga.messaging.sqlstate import is_transient
 from ordersaga.order.api import NOT_YET
 from ordersaga.order.commands import CustomerAct, Placed, Placement
 from ordersaga.order.model import Facts, Line, Order

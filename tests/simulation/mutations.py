@@ -7,12 +7,10 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 from unittest.mock import patch
 
-import aiosql
 import asyncpg
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,15 +21,13 @@ import ordersaga.payment.store
 import ordersaga.stock.store
 from ordersaga.messaging import (
     consuming,
-    database,
     idempotency,
     isolation,
     ledger,
     locked_rows,
     outbox,
     parking,
-    queues,
-    redrive,
+    queries,
     retries,
     sqlstate,
     turn,
@@ -103,15 +99,13 @@ def _query(module: ModuleType, old: str, new: str, *names: str) -> Callable[[], 
     """Replace what a regular expression finds in these queries of a module."""
 
     def make() -> Any:
-        head, *queries = (Path(module.__file__ or "").parent / "queries.sql").read_text().split("-- name: ")
-        for n, query in enumerate(queries):
+        head, *texts = queries.file_of(module.__file__ or "").read_text().split("-- name: ")
+        for n, query in enumerate(texts):
             if re.split(r"\W", query)[0] in names:
                 if not re.search(old, query):
                     raise LookupError(f"a query of {module.__name__} has changed: {old!r} is not in\n{query}")
-                queries[n] = re.sub(old, new, query)
-        adapter: Any = database._Rows
-        text = "-- name: ".join([head, *queries])
-        return patch.object(module, "sql", aiosql.from_str(text, adapter, mandatory_parameters=False))
+                texts[n] = re.sub(old, new, query)
+        return patch.object(module, "sql", queries.queries_in("-- name: ".join([head, *texts])))
 
     return make
 
@@ -145,7 +139,7 @@ async def _isolate_each(db: Any, handle: Any, batch: Any, **_: Any) -> Any:
             async with db.transaction():
                 outcome.outgoing.extend(await handle(part, db))
         except Exception as error:
-            if database.is_transient(error) or database.is_deployment(error):
+            if sqlstate.is_transient(error) or sqlstate.is_deployment(error):
                 raise
             outcome.failed.append(isolation.Failure(each, type(error).__name__, str(error)))
         outcome.rejected.extend(part.rejected)
@@ -280,7 +274,7 @@ MUTATIONS: Final = (
         "lock position",
         "an operator and the partition's owner work on one queue",
         12,
-        [_query(each, "FOR UPDATE", "", "lock_position") for each in (queues, redrive)],
+        [_query(ledger, "FOR UPDATE", "", "lock_position")],
     ),
     Mutation(
         "idempotency key",

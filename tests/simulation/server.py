@@ -7,7 +7,7 @@ from typing import Final
 
 from ordersaga.devstack.folder import StackFolder
 from ordersaga.devstack.postgres import PostgresServer
-from ordersaga.messaging.database import migrate
+from ordersaga.messaging.migrating import migrate
 from tests.simulation.database import Database
 
 SERVICES: Final = ("order", "stock", "payment", "delivery")

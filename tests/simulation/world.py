@@ -15,7 +15,7 @@ import ordersaga.stock.handlers
 from ordersaga.contracts import codec
 from ordersaga.contracts import messages as m
 from ordersaga.contracts.topics import BY_MESSAGE, BY_NAME, TOPICS, key_of
-from ordersaga.messaging.database import OVER_STATEMENT_TIMEOUT_S, is_transient
+from ordersaga.messaging.database import OVER_STATEMENT_TIMEOUT_S
 from ordersaga.messaging.handler import Batch, Handler, Outgoing, Record
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.parking import place

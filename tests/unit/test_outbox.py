@@ -15,7 +15,9 @@ from ordersaga.messaging import outbox as outbox_module
 from ordersaga.messaging.handler import Incoming, Outgoing, Record
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, Refusal
 from ordersaga.messaging.kafka.verdicts import BY_CODE, Verdict, verdict_of
-from ordersaga.messaging.outbox import DELETE_AFTER_S, SOON_ROWS_MAX, MessageIds, Outbox, OutboxRow, compose
+from ordersaga.messaging.message_ids import MessageIds
+from ordersaga.messaging.outbox import DELETE_AFTER_S, SOON_ROWS_MAX, Outbox
+from ordersaga.messaging.outbox_rows import OutboxRow, compose
 from ordersaga.settings import Settings
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from ordersaga.audit.finding import CLOCKS_APART, Finding, Moment
 from ordersaga.audit.sources import Sources, in_words, stream
-from ordersaga.messaging.database import queries
+from ordersaga.messaging.queries import queries
 from ordersaga.settings import Settings
 
 sql: Final = queries(__file__)

@@ -16,9 +16,9 @@ from ordersaga.audit.finding import Finding, Moment
 from ordersaga.audit.sources import Sources
 from ordersaga.contracts.topics import TOPICS
 from ordersaga.messaging import spring_headers
-from ordersaga.messaging.database import queries
 from ordersaga.messaging.handler import MESSAGE_ID, Record
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Tap, Topics, gaps_of
+from ordersaga.messaging.queries import queries
 from ordersaga.settings import ServiceName, Settings
 
 sql: Final = queries(__file__)

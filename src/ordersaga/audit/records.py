@@ -8,7 +8,8 @@ from msgspec import Struct, field
 
 from ordersaga.audit.finding import CLOCKS_APART, Finding, Moment, ago
 from ordersaga.audit.sources import Sources, stream
-from ordersaga.messaging.database import Connection, queries
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.queries import queries
 from ordersaga.settings import ServiceName
 
 sql: Final = queries(__file__)

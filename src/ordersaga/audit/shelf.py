@@ -6,7 +6,7 @@ from ordersaga.audit.finding import Finding, Moment
 from ordersaga.audit.sources import Sources, stream
 from ordersaga.contracts.messages import ProductPriceMessage
 from ordersaga.contracts.topics import BY_MESSAGE
-from ordersaga.messaging.database import queries
+from ordersaga.messaging.queries import queries
 
 sql: Final = queries(__file__)
 

@@ -16,8 +16,9 @@ from ordersaga.audit.letters import LettersInKafka
 from ordersaga.audit.sources import LEFT_OUT, Sources, in_words, snapshots, stream
 from ordersaga.contracts.messages import OrderPayableMessage, PaymentCancelledMessage, PaymentSuccessMessage
 from ordersaga.contracts.topics import BY_MESSAGE
-from ordersaga.messaging.database import DATABASE_ERRORS, queries
+from ordersaga.messaging.database import DATABASE_ERRORS
 from ordersaga.messaging.kafka import KafkaUnavailable
+from ordersaga.messaging.queries import queries
 from ordersaga.settings import SERVICES, ServiceName, Settings
 
 sql: Final = queries(__file__)

@@ -10,10 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from ordersaga.cli.operating import Desk, out, say_json, shown
-from ordersaga.messaging.acts import Act, text_of
+from ordersaga.messaging.acts import Act
 from ordersaga.messaging.bulk_replay import Outcome
 from ordersaga.messaging.redrive import CauseCount, Content, Letter
 from ordersaga.messaging.rehearsal import Effect
+from ordersaga.messaging.texts import readable
 
 ID_CHARS: int = 8
 COLOURS = {"resolved": "green", "failed again": "red", "refused": "red", "waits": "yellow", "not replayed": "yellow"}
@@ -68,14 +69,14 @@ def print_letter(desk: Desk, letter: Letter, content: Content, chain: Sequence[L
         "reason": letter.reason,
         "imported from": letter.imported_from,
         "published as": letter.replayed_as,
-        "key": text_of(content.key),
+        "key": readable(content.key),
     }
     out.print(f"[bold]{letter.id}[/]  {desk.service}")
     for name, said in lines.items():
         if said is not None:
             out.print(f"  {name:14} {escape(str(said))}", soft_wrap=True)
     for header, value in content.headers:
-        out.print(f"  {'header':14} {escape(f'{header}: {text_of(value)}')}", soft_wrap=True)
+        out.print(f"  {'header':14} {escape(f'{header}: {readable(value)}')}", soft_wrap=True)
     out.print(f"  {'value':14} {escape(pretty(content.value))}", soft_wrap=True)
     if content.stacktrace:
         out.print(f"  {'stack trace':14} {escape(content.stacktrace)}", soft_wrap=True)
@@ -148,7 +149,7 @@ def pretty(value: bytes | None) -> str:
     try:
         return json.dumps(json.loads(value), indent=2, ensure_ascii=False)
     except ValueError:
-        return text_of(value) or "(empty)"
+        return readable(value) or "(empty)"
 
 
 def print_diff(before: bytes | None, after: bytes) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from ordersaga.cli.errors import database_problem
 from ordersaga.cli.options import fail, load_settings, out, services_here
-from ordersaga.messaging import database
+from ordersaga.messaging import migrating
 from ordersaga.messaging.migrating import MigrationUnderWay
 from ordersaga.settings import SERVICES, ServiceName, Settings
 
@@ -33,7 +33,7 @@ def migrate(
 
 def apply(settings: Settings, name: ServiceName) -> list[str]:
     """Migrate one service's database; returns the steps applied."""
-    return database.migrate(settings.database_url(name), importlib.import_module(f"ordersaga.{name}"))
+    return migrating.migrate(settings.database_url(name), importlib.import_module(f"ordersaga.{name}"))
 
 
 def services(only: str) -> list[ServiceName]:

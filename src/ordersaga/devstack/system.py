@@ -23,9 +23,8 @@ from ordersaga.devstack.server import Server
 from ordersaga.devstack.side_by_side import side_by_side
 from ordersaga.devstack.stack import DevStack
 from ordersaga.masking import masked
-from ordersaga.messaging.database import migrate
 from ordersaga.messaging.kafka import KafkaUnavailable, create_missing_topics, why_unreachable
-from ordersaga.messaging.migrating import MigrationUnderWay
+from ordersaga.messaging.migrating import MigrationUnderWay, migrate
 from ordersaga.settings import PREFIX, SERVICES, ServiceName, Settings, WrongSettings
 from ordersaga.settings_limits import postgres_url
 

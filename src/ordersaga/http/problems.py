@@ -13,9 +13,9 @@ from ordersaga.http.fields import code_of, texts_with_nul, wrong_fields
 from ordersaga.http.headers import header
 from ordersaga.http.limits import RETRY_AFTER_S, TooManyStreams
 from ordersaga.masking import masked
-from ordersaga.messaging.database import is_transient
 from ordersaga.messaging.gather import NotTaken, OutcomeUnknown
 from ordersaga.messaging.refusal import FieldError, Refusal, RefusalKind, no_such
+from ordersaga.messaging.sqlstate import is_transient
 
 log: Final = structlog.get_logger()
 T = TypeVar("T")

@@ -7,7 +7,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from ordersaga.messaging.database import Connection, queries, storable
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.queries import queries
+from ordersaga.messaging.texts import storable
 
 sql: Final = queries(__file__)
 
@@ -72,11 +74,6 @@ async def about(db: Connection, targets: Sequence[object]) -> list[Act]:
         )
         for row in rows
     ]
-
-
-def text_of(value: bytes | None) -> str | None:
-    """Bytes as a person reads them; what is no UTF-8 is escaped."""
-    return None if value is None else value.decode(errors="backslashreplace")
 
 
 def _json(values: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ What operators then do with them is in `redrive.py`.
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
@@ -15,10 +15,12 @@ from ordersaga.contracts.codec import decode
 from ordersaga.contracts.topics import BY_NAME, DEAD_LETTER_SUFFIX, key_of
 from ordersaga.masking import masked
 from ordersaga.messaging import spring_headers
-from ordersaga.messaging.database import Connection, queries, storable
+from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import MESSAGE_ID, Record
 from ordersaga.messaging.kafka import Publication
+from ordersaga.messaging.queries import queries
 from ordersaga.messaging.spring_headers import Headers
+from ordersaga.messaging.texts import storable
 
 sql: Final = queries(__file__)
 
@@ -104,14 +106,30 @@ async def keep_refused(db: Connection, refused: Sequence[tuple[Publication, str]
     if new:
         await sql.add_dead_letters(db, new)
         ids = [row["id"] for row in new]
-        await sql.supersede_published(db, ids=ids, message_ids=ids, now=now)
+        await supersede_published(db, ids, ids, now)
+
+
+async def supersede_published(db: Connection, ids: Sequence[UUID], message_ids: Sequence[UUID], now: datetime) -> None:
+    """Mark the letters that were published again under `message_ids` as followed by the letters `ids`: their records were given up again."""
+    await sql.supersede_published(db, ids=ids, message_ids=message_ids, now=now)
+
+
+async def settle_published(db: Connection, now: datetime) -> None:
+    """Resolve the letters that were published again and whose outbox rows are gone: Kafka has acknowledged their records."""
+    await sql.settle_published(db, now=now)
+
+
+async def unpublished_by_topic(db: Connection) -> list[Any]:
+    """Of each topic the number of open letters that are not on the dead letter topic: `topic`, `letters`, `oldest_at`, `reason`."""
+    rows: list[Any] = await sql.unpublished_letters(db)
+    return rows
 
 
 def _message_id(publication: Publication) -> UUID:
     return UUID((dict(publication.headers)[MESSAGE_ID] or b"").decode())
 
 
-def _refused_row(publication: Publication, reason: str, now: datetime) -> dict[str, object]:
+def _refused_row(publication: Publication, reason: str, now: datetime) -> dict[str, Any]:
     return {
         "id": _message_id(publication),
         "topic": publication.topic,

@@ -14,10 +14,11 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from ordersaga.messaging import outbox
+from ordersaga.messaging import outbox_rows
 from ordersaga.messaging.database import Connection, Pool, begin
 from ordersaga.messaging.handler import Outgoing
-from ordersaga.messaging.outbox import MessageIds, Outbox
+from ordersaga.messaging.message_ids import MessageIds
+from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.sqlstate import is_locked, is_too_large, is_transient
 from ordersaga.settings import Settings
@@ -146,8 +147,10 @@ class Gather(Generic[Request, Answer]):
                 rows = []
                 if write.outgoing:
                     ids = MessageIds("", {}, self._new_id)
-                    rows = outbox.compose(write.outgoing, await outbox.first_id(db), ids, self._settings.type_ids)
-                    await outbox.write(db, rows, outbox.adopt_at(now, self._settings))
+                    rows = outbox_rows.compose(
+                        write.outgoing, await outbox_rows.first_id(db), ids, self._settings.type_ids
+                    )
+                    await outbox_rows.write(db, rows, outbox_rows.adopt_at(now, self._settings))
                 committing = True
         except Exception as error:
             if is_too_large(error) or isinstance(error, TimeoutError):

@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from ordersaga.contracts.messages import Message
 from ordersaga.contracts.topics import BY_MESSAGE, Topic, key_of
-from ordersaga.messaging.database import Connection, storable
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.texts import storable
 
 MESSAGE_ID: Final = "message-id"
 CAUSATION_ID: Final = "causation-id"

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from ordersaga.messaging.database import Connection, queries
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.queries import queries
 
 sql: Final = queries(__file__)
 

@@ -8,9 +8,11 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from ordersaga.contracts.topics import DEAD_LETTER_SUFFIX
-from ordersaga.messaging.database import Pool, queries
+from ordersaga.messaging import dead_letters
+from ordersaga.messaging.database import Pool
 from ordersaga.messaging.dead_letters import REFUSED
 from ordersaga.messaging.health import Alarms, Trouble
+from ordersaga.messaging.queries import queries
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.sqlstate import is_too_large
 from ordersaga.settings import Settings
@@ -55,7 +57,7 @@ class Keeping:
         """Remove what is older than it is promised to be kept: a bounded number of rows a statement, and of statements a call."""
         now = self._clock()
         async with self._pool.acquire() as db:
-            await sql.settle_published(db, now=now)
+            await dead_letters.settle_published(db, now)
         for table, kept, prune, size in self._kept:
             for _ in range(BATCHES_MAX):
                 rows_max = size.now
@@ -77,7 +79,7 @@ class Keeping:
         async with self._pool.acquire() as db:
             (row,) = await sql.fill(db)
             refused = await sql.refused_letters(db, cause=REFUSED)
-            unpublished = await sql.unpublished_letters(db)
+            unpublished = await dead_letters.unpublished_by_topic(db)
             lag_s = self._lag_s(row["oldest_adopt_at"])
             late = await sql.outbox_topics(db) if lag_s > self._settings.outbox_lag_alarm_s else []
         OUTBOX_ROWS.set(row["outbox_rows"])

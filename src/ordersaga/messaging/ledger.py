@@ -9,8 +9,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from ordersaga.messaging.database import Connection, queries
+from ordersaga.messaging.database import Connection
 from ordersaga.messaging.kafka import Partition
+from ordersaga.messaging.queries import queries
 
 sql: Final = queries(__file__)
 
@@ -90,6 +91,15 @@ async def positions_of_topic(db: Connection, topic: str) -> dict[int, tuple[str,
     """By partition number: the topic's id in the row, and the next offset."""
     rows = await sql.positions_of_topic(db, topic=topic)
     return {row["partition"]: (row["topic_id"], row["next_offset"]) for row in rows}
+
+
+async def lock_position(db: Connection, topic: str, partition: int | None) -> int | None:
+    """The partition's next offset, its ledger row locked: no turn of the partition begins before this transaction ends.
+
+    None: this service has never read the partition.
+    """
+    next_offset: int | None = await sql.lock_position(db, topic=topic, partition=partition)
+    return next_offset
 
 
 async def accept(db: Connection, topic: str, topic_id: str, next_offsets: dict[int, int]) -> int:

@@ -10,9 +10,9 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from ordersaga.messaging.database import is_transient
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.kafka import KafkaUnavailable
+from ordersaga.messaging.sqlstate import is_transient
 
 log: Final = structlog.get_logger()
 

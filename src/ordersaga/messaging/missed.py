@@ -12,9 +12,10 @@ from typing import Final
 import structlog
 
 from ordersaga.messaging.assignment import Assignment
-from ordersaga.messaging.database import Pool, queries
+from ordersaga.messaging.database import Pool
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.outbox import Outbox
+from ordersaga.messaging.queries import queries
 
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)

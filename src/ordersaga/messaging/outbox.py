@@ -6,39 +6,24 @@ published by the partition's next owner (rows of a turn) or by any instance (row
 
 import asyncio
 import contextlib
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
-from uuid import UUID
 
 import structlog
-from msgspec import Struct
 
-from ordersaga.contracts import codec
-from ordersaga.contracts.topics import BY_MESSAGE, key_of
 from ordersaga.messaging import dead_letters
-from ordersaga.messaging.database import DATABASE_ERRORS, Connection, Pool, queries, storable
-from ordersaga.messaging.dead_letters import DeadLetter
-from ordersaga.messaging.handler import (
-    CAUSATION_CHARS_MAX,
-    CAUSATION_ID,
-    MESSAGE_ID,
-    TRACEPARENT,
-    Incoming,
-    Outgoing,
-    Record,
-)
-from ordersaga.messaging.ids import uuid_of
+from ordersaga.messaging.database import DATABASE_ERRORS, Pool
+from ordersaga.messaging.handler import MESSAGE_ID
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, Refusal
+from ordersaga.messaging.outbox_rows import OutboxRow, publication_of
+from ordersaga.messaging.queries import queries
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
-
-TYPE_ID: Final = "__TypeId__"
 
 READ_ROWS_MAX: Final = 5_000
 SOON_ROWS_MAX: Final = 20_000
@@ -47,213 +32,6 @@ ROOM_S: Final = 2.0
 SAY_REFUSED_EVERY_S: Final = 30.0
 DELETE_AFTER_S: Final = 0.05
 CLOSE_S_MAX: Final = 2.0
-COLUMNS: Final = (
-    "id",
-    "source_topic",
-    "source_partition",
-    "adopt_at",
-    "topic",
-    "partition",
-    "key",
-    "value",
-    "message_id",
-    "causation_id",
-    "traceparent",
-    "header_names",
-    "header_values",
-)
-
-
-class OutboxRow(Struct, frozen=True, gc=False):
-    """One row, as written; `source` is the input partition whose turn wrote it."""
-
-    id: int
-    source: Partition | None
-    topic: str
-    partition: int | None
-    key: bytes | None
-    value: bytes | None
-    message_id: UUID
-    causation_id: str | None
-    traceparent: str
-    headers: tuple[tuple[str, bytes | None], ...] = ()
-
-    def publication(self) -> Publication:
-        """What goes to Kafka."""
-        return _publication(
-            self.id,
-            self.topic,
-            self.partition,
-            self.key,
-            self.value,
-            self.message_id,
-            self.causation_id,
-            self.traceparent,
-            self.headers,
-        )
-
-
-def output_id(group: str, topic_id: str, partition: int, offset: int, n: int) -> UUID:
-    """The `message-id` of the n-th output of a record: the same however often the record is handled (UUIDv5, RFC 9562)."""
-    digest = bytearray(
-        hashlib.sha1(f"{group}/{topic_id}/{partition}/{offset}/{n}".encode(), usedforsecurity=False).digest()[:16]
-    )
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    return uuid_of(bytes(digest))
-
-
-def compose(outgoing: Sequence[Outgoing], block: int, ids: "MessageIds", type_ids: dict[str, str]) -> list[OutboxRow]:
-    """The rows for what a handler returned, numbered from `block` in its order."""
-    rows = []
-    for number, each in enumerate(outgoing):
-        topic = BY_MESSAGE[type(each.message)].name
-        message_id, causation_id, traceparent = ids.of(each.cause)
-        type_id = type_ids.get(topic)
-        rows.append(
-            OutboxRow(
-                block + number,
-                Partition(each.cause.record.topic, each.cause.record.partition) if each.cause else None,
-                topic,
-                None,
-                codec.text_of(key_of(each.message)),
-                codec.encode(each.message),
-                each.message_id or message_id,
-                causation_id,
-                traceparent,
-                ((TYPE_ID, type_id.encode()),) if type_id else (),
-            )
-        )
-    return rows
-
-
-def letter_row(letter: DeadLetter, id: int, group: str) -> OutboxRow:
-    """The row for a dead letter: the same partition, key and bytes as the record that could not be handled."""
-    record = letter.record
-    source = Partition(record.topic, record.partition)
-    to, headers = letter.topic, letter.headers(group)
-    return OutboxRow(
-        id,
-        source,
-        to,
-        record.partition,
-        record.key,
-        record.value,
-        letter.id,
-        letter.causation_id,
-        letter.traceparent,
-        headers,
-    )
-
-
-class MessageIds:
-    """Gives the outputs of one transaction their ids and their place in the trace."""
-
-    def __init__(self, group: str, topic_ids: dict[str, str], new_id: Any, traceparent: str | None = None) -> None:
-        self._group = group
-        self._topic_ids = topic_ids
-        self._new_id = new_id
-        self._traceparent = traceparent
-        self._given: dict[tuple[str, int, int], int] = {}
-
-    def of(self, cause: Incoming | None) -> tuple[UUID, str | None, str]:
-        """`message-id`, `causation-id` and `traceparent` for the next output of this cause."""
-        if cause is None:
-            message_id: UUID = self._new_id()
-            return message_id, None, _child_span(self._traceparent, message_id, message_id)
-        return self.of_record(cause.record)
-
-    def of_record(self, record: Record, n: int | None = None) -> tuple[UUID, str, str]:
-        """The same for an output that a raw record causes; `n` where it is not simply the next one."""
-        place = (record.topic, record.partition, record.offset)
-        if n is None:
-            n = self._given.get(place, 0)
-            self._given[place] = n + 1
-        topic_id = self._topic_ids[record.topic]
-        message_id = output_id(self._group, topic_id, record.partition, record.offset, n)
-        return message_id, *descent(record, message_id)
-
-
-def descent(record: Record, message_id: UUID) -> tuple[str, str]:
-    """The `causation-id` and `traceparent` of an output that a raw record causes."""
-    causation_id = _text(record.header(MESSAGE_ID)) or f"{record.topic}/{record.partition}/{record.offset}"
-    return causation_id, _child_span(_text(record.header(TRACEPARENT)), message_id, message_id)
-
-
-def _text(header: bytes | None) -> str | None:
-    """A partner's header as a text column takes it: whatever is in it, it must not stop the partition."""
-    if not header:
-        return None
-    if len(header) <= CAUSATION_CHARS_MAX and header.isascii() and b"\0" not in header:
-        return header.decode()
-    return storable(header.decode(errors="replace"), CAUSATION_CHARS_MAX)
-
-
-def _child_span(parent: str | None, trace: UUID, span: UUID) -> str:
-    """A W3C `traceparent`: the parent's trace, or a new one, and a span id taken from the message's own id."""
-    if parent and len(parent) == 55 and parent.count("-") == 3:
-        return f"{parent[:36]}{span.hex[16:]}-{parent[53:]}"
-    return f"00-{trace.hex}-{span.hex[16:]}-01"
-
-
-def _publication(
-    id: int,
-    topic: str,
-    partition: int | None,
-    key: bytes | None,
-    value: bytes | None,
-    message_id: UUID,
-    causation_id: str | None,
-    traceparent: str,
-    extra: Sequence[tuple[str, bytes | None]],
-) -> Publication:
-    headers: list[tuple[str, bytes | None]] = [
-        (MESSAGE_ID, str(message_id).encode()),
-        (TRACEPARENT, traceparent.encode()),
-    ]
-    if causation_id is not None:
-        headers.append((CAUSATION_ID, causation_id.encode()))
-    if extra:
-        ours = (MESSAGE_ID, TRACEPARENT, CAUSATION_ID)
-        # A name that is no UTF-8 would end the process: confluent-kafka 2.16 follows a null pointer.
-        headers += [
-            (name.encode(errors="backslashreplace").decode(), value) for name, value in extra if name not in ours
-        ]
-    return Publication(id, topic, partition, key, value, headers)
-
-
-async def first_id(db: Connection) -> int:
-    """Where a transaction that is no turn begins to number its rows."""
-    first: int = await sql.outbox_block(db)
-    return first
-
-
-async def write(db: Connection, rows: Sequence[OutboxRow], adopt_at: datetime) -> None:
-    """Write rows in the caller's transaction. COPY: one statement and no per-row planning, however many rows."""
-    if not rows:
-        return
-    await db.copy_records_to_table(
-        "outbox",
-        columns=COLUMNS,
-        records=[
-            (
-                row.id,
-                row.source and row.source.topic,
-                row.source and row.source.partition,
-                adopt_at,
-                row.topic,
-                row.partition,
-                row.key,
-                row.value,
-                row.message_id,
-                row.causation_id,
-                row.traceparent,
-                [name for name, _ in row.headers] if row.headers else None,
-                [value for _, value in row.headers] if row.headers else None,
-            )
-            for row in rows
-        ],
-    )
 
 
 class Outbox:
@@ -440,7 +218,7 @@ class Outbox:
                     )
             if not rows:
                 return
-            room = await self._begin_with_room([_stored(row) for row in rows], (), now, self._slots)
+            room = await self._begin_with_room([publication_of(row) for row in rows], (), now, self._slots)
             if room is not None:  # which also ends when `restart` gives the rows up, or when they are put aside
                 await asyncio.wait([room])
             if self.broken:
@@ -464,7 +242,7 @@ class Outbox:
         if rows:
             rows.sort(key=lambda row: row["id"])
             ids = [row["id"] for row in rows]
-            await self._begin_with_room([_stored(row) for row in rows], ids, now, self._adoption)
+            await self._begin_with_room([publication_of(row) for row in rows], ids, now, self._adoption)
         return len(rows)
 
     async def restart(self) -> None:
@@ -501,23 +279,3 @@ class Outbox:
 
 def _without_source(rows: Sequence[OutboxRow]) -> list[int]:
     return [row.id for row in rows if row.source is None]
-
-
-def _stored(row: Any) -> Publication:
-    extra = tuple(zip(row["header_names"] or (), row["header_values"] or (), strict=True))
-    return _publication(
-        row["id"],
-        row["topic"],
-        row["partition"],
-        row["key"],
-        row["value"],
-        row["message_id"],
-        row["causation_id"],
-        row["traceparent"],
-        extra,
-    )
-
-
-def adopt_at(now: datetime, settings: Settings) -> datetime:
-    """When anybody may publish a row that its writer has not published."""
-    return now + timedelta(milliseconds=settings.outbox_adopt_after_ms)

@@ -15,10 +15,12 @@ import structlog
 from msgspec import Struct
 
 from ordersaga.masking import masked
-from ordersaga.messaging.database import Connection, queries, storable
+from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Incoming, Record
 from ordersaga.messaging.isolation import Failure
 from ordersaga.messaging.kafka import Partition
+from ordersaga.messaging.queries import queries
+from ordersaga.messaging.texts import storable
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()

@@ -12,14 +12,16 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordersaga.contracts.topics import BY_NAME, DEAD_LETTER_SUFFIX
-from ordersaga.messaging import acts, spring_headers
+from ordersaga.messaging import acts, dead_letters, spring_headers
 from ordersaga.messaging.acts import NotPossible, Operator
-from ordersaga.messaging.database import Connection, queries, storable
+from ordersaga.messaging.database import Connection
 from ordersaga.messaging.dead_letters import REASON_CHARS_MAX, order_key
 from ordersaga.messaging.handler import MESSAGE_ID, Record
 from ordersaga.messaging.kafka import Tap, Topics
-from ordersaga.messaging.outbox import output_id
+from ordersaga.messaging.message_ids import output_id
+from ordersaga.messaging.queries import queries
 from ordersaga.messaging.redrive import Redrive
+from ordersaga.messaging.texts import storable
 from ordersaga.settings import SERVICES, ServiceName, Settings
 
 sql: Final = queries(__file__)
@@ -112,7 +114,7 @@ async def _link(db: Connection, rows: Sequence[dict[str, Any]], now: datetime) -
         except ValueError:
             continue
     if ids:
-        await sql.supersede_published(db, ids=ids, message_ids=message_ids, now=now)
+        await dead_letters.supersede_published(db, ids, message_ids, now)
 
 
 def _row(record: Record, failure: spring_headers.Failure, topic_id: str) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from ordersaga.messaging import acts
-from ordersaga.messaging.acts import NotPossible, Operator, text_of
-from ordersaga.messaging.database import Connection, Pool, queries
+from ordersaga.messaging import acts, ledger, parking
+from ordersaga.messaging.acts import NotPossible, Operator
+from ordersaga.messaging.database import Connection, Pool
+from ordersaga.messaging.queries import queries
+from ordersaga.messaging.texts import readable
 from ordersaga.settings import ServiceName, Settings
 
 sql: Final = queries(__file__)
@@ -106,7 +108,9 @@ class Queues:
             if letter_id is None:
                 letter_id = self._new_id()
                 await sql.add_discarded(db, **_named(place), id=letter_id, now=now)
-            await sql.unpark(db, topics=[place.topic], partitions=[place.partition], offsets=[place.offset], now=now)
+            await parking.sql.unpark(
+                db, topics=[place.topic], partitions=[place.partition], offsets=[place.offset], now=now
+            )
             before = {"attempts": first.attempts, "cause": first.cause, "reason": first.reason, "value": first.value}
             after = {"status": "DISCARDED", "letter": str(letter_id)}
             await acts.note(db, operator, "parked discard", place, before, after, now)
@@ -114,7 +118,7 @@ class Queues:
 
     async def _lock_first(self, db: Connection, place: Place) -> "_First":
         # The lock on the position keeps the partition's owner from a turn over this queue until we are done.
-        await sql.lock_position(db, topic=place.topic, partition=place.partition)
+        await ledger.lock_position(db, place.topic, place.partition)
         rows = await sql.parked_queue(db, **_named(place))
         if not rows:
             raise NotPossible(
@@ -125,7 +129,7 @@ class Queues:
             head = Place(place.topic, place.partition, first["record_offset"])
             raise NotPossible(f"{place} waits behind {head}; act upon that one first")
         return _First(
-            first["attempts"], first["due_at"], first["cause"], first["reason"], text_of(first["value"]), len(rows) - 1
+            first["attempts"], first["due_at"], first["cause"], first["reason"], readable(first["value"]), len(rows) - 1
         )
 
 

@@ -16,13 +16,17 @@ from msgspec import Struct
 
 from ordersaga.contracts.codec import Undecodable, decode
 from ordersaga.contracts.topics import BY_NAME
-from ordersaga.messaging import acts, outbox, spring_headers
-from ordersaga.messaging.acts import Act, NotPossible, Operator, text_of
-from ordersaga.messaging.database import Connection, Pool, queries
+from ordersaga.messaging import acts, dead_letters, ledger, outbox_rows, spring_headers
+from ordersaga.messaging.acts import Act, NotPossible, Operator
+from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.dead_letters import order_key
 from ordersaga.messaging.handler import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, Record
-from ordersaga.messaging.outbox import TYPE_ID, MessageIds, Outbox, OutboxRow
-from ordersaga.messaging.spring_headers import Headers
+from ordersaga.messaging.message_ids import MessageIds
+from ordersaga.messaging.outbox import Outbox
+from ordersaga.messaging.outbox_rows import OutboxRow
+from ordersaga.messaging.queries import queries
+from ordersaga.messaging.spring_headers import TYPE_ID, Headers
+from ordersaga.messaging.texts import readable
 from ordersaga.settings import ServiceName, Settings
 
 sql: Final = queries(__file__)
@@ -141,14 +145,14 @@ class Redrive:
     async def find(self, wanted: Wanted, rows_max: int | None = None) -> list[Letter]:
         """The letters that fit, the latest first."""
         async with self.pool.acquire() as db:
-            await sql.settle_published(db, now=self.clock())
+            await dead_letters.settle_published(db, self.clock())
             rows = await sql.dead_letters(db, **wanted.conditions(), rows_max=rows_max)
         return list(map(_letter, rows))
 
     async def causes(self, wanted: Wanted) -> list[CauseCount]:
         """How many letters fit, by topic, cause and status."""
         async with self.pool.acquire() as db:
-            await sql.settle_published(db, now=self.clock())
+            await dead_letters.settle_published(db, self.clock())
             return [CauseCount(*row.values()) for row in await sql.dead_letter_causes(db, **wanted.conditions())]
 
     async def contents(self, ids: Sequence[UUID]) -> dict[UUID, Content]:
@@ -165,7 +169,7 @@ class Redrive:
     async def standings(self, ids: Sequence[UUID]) -> dict[UUID, Standing]:
         """What has become of letters since they were replayed."""
         async with self.pool.acquire() as db:
-            await sql.settle_published(db, now=self.clock())
+            await dead_letters.settle_published(db, self.clock())
             return {row["id"]: self._standing(row) for row in await sql.replay_outcomes(db, ids=list(ids))}
 
     def _standing(self, row: Any) -> Standing:
@@ -209,7 +213,7 @@ class Redrive:
             letter = await self._lock_open(db, letter_id)
             if letter.goes_out:
                 rows = [await self._emission(db, letter, type_id)]
-                await outbox.write(db, rows, outbox.adopt_at(now, self.settings))
+                await outbox_rows.write(db, rows, outbox_rows.adopt_at(now, self.settings))
                 after = {"published": letter.topic, "message-id": str(rows[0].message_id)}
             else:
                 await self._put_back(db, letter, now)
@@ -235,8 +239,8 @@ class Redrive:
             key = order_key(letter.topic, content.key, value)
             await sql.copy_dead_letter(db, id=letter.id, copy_id=copy_id, order_key=key, value=value, now=now)
             await sql.mark_dead_letter(db, id=letter.id, status="SUPERSEDED", replayed_as=None, now=now)
-            before = {"status": letter.status, "value": text_of(content.value)}
-            after = {"status": "SUPERSEDED", "letter": str(copy_id), "value": text_of(value)}
+            before = {"status": letter.status, "value": readable(content.value)}
+            after = {"status": "SUPERSEDED", "letter": str(copy_id), "value": readable(value)}
             await acts.note(db, operator, "edit", letter.id, before, after, now)
             return _letter(await sql.lock_dead_letter(db, id=copy_id))
 
@@ -260,7 +264,7 @@ class Redrive:
     async def _put_back(self, db: Connection, letter: Letter, now: datetime) -> None:
         # The lock holds the partition's owner up: were its turn to take the head of this queue out meanwhile, neither would see the
         # other's row, and the record put back would wait for ever behind nothing.
-        if await sql.lock_position(db, topic=letter.topic, partition=letter.partition) is None:
+        if await ledger.lock_position(db, letter.topic, letter.partition) is None:
             raise NotPossible(
                 f"{self.service} does not read {letter.topic}/{letter.partition}, so nobody would retry the record"
             )
@@ -274,10 +278,10 @@ class Redrive:
         content = (await _contents(db, [letter.id]))[letter.id]
         headers = restored(self.settings, letter, content, type_id)
         parent, its_id = content.header(TRACEPARENT), content.header(MESSAGE_ID)
-        ids = MessageIds("", {}, self.new_id, text_of(parent))
+        ids = MessageIds("", {}, self.new_id, readable(parent))
         message_id, _, traceparent = ids.of(None)
         return OutboxRow(
-            await outbox.first_id(db),
+            await outbox_rows.first_id(db),
             None,
             letter.topic,
             # By its key a record goes where Java's producers put it; without one, to where it was.
@@ -285,7 +289,7 @@ class Redrive:
             content.key,
             content.value,
             message_id,
-            text_of(its_id) or letter.place,
+            readable(its_id) or letter.place,
             traceparent,
             tuple(header for header in headers if header[0] not in (MESSAGE_ID, CAUSATION_ID, TRACEPARENT)),
         )

@@ -13,8 +13,10 @@ from msgspec import Struct
 
 from ordersaga.contracts.codec import Undecodable, decode
 from ordersaga.messaging.acts import NotPossible
-from ordersaga.messaging.database import Connection, is_deployment, is_transient, queries
+from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Handle, Incoming, Record
+from ordersaga.messaging.queries import queries
+from ordersaga.messaging.sqlstate import is_deployment, is_transient
 
 sql: Final = queries(__file__)
 

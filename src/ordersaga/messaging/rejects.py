@@ -9,11 +9,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.contracts.codec import Undecodable, decode
-from ordersaga.messaging import dead_letters, outbox
+from ordersaga.messaging import dead_letters, outbox_rows
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.dead_letters import DeadLetter
 from ordersaga.messaging.handler import Incoming, Record, Rejected
-from ordersaga.messaging.outbox import MessageIds, OutboxRow
+from ordersaga.messaging.message_ids import MessageIds
+from ordersaga.messaging.outbox_rows import OutboxRow
 
 log: Final = structlog.get_logger()
 
@@ -57,7 +58,7 @@ async def give_up(
     """Keep these records as dead letters in the caller's transaction; returns their outbox rows, numbered from `block`."""
     letters = [_letter(each, ids) for each in given_up]
     await dead_letters.keep(db, letters, now)
-    return [outbox.letter_row(each, block + n, group) for n, each in enumerate(letters)]
+    return [outbox_rows.letter_row(each, block + n, group) for n, each in enumerate(letters)]
 
 
 def _letter(given_up: GivenUp, ids: MessageIds) -> DeadLetter:

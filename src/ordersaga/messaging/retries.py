@@ -14,16 +14,19 @@ from uuid import UUID
 
 import structlog
 
-from ordersaga.messaging import outbox, rejects
+from ordersaga.messaging import outbox_rows, rejects
 from ordersaga.messaging.assignment import Assignment
-from ordersaga.messaging.database import Connection, Pool, queries
+from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.handler import Batch, Handler, Record, Rejected
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.isolation import isolate
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.ledger import Fenced, fence
-from ordersaga.messaging.outbox import MessageIds, Outbox, OutboxRow
+from ordersaga.messaging.message_ids import MessageIds
+from ordersaga.messaging.outbox import Outbox
+from ordersaga.messaging.outbox_rows import OutboxRow
 from ordersaga.messaging.parking import Parked, Parking, place
+from ordersaga.messaging.queries import queries
 from ordersaga.messaging.rejects import REJECTED, UNDECODABLE, GivenUp
 from ordersaga.messaging.sqlstate import is_connection_lost
 from ordersaga.settings import Settings
@@ -120,7 +123,7 @@ class Retries:
                 block = await fence(db, moves)
                 ids = MessageIds(self._group, self._assignment.topic_ids_of(moves), self._new_id)
                 rows = await self._retried(db, await self._parking.lock(db, due), block, ids, now)
-                await outbox.write(db, rows, outbox.adopt_at(now, self._settings))
+                await outbox_rows.write(db, rows, outbox_rows.adopt_at(now, self._settings))
         except Fenced:
             await self._assignment.lost(moves, now)
             raise
@@ -139,7 +142,7 @@ class Retries:
         outcome = await isolate(
             db, self._handler.handle, Batch(incoming, now, self._new_id), lambda: _now_s() > until_s, len(incoming)
         )
-        rows = outbox.compose(outcome.outgoing, block, ids, self._settings.type_ids)
+        rows = outbox_rows.compose(outcome.outgoing, block, ids, self._settings.type_ids)
         given_up = [GivenUp(each, UNDECODABLE, tries(each.record)) for each in undecodable]
         given_up += [GivenUp(each, REJECTED, tries(each.record)) for each in outcome.rejected]
         stay = {place(each.record) for each in (*outcome.left, *outcome.held)}

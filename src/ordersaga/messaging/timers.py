@@ -11,10 +11,11 @@ from uuid import UUID
 
 import structlog
 
-from ordersaga.messaging import outbox
-from ordersaga.messaging.database import Connection, begin, queries
+from ordersaga.messaging import outbox_rows
+from ordersaga.messaging.database import Connection, begin
 from ordersaga.messaging.handler import Outgoing
-from ordersaga.messaging.outbox import MessageIds
+from ordersaga.messaging.message_ids import MessageIds
+from ordersaga.messaging.queries import queries
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.sqlstate import is_deployment, is_locked, is_too_large, is_transient
@@ -78,8 +79,12 @@ class Timers:
                 outgoing = await self._work(db, keys, now)
                 ids = MessageIds("", {}, self._runtime.new_id)
                 settings = self._runtime.settings
-                rows = outbox.compose(outgoing, await outbox.first_id(db), ids, settings.type_ids) if outgoing else []
-                await outbox.write(db, rows, outbox.adopt_at(now, settings))
+                rows = (
+                    outbox_rows.compose(outgoing, await outbox_rows.first_id(db), ids, settings.type_ids)
+                    if outgoing
+                    else []
+                )
+                await outbox_rows.write(db, rows, outbox_rows.adopt_at(now, settings))
         except Exception as error:
             return await self._failed(keys, error, now)
         self._size.went_well(len(keys))

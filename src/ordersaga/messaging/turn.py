@@ -16,7 +16,7 @@ from uuid import UUID
 import structlog
 from msgspec import Struct
 
-from ordersaga.messaging import outbox, parking, rejects
+from ordersaga.messaging import outbox_rows, parking, rejects
 from ordersaga.messaging.assignment import Assignment
 from ordersaga.messaging.backoff import is_retriable
 from ordersaga.messaging.bad_deployment import BadDeployment, Suspects, Suspicion
@@ -27,7 +27,8 @@ from ordersaga.messaging.isolation import Outcome, isolate
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.ledger import Fenced, Move, fence
 from ordersaga.messaging.locked_rows import LockedRows, set_locked_aside
-from ordersaga.messaging.outbox import MessageIds, Outbox
+from ordersaga.messaging.message_ids import MessageIds
+from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.parking import Parking
 from ordersaga.messaging.rejects import REJECTED, UNDECODABLE, GivenUp
 from ordersaga.messaging.sizes import SetSize
@@ -132,7 +133,7 @@ class Turns:
             outcome = await self._handle(db, work, isolating)
             self._suspicion.check(outcome.failed, len(work.incoming))
             ids = MessageIds(self._group, self._assignment.topic_ids_of(work.moves), self._new_id)
-            rows = outbox.compose(outcome.outgoing, block, ids, self._settings.type_ids)
+            rows = outbox_rows.compose(outcome.outgoing, block, ids, self._settings.type_ids)
             waiting = [*work.waiting, *outcome.held]
             await self._parking.put_aside(db, ((each, 0) for each in outcome.locked), work.now)
             await self._parking.park(db, outcome.failed, waiting, work.now)
@@ -140,7 +141,7 @@ class Turns:
             given_up += [GivenUp(each, REJECTED) for each in outcome.rejected]
             if given_up:
                 rows += await rejects.give_up(db, given_up, ids, block + len(rows), self._group, work.now)
-            await outbox.write(db, rows, outbox.adopt_at(work.now, self._settings))
+            await outbox_rows.write(db, rows, outbox_rows.adopt_at(work.now, self._settings))
         self._assignment.advance(work.moves)
         self._parking.note([*outcome.failed, *outcome.locked], waiting)
         self._suspicion.add(len(outcome.failed), len(work.incoming))

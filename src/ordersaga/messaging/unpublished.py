@@ -11,12 +11,14 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from ordersaga.contracts.topics import DEAD_LETTER_SUFFIX
-from ordersaga.messaging import outbox
-from ordersaga.messaging.database import Pool, queries
+from ordersaga.messaging import dead_letters, message_ids, outbox_rows
+from ordersaga.messaging.database import Pool
 from ordersaga.messaging.dead_letters import DeadLetter
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka import Topics
-from ordersaga.messaging.outbox import Outbox, OutboxRow
+from ordersaga.messaging.outbox import Outbox
+from ordersaga.messaging.outbox_rows import OutboxRow
+from ordersaga.messaging.queries import queries
 from ordersaga.settings import Settings
 
 sql: Final = queries(__file__)
@@ -44,7 +46,7 @@ class Unpublished:
     async def publish(self) -> int:
         """Publish letters whose dead letter topic is there; returns how many."""
         async with self._pool.acquire() as db:
-            waiting = [row["topic"] for row in await sql.unpublished_letters(db)]
+            waiting = [row["topic"] for row in await dead_letters.unpublished_by_topic(db)]
         for topic in self._waits.keys() - set(waiting):
             del self._waits[topic]
         now_s = asyncio.get_running_loop().time()
@@ -62,9 +64,9 @@ class Unpublished:
         now = self._clock()
         async with self._pool.acquire() as db, db.transaction():
             letters = await sql.take_unpublished(db, topics=topics, rows_max=ROWS_MAX)
-            block = await outbox.first_id(db)
+            block = await outbox_rows.first_id(db)
             rows = [self._row(letter, block + n) for n, letter in enumerate(letters)]
-            await outbox.write(db, rows, outbox.adopt_at(now, self._settings))
+            await outbox_rows.write(db, rows, outbox_rows.adopt_at(now, self._settings))
         self._outbox.publish_soon(rows, now)
         return len(rows)
 
@@ -72,6 +74,6 @@ class Unpublished:
         headers = tuple(zip(row["header_names"], row["header_values"], strict=True))
         place = (row["topic"], row["partition"], row["record_offset"])
         record = Record(*place, row["key"], row["value"], headers or None, row["timestamp_ms"] or 0)
-        causation_id, traceparent = outbox.descent(record, row["id"])
+        causation_id, traceparent = message_ids.descent(record, row["id"])
         letter = DeadLetter(row["id"], causation_id, traceparent, record, row["cause"], row["reason"], row["attempts"])
-        return replace(outbox.letter_row(letter, id, self._group), source=None)
+        return replace(outbox_rows.letter_row(letter, id, self._group), source=None)

@@ -9,9 +9,10 @@ from msgspec import Struct
 
 from ordersaga.messaging import acts
 from ordersaga.messaging.acts import Operator
-from ordersaga.messaging.database import Connection, storable
+from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.messaging.refusal import Refusal
+from ordersaga.messaging.texts import storable
 from ordersaga.order import store
 from ordersaga.order.changes import Changes
 from ordersaga.order.commands import NO_SUCH_ORDER

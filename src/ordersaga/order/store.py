@@ -9,7 +9,9 @@ import msgspec
 
 from ordersaga.contracts.address import Address
 from ordersaga.contracts.messages import ProductPriceMessage
-from ordersaga.messaging.database import Connection, insert_new, queries
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.inserting import insert_new
+from ordersaga.messaging.queries import queries
 from ordersaga.order.model import Event, Facts, Order
 
 sql: Final = queries(__file__)

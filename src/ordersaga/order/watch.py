@@ -14,9 +14,9 @@ import asyncpg
 import structlog
 
 from ordersaga.messaging.connections import connect_alone
-from ordersaga.messaging.database import is_transient
 from ordersaga.messaging.loops import Beat
 from ordersaga.messaging.runtime import Runtime
+from ordersaga.messaging.sqlstate import is_transient
 from ordersaga.order import store
 from ordersaga.order.model import Event
 

@@ -14,9 +14,9 @@ from uuid import UUID
 import structlog
 from msgspec.structs import replace
 
-from ordersaga.messaging.database import is_transient
 from ordersaga.messaging.gather import Gather, OutcomeUnknown
 from ordersaga.messaging.runtime import Runtime
+from ordersaga.messaging.sqlstate import is_transient
 from ordersaga.payment import approval, store
 from ordersaga.payment.approval import Ask, Call, CallAnswer, Later, Settled, Step
 from ordersaga.payment.commands import Advance, Settlement

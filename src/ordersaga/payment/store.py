@@ -10,7 +10,8 @@ from msgspec.structs import astuple
 
 from ordersaga.contracts.messages import OrderPayableMessage
 from ordersaga.contracts.status import ORDER_CODES
-from ordersaga.messaging.database import Connection, queries
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.queries import queries
 from ordersaga.payment.model import Account, Confirm, Intent, Payable, Payment
 
 sql: Final = queries(__file__)

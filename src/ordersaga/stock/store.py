@@ -11,7 +11,9 @@ from uuid import UUID
 
 import msgspec
 
-from ordersaga.messaging.database import Connection, insert_new, queries
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.inserting import insert_new
+from ordersaga.messaging.queries import queries
 from ordersaga.stock.allocation import Allocation
 from ordersaga.stock.model import Item, Movement, Product, Reservation
 

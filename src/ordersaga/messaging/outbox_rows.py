@@ -1,0 +1,196 @@
+"""Outbox rows: composed from what a handler returned, written in the transaction that causes them, read back for publishing.
+
+`outbox.py` publishes the rows after the commit.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from ordersaga.contracts import codec
+from ordersaga.contracts.topics import BY_MESSAGE, key_of
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.dead_letters import DeadLetter
+from ordersaga.messaging.handler import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, Outgoing
+from ordersaga.messaging.kafka import Partition, Publication
+from ordersaga.messaging.message_ids import MessageIds
+from ordersaga.messaging.queries import queries
+from ordersaga.messaging.spring_headers import TYPE_ID
+from ordersaga.settings import Settings
+
+sql: Final = queries(__file__)
+
+COLUMNS: Final = (
+    "id",
+    "source_topic",
+    "source_partition",
+    "adopt_at",
+    "topic",
+    "partition",
+    "key",
+    "value",
+    "message_id",
+    "causation_id",
+    "traceparent",
+    "header_names",
+    "header_values",
+)
+
+
+class OutboxRow(Struct, frozen=True, gc=False):
+    """One row of the table `outbox`.
+
+    `source`: the input partition whose turn wrote the row; None for HTTP, timers and retries. `partition`: None if the key chooses it.
+    """
+
+    id: int
+    source: Partition | None
+    topic: str
+    partition: int | None
+    key: bytes | None
+    value: bytes | None
+    message_id: UUID
+    causation_id: str | None
+    traceparent: str
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+    def publication(self) -> Publication:
+        """The record for Kafka."""
+        return _publication(
+            self.id,
+            self.topic,
+            self.partition,
+            self.key,
+            self.value,
+            self.message_id,
+            self.causation_id,
+            self.traceparent,
+            self.headers,
+        )
+
+
+def compose(outgoing: Sequence[Outgoing], block: int, ids: MessageIds, type_ids: dict[str, str]) -> list[OutboxRow]:
+    """The rows for the messages that a handler returned, in their order, with ids from `block` on."""
+    rows = []
+    for number, each in enumerate(outgoing):
+        topic = BY_MESSAGE[type(each.message)].name
+        message_id, causation_id, traceparent = ids.of(each.cause)
+        type_id = type_ids.get(topic)
+        rows.append(
+            OutboxRow(
+                block + number,
+                Partition(each.cause.record.topic, each.cause.record.partition) if each.cause else None,
+                topic,
+                None,
+                codec.text_of(key_of(each.message)),
+                codec.encode(each.message),
+                each.message_id or message_id,
+                causation_id,
+                traceparent,
+                ((TYPE_ID, type_id.encode()),) if type_id else (),
+            )
+        )
+    return rows
+
+
+def letter_row(letter: DeadLetter, id: int, group: str) -> OutboxRow:
+    """The row for a dead letter: partition, key and value are those of the record that was given up."""
+    record = letter.record
+    source = Partition(record.topic, record.partition)
+    to, headers = letter.topic, letter.headers(group)
+    return OutboxRow(
+        id,
+        source,
+        to,
+        record.partition,
+        record.key,
+        record.value,
+        letter.id,
+        letter.causation_id,
+        letter.traceparent,
+        headers,
+    )
+
+
+async def first_id(db: Connection) -> int:
+    """A fresh block of row ids for a transaction that is not a turn (a turn's block comes with its fence)."""
+    first: int = await sql.outbox_block(db)
+    return first
+
+
+async def write(db: Connection, rows: Sequence[OutboxRow], adopt_at: datetime) -> None:
+    """Write rows in the caller's transaction, by COPY: one statement without planning, however many rows."""
+    if not rows:
+        return
+    await db.copy_records_to_table(
+        "outbox",
+        columns=COLUMNS,
+        records=[
+            (
+                row.id,
+                row.source and row.source.topic,
+                row.source and row.source.partition,
+                adopt_at,
+                row.topic,
+                row.partition,
+                row.key,
+                row.value,
+                row.message_id,
+                row.causation_id,
+                row.traceparent,
+                [name for name, _ in row.headers] if row.headers else None,
+                [value for _, value in row.headers] if row.headers else None,
+            )
+            for row in rows
+        ],
+    )
+
+
+def publication_of(row: Any) -> Publication:
+    """The record for Kafka of a row that was read from the table."""
+    extra = tuple(zip(row["header_names"] or (), row["header_values"] or (), strict=True))
+    return _publication(
+        row["id"],
+        row["topic"],
+        row["partition"],
+        row["key"],
+        row["value"],
+        row["message_id"],
+        row["causation_id"],
+        row["traceparent"],
+        extra,
+    )
+
+
+def _publication(
+    id: int,
+    topic: str,
+    partition: int | None,
+    key: bytes | None,
+    value: bytes | None,
+    message_id: UUID,
+    causation_id: str | None,
+    traceparent: str,
+    extra: Sequence[tuple[str, bytes | None]],
+) -> Publication:
+    headers: list[tuple[str, bytes | None]] = [
+        (MESSAGE_ID, str(message_id).encode()),
+        (TRACEPARENT, traceparent.encode()),
+    ]
+    if causation_id is not None:
+        headers.append((CAUSATION_ID, causation_id.encode()))
+    if extra:
+        ours = (MESSAGE_ID, TRACEPARENT, CAUSATION_ID)
+        # confluent-kafka 2.16 crashes the process on a header name that is not UTF-8.
+        headers += [
+            (name.encode(errors="backslashreplace").decode(), value) for name, value in extra if name not in ours
+        ]
+    return Publication(id, topic, partition, key, value, headers)
+
+
+def adopt_at(now: datetime, settings: Settings) -> datetime:
+    """From when on any instance may publish a row without a source that its writer has not published."""
+    return now + timedelta(milliseconds=settings.outbox_adopt_after_ms)

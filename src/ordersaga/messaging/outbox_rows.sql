@@ -1,0 +1,3 @@
+-- name: outbox_block$
+-- First number for the outbox rows of a transaction that is no turn.
+SELECT nextval('outbox_block');

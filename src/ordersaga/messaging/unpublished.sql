@@ -1,0 +1,7 @@
+-- name: take_unpublished
+-- Some of them, to be published again.
+UPDATE dead_letter SET unpublished = NULL WHERE id IN (
+    SELECT id FROM dead_letter WHERE unpublished IS NOT NULL AND status = 'OPEN' AND topic = ANY (:topics::text[])
+    ORDER BY at, id LIMIT :rows_max FOR UPDATE SKIP LOCKED
+)
+RETURNING id, topic, partition, record_offset, key, value, header_names, header_values, timestamp_ms, cause, reason, attempts;
