@@ -1,7 +1,7 @@
 -- name: add_operator_act!
--- Who did what to what, and why.
+-- Insert the audit row of an operator's act.
 INSERT INTO operator_act (at, who, what, target, why, "before", "after") VALUES (:now, :who, :what, :target, :why, :before, :after);
 
 -- name: operator_acts
--- What was done to these targets, in order.
+-- The acts on these targets, in order.
 SELECT at, who, what, target, why, "before", "after" FROM operator_act WHERE target = ANY (:targets::text[]) ORDER BY id;

@@ -1,5 +1,5 @@
 -- name: held_records
--- Records of an order that this service has not handled: parked, or given up and not put right since.
+-- Records of an order that had no effect: parked ones, and dead letters that are open or discarded.
 SELECT topic, partition, record_offset, 'PARKED' AS state, attempts, due_at, cause, reason, parked_at AS since
 FROM parked WHERE order_key = :order_key
 UNION ALL

@@ -1,5 +1,5 @@
 -- name: take_partitions
--- Raise the epoch of partitions, which waits for the old owner's open transaction and shuts it out from then on.
+-- Raise the epoch of partitions. The lock on each row waits for an open turn of the former owner; from then on its fence fails.
 WITH mine AS (
     SELECT l.topic, l.partition
     FROM ledger l JOIN unnest(:topics::text[], :partitions::int[]) AS t (topic, partition) USING (topic, partition)
@@ -11,17 +11,18 @@ FROM mine WHERE l.topic = mine.topic AND l.partition = mine.partition
 RETURNING l.topic, l.partition, l.topic_id, l.epoch, l.next_offset;
 
 -- name: topics_begun
--- Which of these topics have a partition with a ledger row.
+-- The topics of which a partition has a ledger row.
 SELECT DISTINCT topic FROM ledger WHERE topic = ANY (:topics::text[]);
 
 -- name: begin_partitions!
--- Give partitions that have no ledger row yet their first one.
+-- Insert the first ledger row of partitions.
 INSERT INTO ledger (topic, partition, topic_id, epoch, next_offset)
 SELECT * FROM unnest(:topics::text[], :partitions::int[], :topic_ids::text[], :epochs::bigint[], :next_offsets::bigint[])
 ON CONFLICT DO NOTHING;
 
 -- name: fence
--- Advance partitions that we still own and that stand where we believe; a missing row means that somebody else owns one.
+-- Advance the partitions whose epoch and offset are as expected. A partition without a row in the answer belongs to another process.
+-- `block`: the first id for the turn's outbox rows.
 WITH fenced AS (
     UPDATE ledger l SET next_offset = t.next_offset
     FROM unnest(:topics::text[], :partitions::int[], :epochs::bigint[], :expected_offsets::bigint[], :next_offsets::bigint[])
@@ -32,15 +33,16 @@ WITH fenced AS (
 SELECT topic, partition, (SELECT nextval('outbox_block')) AS block FROM fenced;
 
 -- name: lock_position$
--- Keep the owner of a partition from beginning a turn until this transaction ends; null: this service has never read it.
+-- The next offset of a partition, its row locked, so that no turn of the partition begins before this transaction ends.
+-- No row: this service has never read the partition.
 SELECT next_offset FROM ledger WHERE topic = :topic AND partition = :partition FOR UPDATE;
 
 -- name: positions_of_topic
--- How far a service has come in a topic.
+-- The topic id and next offset of each partition of a topic.
 SELECT partition, topic_id, next_offset FROM ledger WHERE topic = :topic;
 
 -- name: accept_partitions$
--- An operator's word that partitions may go on from another place, in the topic as it is now.
+-- Set the offsets of partitions to those that an operator names, in the topic as it is now. Their owner then takes them again, by the epoch.
 WITH accepted AS (
     UPDATE ledger l SET topic_id = :topic_id, epoch = l.epoch + 1, next_offset = t.next_offset
     FROM unnest(:partitions::int[], :next_offsets::bigint[]) AS t (partition, next_offset)

@@ -1,3 +1,3 @@
 -- name: outbox_block$
--- First number for the outbox rows of a transaction that is no turn.
+-- The first id of a block for the outbox rows of a transaction that is not a turn.
 SELECT nextval('outbox_block');

@@ -1,11 +1,11 @@
 -- name: parked_keys
--- Which keys of partitions have parked records, so that later records of theirs queue behind.
+-- The keys of these partitions that have parked records: later records of such a key queue behind them.
 SELECT DISTINCT topic, partition, order_key
 FROM parked JOIN unnest(:topics::text[], :partitions::int[]) AS t (topic, partition) USING (topic, partition);
 
 -- name: park*!
--- Park records; one that was parked before is only counted again. One that was to wait behind another is due at once if that is gone,
--- since an operator has discarded it meanwhile: otherwise nobody would ever let it come.
+-- Park records. A record that is parked already gets its new attempts, due time and reason. A record that was to wait behind another is due
+-- now if the other is gone (an operator discarded it): no retry would make it due.
 INSERT INTO parked (topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
                     attempts, due_at, cause, reason, parked_at)
 VALUES (:topic, :partition, :record_offset, :order_key, :key, :value, :header_names, :header_values, :timestamp_ms, :attempts,
@@ -18,7 +18,7 @@ ON CONFLICT (topic, partition, record_offset)
 DO UPDATE SET attempts = EXCLUDED.attempts, due_at = EXCLUDED.due_at, cause = EXCLUDED.cause, reason = EXCLUDED.reason;
 
 -- name: due_parked
--- The first record of each queue that is due; none of a key twice, since the second must wait for the first.
+-- The first record of each queue, if it is due. Never two of one key: the second waits for the first.
 SELECT DISTINCT ON (p.topic, p.partition, p.order_key)
        p.topic, p.partition, p.record_offset, p.key, p.value, p.header_names, p.header_values, p.timestamp_ms, p.attempts, p.attempts_before
 FROM parked p JOIN unnest(:topics::text[], :partitions::int[]) AS t (topic, partition) USING (topic, partition)
@@ -27,7 +27,7 @@ ORDER BY p.topic, p.partition, p.order_key, p.record_offset
 LIMIT :rows_max;
 
 -- name: lock_parked
--- Those of them that are still there, locked.
+-- Which of these records are still parked, their rows locked.
 SELECT p.topic, p.partition, p.record_offset
 FROM parked p JOIN unnest(:topics::text[], :partitions::int[], :offsets::bigint[]) AS t (topic, partition, record_offset)
      USING (topic, partition, record_offset)
@@ -35,7 +35,7 @@ ORDER BY p.topic, p.partition, p.record_offset
 FOR UPDATE OF p;
 
 -- name: unpark!
--- Take records out of their queues and let the next of each queue come at once. A dead letter that was replayed is resolved.
+-- Remove records from their queues and make the next record of each queue due. The dead letter of a replayed record is resolved.
 WITH gone AS (
     DELETE FROM parked p
     USING unnest(:topics::text[], :partitions::int[], :offsets::bigint[]) AS t (topic, partition, record_offset)

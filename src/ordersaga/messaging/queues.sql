@@ -1,5 +1,5 @@
 -- name: parked_queues
--- The first record of each queue, and how many wait in it.
+-- The first record of each queue, and how many records the queue has.
 SELECT DISTINCT ON (topic, partition, order_key)
        topic, partition, record_offset, order_key, attempts, attempts_before, due_at, cause, reason, parked_at,
        count(*) OVER (PARTITION BY topic, partition, order_key) AS records
@@ -8,7 +8,7 @@ WHERE (:order_key::uuid IS NULL OR order_key = :order_key::uuid) AND (:topic::te
 ORDER BY topic, partition, order_key, record_offset;
 
 -- name: parked_queue
--- The records of the queue that a record stands in, first things first, locked.
+-- All records of the queue that a record is in, in order, locked.
 SELECT p.topic, p.partition, p.record_offset, p.order_key, p.key, p.value, p.header_names, p.header_values, p.timestamp_ms,
        p.attempts, p.attempts_before, p.due_at, p.cause, p.reason
 FROM parked p JOIN parked it USING (topic, partition, order_key)
@@ -17,17 +17,17 @@ ORDER BY p.record_offset
 FOR UPDATE OF p;
 
 -- name: make_due!
--- Let the first record of a queue be tried at once.
+-- Make a parked record due now.
 UPDATE parked SET due_at = :now WHERE topic = :topic AND partition = :partition AND record_offset = :record_offset;
 
 -- name: discard_replayed$
--- The dead letter that a parked record came from, if it did, is discarded with it.
+-- Discard the dead letter that a parked record was replayed from. No row: the record was not replayed.
 UPDATE dead_letter SET status = 'DISCARDED', decided_at = :now, attempts = :attempts
 WHERE topic = :topic AND partition = :partition AND record_offset = :record_offset AND status = 'REPLAYED' AND imported_from IS NULL
 RETURNING id;
 
 -- name: add_discarded!
--- A discarded record stays readable as a dead letter that nobody will replay.
+-- Keep a discarded record as a dead letter that cannot be replayed.
 INSERT INTO dead_letter (id, status, topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
                          cause, reason, attempts, at, decided_at)
 SELECT :id, 'DISCARDED', topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,

@@ -1,5 +1,5 @@
 -- name: dead_letters
--- Dead letters that fit, the latest first; a condition that is null fits all. A Java cause may be given without its package.
+-- Dead letters that match, the latest first. A condition that is null matches all. The cause may be given without its Java package.
 SELECT id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group
 FROM dead_letter
 WHERE (:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
@@ -11,7 +11,7 @@ WHERE (:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
 ORDER BY at DESC, id LIMIT :rows_max;
 
 -- name: dead_letter_causes
--- The same, counted by cause: the most frequent first, each with the reason of its latest.
+-- The same, counted by topic, cause and status: the most frequent first, each with the reason of its latest letter.
 SELECT topic, cause, status, count(*) AS letters, min(at) AS first_at, max(at) AS last_at, (array_agg(reason ORDER BY at DESC))[1] AS last_reason
 FROM dead_letter
 WHERE (:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
@@ -24,11 +24,11 @@ GROUP BY topic, cause, status
 ORDER BY letters DESC, topic, cause, status;
 
 -- name: dead_letter_contents
--- The bytes of dead letters.
+-- Key, value, headers and stack trace of dead letters.
 SELECT id, key, value, header_names, header_values, timestamp_ms, stacktrace FROM dead_letter WHERE id = ANY (:ids::uuid[]);
 
 -- name: dead_letter_chain
--- All letters of one record: the first, what followed it, and so on.
+-- All letters of one record, from the first to the last that follows it.
 WITH RECURSIVE chain AS (
     SELECT id, follows FROM dead_letter WHERE id = :id
     UNION
@@ -39,16 +39,16 @@ SELECT d.id, d.status, d.topic, d.partition, d.record_offset, d.order_key, d.cau
 FROM chain JOIN dead_letter d USING (id) ORDER BY d.at, d.attempts;
 
 -- name: lock_dead_letter^
--- One dead letter, for an act upon it.
+-- One dead letter, its row locked.
 SELECT id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group
 FROM dead_letter WHERE id = :id FOR UPDATE;
 
 -- name: mark_dead_letter!
--- What has become of a dead letter; `replayed_as` is the message-id of one that goes out on a topic.
+-- Set the status of a dead letter. `replayed_as`: the message-id under which its record is published again.
 UPDATE dead_letter SET status = :status, decided_at = :now, replayed_as = coalesce(:replayed_as::uuid, replayed_as) WHERE id = :id;
 
 -- name: copy_dead_letter!
--- The edited copy of a dead letter, which names the one it was made from.
+-- Insert the edited copy of a dead letter; the copy `follows` the original.
 INSERT INTO dead_letter (id, topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
                          cause, reason, stacktrace, attempts, at, follows, imported_from, consumer_group)
 SELECT :copy_id, topic, partition, record_offset, coalesce(:order_key::uuid, order_key), key, :value, header_names, header_values, timestamp_ms,
@@ -56,7 +56,7 @@ SELECT :copy_id, topic, partition, record_offset, coalesce(:order_key::uuid, ord
 FROM dead_letter WHERE id = :id;
 
 -- name: replay_outcomes
--- What has become of letters since their replay: the letter that followed, or how it stands in the parking.
+-- What became of letters since their replay: the letter that followed, or the parked record and its attempts.
 SELECT d.id, d.status, n.cause AS next_cause, n.reason AS next_reason, n.id AS next_id,
        p.attempts, p.attempts_before, p.due_at, p.cause AS parked_cause, p.reason AS parked_reason
 FROM dead_letter d
@@ -66,7 +66,7 @@ LEFT JOIN parked p ON d.status = 'REPLAYED' AND d.imported_from IS NULL
 WHERE d.id = ANY (:ids::uuid[]);
 
 -- name: put_back!
--- Park the record of a dead letter again, due at once; that it was tried before stays known.
+-- Park the record of a dead letter again, due now. `attempts_before` keeps the attempts made before the replay.
 INSERT INTO parked (topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
                     attempts, attempts_before, due_at, cause, reason, parked_at)
 SELECT topic, partition, record_offset, :order_key, key, value, header_names, header_values, coalesce(timestamp_ms, 0),
@@ -75,7 +75,7 @@ FROM dead_letter WHERE id = :id
 ON CONFLICT DO NOTHING;
 
 -- name: line_up!
--- After a record was put back into a queue: its first is due, the others wait for their turn.
+-- After a record was put back into a queue: make the first record due and let the others wait behind it.
 UPDATE parked p SET due_at = CASE WHEN p.record_offset = first.record_offset THEN coalesce(p.due_at, :now) END
 FROM (SELECT min(record_offset) AS record_offset FROM parked WHERE topic = :topic AND partition = :partition AND order_key = :order_key) first
 WHERE p.topic = :topic AND p.partition = :partition AND p.order_key = :order_key;

@@ -1,6 +1,6 @@
 -- name: arm_timers!
--- Set timers, also those that are set for another time already, but for those that somebody is just taking. No joins: an idle shop has no
--- timers, and a plan for none would compare each with all that a rush brings.
+-- Set timers, except those that another transaction is firing (their rows are locked). No joins: a plan made for an empty table would
+-- compare each row with each.
 WITH free AS MATERIALIZED (
     SELECT key FROM timer WHERE key = ANY (:keys::uuid[]) ORDER BY key FOR UPDATE SKIP LOCKED
 ), taken AS MATERIALIZED (
@@ -11,15 +11,15 @@ SELECT key, due_at FROM unnest(:keys::uuid[], :due_ats::timestamptz[]) AS w (key
 ON CONFLICT (key) DO UPDATE SET due_at = EXCLUDED.due_at;
 
 -- name: disarm_timers!
--- Take timers away, but for those that somebody is just taking.
+-- Delete timers, except those that another transaction is firing (their rows are locked).
 DELETE FROM timer WHERE key = ANY (ARRAY (SELECT key FROM timer WHERE key = ANY (:keys::uuid[]) ORDER BY key FOR UPDATE SKIP LOCKED));
 
 -- name: take_timers
--- Take timers that are due and that nobody else is just taking.
+-- Delete and return timers that are due and that no other transaction is firing.
 DELETE FROM timer WHERE key IN (
     SELECT key FROM timer WHERE due_at <= :now ORDER BY due_at LIMIT :rows_max FOR UPDATE SKIP LOCKED
 ) RETURNING key;
 
 -- name: postpone_timer!
--- Look at one later.
+-- Set the due time of one timer.
 UPDATE timer SET due_at = :due_at WHERE key = :key;

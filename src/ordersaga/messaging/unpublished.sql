@@ -1,5 +1,5 @@
 -- name: take_unpublished
--- Some of them, to be published again.
+-- Take some unpublished letters, to publish them again in the same transaction.
 UPDATE dead_letter SET unpublished = NULL WHERE id IN (
     SELECT id FROM dead_letter WHERE unpublished IS NOT NULL AND status = 'OPEN' AND topic = ANY (:topics::text[])
     ORDER BY at, id LIMIT :rows_max FOR UPDATE SKIP LOCKED
