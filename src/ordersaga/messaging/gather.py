@@ -1,7 +1,7 @@
-"""HTTP writes: concurrent requests are gathered into one set-based transaction, and each is answered only after its commit.
+"""HTTP writes: concurrent requests are gathered into one set-based transaction, and each is answered after the commit.
 
-A request that fails, or that has to wait for a row that somebody else holds, is isolated by halving the set: the others of its
-transaction, and those that come after it, are not harmed. Each waits for a bounded time, and so many wait at most.
+A request that fails, or that needs a row which another transaction has locked, is isolated by halving the set: the other requests of
+the set and the requests that come later go on. The wait of a request and the number of waiting requests are limited.
 """
 
 import asyncio
@@ -17,7 +17,6 @@ import structlog
 from ordersaga.messaging import outbox_rows
 from ordersaga.messaging.database import Connection, Pool, begin
 from ordersaga.messaging.handler import Outgoing
-from ordersaga.messaging.message_ids import MessageIds
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.sqlstate import is_locked, is_too_large, is_transient
@@ -28,24 +27,26 @@ log: Final = structlog.get_logger()
 TRIES_MAX: Final = 4
 RETRY_WAIT_S_MAX: Final = 0.05
 SET_LOCK_WAIT_MS: Final = 400
-"""For a whole set. PostgreSQL does not tell whose row was not free, so the set is halved until that request stands alone."""
+"""Lock time-out of a whole set. PostgreSQL does not name the request whose row is locked, so the set is halved until it is alone."""
 PART_LOCK_WAIT_MS: Final = 40
+"""Lock time-out while a set is halved."""
 ALONE_PAUSE_S_MAX: Final = 0.2
+"""Longest pause before a request is tried again whose row is locked."""
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
 
 class OutcomeUnknown(Exception):
-    """The commit's outcome is not known, or the database is away: the caller answers 503, and the client asks again with the same key."""
+    """The database is away, or whether it has committed is not known: answer 503; the client repeats the request with the same key."""
 
 
 class NotTaken(OutcomeUnknown):
-    """The request was not begun: too many wait, or it has waited too long. Nothing was changed."""
+    """The request was not begun, since too many wait or it has waited too long. Nothing was changed."""
 
 
 class Write(Generic[Answer]):
-    """What one transaction did: an answer for each request, in order, and what is to be sent."""
+    """The result of one transaction: an answer for each request, in order, and the messages to publish."""
 
     def __init__(self, answers: Sequence[Answer], outgoing: Sequence[Outgoing] = ()) -> None:
         self.answers: Final = answers
@@ -53,7 +54,7 @@ class Write(Generic[Answer]):
 
 
 class _Waiting(Generic[Request, Answer]):
-    """A request and whoever waits for its answer."""
+    """A request and the future of its answer. `begun`: a transaction with the request was begun."""
 
     __slots__ = ("answer", "begun", "request")
 
@@ -68,10 +69,10 @@ class _Waiting(Generic[Request, Answer]):
 
 
 class Gather(Generic[Request, Answer]):
-    """Call it with a request; it returns that request's answer after the commit.
+    """`await gather(request)` returns the request's answer after the commit.
 
-    `work(db, requests, now)` handles many requests set-based. It may be run again, with fewer of them, if one makes it raise. At most
-    `gather_transactions_max` transactions of it are open at once; whoever comes meanwhile is in the next one.
+    `work(db, requests, now)` handles many requests in one transaction. It is called again with fewer requests if one of them makes it
+    raise. At most `gather_transactions_max` of these transactions are open at once; requests that come meanwhile share the next one.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Gather(Generic[Request, Answer]):
         work: Callable[[Connection, Sequence[Request], datetime], Awaitable[Write[Answer]]],
         settings: Settings,
         pool: Pool,
-        out: Outbox,
+        outbox: Outbox,
         clock: Callable[[], datetime],
         new_id: Callable[[], UUID],
     ) -> None:
@@ -87,18 +88,18 @@ class Gather(Generic[Request, Answer]):
         self._settings: Final = settings
         self._limit_s: Final = settings.request_timeout_ms / 1000
         self._pool: Final = pool
-        self._outbox: Final = out
+        self._outbox: Final = outbox
         self._clock: Final = clock
         self._new_id: Final = new_id
         self._size: Final = SetSize(settings.gather_max)
         self._waiting: Final[list[_Waiting[Request, Answer]]] = []
         self._runners: Final[set[asyncio.Task[None]]] = set()
-        self._beside: Final[dict[asyncio.Task[None], None]] = {}
+        self._apart: Final[dict[asyncio.Task[None], None]] = {}
         self._halving: Final = asyncio.Lock()
         self._alone: Final = asyncio.Lock()
 
     async def __call__(self, request: Request) -> Answer:
-        """The answer, after the commit. Raises `OutcomeUnknown`, or what this request alone made `work` raise."""
+        """The answer, after the commit. Raises `OutcomeUnknown`, or the error that `work` raises for this request alone."""
         if len(self._waiting) >= self._settings.gather_waiting_max:
             raise NotTaken(f"{len(self._waiting)} requests wait already")
         loop = asyncio.get_running_loop()
@@ -121,9 +122,9 @@ class Gather(Generic[Request, Answer]):
             while self._waiting:
                 some = self._waiting[: self._size.now]
                 del self._waiting[: len(some)]
-                await self._commit(some, SET_LOCK_WAIT_MS, self._halves_beside)
+                await self._commit(some, SET_LOCK_WAIT_MS, self._isolate_apart)
         finally:
-            # Here, not in a callback: that would come a step later, and a request that comes in between would wait for ever.
+            # Not in a done callback, which runs a step later: a request that came in between would start no runner and wait for ever.
             self._runners.discard(asyncio.current_task())
 
     async def _commit(
@@ -133,7 +134,7 @@ class Gather(Generic[Request, Answer]):
         isolate: Callable[[Sequence[_Waiting[Request, Answer]]], Awaitable[None]],
         tries: int = 1,
     ) -> None:
-        """Do the work of those who still wait for it, and answer them. Where a part of them may succeed, `isolate` goes on with them."""
+        """Handle the requests that are still waiting, in one transaction, and answer them. `isolate` goes on where a part may succeed."""
         some = [each for each in some if not each.answer.done()]
         if not some:
             return
@@ -144,21 +145,15 @@ class Gather(Generic[Request, Answer]):
             now = self._clock()
             async with self._pool.acquire(timeout=self._limit_s) as db, begin(db, lock_wait_ms):
                 write = await self._work(db, [each.request for each in some], now)
-                rows = []
-                if write.outgoing:
-                    ids = MessageIds("", {}, self._new_id)
-                    rows = outbox_rows.compose(
-                        write.outgoing, await outbox_rows.first_id(db), ids, self._settings.type_ids
-                    )
-                    await outbox_rows.write(db, rows, outbox_rows.adopt_at(now, self._settings))
+                rows = await outbox_rows.add(db, write.outgoing, now, self._new_id, self._settings)
                 committing = True
         except Exception as error:
             if is_too_large(error) or isinstance(error, TimeoutError):
                 self._size.too_large(len(some))
-            if self._is_again(error) and tries < TRIES_MAX:
+            if self._is_retried(error) and tries < TRIES_MAX:
                 await asyncio.sleep(random.uniform(0, RETRY_WAIT_S_MAX * tries))
                 await self._commit(some, lock_wait_ms, isolate, tries + 1)
-            elif len(some) > 1 and self._is_somebodys(error, committing):
+            elif len(some) > 1 and self._is_one_at_fault(error, committing):
                 await isolate(some)
             elif is_locked(error) and not committing:
                 self._spawn(self._wait_alone(some))
@@ -172,12 +167,12 @@ class Gather(Generic[Request, Answer]):
         self._outbox.publish_soon(rows, now)
 
     @staticmethod
-    def _is_again(error: Exception) -> bool:
+    def _is_retried(error: Exception) -> bool:
         return isinstance(error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError)
 
     @staticmethod
-    def _is_somebodys(error: Exception, committing: bool) -> bool:
-        """Whether the others of the set, which was certainly not committed, may do without whoever caused this."""
+    def _is_one_at_fault(error: Exception, committing: bool) -> bool:
+        """Whether one request may have caused the error, so that the others succeed without it. False where the set may be committed."""
         return not is_transient(error) or (not committing and (is_locked(error) or is_too_large(error)))
 
     @staticmethod
@@ -189,16 +184,16 @@ class Gather(Generic[Request, Answer]):
             each.fail(error)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Beside the queue: whoever comes now does not wait for what these wait for."""
+        """Run in a task of its own, so that requests that come later do not wait for these."""
         task = asyncio.create_task(work)
-        self._beside[task] = None
-        task.add_done_callback(self._beside.pop)
+        self._apart[task] = None
+        task.add_done_callback(self._apart.pop)
 
-    async def _halves_beside(self, some: Sequence[_Waiting[Request, Answer]]) -> None:
-        self._spawn(self._halves_in_turn(some))
+    async def _isolate_apart(self, some: Sequence[_Waiting[Request, Answer]]) -> None:
+        self._spawn(self._isolate_in_turn(some))
 
-    async def _halves_in_turn(self, some: Sequence[_Waiting[Request, Answer]]) -> None:
-        async with self._halving:  # a connection each, and the pool is for others too
+    async def _isolate_in_turn(self, some: Sequence[_Waiting[Request, Answer]]) -> None:
+        async with self._halving:  # one at a time: each takes a connection of the pool
             await self._halves(some)
 
     async def _halves(self, some: Sequence[_Waiting[Request, Answer]]) -> None:
@@ -207,7 +202,7 @@ class Gather(Generic[Request, Answer]):
             await self._commit(half, PART_LOCK_WAIT_MS, self._halves)
 
     async def _wait_alone(self, some: Sequence[_Waiting[Request, Answer]]) -> None:
-        """Try a request again that needs a row which somebody holds; it has until its time is over. It keeps no connection meanwhile."""
+        """Retry a request whose row another transaction has locked, until its time is over. It holds no connection between tries."""
         await asyncio.sleep(random.uniform(0, ALONE_PAUSE_S_MAX))
         async with self._alone:
-            await self._commit(some, SET_LOCK_WAIT_MS, self._halves_beside)
+            await self._commit(some, SET_LOCK_WAIT_MS, self._isolate_apart)

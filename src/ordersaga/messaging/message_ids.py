@@ -1,4 +1,4 @@
-"""The ids of output records and their position in a trace."""
+"""Headers that identify an output record: `message-id`, `causation-id` and `traceparent`."""
 
 import hashlib
 from typing import Any
@@ -10,7 +10,7 @@ from ordersaga.messaging.texts import storable
 
 
 def output_id(group: str, topic_id: str, partition: int, offset: int, n: int) -> UUID:
-    """The `message-id` of the n-th output of a record: the same however often the record is handled (UUIDv5, RFC 9562)."""
+    """The `message-id` of the n-th output of a record, the same each time the record is handled (UUIDv5, RFC 9562)."""
     digest = bytearray(
         hashlib.sha1(f"{group}/{topic_id}/{partition}/{offset}/{n}".encode(), usedforsecurity=False).digest()[:16]
     )
@@ -20,7 +20,10 @@ def output_id(group: str, topic_id: str, partition: int, offset: int, n: int) ->
 
 
 class MessageIds:
-    """Gives the outputs of one transaction their ids and their place in the trace."""
+    """Identifies the outputs of one transaction.
+
+    An output of a record has a `message-id` made from the record, any other output a new one.
+    """
 
     def __init__(self, group: str, topic_ids: dict[str, str], new_id: Any, traceparent: str | None = None) -> None:
         self._group = group
@@ -30,31 +33,31 @@ class MessageIds:
         self._given: dict[tuple[str, int, int], int] = {}
 
     def of(self, cause: Incoming | None) -> tuple[UUID, str | None, str]:
-        """`message-id`, `causation-id` and `traceparent` for the next output of this cause."""
+        """`message-id`, `causation-id` and `traceparent` for the next output of a record (None: HTTP, a timer)."""
         if cause is None:
             message_id: UUID = self._new_id()
             return message_id, None, _child_span(self._traceparent, message_id, message_id)
         return self.of_record(cause.record)
 
     def of_record(self, record: Record, n: int | None = None) -> tuple[UUID, str, str]:
-        """The same for an output that a raw record causes; `n` where it is not simply the next one."""
-        place = (record.topic, record.partition, record.offset)
+        """The same for a record that may have no message. `n`: the output's number, by default the next one."""
         if n is None:
-            n = self._given.get(place, 0)
-            self._given[place] = n + 1
+            cause = (record.topic, record.partition, record.offset)
+            n = self._given.get(cause, 0)
+            self._given[cause] = n + 1
         topic_id = self._topic_ids[record.topic]
         message_id = output_id(self._group, topic_id, record.partition, record.offset, n)
         return message_id, *descent(record, message_id)
 
 
 def descent(record: Record, message_id: UUID) -> tuple[str, str]:
-    """The `causation-id` and `traceparent` of an output that a raw record causes."""
+    """The `causation-id` and `traceparent` of an output of a record."""
     causation_id = _text(record.header(MESSAGE_ID)) or f"{record.topic}/{record.partition}/{record.offset}"
     return causation_id, _child_span(_text(record.header(TRACEPARENT)), message_id, message_id)
 
 
 def _text(header: bytes | None) -> str | None:
-    """A partner's header as a text column takes it: whatever is in it, it must not stop the partition."""
+    """A partner's header as a text column can store it: no header may stop the partition."""
     if not header:
         return None
     if len(header) <= CAUSATION_CHARS_MAX and header.isascii() and b"\0" not in header:
@@ -63,7 +66,7 @@ def _text(header: bytes | None) -> str | None:
 
 
 def _child_span(parent: str | None, trace: UUID, span: UUID) -> str:
-    """A W3C `traceparent`: the parent's trace, or a new one, and a span id taken from the message's own id."""
+    """A W3C `traceparent`: the parent's trace or a new one, with a span id from the message's id."""
     if parent and len(parent) == 55 and parent.count("-") == 3:
         return f"{parent[:36]}{span.hex[16:]}-{parent[53:]}"
     return f"00-{trace.hex}-{span.hex[16:]}-01"

@@ -3,7 +3,7 @@
 `outbox.py` publishes the rows after the commit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -43,7 +43,7 @@ COLUMNS: Final = (
 class OutboxRow(Struct, frozen=True, gc=False):
     """One row of the table `outbox`.
 
-    `source`: the input partition whose turn wrote the row; None for HTTP, timers and retries. `partition`: None if the key chooses it.
+    `source`: the input partition of the record that caused the row; None for HTTP and timers. `partition`: None if the key chooses it.
     """
 
     id: int
@@ -113,6 +113,17 @@ def letter_row(letter: DeadLetter, id: int, group: str) -> OutboxRow:
         letter.traceparent,
         headers,
     )
+
+
+async def add(
+    db: Connection, outgoing: Sequence[Outgoing], now: datetime, new_id: Callable[[], UUID], settings: Settings
+) -> list[OutboxRow]:
+    """Compose and write the rows of a transaction that is not a turn; pass them to `Outbox.publish_soon` after the commit."""
+    if not outgoing:
+        return []
+    rows = compose(outgoing, await first_id(db), MessageIds("", {}, new_id), settings.type_ids)
+    await write(db, rows, adopt_at(now, settings))
+    return rows
 
 
 async def first_id(db: Connection) -> int:

@@ -14,7 +14,6 @@ import structlog
 from ordersaga.messaging import outbox_rows
 from ordersaga.messaging.database import Connection, begin
 from ordersaga.messaging.handler import Outgoing
-from ordersaga.messaging.message_ids import MessageIds
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.messaging.sizes import SetSize
@@ -77,14 +76,7 @@ class Timers:
                 if not keys:
                     return None
                 outgoing = await self._work(db, keys, now)
-                ids = MessageIds("", {}, self._runtime.new_id)
-                settings = self._runtime.settings
-                rows = (
-                    outbox_rows.compose(outgoing, await outbox_rows.first_id(db), ids, settings.type_ids)
-                    if outgoing
-                    else []
-                )
-                await outbox_rows.write(db, rows, outbox_rows.adopt_at(now, settings))
+                rows = await outbox_rows.add(db, outgoing, now, self._runtime.new_id, self._runtime.settings)
         except Exception as error:
             return await self._failed(keys, error, now)
         self._size.went_well(len(keys))
