@@ -29,7 +29,7 @@ from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.kafka import create_missing_topics
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.queues import Queues
-from ordersaga.messaging.redrive import Redrive, Wanted
+from ordersaga.messaging.redrive import LetterFilter, Redrive
 from ordersaga.settings import SERVICES, ServiceName, Settings
 from tests.chaos.struck import AGAIN_LIMIT_S, BROKER_LIMIT_S, FROZEN_S, Struck, pid_of, send_signals
 
@@ -258,6 +258,6 @@ async def _discard_letters(settings: Settings, service: ServiceName, at_least: i
     async with asyncpg.create_pool(settings.database_url(service), min_size=1, max_size=2) as pool:
         out = Outbox(settings, pool)
         redrive = Redrive(settings, service, pool, out, _now, new_id)
-        for letter in await redrive.find(Wanted()):
+        for letter in await redrive.find(LetterFilter()):
             await redrive.discard(letter.id, OPERATOR)
         await out.close()

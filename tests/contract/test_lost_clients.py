@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from ordersaga.messaging import runtime as runtime_module
-from ordersaga.messaging.kafka import KafkaUnavailable, Topics, client, publisher
+from ordersaga.messaging.kafka import KafkaUnavailable, Topics, lifeline, publisher
 from ordersaga.messaging.kafka import consumer as consumer_module
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.messaging.stalls import AWAY
@@ -91,7 +91,7 @@ async def test_a_consumer_that_has_lost_kafka_while_others_have_not_is_replaced(
     service: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broker that its controller believes dead names no broker for a moment, and librdkafka may look for none from then on."""
-    monkeypatch.setattr(client, "SILENT_S", 0.2)
+    monkeypatch.setattr(lifeline, "SILENT_S", 0.2)
     async with service.instance() as runtime:
         await put_in_its_place(runtime, CutOff).leave([])  # after the fetch that is under way
         await assert_goes_on(service, runtime)
@@ -160,7 +160,7 @@ async def test_a_consumer_that_hears_nothing_but_is_answered_stays(
             loop.call_soon_threadsafe(asked.set)
             return found
 
-    monkeypatch.setattr(client, "SILENT_S", 0)
+    monkeypatch.setattr(lifeline, "SILENT_S", 0)
     loop, asked = asyncio.get_running_loop(), asyncio.Event()
     async with service.instance() as runtime:
         consumer = put_in_its_place(runtime, Asked)
@@ -196,7 +196,7 @@ def put_in_its_place(runtime: Runtime, other: type[Instead]) -> Any:
 async def test_a_producer_that_has_lost_kafka_while_others_have_not_is_replaced(
     service: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "SILENT_S", 0.2)
+    monkeypatch.setattr(lifeline, "SILENT_S", 0.2)
     await assert_replaced(service, CutOff)
 
 

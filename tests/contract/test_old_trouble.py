@@ -188,7 +188,7 @@ async def test_a_record_of_which_no_dead_letter_can_be_made_stops_at_most_its_ow
     service: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One without its headers is tried first; if even that fails, the partition stops and says at which offset."""
-    keep = dead_letters.keep
+    keep = dead_letters.add
 
     async def refuse(db: Connection, found: Sequence[dead_letters.DeadLetter], now: Any) -> None:
         for each in found:
@@ -196,7 +196,7 @@ async def test_a_record_of_which_no_dead_letter_can_be_made_stops_at_most_its_ow
                 raise Odd("it cannot be stored")
         await keep(db, found, now)
 
-    monkeypatch.setattr(dead_letters, "keep", refuse)
+    monkeypatch.setattr(dead_letters, "add", refuse)
     async with service.instance() as runtime:
         good = [told(uuid4()) for _ in range(30)]
         for n, each in enumerate(good):
@@ -215,7 +215,7 @@ async def test_a_record_of_which_no_dead_letter_can_be_made_stops_at_most_its_ow
         service.produce(later, partition=1)
         service.flush()
         await until(lambda: all_of(service, [later]))
-        monkeypatch.setattr(dead_letters, "keep", keep)
+        monkeypatch.setattr(dead_letters, "add", keep)
         await until(lambda: all_of(service, good))
         await until(lambda: well(runtime))
     effects = await service.effects()

@@ -56,8 +56,8 @@ async def test_a_malformed_record_goes_on_where_the_dead_letter_topic_is_narrowe
 async def test_without_a_dead_letter_topic_the_letter_is_kept_with_an_alarm_and_is_published_when_the_topic_is_there(
     service: Rig, letters: LetterTopic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unpublished, "LOOK_EVERY_S", 0.5)
-    monkeypatch.setattr(runtime_module, "LOOK_EVERY_S", 0.5)
+    monkeypatch.setattr(unpublished, "TRY_EVERY_S", 0.5)
+    monkeypatch.setattr(runtime_module, "TRY_EVERY_S", 0.5)
     async with service.instance():
         service.produce_to(INPUT, b"{", partition=2)
         for _ in range(5):

@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 from ordersaga import payment
 from ordersaga.contracts import codec
 from ordersaga.devstack import DevStack
-from ordersaga.messaging.dead_letters import keep_refused
+from ordersaga.messaging.dead_letters import add_refused
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka import Publication, Tap, Topics, create_missing_topics
 from ordersaga.payment import handlers
@@ -156,7 +156,7 @@ async def test_a_record_that_the_broker_refused_goes_out_when_it_is_replayed_and
     )
     refused = Publication(1, FOREIGN, None, key, large.encode()[:1_500_000], [("message-id", str(message_id).encode())])
     async with keeper.pool.acquire() as db:
-        await keep_refused(db, [(refused, "Broker: Message size too large")], datetime.now(UTC))
+        await add_refused(db, [(refused, "Broker: Message size too large")], datetime.now(UTC))
     told = (await keeper("dead-letters", "replay", message_id, *WHY, code=1, kafka_compression="none")).row
     assert (told["result"], "size too large" in told["detail"]) == ("failed again", True)
     first, second = await keeper.letters(order_id, 2)

@@ -15,7 +15,7 @@ from tests.simulation.scheduler import CURRENT, Violation
 from tests.simulation.world import World
 
 ALARM: Final = 40
-REFUSED: Final = "Kafka refuses a record for good; it is a dead letter now"
+REFUSED: Final = "Kafka refuses a record for good; the record is a dead letter now"
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 

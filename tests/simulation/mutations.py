@@ -355,7 +355,7 @@ MUTATIONS: Final = (
         "refusals",
         "one record that Kafka refuses stops all others",
         6,
-        [_code(outbox.Outbox, "_keep_refused", _begin_again)],
+        [_code(outbox.Outbox, "_give_up_refused", _begin_again)],
     ),
     Mutation(
         "refusal of a batch",

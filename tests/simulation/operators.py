@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ordersaga.messaging.acts import NotPossible, Operator
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.queues import Place, Queues
-from ordersaga.messaging.redrive import Redrive, Wanted
+from ordersaga.messaging.redrive import LetterFilter, Redrive
 from tests.simulation.database import Pool
 from tests.simulation.producer import publisher_of
 from tests.simulation.scheduler import Process
@@ -28,8 +28,8 @@ async def mend(world: "World", service: Any, process: Process) -> None:
         await _try(world, process, f"retry {queue.place}", queues.retry(queue.place, OPERATOR))
     out = Outbox(world.settings, pool, lambda settings: publisher_of(process, world.log, settings))
     redrive = Redrive(world.settings, service, pool, out, world.clock, world.new_id)
-    for letter in await redrive.find(Wanted(cause="Poisoned")):
-        await _try(world, process, f"replay {letter.place}", redrive.replay(letter.id, OPERATOR))
+    for letter in await redrive.find(LetterFilter(cause="Poisoned")):
+        await _try(world, process, f"replay {letter.record_id}", redrive.replay(letter.id, OPERATOR))
     await out.close()
 
 

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 from ordersaga.contracts.messages import StockRollbackCompletedMessage, StockRollbackRequestedMessage
 from ordersaga.messaging import outbox as outbox_module
 from ordersaga.messaging.handler import Incoming, Outgoing, Record
-from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, Refusal
+from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, RefusedRecord
 from ordersaga.messaging.kafka.verdicts import BY_CODE, Verdict, verdict_of
 from ordersaga.messaging.message_ids import MessageIds
 from ordersaga.messaging.outbox import DELETE_AFTER_S, SOON_ROWS_MAX, Outbox
@@ -29,10 +29,10 @@ class Broker:
     def __init__(self, _: Settings) -> None:
         self.failed = asyncio.Event()
         self.got: list[int] = []
-        self.given: list[asyncio.Future[list[Refusal]]] = []
+        self.given: list[asyncio.Future[list[RefusedRecord]]] = []
         self.is_there = True
 
-    def publish(self, publications: Sequence[Publication]) -> "asyncio.Future[list[Refusal]]":
+    def publish(self, publications: Sequence[Publication]) -> "asyncio.Future[list[RefusedRecord]]":
         self.got += [each.id for each in publications]
         self.given.append(asyncio.get_running_loop().create_future())
         return self.given[-1]
@@ -148,7 +148,7 @@ async def test_a_turn_does_not_wait_behind_requests_and_these_do_not_fill_memory
 async def test_records_that_kafka_does_not_take_give_their_room_back_while_it_answers_and_hold_it_while_it_is_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(outbox_module, "ROOM_S", 0.05)
+    monkeypatch.setattr(outbox_module, "SLOT_S_MAX", 0.05)
     broker = Broker(Settings(_env_file=None))
     out = outbox(broker)
     room = Settings(_env_file=None).turns_publishing_max
@@ -165,7 +165,7 @@ async def test_records_that_kafka_does_not_take_give_their_room_back_while_it_an
 
 
 async def test_what_waits_aside_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox_module, "ROOM_S", 0.05)
+    monkeypatch.setattr(outbox_module, "SLOT_S_MAX", 0.05)
     monkeypatch.setattr(outbox_module, "ASIDE_ROWS_MAX", 3)
     broker = Broker(Settings(_env_file=None))
     out = outbox(broker)

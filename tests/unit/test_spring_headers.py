@@ -7,7 +7,7 @@ import pytest
 
 from ordersaga.messaging import spring_headers
 from ordersaga.messaging.handler import Record
-from ordersaga.messaging.spring_headers import Failure, Headers
+from ordersaga.messaging.spring_headers import DeadLetterHeaders, Headers
 
 GROUP = "order-group"
 TOPIC = "payment-success-topic"
@@ -39,7 +39,7 @@ def test_what_we_write_has_the_names_and_the_bytes_of_the_sample() -> None:
 
 
 def test_a_javas_dead_letter_is_read() -> None:
-    assert spring_headers.read(tuple(SAMPLE.items())) == Failure(
+    assert spring_headers.read(tuple(SAMPLE.items())) == DeadLetterHeaders(
         TOPIC,
         PARTITION,
         OFFSET,
@@ -81,7 +81,7 @@ RETRYABLE: Headers = (
 @pytest.mark.parametrize("attempts", [b"\x00\x00\x00\x04", b"\x04"], ids=["four bytes", "one byte"])
 def test_a_letter_of_retryable_topic_is_read_with_its_attempts_in_either_width(attempts: bytes) -> None:
     failure = spring_headers.read((*RETRYABLE, ("retry_topic-attempts", attempts)))
-    assert failure == Failure(
+    assert failure == DeadLetterHeaders(
         "stock-response-topic", 7, 1 << 40, 5, GROUP, "java.lang.IllegalStateException", "no such order", "at ...", 4
     )
 

@@ -31,8 +31,8 @@ from ordersaga.cli.options import err, fail, load_settings
 from ordersaga.cli.selection import Selection, by_id, statuses, time
 from ordersaga.messaging import partner_letters
 from ordersaga.messaging.acts import Operator
-from ordersaga.messaging.bulk_replay import BulkReplay, Outcome, Pace
-from ordersaga.messaging.redrive import STATUSES, Wanted, check_value
+from ordersaga.messaging.bulk_replay import BulkReplay, Pace, Replay
+from ordersaga.messaging.redrive import STATUSES, LetterFilter, check_value
 
 app = typer.Typer(help="Records that could not be handled, and what operators do with them.", no_args_is_help=True)
 
@@ -60,7 +60,7 @@ def list_letters(
     json: Json = False,
 ) -> None:
     """Dead letters, the latest first; only the open ones unless told otherwise."""
-    wanted = Wanted(order_key=order, topic=topic, cause=cause, statuses=statuses(status), before=time(before))
+    wanted = LetterFilter(order_key=order, topic=topic, cause=cause, statuses=statuses(status), before=time(before))
     run(_list(service, wanted, by_cause, limit, json))
 
 
@@ -106,7 +106,7 @@ def replay(
         return
     said, pace = operator(who, why), Pace(rate, stop_after, wait)
     outcomes = run(
-        _replay(service, selection, BulkReplay(said, pace, type_id, lambda each: view.print_outcome(each, json)))
+        _replay(service, selection, BulkReplay(said, pace, type_id, lambda each: view.print_replay(each, json)))
     )
     _summarize(outcomes, json)
 
@@ -172,7 +172,7 @@ def import_letters(
 # What the commands do ---------------------------------------------------------------------------------------------------
 
 
-async def _list(service: str | None, wanted: Wanted, by_cause: bool, limit: int, json: bool) -> None:
+async def _list(service: str | None, wanted: LetterFilter, by_cause: bool, limit: int, json: bool) -> None:
     async with desks(load_settings(), service) as found:
         if by_cause:
             causes = [(desk, each) for desk in found for each in await desk.redrive.causes(wanted)]
@@ -200,7 +200,7 @@ async def _show(letter_id: str, service: str | None, json: bool) -> None:
     async with desks(load_settings(), service) as found:
         desk, letter = await by_id(letter_id, found)
         content = (await desk.redrive.contents([letter.id]))[letter.id]
-        chain, done = await desk.redrive.story(letter)
+        chain, done = await desk.redrive.history(letter)
     if not json:
         view.print_letter(desk, letter, content, chain, done)
         return
@@ -212,20 +212,20 @@ async def _show(letter_id: str, service: str | None, json: bool) -> None:
     )
 
 
-async def _replay(service: str | None, selection: Selection, bulk: BulkReplay) -> list[Outcome]:
+async def _replay(service: str | None, selection: Selection, bulk: BulkReplay) -> list[Replay]:
     async with desks(load_settings(), service) as found:
         return await bulk.run([(desk.redrive, letter) for desk, letter in await selection.resolve(found)])
 
 
-def _summarize(outcomes: Sequence[Outcome], json: bool) -> None:
-    if not outcomes:
+def _summarize(replays: Sequence[Replay], json: bool) -> None:
+    if not replays:
         err.print("no open letter fits; nothing was replayed")
         return
-    counts = Counter(outcome.result for outcome in outcomes)
+    counts = Counter(replay.result for replay in replays)
     if not json:
         said = ", ".join(f"{count} {result}" for result, count in counts.items())
-        out.print(f"[bold]{len(outcomes)} letters[/]: {said}")
-    if counts["resolved"] < len(outcomes):
+        out.print(f"[bold]{len(replays)} letters[/]: {said}")
+    if counts["resolved"] < len(replays):
         raise typer.Exit(1)
 
 
@@ -257,10 +257,10 @@ async def _discard(service: str | None, selection: Selection, said: Operator, js
         for desk, letter in letters:
             await desk.redrive.discard(letter.id, said)
             if json:
-                say_json(id=str(letter.id), service=desk.service, record=letter.place, result="discarded")
+                say_json(id=str(letter.id), service=desk.service, record=letter.record_id, result="discarded")
             else:
                 out.print(
-                    f"discarded  {str(letter.id)[: view.ID_CHARS]}  {letter.place}  order {letter.order_key or '-'}"
+                    f"discarded  {str(letter.id)[: view.ID_CHARS]}  {letter.record_id}  order {letter.order_key or '-'}"
                 )
 
 
@@ -270,7 +270,7 @@ async def _import(topic: str, service: str | None, said: Operator, json: bool) -
     keeper = service or partner_letters.keeper_of(topic)
     async with desks(settings, keeper) as (desk,):
         for name, topic_id in (await partner_letters.find_topics(settings, topic)).items():
-            imported = await partner_letters.bring_in(desk.redrive, name, topic_id, said)
+            imported = await partner_letters.import_letters(desk.redrive, name, topic_id, said)
             if json:
                 say_json(service=desk.service, **msgspec.to_builtins(imported))
             else:

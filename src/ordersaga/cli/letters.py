@@ -11,7 +11,7 @@ from rich.table import Table
 
 from ordersaga.cli.operating import Desk, out, say_json, shown
 from ordersaga.messaging.acts import Act
-from ordersaga.messaging.bulk_replay import Outcome
+from ordersaga.messaging.bulk_replay import Replay
 from ordersaga.messaging.redrive import CauseCount, Content, Letter
 from ordersaga.messaging.rehearsal import Effect
 from ordersaga.messaging.texts import readable
@@ -30,7 +30,7 @@ def print_letters(found: Sequence[tuple[Desk, Letter]]) -> None:
             str(letter.id)[:ID_CHARS],
             desk.service,
             shown(letter.at),
-            letter.place,
+            letter.record_id,
             str(letter.order_key or "-"),
             str(letter.attempts),
             why,
@@ -60,7 +60,7 @@ def print_letter(desk: Desk, letter: Letter, content: Content, chain: Sequence[L
     """All that is known of a letter."""
     lines = {
         "status": letter.status,
-        "record": letter.place,
+        "record": letter.record_id,
         "order": letter.order_key,
         "given up by": letter.consumer_group or desk.service,
         "at": shown(letter.at),
@@ -111,22 +111,22 @@ def _bytes_as_json(value: bytes | None) -> Any:
         return {"base64": msgspec.to_builtins(value)}
 
 
-def print_outcome(outcome: Outcome, as_json: bool) -> None:
-    """What came of a letter, when it is known."""
-    letter = outcome.letter
+def print_replay(replay: Replay, as_json: bool) -> None:
+    """The result of a letter's replay."""
+    letter = replay.letter
     if as_json:
         say_json(
             id=str(letter.id),
-            service=outcome.redrive.service,
-            record=letter.place,
+            service=replay.redrive.service,
+            record=letter.record_id,
             order_key=letter.order_key,
-            result=outcome.result,
-            detail=outcome.detail,
+            result=replay.result,
+            detail=replay.detail,
         )
         return
-    result = f"[{COLOURS[outcome.result]}]{outcome.result:12}[/]"
-    line = f"{result}  {str(letter.id)[:ID_CHARS]}  {letter.place}  order {letter.order_key or '-'}"
-    out.print(f"{line}  {escape(outcome.detail)}", soft_wrap=True)
+    result = f"[{COLOURS[replay.result]}]{replay.result:12}[/]"
+    line = f"{result}  {str(letter.id)[:ID_CHARS]}  {letter.record_id}  order {letter.order_key or '-'}"
+    out.print(f"{line}  {escape(replay.detail)}", soft_wrap=True)
 
 
 def effect_in_words(effect: Effect) -> str:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from ordersaga.cli.operating import Desk
 from ordersaga.cli.options import fail
 from ordersaga.messaging.acts import NotPossible
-from ordersaga.messaging.redrive import STATUSES, Letter, Status, Wanted
+from ordersaga.messaging.redrive import STATUSES, Letter, LetterFilter, Status
 
 ID_CHARS_MIN: Final = 6
 
@@ -34,7 +34,7 @@ class Selection(Struct, frozen=True):
         said = (self.order, self.topic, self.cause, self.before)
         if all(each is None for each in said) and not self.everything:
             raise fail("say which: ids, --order, --topic, --cause, --before or --all")
-        wanted = Wanted(order_key=self.order, topic=self.topic, cause=self.cause, before=self.before)
+        wanted = LetterFilter(order_key=self.order, topic=self.topic, cause=self.cause, before=self.before)
         letters = [(desk, letter) for desk in found for letter in await desk.redrive.find(wanted)]
         return sorted(letters, key=lambda each: _place_in_order(*each))
 
@@ -55,7 +55,7 @@ async def by_id(text: str, found: Sequence[Desk]) -> tuple[Desk, Letter]:
     """The one letter whose id begins so, and whose it is. Raises `NotPossible`."""
     if len(text) < ID_CHARS_MIN or set(text.lower()) - set("0123456789abcdef-"):
         raise NotPossible(f"{text} is no letter's id, nor the first {ID_CHARS_MIN} characters of one")
-    wanted = Wanted(ids=[text.lower()], statuses=None)
+    wanted = LetterFilter(ids=[text.lower()], statuses=None)
     matches = [(desk, letter) for desk in found for letter in await desk.redrive.find(wanted, rows_max=2)]
     if not matches:
         raise NotPossible(f"no dead letter of {', '.join(desk.service for desk in found)} has the id {text}")

@@ -1,4 +1,4 @@
-"""What operators did: who, when, what, to what and why, written in the transaction that did it. So there is no act without its row."""
+"""Operator acts: one audit row for each act (who, when, what, target, why), written in the act's own transaction."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,18 +15,18 @@ sql: Final = queries(__file__)
 
 
 class NotPossible(Exception):
-    """An act that cannot be done, and why, in words for the operator. Nothing was changed."""
+    """An act that is refused, with the reason for the operator. Nothing was changed."""
 
 
 class Operator(Struct, frozen=True):
-    """Who acts, and why."""
+    """The person who acts, and the reason that the person gives."""
 
     who: str
     why: str
 
 
 class Act(Struct, frozen=True):
-    """What somebody did. `target` is a dead letter's id or a parked record's topic/partition/offset."""
+    """One audit row. `target`: a dead letter's id, or the topic/partition/offset of a parked record."""
 
     at: datetime
     who: str
@@ -37,7 +37,7 @@ class Act(Struct, frozen=True):
     after: dict[str, Any]
 
 
-async def note(
+async def add(
     db: Connection,
     operator: Operator,
     what: str,
@@ -46,7 +46,7 @@ async def note(
     after: dict[str, Any],
     now: datetime,
 ) -> None:
-    """Write the row of an act, in its transaction."""
+    """Write the audit row of an act, in the act's own transaction."""
     await sql.add_operator_act(
         db,
         now=now,
@@ -60,7 +60,7 @@ async def note(
 
 
 async def about(db: Connection, targets: Sequence[object]) -> list[Act]:
-    """What was done to these targets, in order."""
+    """The acts on these targets, in order."""
     rows = await sql.operator_acts(db, targets=[str(target) for target in targets])
     return [
         Act(

@@ -1,7 +1,7 @@
-"""Replaying many dead letters under control: a frozen list, so many a second, an end when too many fail again.
+"""Bulk replay: many dead letters at a limited rate, stopped when too many fail again.
 
-Promise: no more than `failures_max` letters fail again, since no more than that many are under way at once. Each letter is an act of its
-own, so what was done before an end, of whatever kind, stays done and is told.
+Promise: at most `failures_max` letters fail again, since at most that many are in flight. Each letter is an act of its own: when the run
+stops, the letters replayed so far stay replayed and their results are reported.
 """
 
 import asyncio
@@ -16,21 +16,21 @@ from msgspec import Struct
 from ordersaga.messaging.acts import NotPossible, Operator
 from ordersaga.messaging.redrive import Letter, Redrive
 
-LOOK_EVERY_S: Final = 0.1
+POLL_EVERY_S: Final = 0.1
 
 Result = Literal["resolved", "failed again", "waits", "refused", "not replayed"]
 
 
 class Pace(Struct, frozen=True):
-    """How fast, after how many renewed failures to stop, and how long to wait for an outcome (0: no waiting at all)."""
+    """The rate, the number of renewed failures that stops the run, and how long to wait for a result (0: not at all)."""
 
     letters_per_s: float
     failures_max: int
     wait_s: float
 
 
-class Outcome(Struct, frozen=True):
-    """What came of one letter. `waits`: it was put back, and nobody has tried it yet, because of `detail`."""
+class Replay(Struct, frozen=True):
+    """One letter and the result of its replay. `waits`: the record was not tried in time, for the reason in `detail`."""
 
     redrive: Redrive
     letter: Letter
@@ -39,36 +39,36 @@ class Outcome(Struct, frozen=True):
 
 
 class BulkReplay:
-    """One run over letters of one or more services, in the given order. `tell` is called with each outcome as it becomes known."""
+    """One run over letters of one or more services, in the given order. `tell` is called with each result as it becomes known."""
 
-    def __init__(self, operator: Operator, pace: Pace, type_id: str | None, tell: Callable[[Outcome], None]) -> None:
+    def __init__(self, operator: Operator, pace: Pace, type_id: str | None, tell: Callable[[Replay], None]) -> None:
         self._operator: Final = operator
         self._pace: Final = pace
         self._type_id: Final = type_id
         self._tell: Final = tell
-        self._under_way: Final[dict[UUID, tuple[Redrive, Letter, float]]] = {}
+        self._in_flight: Final[dict[UUID, tuple[Redrive, Letter, float]]] = {}
         self._failures = 0
         self._stuck = False
-        self.outcomes: Final[list[Outcome]] = []
+        self.replays: Final[list[Replay]] = []
 
-    async def run(self, letters: Sequence[tuple[Redrive, Letter]]) -> list[Outcome]:
-        """Replay them; returns one outcome for each."""
+    async def run(self, letters: Sequence[tuple[Redrive, Letter]]) -> list[Replay]:
+        """Replay the letters; returns a result for each of them."""
         todo = deque(letters)
         next_at = time.monotonic()
-        while todo or self._under_way:
+        while todo or self._in_flight:
             while todo and self._has_room and time.monotonic() >= next_at:
                 await self._replay(*todo.popleft())
-                next_at = max(next_at, time.monotonic() - LOOK_EVERY_S) + 1 / self._pace.letters_per_s
-            await self._look()
+                next_at = max(next_at, time.monotonic() - POLL_EVERY_S) + 1 / self._pace.letters_per_s
+            await self._report_known()
             if todo and self._has_ended:
                 break
-            await asyncio.sleep(LOOK_EVERY_S if self._under_way else max(0.0, next_at - time.monotonic()))
-        while self._under_way:
-            await self._look()
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(POLL_EVERY_S if self._in_flight else max(0.0, next_at - time.monotonic()))
+        while self._in_flight:
+            await self._report_known()
+            await asyncio.sleep(POLL_EVERY_S)
         for redrive, letter in todo:
-            self._end(redrive, letter, "not replayed", "it stays open")
-        return self.outcomes
+            self._end(redrive, letter, "not replayed", "the letter stays open")
+        return self.replays
 
     @property
     def _has_ended(self) -> bool:
@@ -76,7 +76,7 @@ class BulkReplay:
 
     @property
     def _has_room(self) -> bool:
-        return not self._has_ended and self._failures + len(self._under_way) < self._pace.failures_max
+        return not self._has_ended and self._failures + len(self._in_flight) < self._pace.failures_max
 
     async def _replay(self, redrive: Redrive, letter: Letter) -> None:
         try:
@@ -85,25 +85,25 @@ class BulkReplay:
             self._end(redrive, letter, "refused", str(error))
             return
         if self._pace.wait_s:
-            self._under_way[letter.id] = (redrive, letter, time.monotonic() + self._pace.wait_s)
+            self._in_flight[letter.id] = (redrive, letter, time.monotonic() + self._pace.wait_s)
         else:
-            self._end(redrive, letter, "waits", "put back; its outcome was not waited for")
+            self._end(redrive, letter, "waits", "put back; its result was not waited for")
 
-    async def _look(self) -> None:
-        """Tell what has become known of the letters under way; one that nobody tries in time ends the run."""
-        for redrive in {id(redrive): redrive for redrive, _, _ in self._under_way.values()}.values():
-            mine = {key: (letter, end) for key, (whose, letter, end) in self._under_way.items() if whose is redrive}
-            for key, standing in (await redrive.standings(list(mine))).items():
+    async def _report_known(self) -> None:
+        """Report the letters in flight whose result is known. A letter that is not tried in time stops the run."""
+        for redrive in {id(redrive): redrive for redrive, _, _ in self._in_flight.values()}.values():
+            mine = {key: (letter, end) for key, (whose, letter, end) in self._in_flight.items() if whose is redrive}
+            for key, state in (await redrive.replay_states(list(mine))).items():
                 letter, end = mine[key]
-                if standing.result is not None:
-                    self._failures += standing.result == "failed again"
-                    self._end(redrive, letter, standing.result, standing.detail)
+                if state.result is not None:
+                    self._failures += state.result == "failed again"
+                    self._end(redrive, letter, state.result, state.detail)
                 elif time.monotonic() > end:
-                    self._stuck = self._stuck or not standing.behind
-                    self._end(redrive, letter, "waits", standing.detail)
+                    self._stuck = self._stuck or not state.behind
+                    self._end(redrive, letter, "waits", state.detail)
 
     def _end(self, redrive: Redrive, letter: Letter, result: Result, detail: str) -> None:
-        self._under_way.pop(letter.id, None)
-        outcome = Outcome(redrive, letter, result, detail)
-        self.outcomes.append(outcome)
-        self._tell(outcome)
+        self._in_flight.pop(letter.id, None)
+        replay = Replay(redrive, letter, result, detail)
+        self.replays.append(replay)
+        self._tell(replay)

@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL on which nobody waits for a server that does not answer, or that cannot write any more.
+"""Connections to PostgreSQL that are given up when the server does not answer or has become read-only.
 
-A server that is frozen, or behind a network that swallows packets, gives no error: every wait has a limit on our side, and a call that
-runs into it, or is cancelled, gives its connection up at once. (asyncpg by itself asks the server to cancel, and waits for its word.)
+A frozen server, or a network that drops packets, gives no error. So every wait has a limit on our side, and a call that exceeds its limit
+or is cancelled terminates its connection at once. (asyncpg alone would send the server a cancel request and wait for the answer.)
 """
 
 import asyncio
@@ -23,50 +23,50 @@ from ordersaga.messaging.sqlstate import Verdict, verdict_of
 
 log: Final = structlog.get_logger()
 
-Lone: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+AsyncpgConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 CONNECT_S: Final = 3.0
-"""For one server of the URL: the network, TLS, authentication. The next is tried after that."""
+"""Limit for one server of the URL, for network, TLS and authentication. Then the next server is tried."""
 CLOSE_S: Final = 2.0
 READ_WRITE: Final = "read-write"
 SERVER_SETTINGS: Final = {
-    # The server notices a client that is gone, also in the middle of a statement: what it holds is free then.
+    # The server notices a dead client, also in the middle of a statement, and releases its locks.
     "client_connection_check_interval": "1000",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "3",
     "tcp_keepalives_count": "3",
 }
 KEEPALIVE: Final = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 10_000))
-"""A peer that is gone without a word is noticed after about ten seconds, also while nothing is sent. Not every system has all of them."""
+"""Detects a dead peer after about ten seconds, also on an idle connection. Not every operating system has all of these options."""
 
 
 class Connection(asyncpg.Connection):
-    """Gives up at once where a call on it is cancelled or takes longer than its limit."""
+    """Is terminated at once when a call on it is cancelled or exceeds its limit."""
 
     _loop: asyncio.AbstractEventLoop
     _protocol: Any
 
     def _cancel_current_command(self, waiter: Any, cancel_waiter: Any = None) -> None:
-        # In a step of its own: asyncpg still has something to note after this.
+        # Not now: asyncpg still updates its state after this call.
         self._loop.call_soon(self.terminate)
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  # as its parent has it
-        """Take leave of the server, which need not hear it."""
+        """Close in order, or terminate after `CLOSE_S`."""
         with contextlib.suppress(TimeoutError):
             await super().close(timeout=CLOSE_S if timeout is None else timeout)
 
     def transaction(self, *, lock_timeout_ms: int | None = None, **options: Any) -> Any:
-        """As asyncpg's, with a `lock_timeout` of its own that costs no further exchange with the server."""
+        """asyncpg's transaction, optionally with a `lock_timeout` of its own, which is sent with BEGIN in one round trip."""
         return _Transaction(lock_timeout_ms, self, **options)
 
     @property
     def is_given_up(self) -> bool:
-        """Whether nothing can be said on it any more."""
+        """Whether the connection cannot be used any more."""
         return self.is_closed() or self._protocol._is_cancelling()
 
 
 class _Transaction(Transaction):
-    """Ends with the error it was left with, also where no rollback can be sent: a cancelled task must hear that it is cancelled."""
+    """Keeps the error of its block where no ROLLBACK can be sent: a cancelled task must see its CancelledError."""
 
     _connection: Any
 
@@ -79,7 +79,7 @@ class _Transaction(Transaction):
         if self._lock_timeout_ms is None:
             await super().start()
             return
-        connection._top_xact = self  # from here on as its parent
+        connection._top_xact = self  # as the parent class does
         try:
             await connection.execute(f"BEGIN; SET LOCAL lock_timeout = {self._lock_timeout_ms:d}")
         except BaseException:
@@ -94,24 +94,24 @@ class _Transaction(Transaction):
 
 
 class ConnectionPool(asyncpg.Pool):
-    """A pool that is done with a server that cannot write any more, with a limit for whoever wants one."""
+    """A pool that replaces all connections when a server has become read-only, and whose `acquire` takes a time limit."""
 
     _generation: int
     _holders: Sequence[PoolConnectionHolder]
 
     def acquire(self, *, timeout: float | None = None) -> "_Acquired":
-        """Use with `async with`. `timeout` limits the whole of it: waiting for a connection, making it, and what is done with it."""
+        """Use with `async with`. `timeout` limits the whole block: waiting for a connection, connecting, and the statements."""
         return _Acquired(self, timeout)
 
-    def lose_all(self) -> None:
-        """Make every connection anew: those that are free at once, those in use when they are given back."""
+    def replace_all(self) -> None:
+        """Replace every connection: idle ones now, those in use when they are released."""
         self._generation += 1
         for holder in self._holders:
             if holder.is_idle():
                 holder.terminate()
 
     async def close(self) -> None:
-        """Give a statement that is under way a moment, then leave it."""
+        """Close in order, or terminate all connections after `CLOSE_S`."""
         try:
             async with asyncio.timeout(CLOSE_S):
                 await super().close()
@@ -120,7 +120,7 @@ class ConnectionPool(asyncpg.Pool):
 
 
 class _Acquired(PoolAcquireContext):
-    """A connection for the length of a block."""
+    """A connection for the duration of a block."""
 
     pool: ConnectionPool
 
@@ -141,12 +141,12 @@ class _Acquired(PoolAcquireContext):
     async def __aexit__(self, *left_with: Any) -> None:
         error = left_with[1]
         if isinstance(error, asyncpg.PostgresError) and verdict_of(error) is Verdict.RECONNECT:
-            log.warning("connections to the database are made anew", error=f"{type(error).__name__}: {error}")
-            self.pool.lose_all()
+            log.warning("the connections to the database are replaced", error=f"{type(error).__name__}: {error}")
+            self.pool.replace_all()
         proxy: Any = self.connection
-        connection = proxy._con  # None: it is lost already
+        connection = proxy._con  # None: lost already
         if connection is not None and connection.is_given_up:
-            connection.terminate()  # before it is released, which would wait for it
+            connection.terminate()  # releasing it would wait for the server
         if self._limit is None:
             await super().__aexit__(*left_with)
             return
@@ -159,47 +159,49 @@ class _Acquired(PoolAcquireContext):
 
 
 class Servers:
-    """The server, or servers, that a URL names. Connecting to the first that can write; a frozen one is passed over."""
+    """The server or servers of a URL. Connects to the first one that takes writes, and skips a frozen one."""
 
     def __init__(self, url: str) -> None:
         try:
             named = conninfo_to_dict(url)
         except psycopg.ProgrammingError as error:
-            raise CannotStart("a database's URL cannot be read; `ordersaga settings` shows them") from error
+            raise CannotStart("the URL of a database cannot be read; `ordersaga settings` shows the URLs") from error
         hosts = str(named.get("host") or "").split(",")
         ports = str(named.get("port") or "5432").split(",")
         self._url: Final = url
-        self._places = list(zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=False))
+        self._hosts = list(zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=False))
         self._attributes: Final = named.get("target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS")
 
-    async def connect(self, *_: Any, **options: Any) -> Lone:
-        """As `asyncpg.connect`. Raises the last server's error where none can be used."""
-        if len(self._places) == 1:
+    async def connect(self, *_: Any, **options: Any) -> AsyncpgConnection:
+        """`asyncpg.connect` to the first usable server. Raises the last server's error if there is none."""
+        if len(self._hosts) == 1:
             return await _connect(self._url, **options)
         options["target_session_attrs"] = self._attributes or READ_WRITE
         failure: Exception | None = None
-        for place in list(self._places):
-            host, port = place
+        for address in list(self._hosts):
+            host, port = address
             try:
                 connection = await _connect(self._url, host=host, port=int(port), **options)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
                 failure = error
                 continue
-            self._places.remove(place)
-            self._places.insert(0, place)  # the first to ask next time
+            self._hosts.remove(address)
+            self._hosts.insert(0, address)  # asked first next time
             return connection
         assert failure is not None
         raise failure
 
 
-async def _connect(url: str, **options: Any) -> Lone:
-    connection: Lone = await asyncpg.connect(url, **{"timeout": CONNECT_S, "connection_class": Connection, **options})
+async def _connect(url: str, **options: Any) -> AsyncpgConnection:
+    connection: AsyncpgConnection = await asyncpg.connect(
+        url, **{"timeout": CONNECT_S, "connection_class": Connection, **options}
+    )
     _keep_alive(connection)
     return connection
 
 
 def _keep_alive(connection: Any) -> None:
-    wire = connection._transport.get_extra_info("socket")  # the same that asyncpg sets TCP_NODELAY on
+    wire = connection._transport.get_extra_info("socket")  # the socket on which asyncpg sets TCP_NODELAY
     if wire is None or wire.family not in (socket.AF_INET, socket.AF_INET6):
         return
     wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -208,7 +210,7 @@ def _keep_alive(connection: Any) -> None:
             wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-async def connect_alone(url: str, name: str) -> Lone:
-    """A connection outside of the pool, for a lock or for LISTEN; `name` tells a DBA what it is for."""
+async def connect_alone(url: str, name: str) -> AsyncpgConnection:
+    """A connection outside of the pool, for an advisory lock or LISTEN. `name` is its `application_name`, for a DBA."""
     settings = {"application_name": name, **SERVER_SETTINGS}
     return await Servers(url).connect(server_settings=settings, command_timeout=CONNECT_S)

@@ -1,4 +1,4 @@
-"""PostgreSQL: a pool with the time-outs the runtime relies on, named queries from `.sql` files."""
+"""PostgreSQL: the pool of a service, with the time-outs that the runtime relies on."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ import asyncpg
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 
-from ordersaga.messaging.connections import CONNECT_S, SERVER_SETTINGS, ConnectionPool, Lone, Servers
+from ordersaga.messaging.connections import CONNECT_S, SERVER_SETTINGS, AsyncpgConnection, ConnectionPool, Servers
 from ordersaga.messaging.connections import Connection as PooledConnection
 from ordersaga.messaging.timestamps import use_cached_timestamps
 from ordersaga.settings import Settings
@@ -28,31 +28,31 @@ DATABASE_ERRORS: Final = (
 
 ANSWER_S: Final = 2.0
 OVER_STATEMENT_TIMEOUT_S: Final = 2.0
-"""How much later than `statement_timeout` we stop waiting for a server that should have ended the statement itself."""
+"""How long after `statement_timeout` we stop waiting: a healthy server has ended the statement by then."""
 BY_KEY_ALONE: Final = dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_material"), "off")
-"""A service looks rows up by key, some thousands of a table of millions. PostgreSQL keeps the plan of a prepared statement, and one that
-it made while the table was small may read all of it, for as long as nobody has analyzed the table since it grew. An order that an index
-has tempts it too: what is to be locked in the order of an id, but found by another key, is found in a step of its own."""
-SAY_AGAIN_S: Final = 30.0
+"""Force index lookups. A service looks up thousands of rows by key in tables of millions. PostgreSQL keeps the plan of a prepared
+statement: a plan made while the table was small scans the whole table until the next ANALYZE. An ORDER BY that an index satisfies also
+leads to such a scan, so a query that finds rows by one key and locks them in the order of another finds them in a step of its own."""
+LOG_EVERY_S: Final = 30.0
 MAX_QUERIES: Final = 50_000
 
 
 async def connect(url: str, settings: Settings) -> Pool:
-    """A pool for one service. It connects when it is used, so a process starts while its database is still away.
+    """A pool for one service. It connects on first use, so a process starts while its database is away.
 
-    A transaction left idle, or waiting for a lock, ends by itself after seconds: a frozen process must not hold others up. A statement on
-    a frozen server ends for us a little after the server should have ended it.
+    The server ends a transaction that is idle, or waits for a lock, for seconds: a frozen process must not block others. On our side a
+    statement on a frozen server ends `OVER_STATEMENT_TIMEOUT_S` after the server should have ended it.
     """
     servers = Servers(url)
-    said_at = -SAY_AGAIN_S
+    logged_at = -LOG_EVERY_S
 
-    async def new_connection(*_: Any, **options: Any) -> Lone:
-        nonlocal said_at
+    async def new_connection(*_: Any, **options: Any) -> AsyncpgConnection:
+        nonlocal logged_at
         try:
             connection = await servers.connect(**options)
         except Exception as error:
-            if time.monotonic() - said_at > SAY_AGAIN_S:
-                said_at = time.monotonic()
+            if time.monotonic() - logged_at > LOG_EVERY_S:
+                logged_at = time.monotonic()
                 log.warning("no connection to the database", error=f"{type(error).__name__}: {error}")
             raise
         try:
@@ -76,7 +76,7 @@ async def connect(url: str, settings: Settings) -> Pool:
         record_class=asyncpg.Record,
         command_timeout=settings.statement_timeout_ms / 1000 + OVER_STATEMENT_TIMEOUT_S,
         server_settings={
-            "application_name": f"ordersaga {os.getpid()}",  # so that a DBA sees whose a connection is
+            "application_name": f"ordersaga {os.getpid()}",  # tells a DBA the process
             "jit": "off",
             **BY_KEY_ALONE,
             **SERVER_SETTINGS,
@@ -90,13 +90,13 @@ async def connect(url: str, settings: Settings) -> Pool:
 
 
 def begin(db: Connection, lock_timeout_ms: int) -> Any:
-    """A transaction that waits for a row no longer than this; use with `async with`."""
+    """A transaction with a lock time-out of its own; use with `async with`."""
     ours: Any = db
     return ours.transaction(lock_timeout_ms=lock_timeout_ms)
 
 
 async def answers(pool: Pool) -> bool:
-    """Whether the database answers."""
+    """Whether the database answers within `ANSWER_S`."""
     try:
         async with pool.acquire(timeout=ANSWER_S) as db:
             await db.fetchval("SELECT 1")
@@ -106,4 +106,4 @@ async def answers(pool: Pool) -> bool:
 
 
 async def _nothing_to_reset(_: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Our transactions clean up after themselves, so handing a connection back costs no statement."""
+    """Releasing a connection sends no statement: our transactions leave no session state behind."""

@@ -1,6 +1,6 @@
-"""Dead letters: records that can never be handled, on `<topic>-dlt` with the headers that Spring Kafka's tools read, and in a table.
+"""Dead letters: records that are given up, as a row of `dead_letter` and a record on `<topic>-dlt` with Spring Kafka's headers.
 
-What operators then do with them is in `redrive.py`.
+`redrive.py` has the acts of operators on them.
 """
 
 import re
@@ -30,7 +30,7 @@ UUID_PATTERN: Final = rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 
 class DeadLetter(Struct, frozen=True):
-    """A record that could not be handled, why, and after how many attempts. `cause` is the error's class, `reason` its text."""
+    """A record that is given up after `attempts`. `cause`: the class of the error; `reason`: its text."""
 
     id: UUID
     causation_id: str
@@ -42,22 +42,22 @@ class DeadLetter(Struct, frozen=True):
 
     @property
     def topic(self) -> str:
-        """Where it goes: the same partition of its dead letter topic."""
+        """The dead letter topic of the record's topic; the partition stays the same."""
         return self.record.topic + DEAD_LETTER_SUFFIX
 
     def headers(self, group: str) -> Headers:
-        """The original headers, then Spring's."""
+        """The headers of the record, then Spring's."""
         reason = masked(self.reason)[:REASON_CHARS_MAX]
         return (self.record.headers or ()) + spring_headers.write(self.record, group, self.cause, reason)
 
 
 def order_key(topic: str, key: bytes | None, value: bytes | None) -> UUID | None:
-    """The order (or product) that a record is about, even if its message cannot be decoded: for finding it, not for handling it."""
+    """The order or product of a record, also where its message cannot be decoded: for searching, never for handling."""
     known = BY_NAME.get(topic)
     if known is not None:
         try:
             return key_of(decode(topic, value))
-        except Exception:  # whatever is wrong with it, this only looks for an id to find it by
+        except Exception:  # any malformed value: the search below needs only an id
             pass
     field = b"productId" if known is not None and known.key == "product_id" else b"orderId"
     named = re.search(rb'"' + field + rb'"\s*:\s*"(' + UUID_PATTERN + rb')"', value or b"")
@@ -65,8 +65,8 @@ def order_key(topic: str, key: bytes | None, value: bytes | None) -> UUID | None
     return UUID(found.decode()) if found else None
 
 
-async def keep(db: Connection, letters: Sequence[DeadLetter], now: datetime) -> None:
-    """Write the `dead_letter` rows in the transaction of the turn that gave up; one that was replayed before names the letter it had then."""
+async def add(db: Connection, letters: Sequence[DeadLetter], now: datetime) -> None:
+    """Add the rows of `dead_letter`, in the transaction that gives the records up. The letter of a replayed record `follows` the earlier one."""
     if letters:
         await sql.add_dead_letters(
             db,
@@ -93,10 +93,11 @@ async def keep(db: Connection, letters: Sequence[DeadLetter], now: datetime) -> 
         await sql.supersede_dead_letters(db, ids=[each.id for each in letters], now=now)
 
 
-async def keep_refused(db: Connection, refused: Sequence[tuple[Publication, str]], now: datetime) -> None:
-    """Keep output records that Kafka will never take, each with its reason; the topic of such a letter is the one it could not reach.
+async def add_refused(db: Connection, refused: Sequence[tuple[Publication, str]], now: datetime) -> None:
+    """Add rows for output records that Kafka refuses for good, each with its reason. The letter's topic is the record's own topic.
 
-    A dead letter's own record has its row already, which then says why it is not on its dead letter topic (`unpublished`); it is published again when that topic takes records.
+    The record of a dead letter has a row already. That row is marked `unpublished`, and published again when the dead letter topic
+    takes records.
     """
     reasons = {_message_id(each): storable(masked(reason), REASON_CHARS_MAX) for each, reason in refused}
     marked = await sql.mark_unpublished(db, ids=list(reasons), reasons=list(reasons.values()))
@@ -110,7 +111,7 @@ async def keep_refused(db: Connection, refused: Sequence[tuple[Publication, str]
 
 
 async def supersede_published(db: Connection, ids: Sequence[UUID], message_ids: Sequence[UUID], now: datetime) -> None:
-    """Mark the letters that were published again under `message_ids` as followed by the letters `ids`: their records were given up again."""
+    """Let letters `ids` follow the letters that were published again with `message_ids`: those records were given up again."""
     await sql.supersede_published(db, ids=ids, message_ids=message_ids, now=now)
 
 

@@ -1,4 +1,4 @@
-"""Why an order may not go on in a service: its records that are parked, or were given up, in that service's database."""
+"""Held records: the records of an order that have had no effect in a service, since they are parked or dead letters."""
 
 from datetime import datetime
 from typing import Final, Literal
@@ -13,8 +13,8 @@ sql: Final = queries(__file__)
 
 
 class HeldRecord(Struct, frozen=True, rename="camel"):
-    """A record without effect so far. PARKED: tried again, itself (`next_attempt_at`) or when the one before it is done with; OPEN and
-    DISCARDED: a dead letter, which waits for a person or has had one. `offset` None: the broker refused it.
+    """One held record. PARKED: retried at `next_attempt_at`, or, if None, after the record before it in its queue. OPEN: a dead letter that
+    waits for an operator. DISCARDED: a dead letter that is not replayed. `offset` None: Kafka refused the record.
     """
 
     topic: str
@@ -29,5 +29,5 @@ class HeldRecord(Struct, frozen=True, rename="camel"):
 
 
 async def held_records(db: Connection, order_key: UUID) -> list[HeldRecord]:
-    """Those of one order, the oldest first."""
+    """The held records of one order, the oldest first."""
     return [HeldRecord(*row.values()) for row in await sql.held_records(db, order_key=order_key)]

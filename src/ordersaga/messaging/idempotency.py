@@ -1,8 +1,8 @@
-"""`Idempotency-Key` of HTTP writes: claimed in the transaction that does the work, so that a repeat finds what the first one did.
+"""`Idempotency-Key` of HTTP writes: claimed in the transaction that does the work, so a repeat gets the first request's answer.
 
-A key is scoped to caller and route; the same key with another body is a conflict. Kept for `idempotency_key_kept_hours`. A key is
-claimed before the request is judged: what the first use was judged by (a price, an order's state) may have changed since. Nothing is
-kept of a request that is refused, so its key is free again.
+A key is scoped to caller and route, and kept for `idempotency_key_kept_hours`. The same key with another body is refused. The key is claimed
+before the request is checked, since the data that the first request was checked against (a price, the order's state) may have changed.
+A refused request releases its key.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ KEY_REUSED: Final = Refusal("KEY_REUSED", "The Idempotency-Key was used before w
 
 
 class IdempotencyKey(Struct, frozen=True):
-    """A key with its scope, the hash of the body it came with, and the resource that a first use creates."""
+    """A key with its scope, the hash of the request's body, and the id of the resource that the first request creates."""
 
     scope: str
     key: str
@@ -33,18 +33,18 @@ class IdempotencyKey(Struct, frozen=True):
 
 
 class Reused(Struct, frozen=True):
-    """The key was used before: for this resource, and with the same body or not."""
+    """A key that was used before: the resource of that request, and whether its body was the same."""
 
     resource: UUID
     same_body: bool
 
 
 class Keyed(Protocol):
-    """A request that may have a key."""
+    """A request with or without a key."""
 
     @property
     def key(self) -> IdempotencyKey | None:
-        """None: a repeat of this request is a request of its own."""
+        """None: a repeat of the request counts as a new request."""
 
 
 Request = TypeVar("Request", bound=Keyed)
@@ -52,7 +52,7 @@ Answer = TypeVar("Answer")
 
 
 def body_hash(body: bytes) -> bytes:
-    """SHA-256 of the body as it came."""
+    """SHA-256 of the bytes of the body."""
     return hashlib.sha256(body).digest()
 
 
@@ -84,9 +84,9 @@ async def each_once(
 
 
 async def claim(db: Connection, keys: Sequence[IdempotencyKey], now: datetime) -> list[Reused | None]:
-    """For each key: None if it is new and now claimed for its resource, else what an earlier request did with it.
+    """For each key: None if this request has claimed it, else the earlier use.
 
-    Each key must come with a resource id made for this very request, since that is how a first use is told from a repeat.
+    Each key needs a resource id of its own: a row with another resource id belongs to an earlier request.
     """
     if not keys:
         return []
@@ -108,7 +108,7 @@ async def claim(db: Connection, keys: Sequence[IdempotencyKey], now: datetime) -
 
 
 async def release(db: Connection, keys: Sequence[IdempotencyKey]) -> None:
-    """Give keys back that were claimed in this transaction, for their requests were refused."""
+    """Release keys that were claimed in this transaction and whose requests are refused."""
     if keys:
         await sql.release_idempotency_keys(
             db,
@@ -119,6 +119,6 @@ async def release(db: Connection, keys: Sequence[IdempotencyKey]) -> None:
 
 
 async def look_up(db: Connection, key: IdempotencyKey) -> Reused | None:
-    """What an earlier request did with a key, without claiming it; None: there was none, or it was refused."""
+    """The earlier use of a key, without claiming it; None: no request has claimed the key, or that request was refused."""
     rows = await sql.idempotency_keys(db, scopes=[key.scope], keys=[key.key])
     return Reused(rows[0]["resource"], rows[0]["body_hash"] == key.body_hash) if rows else None

@@ -1,4 +1,4 @@
-"""Ids, made in C: every order and every output has some, and one of the standard library takes twice as long to make, eight times to print."""
+"""UUIDs made in C: every order and output has some. The standard library takes twice as long to make one, eight times to print it."""
 
 from uuid import UUID
 
@@ -7,11 +7,11 @@ from uuid_utils import uuid7
 
 
 def new_id() -> UUID:
-    """A UUIDv7 (RFC 9562): later ones sort after earlier ones, so that rows of one time lie together."""
+    """A UUIDv7 (RFC 9562): sorts by time, so rows of the same time are close together in an index."""
     return uuid_of(uuid7().bytes)
 
 
 def uuid_of(sixteen: bytes) -> UUID:
-    """The UUID of these bytes; a `uuid.UUID`, and equal to any other of the same bytes."""
+    """The UUID of 16 bytes: an instance of `uuid.UUID`, equal to any other of the same bytes."""
     made: UUID = pgproto.UUID(sixteen)
     return made

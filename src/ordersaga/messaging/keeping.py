@@ -1,4 +1,4 @@
-"""What the runtime keeps and for how long, and how full it is: pruning in bounded batches, gauges, the alarms on what waits for too long."""
+"""Retention and backlog: prunes old rows in bounded batches, and sets the gauges and alarms on rows that wait."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
@@ -27,17 +27,17 @@ BATCHES_MAX: Final = 20
 
 OUTBOX_ROWS: Final = Gauge("ordersaga_outbox_rows", "Records committed and not yet known to be published")
 OUTBOX_LAG_S: Final = Gauge("ordersaga_outbox_lag_seconds", "Age of the oldest of them")
-PARKED_ROWS: Final = Gauge("ordersaga_parked_records", "Records set aside after a failure, or waiting behind one")
-DEAD_LETTERS_OPEN: Final = Gauge("ordersaga_dead_letters_open", "Dead letters that nobody has dealt with")
+PARKED_ROWS: Final = Gauge("ordersaga_parked_records", "Records parked after a failure, or waiting behind a parked one")
+DEAD_LETTERS_OPEN: Final = Gauge("ordersaga_dead_letters_open", "Dead letters that wait for an operator")
 PRUNED_ROWS: Final = Counter("ordersaga_pruned_rows", "Rows removed after their retention", ["table"])
 
 
 Prune = Callable[..., Awaitable[int]]
-"""`prune(db, before=…, rows_max=…)` removes some rows older than that, and returns how many."""
+"""`prune(db, before=…, rows_max=…)` deletes up to `rows_max` rows older than `before`, and returns how many."""
 
 
 class Keeping:
-    """Runs beside a service's turns."""
+    """The retention and the backlog of one service, in loops beside its turns."""
 
     def __init__(self, settings: Settings, pool: Pool, clock: Callable[[], datetime], alarms: Alarms) -> None:
         self._settings: Final = settings
@@ -50,11 +50,11 @@ class Keeping:
         self.keep("operator_act", timedelta(days=settings.operator_acts_kept_days), sql.prune_operator_act)
 
     def keep(self, table: str, kept: timedelta, prune: Prune) -> None:
-        """Prune a table of the service's own, too."""
+        """Also prune a table of the service."""
         self._kept.append((table, kept, prune, SetSize(PRUNE_ROWS_MAX)))
 
     async def prune(self) -> None:
-        """Remove what is older than it is promised to be kept: a bounded number of rows a statement, and of statements a call."""
+        """Delete rows that are older than their retention: at most `PRUNE_ROWS_MAX` rows a statement and `BATCHES_MAX` statements a table."""
         now = self._clock()
         async with self._pool.acquire() as db:
             await dead_letters.settle_published(db, now)
@@ -68,14 +68,16 @@ class Keeping:
                 except Exception as error:
                     if not is_too_large(error) or rows_max == 1:
                         raise
-                    log.warning("pruning goes on with fewer rows at once", table=table, rows=size.now, error=str(error))
+                    log.warning(
+                        "pruning goes on with fewer rows a statement", table=table, rows=size.now, error=str(error)
+                    )
                     continue
                 PRUNED_ROWS.labels(table).inc(removed)
                 if removed < rows_max:
                     break
 
     async def measure(self) -> None:
-        """Set the gauges, and raise the alarms: committed records that do not get out, parked records, dead letters that wait for a person."""
+        """Set the gauges, and raise or clear the alarms on the outbox, parked records and dead letters."""
         async with self._pool.acquire() as db:
             (row,) = await sql.fill(db)
             refused = await sql.refused_letters(db, cause=REFUSED)
@@ -89,12 +91,12 @@ class Keeping:
         self._tell_of_lag(late)
         self._tell_of_refusals(refused, unpublished)
         parked = Trouble(
-            f"{row['parked_rows']} records are parked, whose handling failed or which wait behind one",
+            f"{row['parked_rows']} records are parked: their handling failed, or they wait behind such a record",
             "`ordersaga parked list` says why",
         )
         self._alarms.tell("parked", "", parked if row["parked_rows"] else None, row["oldest_parked_at"])
         letters = Trouble(
-            f"{row['dead_letters_open']} dead letters wait for a person",
+            f"{row['dead_letters_open']} dead letters wait for an operator",
             "`ordersaga dead-letters list` says why; then replay, edit or discard them",
         )
         self._alarms.tell("dead letters", "", letters if row["dead_letters_open"] else None, row["oldest_letter_at"])
@@ -106,19 +108,19 @@ class Keeping:
             if lag_s > self._settings.outbox_lag_alarm_s:
                 lags[row["topic"]] = Trouble(
                     f"the oldest of {row['rows']} committed records for {row['topic']} has waited {lag_s:.0f} s to be published",
-                    "look whether Kafka is there and its partitions have leaders (`ordersaga topics check`), and what the log says",
+                    "check that Kafka is up and its partitions have leaders (`ordersaga topics check`), and read the log",
                 )
         for topic in self._alarms.only("outbox", lags):
             log.critical("the outbox lags", topic=topic, alarm=lags[topic].what)
 
     def _tell_of_refusals(self, refused: Sequence[Any], unpublished: Sequence[Any]) -> None:
-        """Records that Kafka will never take as it is now: each topic's reason says what mends it."""
+        """The alarms on refused records and unpublished dead letters; the reason of each topic says how to fix it."""
         self._alarms.only(
             "refused records",
             {
                 row["topic"]: Trouble(
-                    f"Kafka refused {row['letters']} records for {_place(row)}, which are dead letters now: {row['reason']}",
-                    f"when that is mended: `{replay_command(row['topic'])}`",
+                    f"Kafka refused {row['letters']} records for {_target(row)}, which are dead letters now: {row['reason']}",
+                    f"when that is fixed: `{replay_command(row['topic'])}`",
                 )
                 for row in refused
             },
@@ -127,8 +129,8 @@ class Keeping:
             "unpublished dead letters",
             {
                 row["topic"] + DEAD_LETTER_SUFFIX: Trouble(
-                    f"Kafka refuses {row['letters']} dead letters of {row['topic']}, which are in their table only: {row['reason']}",
-                    "when that is mended they are published by themselves",
+                    f"Kafka refuses {row['letters']} dead letters of {row['topic']}, which are in the table dead_letter only: {row['reason']}",
+                    "when that is fixed they are published without a command",
                 )
                 for row in unpublished
             },
@@ -142,9 +144,9 @@ class Keeping:
 
 
 def replay_command(topic: str) -> str:
-    """What sends a topic's refused records again, whole as it must be typed."""
+    """The command that publishes a topic's refused records again."""
     return f"ordersaga dead-letters replay --topic {topic} --cause {REFUSED} --why mended"
 
 
-def _place(row: Any) -> str:
+def _target(row: Any) -> str:
     return str(row["topic"]) if row["partition"] is None else f"{row['topic']}/{row['partition']}"

@@ -1,6 +1,6 @@
-"""Migrations of one service's database: yoyo's, under a lock that dies with its holder, a step and its mark in one transaction.
+"""Migrations of one service's database by yoyo, under an advisory lock, each step and its mark in one transaction.
 
-Yoyo by itself keeps its lock as a row, which a killed process leaves behind, and commits a step before it notes that the step is done.
+yoyo's own lock is a row, which a killed process leaves behind, and yoyo commits a step before it marks the step as done.
 """
 
 import contextlib
@@ -20,25 +20,25 @@ from ordersaga.messaging.connections import READ_WRITE, SERVER_SETTINGS
 LOCK: Final = 0x0DE5A6B
 LOCK_WAIT_MS: Final = 60_000
 STEP_LOCK_WAIT_MS: Final = 20_000
-"""For a table that is in use: whoever wants to use it next waits behind the step."""
+"""Lock time-out of a step. Statements that need the table queue behind a waiting step, so the wait is short."""
 CONNECT_S: Final = 10
 
 
 class MigrationUnderWay(Exception):
-    """Another process migrates this database, and takes long."""
+    """Another process has been migrating this database for longer than `LOCK_WAIT_MS`."""
 
 
-class _Place(NamedTuple):
-    """Where a database is; what yoyo wants to know of it."""
+class _Address(NamedTuple):
+    """The URL of a database and its name, which yoyo asks for."""
 
     url: str
     database: str
 
 
 class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no types
-    """One session does it all, so its advisory lock is held until the server has done, or undone, what a killed process told it."""
+    """Uses one session, so the advisory lock is held until the server has finished or rolled back the work of a killed process."""
 
-    def connect(self, dburi: _Place) -> Any:
+    def connect(self, dburi: _Address) -> Any:
         options = " ".join(f"-c {name}={value}" for name, value in SERVER_SETTINGS.items())
         named: dict[str, Any] = {"connect_timeout": CONNECT_S, "application_name": "ordersaga migrate"}
         given = conninfo_to_dict(dburi.url)
@@ -51,7 +51,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no t
 
     @contextlib.contextmanager
     def lock(self, timeout: float = 0) -> Iterator[None]:
-        """Nothing: `migrate` holds one over all of it."""
+        """No lock of yoyo's: `migrate` holds the advisory lock."""
         yield
 
     def apply_one(self, migration: Any, force: bool = False, mark: bool = True) -> None:
@@ -67,17 +67,17 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no t
 
 
 def migrate(url: str, package: ModuleType) -> list[str]:
-    """Bring one service's database up to date; returns the names of the steps applied. Blocks.
+    """Apply the missing steps to one service's database; returns their names. Blocks.
 
-    Raises psycopg's errors, and `MigrationUnderWay`. Killed at any moment, it is as if it had ended after the last whole step.
+    Raises psycopg's errors and `MigrationUnderWay`. If the process is killed, whole steps stay applied and the open one is rolled back.
     """
     folders = [Path(__file__).parent / "migrations", Path(package.__path__[0]) / "migrations"]
-    with _Backend(_Place(url, str(conninfo_to_dict(url).get("dbname"))), default_migration_table) as backend:
+    with _Backend(_Address(url, str(conninfo_to_dict(url).get("dbname"))), default_migration_table) as backend:
         backend.execute(f"SET lock_timeout = {LOCK_WAIT_MS}")
         try:
             backend.execute(f"SELECT pg_advisory_lock({LOCK})")
         except psycopg.errors.LockNotAvailable as error:
-            raise MigrationUnderWay("another process migrates it") from error
+            raise MigrationUnderWay("another process is migrating it") from error
         backend.execute(f"SET lock_timeout = {STEP_LOCK_WAIT_MS}")
         todo = backend.to_apply(read_migrations(*map(str, folders)))
         backend.apply_migrations(todo)

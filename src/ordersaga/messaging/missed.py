@@ -41,7 +41,7 @@ class Missed:
         if now_s - self._looked_at_s < LOOK_EVERY_S or not self._assignment.positions:
             return
         self._looked_at_s = now_s
-        if self._outbox.under_way_s > MISSED_AFTER_S:
+        if self._outbox.in_flight_s > MISSED_AFTER_S:
             return  # Kafka is slow to take what is under way, and these rows may be among it.
         before = self._clock() - timedelta(seconds=MISSED_AFTER_S)
         async with self._pool.acquire() as db:

@@ -1,7 +1,8 @@
-"""The transactional outbox: records are written with the change that causes them, published after the commit, then deleted.
+"""The transactional outbox: rows are committed with the change that causes them, published after the commit, deleted once acknowledged.
 
-Promise: each is published at least once, with the same `message-id` every time, in the order of the rows. What a crash leaves is
-published by the partition's next owner (rows of a turn) or by any instance (rows of HTTP, timers and retries).
+Promise: each row is published at least once, with the same `message-id` every time, in the order of the rows. After a crash the
+partition's next owner publishes the rows of its turns, and any instance publishes rows without a source: those of HTTP, of timers and of
+dead letters that are published again.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import structlog
 from ordersaga.messaging import dead_letters
 from ordersaga.messaging.database import DATABASE_ERRORS, Pool
 from ordersaga.messaging.handler import MESSAGE_ID
-from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, Refusal
+from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, RefusedRecord
 from ordersaga.messaging.outbox_rows import OutboxRow, publication_of
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.sizes import SetSize
@@ -28,18 +29,18 @@ sql: Final = queries(__file__)
 READ_ROWS_MAX: Final = 5_000
 SOON_ROWS_MAX: Final = 20_000
 ASIDE_ROWS_MAX: Final = 20_000
-ROOM_S: Final = 2.0
-SAY_REFUSED_EVERY_S: Final = 30.0
+SLOT_S_MAX: Final = 2.0
+LOG_REFUSED_EVERY_S: Final = 30.0
 DELETE_AFTER_S: Final = 0.05
 CLOSE_S_MAX: Final = 2.0
 
 
 class Outbox:
-    """Publishes what was committed and deletes what was acknowledged.
+    """Publishes committed rows and deletes acknowledged ones.
 
-    At most `turns_publishing_max` turns' records are under way at once, so a broker that is away holds turns up instead of filling
-    memory. Records that Kafka does not take for `ROOM_S` while it answers, since their topic or partition is in trouble, give their turn's
-    room back: they wait aside, `ASIDE_ROWS_MAX` at most. `failed` is set when publishing must begin again at the oldest row.
+    At most `turns_publishing_max` turns have records in flight: while Kafka is away, turns wait instead of filling memory. Records that
+    Kafka does not acknowledge within `SLOT_S_MAX` although it answers (their topic or partition is in trouble) give their turn's slot back and
+    wait aside, at most `ASIDE_ROWS_MAX` of them. `failed`: publishing must begin again at the oldest row (`restart`).
     """
 
     def __init__(
@@ -53,85 +54,84 @@ class Outbox:
         self._adoption: Final = asyncio.Semaphore(1)
         self._tasks: Final[dict[asyncio.Task[None], None]] = {}  # a set has no order
         self._publishing: Final[dict[asyncio.Task[None], float]] = {}
-        """Since when each set of records is under way, the oldest first."""
+        """Since when each set of records is in flight, the oldest first."""
         self._in_flight: Final[set[int]] = set()
-        """The rows without a source that are under way here, which `adopt` must leave alone."""
+        """Ids of the rows without a source that this process is publishing: `adopt` skips them."""
         self._left_size: Final = SetSize(READ_ROWS_MAX)
         self._adopted_size: Final = SetSize(READ_ROWS_MAX)
-        self._soon = 0
-        self._aside = 0
+        self._soon_rows = 0
+        self._aside_rows = 0
         self._refused: Final[Counter[tuple[str, str]]] = Counter()
-        self._said_refused_at: Final[dict[tuple[str, str], float]] = {}
+        self._refusals_logged_at: Final[dict[tuple[str, str], float]] = {}
         self._acknowledged: list[int] = []
         self._deleter: asyncio.Task[None] | None = None
         self.failed = False
 
     async def publish(self, rows: Sequence[OutboxRow], now: datetime) -> None:
-        """Queue committed rows, in order; returns when there is room for the next call, not when they are acknowledged.
+        """Queue the committed rows of a turn; waits for a free slot, not for the acknowledgement.
 
-        Nothing is queued while the outbox is `broken`.
+        Queues nothing while the outbox is `broken`: the rows are read again from the table.
         """
         if rows:
-            await self._begin_with_room([row.publication() for row in rows], _without_source(rows), now, self._slots)
+            await self._start_in_slot([row.publication() for row in rows], _without_source(rows), now, self._slots)
 
     def publish_soon(self, rows: Sequence[OutboxRow], now: datetime) -> None:
-        """Queue committed rows of an HTTP write, in room of their own: requests are answered while Kafka is away, and turns do not wait
-        behind them.
+        """Queue committed rows that are not of a turn, without a slot: requests are answered while Kafka is away.
 
-        Beyond `SOON_ROWS_MAX` rows that wait for the broker, rows are left to `adopt`.
+        When `SOON_ROWS_MAX` such rows are in flight, further rows stay in the table for `adopt`.
         """
-        if not rows or self._soon + len(rows) > SOON_ROWS_MAX:
+        if not rows or self._soon_rows + len(rows) > SOON_ROWS_MAX:
             return
-        task = self._begin([row.publication() for row in rows], _without_source(rows), now)
+        task = self._start([row.publication() for row in rows], _without_source(rows), now)
         if task is not None:
-            self._soon += len(rows)
+            self._soon_rows += len(rows)
             task.add_done_callback(lambda _: self._soon_done(len(rows)))
 
     def _soon_done(self, rows: int) -> None:
-        self._soon -= rows
+        self._soon_rows -= rows
 
-    async def _begin_with_room(
+    async def _start_in_slot(
         self, publications: list[Publication], adoptable: Sequence[int], now: datetime, slots: asyncio.Semaphore
     ) -> "asyncio.Future[None] | None":
-        """Begin when there is room; what is returned ends when the room is given back."""
+        """Publish as soon as a slot is free; the future returned is done when the slot is given back. None: the outbox is `broken`."""
         await slots.acquire()
-        task = self._begin(publications, adoptable, now)
+        task = self._start(publications, adoptable, now)
         if task is None:
             slots.release()
             return None
-        room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        room.add_done_callback(lambda _: slots.release())
-        late = asyncio.get_running_loop().call_later(ROOM_S, self._look_aside, task, room, len(publications))
+        slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        slot.add_done_callback(lambda _: slots.release())
+        late = asyncio.get_running_loop().call_later(SLOT_S_MAX, self._free_slot_later, task, slot, len(publications))
 
         def ended(_: object) -> None:
             late.cancel()
-            if not room.done():
-                room.set_result(None)
+            if not slot.done():
+                slot.set_result(None)
 
         task.add_done_callback(ended)
-        return room
+        return slot
 
-    def _look_aside(self, task: asyncio.Task[None], room: "asyncio.Future[None]", rows: int) -> None:
-        self._run(self._put_aside(task, room, rows))
+    def _free_slot_later(self, task: asyncio.Task[None], slot: "asyncio.Future[None]", rows: int) -> None:
+        self._run(self._free_slot(task, slot, rows))
 
-    async def _put_aside(self, task: asyncio.Task[None], room: "asyncio.Future[None]", rows: int) -> None:
-        """Give room back that records hold which Kafka does not take, though it answers. While it does not, nothing else could go out."""
+    async def _free_slot(self, task: asyncio.Task[None], slot: "asyncio.Future[None]", rows: int) -> None:
+        """Free the slot of records that Kafka does not acknowledge although it answers. While Kafka is away the slot stays taken."""
         publisher = self._publisher
         while not task.done() and not self.broken:
-            if self._aside + rows <= ASIDE_ROWS_MAX and await publisher.answers() and not room.done():
-                self._aside += rows
-                task.add_done_callback(lambda _: self._back_from_aside(rows))
-                room.set_result(None)
+            if self._aside_rows + rows <= ASIDE_ROWS_MAX and await publisher.answers() and not slot.done():
+                self._aside_rows += rows
+                task.add_done_callback(lambda _: self._aside_done(rows))
+                slot.set_result(None)
                 return
-            await asyncio.wait([task], timeout=ROOM_S)
+            await asyncio.wait([task], timeout=SLOT_S_MAX)
 
-    def _back_from_aside(self, rows: int) -> None:
-        self._aside -= rows
+    def _aside_done(self, rows: int) -> None:
+        self._aside_rows -= rows
 
-    def _begin(
+    def _start(
         self, publications: list[Publication], adoptable: Sequence[int], now: datetime
     ) -> asyncio.Task[None] | None:
-        """None: an older row has failed, and these must not overtake it; they stay for whoever begins again there."""
+        """Publish without a slot. None: an older row has failed and must not be overtaken; these rows are read again after `restart`."""
         if self.broken:
             return None
         self._in_flight.update(adoptable)
@@ -141,16 +141,16 @@ class Outbox:
         return task
 
     async def _finish(
-        self, publications: list[Publication], acknowledged: "asyncio.Future[list[Refusal]]", now: datetime
+        self, publications: list[Publication], acknowledged: "asyncio.Future[list[RefusedRecord]]", now: datetime
     ) -> None:
         ids = [each.id for each in publications]
         try:
             refused = await acknowledged
             if refused:
-                await self._keep_refused(publications, refused, now)
+                await self._give_up_refused(publications, refused, now)
         except (KafkaUnavailable, *DATABASE_ERRORS) as error:
             if not self.failed:
-                log.warning("publishing failed and begins again at the oldest row", error=str(error))
+                log.warning("publishing failed; it begins again at the oldest row", error=str(error))
             self.failed = True
             self._in_flight.difference_update(ids)
         else:
@@ -158,25 +158,25 @@ class Outbox:
             if self._deleter is None:
                 self._deleter = self._run(self._delete_acknowledged())
 
-    async def _keep_refused(
-        self, publications: Sequence[Publication], refused: Sequence[Refusal], now: datetime
+    async def _give_up_refused(
+        self, publications: Sequence[Publication], refused: Sequence[RefusedRecord], now: datetime
     ) -> None:
         reasons = {refusal.id: refusal.reason for refusal in refused}
         letters = [(each, reasons[each.id]) for each in publications if each.id in reasons]
         async with self._pool.acquire() as db, db.transaction():
-            await dead_letters.keep_refused(db, letters, now)
+            await dead_letters.add_refused(db, letters, now)
             await sql.delete_outbox(db, ids=list(reasons))
         for each, reason in letters:
-            self._say_refused(each, reason)
+            self._log_refused(each, reason)
 
-    def _say_refused(self, each: Publication, reason: str) -> None:
-        """One line for a topic and reason now and then, with how many there were: a topic that is missing refuses thousands."""
+    def _log_refused(self, each: Publication, reason: str) -> None:
+        """Log one line per topic and reason every `LOG_REFUSED_EVERY_S`, with the count: a missing topic refuses thousands of records."""
         what, now_s = (each.topic, reason), asyncio.get_running_loop().time()
         self._refused[what] += 1
-        if now_s - self._said_refused_at.get(what, -SAY_REFUSED_EVERY_S) >= SAY_REFUSED_EVERY_S:
-            self._said_refused_at[what] = now_s
+        if now_s - self._refusals_logged_at.get(what, -LOG_REFUSED_EVERY_S) >= LOG_REFUSED_EVERY_S:
+            self._refusals_logged_at[what] = now_s
             log.error(
-                "Kafka refuses a record for good; it is a dead letter now",
+                "Kafka refuses a record for good; the record is a dead letter now",
                 topic=each.topic,
                 partition=each.partition,
                 message_id=dict(each.headers)[MESSAGE_ID],
@@ -185,7 +185,7 @@ class Outbox:
             )
 
     async def _delete_acknowledged(self) -> None:
-        """Delete what is acknowledged, as much as comes within `DELETE_AFTER_S` in one statement; nobody waits for it."""
+        """Delete acknowledged rows in the background: one statement for all that are acknowledged within `DELETE_AFTER_S`."""
         try:
             while self._acknowledged:
                 await asyncio.sleep(DELETE_AFTER_S)
@@ -194,7 +194,7 @@ class Outbox:
                     await sql.delete_outbox(db, ids=ids)
                 self._in_flight.difference_update(ids)
         except DATABASE_ERRORS as error:
-            log.warning("published rows stay in the outbox and are published again", error=str(error))
+            log.warning("published rows could not be deleted and are published again", error=str(error))
             self.failed = True
         finally:
             self._deleter = None
@@ -206,7 +206,7 @@ class Outbox:
         return task
 
     async def publish_left(self, partitions: Collection[Partition], now: datetime) -> None:
-        """Publish what turns of these partitions left behind, and wait for it: it goes out before their new owner's own output."""
+        """Publish the rows that earlier turns of these partitions left, and wait: they go out before the new owner's own output."""
         topics, numbers = [each.topic for each in partitions], [each.partition for each in partitions]
         after_id = 0
         while True:
@@ -218,17 +218,17 @@ class Outbox:
                     )
             if not rows:
                 return
-            room = await self._begin_with_room([publication_of(row) for row in rows], (), now, self._slots)
-            if room is not None:  # which also ends when `restart` gives the rows up, or when they are put aside
-                await asyncio.wait([room])
+            slot = await self._start_in_slot([publication_of(row) for row in rows], (), now, self._slots)
+            if slot is not None:  # also done when `restart` cancels the rows, or when they wait aside
+                await asyncio.wait([slot])
             if self.broken:
-                raise KafkaUnavailable("what these partitions had left in the outbox could not be published")
+                raise KafkaUnavailable("the outbox rows of these partitions could not be published")
             after_id = rows[-1]["id"]
 
     async def adopt(self, now: datetime) -> int:
-        """Publish rows of HTTP, timers and retries whose writer has not done it in time, whoever wrote them; returns how many.
+        """Publish rows without a source that their writer has not published in time; returns how many.
 
-        None while those of the last call are under way: this waits for nobody, and has room of its own.
+        Returns 0 while rows of the last call are in flight. Adoption has one slot of its own.
         """
         if self.broken or self._adoption.locked():
             return 0
@@ -242,11 +242,11 @@ class Outbox:
         if rows:
             rows.sort(key=lambda row: row["id"])
             ids = [row["id"] for row in rows]
-            await self._begin_with_room([publication_of(row) for row in rows], ids, now, self._adoption)
+            await self._start_in_slot([publication_of(row) for row in rows], ids, now, self._adoption)
         return len(rows)
 
     async def restart(self) -> None:
-        """Begin with a new producer after a failure; the rows are read again by whoever owns them."""
+        """Replace the producer after a failure. The rows are published again from the table, by `publish_left` and `adopt`."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -258,18 +258,18 @@ class Outbox:
         self.failed = False
 
     @property
-    def under_way_s(self) -> float:
-        """For how long the oldest records that are being published have been under way."""
+    def in_flight_s(self) -> float:
+        """How long the oldest records in flight have waited for their acknowledgement."""
         oldest = next(iter(self._publishing.values()), None)
         return 0.0 if oldest is None else asyncio.get_running_loop().time() - oldest
 
     @property
     def broken(self) -> bool:
-        """Whether publishing must begin again with `restart`."""
+        """Whether publishing has failed and `restart` is due."""
         return self.failed or self._publisher.failed.is_set()
 
     async def close(self) -> None:
-        """Publish what is queued, forget it, and stop."""
+        """Publish queued rows and delete them, within `CLOSE_S_MAX`, then stop."""
         await self._publisher.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S_MAX):

@@ -1,7 +1,7 @@
-"""Dead letters of partners: read from `<topic>-dlt` or `<topic>.DLT` (before spring-kafka 3.3) into a service's `dead_letter` table.
+"""Dead letters of partners: imported from `<topic>-dlt` or `<topic>.DLT` (before spring-kafka 3.3) into a service's table `dead_letter`.
 
-Reading a topic again changes nothing: a letter's id comes from its place. Our own letters share `<topic>-dlt` and are left out, for the
-service that gave them up has them already.
+Importing a topic again changes nothing: a letter's id is made from its topic, partition and offset. Letters of our own services share
+`<topic>-dlt` and are skipped, since the service that gave the record up has the row already.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from ordersaga.messaging.kafka import Tap, Topics
 from ordersaga.messaging.message_ids import output_id
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.redrive import Redrive
+from ordersaga.messaging.spring_headers import DeadLetterHeaders
 from ordersaga.messaging.texts import storable
 from ordersaga.settings import SERVICES, ServiceName, Settings
 
@@ -35,7 +36,7 @@ UNKNOWN: Final = "unknown"
 
 
 class Imported(Struct):
-    """What reading a dead letter topic brought: new letters, letters that were here, and letters of our own, which were left out."""
+    """The result of an import: letters that are new, letters that the table had already, and our own letters, which are skipped."""
 
     topic: str
     new: int = 0
@@ -49,17 +50,17 @@ def original_of(topic: str) -> str:
 
 
 def keeper_of(topic: str) -> ServiceName:
-    """Whose database keeps a topic's imported letters: its producer's, for where the consumer is ours there is nothing to import."""
+    """The service whose database gets a topic's imported letters: its producer. (Where the consumer is ours, its letters are not imported.)"""
     known = BY_NAME.get(original_of(topic))
     if known is None or known.producer == "client":
         raise NotPossible(
-            f"{topic} is no topic of the contract, so `--service` must say whose database keeps its letters"
+            f"{topic} is not a topic of the contract: name the service that keeps its letters with `--service`"
         )
     return known.producer
 
 
 async def find_topics(settings: Settings, topic: str) -> dict[str, str]:
-    """The dead letter topics of a topic that there are, with Kafka's ids; a dead letter topic may be named itself."""
+    """The dead letter topics of a topic that exist, with Kafka's ids. `topic` may itself be a dead letter topic."""
     names = [topic] if topic.endswith(SUFFIXES) else [topic + suffix for suffix in SUFFIXES]
     found = await Topics(settings).ids(names)
     if not found:
@@ -67,32 +68,32 @@ async def find_topics(settings: Settings, topic: str) -> dict[str, str]:
     return found
 
 
-async def bring_in(redrive: Redrive, topic: str, topic_id: str, operator: Operator) -> Imported:
-    """Read a dead letter topic to the end it has now. Raises Kafka and database errors; what was kept until then stays."""
+async def import_letters(redrive: Redrive, topic: str, topic_id: str, operator: Operator) -> Imported:
+    """Import a dead letter topic up to its present end. Raises Kafka and database errors; letters imported until then stay."""
     imported = Imported(topic)
     tap = await Tap.open(redrive.settings, [topic], from_beginning=True)
     try:
         while not await tap.at_end():
             records = await tap.fetch(FETCH_RECORDS_MAX, FETCH_WAIT_S)
             async with redrive.pool.acquire() as db, db.transaction():
-                await _keep(db, redrive, records, topic_id, imported)
+                await _add(db, redrive, records, topic_id, imported)
     finally:
         await tap.end()
     async with redrive.pool.acquire() as db, db.transaction():
         after = {"new": imported.new, "known": imported.known, "ours": imported.ours}
-        await acts.note(db, operator, "import", topic, {}, after, redrive.clock())
+        await acts.add(db, operator, "import", topic, {}, after, redrive.clock())
     return imported
 
 
-async def _keep(db: Connection, redrive: Redrive, records: Sequence[Record], topic_id: str, imported: Imported) -> None:
+async def _add(db: Connection, redrive: Redrive, records: Sequence[Record], topic_id: str, imported: Imported) -> None:
     groups = {redrive.settings.group(service) for service in SERVICES}
     rows = {}
     for record in records:
-        failure = spring_headers.read(record.headers or ())
-        if failure.group in groups:
+        spring = spring_headers.read(record.headers or ())
+        if spring.group in groups:
             imported.ours += 1
         else:
-            row = _row(record, failure, topic_id)
+            row = _row(record, spring, topic_id)
             rows[row["id"]] = row
     known = {row["id"] for row in await sql.known_dead_letters(db, ids=list(rows))}
     new = [row for row in rows.values() if row["id"] not in known]
@@ -104,7 +105,7 @@ async def _keep(db: Connection, redrive: Redrive, records: Sequence[Record], top
 
 
 async def _link(db: Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:
-    """A letter that we had published again, and that its consumer gave up again, comes back with the `message-id` it had then."""
+    """Let letters follow the ones that we published again: a consumer that gives such a record up again keeps our `message-id`."""
     ids, message_ids = [], []
     for row in rows:
         its_id = dict(zip(row["header_names"], row["header_values"], strict=True)).get(MESSAGE_ID)
@@ -117,25 +118,25 @@ async def _link(db: Connection, rows: Sequence[dict[str, Any]], now: datetime) -
         await dead_letters.supersede_published(db, ids, message_ids, now)
 
 
-def _row(record: Record, failure: spring_headers.Failure, topic_id: str) -> dict[str, Any]:
+def _row(record: Record, spring: DeadLetterHeaders, topic_id: str) -> dict[str, Any]:
     headers = spring_headers.without(record.headers or ())
-    topic = failure.topic or original_of(record.topic)
+    topic = spring.topic or original_of(record.topic)
     return {
         "id": output_id(IDS_ARE_OF, topic_id, record.partition, record.offset, 0),
         "topic": topic,
-        "partition": failure.partition,
-        "record_offset": failure.offset,
+        "partition": spring.partition,
+        "record_offset": spring.offset,
         "order_key": order_key(topic, record.key, record.value),
         "key": record.key,
         "value": record.value,
         "header_names": [name for name, _ in headers],
         "header_values": [value for _, value in headers],
-        "timestamp_ms": failure.timestamp_ms,
-        "cause": storable(failure.cause or UNKNOWN, REASON_CHARS_MAX),
-        "reason": storable(failure.message or UNKNOWN, REASON_CHARS_MAX),
-        "stacktrace": failure.stacktrace and storable(failure.stacktrace, STACKTRACE_CHARS_MAX),
-        "attempts": failure.attempts,
+        "timestamp_ms": spring.timestamp_ms,
+        "cause": storable(spring.cause or UNKNOWN, REASON_CHARS_MAX),
+        "reason": storable(spring.message or UNKNOWN, REASON_CHARS_MAX),
+        "stacktrace": spring.stacktrace and storable(spring.stacktrace, STACKTRACE_CHARS_MAX),
+        "attempts": spring.attempts,
         "at": datetime.fromtimestamp(max(0, record.timestamp_ms) / 1000, UTC),
         "imported_from": f"{record.topic}/{record.partition}/{record.offset}",
-        "consumer_group": failure.group,
+        "consumer_group": spring.group,
     }

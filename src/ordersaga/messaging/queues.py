@@ -94,7 +94,7 @@ class Queues:
             first = await self._lock_first(db, place)
             await sql.make_due(db, **_named(place), now=now)
             before = {"due_at": first.due_at and first.due_at.isoformat(), "attempts": first.attempts}
-            await acts.note(db, operator, "parked retry", place, before, {"due_at": now.isoformat()}, now)
+            await acts.add(db, operator, "parked retry", place, before, {"due_at": now.isoformat()}, now)
 
     async def discard(self, place: Place, operator: Operator) -> int:
         """Give a queue's first record up and let the next come at once; returns how many still wait.
@@ -113,7 +113,7 @@ class Queues:
             )
             before = {"attempts": first.attempts, "cause": first.cause, "reason": first.reason, "value": first.value}
             after = {"status": "DISCARDED", "letter": str(letter_id)}
-            await acts.note(db, operator, "parked discard", place, before, after, now)
+            await acts.add(db, operator, "parked discard", place, before, after, now)
             return first.waiting
 
     async def _lock_first(self, db: Connection, place: Place) -> "_First":

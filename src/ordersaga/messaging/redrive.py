@@ -1,9 +1,9 @@
-"""Redrive: what operators do with dead letters. Each act is one transaction with its audit row, and is refused with a reason, or done.
+"""Redrive: the acts of operators on dead letters. Each act is one transaction with its audit row, or is refused with a reason.
 
-OPEN -> REPLAYED -> RESOLVED, or SUPERSEDED by the letter it became when it failed again; OPEN -> DISCARDED; OPEN -> SUPERSEDED by its
-edited copy. Our own letter goes back into this service's parking, so that no other group sees it again: the partition's owner
-retries it in a fenced turn. Only what no turn of ours could retry goes out on a topic, through the outbox: a partner's letter, and a
-record that the broker had refused.
+OPEN -> REPLAYED -> RESOLVED, or SUPERSEDED by a new letter when the record fails again. OPEN -> DISCARDED. OPEN -> SUPERSEDED by an
+edited copy. A letter of this service goes back into this service's parking, so no other group gets the record again: the partition's
+owner retries it in a fenced turn. A letter that no turn of ours can retry (a partner's, or one that Kafka refused) is published on its
+topic through the outbox.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ STATUSES: Final[tuple[Status, ...]] = ("OPEN", "REPLAYED", "RESOLVED", "DISCARDE
 
 
 class Letter(Struct, frozen=True):
-    """A dead letter without its bytes. No `offset`: the broker refused it. `imported_from`: where a partner's letter was read."""
+    """A dead letter without its bytes. `offset` None: Kafka refused the record. `imported_from`: the record of a partner's letter."""
 
     id: UUID
     status: Status
@@ -54,19 +54,19 @@ class Letter(Struct, frozen=True):
     consumer_group: str | None
 
     @property
-    def goes_out(self) -> bool:
-        """Whether its replay is a record on its topic, not a retry of our own."""
+    def is_published(self) -> bool:
+        """Whether a replay publishes the record on its topic, instead of parking it in this service."""
         return self.imported_from is not None or self.offset is None
 
     @property
-    def place(self) -> str:
-        """Where its record is in Kafka, as far as that is known."""
+    def record_id(self) -> str:
+        """topic/partition/offset of the record, with `-` for a part that is not known."""
         parts = (self.topic, self.partition, self.offset)
         return "/".join("-" if part is None else str(part) for part in parts)
 
 
 class Content(Struct, frozen=True):
-    """The bytes of a dead letter, as they were before it was given up."""
+    """Key, value and headers of the record, as they were before it was given up."""
 
     key: bytes | None
     value: bytes | None
@@ -79,8 +79,8 @@ class Content(Struct, frozen=True):
         return dict(self.headers).get(name)
 
 
-class Wanted(Struct, frozen=True, kw_only=True):
-    """Which letters: all that is said must fit. `ids` may be the beginnings of ids; `before` is exclusive."""
+class LetterFilter(Struct, frozen=True, kw_only=True):
+    """A filter of letters: all conditions that are given must hold. `ids` may be the beginnings of ids; `before` is exclusive."""
 
     ids: Sequence[str] | None = None
     order_key: UUID | None = None
@@ -90,7 +90,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     before: datetime | None = None
 
     def conditions(self) -> dict[str, Any]:
-        """The parameters of the queries."""
+        """The parameters of the queries `dead_letters` and `dead_letter_causes`."""
         return {
             "id_patterns": None if self.ids is None else [f"{each}%" for each in self.ids],
             "order_key": self.order_key,
@@ -102,7 +102,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
 
 class CauseCount(Struct, frozen=True):
-    """How many letters of a topic have a cause, from when to when, and the reason that the last one gives."""
+    """How many letters of a topic have a cause and status, since when, until when, and the reason of the latest."""
 
     topic: str
     cause: str
@@ -113,8 +113,8 @@ class CauseCount(Struct, frozen=True):
     last_reason: str
 
 
-class Standing(Struct, frozen=True):
-    """What has become of a replayed letter. `result` None: nothing yet, because of `detail`."""
+class ReplayState(Struct, frozen=True):
+    """The result of a replayed letter; None: not known yet, for the reason in `detail`. `behind`: an earlier record must come first."""
 
     result: Literal["resolved", "failed again"] | None
     detail: str
@@ -122,14 +122,14 @@ class Standing(Struct, frozen=True):
 
 
 class Redrive:
-    """The acts upon one service's dead letters, in its own database."""
+    """The acts on the dead letters of one service, in its database."""
 
     def __init__(
         self,
         settings: Settings,
         service: ServiceName,
         pool: Pool,
-        out: Outbox,
+        outbox: Outbox,
         clock: Callable[[], datetime],
         new_id: Callable[[], UUID],
     ) -> None:
@@ -138,94 +138,95 @@ class Redrive:
         self.pool: Final = pool
         self.clock: Final = clock
         self.new_id: Final = new_id
-        self._outbox: Final = out
+        self._outbox: Final = outbox
 
-    # Looking --------------------------------------------------------------------------------------------------------
+    # Reading --------------------------------------------------------------------------------------------------------
 
-    async def find(self, wanted: Wanted, rows_max: int | None = None) -> list[Letter]:
-        """The letters that fit, the latest first."""
+    async def find(self, wanted: LetterFilter, rows_max: int | None = None) -> list[Letter]:
+        """The letters that match, the latest first."""
         async with self.pool.acquire() as db:
             await dead_letters.settle_published(db, self.clock())
             rows = await sql.dead_letters(db, **wanted.conditions(), rows_max=rows_max)
         return list(map(_letter, rows))
 
-    async def causes(self, wanted: Wanted) -> list[CauseCount]:
-        """How many letters fit, by topic, cause and status."""
+    async def causes(self, wanted: LetterFilter) -> list[CauseCount]:
+        """How many letters match, by topic, cause and status."""
         async with self.pool.acquire() as db:
             await dead_letters.settle_published(db, self.clock())
             return [CauseCount(*row.values()) for row in await sql.dead_letter_causes(db, **wanted.conditions())]
 
     async def contents(self, ids: Sequence[UUID]) -> dict[UUID, Content]:
-        """The bytes of letters."""
+        """The contents of letters, by id."""
         async with self.pool.acquire() as db:
             return await _contents(db, ids)
 
-    async def story(self, letter: Letter) -> tuple[list[Letter], list[Act]]:
-        """All letters of the same record, in order, and all that was done to them."""
+    async def history(self, letter: Letter) -> tuple[list[Letter], list[Act]]:
+        """All letters of one record, in order, and the acts on them."""
         async with self.pool.acquire() as db:
             chain = list(map(_letter, await sql.dead_letter_chain(db, id=letter.id)))
-            return chain, await acts.about(db, [*(each.id for each in chain), letter.place])
+            return chain, await acts.about(db, [*(each.id for each in chain), letter.record_id])
 
-    async def standings(self, ids: Sequence[UUID]) -> dict[UUID, Standing]:
-        """What has become of letters since they were replayed."""
+    async def replay_states(self, ids: Sequence[UUID]) -> dict[UUID, ReplayState]:
+        """The results of replayed letters, by id."""
         async with self.pool.acquire() as db:
             await dead_letters.settle_published(db, self.clock())
-            return {row["id"]: self._standing(row) for row in await sql.replay_outcomes(db, ids=list(ids))}
+            return {row["id"]: self._replay_state(row) for row in await sql.replay_results(db, ids=list(ids))}
 
-    def _standing(self, row: Any) -> Standing:
+    def _replay_state(self, row: Any) -> ReplayState:
         if row["next_id"] is not None:
-            return Standing(
-                "failed again", f"{row['next_cause']}: {row['next_reason']}; it is dead letter {row['next_id']} now"
+            return ReplayState(
+                "failed again",
+                f"{row['next_cause']}: {row['next_reason']}; the record is dead letter {row['next_id']} now",
             )
         if row["status"] == "RESOLVED":
-            return Standing("resolved", "")
+            return ReplayState("resolved", "")
         if row["status"] != "REPLAYED":
-            return Standing("failed again", f"it is {row['status']} now")
+            return ReplayState("failed again", f"the letter is {row['status']} now")
         if row["attempts"] is None:
-            return Standing(None, "it is not published yet")
+            return ReplayState(None, "the record is not published yet")
         if row["attempts"] > row["attempts_before"]:
             tries = f"{row['attempts'] - row['attempts_before']} of {self.settings.park_attempts_max}"
             why = f"{row['parked_cause']}: {row['parked_reason']}"
-            return Standing(
+            return ReplayState(
                 "failed again", f"{why}; try {tries}, the next at {row['due_at']:%H:%M:%S}" if row["due_at"] else why
             )
         if row["due_at"] is None:
-            return Standing(
-                None, "it waits behind an earlier record of its order; see `ordersaga parked list`", behind=True
+            return ReplayState(
+                None, "the record waits behind an earlier one of its order; see `ordersaga parked list`", behind=True
             )
-        return Standing(None, f"nobody has tried it yet; does `ordersaga serve {self.service}` run?")
+        return ReplayState(None, f"the record has not been tried yet; does `ordersaga serve {self.service}` run?")
 
     async def refusal(self, letter: Letter) -> str | None:
-        """Why an act upon a letter would be refused; None: it is open."""
+        """Why an act on the letter would be refused; None: the letter is open."""
         async with self.pool.acquire() as db:
             return None if letter.status == "OPEN" else await _refusal(db, letter)
 
     # Acting ---------------------------------------------------------------------------------------------------------
 
     async def replay(self, letter_id: UUID, operator: Operator, type_id: str | None = None) -> None:
-        """Have a letter's record handled again: parked and due now, or, if it goes out, published anew under an id of its own.
+        """Have the record of a letter handled again: park it, due now, or publish it on its topic with a new `message-id`.
 
-        `type_id` is the `__TypeId__` to send in place of any; without it the setting `type_ids` fills in a lost one.
+        `type_id` replaces the record's `__TypeId__`; without it the setting `type_ids` adds one that is missing.
         """
         rows: list[OutboxRow] = []
         async with self.pool.acquire() as db, db.transaction():
             now = self.clock()
             letter = await self._lock_open(db, letter_id)
-            if letter.goes_out:
-                rows = [await self._emission(db, letter, type_id)]
+            if letter.is_published:
+                rows = [await self._publication_row(db, letter, type_id)]
                 await outbox_rows.write(db, rows, outbox_rows.adopt_at(now, self.settings))
                 after = {"published": letter.topic, "message-id": str(rows[0].message_id)}
             else:
                 await self._put_back(db, letter, now)
-                after = {"parked": letter.place}
+                after = {"parked": letter.record_id}
             message_id = rows[0].message_id if rows else None
             await sql.mark_dead_letter(db, id=letter.id, status="REPLAYED", replayed_as=message_id, now=now)
             after["status"] = "REPLAYED"
-            await acts.note(db, operator, "replay", letter.id, {"status": letter.status}, after, now)
+            await acts.add(db, operator, "replay", letter.id, {"status": letter.status}, after, now)
         await self._outbox.publish(rows, now)
 
     async def edit(self, letter_id: UUID, value: bytes, operator: Operator) -> Letter:
-        """Make a copy with another value, which `follows` the letter and can be replayed in its place; the letter stays as it was.
+        """Add a copy of the letter with another value; the copy `follows` the letter and is replayed instead of it.
 
         The value must be a message of the letter's topic.
         """
@@ -241,16 +242,16 @@ class Redrive:
             await sql.mark_dead_letter(db, id=letter.id, status="SUPERSEDED", replayed_as=None, now=now)
             before = {"status": letter.status, "value": readable(content.value)}
             after = {"status": "SUPERSEDED", "letter": str(copy_id), "value": readable(value)}
-            await acts.note(db, operator, "edit", letter.id, before, after, now)
+            await acts.add(db, operator, "edit", letter.id, before, after, now)
             return _letter(await sql.lock_dead_letter(db, id=copy_id))
 
     async def discard(self, letter_id: UUID, operator: Operator) -> None:
-        """Nobody is to replay it. Its row and its bytes stay."""
+        """Close a letter without a replay. Its row and its contents stay."""
         async with self.pool.acquire() as db, db.transaction():
             now = self.clock()
             letter = await self._lock_open(db, letter_id)
             await sql.mark_dead_letter(db, id=letter.id, status="DISCARDED", replayed_as=None, now=now)
-            await acts.note(db, operator, "discard", letter.id, {"status": letter.status}, {"status": "DISCARDED"}, now)
+            await acts.add(db, operator, "discard", letter.id, {"status": letter.status}, {"status": "DISCARDED"}, now)
 
     async def _lock_open(self, db: Connection, letter_id: UUID) -> Letter:
         row = await sql.lock_dead_letter(db, id=letter_id)
@@ -262,19 +263,19 @@ class Redrive:
         return letter
 
     async def _put_back(self, db: Connection, letter: Letter, now: datetime) -> None:
-        # The lock holds the partition's owner up: were its turn to take the head of this queue out meanwhile, neither would see the
-        # other's row, and the record put back would wait for ever behind nothing.
+        # Without this lock a turn of the partition's owner could remove the first record of the queue at the same time: neither
+        # transaction would see the other's row, and no retry would make the record that is put back due.
         if await ledger.lock_position(db, letter.topic, letter.partition) is None:
             raise NotPossible(
-                f"{self.service} does not read {letter.topic}/{letter.partition}, so nobody would retry the record"
+                f"{self.service} does not read {letter.topic}/{letter.partition}, so no process would retry the record"
             )
-        key = letter.order_key or letter.id  # what names no order queues behind nobody
+        key = letter.order_key or letter.id  # a record without an order has a queue of its own
         if await sql.put_back(db, id=letter.id, order_key=key, now=now) != "INSERT 0 1":
-            raise NotPossible(f"{letter.place} is parked already; see `ordersaga parked list`")
+            raise NotPossible(f"{letter.record_id} is parked already; see `ordersaga parked list`")
         await sql.line_up(db, topic=letter.topic, partition=letter.partition, order_key=key, now=now)
 
-    async def _emission(self, db: Connection, letter: Letter, type_id: str | None) -> OutboxRow:
-        """The outbox row of a letter that goes out: the record's own key, value and headers, and a new `message-id`."""
+    async def _publication_row(self, db: Connection, letter: Letter, type_id: str | None) -> OutboxRow:
+        """The outbox row that publishes a letter's record: its own key, value and headers, and a new `message-id`."""
         content = (await _contents(db, [letter.id]))[letter.id]
         headers = restored(self.settings, letter, content, type_id)
         parent, its_id = content.header(TRACEPARENT), content.header(MESSAGE_ID)
@@ -284,36 +285,43 @@ class Redrive:
             await outbox_rows.first_id(db),
             None,
             letter.topic,
-            # By its key a record goes where Java's producers put it; without one, to where it was.
+            # The key chooses the partition, as in Java's producer. A record without a key goes to the partition that it came from.
             None if content.key is not None else letter.partition,
             content.key,
             content.value,
             message_id,
-            readable(its_id) or letter.place,
+            readable(its_id) or letter.record_id,
             traceparent,
             tuple(header for header in headers if header[0] not in (MESSAGE_ID, CAUSATION_ID, TRACEPARENT)),
         )
 
 
 def restored(settings: Settings, letter: Letter, content: Content, type_id: str | None) -> Headers:
-    """The headers that a letter goes out with: its record's own, and the `__TypeId__` that it lost or is told to have."""
+    """The headers that a letter is published with: the record's own, with `type_id` or, if it has none, the configured `__TypeId__`."""
     headers = spring_headers.with_type_id(content.headers, type_id, instead=True)
     return spring_headers.with_type_id(headers, settings.type_ids.get(letter.topic), instead=False)
 
 
 def has_type_id(headers: Headers) -> bool:
-    """Whether a Java consumer that believes type headers will find one."""
+    """Whether the record has the `__TypeId__` that Spring's JSON deserializer reads by default."""
     return any(name == TYPE_ID for name, _ in headers)
 
 
 def record_of(letter: Letter, content: Content) -> Record:
-    """The record as the handler gets it."""
-    place = (letter.topic, letter.partition or 0, letter.offset or 0)
-    return Record(*place, content.key, content.value, content.headers or None, content.timestamp_ms or 0)
+    """The record as a consumer gets it."""
+    return Record(
+        letter.topic,
+        letter.partition or 0,
+        letter.offset or 0,
+        content.key,
+        content.value,
+        content.headers or None,
+        content.timestamp_ms or 0,
+    )
 
 
 def check_value(topic: str, value: bytes) -> None:
-    """Raise `NotPossible` unless this is a message of its topic; of a topic that is not ours, JSON is all that can be asked for."""
+    """Raise `NotPossible` unless the value is a message of the topic, or, for a topic outside of the contract, JSON."""
     try:
         if topic in BY_NAME:
             decode(topic, value)
@@ -324,10 +332,10 @@ def check_value(topic: str, value: bytes) -> None:
 
 
 async def _refusal(db: Connection, letter: Letter) -> str:
-    done = [act for act in await acts.about(db, [letter.id, letter.place]) if "status" in act.after]
+    done = [act for act in await acts.about(db, [letter.id, letter.record_id]) if "status" in act.after]
     by = f", by {done[-1].who} at {done[-1].at:%Y-%m-%d %H:%M:%S} ({done[-1].why})" if done else ""
     hint = {
-        "REPLAYED": "; `ordersaga parked list` shows how it stands" if not letter.goes_out else "",
+        "REPLAYED": "; `ordersaga parked list` shows how it stands" if not letter.is_published else "",
         "SUPERSEDED": "; `ordersaga dead-letters show` names the letter that followed it",
     }
     return f"dead letter {letter.id} is {letter.status} already{by}{hint.get(letter.status, '')}"

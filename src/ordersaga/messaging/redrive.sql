@@ -55,7 +55,7 @@ SELECT :copy_id, topic, partition, record_offset, coalesce(:order_key::uuid, ord
        cause, reason, stacktrace, attempts, :now, id, imported_from, consumer_group
 FROM dead_letter WHERE id = :id;
 
--- name: replay_outcomes
+-- name: replay_results
 -- What became of letters since their replay: the letter that followed, or the parked record and its attempts.
 SELECT d.id, d.status, n.cause AS next_cause, n.reason AS next_reason, n.id AS next_id,
        p.attempts, p.attempts_before, p.due_at, p.cause AS parked_cause, p.reason AS parked_reason

@@ -1,4 +1,4 @@
-"""Records that are no messages, and giving records up: whatever one record's content does wrong is that record's fault alone."""
+"""Decoding records, and giving records up: an error in the content of one record concerns that record only."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ REJECTED: Final = "Rejected"
 
 
 class GivenUp(Struct, frozen=True):
-    """A record that will not be handled: why, the class of the error, and after how many attempts."""
+    """A record that is given up, with its reason, the class of the error, and the number of attempts."""
 
     rejected: Rejected
     cause: str
@@ -31,7 +31,7 @@ class GivenUp(Struct, frozen=True):
 
 
 def decoded(records: Sequence[Record]) -> tuple[list[Incoming], list[Rejected]]:
-    """The messages that records carry, and the records that carry none."""
+    """The decoded messages, and the records that cannot be decoded."""
     incoming, undecodable = [], []
     for record in records:
         try:
@@ -43,21 +43,21 @@ def decoded(records: Sequence[Record]) -> tuple[list[Incoming], list[Rejected]]:
         except MemoryError:
             raise
         except Exception as error:
-            undecodable.append(Rejected(record, f"it cannot be decoded: {type(error).__name__}: {error}"))
+            undecodable.append(Rejected(record, f"the value cannot be decoded: {type(error).__name__}: {error}"))
     return incoming, undecodable
 
 
 def bare(record: Record) -> Record:
-    """The record without its headers: for one of which no dead letter could be made otherwise."""
+    """The record without its headers, for a record whose headers cannot be stored."""
     return replace(record, headers=None)
 
 
 async def give_up(
     db: Connection, given_up: Sequence[GivenUp], ids: MessageIds, block: int, group: str, now: datetime
 ) -> list[OutboxRow]:
-    """Keep these records as dead letters in the caller's transaction; returns their outbox rows, numbered from `block`."""
+    """Add these records as dead letters in the caller's transaction; returns their outbox rows, with ids from `block` on."""
     letters = [_letter(each, ids) for each in given_up]
-    await dead_letters.keep(db, letters, now)
+    await dead_letters.add(db, letters, now)
     return [outbox_rows.letter_row(each, block + n, group) for n, each in enumerate(letters)]
 
 

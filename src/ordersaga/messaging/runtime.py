@@ -25,7 +25,7 @@ from ordersaga.messaging.keeping import MEASURE_EVERY_S, PRUNE_EVERY_S, Keeping,
 from ordersaga.messaging.loops import LIMIT_S, Beat, Loops, Work, every
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.stalls import AWAY
-from ordersaga.messaging.unpublished import LOOK_EVERY_S, Unpublished
+from ordersaga.messaging.unpublished import TRY_EVERY_S, Unpublished
 from ordersaga.settings import ServiceName, Settings
 
 log: Final = structlog.get_logger()
@@ -106,7 +106,7 @@ class Runtime:
         unpublished = Unpublished(
             self.settings, self.settings.group(self.service), self.pool, self.outbox, topics, self.clock
         )
-        self.every(LOOK_EVERY_S, unpublished.publish, "publishing dead letters again")
+        self.every(TRY_EVERY_S, unpublished.publish, "publishing dead letters again")
         return self
 
     async def __aexit__(self, *_: object) -> None:

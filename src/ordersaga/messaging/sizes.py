@@ -1,4 +1,4 @@
-"""How many are taken at once, where many are handled as one: less after a set was too large for the database, more again after successes."""
+"""The size of the sets that are handled as one: smaller after a set was too large for the database, larger again after successes."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ GROW_AFTER: Final = 4
 
 
 class SetSize:
-    """Begins with the most. One by one is the least: what is too large alone is no question of size."""
+    """The size `now`: from `most` down to 1."""
 
     def __init__(self, most: int) -> None:
         self._most: Final = most
@@ -20,7 +20,7 @@ class SetSize:
 
     @contextlib.contextmanager
     def trying(self, count: int) -> Iterator[None]:
-        """Notes how a set of so many fared; its error goes on."""
+        """Adapts the size to the success or failure of a set of `count`. Errors pass through."""
         try:
             yield
         except Exception as error:
@@ -30,12 +30,12 @@ class SetSize:
         self.went_well(count)
 
     def too_large(self, tried: int) -> None:
-        """A set of so many took too long, or more memory than there is."""
+        """A set of `tried` exceeded `statement_timeout` or the server's memory."""
         self.now = max(1, min(self.now, tried) // SHRINK)
         self._in_a_row = 0
 
     def went_well(self, tried: int) -> None:
-        """A set of so many succeeded; smaller ones than are allowed prove nothing."""
+        """A set of `tried` succeeded. Sets smaller than `now` do not count."""
         if self.now == self._most or tried < self.now:
             return
         self._in_a_row += 1

@@ -1,8 +1,8 @@
-"""The headers that Spring Kafka's tools put on a dead letter: written as theirs, so that Java's tools read ours, and read back.
+"""Spring Kafka's headers of a dead letter: written on ours, so that Java's tools read them, and read from a partner's.
 
-Source: `DeadLetterPublishingRecoverer` (`kafka_dlt-...`, these we write) and `@RetryableTopic` (`kafka_original-...`,
-`kafka_exception-...`, `retry_topic-...`) of spring-kafka. Integers are big-endian, of fixed width when written; since some of theirs are
-not, any width is read. What cannot be read counts as missing: a tool for repairs must not fail on what is broken.
+Source: `DeadLetterPublishingRecoverer` (`kafka_dlt-...`, the family that we write) and `@RetryableTopic` (`kafka_original-...`,
+`kafka_exception-...`, `retry_topic-...`) of spring-kafka. Integers are big-endian. They are written with a fixed width and read with any,
+since some of Spring's have another. A header that cannot be read counts as missing: a repair tool must not fail on a broken record.
 """
 
 import struct
@@ -24,8 +24,8 @@ INT_MAX: Final = 2**31 - 1
 LONG_MAX: Final = 2**63 - 1
 
 
-class Failure(Struct, frozen=True):
-    """What the headers of a dead letter say: where its record was, who gave it up, why, and after how many attempts."""
+class DeadLetterHeaders(Struct, frozen=True):
+    """The record's topic, partition, offset and time stamp, the group that gave it up, the error, and the number of attempts."""
 
     topic: str | None
     partition: int | None
@@ -39,7 +39,7 @@ class Failure(Struct, frozen=True):
 
 
 def write(record: Record, group: str, cause: str, message: str) -> Headers:
-    """The headers for a record that `group` gives up."""
+    """The headers to add to a record that `group` gives up."""
     values: Headers = (
         ("original-topic", record.topic.encode()),
         ("original-partition", struct.pack(">i", record.partition)),
@@ -55,27 +55,27 @@ def write(record: Record, group: str, cause: str, message: str) -> Headers:
     return tuple((WRITTEN + name, value) for name, value in values)
 
 
-def read(headers: Headers) -> Failure:
-    """What either family says.
+def read(headers: Headers) -> DeadLetterHeaders:
+    """Read either family.
 
-    Where both are there, the record came through retry topics: their family knows the topic it was first on, the other one the last
-    failure. `exception-fqcn` is usually a wrapper, so the cause goes before it.
+    A record with both came through retry topics: `@RetryableTopic`'s headers name its first topic, `kafka_dlt-` its last failure. The
+    cause comes before `exception-fqcn`, which is usually a wrapper.
     """
     last = dict(headers)
 
-    def first_place(name: str) -> bytes | None:
+    def original(name: str) -> bytes | None:
         return last.get(RETRYABLE + name) or last.get(WRITTEN + name)
 
     def last_failure(*names: str) -> str | None:
         found = (last.get(family + name) for name in names for family in (WRITTEN, RETRYABLE))
         return next((value.decode(errors="replace") for value in found if value), None)
 
-    topic = first_place("original-topic")
-    return Failure(
+    topic = original("original-topic")
+    return DeadLetterHeaders(
         topic.decode(errors="replace") if topic else None,
-        _integer(first_place("original-partition"), INT_MAX),
-        _integer(first_place("original-offset"), LONG_MAX),
-        _integer(first_place("original-timestamp"), LONG_MAX),
+        _integer(original("original-partition"), INT_MAX),
+        _integer(original("original-offset"), LONG_MAX),
+        _integer(original("original-timestamp"), LONG_MAX),
         last_failure("original-consumer-group"),
         last_failure("exception-cause-fqcn", "exception-fqcn", "key-exception-fqcn"),
         last_failure("exception-message", "key-exception-message"),
@@ -85,14 +85,14 @@ def read(headers: Headers) -> Failure:
 
 
 def without(headers: Headers) -> Headers:
-    """The headers that the record had before it was given up."""
+    """The record's headers without those of Spring's tools."""
     return tuple(header for header in headers if not header[0].startswith(PREFIXES) and header[0] not in OTHERS)
 
 
 def with_type_id(headers: Headers, type_id: str | None, instead: bool) -> Headers:
-    """The headers with this `__TypeId__` where there is none, or `instead` of the one that is there.
+    """Add `__TypeId__` to headers without one, or, with `instead`, replace the one that is there.
 
-    A record whose JSON was malformed reaches Spring's dead letter topic without it.
+    Spring's tools drop the header from a record whose JSON is malformed.
     """
     if type_id is None or (not instead and any(name == TYPE_ID for name, _ in headers)):
         return headers

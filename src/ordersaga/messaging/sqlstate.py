@@ -1,4 +1,4 @@
-"""What each error of PostgreSQL means for whoever met it: decided by SQLSTATE, class by class.
+"""What to do after each error of PostgreSQL, decided by SQLSTATE, class by class.
 
 https://www.postgresql.org/docs/current/errcodes-appendix.html
 """
@@ -13,17 +13,17 @@ class Verdict(Enum):
     """What to do after an error."""
 
     AGAIN = auto()
-    """Try again: nobody's fault, and the connection is as good as before."""
+    """Retry on the same connection: neither a record nor the deployment caused the error."""
     RECONNECT = auto()
-    """Try again on a new connection: this one is lost, leads to a server that cannot write, or is not in the state that we believe."""
+    """Retry on a new connection: this one is lost, leads to a read-only server, or is in an unexpected state."""
     SMALLER = auto()
-    """Try again with less: too much for one statement. What is too much by itself is at fault."""
+    """Retry with fewer records: the set was too large for a statement. A record that is too large alone is at fault."""
     LOCKED = auto()
-    """Another transaction holds a row for longer than we wait. Whatever does not need that row can go on."""
+    """Another transaction has locked a row for longer than `lock_timeout`. Records that do not need the row can go on."""
     DEPLOYMENT = auto()
-    """The code and the database do not fit together; no record is to blame, and trying again does not help."""
+    """The code and the schema do not fit together: no record is at fault, and a retry does not help."""
     RECORD = auto()
-    """What one record or request brought: found by halving, and set aside."""
+    """One record or request is at fault: it is isolated by halving and set aside."""
 
 
 CLASSES: Final = {
@@ -44,10 +44,10 @@ CLASSES: Final = {
     "22": Verdict.RECORD,
     "23": Verdict.RECORD,
     "24": Verdict.RECONNECT,
-    "25": Verdict.RECONNECT,  # 25006: after a failover the old server still answers, and takes no write
-    "26": Verdict.RECONNECT,  # the server has forgotten a prepared statement: somebody stands in between
+    "25": Verdict.RECONNECT,  # 25006: a former primary still answers after a failover, read-only
+    "26": Verdict.RECONNECT,  # the prepared statement is gone: a pooler between us and the server
     "27": Verdict.RECORD,
-    "28": Verdict.RECONNECT,  # a password that is being changed, a pg_hba.conf in the making: tried again, and said
+    "28": Verdict.RECONNECT,  # a password or pg_hba.conf that is being changed: retried, with an alarm
     "2B": Verdict.DEPLOYMENT,
     "2D": Verdict.RECONNECT,
     "2F": Verdict.RECORD,
@@ -55,13 +55,13 @@ CLASSES: Final = {
     "38": Verdict.RECORD,
     "39": Verdict.RECORD,
     "3B": Verdict.RECONNECT,
-    "3D": Verdict.RECONNECT,  # the database is not there (yet)
+    "3D": Verdict.RECONNECT,  # the database does not exist (yet)
     "3F": Verdict.DEPLOYMENT,
     "40": Verdict.AGAIN,
     "42": Verdict.DEPLOYMENT,
     "44": Verdict.RECORD,
     "53": Verdict.AGAIN,
-    "54": Verdict.RECORD,  # fails at once, so halving tells a value that no index takes from a set that no statement takes
+    "54": Verdict.RECORD,  # fails at once, so halving tells one value too large for an index from a set too large for a statement
     "55": Verdict.DEPLOYMENT,
     "57": Verdict.RECONNECT,
     "58": Verdict.AGAIN,  # the disk, the operating system
@@ -69,7 +69,7 @@ CLASSES: Final = {
     "F0": Verdict.DEPLOYMENT,
     "HV": Verdict.DEPLOYMENT,
     "P0": Verdict.RECORD,
-    "XX": Verdict.RECORD,  # XX001: a damaged page is the fault of whoever needs it, and of nobody else
+    "XX": Verdict.RECORD,  # XX001: a damaged page fails only the records that need it
 }
 STATES: Final = {
     "53200": Verdict.SMALLER,  # out of memory
@@ -78,17 +78,17 @@ STATES: Final = {
     "57000": Verdict.AGAIN,
     "57014": Verdict.SMALLER,  # statement_timeout, or an operator's pg_cancel_backend
 }
-PASSING: Final = (Verdict.AGAIN, Verdict.RECONNECT, Verdict.SMALLER, Verdict.LOCKED)
+TRANSIENT: Final = (Verdict.AGAIN, Verdict.RECONNECT, Verdict.SMALLER, Verdict.LOCKED)
 
 
 def verdict_of(error: BaseException) -> Verdict:
-    """What an error of asyncpg, or of the network, means. One that is not the database's at all is a record's fault.
+    """The verdict on an error of asyncpg or of the network. Any other error is `RECORD`.
 
-    An InternalClientError is what asyncpg makes of a server that dies in the middle of an exchange. Its word for a value that no column
-    can take is an InterfaceError too, and also a ValueError.
+    asyncpg raises InternalClientError when the server dies in the middle of an exchange. For a value that a column cannot take it raises
+    an InterfaceError that is also a ValueError.
     """
     if isinstance(error, asyncpg.InvalidCachedStatementError):
-        return Verdict.AGAIN  # somebody has migrated the table; asyncpg prepares it anew
+        return Verdict.AGAIN  # the table was migrated; asyncpg prepares the statement again
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return STATES.get(state) or CLASSES.get(state[:2], Verdict.RECORD)
@@ -100,25 +100,25 @@ def verdict_of(error: BaseException) -> Verdict:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether trying again may help and no record is to blame, as long as there is more than one."""
-    return verdict_of(error) in PASSING
+    """Whether a retry may help: no record of the set is at fault, unless it is the only one."""
+    return verdict_of(error) in TRANSIENT
 
 
 def is_deployment(error: BaseException) -> bool:
-    """Whether the code and the database do not fit together: a missing column or table, a syntax error, a privilege."""
+    """Whether the code and the schema do not fit together: a missing column, table or privilege, a syntax error."""
     return verdict_of(error) is Verdict.DEPLOYMENT
 
 
 def is_too_large(error: BaseException) -> bool:
-    """Whether less at once may succeed."""
+    """Whether a smaller set may succeed."""
     return verdict_of(error) is Verdict.SMALLER
 
 
 def is_locked(error: BaseException) -> bool:
-    """Whether a row was held by another transaction for longer than `lock_timeout`."""
+    """Whether another transaction has locked a row for longer than `lock_timeout`."""
     return verdict_of(error) is Verdict.LOCKED
 
 
 def is_connection_lost(error: BaseException) -> bool:
-    """Whether the connection is of no use any more, so that what was committed on it last is not known."""
+    """Whether the connection is lost, so that the outcome of its last commit is unknown."""
     return verdict_of(error) is Verdict.RECONNECT

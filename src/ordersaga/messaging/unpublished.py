@@ -1,6 +1,6 @@
-"""Dead letters whose records Kafka refuses on the dead letter topic, since that is missing or too small: published again when it takes them.
+"""Unpublished dead letters: Kafka refuses their records, since the dead letter topic is missing or too small. They are published again.
 
-Until then such a letter is in its table only, where it can be replayed, edited and discarded as any other.
+Until then such a letter is in the table `dead_letter` only. It can be replayed, edited and discarded like any other.
 """
 
 import asyncio
@@ -23,28 +23,28 @@ from ordersaga.settings import Settings
 
 sql: Final = queries(__file__)
 
-LOOK_EVERY_S: Final = 10.0
+TRY_EVERY_S: Final = 10.0
 WAIT_S_MAX: Final = 600.0
 ROWS_MAX: Final = 500
 
 
 class Unpublished:
-    """Looks for such letters again and again; a topic that refuses them again is asked less and less often."""
+    """Publishes unpublished letters again, with a growing wait for a topic that refuses them again."""
 
     def __init__(
-        self, settings: Settings, group: str, pool: Pool, out: Outbox, topics: Topics, clock: Callable[[], datetime]
+        self, settings: Settings, group: str, pool: Pool, outbox: Outbox, topics: Topics, clock: Callable[[], datetime]
     ) -> None:
         self._settings: Final = settings
         self._group: Final = group
         self._pool: Final = pool
-        self._outbox: Final = out
+        self._outbox: Final = outbox
         self._topics: Final = topics
         self._clock: Final = clock
         self._waits: Final[dict[str, tuple[float, float]]] = {}
-        """For how long each topic is left alone after it was tried, and until when."""
+        """By topic: the wait after the last try in seconds, and its end on the loop's clock."""
 
     async def publish(self) -> int:
-        """Publish letters whose dead letter topic is there; returns how many."""
+        """Publish unpublished letters whose dead letter topic exists; returns how many."""
         async with self._pool.acquire() as db:
             waiting = [row["topic"] for row in await dead_letters.unpublished_by_topic(db)]
         for topic in self._waits.keys() - set(waiting):
@@ -56,7 +56,7 @@ class Unpublished:
         there = await self._topics.ids([topic + DEAD_LETTER_SUFFIX for topic in due])
         topics = [topic for topic in due if topic + DEAD_LETTER_SUFFIX in there]
         for topic in topics:
-            wait_s = min(WAIT_S_MAX, 2 * self._waits.get(topic, (LOOK_EVERY_S, 0.0))[0])
+            wait_s = min(WAIT_S_MAX, 2 * self._waits.get(topic, (TRY_EVERY_S, 0.0))[0])
             self._waits[topic] = (wait_s, now_s + wait_s)
         return await self._publish(topics) if topics else 0
 
@@ -72,8 +72,15 @@ class Unpublished:
 
     def _row(self, row: Any, id: int) -> OutboxRow:
         headers = tuple(zip(row["header_names"], row["header_values"], strict=True))
-        place = (row["topic"], row["partition"], row["record_offset"])
-        record = Record(*place, row["key"], row["value"], headers or None, row["timestamp_ms"] or 0)
+        record = Record(
+            row["topic"],
+            row["partition"],
+            row["record_offset"],
+            row["key"],
+            row["value"],
+            headers or None,
+            row["timestamp_ms"] or 0,
+        )
         causation_id, traceparent = message_ids.descent(record, row["id"])
         letter = DeadLetter(row["id"], causation_id, traceparent, record, row["cause"], row["reason"], row["attempts"])
         return replace(outbox_rows.letter_row(letter, id, self._group), source=None)

@@ -1,12 +1,13 @@
-"""Kafka, and the only import of confluent_kafka: a consumer, a publisher and the topics, each with a small asynchronous face."""
+"""The Kafka client: a consumer, a publisher and the topics, each with a small async interface. Only this folder imports confluent_kafka."""
 
 from ordersaga.messaging.kafka.client import KafkaUnavailable, Partition
 from ordersaga.messaging.kafka.consumer import Failure, Fetched, PartitionConsumer
 from ordersaga.messaging.kafka.gaps import Gap, gaps_of
 from ordersaga.messaging.kafka.layout import Change, Fault, create_missing_topics, faults, states
-from ordersaga.messaging.kafka.publisher import Publication, Publisher, Refusal
+from ordersaga.messaging.kafka.publisher import Publication, Publisher, RefusedRecord
 from ordersaga.messaging.kafka.reach import why_unreachable
-from ordersaga.messaging.kafka.topics import Tap, Topics, TopicState, watermarks
+from ordersaga.messaging.kafka.tap import Tap, watermarks
+from ordersaga.messaging.kafka.topics import Topics, TopicState
 
 __all__ = [
     "Change",
@@ -19,7 +20,7 @@ __all__ = [
     "PartitionConsumer",
     "Publication",
     "Publisher",
-    "Refusal",
+    "RefusedRecord",
     "Tap",
     "TopicState",
     "Topics",

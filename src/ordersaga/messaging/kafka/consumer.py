@@ -1,4 +1,4 @@
-"""A member of a consumer group, with a small asynchronous face; librdkafka's calls block, so it lives in one thread of its own."""
+"""A member of a consumer group with a small async interface. librdkafka's calls block, so they run in a thread of their own."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka.client import (
     CALL_TIMEOUT_S,
-    Lifeline,
     Partition,
     bounds_of,
     client_config,
@@ -24,6 +23,7 @@ from ordersaga.messaging.kafka.client import (
     translated,
 )
 from ordersaga.messaging.kafka.gaps import Gap, gaps_of
+from ordersaga.messaging.kafka.lifeline import Lifeline
 from ordersaga.messaging.kafka.predecessor import offsets_of_group
 from ordersaga.messaging.kafka.unreadable import BAD_BATCH, readable_from
 from ordersaga.settings import Settings
@@ -31,17 +31,17 @@ from ordersaga.settings import Settings
 log: Final = structlog.get_logger()
 T = TypeVar("T")
 
-SAY_AGAIN_S: Final = 60.0
+LOG_EVERY_S: Final = 60.0
 STOP_S: Final = 5.0
 HEARTBEAT_MS: Final = 500
 WITHOUT_PARTITIONS_SESSIONS_MAX: Final = 3
 
 
 class PartitionConsumer:
-    """A member of a consumer group that reads only partitions it was told to, from where it was told to.
+    """A member of a consumer group that reads only the partitions and offsets it is given.
 
-    The group says which partitions are ours (`Fetched.assigned`); nothing is read from one until `read_from` is called with the
-    position that the ledger gave. All calls run in one thread.
+    The group assigns partitions (`Fetched.assigned`). A partition is read only after `read_from` with the offset of the ledger. All calls
+    run in one thread.
     """
 
     def __init__(self, settings: Settings, topics: Sequence[str], group: str, instance: str | None) -> None:
@@ -55,9 +55,9 @@ class PartitionConsumer:
         self._owned: Final[set[Partition]] = set()
         self._all_taken_at: float | None = None
         self._without_s_max: Final = WITHOUT_PARTITIONS_SESSIONS_MAX * settings.kafka_session_timeout_ms / 1000
-        self._said_down_at = -SAY_AGAIN_S
+        self._down_logged_at = -LOG_EVERY_S
         self._lifeline: Final = Lifeline(settings)
-        self._looking: Final = ThreadPoolExecutor(1, thread_name_prefix="log-watch")
+        self._watch_thread: Final = ThreadPoolExecutor(1, thread_name_prefix="log-watch")
         self._is_lost = False
         config = client_config(settings) | {
             "group.id": group,
@@ -67,7 +67,7 @@ class PartitionConsumer:
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
-            "check.crcs": True,  # else what a disk has changed is taken for what a partner has said
+            "check.crcs": True,  # else bytes that a disk has damaged are handled as a partner's message
             "fetch.wait.max.ms": 100,
             "fetch.error.backoff.ms": 50,
             "fetch.queue.backoff.ms": 5,
@@ -86,7 +86,7 @@ class PartitionConsumer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     async def fetch(self, records_max: int, wait_s: float) -> "Fetched":
-        """What is there, up to `records_max`; waits up to `wait_s` for the first record and never to fill."""
+        """Up to `records_max` records. Waits up to `wait_s` for the first record, never for more."""
         return await self._call(self._fetch, records_max, wait_s)
 
     def _fetch(self, records_max: int, wait_s: float) -> "Fetched":
@@ -103,17 +103,19 @@ class PartitionConsumer:
             self._lifeline.heard()
         elif self._lifeline.is_silent and self._lifeline.is_lost(self._consumer):
             self._is_lost = True
-            self._error = KafkaError(KafkaError._STATE, "the consumer has lost Kafka, which answers others")
-        # Whatever else keeps librdkafka outside of its group without a word.
+            self._error = KafkaError(
+                KafkaError._STATE, "the consumer has lost Kafka, although Kafka answers other clients"
+            )
+        # librdkafka can stay outside of its group without an error for other reasons, too.
         if self._all_taken_at is not None and time.monotonic() - self._all_taken_at > self._without_s_max:
-            self._error = KafkaError(KafkaError._STATE, "the group took all partitions and has given none since")
+            self._error = KafkaError(KafkaError._STATE, "the group revoked all partitions and has assigned none since")
         records: list[Record] = []
         failures: dict[Partition, Failure] = {}
         for message in messages:
             problem = message.error()
             if problem is None:
-                # librdkafka goes on behind a batch with a wrong checksum, at times at an offset that nobody wrote: what follows an
-                # error is not what comes next in the log, and would take the ledger past the batch.
+                # After a batch with a wrong checksum librdkafka continues, sometimes at an offset that does not exist. Records that
+                # follow an error are dropped: handling them would move the ledger past the batch.
                 if not failures or _partition_of(message) not in failures:
                     records.append(record_of(message))
             elif is_fatal(problem):
@@ -127,11 +129,11 @@ class PartitionConsumer:
 
     @property
     def silent_s(self) -> float:
-        """For how long Kafka has said nothing at all, though it was asked."""
+        """Seconds since something came from Kafka."""
         return self._lifeline.silent_s
 
     async def read_from(self, positions: dict[Partition, int]) -> None:
-        """Begin, or begin again, to read partitions at these offsets."""
+        """Read partitions from these offsets, also those that are read already."""
         await self._call(self._read_from, positions)
 
     def _read_from(self, positions: dict[Partition, int]) -> None:
@@ -146,7 +148,7 @@ class PartitionConsumer:
             self._reading |= {Partition(each.topic, each.partition) for each in wanted}
 
     async def leave(self, partitions: Iterable[Partition]) -> None:
-        """Stop reading partitions; they stay ours in the group."""
+        """Stop reading partitions; the group keeps them assigned to this process."""
         await self._call(self._leave, partitions)
 
     def _leave(self, partitions: Iterable[Partition]) -> None:
@@ -157,7 +159,7 @@ class PartitionConsumer:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._joined = True
-        consumer.incremental_assign([])  # acknowledges the group's decision; reading begins in `read_from`
+        consumer.incremental_assign([])  # accepts the assignment; `read_from` starts to read
         given = [Partition(each.topic, each.partition) for each in partitions]
         self._assigned += given
         self._owned.update(given)
@@ -179,20 +181,20 @@ class PartitionConsumer:
     def _on_error(self, error: KafkaError) -> None:
         if is_fatal(error):
             self._error = error
-        elif error.code() == KafkaError._ALL_BROKERS_DOWN and time.monotonic() - self._said_down_at > SAY_AGAIN_S:
-            self._said_down_at = time.monotonic()
-            log.warning("Kafka does not answer; waiting for it", error=error.str())
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN and time.monotonic() - self._down_logged_at > LOG_EVERY_S:
+            self._down_logged_at = time.monotonic()
+            log.warning("Kafka does not answer; the consumer waits", error=error.str())
 
     def _on_commit(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
         if error is None:
             self._lifeline.heard()
 
     async def log_bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
-        """Of each log, the first offset that it still has, and the one that its next record will get."""
+        """Of each partition the first offset of the log and the offset of the next record. Raises `KafkaUnavailable`."""
         return await self._call(translated, lambda: bounds_of(self._consumer, partitions))
 
     async def known_ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """The end of each log as the broker last said it; costs no request."""
+        """The end of each log as of the last fetch; sends no request."""
         asked = list(partitions)
 
         def ends() -> dict[Partition, int]:
@@ -202,21 +204,21 @@ class PartitionConsumer:
         return await self._call(ends)
 
     async def gaps(self, positions: dict[Partition, int]) -> dict[Partition, Gap]:
-        """What lies between these positions and the logs' ends. Raises `KafkaUnavailable`."""
-        return await asyncio.get_running_loop().run_in_executor(self._looking, gaps_of, self._settings, positions)
+        """The gap between each position and the log's end. Raises `KafkaUnavailable`."""
+        return await asyncio.get_running_loop().run_in_executor(self._watch_thread, gaps_of, self._settings, positions)
 
     async def readable_from(self, partition: Partition, offset: int) -> int | None:
-        """Where the log can be read again behind a batch that cannot be read. Raises `KafkaUnavailable`."""
+        """The first readable offset after a batch that cannot be read; None: not found in time. Raises `KafkaUnavailable`."""
         return await asyncio.get_running_loop().run_in_executor(
-            self._looking, readable_from, self._settings, partition, offset
+            self._watch_thread, readable_from, self._settings, partition, offset
         )
 
     async def start_offsets(
         self, partitions: Sequence[Partition], start_at: str, begun: Collection[str]
     ) -> dict[Partition, int]:
-        """Where partitions begin that have no ledger row: `earliest`, `latest`, an ISO 8601 time, or `group:NAME`.
+        """The start offsets of partitions without a ledger row. `start_at`: `earliest`, `latest`, an ISO 8601 time, or `group:NAME`.
 
-        `begun`: topics that have rows for other partitions. Raises `CannotStart` where a group's offsets say nothing.
+        `begun`: topics with ledger rows of other partitions. Raises `CannotStart` where the group has no committed offset.
         """
         return await self._call(translated, lambda: self._start_offsets(partitions, start_at, begun))
 
@@ -243,7 +245,7 @@ class PartitionConsumer:
         }
 
     async def commit(self, positions: dict[Partition, int]) -> None:
-        """Tell Kafka where we are, for lag tools; nothing of ours reads it, so a failure is no concern. That it is heard says that we are."""
+        """Commit offsets for lag tools, without waiting. We never read them, so a failure is ignored. The callback shows that Kafka answers."""
 
         def tell() -> None:
             try:
@@ -256,13 +258,14 @@ class PartitionConsumer:
         await self._call(tell)
 
     async def close(self) -> None:
-        """Leave the group, at once for the others: a static member that only closes would hold its partitions until its session ends.
+        """Leave the group and stop.
 
-        A consumer that has lost Kafka cannot leave, and is not waited for.
+        Unsubscribing frees the partitions at once: a static member that only closes keeps them until its session ends. A consumer that has
+        lost Kafka cannot leave the group and is not waited for.
         """
 
         def leave() -> None:
-            with contextlib.suppress(KafkaException):  # one that the group has fenced has nothing to leave
+            with contextlib.suppress(KafkaException):  # a fenced member has nothing to leave
                 self._consumer.unsubscribe()
                 for _ in range(int(STOP_S / 0.05)):
                     self._consumer.poll(0.05)
@@ -274,13 +277,13 @@ class PartitionConsumer:
                 await self._call(leave)
         finally:
             self._thread.shutdown(wait=False)
-            self._looking.shutdown(wait=False, cancel_futures=True)
+            self._watch_thread.shutdown(wait=False, cancel_futures=True)
         closing = ThreadPoolExecutor(1, thread_name_prefix="consumer-close")
         limit_s = 0 if self._is_lost else STOP_S
         closed = await asyncio.get_running_loop().run_in_executor(closing, close_consumer, self._consumer, limit_s)
         closing.shutdown(wait=False)
         if not closed and not self._is_lost:
-            log.warning("the consumer did not end in time and is left behind")
+            log.warning("the consumer did not close in time and is left to its thread")
 
 
 def _partition_of(message: Message) -> Partition:
@@ -288,7 +291,7 @@ def _partition_of(message: Message) -> Partition:
 
 
 class Failure(NamedTuple):
-    """A partition that could not be read behind the records that were fetched of it, and why. `is_batch`: the batch there is damaged."""
+    """A partition that could not be read after the records fetched from it, and why. `is_batch`: the next batch is damaged."""
 
     partition: Partition
     why: str
@@ -296,9 +299,10 @@ class Failure(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """Records, whether the group has spoken yet, what it gave and took since the last fetch, partitions that cannot be read, a fatal error.
+    """One fetch: records, and the news of the group since the last fetch.
 
-    Of a partition in `failures`, `records` has only what came before its first error.
+    `joined`: the group has assigned partitions at least once. `assigned`, `revoked`: since the last fetch. `failures`: partitions that
+    could not be read; `records` has the records before a partition's first error. `fatal`: the consumer must be replaced.
     """
 
     records: list[Record]

@@ -1,7 +1,7 @@
-"""What lies between a position in a partition and its log's end.
+"""Gaps: whether records are left between a position in a partition and the log's end.
 
-Offsets alone do not tell: a transaction's markers, aborted records and records that compaction removed have offsets and will never be
-handled, and whatever follows an open transaction cannot be read until that transaction ends.
+The difference of the offsets is not the number of records left: transaction markers, aborted records and records that compaction removed
+have offsets and are never delivered, and records after the start of an open transaction are not delivered until it ends.
 """
 
 import contextlib
@@ -29,10 +29,10 @@ UNHEARD: Final = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaErro
 
 
 class Gap(NamedTuple):
-    """One partition between a position and its log's end, as Kafka has it now.
+    """The gap of one partition between `position` and the log's end, as Kafka has it now.
 
-    `low` is the first offset that the log still has, `stable` the one up to which it can be read, `high` its end. Where a transaction is
-    open, `stable` is its first record and lies before `high`. A partition that could not be looked at has only `position` and `why`.
+    `low`: the log's first offset. `stable`: the last stable offset, up to which consumers can read. `high`: the log's end. An open
+    transaction starts at `stable`, before `high`. A partition that could not be read has only `position` and `why`.
     """
 
     position: int
@@ -40,13 +40,13 @@ class Gap(NamedTuple):
     stable: int = 0
     high: int = 0
     first: int | None = None
-    """The first record at or after the position that a consumer will get."""
+    """Offset of the first record at or after the position that a consumer will get."""
     first_ms: int | None = None
-    """Its time stamp, in milliseconds; None: it has none."""
+    """Time stamp of that record in milliseconds; None: it has none."""
     open_ms: int | None = None
-    """Time stamp of the open transaction's first record."""
+    """Time stamp of the first record of the open transaction, in milliseconds."""
     why: str | None = None
-    """Why it could not be looked at."""
+    """Why the partition could not be read."""
 
     @property
     def has_records(self) -> bool:
@@ -54,22 +54,22 @@ class Gap(NamedTuple):
 
     @property
     def is_open(self) -> bool:
-        """Whether a transaction keeps the end of the log from being read."""
+        """Whether an open transaction keeps the end of the log unreadable."""
         return self.why is None and self.stable < self.high
 
     @property
     def empty_until(self) -> int:
-        """Up to this offset there is nothing that a consumer will ever get."""
+        """From the position to this offset there is no record that a consumer will ever get."""
         if self.why is not None:
             return self.position
         return max(self.position, self.stable) if self.first is None else self.first
 
 
 def gaps_of(settings: Settings, positions: Mapping[Partition, int], limit_s: float = LIMIT_S) -> dict[Partition, Gap]:
-    """Look at each partition from the position it is given. Blocks, for `limit_s` and a few calls.
+    """The gap of each partition from its position. Blocks for `limit_s` and a few calls.
 
-    A partition that Kafka does not have, refuses, or does not answer for has its reason in `why`; the others are not touched by it.
-    Raises `KafkaUnavailable` when Kafka answers nothing at all.
+    A partition that Kafka does not have, refuses or does not answer for has the reason in `why`; the others are complete. Raises
+    `KafkaUnavailable` when Kafka answers for no partition.
     """
     if not positions:
         return {}
@@ -85,7 +85,7 @@ def gaps_of(settings: Settings, positions: Mapping[Partition, int], limit_s: flo
 
 
 def _bounds(settings: Settings, positions: Mapping[Partition, int]) -> dict[Partition, Gap]:
-    """`low`, `stable` and `high` of each: read in this order, so that a log that moves meanwhile is not found shorter than it is."""
+    """`low`, `stable` and `high` of each, read in this order: a log that grows meanwhile never has `stable` after `high`."""
     admin = AdminClient(client_config(settings))
     found = {partition: Gap(position) for partition, position in positions.items()}
     for name, spec, isolation in (
@@ -101,15 +101,15 @@ def _bounds(settings: Settings, positions: Mapping[Partition, int]) -> dict[Part
 
 
 def _listed(admin: AdminClient, asked: Iterable[Partition], spec: Any, isolation: Any) -> dict[Partition, int | str]:
-    """An offset of each partition, or why there is none."""
+    """The offset of each partition, or the reason why there is none."""
     request = {TopicPartition(*p): spec for p in asked}
     answers: dict[Partition, int | str] = {}
     if not request:
         return answers
     futures = admin.list_offsets(request, isolation_level=isolation, request_timeout=CALL_TIMEOUT_S)
     unheard = 0
-    for place, future in futures.items():
-        partition = Partition(place.topic, place.partition)
+    for asked_partition, future in futures.items():
+        partition = Partition(asked_partition.topic, asked_partition.partition)
         try:
             answers[partition] = future.result().offset
         except KafkaException as error:
@@ -123,9 +123,9 @@ def _listed(admin: AdminClient, asked: Iterable[Partition], spec: Any, isolation
 def _first_records(
     settings: Settings, positions: Mapping[Partition, int], isolation: str, limit_s: float
 ) -> dict[Partition, dict[str, Any]]:
-    """Of each partition the first record from a position on, as fields of a `Gap`; none where the end comes first.
+    """Of each partition the first record from its position on, as fields of a `Gap`; no fields where the log's end comes first.
 
-    Headers are not asked for: the client raises for one whose name it cannot decode.
+    Headers are not read: the client raises for a header name that it cannot decode.
     """
     if not positions:
         return {}
@@ -154,7 +154,7 @@ def _first_records(
 
 
 def _seen(message: Message) -> dict[str, Any]:
-    """What the first word about a partition says: a record, its end, or that it cannot be read."""
+    """The fields of a `Gap` for the first message of a partition: a record, the end, or an error."""
     problem = message.error()
     if problem is None:
         at_ms = message.timestamp()[1]

@@ -1,8 +1,8 @@
-"""Where to begin when this service takes over from another consumer group, by the offsets which that has committed.
+"""Start offsets of a service that replaces another consumer group: the offsets that the group has committed.
 
-Beginning at the first record where a group has said nothing would take all again that it has handled: a name with a typing error is a
-group that has said nothing. So a topic that has records and of which the group has committed nothing at all is refused. Of a topic of
-which it has committed something, a partition without an offset is one whose records it has not handled, so that begins at its first.
+A group without a committed offset in a topic is refused if the topic has records: its name may be misspelt, and starting at the first
+record would handle everything again. If the group has committed an offset in the topic, it has handled nothing of a partition without
+one, and that partition starts at its first record.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,8 +20,10 @@ log: Final = structlog.get_logger()
 def offsets_of_group(
     config: dict[str, Any], group: str, partitions: Sequence[Partition], begun: Collection[str]
 ) -> dict[Partition, int]:
-    """The offset of each partition. `begun`: topics of which this service has positions already, so that a partition is new to it only
-    because it is new. Blocks. Raises `CannotStart`."""
+    """The start offset of each partition. Blocks. Raises `CannotStart`.
+
+    `begun`: topics with ledger rows. A partition of such a topic that has none was added later, so the topic is not refused.
+    """
     with temporary_consumer(config | {"group.id": group}) as consumer:
         topics = {partition.topic for partition in partitions}
         described = consumer.list_topics(timeout=CALL_TIMEOUT_S).topics
@@ -32,9 +34,11 @@ def offsets_of_group(
     _refuse_unknown(group, silent, bounds, begun)
     missing = sorted(each for each in partitions if each not in committed and bounds[each][1] > bounds[each][0])
     if missing:
-        places = ", ".join(f"{topic}/{number}" for topic, number in missing)
+        names = ", ".join(f"{topic}/{number}" for topic, number in missing)
         log.warning(
-            "the group has committed nothing here, so these begin at their first record", group=group, at=places
+            "the group has no committed offset here; these partitions start at their first record",
+            group=group,
+            at=names,
         )
     return {each: committed.get(each, bounds[each][0]) for each in partitions}
 
@@ -50,13 +54,13 @@ def _committed(consumer: Consumer, partitions: Sequence[Partition]) -> dict[Part
 def _refuse_unknown(
     group: str, silent: Collection[str], bounds: Mapping[Partition, tuple[int, int]], begun: Collection[str]
 ) -> None:
-    """A topic without a record has nothing that could be taken twice."""
+    """Raise `CannotStart` for topics with records in which the group has committed nothing. A topic without records is no risk."""
     used = {each.topic for each, (_, high) in bounds.items() if each.topic in silent and high > 0}
     unknown = sorted(used - set(begun))
     if unknown:
         raise CannotStart(
             f"ORDERSAGA_START_AT is group:{group}, but that group has committed no offset for {', '.join(unknown)}, which has records: "
-            "whether somebody has handled them cannot be known. Is the name right (`kafka-consumer-groups.sh --list`)? If the group has "
-            f"never read the topic, say where to begin: `kafka-consumer-groups.sh --group {group} --topic {unknown[0]} "
+            "it is not known whether the group has handled them. Is the name right (`kafka-consumer-groups.sh --list`)? If the group has "
+            f"never read the topic, set where to start: `kafka-consumer-groups.sh --group {group} --topic {unknown[0]} "
             "--reset-offsets --to-earliest --execute`"
         )

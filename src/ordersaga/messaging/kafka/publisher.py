@@ -1,4 +1,4 @@
-"""Publishing in order, with the acknowledgements as futures."""
+"""Publishes records in order; the acknowledgements come as futures."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ordersaga.messaging.kafka.client import KafkaUnavailable, Lifeline, client_config, has_brokers, is_fatal
+from ordersaga.messaging.kafka.client import KafkaUnavailable, client_config, is_fatal
+from ordersaga.messaging.kafka.lifeline import Lifeline, has_brokers
 from ordersaga.messaging.kafka.verdicts import Verdict, reason_of, verdict_of
 from ordersaga.settings import Settings
 
@@ -24,15 +25,15 @@ STOP_S: Final = 5.0
 SILENT_SESSIONS_MAX: Final = 4
 STUCK_TIMES_MAX: Final = 10
 TOPIC_PATIENCE_S: Final = 5.0
-"""For how long a topic may seem to be missing: a broker that is starting, or a topic that is just made again, says so for a moment."""
+"""How long a missing topic is waited for: a starting broker, or a topic that was just created again, is reported as missing for a moment."""
 TOPIC_AGAIN_S: Final = 0.5
 MESSAGE_BYTES_MAX: Final = 33_554_432
-"""Above what any topic takes: the broker decides. It is far below the 100 MB at which a broker cuts the connection without a word."""
+"""Larger than the limit of any topic, so that the broker decides; far below the 100 MB at which a broker closes the connection."""
 PARTITIONER: Final = "murmur2_random"
 
 
 class Publication(Struct, frozen=True, gc=False):
-    """A record to publish. `partition` None: by the key, as Java's producer chooses."""
+    """A record to publish. `partition` None: chosen by the key, as Java's producer does. `id`: the outbox row."""
 
     id: int
     topic: str
@@ -42,28 +43,26 @@ class Publication(Struct, frozen=True, gc=False):
     headers: list[tuple[str, bytes | None]]
 
 
-class Refusal(NamedTuple):
-    """A record that the broker will never take."""
+class RefusedRecord(NamedTuple):
+    """The `id` of a record that Kafka refuses for good, and the reason."""
 
     id: int
     reason: str
 
 
 class Publisher:
-    """Publishes in order, waits as long as it takes, and says which records Kafka will never take.
+    """Publishes in order, waits while Kafka is away, and names the records that Kafka refuses for good.
 
-    Messages never time out in the queue (`message.timeout.ms=0`), so while the broker is away order is kept by waiting. But not for ever:
-    a producer was seen to wait in vain when its broker had long been back, so one that hears nothing of a record for
-    `SILENT_SESSIONS_MAX` session time-outs, after each of which it has asked again, has failed. Where others were acknowledged meanwhile,
-    the record waits for a partition that cannot be written, and has `STUCK_TIMES_MAX` times as long.
-    Records do not linger: any linger, however short, costs a millisecond of each way, and under load they share requests anyway while
-    others are under way.
-    Acknowledgements are fetched by the event loop itself: librdkafka hands them over one by one, and a thread of its own would wait
-    for the interpreter at each of them while a turn is computing.
+    Records never time out in the queue (`message.timeout.ms=0`): while the broker is away they wait, and their order holds. librdkafka
+    can wait for ever although the broker is back. So the producer has failed when a record has no acknowledgement for
+    `SILENT_SESSIONS_MAX` session time-outs (librdkafka repeats its request after each). If other records were acknowledged meanwhile, only
+    the record's partition cannot be written, and the limit is `STUCK_TIMES_MAX` times as long.
+    No linger: even a short linger costs a millisecond for each message, and under load records share requests anyway.
+    The event loop polls for acknowledgements. A thread would need the interpreter lock for each of them while a turn is computing.
 
-    Order: the records of a topic and partition arrive in the order in which they were given, with two exceptions. When the broker refuses a
-    whole batch, its records are tried one by one, in their order, by a second producer; what is given for that topic meanwhile follows
-    behind them, but what librdkafka had queued already may overtake them. And a record that is moved aside leaves its place to the next.
+    Order: the records of a partition arrive in the order of the calls, with two exceptions. When the broker refuses a whole batch, a second
+    producer sends its records one by one, in order. Later records of the topic follow through that producer, but records that librdkafka
+    has queued already may overtake. And a refused record is left out.
     """
 
     def __init__(self, settings: Settings, producer: Callable[[dict[str, Any]], Any] = Producer) -> None:
@@ -87,28 +86,28 @@ class Publisher:
         }
         self._producer: Final[Any] = producer(self._config)
         self._single: Any = None
-        """Sends each record in a batch of its own; made when a batch is refused for the first time."""
+        """The second producer: sends each record in a batch of its own. Created when a batch is refused for the first time."""
         self._singles: Final[Counter[str]] = Counter()
         self._missing: Final[dict[str, float]] = {}
         self._waiting: Final[dict[str, list[tuple[Publication, _Ticket]]]] = {}
-        self._narrow: Final[set[str]] = set()
+        self._lacks_partition: Final[set[str]] = set()
         self._silence_s_max: Final = SILENT_SESSIONS_MAX * settings.kafka_session_timeout_ms / 1000
         self._lifeline: Final = Lifeline(settings)
         self._thread: Final = ThreadPoolExecutor(1, thread_name_prefix="publisher")
-        self._look: asyncio.Future[bool] | None = None
-        self._unanswered: Final[dict[asyncio.Future[list[Refusal]], float]] = {}  # since when; the oldest first
+        self._loss_check: asyncio.Future[bool] | None = None
+        self._unanswered: Final[dict[asyncio.Future[list[RefusedRecord]], float]] = {}  # since when, the oldest first
         self._answered_at = self._loop.time()
         self._polling = self._loop.call_soon(self._poll)
 
-    def publish(self, publications: Sequence[Publication]) -> "asyncio.Future[list[Refusal]]":
-        """Queue records in this order; the future ends when each is acknowledged or refused for good.
+    def publish(self, publications: Sequence[Publication]) -> "asyncio.Future[list[RefusedRecord]]":
+        """Queue records in this order. The future is done when each record is acknowledged or refused for good.
 
-        It raises `KafkaUnavailable` if one failed for another reason; publishing then begins again at the oldest outbox row. `failed`
-        says so at once, and what is asked for afterwards fails too, so that it does not overtake.
+        The future raises `KafkaUnavailable` if a record failed for another reason. `failed` is then set at once, later calls fail too, so
+        that no record overtakes, and publishing begins again at the oldest outbox row.
         """
         ticket = _Ticket(self._loop, len(publications))
-        for each in publications:
-            self._queue(each, ticket)
+        for publication in publications:
+            self._queue(publication, ticket)
         if not ticket.done.done():
             if not self._unanswered:
                 self._lifeline.heard()
@@ -118,148 +117,158 @@ class Publisher:
             ticket.done.add_done_callback(self._answered)
         return ticket.done
 
-    def _answered(self, done: "asyncio.Future[list[Refusal]]") -> None:
+    def _answered(self, done: "asyncio.Future[list[RefusedRecord]]") -> None:
         del self._unanswered[done]
         self._answered_at = self._loop.time()
 
-    def _queue(self, each: Publication, ticket: "_Ticket") -> None:
+    def _queue(self, publication: Publication, ticket: "_Ticket") -> None:
         if self.failed.is_set():
             ticket.fail(KafkaError(KafkaError._PURGE_QUEUE))
-        elif self._waiting and each.topic in self._waiting:
-            self._waiting[each.topic].append((each, ticket))
-        elif self._singles and each.topic in self._singles:
-            self._produce_single(each, ticket)
+        elif self._waiting and publication.topic in self._waiting:
+            self._waiting[publication.topic].append((publication, ticket))
+        elif self._singles and publication.topic in self._singles:
+            self._produce_single(publication, ticket)
         else:
-            self._produce(self._producer, each, ticket, self._heard(each, ticket))
+            self._produce(self._producer, publication, ticket, self._on_delivery(publication, ticket))
 
-    def _produce(self, producer: Any, each: Publication, ticket: "_Ticket", heard: "Heard") -> None:
-        target = {} if each.partition is None else {"partition": each.partition}
+    def _produce(self, producer: Any, publication: Publication, ticket: "_Ticket", on_delivery: "OnDelivery") -> None:
+        target = {} if publication.partition is None else {"partition": publication.partition}
         try:
-            producer.produce(each.topic, each.value, each.key, headers=each.headers, on_delivery=heard, **target)
+            producer.produce(
+                publication.topic,
+                publication.value,
+                publication.key,
+                headers=publication.headers,
+                on_delivery=on_delivery,
+                **target,
+            )
         except BufferError:
-            heard(KafkaError(KafkaError._QUEUE_FULL), None)
+            on_delivery(KafkaError(KafkaError._QUEUE_FULL), None)
         except KafkaException as error:
-            if (
-                verdict_of(error.args[0]) is Verdict.ALONE
-            ):  # librdkafka's own word on this record: there was no batch yet
-                ticket.refuse(each, error.args[0].str())
+            if verdict_of(error.args[0]) is Verdict.ALONE:  # librdkafka refuses this record itself: no batch was sent
+                ticket.refuse(publication, error.args[0].str())
             else:
-                heard(error.args[0], None)
+                on_delivery(error.args[0], None)
         except (TypeError, ValueError, OverflowError) as error:
-            ticket.refuse(each, f"the client library takes no such record: {error}")
+            ticket.refuse(publication, f"the client library does not take this record: {error}")
 
-    def _heard(self, each: Publication, ticket: "_Ticket") -> "Heard":
-        if self._missing and each.topic in self._missing:
-            return lambda error, _: self._found(each, ticket) if error is None else self._judge(each, ticket, error)
-        return lambda error, _: ticket.acknowledge() if error is None else self._judge(each, ticket, error)
+    def _on_delivery(self, publication: Publication, ticket: "_Ticket") -> "OnDelivery":
+        if self._missing and publication.topic in self._missing:
+            return lambda error, _: (
+                self._found(publication, ticket) if error is None else self._judge(publication, ticket, error)
+            )
+        return lambda error, _: ticket.acknowledge() if error is None else self._judge(publication, ticket, error)
 
-    def _found(self, each: Publication, ticket: "_Ticket") -> None:
-        """The topic that was missing takes records."""
-        if self._missing.pop(each.topic, None) is not None:
-            log.warning("a topic takes records again", topic=each.topic)
+    def _found(self, publication: Publication, ticket: "_Ticket") -> None:
+        """A record of a topic that was missing is acknowledged."""
+        if self._missing.pop(publication.topic, None) is not None:
+            log.warning("a topic takes records again", topic=publication.topic)
         ticket.acknowledge()
 
-    def _judge(self, each: Publication, ticket: "_Ticket", error: KafkaError, was_single: bool = False) -> None:
-        """Decide about a record that failed."""
+    def _judge(self, publication: Publication, ticket: "_Ticket", error: KafkaError, was_single: bool = False) -> None:
+        """Handle a record that failed, by the verdict on its error."""
         verdict = verdict_of(error)
         if self.failed.is_set():
             ticket.fail(error)
         elif verdict is Verdict.REFUSED or (verdict is Verdict.ALONE and was_single):
-            ticket.refuse(each, reason_of(error, each.topic))
+            ticket.refuse(publication, reason_of(error, publication.topic))
         elif verdict is Verdict.ALONE:
-            self._produce_single(each, ticket)
-        elif verdict is Verdict.ELSEWHERE and each.partition is not None:
-            self._go_elsewhere(each, ticket)
+            self._produce_single(publication, ticket)
+        elif verdict is Verdict.ELSEWHERE and publication.partition is not None:
+            self._go_elsewhere(publication, ticket)
         elif verdict in (Verdict.TOPIC, Verdict.ELSEWHERE):
-            self._wait_for_topic(each, ticket, error)
+            self._wait_for_topic(publication, ticket, error)
         else:
             ticket.fail(error)
             self._fail(error, verdict)
 
-    def _produce_single(self, each: Publication, ticket: "_Ticket") -> None:
+    def _produce_single(self, publication: Publication, ticket: "_Ticket") -> None:
         if self._single is None:
             self._single = self._make_producer(self._config | {"batch.num.messages": 1})
         if each.topic not in self._singles:
             log.warning("a topic refuses a batch; its records are tried one by one", topic=each.topic)
         self._singles[each.topic] += 1
 
-        def heard(error: KafkaError | None, _: Message | None) -> None:
-            self._singles[each.topic] -= 1
-            if not self._singles[each.topic]:
-                del self._singles[each.topic]
+        def on_delivery(error: KafkaError | None, _: Message | None) -> None:
+            self._singles[publication.topic] -= 1
+            if not self._singles[publication.topic]:
+                del self._singles[publication.topic]
             if error is None:
                 ticket.acknowledge()
             else:
-                self._judge(each, ticket, error, was_single=True)
+                self._judge(publication, ticket, error, was_single=True)
 
-        self._produce(self._single, each, ticket, heard)
+        self._produce(self._single, publication, ticket, on_delivery)
 
-    def _go_elsewhere(self, each: Publication, ticket: "_Ticket") -> None:
-        """As Spring Kafka does with a dead letter topic that is narrower than its topic."""
-        if each.topic not in self._narrow:
-            self._narrow.add(each.topic)
+    def _go_elsewhere(self, publication: Publication, ticket: "_Ticket") -> None:
+        """Let the key choose the partition, as Spring Kafka does for a dead letter topic with fewer partitions than its topic."""
+        if publication.topic not in self._lacks_partition:
+            self._lacks_partition.add(publication.topic)
             log.warning(
-                "a topic has no such partition; its records go where their keys choose",
-                topic=each.topic,
-                partition=each.partition,
+                "a topic lacks this partition; the keys choose the partitions of its records",
+                topic=publication.topic,
+                partition=publication.partition,
                 todo="`ordersaga topics create` makes a dead letter topic as wide as its topic",
             )
-        self._queue(replace(each, partition=None), ticket)
+        self._queue(replace(publication, partition=None), ticket)
 
-    def _wait_for_topic(self, each: Publication, ticket: "_Ticket", error: KafkaError) -> None:
-        """Only at first: once a topic has been missing for `TOPIC_PATIENCE_S`, its records are refused at once and hold nobody up."""
+    def _wait_for_topic(self, publication: Publication, ticket: "_Ticket", error: KafkaError) -> None:
+        """Retry until the topic has been missing for `TOPIC_PATIENCE_S`. After that its records are refused at once and block nothing."""
         now = self._loop.time()
-        since = self._missing.setdefault(each.topic, now)
+        since = self._missing.setdefault(publication.topic, now)
         if now - since >= TOPIC_PATIENCE_S:
-            ticket.refuse(each, reason_of(error, each.topic))
-        elif each.topic in self._waiting:
-            self._waiting[each.topic].append((each, ticket))
+            ticket.refuse(publication, reason_of(error, publication.topic))
+        elif publication.topic in self._waiting:
+            self._waiting[publication.topic].append((publication, ticket))
         else:
             if now == since:
-                log.warning("a topic takes no records", topic=each.topic, partition=each.partition, error=error.str())
-            self._waiting[each.topic] = [(each, ticket)]
-            self._loop.call_later(TOPIC_AGAIN_S, self._try_again, each.topic)
+                log.warning(
+                    "a topic takes no records",
+                    topic=publication.topic,
+                    partition=publication.partition,
+                    error=error.str(),
+                )
+            self._waiting[publication.topic] = [(publication, ticket)]
+            self._loop.call_later(TOPIC_AGAIN_S, self._try_again, publication.topic)
 
     def _try_again(self, topic: str) -> None:
-        for each, ticket in self._waiting.pop(topic, ()):
-            self._queue(each, ticket)
+        for publication, ticket in self._waiting.pop(topic, ()):
+            self._queue(publication, ticket)
 
     def _poll(self) -> None:
-        """Hear what has become of queued records, soon again while there are any."""
+        """Fetch acknowledgements, and again after `ACKNOWLEDGED_WITHIN_S` while records are in flight."""
         try:
             if self._producer.poll(0):
                 self._lifeline.heard()
             if self._single is not None:
                 self._single.poll(0)
         except KafkaException as error:
-            self._on_error(
-                error.args[0]
-            )  # so a producer says that it cannot go on; what became of its records is still to be heard
-        self._look_whether_lost()
-        self._look_whether_stuck()
+            self._on_error(error.args[0])  # a fatal error; the acknowledgements of its records may still come
+        self._check_lost()
+        self._check_stuck()
         wait_s = ACKNOWLEDGED_WITHIN_S if self._unanswered else POLL_S
         self._polling = self._loop.call_later(wait_s, self._poll)
 
-    def _look_whether_stuck(self) -> None:
+    def _check_stuck(self) -> None:
         oldest = next(iter(self._unanswered.values()), None)
         if oldest is None:
             return
         patience_s = self._silence_s_max * (STUCK_TIMES_MAX if self._answered_at > oldest else 1)
         if self._loop.time() - oldest > patience_s:
-            self._give_up(f"the broker has said nothing of a record for {patience_s:.0f} s")
+            self._give_up(f"a record was not acknowledged for {patience_s:.0f} s")
 
-    def _look_whether_lost(self) -> None:
-        """Begin to look, in a thread, when records wait for Kafka in silence; and take up what was seen."""
-        if self._look is None:
+    def _check_lost(self) -> None:
+        """Check in a thread whether the producer has lost Kafka, when records are in flight and nothing comes."""
+        if self._loss_check is None:
             if self._unanswered and self._lifeline.is_silent:
-                self._look = self._loop.run_in_executor(self._thread, self._lifeline.is_lost, self._producer)
-        elif self._look.done():
-            if self._look.result():
-                self._give_up("it has lost Kafka, which answers others")
-            self._look = None
+                self._loss_check = self._loop.run_in_executor(self._thread, self._lifeline.is_lost, self._producer)
+        elif self._loss_check.done():
+            if self._loss_check.result():
+                self._give_up("it has lost Kafka, although Kafka answers other clients")
+            self._loss_check = None
 
     async def answers(self) -> bool:
-        """Whether Kafka answers this producer now, whatever keeps it from taking a record."""
+        """Whether Kafka answers this producer, also when it takes no record of some topic."""
         return await self._loop.run_in_executor(self._thread, has_brokers, self._producer)
 
     def _fail(self, error: KafkaError, verdict: Verdict) -> None:
@@ -272,7 +281,7 @@ class Publisher:
             self._give_up(error.str())
 
     def _give_up(self, why: str) -> None:
-        """Nothing may be said any more of what is under way, and whoever waits for it could not replace the producer."""
+        """Fail the records in flight: their acknowledgements may never come, and the producer is replaced only after they are done."""
         if not self.failed.is_set():
             log.error("the producer cannot go on and is replaced", error=why)
             self.failed.set()
@@ -281,37 +290,37 @@ class Publisher:
                 waiting.set_exception(KafkaUnavailable(why))
 
     async def close(self, flush_s: float = STOP_S) -> None:
-        """Send what is queued, for `flush_s` at most, and stop; the rest stays in the outbox, and must not go out later from here."""
+        """Send queued records for up to `flush_s`, then drop the rest, which stays in the outbox, and stop."""
         if self._unanswered and flush_s:
             await asyncio.wait(self._unanswered, timeout=flush_s)
         self._polling.cancel()
         self.failed.set()
-        if self._look is not None:
-            await self._look
+        if self._loss_check is not None:
+            await self._loss_check
         self._thread.shutdown(wait=False)
         for producer in (self._producer, self._single):
-            with contextlib.suppress(KafkaException):  # of one that had failed already
+            with contextlib.suppress(KafkaException):  # from a producer that has failed
                 if producer is not None:
                     producer.purge()
                     producer.close()
 
 
-Heard = Callable[[KafkaError | None, Message | None], None]
+OnDelivery = Callable[[KafkaError | None, Message | None], None]
 
 
 class _Ticket:
-    """Counts the answers to one `publish`."""
+    """Counts the acknowledgements and refusals of one call of `publish`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, count: int) -> None:
-        self.done: Final[asyncio.Future[list[Refusal]]] = loop.create_future()
+        self.done: Final[asyncio.Future[list[RefusedRecord]]] = loop.create_future()
         self._left = count
-        self._refused: list[Refusal] = []
+        self._refused: list[RefusedRecord] = []
         self._failure: KafkaError | None = None
         if not count:
             self.done.set_result([])
 
-    def refuse(self, each: Publication, reason: str) -> None:
-        self._refused.append(Refusal(each.id, reason))
+    def refuse(self, publication: Publication, reason: str) -> None:
+        self._refused.append(RefusedRecord(publication.id, reason))
         self.acknowledge()
 
     def fail(self, error: KafkaError) -> None:

@@ -1,4 +1,4 @@
-"""Whether Kafka can be used with what the settings say, and if not, what it or the network says about that."""
+"""Whether Kafka answers with the present settings, and if not, the error of Kafka or the network."""
 
 import re
 import time
@@ -18,26 +18,26 @@ _state: Final = re.compile(r"^\S+/bootstrap: | \(after \d+ms in state \w+.*\)$")
 
 
 def why_unreachable(settings: Settings, limit_s: float = REACH_LIMIT_S) -> str | None:
-    """Why Kafka does not answer; None: it does. Blocks for `limit_s` at most, and less where the reason is plain."""
-    said: list[KafkaError] = []
+    """Why Kafka does not answer; None: Kafka answers. Blocks for `limit_s` at most, less after an error in `FINAL_CODES`."""
+    errors: list[KafkaError] = []
     end = time.monotonic() + limit_s
     try:
-        client = AdminClient(client_config(settings) | {"error_cb": said.append})
+        client = AdminClient(client_config(settings) | {"error_cb": errors.append})
         while True:
             try:
                 if client.list_topics(timeout=ONE_TRY_S).brokers:
                     return None
-                why = "it names no broker"
+                why = "Kafka names no broker"
             except KafkaException as error:
                 why = error.args[0].str()
             client.poll(0)
-            if time.monotonic() > end or any(each.code() in FINAL_CODES for each in said):
-                return _plainest(said) or why
+            if time.monotonic() > end or any(each.code() in FINAL_CODES for each in errors):
+                return _plainest(errors) or why
     except KafkaException as error:
         return str(error.args[0].str())
 
 
-def _plainest(said: list[KafkaError]) -> str | None:
-    """That all brokers are down is what follows from another error, which is told just before."""
-    own = [_state.sub("", each.str()) for each in said if each.code() != KafkaError._ALL_BROKERS_DOWN]
+def _plainest(errors: list[KafkaError]) -> str | None:
+    """The last error that is not "all brokers are down", which only follows from another error."""
+    own = [_state.sub("", each.str()) for each in errors if each.code() != KafkaError._ALL_BROKERS_DOWN]
     return own[-1] if own else None

@@ -1,11 +1,17 @@
-"""Where a log can be read again behind a batch that the client cannot read: one with a wrong checksum, or an unknown compression."""
+"""Where a log can be read again after a batch that the client cannot read: a wrong checksum or an unknown compression."""
 
 import time
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from ordersaga.messaging.kafka.client import LOOK_TIMEOUT_S, Partition, client_config, temporary_consumer, translated
+from ordersaga.messaging.kafka.client import (
+    REPEATED_CALL_TIMEOUT_S,
+    Partition,
+    client_config,
+    temporary_consumer,
+    translated,
+)
 from ordersaga.settings import Settings
 
 BAD_BATCH: Final = (KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError._NOT_IMPLEMENTED)
@@ -14,10 +20,10 @@ POLL_S: Final = 0.1
 
 
 def readable_from(settings: Settings, partition: Partition, offset: int) -> int | None:
-    """The first offset behind `offset` from which the log can be read, at the latest its end; None: it was not found in time. Blocks.
+    """The first readable offset after `offset`, at most the log's end; None: not found in time. Blocks.
 
-    A broker gives the whole batch that an offset lies in, so each offset within a bad batch fails alike, and the first one behind it is
-    found by halves. Raises `KafkaUnavailable`.
+    A broker returns the whole batch of an offset, so every offset of a bad batch fails. Binary search finds the first offset after the
+    batch. Raises `KafkaUnavailable`.
     """
     config = client_config(settings) | {
         "group.id": "ordersaga-unreadable",
@@ -28,7 +34,9 @@ def readable_from(settings: Settings, partition: Partition, offset: int) -> int 
         "fetch.error.backoff.ms": 10,
     }
     with temporary_consumer(config) as consumer:
-        _, end = translated(lambda: consumer.get_watermark_offsets(TopicPartition(*partition), timeout=LOOK_TIMEOUT_S))
+        _, end = translated(
+            lambda: consumer.get_watermark_offsets(TopicPartition(*partition), timeout=REPEATED_CALL_TIMEOUT_S)
+        )
         bad, step = offset, 1
         while bad + step < end:
             readable = _is_readable(consumer, partition, bad + step)
@@ -48,10 +56,10 @@ def readable_from(settings: Settings, partition: Partition, offset: int) -> int 
 
 
 def _is_readable(consumer: Consumer, partition: Partition, offset: int) -> bool | None:
-    """Whether a record comes from there (True), or the error of a damaged batch (False); None: neither comes in time.
+    """True: a record comes from this offset. False: the error of a damaged batch comes. None: neither within `PROBE_S`.
 
-    Another error says nothing about the batch: librdkafka reads on behind a damaged one, at times at an offset that nobody wrote, and
-    that offset's error can come after the next `assign`. The partition is then assigned again.
+    After any other error the partition is assigned again. librdkafka continues after a damaged batch, sometimes at an offset that does
+    not exist, and the error of that offset can arrive after the next `assign`.
     """
     end_s = time.monotonic() + PROBE_S
     consumer.assign([TopicPartition(*partition, offset)])

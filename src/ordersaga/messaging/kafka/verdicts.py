@@ -1,6 +1,6 @@
-"""What each error of librdkafka means for a record that was to be published: decided for every code, once, here.
+"""What to do with a record that could not be published, decided for every error code of librdkafka.
 
-A code that this table does not know, from a newer librdkafka, is `AGAIN`: waiting loses nothing.
+A code of a newer librdkafka that the table does not have is `AGAIN`: waiting loses nothing.
 """
 
 from enum import Enum
@@ -12,19 +12,19 @@ from confluent_kafka import KafkaError
 class Verdict(Enum):
     """What to do with the record."""
 
-    REFUSED = "Kafka will never take this record: it is moved aside, alone"
-    ALONE = "the broker has judged a whole batch: each of its records is tried alone, and one that is then refused is moved aside"
-    ELSEWHERE = "the partition that was asked for does not exist: the record goes to the one that its key chooses"
-    TOPIC = "its topic does not exist or is closed to us: the record waits a moment, then it is moved aside"
+    REFUSED = "Kafka will never take this record: the record alone becomes a dead letter"
+    ALONE = "the broker has refused a whole batch: each record is sent alone, and a record that is refused alone becomes a dead letter"
+    ELSEWHERE = "the chosen partition does not exist: the record goes to the partition that its key chooses"
+    TOPIC = "the topic does not exist or we may not write to it: the record waits a moment, then becomes a dead letter"
     AGAIN = "nothing is wrong with the record: publishing begins again at the oldest row"
-    FATAL = "this producer can only be replaced; then as with AGAIN"
+    FATAL = "the producer must be replaced; then as with AGAIN"
 
 
 _CODES: Final[dict[Verdict, str]] = {
-    # _INVALID_ARG: librdkafka itself will not queue the record. TOPIC_EXCEPTION: no topic can have this name.
+    # _INVALID_ARG: librdkafka does not queue the record. TOPIC_EXCEPTION: the name is not a valid topic name.
     Verdict.REFUSED: """
         TOPIC_EXCEPTION POLICY_VIOLATION UNSUPPORTED_FOR_MESSAGE_FORMAT _INVALID_ARG _BAD_MSG _KEY_SERIALIZATION _VALUE_SERIALIZATION""",
-    # Kafka names the bad records of a batch, librdkafka 2.16 does not pass that on: each of them gets the batch's code.
+    # Kafka names the bad records of a batch. librdkafka 2.16 does not pass the names on and gives every record the batch's code.
     Verdict.ALONE: """
         MSG_SIZE_TOO_LARGE RECORD_LIST_TOO_LARGE INVALID_MSG_SIZE INVALID_RECORD INVALID_TIMESTAMP _INVALID_DIFFERENT_RECORD""",
     Verdict.ELSEWHERE: "_UNKNOWN_PARTITION",
@@ -32,8 +32,8 @@ _CODES: Final[dict[Verdict, str]] = {
     Verdict.FATAL: """
         _FATAL _FENCED PRODUCER_FENCED INVALID_PRODUCER_EPOCH INVALID_PRODUCER_ID_MAPPING _GAPLESS_GUARANTEE _INCONSISTENT
         OUT_OF_ORDER_SEQUENCE_NUMBER UNKNOWN_PRODUCER_ID""",
-    # CLUSTER_AUTHORIZATION_FAILED, SASL and the like are about this process, so all records would be moved aside for what is no fault of
-    # theirs. UNSUPPORTED_COMPRESSION_TYPE and UNSUPPORTED_VERSION are a setting's fault. INVALID_MSG: the bytes were damaged on their way.
+    # CLUSTER_AUTHORIZATION_FAILED and the SASL codes concern this process: as REFUSED they would make every record a dead letter.
+    # UNSUPPORTED_COMPRESSION_TYPE and UNSUPPORTED_VERSION come from a setting. INVALID_MSG: the bytes were damaged on the network.
     Verdict.AGAIN: """
         UNKNOWN INVALID_MSG LEADER_NOT_AVAILABLE NOT_LEADER_FOR_PARTITION REQUEST_TIMED_OUT BROKER_NOT_AVAILABLE REPLICA_NOT_AVAILABLE
         NETWORK_EXCEPTION NOT_ENOUGH_REPLICAS NOT_ENOUGH_REPLICAS_AFTER_APPEND INVALID_REQUIRED_ACKS CLUSTER_AUTHORIZATION_FAILED
@@ -77,18 +77,18 @@ _TODO: Final = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "allow this service to write to {topic}",
     KafkaError.MSG_SIZE_TOO_LARGE: "raise max.message.bytes of {topic}; `ordersaga topics create --apply` does so for a dead letter topic",
     KafkaError.RECORD_LIST_TOO_LARGE: "raise segment.bytes of {topic}",
-    KafkaError.INVALID_RECORD: "see what {topic} demands of a record: a compacted topic takes none without a key",
+    KafkaError.INVALID_RECORD: "see what {topic} demands of a record: a compacted topic needs a key",
     KafkaError.INVALID_TIMESTAMP: "see message.timestamp.before.max.ms of {topic} and this machine's clock",
 }
 
 
 def verdict_of(error: KafkaError) -> Verdict:
-    """What to do with a record that failed so."""
+    """What to do with a record that failed with this error."""
     return Verdict.FATAL if error.fatal() else BY_CODE.get(error.code(), Verdict.AGAIN)
 
 
 def reason_of(error: KafkaError, topic: str) -> str:
-    """Why a record was moved aside, and what a person can do about it."""
+    """Why a record became a dead letter, and what a person can do."""
     todo = _TODO.get(error.code())
     if verdict_of(error) is Verdict.TOPIC and todo is None:
         todo = "create {topic} with `ordersaga topics create`"

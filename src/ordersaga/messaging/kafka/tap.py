@@ -1,0 +1,98 @@
+"""A tap reads topics without joining a group, for tools and tests."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from ordersaga.messaging.handler import Record
+from ordersaga.messaging.kafka.client import (
+    CALL_TIMEOUT_S,
+    KafkaUnavailable,
+    Partition,
+    bounds_of,
+    client_config,
+    close_consumer,
+    record_of,
+    temporary_consumer,
+    with_retries,
+)
+from ordersaga.settings import Settings
+
+
+class Tap:
+    """Reads topics without joining a group, from now on or from the beginning, for tools and tests."""
+
+    def __init__(self, settings: Settings, topics: Sequence[str], from_beginning: bool = False) -> None:
+        self._thread: Final = ThreadPoolExecutor(1, thread_name_prefix="tap")
+        self._consumer: Final = Consumer(
+            client_config(settings)
+            | {
+                "group.id": "ordersaga-tap",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest" if from_beginning else "latest",
+                "queued.max.messages.kbytes": 16_384,  # read-ahead; 64 MiB by default
+            }
+        )
+        ends = with_retries(lambda: bounds_of(self._consumer, _partitions(self._consumer, topics)))
+        self._consumer.assign([TopicPartition(*p, low if from_beginning else high) for p, (low, high) in ends.items()])
+        self._unread: Final = {p: high for p, (low, high) in ends.items() if from_beginning and low < high}
+
+    @classmethod
+    async def open(cls, settings: Settings, topics: Sequence[str], from_beginning: bool = False) -> "Tap":
+        """Make a tap without blocking the event loop."""
+        with ThreadPoolExecutor(1, thread_name_prefix="tap-open") as opening:
+            return await asyncio.get_running_loop().run_in_executor(opening, cls, settings, topics, from_beginning)
+
+    async def fetch(self, records_max: int, wait_s: float) -> list[Record]:
+        """Up to `records_max` + 1 records; waits up to `wait_s` for the first."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._fetch, records_max, wait_s)
+
+    def _fetch(self, records_max: int, wait_s: float) -> list[Record]:
+        first = self._consumer.poll(wait_s)
+        messages = [] if first is None else [first, *self._consumer.consume(records_max, 0)]
+        for message in messages:
+            self._mark_read(message)
+        return [record_of(message) for message in messages if message.error() is None]
+
+    def _mark_read(self, message: Message) -> None:
+        """Note that a partition is read to its end. The last offsets may have no record (transaction markers, aborted records): then EOF tells."""
+        partition, problem = Partition(message.topic() or "", message.partition() or 0), message.error()
+        if partition not in self._unread:
+            return
+        if problem is None:
+            is_read = (message.offset() or 0) + 1 >= self._unread[partition]
+        elif problem.code() == KafkaError._PARTITION_EOF:
+            is_read = True
+        else:
+            raise KafkaUnavailable(f"{partition.topic}/{partition.partition} cannot be read: {problem.str()}")
+        if is_read:
+            del self._unread[partition]
+
+    async def at_end(self) -> bool:
+        """Whether all records were fetched that were readable when the tap was opened."""
+        return not self._unread
+
+    async def end(self) -> None:
+        """Stop reading, without blocking the event loop."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, close_consumer, self._consumer)
+        self._thread.shutdown(wait=False)
+
+    def close(self) -> None:
+        """Stop reading. Blocks."""
+        self._thread.submit(close_consumer, self._consumer).result()
+        self._thread.shutdown()
+
+
+def _partitions(consumer: Consumer, topics: Sequence[str]) -> list[Partition]:
+    described = consumer.list_topics(timeout=CALL_TIMEOUT_S).topics
+    return [Partition(name, number) for name in topics if name in described for number in described[name].partitions]
+
+
+def watermarks(settings: Settings, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
+    """Of each partition the first offset of the log and the offset of the next record. Blocks. Raises `KafkaUnavailable`."""
+    with temporary_consumer(client_config(settings) | {"group.id": "ordersaga-audit"}) as consumer:
+        return with_retries(lambda: bounds_of(consumer, partitions))
