@@ -7,8 +7,7 @@ from uuid import UUID, uuid4
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.database import Connection, connect
 from ordersaga.messaging.handler import Batch, Outgoing
-from ordersaga.messaging.health import Alarms
-from ordersaga.messaging.keeping import Keeping
+from ordersaga.messaging.pruning import Pruning
 from ordersaga.messaging.timers import Timers
 from tests.contract.rig import OUTPUT, Rig, rig, told, took_effect, until
 
@@ -57,7 +56,7 @@ async def test_pruning_removes_fewer_rows_when_they_are_too_many_for_one_stateme
         def clock() -> datetime:
             return datetime.now(UTC)
 
-        await Keeping(service.settings, pool, clock, Alarms(clock)).prune()
+        await Pruning(service.settings, pool, clock).prune()
         await pool.close()
         assert await service.count("operator_act") == 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ordersaga.messaging.keeping import replay_command
+from ordersaga.messaging.backlog import replay_command
 from tests.commands import type_command
 
 NOWHERE = "127.0.0.1:1"

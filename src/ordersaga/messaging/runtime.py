@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 
 from ordersaga.messaging.assignment import Assignment
+from ordersaga.messaging.backlog import MEASURE_EVERY_S, Backlog
 from ordersaga.messaging.consuming import Consuming
 from ordersaga.messaging.database import Connection, Pool, answers, connect
 from ordersaga.messaging.errors import CannotStart
@@ -21,9 +22,9 @@ from ordersaga.messaging.health import Alarms, Health, Trouble
 from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.instance import Instance
 from ordersaga.messaging.kafka import PartitionConsumer, Publisher, Topics
-from ordersaga.messaging.keeping import MEASURE_EVERY_S, PRUNE_EVERY_S, Keeping, Prune
 from ordersaga.messaging.loops import LIMIT_S, Beat, Loops, Work, every
 from ordersaga.messaging.outbox import Outbox
+from ordersaga.messaging.pruning import PRUNE_EVERY_S, Prune, Pruning
 from ordersaga.messaging.stalls import AWAY
 from ordersaga.messaging.unpublished import TRY_EVERY_S, Unpublished
 from ordersaga.settings import ServiceName, Settings
@@ -88,7 +89,7 @@ class Runtime:
         self._asking: asyncio.Task[bool] | None = None
         self.pool: Pool
         self.outbox: Outbox
-        self._keeping: Keeping
+        self._pruning: Pruning
         self.consuming: Consuming | None = None
         self._assignment: Assignment | None = None
         self._cannot_start: CannotStart | None = None
@@ -98,10 +99,11 @@ class Runtime:
         self.outbox = Outbox(self.settings, self.pool, self._ports.publisher)
         self.every(self.settings.outbox_adopt_after_ms / 2000, self._adopt, "outbox adoption")
         self._loops.start(CONSUMING, self._consume, limit_s=LONG_LIMIT_S)
-        self._keeping = Keeping(self.settings, self.pool, self.clock, self.alarms)
-        self.every(MEASURE_EVERY_S, self._keeping.measure, "measuring")
+        self._pruning = Pruning(self.settings, self.pool, self.clock)
+        backlog = Backlog(self.settings, self.pool, self.clock, self.alarms)
+        self.every(MEASURE_EVERY_S, backlog.measure, "measuring")
         self.every(CHECK_STALLS_EVERY_S, self._check_stalls, "watching the turns")
-        self.every(PRUNE_EVERY_S, self._keeping.prune, "pruning", LONG_LIMIT_S)
+        self.every(PRUNE_EVERY_S, self._pruning.prune, "pruning", LONG_LIMIT_S)
         topics = self._ports.topics(self.settings)
         unpublished = Unpublished(
             self.settings, self.settings.group(self.service), self.pool, self.outbox, topics, self.clock
@@ -133,7 +135,7 @@ class Runtime:
 
     def keep(self, table: str, kept: timedelta, prune: Prune) -> None:
         """Have a table of the service's own pruned, too, of what is older than that."""
-        self._keeping.keep(table, kept, prune)
+        self._pruning.keep(table, kept, prune)
 
     def every(self, seconds: float, work: Callable[[], Awaitable[Any]], name: str, limit_s: float = LIMIT_S) -> None:
         """Run something again and again until the process stops. A round that fails or lasts longer than `limit_s` is an alarm, and begun again."""

@@ -1,11 +1,11 @@
-"""Retention and backlog: prunes old rows in bounded batches, and sets the gauges and alarms on rows that wait."""
+"""The backlog: gauges and alarms on rows that wait in the outbox, in the parking and as dead letters."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
 from ordersaga.contracts.topics import DEAD_LETTER_SUFFIX
 from ordersaga.messaging import dead_letters
@@ -13,73 +13,32 @@ from ordersaga.messaging.database import Pool
 from ordersaga.messaging.dead_letters import REFUSED
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.queries import queries
-from ordersaga.messaging.sizes import SetSize
-from ordersaga.messaging.sqlstate import is_too_large
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
 
-PRUNE_EVERY_S: Final = 60.0
 MEASURE_EVERY_S: Final = 5.0
-PRUNE_ROWS_MAX: Final = 5_000
-BATCHES_MAX: Final = 20
 
 OUTBOX_ROWS: Final = Gauge("ordersaga_outbox_rows", "Records committed and not yet known to be published")
 OUTBOX_LAG_S: Final = Gauge("ordersaga_outbox_lag_seconds", "Age of the oldest of them")
 PARKED_ROWS: Final = Gauge("ordersaga_parked_records", "Records parked after a failure, or waiting behind a parked one")
 DEAD_LETTERS_OPEN: Final = Gauge("ordersaga_dead_letters_open", "Dead letters that wait for an operator")
-PRUNED_ROWS: Final = Counter("ordersaga_pruned_rows", "Rows removed after their retention", ["table"])
 
 
-Prune = Callable[..., Awaitable[int]]
-"""`prune(db, before=…, rows_max=…)` deletes up to `rows_max` rows older than `before`, and returns how many."""
-
-
-class Keeping:
-    """The retention and the backlog of one service, in loops beside its turns."""
+class Backlog:
+    """The backlog of one service."""
 
     def __init__(self, settings: Settings, pool: Pool, clock: Callable[[], datetime], alarms: Alarms) -> None:
         self._settings: Final = settings
         self._pool: Final = pool
         self._clock: Final = clock
         self._alarms: Final = alarms
-        self._kept: Final[list[tuple[str, timedelta, Prune, SetSize]]] = []
-        self.keep("idempotency_key", timedelta(hours=settings.idempotency_key_kept_hours), sql.prune_idempotency_key)
-        self.keep("dead_letter", timedelta(days=settings.dead_letters_kept_days), sql.prune_dead_letter)
-        self.keep("operator_act", timedelta(days=settings.operator_acts_kept_days), sql.prune_operator_act)
-
-    def keep(self, table: str, kept: timedelta, prune: Prune) -> None:
-        """Also prune a table of the service."""
-        self._kept.append((table, kept, prune, SetSize(PRUNE_ROWS_MAX)))
-
-    async def prune(self) -> None:
-        """Delete rows that are older than their retention: at most `PRUNE_ROWS_MAX` rows a statement and `BATCHES_MAX` statements a table."""
-        now = self._clock()
-        async with self._pool.acquire() as db:
-            await dead_letters.settle_published(db, now)
-        for table, kept, prune, size in self._kept:
-            for _ in range(BATCHES_MAX):
-                rows_max = size.now
-                try:
-                    with size.trying(rows_max):
-                        async with self._pool.acquire() as db:
-                            removed = await prune(db, before=now - kept, rows_max=rows_max)
-                except Exception as error:
-                    if not is_too_large(error) or rows_max == 1:
-                        raise
-                    log.warning(
-                        "pruning goes on with fewer rows a statement", table=table, rows=size.now, error=str(error)
-                    )
-                    continue
-                PRUNED_ROWS.labels(table).inc(removed)
-                if removed < rows_max:
-                    break
 
     async def measure(self) -> None:
         """Set the gauges, and raise or clear the alarms on the outbox, parked records and dead letters."""
         async with self._pool.acquire() as db:
-            (row,) = await sql.fill(db)
+            (row,) = await sql.backlog(db)
             refused = await sql.refused_letters(db, cause=REFUSED)
             unpublished = await dead_letters.unpublished_by_topic(db)
             lag_s = self._lag_s(row["oldest_adopt_at"])
