@@ -29,7 +29,7 @@ async def mend(world: "World", service: Any, process: Process) -> None:
     out = Outbox(world.settings, pool, lambda settings: publisher_of(process, world.log, settings))
     redrive = Redrive(world.settings, service, pool, out, world.clock, world.new_id)
     for letter in await redrive.find(LetterFilter(cause="Poisoned")):
-        await _try(world, process, f"replay {letter.record_id}", redrive.replay(letter.id, OPERATOR))
+        await _try(world, process, f"replay {letter.coordinates}", redrive.replay(letter.id, OPERATOR))
     await out.close()
 
 

@@ -19,6 +19,7 @@ from ordersaga.messaging.database import OVER_STATEMENT_TIMEOUT_S
 from ordersaga.messaging.handler import Batch, Handler, Outgoing, Record
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.parking import place
+from ordersaga.messaging.sqlstate import is_transient
 from ordersaga.order.deadlines import Deadlines, waits
 from ordersaga.order.store import find, save_prices
 from ordersaga.settings import Settings

@@ -257,10 +257,10 @@ async def _discard(service: str | None, selection: Selection, said: Operator, js
         for desk, letter in letters:
             await desk.redrive.discard(letter.id, said)
             if json:
-                say_json(id=str(letter.id), service=desk.service, record=letter.record_id, result="discarded")
+                say_json(id=str(letter.id), service=desk.service, record=letter.coordinates, result="discarded")
             else:
                 out.print(
-                    f"discarded  {str(letter.id)[: view.ID_CHARS]}  {letter.record_id}  order {letter.order_key or '-'}"
+                    f"discarded  {str(letter.id)[: view.ID_CHARS]}  {letter.coordinates}  order {letter.order_key or '-'}"
                 )
 
 

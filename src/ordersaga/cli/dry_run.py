@@ -29,11 +29,11 @@ async def rehearse(service: str | None, selection: Selection, type_id: str | Non
             for letter, words, effect in await _effects(desk, group, type_id):
                 if json:
                     known = msgspec.to_builtins(effect) if effect else {}
-                    say_json(id=str(letter.id), service=desk.service, record=letter.record_id, would=words, **known)
+                    say_json(id=str(letter.id), service=desk.service, record=letter.coordinates, would=words, **known)
                 table.add_row(
                     str(letter.id)[:ID_CHARS],
                     desk.service,
-                    letter.record_id,
+                    letter.coordinates,
                     str(letter.order_key or "-"),
                     escape(words),
                 )
@@ -61,7 +61,7 @@ async def _effects(
     contents = await desk.redrive.contents([letter.id for letter in letters])
     told: list[tuple[Letter, str, Effect | None]] = []
     for letter in letters:
-        if letter.is_published:
+        if letter.replay_publishes:
             with_type = has_type_id(restored(desk.redrive.settings, letter, contents[letter.id], type_id))
             told.append((letter, f"goes out on {letter.topic}, {'with' if with_type else 'without'} __TypeId__", None))
     handler = desk.handler()
@@ -69,9 +69,9 @@ async def _effects(
     told += [
         (each, f"is refused: {desk.service} does not read {each.topic}", None)
         for each in letters
-        if not each.is_published and each.topic not in read
+        if not each.replay_publishes and each.topic not in read
     ]
-    ours = [letter for letter in letters if not letter.is_published and letter.topic in read]
+    ours = [letter for letter in letters if not letter.replay_publishes and letter.topic in read]
     rehearsal = Rehearsal(handler.handle, *(ORDER_TELLS if desk.service == "order" else NOBODY_TELLS))
     async with desk.redrive.pool.acquire() as db:
         records = [record_of(letter, contents[letter.id]) for letter in ours]

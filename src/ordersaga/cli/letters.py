@@ -30,7 +30,7 @@ def print_letters(found: Sequence[tuple[Desk, Letter]]) -> None:
             str(letter.id)[:ID_CHARS],
             desk.service,
             shown(letter.at),
-            letter.record_id,
+            letter.coordinates,
             str(letter.order_key or "-"),
             str(letter.attempts),
             why,
@@ -60,7 +60,7 @@ def print_letter(desk: Desk, letter: Letter, content: Content, chain: Sequence[L
     """All that is known of a letter."""
     lines = {
         "status": letter.status,
-        "record": letter.record_id,
+        "record": letter.coordinates,
         "order": letter.order_key,
         "given up by": letter.consumer_group or desk.service,
         "at": shown(letter.at),
@@ -118,14 +118,14 @@ def print_replay(replay: Replay, as_json: bool) -> None:
         say_json(
             id=str(letter.id),
             service=replay.redrive.service,
-            record=letter.record_id,
+            record=letter.coordinates,
             order_key=letter.order_key,
             result=replay.result,
             detail=replay.detail,
         )
         return
     result = f"[{COLOURS[replay.result]}]{replay.result:12}[/]"
-    line = f"{result}  {str(letter.id)[:ID_CHARS]}  {letter.record_id}  order {letter.order_key or '-'}"
+    line = f"{result}  {str(letter.id)[:ID_CHARS]}  {letter.coordinates}  order {letter.order_key or '-'}"
     out.print(f"{line}  {escape(replay.detail)}", soft_wrap=True)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import asyncpg
 
-from ordersaga.messaging.connections import SERVER_SETTINGS, Connection, ConnectionPool, Lone, Servers
+from ordersaga.messaging.connections import SERVER_SETTINGS, AsyncpgConnection, Connection, ConnectionPool, Servers
 from ordersaga.settings import Settings
 
 STATEMENT_S: Final = 60.0
@@ -30,7 +30,7 @@ def _server_settings(settings: Settings) -> dict[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def connection(url: str, settings: Settings) -> AsyncIterator[Lone]:
+async def connection(url: str, settings: Settings) -> AsyncIterator[AsyncpgConnection]:
     """One connection, for a command that asks little."""
     db = await Servers(url).connect(
         command_timeout=STATEMENT_S + OVER_STATEMENT_S, server_settings=_server_settings(settings)

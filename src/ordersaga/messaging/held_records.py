@@ -1,4 +1,4 @@
-"""Held records: the records of an order that have had no effect in a service, since they are parked or dead letters."""
+"""Why an order may not go on in a service: its records that are parked, or were given up, in that service's database."""
 
 from datetime import datetime
 from typing import Final, Literal
@@ -13,8 +13,8 @@ sql: Final = queries(__file__)
 
 
 class HeldRecord(Struct, frozen=True, rename="camel"):
-    """One held record. PARKED: retried at `next_attempt_at`, or, if None, after the record before it in its queue. OPEN: a dead letter that
-    waits for an operator. DISCARDED: a dead letter that is not replayed. `offset` None: Kafka refused the record.
+    """A record without effect so far. PARKED: tried again, itself (`next_attempt_at`) or when the one before it is done with; OPEN and
+    DISCARDED: a dead letter, which waits for a person or has had one. `offset` None: the broker refused it.
     """
 
     topic: str
@@ -29,5 +29,5 @@ class HeldRecord(Struct, frozen=True, rename="camel"):
 
 
 async def held_records(db: Connection, order_key: UUID) -> list[HeldRecord]:
-    """The held records of one order, the oldest first."""
+    """Those of one order, the oldest first."""
     return [HeldRecord(*row.values()) for row in await sql.held_records(db, order_key=order_key)]

@@ -54,12 +54,12 @@ class Letter(Struct, frozen=True):
     consumer_group: str | None
 
     @property
-    def is_published(self) -> bool:
+    def replay_publishes(self) -> bool:
         """Whether a replay publishes the record on its topic, instead of parking it in this service."""
         return self.imported_from is not None or self.offset is None
 
     @property
-    def record_id(self) -> str:
+    def coordinates(self) -> str:
         """topic/partition/offset of the record, with `-` for a part that is not known."""
         parts = (self.topic, self.partition, self.offset)
         return "/".join("-" if part is None else str(part) for part in parts)
@@ -164,7 +164,7 @@ class Redrive:
         """All letters of one record, in order, and the acts on them."""
         async with self.pool.acquire() as db:
             chain = list(map(_letter, await sql.dead_letter_chain(db, id=letter.id)))
-            return chain, await acts.about(db, [*(each.id for each in chain), letter.record_id])
+            return chain, await acts.about(db, [*(each.id for each in chain), letter.coordinates])
 
     async def replay_states(self, ids: Sequence[UUID]) -> dict[UUID, ReplayState]:
         """The results of replayed letters, by id."""
@@ -212,13 +212,13 @@ class Redrive:
         async with self.pool.acquire() as db, db.transaction():
             now = self.clock()
             letter = await self._lock_open(db, letter_id)
-            if letter.is_published:
+            if letter.replay_publishes:
                 rows = [await self._publication_row(db, letter, type_id)]
                 await outbox_rows.write(db, rows, outbox_rows.adopt_at(now, self.settings))
                 after = {"published": letter.topic, "message-id": str(rows[0].message_id)}
             else:
                 await self._put_back(db, letter, now)
-                after = {"parked": letter.record_id}
+                after = {"parked": letter.coordinates}
             message_id = rows[0].message_id if rows else None
             await sql.mark_dead_letter(db, id=letter.id, status="REPLAYED", replayed_as=message_id, now=now)
             after["status"] = "REPLAYED"
@@ -271,7 +271,7 @@ class Redrive:
             )
         key = letter.order_key or letter.id  # a record without an order has a queue of its own
         if await sql.put_back(db, id=letter.id, order_key=key, now=now) != "INSERT 0 1":
-            raise NotPossible(f"{letter.record_id} is parked already; see `ordersaga parked list`")
+            raise NotPossible(f"{letter.coordinates} is parked already; see `ordersaga parked list`")
         await sql.line_up(db, topic=letter.topic, partition=letter.partition, order_key=key, now=now)
 
     async def _publication_row(self, db: Connection, letter: Letter, type_id: str | None) -> OutboxRow:
@@ -290,7 +290,7 @@ class Redrive:
             content.key,
             content.value,
             message_id,
-            readable(its_id) or letter.record_id,
+            readable(its_id) or letter.coordinates,
             traceparent,
             tuple(header for header in headers if header[0] not in (MESSAGE_ID, CAUSATION_ID, TRACEPARENT)),
         )
@@ -332,10 +332,10 @@ def check_value(topic: str, value: bytes) -> None:
 
 
 async def _refusal(db: Connection, letter: Letter) -> str:
-    done = [act for act in await acts.about(db, [letter.id, letter.record_id]) if "status" in act.after]
+    done = [act for act in await acts.about(db, [letter.id, letter.coordinates]) if "status" in act.after]
     by = f", by {done[-1].who} at {done[-1].at:%Y-%m-%d %H:%M:%S} ({done[-1].why})" if done else ""
     hint = {
-        "REPLAYED": "; `ordersaga parked list` shows how it stands" if not letter.is_published else "",
+        "REPLAYED": "; `ordersaga parked list` shows how it stands" if not letter.replay_publishes else "",
         "SUPERSEDED": "; `ordersaga dead-letters show` names the letter that followed it",
     }
     return f"dead letter {letter.id} is {letter.status} already{by}{hint.get(letter.status, '')}"

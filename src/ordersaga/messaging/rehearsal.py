@@ -1,7 +1,7 @@
-"""A rehearsal (dry run): the service's handler gets records in a transaction that is rolled back, and its effects are reported.
+"""A rehearsal: the service's own handler takes records in a transaction that is rolled back, and what it did and would send is told.
 
-The report is exact, since a replay uses the same code and data, until the data changes. The transaction holds its locks while the handler
-runs. Only gaps in sequences remain. A handler uses nothing but the database, so there is no other effect.
+That is exact, for it is the code and the data that a replay would meet; it holds as long as nothing changes meanwhile. It holds locks
+for as long as the handler takes, and nothing of it stays but gaps in sequences. A handler talks to the database only, so nothing else is touched.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,7 +24,7 @@ Explain = Callable[[Connection, UUID], Awaitable[str | None]]
 
 
 class Effect(Struct, frozen=True):
-    """The effect of handling a record. `problem`: the error, if it fails again. `changes`: rows by table. `note`: the service's remark."""
+    """What handling a record would do. `problem`: it would fail again, and how; `changes`: rows per table; `note`: the service's word on it."""
 
     problem: str | None = None
     changes: dict[str, int] = {}
@@ -33,12 +33,12 @@ class Effect(Struct, frozen=True):
 
     @property
     def is_dropped(self) -> bool:
-        """Whether the record would have no effect: no row changes and no message goes out."""
+        """Whether the service's idempotency would drop it: nothing changes and nothing goes out."""
         return self.problem is None and not self.changes and not self.sends
 
 
 class Rehearsal:
-    """`history`: tables that only log incoming records, so a row there is not an effect. `explain` reads the service's remark."""
+    """`history` are tables that only tell what came in, so that a row there is no effect; `explain` reads the service's word on it."""
 
     def __init__(self, handle: Handle, history: frozenset[str], explain: Explain | None) -> None:
         self._handle: Final = handle
@@ -48,7 +48,7 @@ class Rehearsal:
     async def run(
         self, db: Connection, records: Sequence[Record], now: datetime, new_id: Callable[[], UUID]
     ) -> list[Effect]:
-        """The effect of each record, handled in order. Raises transient errors and those of a bad deployment."""
+        """The effect of each record after those before it. Raises database errors that are no record's fault."""
         if await sql.counts_changes(db) != "on":
             raise NotPossible(
                 "the database does not count changes (track_counts is off), so a dry run could not see them"

@@ -64,7 +64,7 @@ class Operating:
                 changes.add(each.command.__name__, order, decision)
                 shown = _money if each.command is AcceptRefund else _return
                 before, after = shown(order), shown(decision.order)
-                await acts.note(db, each.operator, ACT_NAMES[each.command], order.order_id, before, after, now)
+                await acts.add(db, each.operator, ACT_NAMES[each.command], order.order_id, before, after, now)
         await changes.save(db)
         return Write(answers, changes.outgoing)
 

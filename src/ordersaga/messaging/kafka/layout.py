@@ -1,7 +1,7 @@
-"""How each topic should be, by what it is for; how it is; and bringing it there.
+"""The layout of topics: the wanted configs of each topic, the faults of its present state, and the changes that correct them.
 
-What is missing is made, and a dead letter topic is made as wide as its topic is. Configs of a topic that is there may be somebody else's
-decision: they are compared, and changed only when that is asked for.
+Missing topics are created, and a dead letter topic gets as many partitions as its topic. The configs of an existing topic may be somebody's
+decision: they are compared, and changed only with `apply`.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from ordersaga.settings import Settings
 DAY_MS: Final = 86_400_000
 HEADERS_BYTES_MAX: Final = 64 * 1024
 MESSAGE_BYTES_DEFAULT: Final = 1_048_588
-"""What Kafka takes where nobody has said anything."""
+"""Kafka's default of `max.message.bytes`."""
 
 RETENTION: Final = "retention.ms"
 RETENTION_BYTES: Final = "retention.bytes"
@@ -27,7 +27,7 @@ MESSAGE_BYTES: Final = "max.message.bytes"
 
 
 class Fault(Struct, frozen=True):
-    """What is wrong with a topic. `config`: the setting that mends it; `todo`: the command, where `topics create` cannot."""
+    """What is wrong with a topic. `todo`: the command that corrects it. `config`: the name and value that `topics create --apply` sets."""
 
     topic: str
     what: str
@@ -36,21 +36,21 @@ class Fault(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True):
-    """What was done about a topic."""
+    """What was changed at a topic."""
 
     topic: str
     what: str
 
 
 def wanted_configs(topic: Topic) -> dict[str, str]:
-    """The configs that a topic needs for its purpose."""
+    """The configs of a topic: compacted if it tells states, else deleted after its retention."""
     if topic.kept_days is None:
         return {CLEANUP: "compact"}
     return {CLEANUP: "delete", RETENTION: str(topic.kept_days * DAY_MS), RETENTION_BYTES: "-1"}
 
 
 def wanted_letter_configs(topic: TopicState | None) -> dict[str, str]:
-    """The same for the dead letter topic of a topic: a letter is as large as its record, and its headers come on top."""
+    """The configs of the dead letter topic of a topic. A letter is as large as its record plus its headers."""
     largest = int(((topic and topic.config) or {}).get(MESSAGE_BYTES, MESSAGE_BYTES_DEFAULT))
     kept = {CLEANUP: "delete", RETENTION: str(DEAD_LETTERS_KEPT_DAYS * DAY_MS), RETENTION_BYTES: "-1"}
     return kept | {MESSAGE_BYTES: str(largest + HEADERS_BYTES_MAX)}
@@ -88,13 +88,13 @@ async def create_missing_topics(settings: Settings, apply: bool = False) -> list
 
 
 async def _seen(topics: Topics, wanted: dict[str, int]) -> dict[str, TopicState]:
-    """Wait until topics are there with so many partitions: brokers hear of a change a moment later than its maker."""
+    """Wait until the topics have at least so many partitions: brokers learn of a change a moment after the controller."""
     for _ in range(int(CALL_TIMEOUT_S / AGAIN_S)):
         found = await topics.states(list(wanted))
         if all(name in found and found[name].partitions >= partitions for name, partitions in wanted.items()):
             return found
         await asyncio.sleep(AGAIN_S)
-    raise KafkaUnavailable(f"{', '.join(wanted)}: what was made cannot be seen yet")
+    raise KafkaUnavailable(f"{', '.join(wanted)}: the change is not visible yet")
 
 
 async def _create(
@@ -158,7 +158,7 @@ def _faults(settings: Settings, name: str, here: TopicState | None, wanted: dict
 
 
 def _at_least(value: str, wanted: str) -> bool:
-    """-1 is without end."""
+    """Whether a limit is as large as wanted; -1 is no limit."""
     return value == "-1" or (wanted != "-1" and int(value) >= int(wanted))
 
 
