@@ -185,9 +185,9 @@ class Publisher:
     def _produce_single(self, publication: Publication, ticket: "_Ticket") -> None:
         if self._single is None:
             self._single = self._make_producer(self._config | {"batch.num.messages": 1})
-        if each.topic not in self._singles:
-            log.warning("a topic refuses a batch; its records are tried one by one", topic=each.topic)
-        self._singles[each.topic] += 1
+        if publication.topic not in self._singles:
+            log.warning("a topic refuses a batch; its records are sent one by one", topic=publication.topic)
+        self._singles[publication.topic] += 1
 
         def on_delivery(error: KafkaError | None, _: Message | None) -> None:
             self._singles[publication.topic] -= 1
