@@ -330,12 +330,12 @@ class Settings(HttpSettings):
         hidden = {value.get_secret_value() for value in values if isinstance(value, SecretStr)}
         return [value for value in shown if isinstance(value, str) and (value in hidden or "://" in value)]
 
-    def database_url(self, service: ServiceName) -> str:
-        """The service's own database, as a `postgresql://` URL with its secrets."""
+    def database_url(self, service: str) -> str:
+        """The service's own database, as a `postgresql://` URL with its secrets. A service of another system adds the setting in a subclass."""
         url: SecretStr = getattr(self, f"{service}_database_url")
         return url.get_secret_value()
 
-    def group(self, service: ServiceName) -> str:
+    def group(self, service: str) -> str:
         """The service's consumer group."""
         group: str = getattr(self, f"{service}_group")
         return group

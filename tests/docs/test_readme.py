@@ -106,9 +106,9 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningUp]:
             process.wait()
 
 
-def blocks(readme: Path) -> list[str]:
-    """The fenced `sh` blocks of a README, in order."""
-    return re.findall(r"^```sh\n(.*?)^```$", readme.read_text(), re.MULTILINE | re.DOTALL)
+def blocks(readme: Path, language: str = "sh") -> list[str]:
+    """The fenced blocks of a README in one language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", readme.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def typed(first_port: int) -> list[str]:
@@ -152,8 +152,9 @@ def test_what_the_readme_says_to_type_does_what_it_says(up: RunningUp) -> None:
     assert "stock has died and is started again" in (up.folder / "up.log").read_text()
 
 
-def test_both_readmes_give_the_same_commands() -> None:
-    assert blocks(KOREAN) == blocks(ENGLISH)
+@pytest.mark.parametrize("language", ["sh", "sql", "python"])
+def test_both_readmes_give_the_same_commands_and_code(language: str) -> None:
+    assert blocks(KOREAN, language) == blocks(ENGLISH, language)
 
 
 def test_every_make_target_that_is_named_exists() -> None:
@@ -188,7 +189,8 @@ def test_the_table_of_settings_has_their_names_and_defaults(readme: Path) -> Non
 
 
 def test_every_setting_that_is_named_exists() -> None:
-    known = set(Settings.model_fields)
+    [greeter] = blocks(ENGLISH, "python")
+    known = set(Settings.model_fields) | set(re.findall(r"^    (greeter_\w+):", greeter, re.MULTILINE))
     for document in [*DOCUMENTS, ROOT / "compose.yaml", ROOT / "deploy" / "Dockerfile"]:
         named = {name.lower() for name in re.findall(r"\bORDERSAGA_([A-Z_]+[A-Z])\b", document.read_text())}
         assert {name.removesuffix("_file") for name in named} <= known, document

@@ -13,22 +13,39 @@ import msgspec
 from msgspec.structs import fields
 
 from ordersaga.contracts.messages import Message
-from ordersaga.contracts.topics import BY_NAME, TOPICS
+from ordersaga.contracts.topics import BY_NAME, TOPICS, Topic, register
 
 REASON_CHARS_MAX: Final = 300
 
 _encoder: Final = msgspec.json.Encoder()
-_decoders: Final = {topic.name: msgspec.json.Decoder(topic.message) for topic in TOPICS}
-_quoted_keys: Final = {
-    topic.name: f'"{next(field.encode_name for field in fields(topic.message) if field.name == topic.key)}"'.encode()
-    for topic in TOPICS
-}
+_decoders: Final[dict[str, msgspec.json.Decoder[Message]]] = {}
+_quoted_keys: Final[dict[str, bytes]] = {}
 _outside_basic_plane: Final = re.compile("[\U00010000-\U0010ffff]")
 _lower_hex_escape: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u(00[01][a-f])")
 
 
 class Undecodable(ValueError):
     """The bytes are not a message of their topic; the text says why in words that a person understands."""
+
+
+def declare(topic: Topic) -> Topic:
+    """Make a topic's messages encodable and decodable, and a handler able to name them; returns the topic.
+
+    A service of another system declares its topics once, before its handler; those of the order process are declared already. Raises `ValueError` where the name or the message is taken, or where the key is no UUID field of the message.
+    """
+    register(topic)
+    _learn(topic)
+    return topic
+
+
+def _learn(topic: Topic) -> None:
+    key = next(field.encode_name for field in fields(topic.message) if field.name == topic.key)
+    _decoders[topic.name] = msgspec.json.Decoder(topic.message)
+    _quoted_keys[topic.name] = f'"{key}"'.encode()
+
+
+for _topic in TOPICS:
+    _learn(_topic)
 
 
 def encode(message: Message) -> bytes:
@@ -56,7 +73,7 @@ def decode(topic: str, value: bytes | None) -> Message:
     if value is None:
         raise Undecodable("the record has no value (a tombstone); this topic carries messages only")
     try:
-        message: Message = _decoders[topic].decode(value)
+        message = _decoders[topic].decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         name = BY_NAME[topic].message.__name__
         raise Undecodable(f"not a {name}: {_in_words(error, value)}"[:REASON_CHARS_MAX]) from error

@@ -1,9 +1,11 @@
 """The topics: what each carries, who writes it and who reads it. The first six are the guide's and stay exactly as they are."""
 
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Final, Literal
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 
 from ordersaga.contracts import messages as m
@@ -16,8 +18,9 @@ DEAD_LETTERS_KEPT_DAYS: Final = 90
 
 
 class Topic(Struct, frozen=True):
-    """One topic. `key` names the message's field that is the record key (as a string) and the unit of ordering.
+    """One topic. `key` names the message's field, a UUID, that is the record key (as a string) and the unit of ordering.
 
+    `producer` and `consumer`: the services of the order process that write and read the topic; None for a topic of another system.
     `kept_days`: for how long Kafka keeps its records. A week is what a consumer may be away without losing any, and Kafka's own default.
     None: for ever the last record of each key, for a topic that tells a state.
     `table`: its records tell a state, of which the last of each key counts, so a consumer without a position reads it from its
@@ -26,8 +29,8 @@ class Topic(Struct, frozen=True):
 
     name: str
     message: type[m.Message]
-    producer: Role
-    consumer: Role
+    producer: Role | None = None
+    consumer: Role | None = None
     key: str = "order_id"
     kept_days: int | None = 7
     table: bool = False
@@ -60,12 +63,31 @@ TOPICS: Final = GUIDE_TOPICS + OUR_TOPICS
 without end, of which Payment keeps its own copy: a week is enough for it to have been away. A price is needed for as long as there is the
 product, by each new Order database."""
 
-BY_NAME: Final[dict[str, Topic]] = {topic.name: topic for topic in TOPICS}
-BY_MESSAGE: Final[dict[type[m.Message], Topic]] = {topic.message: topic for topic in TOPICS}
-_keys: Final = {topic.message: attrgetter(topic.key) for topic in TOPICS}
+BY_NAME: Final[dict[str, Topic]] = {}
+BY_MESSAGE: Final[dict[type[m.Message], Topic]] = {}
+_keys: Final[dict[type[m.Message], Callable[[m.Message], UUID]]] = {}
+
+
+def register(topic: Topic) -> None:
+    """Make a topic findable by its name and its message. Raises `ValueError` where one of the two is taken."""
+    for taken in (BY_NAME.get(topic.name), BY_MESSAGE.get(topic.message)):
+        if taken is not None:
+            raise ValueError(
+                f"{topic.message.__name__} on {topic.name}: {taken.message.__name__} is already declared on {taken.name}"
+            )
+    if not any(field.name == topic.key and field.type is UUID for field in msgspec.structs.fields(topic.message)):
+        raise ValueError(
+            f"{topic.name}: the key {topic.key!r} must be a field of {topic.message.__name__}, of type UUID"
+        )
+    BY_NAME[topic.name] = topic
+    BY_MESSAGE[topic.message] = topic
+    _keys[topic.message] = attrgetter(topic.key)
+
+
+for _topic in TOPICS:
+    register(_topic)
 
 
 def key_of(message: m.Message) -> UUID:
     """The business key of a message: its order id, or the product id where no order is meant."""
-    key: UUID = _keys[type(message)](message)
-    return key
+    return _keys[type(message)](message)

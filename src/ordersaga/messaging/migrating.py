@@ -66,12 +66,14 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no t
             self.mark_one(migration, log=False)
 
 
-def migrate(url: str, package: ModuleType) -> list[str]:
+def migrate(url: str, service: ModuleType | Path) -> list[str]:
     """Apply the missing steps to one service's database; returns their names. Blocks.
 
-    Raises psycopg's errors and `MigrationUnderWay`. If the process is killed, whole steps stay applied and the open one is rolled back.
+    The steps are the runtime's own and the `.sql` files in `migrations/` of the service's package, or folder. Raises psycopg's errors and
+    `MigrationUnderWay`. If the process is killed, whole steps stay applied and the open one is rolled back.
     """
-    folders = [Path(__file__).parent / "migrations", Path(package.__path__[0]) / "migrations"]
+    home = service if isinstance(service, Path) else Path(service.__path__[0])
+    folders = [Path(__file__).parent / "migrations", home / "migrations"]
     with _Backend(_Address(url, str(conninfo_to_dict(url).get("dbname"))), default_migration_table) as backend:
         backend.execute(f"SET lock_timeout = {LOCK_WAIT_MS}")
         try:

@@ -52,7 +52,7 @@ def original_of(topic: str) -> str:
 def keeper_of(topic: str) -> ServiceName:
     """The service whose database gets a topic's imported letters: its producer. (Where the consumer is ours, its letters are not imported.)"""
     known = BY_NAME.get(original_of(topic))
-    if known is None or known.producer == "client":
+    if known is None or known.producer is None or known.producer == "client":
         raise NotPossible(
             f"{topic} is not a topic of the contract: name the service that keeps its letters with `--service`"
         )

@@ -27,7 +27,7 @@ from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.pruning import PRUNE_EVERY_S, Prune, Pruning
 from ordersaga.messaging.stalls import AWAY
 from ordersaga.messaging.unpublished import TRY_EVERY_S, Unpublished
-from ordersaga.settings import ServiceName, Settings
+from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
 
@@ -66,12 +66,15 @@ class Ports(NamedTuple):
 
 
 class Runtime:
-    """Use `async with`; it waits for the database, starts the loops, and on leaving finishes the turn, publishes and leaves the group."""
+    """Use `async with`; it waits for the database, starts the loops, and on leaving finishes the turn, publishes and leaves the group.
+
+    The settings `{service}_database_url` and `{service}_group` are the service's own.
+    """
 
     def __init__(
         self,
         settings: Settings,
-        service: ServiceName,
+        service: str,
         handler: Handler,
         clock: Callable[[], datetime] = utc_now,
         new_id: Callable[[], UUID] = new_id,
@@ -122,6 +125,14 @@ class Runtime:
         await self.pool.close()
         if self._cannot_start:
             raise self._cannot_start
+
+    async def run(self) -> None:
+        """Live until SIGTERM or SIGINT, as a service without an HTTP face. Raises `CannotStart`. (One with a face: `http/server.py`.)"""
+        told = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, told.set)
+        async with self:
+            await told.wait()
 
     def gather(
         self, work: Callable[[Connection, Sequence[Request], datetime], Awaitable[Write[Answer]]]

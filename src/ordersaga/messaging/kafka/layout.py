@@ -5,7 +5,7 @@ decision: they are compared, and changed only with `apply`.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -56,21 +56,24 @@ def wanted_letter_configs(topic: TopicState | None) -> dict[str, str]:
     return kept | {MESSAGE_BYTES: str(largest + HEADERS_BYTES_MAX)}
 
 
-async def states(topics: Topics) -> dict[str, TopicState]:
-    """All of our topics that there are, dead letter topics too."""
-    return await topics.states([name for topic in TOPICS for name in (topic.name, topic.dead_letters)])
+async def states(topics: Topics, of: Sequence[Topic] = TOPICS) -> dict[str, TopicState]:
+    """Those of our topics, and of their dead letter topics, that exist."""
+    return await topics.states([name for topic in of for name in (topic.name, topic.dead_letters)])
 
 
-async def create_missing_topics(settings: Settings, apply: bool = False) -> list[Change]:
-    """Create what is missing and widen dead letter topics; with `apply` also set the configs that are wrong. Raises `KafkaUnavailable`."""
+async def create_missing_topics(settings: Settings, apply: bool = False, of: Sequence[Topic] = TOPICS) -> list[Change]:
+    """Create what is missing and widen dead letter topics; with `apply` also set the configs that are wrong. Raises `KafkaUnavailable`.
+
+    `of`: the topics of the order process, unless a service of another system gives its own.
+    """
     topics = Topics(settings)
-    found = await states(topics)
-    missing = {topic.name: wanted_configs(topic) for topic in TOPICS if topic.name not in found}
+    found = await states(topics, of)
+    missing = {topic.name: wanted_configs(topic) for topic in of if topic.name not in found}
     changes = await _create(topics, settings, settings.topic_partitions, missing)
     found |= await _seen(topics, dict.fromkeys(missing, 1))
     by_width: dict[int, dict[str, dict[str, str]]] = {}
     narrow: dict[str, int] = {}
-    for topic in TOPICS:
+    for topic in of:
         here, letters = found.get(topic.name), found.get(topic.dead_letters)
         width = here.partitions if here else settings.topic_partitions
         if letters is None:
@@ -83,7 +86,7 @@ async def create_missing_topics(settings: Settings, apply: bool = False) -> list
     await topics.widen(narrow)
     await _seen(topics, narrow | dict.fromkeys([name for wanted in by_width.values() for name in wanted], 1))
     if apply:
-        changes += await _configure(topics, settings)
+        changes += await _configure(topics, settings, of)
     return changes
 
 
@@ -104,28 +107,28 @@ async def _create(
     return [Change(name, f"created with {partitions} partitions, {_shown(wanted[name])}") for name in made]
 
 
-async def _configure(topics: Topics, settings: Settings) -> list[Change]:
-    wrong = _wrong_configs(settings, await states(topics))
+async def _configure(topics: Topics, settings: Settings, of: Sequence[Topic]) -> list[Change]:
+    wrong = _wrong_configs(settings, await states(topics, of), of)
     await topics.configure(wrong)
     for _ in range(int(CALL_TIMEOUT_S / AGAIN_S)):
-        if not wrong or not _wrong_configs(settings, await states(topics)):
+        if not wrong or not _wrong_configs(settings, await states(topics, of), of):
             break
         await asyncio.sleep(AGAIN_S)
     return [Change(name, f"set to {_shown(config)}") for name, config in wrong.items()]
 
 
-def _wrong_configs(settings: Settings, found: dict[str, TopicState]) -> dict[str, dict[str, str]]:
+def _wrong_configs(settings: Settings, found: dict[str, TopicState], of: Sequence[Topic]) -> dict[str, dict[str, str]]:
     wrong: dict[str, dict[str, str]] = {}
-    for fault in faults(settings, found):
+    for fault in faults(settings, found, of):
         if fault.config is not None:
             wrong.setdefault(fault.topic, {}).update([fault.config])
     return wrong
 
 
-def faults(settings: Settings, found: dict[str, TopicState]) -> list[Fault]:
-    """What is wrong with our topics, topic by topic."""
+def faults(settings: Settings, found: dict[str, TopicState], of: Sequence[Topic] = TOPICS) -> list[Fault]:
+    """What is wrong with topics and their dead letter topics, topic by topic."""
     wrong: list[Fault] = []
-    for topic in TOPICS:
+    for topic in of:
         here, letters = found.get(topic.name), found.get(topic.dead_letters)
         wrong += _faults(settings, topic.name, here, wanted_configs(topic))
         wrong += _faults(settings, topic.dead_letters, letters, wanted_letter_configs(here))
