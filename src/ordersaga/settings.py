@@ -1,7 +1,7 @@
 """Every setting, its default and its unit. From the environment, prefix `ORDERSAGA_`; `ordersaga settings` prints them.
 
-A value is checked at start by itself (`settings_limits`) and against the others, so that a setting which cannot work is refused with its name
-and a sentence, not found in production. `ORDERSAGA_<NAME>_FILE` names a file with the value, for secrets that are mounted as files.
+A value is checked at start by itself (`settings_limits`) and against the others (`settings_pairs`): a setting that cannot work is refused with
+its name and a sentence. `ORDERSAGA_<NAME>_FILE` names a file with the value, for secrets that are mounted as files.
 """
 
 import contextlib
@@ -35,10 +35,11 @@ from ordersaga.settings_limits import (
     TypeIds,
     ZipcodePrefixes,
 )
+from ordersaga.settings_pairs import PREFIX as PREFIX
+from ordersaga.settings_pairs import at_odds
 
 ServiceName = Literal["order", "stock", "payment", "delivery"]
 SERVICES: Final[tuple[ServiceName, ...]] = ("order", "stock", "payment", "delivery")
-PREFIX: Final = "ORDERSAGA_"
 HTTP_PORTS: Final = {"order": 8081, "stock": 8082, "payment": 8083, "delivery": 8084, "sandbox": 8085}
 
 RETIRED: Final = {
@@ -238,7 +239,7 @@ class Settings(HttpSettings):
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         wrong = [
-            *self._limits_at_odds(),
+            *at_odds({name: getattr(self, name) for name in type(self).model_fields}),
             *self._names_met_twice(),
             *self._sasl_in_part(),
             *self._http_at_odds(),
@@ -257,28 +258,6 @@ class Settings(HttpSettings):
     def trust_client_total(self) -> bool:
         """Whether Order takes the client's total as it is."""
         return "stock" in self.foreign_partners
-
-    def _limits_at_odds(self) -> Iterator[str]:
-        """Pairs of which the first must be smaller, or a promise that rests on the second does not hold."""
-        for smaller, larger, why in (
-            ("lock_timeout_ms", "statement_timeout_ms", "else a statement is ended before its wait for a lock is"),
-            (
-                "outbox_adopt_after_ms",
-                "outbox_lag_alarm_s",
-                "else the alarm is raised before anybody may publish the row",
-            ),
-            (
-                "gather_transactions_max",
-                "database_connections_max",
-                "else HTTP writes leave no connection to the consumer",
-            ),
-        ):
-            if self._in_ms(smaller) >= self._in_ms(larger):
-                yield f"{PREFIX}{smaller.upper()} must be smaller than {PREFIX}{larger.upper()}: {why}"
-
-    def _in_ms(self, name: str) -> float:
-        value: float = getattr(self, name)
-        return value * 1000 if name.endswith("_s") else value
 
     def _names_met_twice(self) -> Iterator[str]:
         """Two services in one group would take each other's partitions, and in one database each other's tables."""

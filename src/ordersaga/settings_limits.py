@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Final
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -98,9 +98,28 @@ def postgres_url(value: str) -> str:
             )
     if parts.netloc.count("@") > 1:
         raise ValueError(f"it has more than one @: in a password write %40; {wanted}")
-    if not unquote(parts.path).strip("/") and "dbname" not in parse_qs(parts.query):
+    query = parse_qs(parts.query, keep_blank_values=True)
+    if not unquote(parts.path).strip("/") and "dbname" not in query:
         raise ValueError(f"the name of the database is missing; {wanted}")
+    _said_once(parts, query)
     return value
+
+
+def _said_once(parts: SplitResult, query: Mapping[str, list[str]]) -> None:
+    """Of a name that stands in front of the `?` and behind it, asyncpg takes the first and libpq the second."""
+    in_front = {
+        "user": parts.username,
+        "password": parts.password,
+        "host": parts.netloc.rpartition("@")[2].split(":")[0],
+        "port": re.search(r":\d+(,|$)", parts.netloc.rpartition("@")[2]),
+        "dbname": parts.path.strip("/"),
+    }
+    twice = [name for name, value in in_front.items() if value and name in query]
+    twice += [name for name, values in query.items() if len(values) > 1 and name not in twice]
+    if twice:
+        raise ValueError(
+            f"it says {' and '.join(twice)} twice, and asyncpg and libpq would not take the same one; leave out what stands behind the ?"
+        )
 
 
 def _secret_postgres_url(value: SecretStr) -> SecretStr:

@@ -119,12 +119,13 @@ def test_the_lock_row_that_a_killed_one_of_before_left_is_no_lock(migrated: Migr
     [
         ("postgresql://postgres@127.0.0.1:1/nothing", "Connection refused"),
         ("{server}/no_such_database", "no_such_database"),
-        ("{server}/postgres?user=nobody_here", "nobody_here"),
+        ("{server_as_nobody}/postgres", "nobody_here"),
         ("jdbc:postgresql://127.0.0.1/postgres", "postgresql://"),
     ],
 )
 def test_a_database_that_cannot_be_migrated_is_said_in_one_sentence(stack: DevStack, url: str, says: str) -> None:
-    at = url.format(server=stack.database_url("x").rpartition("/")[0])
+    server = stack.database_url("x").rpartition("/")[0]
+    at = url.format(server=server, server_as_nobody=server.replace("postgres@", "nobody_here@"))
     environment = os.environ | {"ORDERSAGA_DELIVERY_DATABASE_URL": at, "COLUMNS": "400"}
     command = [sys.executable, "-m", "ordersaga", "migrate", "--only", "delivery"]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)

@@ -1,0 +1,111 @@
+"""Limits that would break a promise together are refused at start, with a sentence that says which one to change."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ordersaga import settings_pairs as pairs
+from ordersaga.cli import supervisor
+from ordersaga.http import server as http_server
+from ordersaga.messaging import bad_deployment, gather, loops, runtime
+from ordersaga.messaging.database import OVER_STATEMENT_TIMEOUT_S
+from ordersaga.messaging.kafka import consumer
+from ordersaga.order import api as order_api
+from ordersaga.order import deadlines
+from ordersaga.payment import app as payment_app
+from ordersaga.settings import SERVICES, Settings, WrongSettings
+
+SOURCE = Path(__file__).parents[2] / "src" / "ordersaga"
+SESSION_MS_MIN = 6_000
+MAX_POLL_INTERVAL_S = 300.0
+"""librdkafka's default of `max.poll.interval.ms`: a consumer that does not poll for so long leaves its group."""
+
+REFUSED = [
+    (
+        {"LOCK_TIMEOUT_MS": "30000"},
+        "LOCK_TIMEOUT_MS must be smaller than ORDERSAGA_STATEMENT_TIMEOUT_MS.*lower the first",
+    ),
+    (
+        {"OUTBOX_LAG_ALARM_S": "5"},
+        "OUTBOX_ADOPT_AFTER_MS must be smaller than ORDERSAGA_OUTBOX_LAG_ALARM_S.*raise the second",
+    ),
+    (
+        {"DEAD_LETTERS_KEPT_DAYS": "365"},
+        "DEAD_LETTERS_KEPT_DAYS must be smaller than ORDERSAGA_OPERATOR_ACTS_KEPT_DAYS.*raise the second",
+    ),
+    (
+        {"IDLE_IN_TRANSACTION_TIMEOUT_MS": "8000"},
+        "IDLE_IN_TRANSACTION_TIMEOUT_MS must be smaller than ORDERSAGA_KAFKA_SESSION_TIMEOUT_MS.*lower the first",
+    ),
+    (
+        {"BATCH_MAX": "10001", "IDLE_IN_TRANSACTION_TIMEOUT_MS": "7000"},
+        "BATCH_MAX must not be more than 10000.*lower it",
+    ),
+    ({"GATHER_MAX": "10001"}, "GATHER_MAX must not be more than 10000.*lower it"),
+    ({"STATEMENT_TIMEOUT_MS": "60000"}, "STATEMENT_TIMEOUT_MS must be smaller than 60000.*lower it"),
+    ({"REQUEST_TIMEOUT_MS": "799"}, "REQUEST_TIMEOUT_MS must be at least 800.*raise it"),
+    (
+        {"IDLE_IN_TRANSACTION_TIMEOUT_MS": "999"},
+        "IDLE_IN_TRANSACTION_TIMEOUT_MS must be at least ORDERSAGA_BATCH_MAX times 0.5.*raise the first, or lower the second",
+    ),
+    (
+        {"STOCK_DEADLINE_S": "1", "STOCK_ASKS_MAX": "2"},
+        "STOCK_DEADLINE_S, doubled with each of the 2 asks of ORDERSAGA_STOCK_ASKS_MAX.*raise the first",
+    ),
+    ({"DELIVERY_DEADLINE_S": "0.1"}, "DELIVERY_DEADLINE_S, doubled with each of the 5 asks of ORDERSAGA_ASKS_MAX"),
+    ({"COMPENSATION_DEADLINE_S": "0.1"}, "COMPENSATION_DEADLINE_S, doubled with each of the 5 asks"),
+    (
+        {"GATHER_TRANSACTIONS_MAX": "2"},
+        "DATABASE_CONNECTIONS_MAX must be more than 4 times ORDERSAGA_GATHER_TRANSACTIONS_MAX",
+    ),
+    (
+        {"STOP_FAILURES_MIN": "2001"},
+        "STOP_FAILURES_MIN must not be more than 100, or than ORDERSAGA_BATCH_MAX.*lower the first",
+    ),
+]
+TAKEN = [
+    {"BATCH_MAX": "10000"},
+    {"GATHER_TRANSACTIONS_MAX": "2", "DATABASE_CONNECTIONS_MAX": "9"},
+    {"IDLE_IN_TRANSACTION_TIMEOUT_MS": "999", "BATCH_MAX": "1998"},
+    {"STOP_FAILURES_MIN": "100", "BATCH_MAX": "1"},
+    {"STOCK_DEADLINE_S": "1", "STOCK_ASKS_MAX": "3"},
+    {"STATEMENT_TIMEOUT_MS": "59999"},
+]
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"), REFUSED, ids=lambda each: "-".join(each) if isinstance(each, dict) else ""
+)
+def test_limits_that_break_a_promise_together_are_refused(variables: dict[str, str], said: str) -> None:
+    with pytest.raises(WrongSettings, match=f"ORDERSAGA_{said}"):
+        Settings.of({f"ORDERSAGA_{name}": value for name, value in variables.items()})
+
+
+@pytest.mark.parametrize("variables", TAKEN, ids="-".join)
+def test_limits_that_just_fit_are_taken(variables: dict[str, str]) -> None:
+    Settings.of({f"ORDERSAGA_{name}": value for name, value in variables.items()})
+
+
+def test_the_limits_that_are_copied_here_are_the_codes_own() -> None:
+    schema = (SOURCE / "messaging" / "migrations" / "0001.runtime.sql").read_text()
+    assert f"outbox_block INCREMENT BY {pairs.OUTBOX_BLOCK_IDS} " in schema
+    assert order_api.ITEMS_MAX == pairs.ORDER_LINES_MAX
+    assert loops.LIMIT_S == pairs.LOOP_LIMIT_S
+    assert gather.SET_LOCK_WAIT_MS == pairs.SET_LOCK_WAIT_MS
+    assert bad_deployment.WINDOW_RECORDS == pairs.SUSPICION_RECORDS
+    assert deadlines.BACKOFF_DOUBLINGS_MAX == pairs.DOUBLINGS_MAX
+    kinds = [
+        sum(len(re.findall(r"runtime\.gather\(", file.read_text())) for file in (SOURCE / service).glob("*.py"))
+        for service in SERVICES
+    ]
+    assert max(kinds) == pairs.WRITES_OF_A_SERVICE_MAX
+
+
+def test_limits_of_the_code_fit_each_other() -> None:
+    Settings.of({"ORDERSAGA_KAFKA_SESSION_TIMEOUT_MS": str(SESSION_MS_MIN)})
+    assert SESSION_MS_MIN >= 3 * consumer.HEARTBEAT_MS, "Kafka's advice: three heartbeats a session"
+    assert runtime.LONG_LIMIT_S <= MAX_POLL_INTERVAL_S, "a turn is ended before its consumer leaves the group for it"
+    assert loops.LIMIT_S + OVER_STATEMENT_TIMEOUT_S < runtime.LONG_LIMIT_S
+    ends_within_s = http_server.DRAIN_S + payment_app.DRAIN_S + runtime.CONSUMING_ENDS_WITHIN_S
+    assert ends_within_s < supervisor.STOP_WITHIN_S
