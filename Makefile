@@ -1,7 +1,7 @@
-# One command per job, the same for people and for CI. Each sets up what it needs: `.venv` with the pinned, hashed
+# One command per job, the same for people and for CI. Each command first sets up what it needs: `.venv` with the pinned, hashed
 # requirements, the project itself, and the jars of Kafka. The first run takes a minute or two, the next ones seconds.
 
-# A distribution builds its Python with profile-guided optimisation, which many another (pyenv's, by default) is not: that costs a third.
+# A distribution builds its Python with profile-guided optimisation. Other builds (pyenv's default) often do without, and are a third slower.
 DISTRIBUTION_PYTHON := /usr/bin/python3
 PYTHON ?= $(shell $(DISTRIBUTION_PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $(DISTRIBUTION_PYTHON) || echo python3)
@@ -17,44 +17,45 @@ DEVSTACK := src/ordersaga/devstack
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--annotation-style line --custom-compile-command "make lock" --quiet pyproject.toml
 
+# The tests by topic: `make test PART=runtime`. What no other part names is in `system`.
+PART_fast := tests/unit tests/docs -m "not processes"
+PART_runtime := tests/contract $(wildcard $(addprefix tests/integration/test_, $(addsuffix .py, database* dying* gaps* migrat* plans* \
+	publish* obstacles* poison* races* shrink* timers* topics*)))
+PART_operators := $(wildcard $(addprefix tests/integration/test_, $(addsuffix .py, dead_letter* letter* parked* partner_letter*)))
+PART_order := $(wildcard $(addprefix tests/integration/test_, $(addsuffix .py, order* prices* repeated* returns*)))
+PART_stock := $(wildcard $(addprefix tests/integration/test_, $(addsuffix .py, stock* delivery*)))
+PART_payment := $(wildcard tests/integration/test_payment*.py)
+PART_audit := $(wildcard tests/integration/test_audit*.py)
+PART_http := $(wildcard tests/integration/test_http*.py)
+NAMED := $(PART_runtime) $(PART_operators) $(PART_order) $(PART_stock) $(PART_payment) $(PART_audit) $(PART_http)
+PART_system := $(filter-out $(NAMED), $(wildcard tests/integration/test_*.py)) tests/chaos tests/simulation
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
-.PHONY: help demo up test simulate mutations check bench chaos siege money saga setup lock
+.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos siege money bench saga lock
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo 'ARGS="..." is passed on, as in: make test ARGS="tests/unit -k saga"'
+	@awk -F ':.*## ' '/^#> / {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo 'ARGS="..." is passed on to the command: make test ARGS="tests/unit -k saga"'
 
-demo: setup ## run the whole system once, with orders that succeed and fail, and audit it
+#> Run it
+demo: setup ## run the whole system once, with orders that succeed and orders that fail, and audit it
 	@$(BIN)/ordersaga demo $(ARGS)
 
 up: setup ## run the whole system until Ctrl-C and print its addresses
 	@$(BIN)/ordersaga up $(ARGS)
 
-test: setup ## all tests; WORKERS=2 processes take a file each, and each has a real Kafka and a real PostgreSQL of its own
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+setup: $(VENV)/.jars ## install what the other commands need, and run nothing
 
-simulate: setup ## SEEDS=2000 histories with crashes at every point; what breaks a promise is told in its shortest form
-	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+#> Change it
+test-fast: $(VENV)/.project ## the tests that start no server and no other process: under a minute
+	@$(PYTEST) $(PART_fast) $(ARGS)
 
-mutations: setup ## takes out one guard after the other, and says which history misses it
-	@$(BIN)/python -m tests.simulation --mutations --seeds $(SEEDS) $(ARGS)
+test: setup ## all tests. Each of WORKERS=2 processes takes a file at a time and has its own Kafka and PostgreSQL. PART=name: see CONTRIBUTING.md
+	@$(PYTEST) $(if $(PART),$(or $(PART_$(PART)),$(error there is no part $(PART)))) $(ARGS)
 
-bench: setup ## the benchmarks; BENCH=name for one, ORDERS=n for its size, ARGS=--help for their names
-	@$(BIN)/python -m benchmarks $(BENCH) $(if $(ORDERS),--orders $(ORDERS)) $(ARGS)
-
-chaos: setup ## the system under load while parts of it are killed and frozen, then the audit; KILLS=n, ARGS=--help for the rest
-	@$(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
-
-siege: setup ## MINUTES=30 of overload and hostile clients beside ordinary customers: memory stays bounded, and the audit holds
-	@$(BIN)/python -m tests.chaos.siege --minutes $(MINUTES) $(ARGS)
-
-money: setup ## ORDERS=2000 while 30 % of the gateway's calls fail and payment is killed five times; the books must agree
-	@$(BIN)/python -m tests.chaos.money $(if $(ORDERS),--orders $(ORDERS)) $(ARGS)
-
-saga: $(VENV)/.project ## write docs/saga.md, the saga's table and diagrams, from the code
-	@$(BIN)/python -m tests.docs.saga_page > docs/saga.md
-
-check: $(VENV)/.project ## lint, format, types, imports, locks, compose file
+check: $(VENV)/.project ## lint, format, types, imports, lock files, compose file
 	$(BIN)/ruff check --output-format concise .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -63,9 +64,34 @@ check: $(VENV)/.project ## lint, format, types, imports, locks, compose file
 	cd $(DEVSTACK) && $(CURDIR)/$(BIN)/jgo lock --check
 	$(if $(wildcard compose.yaml),$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml)
 
-setup: $(VENV)/.jars ## what the others need, without doing anything yet
+hooks: $(VENV)/.project ## have git run lint, format, types and imports before a commit, and the fast tests before a push
+	@$(BIN)/pre-commit install
 
-lock: $(VENV)/.project ## after a change of pyproject.toml or jgo.toml; ARGS=--upgrade takes newer versions
+saga: $(VENV)/.project ## write docs/saga.md, the saga's table and diagrams, from the code
+	@$(BIN)/python -m tests.docs.saga_page > docs/saga.md
+
+#> Try to break it
+simulate: setup ## SEEDS=2000 histories with crashes at any statement; prints the shortest history that breaks a promise
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+
+mutations: setup ## remove one guard after the other, and say which history misses it
+	@$(BIN)/python -m tests.simulation --mutations --seeds $(SEEDS) $(ARGS)
+
+chaos: setup ## KILLS=30 kills and freezes of services, broker and databases under load, then the audit; ARGS=--help
+	@$(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
+
+siege: setup ## MINUTES=30 of overload and hostile clients beside ordinary customers: memory stays bounded, and the audit holds
+	@$(BIN)/python -m tests.chaos.siege --minutes $(MINUTES) $(ARGS)
+
+money: setup ## ORDERS=2000 while 30 % of the gateway's calls fail and Payment is killed five times; the books must agree
+	@$(BIN)/python -m tests.chaos.money $(if $(ORDERS),--orders $(ORDERS)) $(ARGS)
+
+#> Measure it
+bench: setup ## the benchmarks; BENCH=name for one, ORDERS=n for its size, ARGS=--help for their names
+	@$(BIN)/python -m benchmarks $(BENCH) $(if $(ORDERS),--orders $(ORDERS)) $(ARGS)
+
+#> Maintain it
+lock: $(VENV)/.project ## write the lock files again, after a change of pyproject.toml or jgo.toml; ARGS=--upgrade takes newer versions
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 	$(COMPILE) $(ARGS) -o requirements/runtime.txt
 	$(COMPILE) $(ARGS) --extra devstack --extra dev --extra peers --constraints requirements/runtime.txt -o requirements/dev.txt

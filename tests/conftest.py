@@ -24,6 +24,8 @@ def stack() -> Iterator[DevStack]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         needs_stack = "stack" in getattr(item, "fixturenames", ())
+        if needs_stack:
+            item.add_marker("processes")
         if needs_stack and item.nodeid.startswith(FOLDERS_WITHOUT_STACK):
             raise pytest.UsageError(f"{item.nodeid} asks for the stack; move it to tests/integration.")
 

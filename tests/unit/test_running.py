@@ -12,6 +12,8 @@ import pytest
 from ordersaga.cli import running
 from tests.commands import type_command
 
+pytestmark = pytest.mark.processes
+
 VARIABLES = {
     "ORDERSAGA_TRUST_GATEWAY_HEADERS": "true",
     "ORDERSAGA_STOCK_GROUP": "of-up",

@@ -233,6 +233,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.processes
 async def test_a_killed_sandbox_remembers_each_payment_that_it_approved(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     process = await asyncio.create_subprocess_exec(
