@@ -1,8 +1,8 @@
 """Secrets are not shown: not by `settings`, not in logs, errors and tracebacks, not over HTTP.
 
-`masked` is the one function for all of that. It finds secrets by where they stand in a text: in front of a URL's host, in a parameter
-whose name says so, behind `Authorization`. What drivers make of a URL they cannot read (`invalid port number: "..."`) tells a part of it
-that stands nowhere in particular; `remember` takes the secrets of this process's settings, and they are masked wherever they stand.
+`masked` finds a secret by its position in a text: in front of a URL's host, in a parameter whose name says so, behind `Authorization`. A
+driver's error about a URL that it cannot parse (`invalid port number: "..."`) repeats part of a password in no such position. `remember`
+registers the secrets of this process's settings, and `masked` replaces those at any position.
 """
 
 import base64
@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 MASK: Final = "********"
 REMEMBERED_CHARS_MIN: Final = 4
-"""A shorter one would be found inside of other words."""
+"""A shorter secret would also match inside ordinary words."""
 
 _USER_IS_A_NAME: Final = re.compile(r"(?i)(jdbc:)?postgres")
 _SECRET_NAME: Final = re.compile(r"(?i)pass|pwd|secret|token|key|sign|^sig$|auth|cred|session|jwt|^code$")
@@ -21,7 +21,7 @@ _NO_SECRET_NAME: Final = re.compile(
     r"(?i)(key|token|session|auth)[-_]?(id|name|type|mode)$|^target_?session|^require_?auth"
 )
 
-# In front of the host: all up to the last @ before a space or the next URL, for a password may itself have an @, a / or a quote in it.
+# In front of the host: everything up to the last @ before a space or the next URL, since a password may contain an @, a / or a quote.
 _USERINFO: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://(?:(?![A-Za-z][A-Za-z0-9+.-]*://)\S)*@")
 _WHOLE_USERINFO: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://([^:]*):?(.*)@", re.DOTALL)
 _PARAMETER: Final = re.compile(r"(?<=[?&;#])([^=&;#?\s\"'<>]{1,200})=([^&;#\s\"'<>]*)")
@@ -37,7 +37,7 @@ _remembered: set[str] = set()
 
 
 def masked(text: str) -> str:
-    """The text with `********` where a secret stood; a text that has no secret in it comes back as it was."""
+    """The text with `********` in place of each secret. A text without a secret is returned unchanged."""
     for secret in sorted(_remembered, key=len, reverse=True):
         text = text.replace(secret, MASK)
     if "://" in text:
@@ -50,7 +50,7 @@ def masked(text: str) -> str:
 
 
 def _without_password(found: re.Match[str]) -> str:
-    """Who connects to a database is worth knowing; in front of a web address even the user may be a key."""
+    """Keep the user of a database URL, which helps to find errors. Mask the user of a web address too: it may be an API key."""
     scheme = found[1]
     user, colon, _ = found[0].partition("://")[2].removesuffix("@").partition(":")
     if not _USER_IS_A_NAME.match(scheme) or "/" in user or "@" in user:
@@ -63,9 +63,9 @@ def _without_value(found: re.Match[str]) -> str:
 
 
 def remember(secrets: Iterable[str]) -> None:
-    """Have these masked wherever they stand in a text: keys and passwords whole, of a URL what `masked` hides in it.
+    """Mask these at any position of a text from now on: a key or password whole, of a URL the parts that `masked` hides.
 
-    A password that is also a name in a URL (`postgres`, say) is not: it would make a text unreadable, and hides nothing.
+    A password that is also a name in a URL (`postgres`, say) is not registered: masking it would make texts unreadable and hide nothing.
     """
     values = {each for each in secrets if each}
     urls = {each for each in values if "://" in each}
@@ -77,12 +77,12 @@ def remember(secrets: Iterable[str]) -> None:
 
 
 def _parts_hidden_in(url: str) -> set[str]:
-    """Passwords, as they are written in the URL and as they are meant."""
+    """Passwords, percent-encoded as in the URL, and decoded."""
     parts = set()
     if userinfo := _WHOLE_USERINFO.match(url):
         user, password = userinfo.groups()
         parts |= {password} if _USER_IS_A_NAME.match(url) else {user, password}
-        # Libraries end the host at these, and complain of what is left of the password as of a port.
+        # A library ends the host at one of these characters and reports the rest of the password as an invalid port.
         parts.add(re.split(r"[/?#]", password)[0])
     parts |= {value for name, value in _PARAMETER.findall(url) if _is_secret(name)}
     return {each for part in parts for each in (part, unquote(part))}

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line in production, readable lines on a terminal; secrets masked in both, also where a library speaks."""
+"""Logs: one JSON object a line in production, readable lines on a terminal; secrets are masked in both, also in what libraries log."""
 
 import logging
 import sys
@@ -43,7 +43,7 @@ def _renderer(settings: Settings) -> structlog.typing.Processor:
 
 
 def mask_secrets(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Mask secrets in all that a line says: its values, however nested, and its traceback."""
+    """Mask secrets in every value of a log line, nested ones included, and in its traceback."""
     return {name: _shown(value) for name, value in event.items()}
 
 
@@ -65,7 +65,7 @@ def _thread_ended(ended: threading.ExceptHookArgs) -> None:
 
 
 class _Passed(logging.Handler):
-    """What libraries log (asyncio's lost exceptions, uvicorn's errors) goes the same way as our own lines."""
+    """Sends what libraries log (asyncio's lost exceptions, uvicorn's errors) through structlog, like our own lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log = structlog.get_logger()

@@ -46,7 +46,7 @@ RETIRED: Final = {
     "PAYABLE_REQUIRED": """Payment wants Order's word unless ORDERSAGA_FOREIGN_PARTNERS names a foreign one, as in '["order"]'""",
     "TRUST_CLIENT_TOTAL": """where Stock is somebody else's, say so: ORDERSAGA_FOREIGN_PARTNERS='["stock"]'""",
 }
-"""Variables that were settings once. Ignored, they would leave whoever sets them in the belief that they hold."""
+"""Variables that were settings once. They are refused: somebody who still sets one would believe that it has an effect."""
 
 _environment: ContextVar[Mapping[str, str] | None] = ContextVar("environment", default=None)
 
@@ -56,7 +56,7 @@ class WrongSettings(ValueError):
 
 
 class _Variables(EnvSettingsSource):
-    """The variables of the process's environment, or of the one that `Settings.of` was given; JSON that is none is the field's error."""
+    """The variables of the process's environment, or of the mapping given to `Settings.of`. Invalid JSON is reported as its field's error."""
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         given = _environment.get()
@@ -330,7 +330,7 @@ def _place_of(url: str) -> tuple[str, str, str]:
 
 
 def _sentences(error: ValidationError) -> Iterator[str]:
-    """What is wrong with each setting, by the name of its variable."""
+    """A sentence for each wrong setting, with the name of its variable."""
     for each in error.errors(include_url=False, include_input=False, include_context=False):
         name = f"{PREFIX}{str(each['loc'][0]).upper()}" if each["loc"] else ""
         what = masked(each["msg"].removeprefix("Value error, "))

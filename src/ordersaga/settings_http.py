@@ -71,7 +71,7 @@ class HttpSettings(BaseSettings):
     def _tokens_at_odds(self) -> Iterator[str]:
         secret = [each in SECRET_ALGORITHMS for each in self.jwt_algorithms]
         if any(secret) and not all(secret):
-            # A public key that is taken for a shared secret would let everybody sign.
+            # If a public key were accepted as a shared secret, everybody could sign tokens with it.
             yield "ORDERSAGA_JWT_ALGORITHMS must be of one kind: with a public key, or with a shared secret (HS256, HS384, HS512)"
         if any(secret) and self.jwt_jwks_url is not None:
             yield "ORDERSAGA_JWT_ALGORITHMS names a shared secret, and ORDERSAGA_JWT_JWKS_URL has public keys"

@@ -1,4 +1,4 @@
-"""What a single setting may be, beyond its type, and how to say that it is wrong: a sentence that never repeats a value with a secret in it."""
+"""Checks of single settings beyond their type. Each error is a sentence that never repeats a secret."""
 
 import re
 from collections.abc import Mapping
@@ -80,7 +80,7 @@ def _group(value: str) -> str:
 
 
 def postgres_url(value: str) -> str:
-    """A URL that asyncpg and libpq read alike. Raises ValueError with what is wanted, without the URL's own text."""
+    """A URL that asyncpg and libpq read alike. Raises ValueError, which says what is wanted and never repeats the URL."""
     wanted = "write postgresql://user@host:5432/database, a password as :password behind the user"
     scheme = value.partition("://")[0].lower() if "://" in value else ""
     if value.lower().startswith("jdbc:"):
@@ -106,7 +106,7 @@ def postgres_url(value: str) -> str:
 
 
 def _said_once(parts: SplitResult, query: Mapping[str, list[str]]) -> None:
-    """Of a name that stands in front of the `?` and behind it, asyncpg takes the first and libpq the second."""
+    """Refuse a name that stands both before and after the `?`: asyncpg takes the first value, libpq the second."""
     in_front = {
         "user": parts.username,
         "password": parts.password,

@@ -1,4 +1,4 @@
 """The wire and nothing else: messages, topics, status codes and their JSON.
 
-Imports nothing of ours. Start with `messages.py`; `topics.py` says who writes and who reads each of them.
+Imports nothing else of ordersaga. Start with `messages.py`; `topics.py` says which service writes each message and which one reads it.
 """

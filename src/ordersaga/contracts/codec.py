@@ -25,7 +25,7 @@ _lower_hex_escape: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u(00[01][a-f])")
 
 
 class Undecodable(ValueError):
-    """The bytes are not a message of their topic; the text says why in words that a person understands."""
+    """The bytes are not a message of their topic. The text says why, for a person."""
 
 
 def declare(topic: Topic) -> Topic:
@@ -60,15 +60,15 @@ def encode(message: Message) -> bytes:
 
 
 def text_of(id: UUID) -> bytes:
-    """An id as a record key has it, by the encoder, which prints a standard UUID faster than `str` does."""
+    """The id as text, for a record key. msgspec's encoder prints a UUID faster than `str` does."""
     return _encoder.encode(id)[1:-1]
 
 
 def decode(topic: str, value: bytes | None) -> Message:
     """The message that a record of `topic` carries.
 
-    Raises `Undecodable` for a tombstone, for bytes that are not JSON, for JSON that is not this topic's message, and for what could be
-    read in two ways: a business key that is there twice.
+    Raises `Undecodable` for a tombstone, for bytes that are not JSON, for JSON that is not this topic's message, and for JSON with two
+    business keys, of which two parsers may take different ones.
     """
     if value is None:
         raise Undecodable("the record has no value (a tombstone); this topic carries messages only")
@@ -98,17 +98,17 @@ def _in_words(error: Exception, value: bytes) -> str:
 
 
 def _says_twice(value: bytes, name: str) -> bool:
-    """Whether the outermost object has a field more than once; a nested one, as in the lines of an order, is another matter."""
+    """Whether the outermost object has a field twice. The same name in nested objects, such as the lines of an order, does not count."""
     outermost: list[tuple[str, object]] = []
 
     def last(pairs: list[tuple[str, object]]) -> None:
         nonlocal outermost
-        outermost = pairs  # the hook is called for the outermost object at the end
+        outermost = pairs  # the hook is called last for the outermost object
 
     try:
         json.loads(value, object_pairs_hook=last)
     except (ValueError, RecursionError):
-        return True  # what the one library reads and the other does not can be read in two ways, too
+        return True  # msgspec accepts it and json does not, so two parsers may read it differently
     return [field for field, _ in outermost].count(name) > 1
 
 

@@ -1,7 +1,7 @@
 """Every message of the system: the guide's six under the guide's own class names, then ours.
 
-Field order is the guide's and is what goes on the wire (camelCase). A field that a Java DTO may leave `null` has the
-default `None` and is written as `null`; unknown fields are ignored; integers are Java's 32-bit `int` (a version: `long`), and neither money nor pieces are ever negative.
+Fields go on the wire in the guide's order, in camelCase. A field that a Java DTO may leave `null` has the default `None` and is written as
+`null`. Unknown fields are ignored. Integers are Java's 32-bit `int` (a version: `long`); money and quantities are never negative.
 """
 
 from datetime import datetime
@@ -91,7 +91,7 @@ class OrderCompletedMessage(Message, frozen=True, kw_only=True):
     order_name: str | None = None
 
 
-# Compensation: the Java team's topics where they have one, else ours --------------------------------------------------
+# Compensation: the Java team's topics where they exist, otherwise our own --------------------------------------------------
 
 
 class StockRollbackRequestedMessage(Message, frozen=True, kw_only=True):
@@ -117,8 +117,8 @@ class StockRollbackFailedMessage(Message, frozen=True, kw_only=True):
 class PaymentCancelRequestedMessage(Message, frozen=True, kw_only=True):
     """Order -> Payment: refund this much of this payment. Won.
 
-    `requestId` names the refund: asked again under the same id it is the same refund, under another id a further one. Without an id the
-    same amount of a payment is always the same refund.
+    `requestId` names the refund. A second message with the same id is a repeat, one with another id asks for a further refund. Without ids,
+    two messages with the same amount of one payment are the same refund.
     """
 
     order_id: UUID
@@ -131,8 +131,8 @@ class PaymentCancelRequestedMessage(Message, frozen=True, kw_only=True):
 class PaymentCancelledMessage(Message, frozen=True, kw_only=True):
     """Payment -> Order: a refund's outcome, or money that went back although Order did not ask for it. Won.
 
-    `balanceAmount` is what the gateway still holds of the payment. It only ever falls, so a repeat and a message that comes late say
-    nothing new. `requestId` is the request's, null where none was made.
+    `balanceAmount` is what the gateway still holds of the payment. It only falls, so a repeat or a late message has no effect. `requestId` is
+    copied from the request; null if Order made none.
     """
 
     order_id: UUID
@@ -144,11 +144,11 @@ class PaymentCancelledMessage(Message, frozen=True, kw_only=True):
     request_id: RequestId | None = None
 
 
-# Facts that one service keeps a copy of -------------------------------------------------------------------------------
+# State that another service keeps a copy of -------------------------------------------------------------------------------
 
 
 class OrderPayableMessage(Message, frozen=True, kw_only=True):
-    """Order -> Payment: who may pay how much for the order until when; a `status` other than `ORD0001`: nobody. Won."""
+    """Order -> Payment: which customer may pay how much for the order, and until when. With a `status` other than `ORD0001` nobody may pay. Won."""
 
     order_id: UUID
     customer_id: UUID
@@ -160,8 +160,8 @@ class OrderPayableMessage(Message, frozen=True, kw_only=True):
 class ProductPriceMessage(Message, frozen=True, kw_only=True):
     """Stock -> Order: what one piece of the product costs since `changedAt`. Won.
 
-    Of two records the one with the higher `version` counts, whichever comes later. Without one (`null`, a Stock that numbers none) a
-    record counts less than any with one, and among its like by `changedAt`.
+    The record with the highest `version` counts, in whatever order records arrive. A record without a version (from a Stock that has none)
+    counts less than any record with one; among those without, the latest `changedAt` counts.
     """
 
     product_id: UUID

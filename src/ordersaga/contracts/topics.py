@@ -21,10 +21,10 @@ class Topic(Struct, frozen=True):
     """One topic. `key` names the message's field, a UUID, that is the record key (as a string) and the unit of ordering.
 
     `producer` and `consumer`: the services of the order process that write and read the topic; None for a topic of another system.
-    `kept_days`: for how long Kafka keeps its records. A week is what a consumer may be away without losing any, and Kafka's own default.
-    None: for ever the last record of each key, for a topic that tells a state.
-    `table`: its records tell a state, of which the last of each key counts, so a consumer without a position reads it from its
-    beginning, whatever `start_at` says: an order or a price from before would be unknown for good.
+    `kept_days`: how long Kafka keeps a record. A consumer may be away for so long without losing one. A week is Kafka's own default. None: the
+    topic is compacted, and Kafka keeps the last record of each key for ever.
+    `table`: the last record of each key is a state. A consumer without a position reads the topic from its beginning, whatever `start_at`
+    says; otherwise a state published before would stay unknown to it.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Topic(Struct, frozen=True):
 
     @property
     def dead_letters(self) -> str:
-        """Where records of this topic go that could not be handled."""
+        """The topic for records of this topic that could not be handled."""
         return self.name + DEAD_LETTER_SUFFIX
 
 
@@ -59,9 +59,9 @@ OUR_TOPICS: Final = (
     Topic("product-price-topic", m.ProductPriceMessage, "stock", "order", key="product_id", kept_days=None, table=True),
 )
 TOPICS: Final = GUIDE_TOPICS + OUR_TOPICS
-"""The audit counts completion records, so `order-completed-topic` keeps them for a month. `order-payable-topic` tells a state, but of orders
-without end, of which Payment keeps its own copy: a week is enough for it to have been away. A price is needed for as long as there is the
-product, by each new Order database."""
+"""`order-completed-topic` keeps its records for a month, since the audit counts them. `order-payable-topic` has a state for each order and would
+grow without end if it were compacted; Payment keeps a copy, so a week is enough. `product-price-topic` is compacted: a new Order database
+needs the price of every product."""
 
 BY_NAME: Final[dict[str, Topic]] = {}
 BY_MESSAGE: Final[dict[type[m.Message], Topic]] = {}
@@ -89,5 +89,5 @@ for _topic in TOPICS:
 
 
 def key_of(message: m.Message) -> UUID:
-    """The business key of a message: its order id, or the product id where no order is meant."""
+    """The business key of a message: the field that its topic names as key, such as the order id."""
     return _keys[type(message)](message)

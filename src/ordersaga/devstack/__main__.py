@@ -1,7 +1,7 @@
-"""Does once what the first start of a stack would otherwise wait for: `python -m ordersaga.devstack`.
+"""`python -m ordersaga.devstack` does the slow part of a first start in advance.
 
-Downloads the broker's jars and lets the JVM record a start of the broker. Ends with 1 and the reason if a jar cannot be
-had; a recording that fails costs later starts a second each and nothing else.
+Downloads the broker's jars and lets the JVM record a start of the broker. Ends with 1 and the reason if a jar cannot be downloaded. If
+the recording fails, each later start takes a second longer.
 """
 
 import sys

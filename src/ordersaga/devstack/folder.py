@@ -1,4 +1,4 @@
-"""The folder of a stack: whose it is, and which ports belong to it."""
+"""The folder of a stack: its data, its ports, and the lock that gives it to one process."""
 
 import fcntl
 import json
@@ -16,17 +16,17 @@ from ordersaga.devstack.errors import DevStackError
 
 LEFTOVERS_LIMIT_S = 30.0
 
-# Below the range from which systems take the local ports of outgoing connections (Linux 32768, macOS 49152). In that
-# range a client that keeps connecting to a broker which is down can be given the broker's own port, connects to itself,
-# and the broker cannot come back.
+# Below the range of local ports for outgoing connections (Linux from 32768, macOS from 49152). Inside that range a client that keeps
+# connecting to a stopped broker may get the broker's own port as its local one. The client then connects to itself, and the broker cannot
+# start again.
 PORTS = range(15000, 32000)
 
 
 class StackFolder:
     """A folder that one live stack owns: the given one, kept, or a temporary one, removed by `close`.
 
-    Ownership is a lock on a file that this process and the children that write here hold open: it ends with the last of
-    them, so after a `kill -9` the next owner waits for the leftovers to end rather than meeting them.
+    The owner holds a lock on a file, and so does each child that writes in the folder. The lock ends with the last of these processes, so
+    after a `kill -9` the next owner waits until the children of the last one have ended.
     """
 
     def __init__(self, given: Path | None) -> None:
@@ -35,7 +35,7 @@ class StackFolder:
         if not self.path.exists() or self.temporary:
             self.path.mkdir(parents=True, exist_ok=True)
             if os.geteuid() == 0:
-                self.path.chmod(0o711)  # PostgreSQL passes through it as another user
+                self.path.chmod(0o711)  # PostgreSQL runs as another user and must be able to enter the folder
         self._lock = None if self.temporary else self._take()
         self._record = self.path / "ports.json"
         self._ports: dict[str, int] = json.loads(self._record.read_text()) if self._record.exists() else {}
@@ -62,7 +62,7 @@ class StackFolder:
         return fd
 
     def port(self, name: str) -> int:
-        """A free port for `name`: the one it had last time in this folder if that is free, so that addresses stay."""
+        """A free port for `name`. The port of the last start is taken again if it is free, so that addresses stay the same."""
         if name not in self._ports or not _is_free(self._ports[name]):
             self._ports[name] = _free_port(taken=set(self._ports.values()))
             if not self.temporary:
@@ -71,7 +71,7 @@ class StackFolder:
 
     @property
     def lock_fds(self) -> tuple[int, ...]:
-        """What every child that writes in the folder is to hold open: while one lives, the folder is taken."""
+        """The lock's file descriptor, for each child that writes in the folder to inherit. The folder is locked while one of them lives."""
         return () if self._lock is None else (self._lock,)
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ def _free_port(taken: set[int]) -> int:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As the servers do: connections of a former owner that linger (TIME_WAIT) do not count.
+        # As the servers do: connections of a former server in TIME_WAIT do not keep the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

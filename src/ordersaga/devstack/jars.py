@@ -1,7 +1,7 @@
-"""The jars of the broker: the ones that jgo.lock.toml names, by version and SHA-256, and no other.
+"""The jars of the broker: exactly those in jgo.lock.toml, by version and SHA-256.
 
-They lie in the local Maven repository (`M2_REPO`, else `~/.m2/repository`), where jgo downloads them once, without Maven
-and without Java. `lock` writes the lock file anew from jgo.toml; `make lock` calls it.
+jgo downloads them once into the local Maven repository (`M2_REPO`, else `~/.m2/repository`), without Maven and without Java. `make lock`
+calls `lock`, which writes the lock file again from jgo.toml.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ordersaga.devstack.errors import DevStackError
 
-if TYPE_CHECKING:  # its import takes a third of a second, and only a first start needs it
+if TYPE_CHECKING:  # the import takes a third of a second, and only a first start needs it
     from jgo.maven import MavenContext
 
 SPEC = Path(__file__).with_name("jgo.toml")
@@ -40,8 +40,8 @@ class Jar:
 def classpath() -> list[Path]:
     """The verified jars in the lock file's order; missing ones are downloaded first.
 
-    Costs some 50 ms and no network once they are there. Raises DevStackError, saying what to check, if a jar cannot be
-    downloaded or is not the one that was locked.
+    Takes some 50 ms and no network once the jars are downloaded. Raises DevStackError, which says what to check, if a jar cannot be
+    downloaded or has another SHA-256 than the lock file.
     """
     repository = _repository()
     jars = _locked()
@@ -61,7 +61,7 @@ def _locked() -> list[Jar]:
 def lock() -> None:
     """Resolve jgo.toml and write the lock file.
 
-    Not by `jgo lock`: that downloads a whole JDK to sort the jars by a kind of module that a class path does not know.
+    `jgo lock` is not used: it downloads a JDK to sort the jars by module kind, which a class path ignores.
     """
     from jgo.env import EnvironmentBuilder, EnvironmentSpec, LockFile, compute_spec_hash
 
@@ -82,7 +82,7 @@ def _maven(repository: Path) -> "MavenContext":
     from jgo.config import GlobalSettings
     from jgo.maven import MavenContext
 
-    # jgo's client trusts certifi's list alone; a machine behind a proxy has the proxy's authority in the system's.
+    # jgo's client trusts only certifi's list. Behind a proxy the proxy's authority is in the system's list.
     system = ssl.get_default_verify_paths()
     if authorities := system.cafile or system.capath:
         os.environ.setdefault("REQUESTS_CA_BUNDLE", authorities)
@@ -91,7 +91,7 @@ def _maven(repository: Path) -> "MavenContext":
 
 def _download(jars: list[Jar], repository: Path) -> None:
     repository.mkdir(parents=True, exist_ok=True)
-    # Into the repository goes only what is whole and verified, also when this process is killed or runs twice at once.
+    # A jar is moved into the repository only when it is whole and verified: this process may be killed, or run twice at once.
     with tempfile.TemporaryDirectory(dir=repository, prefix=".ordersaga-") as arrivals:
         context = _maven(Path(arrivals))
         for jar in jars:

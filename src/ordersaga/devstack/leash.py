@@ -1,11 +1,11 @@
-"""Runs one server and ends it when the process that asked for it is gone, however that process went.
+"""Runs one server and ends it when the parent process is gone, also after `kill -9` of the parent.
 
-The parent holds the write end of our standard input; the kernel closes it when the parent ends, also by `kill -9`. Then
-the server gets its stop signal, `--limit-s` seconds, and SIGKILL. Works on Linux and macOS alike. Run as a script with
-`-I -S`, so it imports nothing of ordersaga and starts in some 30 ms.
+The parent holds the write end of this process's standard input, and the kernel closes it when the parent ends. The server then gets its
+stop signal, and SIGKILL after `--limit-s` seconds. Works on Linux and macOS. Run as a script with `-I -S`: it imports nothing of
+ordersaga and starts in some 30 ms.
 
-Promise: while this process lives or ends in order, its server never outlives the parent. On Linux the server also dies
-when the leash itself is killed (PR_SET_PDEATHSIG); on macOS that last case leaves an orphan.
+Promise: the server never outlives the parent while this process lives or ends in order. If this process is killed, the server dies on
+Linux (PR_SET_PDEATHSIG) and stays as an orphan on macOS.
 """
 
 import argparse
@@ -38,9 +38,9 @@ def start(command: list[str], user: str | None) -> subprocess.Popen[bytes]:
 
     def before_it_begins() -> None:
         if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # so it dies with the leash
-            # All servers share this machine, and wake each other all the time: who is woken waits for its turn of the processor instead of
-            # taking it from one that is in the middle of something.
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the server dies with the leash
+            # The servers share this machine and wake each other all the time. Under SCHED_BATCH a woken process waits for its turn instead of
+            # preempting one that is in the middle of its work.
             with contextlib.suppress(OSError):
                 os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
@@ -65,7 +65,7 @@ def parent_ends_first(server: subprocess.Popen[bytes]) -> bool:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     parent = os.getppid()
     while server.poll() is None:
-        # A forked child of the parent may hold the pipe open after it; then getppid tells, within a second.
+        # A forked child of the parent may keep the pipe open; getppid shows within a second that the parent is gone.
         ready, _, _ = select.select([sys.stdin, woken], [], [], 1.0)
         if sys.stdin in ready or os.getppid() != parent:
             return True
@@ -75,7 +75,9 @@ def parent_ends_first(server: subprocess.Popen[bytes]) -> bool:
 
 
 def end(server: subprocess.Popen[bytes], stop_signal: signal.Signals, limit_s: float) -> None:
-    os.killpg(os.getpgrp(), signal.SIGCONT)  # who was stopped hears nothing, and its children would stay so for ever
+    os.killpg(
+        os.getpgrp(), signal.SIGCONT
+    )  # a stopped process gets no other signal, and its children would stay stopped for ever
     server.send_signal(stop_signal)
     try:
         server.wait(limit_s)
@@ -85,16 +87,16 @@ def end(server: subprocess.Popen[bytes], stop_signal: signal.Signals, limit_s: f
 
 
 def remove(folder: Path) -> None:
-    """Remove what nobody is left to remove, and its parent if that makes it empty."""
+    """Remove the folder that the dead parent leaves behind, and the folder above it if that is empty then."""
     shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):  # not empty: the other server's leash is still at work there, and will do it
+    with contextlib.suppress(OSError):  # not empty: the other server's leash still works there and removes it later
         folder.parent.rmdir()
 
 
 def main() -> int:
     args = arguments()
     server = start(args.command, args.user)
-    # Only the end of the parent or of the server ends a leash: a signal to the whole group must not free the server.
+    # Only the end of the parent or of the server ends a leash. A signal to the whole process group must not.
     for stray in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(stray, signal.SIG_IGN)
     print(server.pid, flush=True)

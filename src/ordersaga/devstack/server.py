@@ -1,4 +1,4 @@
-"""What the servers have in common as child processes: start, stop, kill, abandon, start again on the same port and data."""
+"""What all servers have in common as child processes: start, stop, kill, abandon, and start again on the same port and data."""
 
 import contextlib
 import os
@@ -23,17 +23,17 @@ STOP_LIMIT_S = 20.0
 POLL_INTERVAL_S = 0.02
 LEASH = Path(__file__).with_name("leash.py")
 
-# All that an embedded server sees of an environment: a variable of the caller's shell (PGSSLMODE, JAVA_TOOL_OPTIONS, LD_PRELOAD, TZ) is about
-# something else. `C` is a locale everywhere.
+# The whole environment of an embedded server. Variables of the caller's shell (PGSSLMODE, JAVA_TOOL_OPTIONS, LD_PRELOAD, TZ) are meant for
+# other programs. Every system has the locale `C`.
 SERVER_ENVIRONMENT: Final = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
 class Server(ABC):
     """One server on a leash. Its data and its log (`log_path`) are in `path`; the port stays the same for life.
 
-    `start` returns when the server answers and raises DevStackError with the end of its log if it does not. `kill` is a
-    power cut: every process of the server gets SIGKILL at once. All methods may be called again in any order, but for `abandon`, after which
-    the server is not started any more, not even by a `start` that is under way in another thread.
+    `start` returns when the server answers; it raises DevStackError with the end of the log if the server does not. `kill` sends SIGKILL to
+    every process of the server at once, like a power cut. Methods may be called again in any order. `abandon` is final: after it no `start`
+    succeeds, not even one that is under way in another thread.
     """
 
     name: ClassVar[str]
@@ -55,7 +55,7 @@ class Server(ABC):
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Make the data folder ready; called before every start, so it does its work only once."""
+        """Prepare the data folder. Called before every start, so the work must be done only the first time."""
 
     @abstractmethod
     def _command(self) -> list[str]:
@@ -63,7 +63,7 @@ class Server(ABC):
 
     @abstractmethod
     def _is_ready(self, log_from: int) -> bool:
-        """Whether the server answers; its log since this start begins at byte `log_from`."""
+        """Whether the server answers. This start's part of the log begins at byte `log_from`."""
 
     @property
     def is_running(self) -> bool:
@@ -75,7 +75,7 @@ class Server(ABC):
         return self._pid if self.is_running else None
 
     def start(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Start it and wait until it answers; `say` hears every few seconds for what it is waited."""
+        """Start the server and wait until it answers. Every few seconds `say` is told what is missing."""
         if self.is_running:
             return
         self._close()
@@ -111,7 +111,7 @@ class Server(ABC):
             raise DevStackError(f"{self.name} is not started any more.")
 
     def abandon(self) -> None:
-        """End whatever this server is at, a start that is under way too, at once and for good."""
+        """Kill the server and end a start that is under way; the server cannot be started again."""
         self._abandoned = True
         step = self._step
         if step is not None:
@@ -121,7 +121,7 @@ class Server(ABC):
             self.kill()
 
     def _run_step(self, command: list[str], **options: Any) -> tuple[int, str]:
-        """Run a program to its end, as a part of the preparation; returns its exit code and what it said."""
+        """Run a program of the preparation to its end; returns its exit code and output."""
         with self._beginning:
             self._refuse_if_abandoned()
             self._step = subprocess.Popen(
@@ -141,7 +141,7 @@ class Server(ABC):
         return code, said
 
     def stop(self) -> None:
-        """Stop in order, within STOP_LIMIT_S; after that as `kill`."""
+        """Send the stop signal; after STOP_LIMIT_S, kill."""
         if not self.is_running or self._leash is None or self._pid is None:
             return
         os.kill(self._pid, self.stop_signal)
@@ -166,7 +166,7 @@ class Server(ABC):
         self._close()
 
     def log_tail(self, lines: int = 30) -> str:
-        """The end of the server's log, with the log's place."""
+        """The path and the end of the server's log."""
         text = self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
         return "\n".join([f"The end of {self.log_path}:", *text.splitlines()[-lines:]])
 
@@ -179,7 +179,7 @@ class Server(ABC):
         with self.log_path.open("ab") as log:
             self._leash = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(LEASH), *options, "--", *self._command()],
-                stdin=subprocess.PIPE,  # never written to: its end tells the leash that this process has ended
+                stdin=subprocess.PIPE,  # never written to: when this process ends, the kernel closes the pipe, and the leash notices
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=self.path,
@@ -204,8 +204,8 @@ class Server(ABC):
 
 def _is_alive(process: psutil.Process) -> bool:
     try:
-        # Orphans of a killed server belong to process 1, which in many containers leaves them as zombies for long. A zombie whose
-        # other threads have not ended still has its sockets.
+        # Orphans of a killed server become children of process 1, which in many containers leaves them as zombies. A zombie keeps its
+        # sockets until its last thread has ended.
         ended = process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
         return bool(process.is_running() and not ended)
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Several things at once, for whoever may be interrupted while they are under way."""
+"""Runs several functions at once in threads, and lets Ctrl-C through."""
 
 import queue
 import threading
@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 
 def side_by_side(works: Sequence[Callable[[], object]]) -> None:
-    """Do all, each in a thread of its own, and return when the last has ended. The first error is raised at once, and so is Ctrl-C.
+    """Run each function in a thread of its own; return when the last has ended. The first error is raised at once, and so is Ctrl-C.
 
-    What is still under way then goes on; ending it is the caller's part, and no thread keeps the process alive. A pool's threads would be
-    waited for.
+    The other threads then go on, and the caller must end their work. They are daemon threads, so none keeps the process alive; the threads
+    of a pool would.
     """
     ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 

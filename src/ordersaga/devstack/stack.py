@@ -1,4 +1,4 @@
-"""The stack as one thing: Kafka and PostgreSQL, started side by side and ended together."""
+"""Kafka and PostgreSQL together: started side by side, ended together."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -17,9 +17,8 @@ from ordersaga.devstack.side_by_side import side_by_side
 class DevStack:
     """Real Kafka and real PostgreSQL on 127.0.0.1, as children of this process that never outlive it.
 
-    `DevStack.start()` returns when both answer. With a folder, their data and ports are kept there for the next start;
-    without one, all of it is temporary and gone after `stop`. Raises DevStackError, with what to do, if a server cannot
-    start; nothing is left running then.
+    `DevStack.start()` returns when both answer. With a folder, data and ports are kept there for the next start; without one, `stop` removes
+    everything. Raises DevStackError, which says what to do, if a server cannot start; nothing is left running then.
     """
 
     def __init__(self, data: Path | None = None, *, kafka: bool = True, postgres: bool = True) -> None:
@@ -33,13 +32,13 @@ class DevStack:
 
     @classmethod
     def start(cls, data: Path | None = None, *, kafka: bool = True, postgres: bool = True) -> Self:
-        """A started stack; `kafka=False` or `postgres=False` leaves that server to somebody else."""
+        """A started stack. With `kafka=False` or `postgres=False` that server is not started."""
         stack = cls(data, kafka=kafka, postgres=postgres)
         stack.launch()
         return stack
 
     def launch(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Start the servers of a stack that was made but not started; all or nothing. `say` hears for what it is waited."""
+        """Start the servers of a stack that was constructed but not started: all, or on an error none. `say` is told what is missing."""
         try:
             side_by_side([partial(server.start, say) for server in self._servers])
         except BaseException:
@@ -75,11 +74,11 @@ class DevStack:
 
     @property
     def dead(self) -> list[Server]:
-        """Those that ought to run and do not."""
+        """The servers that were started and have ended."""
         return [server for server in self._servers if not server.is_running]
 
     def stop(self) -> None:
-        """Stop both: in order where the data is kept, at once where it is thrown away, or where this is interrupted."""
+        """Stop both servers. With kept data they get their stop signals; temporary ones are killed, and so are both after Ctrl-C."""
         end = Server.kill if self.folder.temporary else Server.stop
         try:
             side_by_side([partial(end, server) for server in self._servers])
@@ -89,7 +88,7 @@ class DevStack:
         self.folder.close()
 
     def abandon(self) -> None:
-        """End both at once, also in the middle of a start. What was committed is kept where the data is."""
+        """Kill both servers, also in the middle of a start. Committed data survives in a kept folder."""
         for server in self._servers:
             server.abandon()
         self.folder.close()

@@ -1,4 +1,4 @@
-"""The whole of ordersaga as processes: Kafka and PostgreSQL, unless somebody else's are used, the services and the sandbox gateway."""
+"""All of ordersaga as processes: the services, the sandbox gateway, and Kafka and PostgreSQL unless others are named."""
 
 import asyncio
 import http.client
@@ -32,7 +32,7 @@ PROBE_S: Final = 1.0
 CONNECT_S: Final = 5
 WILDCARDS: Final = ("0.0.0.0", "::", "localhost")
 NAMES_A_FILE: Final = ("_FILE", "_LOCATION")
-"""Of a setting with such a name the value is a path, and the services run in folders of their own."""
+"""Settings with such names are paths. They are made absolute, since each service runs in a folder of its own."""
 ABOUT_REACHING_KAFKA: Final = (
     "SECURITY_PROTOCOL",
     "SASL_MECHANISM",
@@ -63,7 +63,7 @@ class ServiceProcess(Server):
         self.demand_port()
 
     def demand_port(self) -> None:
-        """A service keeps no files, but its port must be free: else another system would answer for it. Raises `DevStackError`."""
+        """Raise `DevStackError` if the port is taken: another system would answer in this service's place."""
         with socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -88,7 +88,7 @@ class ServiceProcess(Server):
         return bool(status["started"] and not status["problems"])
 
     def status(self) -> dict[str, Any] | None:
-        """What it says of itself; None: it does not answer."""
+        """The body of `/health/status`; None if the service does not answer."""
         connection = http.client.HTTPConnection(self._host, self.port, timeout=PROBE_S)
         try:
             connection.request("GET", "/health/status")
@@ -102,13 +102,13 @@ class ServiceProcess(Server):
 
 
 class System:
-    """Use with `with`: everything is started, migrated and ready inside, and ended after, databases last.
+    """Use with `with`: inside, everything is started, migrated and ready; afterwards everything is ended, databases last.
 
-    `services` are started here; the others are left to somebody else. `first_port` None: any free ports. `bootstrap_servers` and
+    `services` names the services to start; other teams run the rest. `first_port` None: any free ports. `bootstrap_servers` and
     `database_url` name a Kafka and a PostgreSQL server to use instead of starting them. `extra` are settings for the services, each of
-    which runs as `workers` processes. `long_lived`: for minutes and more, so that Kafka takes its time to compile its code well.
-    `addressed` is called as soon as Kafka, the databases and the topics are there, before the services are. Raises `DevStackError`, with
-    what to do, if something cannot be had; nothing is left running then, nor after Ctrl-C at any moment.
+    which runs as `workers` processes. `long_lived`: the system will run for minutes, so Kafka's JVM optimises its code.
+    `addressed` is called when Kafka, databases and topics are ready, before the services start. Raises `DevStackError`, which says what to
+    do; nothing is left running then, nor after Ctrl-C at any moment.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class System:
             raise
 
     def _environment(self, bootstrap_servers: str, folder: StackFolder, extra: dict[str, str]) -> dict[str, str]:
-        """The variables of the services: the caller's, for all that this system does not see to itself."""
+        """The variables of the services: this system's own addresses, and the caller's settings for everything else."""
         callers = {
             name.upper().removeprefix(PREFIX): value
             for name, value in os.environ.items()
@@ -223,17 +223,17 @@ class System:
         self.stop()
 
     def start(self, name: str) -> None:
-        """Start a service, or start it again after it was killed."""
+        """Start a service, also again after it was killed."""
         process = self.processes[name]
         process.environment |= self.environment | {f"{PREFIX}HTTP_PORT": str(process.port)}
         process.start(self._say)
 
     def kill(self, name: str) -> None:
-        """End a service as a power cut would."""
+        """Kill a service's processes at once, like a power cut."""
         self.processes[name].kill()
 
     def stop(self) -> None:
-        """Services first, then what they stand on; all at once if this is interrupted."""
+        """Stop the services, then Kafka and PostgreSQL. If this is interrupted, kill all."""
         try:
             side_by_side([process.stop for process in self.processes.values()])
         except BaseException:
@@ -242,7 +242,7 @@ class System:
         self.stack.stop()
 
     def abandon(self) -> None:
-        """End everything at once, also in the middle of a start: as a power cut would, which loses nothing that was committed."""
+        """Kill everything, also in the middle of a start. Committed data survives."""
         for process in self.processes.values():
             process.abandon()
         self.stack.abandon()
@@ -257,7 +257,7 @@ class System:
             )
 
     def _make_databases(self, url: str) -> None:
-        """Make what is missing of the databases of the services that run here."""
+        """Create the databases of the services that run here, where they are missing."""
         self._say("looking for PostgreSQL")
         try:
             with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_S) as db:
@@ -289,7 +289,7 @@ class System:
 
 
 def _checked(database_url: str) -> str:
-    """The URL of a server; which database its user meets first does not matter."""
+    """The server's URL, with the database `postgres` where it names none."""
     try:
         if "://" in database_url and urlsplit(database_url).path in ("", "/"):
             database_url = urlunsplit(urlsplit(database_url)._replace(path="/postgres"))
@@ -303,7 +303,7 @@ def _one_line(error: BaseException) -> str:
 
 
 async def _make_topics(settings: Settings) -> None:
-    """A broker that has just started may need a moment for its first answers."""
+    """Create the topics. A broker that has just started may refuse the first tries."""
     for patience in range(20):
         try:
             await create_missing_topics(settings)
