@@ -1,4 +1,4 @@
-"""The change that an operator makes to a letter's value: given whole, field by field, or in the operator's editor."""
+"""An operator's edit of a dead letter's value: a whole new value, single fields, or a text editor."""
 
 import json
 import os
@@ -16,14 +16,14 @@ from ordersaga.messaging.acts import NotPossible
 
 
 class Change(Struct, frozen=True):
-    """What the options of `edit` make of a value."""
+    """The options of `dead-letters edit` that change a value."""
 
     value: str | None
     file: Path | None
     fields: Sequence[str]
 
     def of(self, before: bytes | None) -> bytes:
-        """The new value. Raises `NotPossible`; with nothing said it asks the user's editor."""
+        """The new value. Without options the user's editor is opened. Raises `NotPossible`."""
         given = [self.value is not None, self.file is not None, bool(self.fields)]
         if sum(given) > 1:
             raise NotPossible("give one of --value, --value-file and --set")
@@ -56,7 +56,7 @@ class Change(Struct, frozen=True):
 
 
 def _in_editor(text: str) -> str:
-    """What the user's editor makes of a text. Raises `NotPossible` if it ends with an error."""
+    """The text after the user has edited it. Raises `NotPossible` if the editor ends with an error."""
     command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "letter.json"

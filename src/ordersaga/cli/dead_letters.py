@@ -1,4 +1,4 @@
-"""`dead-letters` finds, shows, replays, edits and discards what could not be handled, and reads in what a partner gave up."""
+"""`dead-letters` finds, shows, replays, edits and discards records that could not be handled, and imports a partner's dead letters."""
 
 import asyncio
 from collections import Counter
@@ -59,14 +59,14 @@ def list_letters(
     limit: Annotated[int, typer.Option(min=1, help="the latest so many")] = LETTERS_SHOWN,
     json: Json = False,
 ) -> None:
-    """Dead letters, the latest first; only the open ones unless told otherwise."""
+    """List dead letters, the latest first; only open ones by default."""
     wanted = LetterFilter(order_key=order, topic=topic, cause=cause, statuses=statuses(status), before=time(before))
     run(_list(service, wanted, by_cause, limit, json))
 
 
 @app.command()
 def show(letter_id: One, service: Service = None, json: Json = False) -> None:
-    """All that is known of a letter: its record, why it was given up, what was done to it, what followed."""
+    """Show a dead letter: its record, why it was given up, what operators did with it, and the result."""
     run(_show(letter_id, service, json))
 
 
@@ -90,9 +90,10 @@ def replay(
     who: Who = None,
     json: Json = False,
 ) -> None:
-    """Have records handled again, those that are open now and no later ones, and tell the outcome of each.
+    """Have the records of letters that are open now handled again, and print the result of each.
 
-    Our own go back to the service that failed, which tries them at once; a partner's goes out on its topic. Exit code 1 unless all are resolved.
+    A record of ours goes back to the service that failed, which tries it at once; a partner's record is published on its topic. Exit code 1
+    unless all letters are resolved.
     """
     settings = load_settings()
     if stop_after >= settings.stop_failures_min:
@@ -127,9 +128,9 @@ def edit(
     who: Who = None,
     json: Json = False,
 ) -> None:
-    """Make an edited copy of a letter, to be replayed in its place, and show the difference. On a terminal, with no value given: in your editor.
+    """Make an edited copy of a letter, to be replayed in its place, and show the difference. Without a value, on a terminal, your editor is opened.
 
-    The value must be a message of the letter's topic. The letter stays as it was, and the copy names it.
+    The value must be a message of the letter's topic. The original letter stays unchanged; the copy refers to it.
     """
     said = None if dry_run else operator(who, why)
     change = Change(value, value_file, field or [])
@@ -149,7 +150,7 @@ def discard(
     who: Who = None,
     json: Json = False,
 ) -> None:
-    """Decide that letters are not to be replayed. They stay readable, with who decided it and why."""
+    """Decide that letters will not be replayed. They stay readable, with the operator's name and reason."""
     selection = Selection(ids or [], order, topic, cause, time(before), everything)
     run(_discard(service, selection, operator(who, why), json))
 
@@ -165,11 +166,11 @@ def import_letters(
     who: Who = None,
     json: Json = False,
 ) -> None:
-    """Read in what a partner's consumer (Spring Kafka's, or one that writes its headers) gave up. Doing it again adds only what is new."""
+    """Import dead letters of a partner's consumer that writes Spring Kafka's headers. A second import adds only new ones."""
     run(_import(topic, service, operator(who, why), json))
 
 
-# What the commands do ---------------------------------------------------------------------------------------------------
+# The commands' work ---------------------------------------------------------------------------------------------------
 
 
 async def _list(service: str | None, wanted: LetterFilter, by_cause: bool, limit: int, json: bool) -> None:

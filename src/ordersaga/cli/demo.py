@@ -1,4 +1,4 @@
-"""`demo` runs the whole system once, as a customer would see it, and audits what is left behind."""
+"""`demo` runs the whole system once, as a customer would use it, and audits the result."""
 
 import asyncio
 import signal
@@ -48,7 +48,7 @@ def demo(
 ) -> None:
     """Start everything on free ports, place orders that succeed and fail in each way, show the guide's eleven steps, audit, end everything.
 
-    Exit code 0 only if every order ended as it must and the audit finds nothing.
+    Exit code 0 only if every order ended as expected and the audit finds nothing.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
@@ -83,7 +83,7 @@ async def _run(system: System, rounds: int) -> bool:
 
 
 class Steps:
-    """Prints the guide's steps of the orders that are narrated, with the time since each was placed."""
+    """Prints the guide's steps of the narrated orders, with the time since each was placed."""
 
     def __init__(self) -> None:
         self._began: dict[UUID, float] = {}
@@ -131,7 +131,7 @@ def _print_outcomes(outcomes: list[Outcome]) -> bool:
 
 
 async def _settled(system: System) -> list[Finding]:
-    """What the audit finds once compensation has had its time."""
+    """The audit's findings, after compensation has had time to end."""
     end = time.monotonic() + SETTLE_S
     while True:
         findings = await verify(system.settings)

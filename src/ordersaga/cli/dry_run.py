@@ -1,4 +1,4 @@
-"""What a replay would do, letter by letter: the dry run of `dead-letters replay`."""
+"""`dead-letters replay --dry-run`: says for each letter what a replay would do."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from ordersaga.order import store as orders
 
 
 async def rehearse(service: str | None, selection: Selection, type_id: str | None, json: bool) -> None:
-    """Tell what a replay of each letter of the selection would do now."""
+    """Print for each selected letter what a replay would do now."""
     async with desks(load_settings(), service) as found:
         at = datetime.now(UTC)
         letters = await selection.resolve(found)
@@ -47,7 +47,7 @@ async def rehearse(service: str | None, selection: Selection, type_id: str | Non
 
 
 def _by_order(letters: Found) -> list[tuple[Desk, list[Letter]]]:
-    """Letters of one order together: a rehearsal of the second begins where the first ended."""
+    """Group letters by order: the rehearsal of an order's second letter begins with the state that the first one left."""
     groups: dict[tuple[str, UUID], tuple[Desk, list[Letter]]] = {}
     for desk, letter in letters:
         groups.setdefault((desk.service, letter.order_key or letter.id), (desk, []))[1].append(letter)
@@ -57,7 +57,7 @@ def _by_order(letters: Found) -> list[tuple[Desk, list[Letter]]]:
 async def _effects(
     desk: Desk, letters: Sequence[Letter], type_id: str | None
 ) -> list[tuple[Letter, str, Effect | None]]:
-    """What a replay of each would do, in words, and its effect where the service's own handler can tell."""
+    """What a replay of each letter would do, in words, with its effect where the service's handler can be rehearsed."""
     contents = await desk.redrive.contents([letter.id for letter in letters])
     told: list[tuple[Letter, str, Effect | None]] = []
     for letter in letters:

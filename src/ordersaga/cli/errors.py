@@ -1,4 +1,4 @@
-"""How a command ends that does not end well: with a sentence, secrets masked, and never with a traceback."""
+"""How a command that fails ends: with a sentence, secrets masked, never with a traceback."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from ordersaga.messaging.kafka import KafkaUnavailable, why_unreachable
 from ordersaga.settings import Settings
 
 END_WITHIN_S: Final = 1.5
-"""What a command waits for (a thread that asks Kafka, say) may not hear of Ctrl-C; its process ends all the same."""
+"""After Ctrl-C the process ends within this time, although a thread that asks Kafka may not notice the signal."""
 DEBUG: Final = "ORDERSAGA_LOG_LEVEL"
 NO_TABLES: Final = (asyncpg.UndefinedTableError, psycopg.errors.UndefinedTable)
 NO_ANSWER: Final = "no answer in time"
@@ -31,11 +31,11 @@ DATABASE_PROBLEMS: Final = (
     asyncpg.InternalClientError,
     ValueError,
 )
-"""What asking a database may raise; ValueError is what asyncpg makes of a URL that it cannot read."""
+"""Errors of a database call. asyncpg raises ValueError for a URL that it cannot parse."""
 
 
 class Commands(TyperGroup):
-    """All commands. What one of them did not expect ends it with 1 and a sentence."""
+    """The group of all commands. An unexpected error ends a command with 1 and a sentence."""
 
     def invoke(self, ctx: Any) -> Any:
         if threading.current_thread() is threading.main_thread():
@@ -46,7 +46,7 @@ class Commands(TyperGroup):
             err.print("stopped")
             raise typer.Exit(1) from None
         except (TyperException, typer.Abort, typer.Exit, BrokenPipeError, EOFError):
-            raise  # the command's own end, or wrong usage, of which Typer tells
+            raise  # the command's own exit, or wrong usage, which Typer reports
         except NotPossible as error:
             raise fail(str(error)) from error
         except Exception as error:
@@ -56,7 +56,7 @@ class Commands(TyperGroup):
 
 
 def sentence(error: BaseException) -> str:
-    """What went wrong, and what to do about it."""
+    """The error in words, and what to do about it."""
     said = _in_one_line(error)
     if isinstance(error, NO_TABLES):
         return f"{said}; bring the database up to date with `ordersaga migrate`"
@@ -74,7 +74,7 @@ def sentence(error: BaseException) -> str:
 
 
 def database_problem(service: str, error: BaseException) -> str:
-    """Why a service's database cannot be asked, and what to do about it."""
+    """Why a service's database does not answer, and what to do about it."""
     variable = f"ORDERSAGA_{service.upper()}_DATABASE_URL"
     said = _in_one_line(error)
     if isinstance(error, NO_TABLES):
@@ -87,7 +87,7 @@ def database_problem(service: str, error: BaseException) -> str:
 
 
 def require_kafka(settings: Settings, code: int = 1) -> None:
-    """End the command within seconds, with the reason, where Kafka cannot be used."""
+    """End the command with the reason if Kafka cannot be reached within seconds."""
     if why := why_unreachable(settings):
         raise fail(
             f"Kafka at {settings.kafka_bootstrap_servers} cannot be used: {why}; "

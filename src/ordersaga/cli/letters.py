@@ -1,4 +1,4 @@
-"""How dead letters look: as tables, as a page, as JSON, and what a replay of one would do."""
+"""Output of dead letters: tables, a page, JSON, and what a replay would do."""
 
 import difflib
 import json
@@ -21,7 +21,7 @@ COLOURS = {"resolved": "green", "failed again": "red", "refused": "red", "waits"
 
 
 def print_letters(found: Sequence[tuple[Desk, Letter]]) -> None:
-    """One line each. Ids are cut to what the commands understand."""
+    """One line for each letter. Ids are cut to a length that the commands accept."""
     table = Table("id", "service", "at", "record", "order", "tries", "cause", "status")
     for desk, letter in found:
         status = letter.status + (" (imported)" if letter.imported_from else "")
@@ -57,7 +57,7 @@ def print_causes(found: Sequence[tuple[Desk, CauseCount]]) -> None:
 
 
 def print_letter(desk: Desk, letter: Letter, content: Content, chain: Sequence[Letter], done: Sequence[Act]) -> None:
-    """All that is known of a letter."""
+    """Everything known about a letter."""
     lines = {
         "status": letter.status,
         "record": letter.coordinates,
@@ -89,12 +89,12 @@ def print_letter(desk: Desk, letter: Letter, content: Content, chain: Sequence[L
 
 
 def letter_as_json(desk: Desk, letter: Letter) -> dict[str, Any]:
-    """A letter for machines."""
+    """A letter as JSON."""
     return {"service": desk.service, **msgspec.to_builtins(letter)}
 
 
 def content_as_json(content: Content) -> dict[str, Any]:
-    """Its bytes for machines: as text, and in base64 where they are no UTF-8."""
+    """The record's bytes: as text, or in base64 where they are not UTF-8."""
     return {
         "key": _bytes_as_json(content.key),
         "value": _bytes_as_json(content.value),
@@ -130,7 +130,7 @@ def print_replay(replay: Replay, as_json: bool) -> None:
 
 
 def effect_in_words(effect: Effect) -> str:
-    """What a replay would do."""
+    """What a replay of the letter would do, in words."""
     if effect.problem:
         return f"fails again: {effect.problem}"
     if effect.is_dropped:
@@ -143,7 +143,7 @@ def effect_in_words(effect: Effect) -> str:
 
 
 def pretty(value: bytes | None) -> str:
-    """JSON with a field per line; anything else as it is."""
+    """JSON with one field a line; anything else unchanged."""
     if value is None:
         return "(no value)"
     try:
@@ -153,7 +153,7 @@ def pretty(value: bytes | None) -> str:
 
 
 def print_diff(before: bytes | None, after: bytes) -> None:
-    """What an edit changes."""
+    """The difference that an edit makes."""
     lines = difflib.unified_diff(
         pretty(before).splitlines(), pretty(after).splitlines(), "the letter", "edited", lineterm="", n=100
     )

@@ -1,4 +1,4 @@
-"""`ordersaga`: every command, and how errors look."""
+"""`ordersaga`: every command."""
 
 from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""What the commands of operators share: who acts and why, the services' databases, and output for people or for machines."""
+"""Shared by the operators' commands: who acts and why, the services' databases, output as text or JSON."""
 
 import asyncio
 import contextlib
@@ -40,14 +40,14 @@ Why = Annotated[str | None, typer.Option(help="the reason, kept with the act; re
 Who = Annotated[str | None, typer.Option(help="who acts; default: the user of this system")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object per line")]
 
-# On a terminal as wide as it is; in a pipe wide enough that no line breaks inside an id.
+# As wide as the terminal; in a pipe wide enough that no id is broken over two lines.
 out = Console(highlight=False)
 if not out.is_terminal:
     out.width = WIDTH_UNSEEN_CHARS
 
 
 class Desk(msgspec.Struct, frozen=True):
-    """What one service's database can be asked."""
+    """One service's database, as operators use it."""
 
     redrive: Redrive
     queues: Queues
@@ -61,7 +61,7 @@ class Desk(msgspec.Struct, frozen=True):
     def gather(
         self, work: Callable[[Connection, Sequence[Request], datetime], Awaitable[Write[Answer]]]
     ) -> Gather[Request, Answer]:
-        """A write as the service itself makes it, over its database and outbox."""
+        """A gathered write like the service's own, over its database and outbox."""
         return Gather(work, self.redrive.settings, self.writing, self.outbox, _now, new_id)
 
     def handler(self) -> Handler:
@@ -72,7 +72,7 @@ class Desk(msgspec.Struct, frozen=True):
 
 @contextlib.asynccontextmanager
 async def desks(settings: Settings, service: str | None) -> AsyncIterator[list[Desk]]:
-    """The services that were asked for. Of all four, those whose database does not answer are named and left out."""
+    """The desks of the named services. Without a name: of all four, except those whose database does not answer, which are named in a note."""
     log_to_stderr(settings, "operator")
     async with contextlib.AsyncExitStack() as stack:
         found = []
@@ -119,7 +119,7 @@ def _now() -> datetime:
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Do a command's work; what goes wrong ends it with a sentence: 2 where the command is at fault, 1 where the system is."""
+    """Run a command. An error ends it with a sentence: exit code 2 for wrong usage, 1 for trouble in the system."""
     try:
         return asyncio.run(work)
     except NotPossible as error:
@@ -129,7 +129,7 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 def operator(who: str | None, why: str | None) -> Operator:
-    """Who acts, and why. An empty reason is none."""
+    """The operator and the reason, which must not be empty."""
     if not why or not why.strip():
         raise fail("--why is required: the reason is kept with the act")
     return Operator(who or _system_user(), why)
@@ -143,10 +143,10 @@ def _system_user() -> str:
 
 
 def say_json(**values: Any) -> None:
-    """One line for machines."""
+    """Print one line of JSON."""
     print(msgspec.json.encode(values).decode(), flush=True)
 
 
 def shown(at: datetime) -> str:
-    """A time for people, in UTC as everywhere else."""
+    """A time as text, in UTC."""
     return f"{at:%Y-%m-%d %H:%M:%S}"

@@ -1,4 +1,4 @@
-"""What the commands share: settings with errors that say what to do, and one way to say that something is wrong."""
+"""Shared by all commands: reading the settings, and one way to report an error."""
 
 import difflib
 import os
@@ -24,28 +24,28 @@ FILE_SUFFIX: Final = "_FILE"
 
 
 def fail(message: str, code: int = 2) -> typer.Exit:
-    """Say what is wrong and what to do, with secrets masked; `raise` the result."""
+    """Print the error, with secrets masked; `raise` the result."""
     err.print(f"[bold red]error[/]: {escape(masked(message))}", soft_wrap=True)
     return typer.Exit(code)
 
 
 def warn(message: str) -> None:
-    """Say what the user will want to know, though the command goes on."""
+    """Print a note; the command goes on."""
     err.print(f"[yellow]note[/]: {escape(masked(message))}", soft_wrap=True)
 
 
 def load_settings() -> Settings:
-    """The settings from the environment and, behind them, from an `up` that runs in this folder; a wrong one ends the command with its name."""
+    """The settings from the environment and, where that leaves them open, from an `up` that runs in this folder. A wrong one ends the command."""
     up = running_here()
     if up is not None and "postgres" in up.embedded:
-        # libpq's variables of this shell are about some other server.
+        # This shell's variables of libpq are meant for another server than `up`'s.
         for name in [each for each in os.environ if each.startswith(LIBPQ)]:
             del os.environ[name]
     return settings_from({**(up.variables if up else {}), **os.environ})
 
 
 def production_settings() -> Settings:
-    """The settings from the environment alone: what an `up` left in this folder switches nothing on for a service that is served here."""
+    """The settings from the environment alone. The file of an `up` switches the check of callers off, so `serve` never reads it."""
     if running.is_left_behind() or _lives():
         warn(
             f"`serve` takes nothing from {running.SETTINGS_FILE}; its settings are the variables {PREFIX}... of its environment"
@@ -55,7 +55,7 @@ def production_settings() -> Settings:
 
 @cache
 def running_here() -> running.Running | None:
-    """The `up` that runs in this folder; of one that has ended, only a note that its file does not count."""
+    """The `up` that runs in this folder. If it has ended and left its file, print a note that the file is not used."""
     try:
         found = running.read()
     except running.Unreadable as error:
@@ -66,7 +66,7 @@ def running_here() -> running.Running | None:
 
 
 def services_here(option: str) -> Sequence[ServiceName]:
-    """All services, but for those that an `up` which runs here leaves to somebody else; `option` names one all the same."""
+    """All services except those that the `up` of this folder does not run. The user can still name one with `option`."""
     up = running_here()
     absent = up.absent if up else []
     if absent:
@@ -84,7 +84,7 @@ def _lives() -> bool:
 
 
 def settings_from(variables: Mapping[str, str]) -> Settings:
-    """The settings that these variables name. A wrong one ends the command; one that names no setting gets a note."""
+    """The settings from these variables. A wrong value ends the command; a variable that names no setting gets a note."""
     for name in variables:
         if name.upper().startswith(PREFIX) and (hint := _hint(name)):
             warn(hint)

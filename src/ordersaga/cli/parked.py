@@ -1,4 +1,4 @@
-"""`parked` shows the queues of records whose handling failed, and acts upon the first of each."""
+"""`parked` lists the queues of parked records, and retries or discards the first record of a queue."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -40,7 +40,7 @@ All = Annotated[bool, typer.Option("--all", help="every queue")]
 def list_queues(
     service: Service = None, order: Order = None, topic: Topic = None, cause: Cause = None, json: Json = False
 ) -> None:
-    """Each queue: its first record, how often it was tried, when it is tried again and why it failed, and how many records wait in it."""
+    """List each queue: its first record, the tries, the next try, the cause, and the number of records in the queue."""
     found = run(_list(service, order, topic, cause))
     if json:
         for desk, queue in found:
@@ -83,7 +83,7 @@ def retry(
     who: Who = None,
     json: Json = False,
 ) -> None:
-    """Try the first record of queues at once, instead of when its time comes. The tries go on being counted."""
+    """Try the first record of queues now instead of at its due time. The try counts."""
     said = operator(who, why)
 
     async def act(desk: Desk, place: Place) -> str:
@@ -105,7 +105,7 @@ def discard(
     who: Who = None,
     json: Json = False,
 ) -> None:
-    """Give the first record of queues up and let the next come. It stays as a dead letter that is DISCARDED."""
+    """Give up the first record of queues, so that the next one is tried. The record becomes a DISCARDED dead letter."""
     said = operator(who, why)
 
     async def act(desk: Desk, place: Place) -> str:
@@ -116,7 +116,7 @@ def discard(
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Which queues: these places, or all that fit what is said, of which something must be."""
+    """The queues that a command is about: those named, or all that fit the options. At least one of these is required."""
 
     places: Sequence[str]
     service: str | None
@@ -126,7 +126,7 @@ class Selection(msgspec.Struct, frozen=True):
     everything: bool
 
     async def resolve(self, found: Sequence[Desk]) -> list[tuple[Desk, Place]]:
-        """The first records of the queues that are meant, with whose they are."""
+        """The first record of each chosen queue, with its service."""
         if self.places:
             return [(_reader_of(place, found), place) for place in map(Place.parse, self.places)]
         if not (self.order or self.topic or self.cause or self.everything):
@@ -159,7 +159,7 @@ async def _act(selection: Selection, act: Callable[[Desk, Place], Awaitable[str]
 
 
 def _reader_of(place: Place, found: Sequence[Desk]) -> Desk:
-    """Whose parking a record would be in: its topic's consumer's, of those that were asked for."""
+    """The service that would have parked a record: the consumer of its topic, if it is among those asked for."""
     consumer = BY_NAME[place.topic].consumer if place.topic in BY_NAME else None
     desk = next((desk for desk in found if desk.service == consumer), None)
     if desk is None:

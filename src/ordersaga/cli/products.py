@@ -1,4 +1,4 @@
-"""`products publish-prices` has Stock say again what its products cost."""
+"""`products publish-prices` publishes all prices of Stock again."""
 
 from typing import Final
 
@@ -16,14 +16,14 @@ PRODUCTS_MAX: Final = 500
 
 @app.callback()
 def products() -> None:
-    """So that `publish-prices` has to be said, though it is the only command."""
+    """Makes Typer require the command's name although there is only one command."""
 
 
 @app.command("publish-prices")
 def publish() -> None:
-    """Send the price of each product again, as its last word: for an Order that has lost prices, or has others than Stock.
+    """Publish the price of each product again with a new version, for an Order that has lost prices or has other ones than Stock.
 
-    Records that do not reach Kafka at once are sent by Stock.
+    Stock publishes the records that do not reach Kafka at once.
     """
     count: int = run(_publish(load_settings()))
     out.print(f"the prices of {count} products are on their way to Order")

@@ -1,7 +1,7 @@
-"""The system that `up` runs in this folder, and the file by which other commands find it.
+"""The file that `up` writes into its folder, by which other commands find the running system.
 
-The file has passwords in it and switches the check of callers off, so it is its owner's alone, and counts only while the `up` that wrote it
-lives: `up` holds a lock beside it, which the kernel takes back however `up` ends. `serve` never reads it.
+The file contains passwords and switches the check of callers off. So only its owner can read it, and it is used only while its `up` lives:
+`up` holds a lock beside the file, and the kernel releases the lock however `up` ends. `serve` never reads the file.
 """
 
 import contextlib
@@ -45,13 +45,13 @@ class Running(Struct, frozen=True):
 
     @property
     def absent(self) -> list[str]:
-        """The services that it leaves to somebody else."""
+        """The services that this `up` does not run."""
         return [name for name in SERVICES if name not in self.roles]
 
 
 @contextlib.contextmanager
 def owned() -> Iterator[None]:
-    """Be the one `up` of this folder; a settings file that a killed one left is removed. Raises `AlreadyRunning`."""
+    """Hold this folder's lock, and remove the settings file of a killed `up`. Raises `AlreadyRunning`."""
     FOLDER.mkdir(mode=0o700, exist_ok=True)
     FOLDER.chmod(0o700)
     lock = os.open(LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -69,7 +69,7 @@ def owned() -> Iterator[None]:
 
 
 def _take(lock: int) -> None:
-    """Another command that looks whether an `up` lives holds the lock for a moment."""
+    """Another command holds the lock for a moment while it checks whether an `up` lives."""
     for patience in range(LOOKS):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,7 +81,7 @@ def _take(lock: int) -> None:
 
 
 def write(running: Running) -> None:
-    """Write the file whole, readable by its owner alone from its first byte on."""
+    """Write the file atomically, readable by its owner alone from the first byte."""
     about = {PROCESS: str(os.getpid()), ROLES: ",".join(running.roles), EMBEDDED: ",".join(running.embedded)}
     lines = [f"{name}={shlex.quote(value)}\n" for name, value in {**running.variables, **about}.items()]
     unfinished = SETTINGS_FILE.with_suffix(".unfinished")
@@ -96,7 +96,7 @@ def write(running: Running) -> None:
 
 
 def read() -> Running | None:
-    """The live `up` of this folder, if there is one and it has got as far as its addresses. Raises `Unreadable`."""
+    """The live `up` of this folder; None if there is none or it has not written its addresses yet. Raises `Unreadable`."""
     try:
         if not is_live():
             return None
@@ -112,14 +112,14 @@ def read() -> Running | None:
 
 
 def is_left_behind() -> bool:
-    """Whether the file is there, but not the `up` that wrote it."""
+    """Whether the file exists although its `up` has ended."""
     with contextlib.suppress(OSError):
         return SETTINGS_FILE.is_file() and not is_live()
     return False
 
 
 def is_live() -> bool:
-    """Whether an `up` of this folder lives. Raises OSError where that cannot be seen: the folder is somebody else's."""
+    """Whether an `up` of this folder lives. Raises OSError if the folder belongs to another user."""
     try:
         lock = os.open(LOCK_FILE, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:

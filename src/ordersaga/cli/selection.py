@@ -1,4 +1,4 @@
-"""Which letters an act is meant for: named by the beginnings of their ids, or all open ones that fit."""
+"""The letters that a command is about: named by the beginnings of their ids, or all open ones that fit the options."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ Found = list[tuple[Desk, Letter]]
 
 
 class Selection(Struct, frozen=True):
-    """The letters of an act: these ids, or all open ones that fit what is said, of which something must be."""
+    """The letters of a command: these ids, or all open ones that fit the options. At least one of these is required."""
 
     ids: Sequence[str]
     order: UUID | None = None
@@ -28,7 +28,7 @@ class Selection(Struct, frozen=True):
     everything: bool = False
 
     async def resolve(self, found: Sequence[Desk]) -> Found:
-        """The letters as they are now, in the order of their records, so that replays keep it. Raises `NotPossible` for an id that cannot be meant."""
+        """The letters as they are now, in the order of their records, in which they are replayed. Raises `NotPossible` for an unknown or ambiguous id."""
         if self.ids:
             return [await self._one(text, found) for text in dict.fromkeys(self.ids)]
         said = (self.order, self.topic, self.cause, self.before)
@@ -52,7 +52,7 @@ def _place_in_order(desk: Desk, letter: Letter) -> tuple[Any, ...]:
 
 
 async def by_id(text: str, found: Sequence[Desk]) -> tuple[Desk, Letter]:
-    """The one letter whose id begins so, and whose it is. Raises `NotPossible`."""
+    """The one letter whose id begins with this text, with its service. Raises `NotPossible`."""
     if len(text) < ID_CHARS_MIN or set(text.lower()) - set("0123456789abcdef-"):
         raise NotPossible(f"{text} is no letter's id, nor the first {ID_CHARS_MIN} characters of one")
     wanted = LetterFilter(ids=[text.lower()], statuses=None)
@@ -65,7 +65,7 @@ async def by_id(text: str, found: Sequence[Desk]) -> tuple[Desk, Letter]:
 
 
 def statuses(text: str) -> Sequence[Status] | None:
-    """The statuses that an option names; None: all."""
+    """The statuses of an option; None: all."""
     if text.lower() == "all":
         return None
     found = [status for status in STATUSES if status == text.upper()]
@@ -75,7 +75,7 @@ def statuses(text: str) -> Sequence[Status] | None:
 
 
 def time(text: str | None) -> datetime | None:
-    """The time that an option names; without a zone it is UTC."""
+    """The time of an option; UTC if it has no zone."""
     try:
         at = None if text is None else datetime.fromisoformat(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""`serve` runs one service, with as many worker processes as wanted; `openapi` prints what its HTTP face offers."""
+"""`serve` runs one service, as one or several worker processes; `openapi` prints its OpenAPI document."""
 
 import asyncio
 import ctypes
@@ -52,8 +52,8 @@ def serve(
 ) -> None:
     """Run one service: its HTTP face and its consumer. SIGTERM or Ctrl-C ends it in order.
 
-    It waits for Kafka and PostgreSQL if they are not there yet. Run `ordersaga migrate` and `ordersaga topics create` once before.
-    What it can never work with, such as a taken port, ends it with exit code 78, workers and all.
+    It waits for Kafka and PostgreSQL if they do not answer yet. Run `ordersaga migrate` and `ordersaga topics create` once before. A lasting
+    obstacle, such as a taken port, ends it and all workers with exit code 78.
     """
     settings = production_settings()
     if server in settings.foreign_partners:
@@ -69,13 +69,15 @@ def serve(
         threading.Thread(target=_end_with, args=(supervisor,), daemon=True).start()
     threading.Thread(target=_give_memory_back, daemon=True).start()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)  # the default looks at every young object thousands of times in a batch
+    gc.set_threshold(
+        50_000, 20, 50
+    )  # with the default thresholds every young object is visited thousands of times in a batch
     try:
         uvloop.run(serve_http(application(server)(settings), settings, settings.port(server), share_port))
     except CannotStart as error:
         if reason_to is None:
             raise fail(str(error), CANNOT_START) from error
-        os.write(reason_to, f"{error}\n".encode())  # the supervisor says it, once for all its workers
+        os.write(reason_to, f"{error}\n".encode())  # the supervisor prints the reason once for all workers
         raise typer.Exit(CANNOT_START) from error
     except Exception as error:
         log.critical("the server ends by an error that is ours", exc_info=error)
@@ -83,7 +85,7 @@ def serve(
 
 
 def application(server: str) -> Callable[[Settings], Litestar]:
-    """The `create_app` of a server; imported only when it is served."""
+    """The `create_app` of a server. Only the server that is asked for is imported."""
     create: Callable[[Settings], Litestar] = importlib.import_module(f"ordersaga.{server}.app").create_app
     return create
 
@@ -109,14 +111,14 @@ async def _run_workers(command: list[str], workers: int) -> tuple[int, str | Non
 
 
 def _end_with(supervisor: int) -> None:
-    """End this worker in order when its supervisor is gone: killed, it cannot tell."""
+    """End this worker in order when its supervisor is gone: a killed supervisor cannot signal it."""
     while os.getppid() == supervisor:
         time.sleep(LOOK_EVERY_S)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _give_memory_back() -> None:
-    """Return what a backlog needed to the system when it is done: glibc keeps what was freed between what is still in use."""
+    """Return memory to the system after a backlog: glibc keeps freed blocks that lie between used ones."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     while trim is not None:
         time.sleep(GIVE_BACK_EVERY_S)

@@ -34,7 +34,7 @@ def settings() -> None:
 
 
 def shown(value: object) -> str:
-    """A value as it may be shown: of a URL all but what is secret in it, of another secret nothing."""
+    """A value as text: a URL with its secrets masked, any other secret masked whole."""
     if isinstance(value, SecretStr):
         secret = value.get_secret_value()
         return masked(secret) if "://" in secret else MASK

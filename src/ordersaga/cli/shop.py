@@ -38,8 +38,8 @@ class Outcome(Struct, frozen=True):
 
 
 class Shop:
-    """Use with `async with`, then `open` it. `announce` and `say` are told of each narrated order and of its
-    steps that a customer sees."""
+    """Use with `async with`, then `open` it. `announce` is called with each narrated order, `say` with each step of it that a customer
+    sees."""
 
     def __init__(self, urls: dict[str, str], announce: Callable[[str], None], say: Callable[[UUID, str], None]) -> None:
         self._urls: Final = urls
@@ -115,7 +115,7 @@ class Shop:
         )
 
     async def _check_out(self, order: Any, card: str) -> str:
-        """What the checkout page does for a browser."""
+        """Do what the checkout page does in a browser."""
         body = {
             "orderId": order["orderId"],
             "amount": order["totalAmount"],

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 CANNOT_START: Final = 78
-"""The exit code of a server that cannot work with what it was given (`EX_CONFIG` of sysexits.h): another start ends the same way."""
+"""Exit code of a server that cannot work with its settings (`EX_CONFIG` of sysexits.h). Starting it again would end the same way."""
 
 STEADY_S: Final = 60.0
 RESTART_WAIT_S_MAX: Final = 30.0
@@ -21,7 +21,8 @@ REASON_BYTES_MAX: Final = 4_096
 class Supervisor:
     """Runs `command` as `count` workers.
 
-    A worker that dies is started again, after a wait that grows while it dies soon after each start. A worker that cannot start ends all.
+    A worker that dies is started again; the wait before that grows while workers die soon after their start. A worker that cannot start ends
+    all.
     """
 
     def __init__(self, command: Sequence[str], count: int) -> None:
@@ -35,7 +36,7 @@ class Supervisor:
         self.reason: str | None = None
 
     async def run(self) -> int:
-        """Until SIGTERM, SIGINT, or a worker that cannot start; the exit code. `reason` is what that worker said."""
+        """Run until SIGTERM, SIGINT, or a worker that cannot start; returns the exit code. `reason` is that worker's reason."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
@@ -71,7 +72,7 @@ class Supervisor:
         child = await asyncio.create_subprocess_exec(*self._command, *options, pass_fds=[self._tell_reason])
         self._children.add(child)
         if self._stopping.is_set():
-            self._end(child)  # told to stop while this one was being made
+            self._end(child)  # the signal to stop came while this worker was being started
         return child
 
     def _cannot_start(self) -> None:
@@ -83,7 +84,7 @@ class Supervisor:
         self._stop()
 
     def _end(self, child: asyncio.subprocess.Process) -> None:
-        """In order; by force if it takes too long, since whoever stopped the supervisor waits."""
+        """Stop a worker in order; kill it after STOP_WITHIN_S."""
         with contextlib.suppress(ProcessLookupError):
             child.terminate()
         asyncio.get_running_loop().call_later(STOP_WITHIN_S, self._kill, child)

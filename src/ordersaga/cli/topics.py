@@ -34,7 +34,7 @@ def create(
 ) -> None:
     """Create every topic that is missing, and make dead letter topics as wide as their topics.
 
-    Configs of topics that are there are left as they are, for they may be somebody's decision: `topics check` names those that do not fit.
+    Configs of existing topics are not changed, since an operator may have chosen them; `topics check` names those that do not fit.
     """
     settings = load_settings()
     require_kafka(settings)
@@ -52,7 +52,7 @@ def create(
 def check() -> None:
     """Compare each topic with its purpose: partitions, retention, compaction, sizes, replicas, leaders.
 
-    Exit code 1: something is wrong, and what mends it is said; 2: Kafka could not be asked.
+    Exit code 1: something is wrong, and the output says what mends it; 2: Kafka did not answer.
     """
     settings = load_settings()
     require_kafka(settings, 2)
@@ -102,7 +102,7 @@ def accept(
     partition: Annotated[int | None, typer.Option(help="only this partition; default: all that are stopped")] = None,
     at: Annotated[str, typer.Option(help="earliest, latest, or an offset")] = "earliest",
 ) -> None:
-    """Let stopped partitions go on: after a topic was deleted and made again, or records were removed before they were handled.
+    """Let stopped partitions go on, after their topic was deleted and made again, or records were removed before they were handled.
 
     Find out first what is missing: `ordersaga verify` names it. The service goes on within seconds.
     """
@@ -132,7 +132,7 @@ def accept(
 async def _accept(
     settings: Settings, service: ServiceName, topic: str, partition: int | None, at: str
 ) -> tuple[int, list[int]]:
-    """How many partitions go on, and which of the ledger are not in Kafka."""
+    """The number of partitions that go on, and the partitions of the ledger that Kafka does not have."""
     topics = Topics(settings)
     topic_id = (await topics.ids([topic])).get(topic)
     if topic_id is None:

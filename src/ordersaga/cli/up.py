@@ -44,8 +44,8 @@ def up(
 ) -> None:
     """Run the whole system on a Kafka and a PostgreSQL of its own, each service as its own process, until Ctrl-C.
 
-    A service that dies is started again, and its alarms are told. Settings come from this command's environment. While it runs, other
-    commands in this folder (`orders show`, `topics check`, ...) find it and share its settings.
+    A service that dies is started again, and alarms of the services are printed. Settings come from this command's environment. While `up`
+    runs, other commands in this folder (`orders show`, `topics check`, ...) find it and share its settings.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
@@ -88,7 +88,7 @@ def _say(step: str) -> None:
 
 
 def _write_settings(system: System) -> None:
-    settings_from(system.environment)  # a name that is no setting gets its note here, once
+    settings_from(system.environment)  # prints a note for a variable that names no setting, once
     variables = {name: value for name, value in system.environment.items() if is_setting(name)}
     running.write(running.Running(variables, system.services, system.embedded))
 
@@ -106,7 +106,7 @@ def _tell(system: System) -> None:
 
 
 class _Watch:
-    """Starts a service again that has died, and tells what the services have to say: each alarm when it comes and when it is over."""
+    """Starts a dead service again, and prints each alarm of the services when it begins and when it ends."""
 
     def __init__(self, system: System) -> None:
         self._system: Final = system
@@ -115,7 +115,7 @@ class _Watch:
         self._told: dict[str, dict[str, str]] = {name: {} for name in system.processes}
 
     def run(self) -> None:
-        """Until Ctrl-C, or the death of a server of ours. Raises `DevStackError`."""
+        """Watch until Ctrl-C. Raises `DevStackError` if a server of this system dies."""
         ask_at_s = 0.0
         while True:
             for name, process in self._system.processes.items():
@@ -142,7 +142,7 @@ class _Watch:
     def _ask(self, name: str) -> None:
         status = self._system.processes[name].status()
         if status is None:
-            return  # it is busy or dead; what it said before stands until it says something else
+            return  # the service is busy or dead; its last answer counts until the next one
         now = {problem: problem for problem in status["problems"]}
         for each in status["alarms"]:
             now[f"{each['alarm']} {each['where']}"] = f"{each['where']}: {each['what']}. {each['todo']}".removeprefix(
