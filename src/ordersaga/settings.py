@@ -109,7 +109,7 @@ class Settings(HttpSettings):
     delivery_group: Group = "ordersaga-delivery"
     start_at: StartAt = Field(
         default="earliest",
-        description="where a partition begins with no ledger row: earliest, latest, a timestamp (ISO 8601), or group:NAME",
+        description="where a partition without a ledger row begins: earliest, latest, a timestamp (ISO 8601), or group:NAME",
     )
     type_ids: TypeIds = Field(default_factory=dict, description="`__TypeId__` to send, per topic; none by default")
 
@@ -130,17 +130,20 @@ class Settings(HttpSettings):
     retry_backoff_ms_max: int = Field(default=5_000, ge=10, le=MS_MAX)
 
     outbox_lag_alarm_s: float = Field(
-        default=60.0, gt=0, le=SECONDS_MAX, description="committed records that wait longer raise an alarm"
+        default=60.0, gt=0, le=SECONDS_MAX, description="alarm when a committed record is unpublished for longer"
     )
     dead_letters_kept_days: int = Field(
-        default=90, ge=1, le=DAYS_MAX, description="how long resolved and discarded ones are kept; open ones stay"
+        default=90,
+        ge=1,
+        le=DAYS_MAX,
+        description="how long resolved and discarded dead letters are kept; open ones stay",
     )
     operator_acts_kept_days: int = Field(default=365, ge=1, le=DAYS_MAX)
     history_kept_days: int = Field(
         default=365,
         ge=1,
         le=DAYS_MAX,
-        description="timelines of ended orders, of which the end stays, and movements of stock, of which a balance stays",
+        description="how long timelines of ended orders and stock movements are kept; then the last event and a balance stay",
     )
     park_attempts_max: int = Field(
         default=5, ge=1, description="tries of a failing record before it becomes a dead letter"
@@ -164,14 +167,16 @@ class Settings(HttpSettings):
         default=5_000,
         ge=100,
         le=MS_MAX,
-        description="what the database does not answer a request within this time is answered 503",
+        description="a request is answered 503 if the database takes longer",
     )
     gather_waiting_max: int = Field(
-        default=5_000, ge=1, description="HTTP writes of one kind that wait, at most; the next is answered 503 at once"
+        default=5_000, ge=1, description="waiting HTTP writes of one kind, at most; the next is answered 503 at once"
     )
     gather_max: int = Field(default=500, ge=1, description="HTTP writes in one transaction, at most")
     gather_transactions_max: int = Field(
-        default=1, ge=1, description="transactions of one kind of HTTP write that are open at once; fewer gather more"
+        default=1,
+        ge=1,
+        description="open transactions of one kind of HTTP write, at most; with fewer each gathers more",
     )
     trust_gateway_headers: bool = False
     idempotency_key_kept_hours: int = Field(default=24, ge=1, le=24 * DAYS_MAX)
@@ -179,15 +184,15 @@ class Settings(HttpSettings):
     # The services
     foreign_partners: Services = Field(
         default=[],
-        description="services that are somebody else's: beside a foreign Order Payment confirms what it is asked to, beside a foreign Stock "
-        "Order takes the client's total, for nobody says what may be paid, or what products cost",
+        description="services that other teams run: beside a foreign Order, Payment confirms every request, since nobody publishes what may be "
+        "paid; beside a foreign Stock, Order takes the client's total, since nobody publishes prices",
     )
     payment_deadline_s: int = Field(default=1_800, ge=1, le=SECONDS_MAX)
     stock_deadline_s: float = Field(
         default=10.0,
         gt=0,
         le=SECONDS_MAX,
-        description="wait for stock's answer before it is asked again; then twice as long, and so on",
+        description="wait for Stock's answer before the next ask; doubled with each ask",
     )
     stock_asks_max: int = Field(default=5, ge=1, description="asks after which an order fails with STOCK_TIMEOUT")
     delivery_deadline_s: float = Field(default=30.0, gt=0, le=SECONDS_MAX)
@@ -195,27 +200,28 @@ class Settings(HttpSettings):
         default=15.0, gt=0, le=SECONDS_MAX, description="wait for the answer to a release or refund"
     )
     asks_max: int = Field(
-        default=5, ge=1, description="asks for delivery, release or refund after which an order is flagged"
+        default=5, ge=1, description="asks for delivery, release or refund, after which an order is flagged"
     )
     return_needs_receipt: bool = Field(
         default=False,
-        description="a customer's return waits for an operator's word that the goods have come; off: it pays back and restocks at once",
+        description="a return waits until an operator confirms that the goods have arrived; off: money and stock go back at once",
     )
     idempotent_partners: Partners = Field(
-        default=["stock", "payment", "delivery"], description="partners that may be asked the same again; ours may"
+        default=["stock", "payment", "delivery"], description="partners that may be asked the same twice, as ours may"
     )
     gateway_url: HttpUrl = "http://127.0.0.1:8085"
     gateway_books: bool = Field(
-        default=True, description="the gateway shows its books to `verify`, as the sandbox does; off beside any other"
+        default=True,
+        description="the gateway shows its books to `verify`, as the sandbox does; off for any other gateway",
     )
     gateway_secret_key: SecretStr = SecretStr("test_sk_sandbox")
     gateway_calls_max: int = Field(default=1_000, ge=1)
     gateway_timeout_s: float = Field(default=30.0, gt=0, le=3_600)
     recovery_after_ms: int = Field(
-        default=10_000, ge=100, le=MS_MAX, description="an open intent older than this is taken up by recovery"
+        default=10_000, ge=100, le=MS_MAX, description="recovery takes up an open intent that is older"
     )
     undeliverable_zipcodes: ZipcodePrefixes = Field(
-        default=["63", "69"], description="zipcode prefixes that the built-in carrier refuses"
+        default=["63", "69"], description="prefixes of zipcodes that the built-in carrier refuses"
     )
 
     # The sandbox gateway
@@ -233,7 +239,7 @@ class Settings(HttpSettings):
     @classmethod
     def _not_empty(cls, value: Any) -> Any:
         if value == "":
-            raise ValueError("it is set, but empty; give it a value, or unset it for the default")
+            raise ValueError("it is empty; give it a value, or unset it for the default")
         return value
 
     @model_validator(mode="after")

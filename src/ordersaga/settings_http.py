@@ -16,7 +16,7 @@ class HttpSettings(BaseSettings):
 
     operations_port: Port | None = Field(
         default=None,
-        description="where /metrics, /schema and the reasons in /health are; then http_port says only UP or DOWN. None: on http_port",
+        description="port of /metrics, /schema and the reasons in /health; http_port then says only UP or DOWN. None: all on http_port",
     )
     http_head_bytes_max: int = Field(default=16_384, ge=1_024, le=262_144)
     http_headers_max: int = Field(default=100, ge=10, le=10_000)
@@ -33,7 +33,7 @@ class HttpSettings(BaseSettings):
         default=75,
         ge=1,
         le=3_600,
-        description="an idle connection is closed after this; proxies in front must close theirs sooner (60 s is usual)",
+        description="an idle connection is closed after this time; a proxy in front must close its own sooner (60 s is usual)",
     )
     http_pipelined_max: int = Field(default=16, ge=1, le=1_000, description="requests that wait on one connection")
     http_connections_max: int = Field(default=4_000, ge=16)
