@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from ordersaga.contracts import messages as m
-from ordersaga.contracts.codec import Undecodable, decode, encode
-from ordersaga.contracts.topics import BY_MESSAGE, GUIDE_TOPICS, TOPICS, key_of
+from ordersaga.contracts.codec import Undecodable, declare, decode, encode
+from ordersaga.contracts.topics import BY_MESSAGE, BY_NAME, GUIDE_TOPICS, TOPICS, Topic, key_of
 
 ORDER = UUID("8b91c74c-f28d-4f11-823a-8e727ff052c2")
 PRODUCT = UUID("6937dc1c-5d67-4222-961c-cfa6421b26df")
@@ -142,3 +142,26 @@ def test_every_message_has_one_topic_and_a_key() -> None:
         key_of(m.ProductPriceMessage(product_id=PRODUCT, price=1, changed_at=datetime(2026, 1, 1, tzinfo=UTC)))
         == PRODUCT
     )
+
+
+class Visit(m.Message, frozen=True):
+    """A message of another system."""
+
+    visitor_id: UUID
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("topic", "said"),
+    [
+        (Topic("order-created", Visit, key="visitor_id"), "already declared on order-created"),
+        (Topic("visits", m.DeliveryStartMessage), "already declared on delivery-start-topic"),
+        (Topic("visits", Visit, key="name"), "must be a field of Visit, of type UUID"),
+        (Topic("visits", Visit), "'order_id' must be a field of Visit"),
+    ],
+)
+def test_a_topic_that_would_be_ambiguous_is_not_declared(topic: Topic, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        declare(topic)
+    assert topic.name not in BY_NAME or BY_NAME[topic.name] is not topic
+    assert Visit not in BY_MESSAGE
