@@ -26,6 +26,8 @@ class Log:
         self._open: Final[dict[Partition, list[int]]] = {}
         self.refusing: Final[dict[str, int]] = {}
         self.refused: Final[set[bytes]] = set()
+        self.tried_alone: Final[set[bytes]] = set()
+        """Message ids that came back with a refused batch. Records queued behind them may overtake them if the topic is mended meanwhile."""
         self.watchers: Final[list[Callable[[Record, str], None]]] = []
         self.loses: Callable[[Record], bool] = lambda record: False
         self.lost: Final[list[tuple[Record, str]]] = []

@@ -138,8 +138,8 @@ class Producer:
             self._log.append(to, queued.key, queued.value, queued.headers, self.process.name)
             self._unanswered.append((queued, None))
             return
-        if self._is_single or code == KafkaError.POLICY_VIOLATION:
-            self._log.refused.add(dict(queued.headers)[MESSAGE_ID] or b"")
+        is_final = self._is_single or code == KafkaError.POLICY_VIOLATION
+        (self._log.refused if is_final else self._log.tried_alone).add(dict(queued.headers)[MESSAGE_ID] or b"")
         self._scheduler.say(self.process.name, f"is REFUSED a record by {to.topic}")
         self._unanswered.append((queued, KafkaError(code)))
 

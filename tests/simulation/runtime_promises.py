@@ -111,6 +111,9 @@ def first_publications_in_order(world: World, service: str) -> Iterator[str]:
     """First publications keep the key order of each input partition and output topic."""
     first: dict[bytes, int] = {}
     lost = {record.header(MESSAGE_ID) for record, _ in world.log.lost}
+    without_place = (
+        lost | world.log.refused | world.log.tried_alone
+    )  # see `Publisher`: a record that was moved aside, or tried alone
     for record, writer in world.log_with_writers():
         id = record.header(MESSAGE_ID)
         if id is not None and writer != "again":
@@ -118,7 +121,7 @@ def first_publications_in_order(world: World, service: str) -> Iterator[str]:
     last: dict[Any, int] = {}
     for row in _outputs(world, service):
         offset = first.get(str(row["message_id"]).encode())
-        if row["source_topic"] is None or offset is None or str(row["message_id"]).encode() in lost:
+        if row["source_topic"] is None or offset is None or str(row["message_id"]).encode() in without_place:
             continue
         queue = (row["source_topic"], row["source_partition"], row["topic"], row["key"])
         if offset < last.get(queue, -1):
