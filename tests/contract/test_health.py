@@ -98,7 +98,7 @@ async def test_a_loop_that_fails_or_ends_is_seen_and_begun_again(
 async def test_a_loop_that_hangs_is_begun_again_and_one_that_does_not_even_end_makes_the_process_not_live(
     service: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loops, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(loops, "CHECK_EVERY_S", 0.05)
     monkeypatch.setattr(loops, "ENDS_WITHIN_S", 0.3)
     begun: list[str] = []
     over = asyncio.Event()
@@ -118,7 +118,7 @@ async def test_a_loop_that_hangs_is_begun_again_and_one_that_does_not_even_end_m
         runtime.every(0.05, hangs, "one that hangs", limit_s=0.2)
 
         async def hung() -> bool:
-            return any("did not go round" in each.what for each in await alarm(runtime, "loop"))
+            return any("no round of the loop ended" in each.what for each in await alarm(runtime, "loop"))
 
         await until(hung)
         await until(lambda: well(runtime))

@@ -107,7 +107,7 @@ async def at_the_end(service: Rig) -> bool:
 async def test_markers_and_aborted_records_are_no_lag_at_rest_and_no_loss_once_they_are_removed(
     service: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "LOOK_EVERY_S", 0.5)
+    monkeypatch.setattr(watching, "CHECK_EVERY_S", 0.5)
     async with service.instance() as runtime:
         producer = await asyncio.to_thread(transactional, service)
         for commits in (True, False):
@@ -134,7 +134,7 @@ async def test_markers_and_aborted_records_are_no_lag_at_rest_and_no_loss_once_t
 async def test_a_transaction_that_does_not_end_is_an_alarm_with_its_age(
     service: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "LOOK_EVERY_S", 0.5)
+    monkeypatch.setattr(watching, "CHECK_EVERY_S", 0.5)
     monkeypatch.setattr(watching, "OPEN_S", 2.0)
     async with service.instance() as runtime:
         producer = await asyncio.to_thread(transactional, service)
@@ -155,7 +155,7 @@ async def test_a_transaction_that_does_not_end_is_an_alarm_with_its_age(
 async def test_a_topic_deleted_under_a_running_service_is_an_alarm_until_it_is_there_again(
     service: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "LOOK_EVERY_S", 0.5)
+    monkeypatch.setattr(watching, "CHECK_EVERY_S", 0.5)
     async with service.instance() as runtime:
         admin = AdminClient({"bootstrap.servers": service.settings.kafka_bootstrap_servers})
         for done in admin.delete_topics([INPUT]).values():

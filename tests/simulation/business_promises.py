@@ -12,7 +12,6 @@ from ordersaga.contracts.codec import Undecodable, decode
 from ordersaga.contracts.topics import BY_MESSAGE, key_of
 from ordersaga.messaging.handler import MESSAGE_ID
 from ordersaga.messaging.message_ids import descent
-from ordersaga.messaging.parking import place
 from ordersaga.order.model import Facts
 from tests.simulation.database import OutboxWrite
 from tests.simulation.faults import PART, PARTLY
@@ -30,7 +29,7 @@ def tainted(world: World, dead: dict[str, set[Any]]) -> set[UUID]:
     given_up = set()
     for service, places in dead.items():
         for record in world.inputs(service):
-            if place(record) in places:
+            if record.coordinates in places:
                 try:
                     given_up.add(key_of(decode(record.topic, record.value)))
                 except Undecodable:

@@ -12,7 +12,6 @@ from ordersaga.contracts import messages as m
 from ordersaga.contracts.topics import BY_MESSAGE, BY_NAME, DEAD_LETTER_SUFFIX, key_of
 from ordersaga.messaging.handler import Batch, Record
 from ordersaga.messaging.kafka import Partition
-from ordersaga.messaging.parking import place
 from tests.simulation.customers import change_price
 from tests.simulation.operators import discard, mend
 from tests.simulation.plan import CROSSED, Fault
@@ -195,8 +194,8 @@ class Faults:
             message = _about(fault.who, UUID(int=0xE000 + number))
             topic, key = BY_MESSAGE[type(message)].name, str(key_of(message)).encode()
             record = world.log.append(world.log.partition_of(topic, key), key, codec.encode(message), None, "somebody")
-            self.poison[place(record)] = float("inf")
-            places.add(place(record))
+            self.poison[record.coordinates] = float("inf")
+            places.add(record.coordinates)
 
         async def look(looks: int = 0) -> None:
             rows = await world.databases[fault.who].monitor.fetch("SELECT topic, partition, record_offset FROM parked")
@@ -268,7 +267,7 @@ class Faults:
         return False
 
     def fail_if_poisoned(self, batch: Batch) -> None:
-        bad = [place(each.record) for each in batch.incoming if self.poison.get(place(each.record), 0) > 0]
+        bad = [each.record.coordinates for each in batch.incoming if self.poison.get(each.record.coordinates, 0) > 0]
         if bad:
             if len(batch.incoming) == 1:
                 self.poison[bad[0]] -= 1
@@ -276,7 +275,7 @@ class Faults:
 
     def handled(self, process: Process, batch: Batch) -> None:
         """Freeze a process before it commits one of two copies of a record, so that another process can handle the other copy."""
-        places = {place(each.record) for each in batch.incoming}
+        places = {each.record.coordinates for each in batch.incoming}
         for twice in [each for each in self._twice if each & places]:
             self._twice.remove(twice)
             self._freeze(process, self._frozen_steps(), "before a commit")
@@ -291,7 +290,7 @@ class Faults:
             self._left.remove(fault)
             match fault.kind:
                 case "poison":
-                    self.poison[place(record)] = fault.amount or float("inf")
+                    self.poison[record.coordinates] = fault.amount or float("inf")
                 case "written again":
                     self._world.later(fault.at_s, str(fault), lambda: self._write_again(record))
                 case "written twice":
@@ -313,7 +312,7 @@ class Faults:
         log = self._world.log
         to = Partition(record.topic, (record.partition + 1) % self._world.plan.partitions)
         again = log.append(to, record.key, record.value, record.headers, "again")
-        self._twice.append({place(record), place(again)})
+        self._twice.append({record.coordinates, again.coordinates})
 
     def _write_what_went_before(self, record: Record) -> None:
         """Write the last predecessor of this record about the same order again, if there is one."""

@@ -132,7 +132,7 @@ def _none_waits(self: Any, incoming: Any) -> Any:
 
 async def _isolate_each(db: Any, handle: Any, batch: Any, **_: Any) -> Any:
     """Try every record alone; none waits behind a failed one of its key."""
-    outcome = isolation.Outcome([], [], [], [])
+    outcome = isolation.HandledBatch([], [], [], [])
     for each in batch.incoming:
         part = isolation.Batch([each], batch.now, batch.new_id)
         try:
@@ -141,7 +141,7 @@ async def _isolate_each(db: Any, handle: Any, batch: Any, **_: Any) -> Any:
         except Exception as error:
             if sqlstate.is_transient(error) or sqlstate.is_deployment(error):
                 raise
-            outcome.failed.append(isolation.Failure(each, type(error).__name__, str(error)))
+            outcome.failed.append(isolation.FailedRecord(each, type(error).__name__, str(error)))
         outcome.rejected.extend(part.rejected)
     return outcome
 
@@ -182,7 +182,7 @@ async def _step_to_the_end(self: Any) -> bool:
     return more
 
 
-async def _put_nothing_off(self: Any, due: Any, error: Exception) -> None:
+async def _postpone_nothing(self: Any, due: Any, error: Exception) -> None:
     raise error
 
 
@@ -341,7 +341,7 @@ MUTATIONS: Final = (
         "retries are no news",
         "old parked records stop a service at its restart",
         0,
-        [_code(retries, "isolate", _judge_retries), _code(retries.Retries, "_put_off", _put_nothing_off)],
+        [_code(retries, "isolate", _judge_retries), _code(retries.Retries, "_postpone", _postpone_nothing)],
         _aim(Fault("parked at a restart", "stock", at_s=0.1, amount=6), processes=1),
     ),
     Mutation(

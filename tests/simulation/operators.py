@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Any, Final
 
 from ordersaga.messaging.acts import NotPossible, Operator
+from ordersaga.messaging.handler import Coordinates
 from ordersaga.messaging.outbox import Outbox
-from ordersaga.messaging.queues import Place, Queues
+from ordersaga.messaging.queues import Queues
 from ordersaga.messaging.redrive import LetterFilter, Redrive
 from tests.simulation.database import Pool
 from tests.simulation.producer import publisher_of
@@ -25,7 +26,7 @@ async def mend(world: "World", service: Any, process: Process) -> None:
             world.faults.poison[place] = 0
     queues = Queues(world.settings, service, pool, world.clock, world.new_id)
     for queue in await queues.find():
-        await _try(world, process, f"retry {queue.place}", queues.retry(queue.place, OPERATOR))
+        await _try(world, process, f"retry {queue.first}", queues.retry(queue.first, OPERATOR))
     out = Outbox(world.settings, pool, lambda settings: publisher_of(process, world.log, settings))
     redrive = Redrive(world.settings, service, pool, out, world.clock, world.new_id)
     for letter in await redrive.find(LetterFilter(cause="Poisoned")):
@@ -38,7 +39,7 @@ async def discard(world: "World", service: Any, process: Process) -> None:
     pool: Any = Pool(process, world.databases[service])
     queues = Queues(world.settings, service, pool, world.clock, world.new_id)
     for queue in await queues.find():
-        place = Place(queue.topic, queue.partition, queue.offset)
+        place = Coordinates(queue.topic, queue.partition, queue.offset)
         await _try(world, process, f"discard {place}", queues.discard(place, OPERATOR))
 
 

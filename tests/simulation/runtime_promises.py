@@ -8,7 +8,6 @@ from ordersaga.contracts.codec import decode
 from ordersaga.contracts.topics import DEAD_LETTER_SUFFIX, key_of
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.outbox import MESSAGE_ID
-from ordersaga.messaging.parking import place
 from tests.simulation.database import OutboxWrite, Owner
 from tests.simulation.plan import DELAYING
 from tests.simulation.scheduler import START_S, Process
@@ -20,9 +19,9 @@ FRESH_S_MAX: Final = 2.0
 
 def took_effect_once(world: World, service: str, dead: set[Any]) -> Iterator[str]:
     """Each record took effect in one committed transaction, or is one dead letter."""
-    times = Counter(place(each.record) for each in world.databases[service].committed if isinstance(each, Handled))
+    times = Counter(each.record.coordinates for each in world.databases[service].committed if isinstance(each, Handled))
     for record in world.inputs(service):
-        where = place(record)
+        where = record.coordinates
         if times[where] + (where in dead) != 1:
             also = " and is a dead letter" if where in dead else ""
             yield f"{service}: {_at(where)} took effect {times[where]} times{also}"
@@ -32,10 +31,10 @@ def in_key_order(world: World, service: str, given_up: set[Any]) -> Iterator[str
     """Records of one partition and key take effect in their order, except dead letters that were replayed."""
     last: dict[Any, int] = {}
     for each in world.databases[service].committed:
-        if isinstance(each, Handled) and place(each.record) not in given_up:
+        if isinstance(each, Handled) and each.record.coordinates not in given_up:
             key = (each.record.topic, each.record.partition, key_of(each.message))
             if each.record.offset < last.get(key, -1):
-                yield f"{service}: {_at(place(each.record))} took effect after offset {last[key]} of the same key"
+                yield f"{service}: {_at(each.record.coordinates)} took effect after offset {last[key]} of the same key"
             last[key] = each.record.offset
 
 
@@ -52,13 +51,13 @@ def fresh_are_prompt(world: World, service: str, given_up: set[Any]) -> Iterator
     back_s = world.faults.back_at.get(service, START_S) - START_S
     parked = set()
     for record in world.inputs(service):
-        if place(record) in world.faults.poison:
+        if record.coordinates in world.faults.poison:
             parked.add(key_of(decode(record.topic, record.value)))
     for each in world.databases[service].committed:
-        if isinstance(each, Handled) and place(each.record) not in given_up:
+        if isinstance(each, Handled) and each.record.coordinates not in given_up:
             waited_s = each.at_s - max(each.record.timestamp_ms / 1000, back_s)
             if waited_s > FRESH_S_MAX and key_of(each.message) not in parked:
-                yield f"{service}: {_at(place(each.record))} was fresh and waited for {waited_s:.1f} s"
+                yield f"{service}: {_at(each.record.coordinates)} was fresh and waited for {waited_s:.1f} s"
 
 
 def committed_by_owners(world: World, service: str) -> Iterator[str]:
@@ -87,7 +86,7 @@ def published(world: World, service: str) -> Iterator[str]:
         if id is None or not writer.startswith(service):
             continue
         if id not in rows:
-            yield f"{service}: {_at(place(record))} was published and never committed"
+            yield f"{service}: {_at(record.coordinates)} was published and never committed"
         first = seen.setdefault(id, record)
         if (first.topic, first.partition, first.key, first.value, first.headers) != (
             record.topic,
@@ -96,7 +95,7 @@ def published(world: World, service: str) -> Iterator[str]:
             record.value,
             record.headers,
         ):
-            yield f"{service}: {_at(place(record))} repeats {_at(place(first))} and differs"
+            yield f"{service}: {_at(record.coordinates)} repeats {_at(first.coordinates)} and differs"
     for id in rows.keys() - seen.keys():
         yield f"{service}: message {id.decode()} to {rows[id]['topic']} was committed and never published"
 

@@ -18,7 +18,6 @@ from ordersaga.contracts.topics import BY_MESSAGE, BY_NAME, TOPICS, key_of
 from ordersaga.messaging.database import OVER_STATEMENT_TIMEOUT_S
 from ordersaga.messaging.handler import Batch, Handler, Outgoing, Record
 from ordersaga.messaging.kafka import Partition
-from ordersaga.messaging.parking import place
 from ordersaga.messaging.sqlstate import is_transient
 from ordersaga.order.deadlines import Deadlines, waits
 from ordersaga.order.store import find, save_prices
@@ -290,11 +289,11 @@ class World:
                 if not is_transient(error):
                     self.complain(f"{service}'s handler raised {type(error).__name__}: {error}")
                 raise
-            rejected = {place(each.record) for each in batch.rejected}
+            rejected = {each.record.coordinates for each in batch.rejected}
             connection: Connection = db
             self.faults.handled(connection.process, batch)
             for each in batch.incoming:
-                if place(each.record) not in rejected:
+                if each.record.coordinates not in rejected:
                     at_s = self.scheduler.now_s - START_S
                     connection.note(Handled(at_s, connection.process.name, each.record, each.message))
             return outgoing

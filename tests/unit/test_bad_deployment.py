@@ -11,7 +11,7 @@ from ordersaga.contracts.messages import DeliveryStartMessage
 from ordersaga.messaging.bad_deployment import SUSPECTED, WINDOW_RECORDS, BadDeployment, Suspects, Suspicion
 from ordersaga.messaging.handler import Incoming, Record
 from ordersaga.messaging.health import Alarms, Trouble
-from ordersaga.messaging.isolation import Failure
+from ordersaga.messaging.isolation import FailedRecord
 from ordersaga.messaging.kafka import Partition
 from ordersaga.settings import Settings
 
@@ -23,9 +23,9 @@ def record(partition: int = 0, offset: int = 0) -> Record:
     return Record("t", partition, offset, None, b"", None, 0)
 
 
-def failures(count: int, partition: int = 0) -> list[Failure]:
+def failures(count: int, partition: int = 0) -> list[FailedRecord]:
     message = DeliveryStartMessage(order_id=uuid4(), delivery_id=uuid4(), status="STARTED")
-    return [Failure(Incoming(message, record(partition, n)), "ValueError", "broken") for n in range(count)]
+    return [FailedRecord(Incoming(message, record(partition, n)), "ValueError", "broken") for n in range(count)]
 
 
 def test_most_of_many_records_that_fail_are_a_bad_deployment_and_its_partitions_are_named() -> None:

@@ -13,7 +13,7 @@ import pytest
 from ordersaga.contracts import codec
 from ordersaga.contracts.messages import DeliveryStartMessage
 from ordersaga.messaging.handler import Batch, Incoming, Outgoing, Record
-from ordersaga.messaging.isolation import Outcome, isolate
+from ordersaga.messaging.isolation import HandledBatch, isolate
 from ordersaga.messaging.locked_rows import LockedRows, set_locked_aside
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -56,7 +56,7 @@ class Attempt:
                 raise self._errors[each.record.offset]
         return [Outgoing(each.message, each) for each in batch.incoming]
 
-    async def isolate(self, **how: Any) -> Outcome:
+    async def isolate(self, **how: Any) -> HandledBatch:
         return await isolate(self.db, self.handle, Batch(self._records, NOW, uuid4), **how)
 
 
@@ -78,7 +78,7 @@ async def test_later_records_of_a_failed_key_are_held_unless_they_are_of_another
     key = uuid4()
     records = [incoming(0, key), incoming(1), incoming(2, key), incoming(3, key, partition=1)]
     outcome = await Attempt(records, {0: ValueError("poison")}).isolate()
-    assert offsets(outcome.held) == [2]
+    assert offsets(outcome.queued) == [2]
     assert offsets(outcome.outgoing, lambda each: each.cause.record.offset) == [1, 3]
 
 
@@ -93,7 +93,7 @@ async def test_an_error_for_which_no_record_is_to_blame_is_raised(error: Excepti
 async def test_when_the_time_is_over_the_rest_is_left() -> None:
     attempt = Attempt([incoming(n) for n in range(8)], {0: ValueError("poison")})
     outcome = await attempt.isolate(is_over=lambda: True)
-    assert offsets(outcome.left) == list(range(1, 8))
+    assert offsets(outcome.untried) == list(range(1, 8))
     assert len(outcome.failed) == 1
 
 

@@ -22,16 +22,16 @@ async def test_the_next_offset_of_each_partition_is_committed_once_a_second() ->
     consumer: Any = Committed()
     assignment: Any = SimpleNamespace(positions={Partition("t", 0): Position("id", 1, 7)})
     lag_tools = LagTools(consumer, assignment)
-    lag_tools._told_at_s = -10.0
+    lag_tools._committed_at_s = -10.0
     for _ in range(5):
         await lag_tools.step()
     assert consumer.offsets == [{Partition("t", 0): 7}]
-    await lag_tools.tell()
+    await lag_tools.commit()
     assert len(consumer.offsets) == 2
 
 
 async def test_without_partitions_nothing_is_committed() -> None:
     consumer: Any = Committed()
     assignment: Any = SimpleNamespace(positions={})
-    await LagTools(consumer, assignment).tell()
+    await LagTools(consumer, assignment).commit()
     assert not consumer.offsets

@@ -28,7 +28,8 @@ from ordersaga.cli.operating import (
 from ordersaga.cli.options import err, fail, load_settings
 from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging.acts import NotPossible
-from ordersaga.messaging.queues import Place, Queue
+from ordersaga.messaging.handler import Coordinates
+from ordersaga.messaging.queues import Queue, parse_coordinates
 
 app = typer.Typer(help="Records that failed and are tried again, and what waits behind them.", no_args_is_help=True)
 
@@ -44,7 +45,7 @@ def list_queues(
     found = run(_list(service, order, topic, cause))
     if json:
         for desk, queue in found:
-            say_json(service=desk.service, place=str(queue.place), **msgspec.to_builtins(queue))
+            say_json(service=desk.service, place=str(queue.first), **msgspec.to_builtins(queue))
         return
     if not found:
         out.print("nothing is parked")
@@ -54,7 +55,7 @@ def list_queues(
         tries_max = desk.queues.settings.park_attempts_max
         table.add_row(
             desk.service,
-            str(queue.place),
+            str(queue.first),
             str(queue.order_key),
             str(queue.records),
             f"{queue.attempts - queue.attempts_before} of {tries_max}",
@@ -86,7 +87,7 @@ def retry(
     """Try the first record of queues now instead of at its due time. The try counts."""
     said = operator(who, why)
 
-    async def act(desk: Desk, place: Place) -> str:
+    async def act(desk: Desk, place: Coordinates) -> str:
         await desk.queues.retry(place, said)
         return "due now"
 
@@ -108,7 +109,7 @@ def discard(
     """Give up the first record of queues, so that the next one is tried. The record becomes a DISCARDED dead letter."""
     said = operator(who, why)
 
-    async def act(desk: Desk, place: Place) -> str:
+    async def act(desk: Desk, place: Coordinates) -> str:
         waiting = await desk.queues.discard(place, said)
         return f"discarded; {waiting} waited behind it" if waiting else "discarded"
 
@@ -125,14 +126,14 @@ class Selection(msgspec.Struct, frozen=True):
     cause: str | None
     everything: bool
 
-    async def resolve(self, found: Sequence[Desk]) -> list[tuple[Desk, Place]]:
+    async def resolve(self, found: Sequence[Desk]) -> list[tuple[Desk, Coordinates]]:
         """The first record of each chosen queue, with its service."""
         if self.places:
-            return [(_reader_of(place, found), place) for place in map(Place.parse, self.places)]
+            return [(_reader_of(place, found), place) for place in map(parse_coordinates, self.places)]
         if not (self.order or self.topic or self.cause or self.everything):
             raise fail("say which: places, --order, --topic, --cause or --all")
         return [
-            (desk, queue.place)
+            (desk, queue.first)
             for desk in found
             for queue in await desk.queues.find(self.order, self.topic, self.cause)
         ]
@@ -145,7 +146,7 @@ async def _list(
         return [(desk, queue) for desk in found for queue in await desk.queues.find(order, topic, cause)]
 
 
-async def _act(selection: Selection, act: Callable[[Desk, Place], Awaitable[str]], json: bool) -> None:
+async def _act(selection: Selection, act: Callable[[Desk, Coordinates], Awaitable[str]], json: bool) -> None:
     async with desks(load_settings(), selection.service) as found:
         chosen = await selection.resolve(found)
         if not chosen:
@@ -158,7 +159,7 @@ async def _act(selection: Selection, act: Callable[[Desk, Place], Awaitable[str]
                 out.print(f"{desk.service}  {place}  {result}")
 
 
-def _reader_of(place: Place, found: Sequence[Desk]) -> Desk:
+def _reader_of(place: Coordinates, found: Sequence[Desk]) -> Desk:
     """The service that would have parked a record: the consumer of its topic, if it is among those asked for."""
     consumer = BY_NAME[place.topic].consumer if place.topic in BY_NAME else None
     desk = next((desk for desk in found if desk.service == consumer), None)

@@ -29,7 +29,7 @@ NO_WAIT: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class Assignment:
-    """The partitions of this process. `stopped` says which cannot be read, and what to do about it."""
+    """The partitions of this process. `positions`: those that are read; `stopped`: those that are not, with the reason and what to do."""
 
     def __init__(
         self, consumer: PartitionConsumer, topics: Topics, outbox: Outbox, pool: Pool, start_at: str, alarms: Alarms
@@ -47,7 +47,7 @@ class Assignment:
         alarms.only(STOPPED, {})
 
     def change(self, joined: bool, assigned: Iterable[Partition], revoked: Iterable[Partition]) -> None:
-        """Note what the group gave and took. A partition taken away is forgotten at once; its open turn will be fenced."""
+        """Apply the group's decisions. A revoked partition is forgotten at once; the fence fails a turn of it that is still open."""
         self._joined = joined
         for partition in revoked:
             self.positions.pop(partition, None)
@@ -60,7 +60,7 @@ class Assignment:
             self._alarms.tell(STOPPED, str(partition), None)
 
     def doubt(self, partitions: Iterable[Partition] | None = None) -> list[Partition]:
-        """Take these, or all, again: what the last transaction did, or where the log stands, is not known. Returns what that is."""
+        """Take these partitions, or all, again, since their last transaction's outcome or their log's position is unknown. Returns them."""
         doubted = [each for each in (self.positions if partitions is None else partitions) if each in self.positions]
         for partition in doubted:
             del self.positions[partition]
@@ -68,10 +68,10 @@ class Assignment:
         return doubted
 
     async def take(self, now: datetime) -> bool:
-        """Take what the group gave us; whether that was anything.
+        """Take the partitions that the group has given and that are not read yet. Returns whether there were any.
 
-        Raises database and Kafka errors; whatever is not yet taken is tried again next time, and what is stopped is looked at
-        again now and then, for an operator may have mended it.
+        Raises database and Kafka errors; the next call tries again. Stopped partitions are tried again after `STOPPED_WAIT_S`, since
+        an operator may have solved their problem.
         """
         wanted = sorted(partition for partition, not_before in self._to_take.items() if not_before <= now)
         if not wanted:
@@ -93,7 +93,7 @@ class Assignment:
         return True
 
     async def hold_back(self, held: Mapping[Partition, Trouble], until: datetime) -> None:
-        """Read nothing of these partitions until then; they stay ours."""
+        """Read nothing of these partitions until a time, with this reason. They stay ours in the group."""
         ours = [partition for partition in held if self.positions.pop(partition, None) is not None]
         await self._consumer.leave(ours)
         for partition in ours:
@@ -142,7 +142,7 @@ class Assignment:
         return starts
 
     async def _problems(self, taken: dict[Partition, Position], topic_ids: dict[str, str]) -> dict[Partition, Trouble]:
-        """Which partitions must not be read, and why: reading on would skip records, or take them twice, without anybody knowing."""
+        """The partitions whose position is of another topic, or outside of the log: reading on would skip or repeat records unnoticed."""
         problems = {}
         for partition, position in taken.items():
             topic_id = topic_ids.get(partition.topic)
@@ -151,8 +151,8 @@ class Assignment:
             elif topic_id != position.topic_id:
                 problems[partition] = Trouble(
                     f"the topic was deleted and made again (id {position.topic_id} before, {topic_id} now), so offset "
-                    f"{position.next_offset} means another record",
-                    f"when its records may be taken from the start, say `ordersaga topics accept {partition.topic}`",
+                    f"{position.next_offset} is another record's",
+                    f"to handle the new topic from its start, run `ordersaga topics accept {partition.topic}`",
                 )
         bounds = await self._consumer.log_bounds([partition for partition in taken if partition not in problems])
         for partition, (low, high) in bounds.items():
@@ -160,14 +160,14 @@ class Assignment:
             if not low <= at <= high:
                 problems[partition] = Trouble(
                     f"the ledger stands at offset {at}, but the log has only {low} to {high}: records were removed before they were "
-                    "handled, or the log was set back",
-                    "find out what is missing, then say "
-                    f"`ordersaga topics accept {partition.topic} --partition {partition.partition}` to go on at offset {low}",
+                    "handled, or the log was truncated",
+                    "find out which records are missing; then, to go on at offset "
+                    f"{low}: `ordersaga topics accept {partition.topic} --partition {partition.partition}`",
                 )
         return problems
 
     def keep(self, records: Sequence[Record]) -> list[Record]:
-        """The records of partitions that are ours and that are not behind us."""
+        """Drop the records of partitions that are not ours, and records that are handled already."""
         positions = self.positions
         kept = []
         for record in records:
@@ -177,48 +177,48 @@ class Assignment:
         return kept
 
     def unhandled(self, records: Sequence[Record]) -> set[Partition]:
-        """The partitions of which these records are still before us."""
+        """The partitions of those records that are not handled yet."""
         return {Partition(each.topic, each.partition) for each in self.keep(records)}
 
     def is_given(self, partition: Partition) -> bool:
-        """Whether the group gave us a partition, whether or not it is read."""
+        """Whether the group has given us the partition, read or not."""
         return partition in self.positions or partition in self._to_take
 
     def has(self, record: Record) -> bool:
-        """Whether a record's partition is still ours, and not held back."""
+        """Whether the record's partition is read."""
         return (record.topic, record.partition) in self.positions
 
     def moves(self, records: Sequence[Record]) -> list[Move]:
-        """How far these records take each partition."""
+        """The ledger's steps past these records."""
         last = {(record.topic, record.partition): record.offset for record in records}
         moves = []
-        for place in sorted(last):
-            partition = Partition(*place)
+        for topic, number in sorted(last):
+            partition = Partition(topic, number)
             position = self.positions[partition]
-            moves.append(Move(partition, position.epoch, position.next_offset, last[place] + 1))
+            moves.append(Move(partition, position.epoch, position.next_offset, last[partition] + 1))
         return moves
 
     def standing(self, partitions: Iterable[Partition]) -> list[Move]:
-        """No move at all: fences a transaction about records that are behind us already."""
+        """Steps of length zero: they fence a transaction about records that the ledger is past already, such as parked ones."""
         ours = [(partition, self.positions[partition]) for partition in sorted(partitions)]
         return [Move(partition, at.epoch, at.next_offset, at.next_offset) for partition, at in ours]
 
     def topic_ids_of(self, moves: Sequence[Move]) -> dict[str, str]:
-        """Kafka's ids of the topics that these moves are about."""
+        """Kafka's ids of the topics of these moves."""
         return {move.partition.topic: self.positions[move.partition].topic_id for move in moves}
 
     def advance(self, moves: Sequence[Move]) -> None:
-        """Go on after the commit."""
+        """After the commit: the positions follow the ledger."""
         for move in moves:
             position = self.positions.get(move.partition)
             if position is not None and position.epoch == move.epoch:
                 position.next_offset = move.next_offset
 
     async def lost(self, moves: Sequence[Move], now: datetime) -> None:
-        """Stop reading partitions that may be somebody else's.
+        """Stop reading partitions that another process has taken.
 
-        They are taken again after `FENCED_WAIT_S` if the group still says that they are ours: a process that was frozen needs that long
-        to hear that they are not, and must not take them back meanwhile.
+        If the group does not revoke them within `FENCED_WAIT_S` they are taken again. A process that was frozen needs that long to hear
+        of the revocation, and must not take partitions back from their new owner meanwhile.
         """
         partitions = [move.partition for move in moves]
         await self._consumer.leave(partitions)
@@ -228,5 +228,5 @@ class Assignment:
 
     @property
     def settled(self) -> bool:
-        """Whether the group has spoken, and everything that it gave us is taken or known to be stopped."""
+        """Whether the process has joined its group, and each partition that it was given is read or stopped."""
         return self._joined and not self._to_take.keys() - self.stopped.keys()

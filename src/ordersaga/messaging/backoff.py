@@ -44,12 +44,12 @@ class Backoff:
         self.failures += 1
         self._failed_at_s = _now_s()
         trouble = f"{type(error).__name__}: {error}"
-        todo = "nothing: it is tried again" if retriable else "the log has where it failed; it is tried again"
+        todo = "nothing: the turn is retried" if retriable else "the log has the stack trace; the turn is retried"
         self._alarms.tell(FAILED, "", Trouble(f"the last turn failed: {trouble}", todo))
         if self.failures == 1 or self._log_limit.allows():
             log.log(
                 30 if retriable else 50,
-                "a turn failed and is tried again",
+                "a turn failed and is retried",
                 error=trouble,
                 exc_info=None if retriable else error,
             )
@@ -65,7 +65,7 @@ class Backoff:
         """
         quiet_s = _now_s() - self._failed_at_s
         if self.failures and (handled or quiet_s > 2 * self._ms_max / 1000):
-            log.info("going on again", failures=self.failures)
+            log.info("turns succeed again", failures=self.failures)
             self.failures = 0
             self._alarms.tell(FAILED, "", None)
 

@@ -14,7 +14,7 @@ from ordersaga.messaging.assignment import Assignment
 from ordersaga.messaging.backoff import backoff_s
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.health import Alarms, Trouble
-from ordersaga.messaging.isolation import Failure
+from ordersaga.messaging.isolation import FailedRecord
 from ordersaga.messaging.kafka import Partition
 from ordersaga.settings import Settings
 
@@ -42,13 +42,13 @@ class Suspicion:
         self._settings: Final = settings
         self._recent: list[bool] = []
 
-    def check(self, failed: Sequence[Failure], handled: int) -> None:
+    def check(self, failed: Sequence[FailedRecord], handled: int) -> None:
         """Raise `BadDeployment` if these failures among so many handled records, after those before them, look like one."""
         if failed and self._confirmed_by(len(failed), handled):
             first = failed[0]
             raise BadDeployment(
-                f"{len(failed)} of {handled} records failed, as most before them; this looks like a bad deployment, so nothing "
-                f"is parked. The first: {first.cause}: {first.reason}",
+                f"{len(failed)} of {handled} records failed, as most before them. This looks like a bad deployment, so nothing "
+                f"is parked. The first error: {first.cause}: {first.reason}",
                 {Partition(each.incoming.record.topic, each.incoming.record.partition) for each in failed},
             )
 
@@ -89,12 +89,12 @@ class Suspects:
 
     async def hold_back(self, partitions: Collection[Partition], error: BadDeployment) -> None:
         """Read nothing of these partitions for a growing wait, and raise an alarm for each."""
-        todo = "roll back, migrate, or mend it; nothing was parked, and it is tried again now and then"
+        todo = "roll back or migrate; nothing was parked, and the partition is tried again by itself"
         trouble = Trouble(str(error), todo)
         for partition in sorted(partitions):
             if self._alarms.tell(SUSPECTED, str(partition), trouble):
                 log.critical(
-                    "the partitions are stopped and tried again now and then", where=str(partition), error=str(error)
+                    "a partition is held back: this looks like a bad deployment", where=str(partition), error=str(error)
                 )
             self._tries[partition] = self._tries.get(partition, 0) + 1
         tries = max(self._tries[partition] for partition in partitions)
@@ -106,7 +106,7 @@ class Suspects:
         for partition in partitions:
             if self._tries.pop(partition, None) is not None:
                 self._alarms.tell(SUSPECTED, str(partition), None)
-                log.info("a partition goes on again", where=str(partition))
+                log.info("a held back partition goes on", where=str(partition))
 
     def end(self) -> None:
         """Clear all alarms: the process takes no more turns with this consumer."""

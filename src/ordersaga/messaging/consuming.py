@@ -48,7 +48,7 @@ class Consuming:
         pool: Pool,
         consumer: PartitionConsumer,
         assignment: Assignment,
-        out: Outbox,
+        outbox: Outbox,
         clock: Callable[[], datetime],
         new_id: Callable[[], UUID],
         alarms: Alarms,
@@ -58,14 +58,14 @@ class Consuming:
         self._handler: Final = handler
         self._consumer: Final = consumer
         self._assignment: Final = assignment
-        self._outbox: Final = out
+        self._outbox: Final = outbox
         self._clock: Final = clock
         self._beat: Final = beat
         parking = Parking(settings)
-        shared = (settings, group, handler, pool, assignment, parking, out, clock, new_id, alarms)
+        shared = (settings, group, handler, pool, assignment, parking, outbox, clock, new_id, alarms)
         self._turns: Final = Turns(*shared)
         self._retries: Final = Retries(*shared)
-        self._missed: Final = Missed(pool, assignment, out, clock)
+        self._missed: Final = Missed(pool, assignment, outbox, clock)
         self._unreadable: Final = Unreadable(consumer, assignment, clock, alarms)
         names = [topic.name for topic in handler.topics]
         self._watching: Final = Watching(
@@ -91,7 +91,7 @@ class Consuming:
             self._backoff.end()
             self.stalls.end()
             self._turns.end()
-        await self._lag_tools.tell()
+        await self._lag_tools.commit()
 
     async def _loop(self) -> None:
         wait_s = IDLE_WAIT_S
@@ -103,11 +103,11 @@ class Consuming:
             self.stalls.turn_began()
             wait_s = await self.step(fetched.records)
             self.stalls.turn_ended()
-            # After the turn over the records before the error, so that the ledger stands at the batch that cannot be read.
+            # After the turn over the records before the error: the ledger then stands at the offset that cannot be read.
             if fetched.failures:
                 await self._unreadable.failed(fetched.failures)
                 if self._log_limit.allows():
-                    log.warning("a partition cannot be read and is looked at again", failure=fetched.failures[0])
+                    log.warning("a partition cannot be read and is tried again", failure=fetched.failures[0])
             self._log_start()
             self._beat(well=self._assignment.settled and not self._backoff.failures)
 
@@ -118,18 +118,18 @@ class Consuming:
             if self._outbox.broken:
                 self._assignment.doubt()
                 await self._outbox.restart()
-            # Before partitions are taken: records of a partition that is taken again are not those that come next there.
+            # Before `take`: for a partition that is taken again, the fetched records may be others than those at its new position.
             mine = self._assignment.keep(records)
             if await self._assignment.take(self._clock()):
                 await self._retries.learn()
             if mine:
-                await self._turns.take(mine)
+                await self._turns.handle(mine)
             more = await self._retries.step()
             await self._missed.step()
             await self._watching.step()
             await self._lag_tools.step()
         except Fenced:
-            # Of a divided turn some records are not handled yet. The consumer is past them, so their partitions are read again.
+            # The records of a divided turn that come after the fenced part are not handled. The consumer is past them, so read them again.
             self._assignment.doubt(self._assignment.unhandled(mine))
             return IDLE_WAIT_S
         except CannotStart:
@@ -150,7 +150,7 @@ class Consuming:
             return
         self._started = True
         log.info(
-            "started: records are taken",
+            "started: records are consumed",
             group=self._group,
             topics=len(self._handler.topics),
             partitions=len(self._assignment.positions),

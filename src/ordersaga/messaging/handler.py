@@ -1,4 +1,4 @@
-"""What a service author sees: a handler takes a `Batch`, changes the database, and returns what is to be sent.
+"""The types of a handler: it takes a `Batch` of messages, changes the database, and returns the messages to publish.
 
 @consumes(StockDecreaseRequestMessage, StockRollbackRequestedMessage)
 async def handle(batch: Batch, db: Connection) -> list[Outgoing]: ...
@@ -6,7 +6,7 @@ async def handle(batch: Batch, db: Connection) -> list[Outgoing]: ...
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from msgspec import Struct
@@ -22,8 +22,19 @@ TRACEPARENT: Final = "traceparent"
 CAUSATION_CHARS_MAX: Final = 200
 
 
+class Coordinates(NamedTuple):
+    """A record's topic, partition and offset, which name it in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
 class Record(Struct, frozen=True, gc=False):
-    """One record as Kafka gave it."""
+    """A Kafka record."""
 
     topic: str
     partition: int
@@ -33,10 +44,14 @@ class Record(Struct, frozen=True, gc=False):
     headers: tuple[tuple[str, bytes | None], ...] | None
     timestamp_ms: int
     flaw: str | None = None
-    """Why the client could not read all of it; what it could read is here."""
+    """Why the client could not read the whole record; the other fields hold what it could read."""
+
+    @property
+    def coordinates(self) -> Coordinates:
+        return Coordinates(self.topic, self.partition, self.offset)
 
     def header(self, name: str) -> bytes | None:
-        """The last value of a header, or None."""
+        """The last value of a header; None if there is none."""
         found = None
         for key, value in self.headers or ():
             if key == name:
@@ -45,27 +60,28 @@ class Record(Struct, frozen=True, gc=False):
 
 
 class Incoming(Struct, frozen=True, gc=False, eq=False):
-    """A decoded record."""
+    """A record and the message decoded from it."""
 
     message: Message
     record: Record
 
     @property
     def key(self) -> UUID:
-        """The business key (order id): taken from the message, for Java's records may have no key."""
+        """The business key, such as the order id. Taken from the message, since records of Java services may have no key."""
         return key_of(self.message)
 
     @property
     def causation_id(self) -> str | None:
-        """The `message-id` of what this is the answer to, if its sender says so; Java's do not."""
+        """The header `causation-id`: the `message-id` of the record that this one answers. Java services do not send it."""
         said = self.record.header(CAUSATION_ID)
         return storable(said.decode(errors="replace"), CAUSATION_CHARS_MAX) if said else None
 
 
 class Outgoing(Struct, frozen=True, gc=False):
-    """A message to publish on its topic, and the incoming one that caused it (None: HTTP, a timer).
+    """A message to publish on its topic. `cause`: the incoming message that led to it; None for HTTP and timers.
 
-    `message_id` is for whoever must know an answer again by its `causation-id`; a deliberate resend is given another. None: made.
+    A sender that must recognise the answer by its `causation-id` gives a `message_id`, and another one for a deliberate resend. None: the
+    runtime makes one.
     """
 
     message: Message
@@ -74,16 +90,16 @@ class Outgoing(Struct, frozen=True, gc=False):
 
 
 class Rejected(Struct, frozen=True):
-    """A record that can never be handled, and why; it becomes a dead letter."""
+    """A record that can never be handled, with the reason. It becomes a dead letter."""
 
     record: Record
     reason: str
 
 
 class Batch:
-    """The decoded records of one turn, in offset order within each partition, and the turn's time and ids.
+    """The messages of one turn, in offset order within each partition, with the turn's time and its source of ids.
 
-    Time and ids come from here, never from the clock or from SQL's `now()`, so that a turn can be run again as it was.
+    A handler takes time and ids from here, never from the clock or SQL's `now()`, so that a turn can be repeated exactly.
     """
 
     def __init__(self, incoming: Sequence[Incoming], now: datetime, new_id: Callable[[], UUID]) -> None:
@@ -93,7 +109,7 @@ class Batch:
         self.rejected: Final[list[Rejected]] = []
 
     def reject(self, incoming: Incoming, reason: str) -> None:
-        """Make the record a dead letter with this reason; the others of the batch go on."""
+        """Make the record a dead letter with this reason. The other records of the batch take effect."""
         self.rejected.append(Rejected(incoming.record, reason))
 
 
@@ -101,13 +117,13 @@ Handle = Callable[[Batch, Connection], Awaitable[list[Outgoing]]]
 
 
 class Handler(Struct, frozen=True):
-    """A service's one handler and the topics it takes, mixed as they come."""
+    """A service's one handler, and its topics. A batch has records of all of them, mixed."""
 
     topics: tuple[Topic, ...]
     handle: Handle
 
 
 def consumes(*messages: type[Message]) -> Callable[[Handle], Handler]:
-    """Declare which messages a handler takes."""
+    """Decorator: declares which messages a handler takes."""
     topics = tuple(BY_MESSAGE[message] for message in messages)
     return lambda handle: Handler(topics, handle)

@@ -1,7 +1,7 @@
-"""What a process says of itself: what keeps it from answering HTTP, and the alarms, each with what, where, since when and what to do.
+"""A process's health: the problems that keep it from answering HTTP, and its alarms.
 
-An alarm is a trouble that a person should see and that does not keep the process from answering: a stopped partition, Kafka away, parked
-records. It lasts until whoever raised it says that it is over.
+An alarm is a trouble that a person should see although the process answers HTTP: a stopped partition, Kafka away, parked records. It says
+what is wrong, where, since when, and what to do. The part of the runtime that raised an alarm also clears it.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,12 +12,14 @@ from msgspec import Struct
 from prometheus_client import Gauge
 
 ALARM_SINCE: Final = Gauge(
-    "ordersaga_alarm_since_seconds", "Unix time since when an alarm is raised; no sample: it is not", ["alarm", "where"]
+    "ordersaga_alarm_since_seconds",
+    "Unix time at which a raised alarm began; no sample: the alarm is not raised",
+    ["alarm", "where"],
 )
 
 
 class Alarm(Struct, frozen=True, rename="camel"):
-    """One trouble. `where` is a topic/partition, a topic, or the name of a loop; empty: the whole process."""
+    """A raised alarm. `where`: a topic/partition, a topic, or the name of a loop; empty for the whole process."""
 
     alarm: str
     where: str
@@ -28,7 +30,7 @@ class Alarm(Struct, frozen=True, rename="camel"):
 
 
 class Health(Struct, frozen=True):
-    """`problems` keep the process from answering HTTP; `started`: it has joined its group, and all its partitions are taken or stopped."""
+    """`problems` keep the process from answering HTTP. `started`: the consumer has joined; each of its partitions is read or stopped."""
 
     problems: list[str] = []
     alarms: list[Alarm] = []
@@ -36,17 +38,17 @@ class Health(Struct, frozen=True):
 
 
 class Reporter(Protocol):
-    """Whoever knows how a process is."""
+    """The source of a process's health endpoints."""
 
     async def health(self) -> Health:
-        """How it is now."""
+        """The health now."""
 
     def dead(self) -> list[str]:
-        """What only a new process can mend; answered without waiting for anything."""
+        """Problems that only a restart of the process can solve. Answers at once, without I/O."""
 
 
 class Trouble(NamedTuple):
-    """What is wrong somewhere, and what to do about it."""
+    """What is wrong, and what to do about it."""
 
     what: str
     todo: str = ""
@@ -58,14 +60,17 @@ class _Raised(Struct):
 
 
 class Alarms:
-    """The alarms of a process, by name and place."""
+    """The raised alarms of a process, by name and `where`."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock: Final = clock
         self._raised: Final[dict[tuple[str, str], _Raised]] = {}
 
     def tell(self, alarm: str, where: str, trouble: Trouble | None, since: datetime | None = None) -> bool:
-        """Raise an alarm, say it anew, or, with None, end it. Returns whether it is new. Without `since` it counts from when it was raised."""
+        """Raise or update an alarm; None clears it. Returns whether it was not raised before.
+
+        Its age counts from `since`, by default from the first call that raised it.
+        """
         if trouble is None:
             if self._raised.pop((alarm, where), None) is not None:
                 ALARM_SINCE.remove(alarm, where)
@@ -78,13 +83,13 @@ class Alarms:
         return before is None
 
     def only(self, alarm: str, found: Mapping[str, Trouble]) -> list[str]:
-        """Raise an alarm at these places and end it at all others. Returns where it is new."""
-        for where in [place for name, place in self._raised if name == alarm and place not in found]:
+        """Raise an alarm for each `where` of `found`, and clear it for every other. Returns those for which it was not raised before."""
+        for where in [each for name, each in self._raised if name == alarm and each not in found]:
             self.tell(alarm, where, None)
         return [where for where, trouble in found.items() if self.tell(alarm, where, trouble)]
 
     def now(self) -> list[Alarm]:
-        """All of them, the oldest first."""
+        """All raised alarms, oldest first."""
         now = self._clock()
         return [
             Alarm(alarm, where, *raised.trouble, raised.since, max(0, int((now - raised.since).total_seconds())))

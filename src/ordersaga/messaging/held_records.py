@@ -1,4 +1,4 @@
-"""Why an order may not go on in a service: its records that are parked, or were given up, in that service's database."""
+"""The held records of an order in a service: parked records and dead letters, which may be why the order does not go on."""
 
 from datetime import datetime
 from typing import Final, Literal
@@ -13,8 +13,10 @@ sql: Final = queries(__file__)
 
 
 class HeldRecord(Struct, frozen=True, rename="camel"):
-    """A record without effect so far. PARKED: tried again, itself (`next_attempt_at`) or when the one before it is done with; OPEN and
-    DISCARDED: a dead letter, which waits for a person or has had one. `offset` None: the broker refused it.
+    """A record without effect so far.
+
+    PARKED: it is retried at `next_attempt_at`, or (None) once the record before it in its queue is gone. OPEN, DISCARDED: a dead letter
+    that waits for an operator, or that an operator has discarded. `offset` None: an output record that the broker refused.
     """
 
     topic: str
@@ -29,5 +31,5 @@ class HeldRecord(Struct, frozen=True, rename="camel"):
 
 
 async def held_records(db: Connection, order_key: UUID) -> list[HeldRecord]:
-    """Those of one order, the oldest first."""
+    """The held records of one order, oldest first."""
     return [HeldRecord(*row.values()) for row in await sql.held_records(db, order_key=order_key)]

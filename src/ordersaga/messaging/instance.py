@@ -1,8 +1,8 @@
-"""Which instance of its service a process is: the lowest number that no living process holds.
+"""Instance slots: each process of a service holds the lowest number that no other living process holds.
 
-The number is held by an advisory lock of the database, so it is free the moment its holder dies. With it as Kafka's static member id a
-killed and restarted process gets its partitions back at once, instead of waiting until the group gives up on the dead one.
-A database that was started anew has forgotten who holds what; each holder takes its own number again before anybody else comes.
+An advisory lock of the database holds the number, so the number is free the moment its process dies. The number makes Kafka's static member
+id (`group.instance.id`). So a restarted process gets the partitions of the dead one at once, without waiting for the session timeout.
+A restarted database has no locks any more; each process then locks its own number again within `CHECK_EVERY_S`.
 """
 
 import asyncio
@@ -16,14 +16,15 @@ from ordersaga.messaging.database import DATABASE_ERRORS
 
 LOCK_SPACE: Final = 0x0DE5A6A
 INSTANCES_MAX: Final = 1_000
-LOOK_EVERY_S: Final = 0.2
-CHECK_EVERY_LOOKS: Final = 25
+CHECK_EVERY_S: Final = 0.2
+ASK_EVERY_CHECKS: Final = 25
+"""The connection is checked for being closed, which is free, and now and then asked whether it leads to the primary."""
 
 Held: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 class Instance:
-    """A held number. `release` gives it back."""
+    """A locked number, kept locked until `release`."""
 
     def __init__(self, url: str, number: int, connection: Held) -> None:
         self.number: Final = number
@@ -33,7 +34,7 @@ class Instance:
 
     @classmethod
     async def claim(cls, url: str) -> "Instance":
-        """Take the lowest free number. Raises asyncpg's and network errors."""
+        """Lock the lowest free number. Raises asyncpg's and network errors."""
         connection = await _connect(url)
         for number in range(INSTANCES_MAX):
             if await _lock(connection, number):
@@ -42,28 +43,31 @@ class Instance:
         raise RuntimeError(f"more than {INSTANCES_MAX} instances of one service")
 
     def release(self) -> None:
-        """Let go of it, whether or not the database still answers."""
+        """Free the number, whether or not the database still answers."""
         self._keeping.cancel()
         self._connection.terminate()
 
     async def _keep(self) -> None:
-        looks = 0
+        checks = 0
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            looks += 1
-            if looks % CHECK_EVERY_LOOKS == 0 and not await self._leads_to_primary():
+            await asyncio.sleep(CHECK_EVERY_S)
+            checks += 1
+            if checks % ASK_EVERY_CHECKS == 0 and not await self._leads_to_primary():
                 self._connection.terminate()
             if self._connection.is_closed():
-                await self._take_again()
+                await self._lock_again()
 
     async def _leads_to_primary(self) -> bool:
-        """Not after a failover that left the old server answering: a lock there keeps nobody from the number at the new one."""
+        """False after a failover, even if the old server still answers: a lock there excludes no process at the new primary."""
         with contextlib.suppress(*DATABASE_ERRORS):
             return bool(await self._connection.fetchval("SELECT NOT pg_is_in_recovery()"))
         return False
 
-    async def _take_again(self) -> None:
-        """Not while the database is away, and not while it takes another for the holder, perhaps our own lost connection."""
+    async def _lock_again(self) -> None:
+        """Lock the number on a new connection.
+
+        The next check tries again while the database is away, or while the server has not yet ended the lost session.
+        """
         with contextlib.suppress(*DATABASE_ERRORS):
             connection = await _connect(self._url)
             try:

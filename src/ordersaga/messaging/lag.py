@@ -10,20 +10,20 @@ COMMIT_EVERY_S: Final = 1.0
 
 
 class LagTools:
-    """Tells Kafka the next offset of each of our partitions."""
+    """Commits the next offset of each of our partitions."""
 
     def __init__(self, consumer: PartitionConsumer, assignment: Assignment) -> None:
         self._consumer: Final = consumer
         self._assignment: Final = assignment
-        self._told_at_s = 0.0
+        self._committed_at_s = 0.0
 
     async def step(self) -> None:
-        """Tell it, every `COMMIT_EVERY_S`."""
-        if asyncio.get_running_loop().time() - self._told_at_s > COMMIT_EVERY_S:
-            await self.tell()
+        """Commit, every `COMMIT_EVERY_S`."""
+        if asyncio.get_running_loop().time() - self._committed_at_s > COMMIT_EVERY_S:
+            await self.commit()
 
-    async def tell(self) -> None:
-        """Tell it now. A commit that fails is ignored."""
-        self._told_at_s = asyncio.get_running_loop().time()
+    async def commit(self) -> None:
+        """Commit now. A commit that fails is ignored."""
+        self._committed_at_s = asyncio.get_running_loop().time()
         if self._assignment.positions:
             await self._consumer.commit({each: at.next_offset for each, at in self._assignment.positions.items()})

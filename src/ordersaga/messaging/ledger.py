@@ -17,7 +17,7 @@ sql: Final = queries(__file__)
 
 
 class Fenced(Exception):
-    """Another process owns a partition of this transaction, which must be rolled back."""
+    """The ledger's row of a partition has changed: another process has taken the partition, or an operator has moved it. Roll back."""
 
 
 class Position(Struct):

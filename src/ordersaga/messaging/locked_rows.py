@@ -5,7 +5,7 @@ from typing import Final
 
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Handle
-from ordersaga.messaging.isolation import Outcome, isolate
+from ordersaga.messaging.isolation import HandledBatch, isolate
 
 WARY_S: Final = 30.0
 """How long turns expect locked rows after one met one. Not longer: rows in demand among our own processes look locked, too."""
@@ -29,12 +29,12 @@ class LockedRows:
         return _now_s() < self._expected_until_s
 
 
-async def set_locked_aside(db: Connection, handle: Handle, batch: Batch) -> Outcome:
+async def set_locked_aside(db: Connection, handle: Handle, batch: Batch) -> HandledBatch:
     """Isolate a batch with a short lock timeout: records that need a locked row come out as `locked`."""
     await db.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
-    outcome = await isolate(db, handle, batch, locked_max=LOCKED_MAX, slow_is_at_fault=True)
+    handled = await isolate(db, handle, batch, locked_max=LOCKED_MAX, slow_is_at_fault=True)
     await db.execute("SET LOCAL lock_timeout TO DEFAULT")
-    return outcome
+    return handled
 
 
 def _now_s() -> float:

@@ -1,7 +1,7 @@
-"""Loops that run beside the turns for as long as the process lives: supervised, so that one that fails, ends or hangs is seen and begun again.
+"""Supervised loops: tasks that run for as long as the process lives. A loop that fails, ends or hangs is an alarm, and is restarted.
 
-A loop says each time it has gone round. One that has not for `limit_s` is cancelled and begun again; if it does not even end then, only
-a new process helps, and liveness says so.
+A loop calls `beat` after each round. Without a beat for `limit_s` it is cancelled and restarted. If it does not even end after the
+cancellation, only a restart of the process helps, and `/health/live` answers 503.
 """
 
 import asyncio
@@ -10,22 +10,21 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from ordersaga.messaging.backoff import is_retriable
 from ordersaga.messaging.health import Alarms, Trouble
-from ordersaga.messaging.kafka import KafkaUnavailable
-from ordersaga.messaging.sqlstate import is_transient
+from ordersaga.messaging.log_limit import LOG_AGAIN_S
 
 log: Final = structlog.get_logger()
 
 LIMIT_S: Final = 60.0
-LOOK_EVERY_S: Final = 5.0
+CHECK_EVERY_S: Final = 5.0
 ENDS_WITHIN_S: Final = 30.0
-SAY_AGAIN_S: Final = 30.0
 AGAIN_S: Final = 1.0
 ALARM: Final = "loop"
 
 
 class Beat(Protocol):
-    """What a loop calls each time it has gone round; `well` False: it goes on, but what failed is not known to work again."""
+    """Called by a loop after each round. `well` False: the loop is alive, but its last failure may still be there."""
 
     def __call__(self, well: bool = True) -> None: ...
 
@@ -34,11 +33,11 @@ Work = Callable[[Beat], Awaitable[None]]
 
 
 class Hangs(Exception):
-    """A loop has not gone round for longer than it may."""
+    """A loop was cancelled because it did not beat for `limit_s`."""
 
 
 class Loop:
-    """One loop and how it fares."""
+    """One loop: its task, its last beat, and its failure until it has recovered."""
 
     def __init__(self, name: str, limit_s: float, again_s: float, needed_for_http: bool) -> None:
         self.name: Final = name
@@ -46,27 +45,27 @@ class Loop:
         self.again_s: Final = again_s
         self.needed_for_http: Final = needed_for_http
         self.task: asyncio.Task[None]
-        self.alive_at_s = _now_s()
-        self.given_up_at_s: float | None = None
+        self.beat_at_s = _now_s()
+        self.cancelled_at_s: float | None = None
         self.failure: str | None = None
-        self.said_at_s = -SAY_AGAIN_S
-        self.is_said = False
+        self.logged_at_s = -LOG_AGAIN_S
+        self.is_logged = False
 
     @property
     def is_dead(self) -> bool:
-        """Whether it is gone without its supervisor, or hangs although it was cancelled."""
-        return self.task.done() or (self.given_up_at_s is not None and _now_s() - self.given_up_at_s > ENDS_WITHIN_S)
+        """Whether the task has ended, or has not ended `ENDS_WITHIN_S` after it was cancelled for hanging."""
+        return self.task.done() or (self.cancelled_at_s is not None and _now_s() - self.cancelled_at_s > ENDS_WITHIN_S)
 
 
 class Loops:
-    """The loops of a process."""
+    """The loops of a process, each with a name of its own."""
 
     def __init__(self, alarms: Alarms, stopping: asyncio.Event) -> None:
         self._alarms: Final = alarms
         self._stopping: Final = stopping
         self._loops: Final[list[Loop]] = []
-        self._said_passing_at_s = -SAY_AGAIN_S
-        self._watching: asyncio.Task[None] | None = None
+        self._logged_retriable_at_s = -LOG_AGAIN_S
+        self._watchdog: asyncio.Task[None] | None = None
 
     def start(
         self,
@@ -76,103 +75,109 @@ class Loops:
         limit_s: float = LIMIT_S,
         again_s: float = AGAIN_S,
         needed_for_http: bool = False,
-    ) -> None:
-        """Run `work` until the process stops; when it fails, ends or hangs it is begun again after `again_s`."""
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._watch())
+    ) -> Loop:
+        """Run `work` until the process stops. When it fails, ends or hangs it is restarted after `again_s`."""
+        if self._watchdog is None:
+            self._watchdog = asyncio.create_task(self._watch_for_hangs())
         loop = Loop(name, limit_s, again_s, needed_for_http)
         self._loops.append(loop)
         loop.task = asyncio.create_task(self._supervise(loop, work))
+        return loop
 
     async def _supervise(self, loop: Loop, work: Work) -> None:
         def beat(well: bool = True) -> None:
-            loop.alive_at_s = _now_s()
+            loop.beat_at_s = _now_s()
             if well and loop.failure is not None:
                 self._recovered(loop)
 
         while not self._stopping.is_set():
-            loop.alive_at_s, loop.given_up_at_s = _now_s(), None
+            loop.beat_at_s, loop.cancelled_at_s = _now_s(), None
             try:
                 await work(beat)
                 if not self._stopping.is_set():
-                    self._failed(loop, RuntimeError("it ended, which it never should"))
+                    self._failed(loop, RuntimeError("the loop ended, which it never should"))
             except asyncio.CancelledError:
                 task = asyncio.current_task()
-                if loop.given_up_at_s is None or task is None or task.uncancel():
+                if loop.cancelled_at_s is None or task is None or task.uncancel():
                     raise
-                self._failed(loop, Hangs(f"it did not go round for {loop.limit_s:.0f} s"))
+                self._failed(loop, Hangs(f"no round of the loop ended within {loop.limit_s:.0f} s"))
             except Exception as error:
                 self._failed(loop, error)
-            loop.alive_at_s, loop.given_up_at_s = _now_s(), None
+            loop.beat_at_s, loop.cancelled_at_s = _now_s(), None
             await asyncio.sleep(0 if self._stopping.is_set() else loop.again_s)
 
     def _failed(self, loop: Loop, error: Exception) -> None:
-        """Say it at once and then now and then; a neighbour that is away fails many loops, and is said once for all of them."""
+        """Raise the alarm. Log the first failure, then one every `LOG_AGAIN_S`.
+
+        Retriable failures share that limit: when the database is away all loops fail, and one line is enough.
+        """
         loop.failure = f"{type(error).__name__}: {error}"
-        passing = is_transient(error) or isinstance(error, KafkaUnavailable)
-        todo = "nothing: it is tried again" if passing else "the log has where it failed; it is begun again and again"
+        retriable = is_retriable(error)
+        todo = (
+            "nothing: it is restarted" if retriable else "the log has the stack trace; the loop is restarted each time"
+        )
         self._alarms.tell(ALARM, loop.name, Trouble(f"{loop.name} fails: {loop.failure}", todo))
         now_s = _now_s()
-        said_at_s = self._said_passing_at_s if passing else loop.said_at_s
-        if now_s - said_at_s < SAY_AGAIN_S:
+        logged_at_s = self._logged_retriable_at_s if retriable else loop.logged_at_s
+        if now_s - logged_at_s < LOG_AGAIN_S:
             return
-        loop.said_at_s, loop.is_said = now_s, True
-        if passing:
-            self._said_passing_at_s = now_s
-            log.warning(f"{loop.name} fails and is begun again", error=loop.failure)
+        loop.logged_at_s, loop.is_logged = now_s, True
+        if retriable:
+            self._logged_retriable_at_s = now_s
+            log.warning(f"the loop {loop.name} fails and is restarted", error=loop.failure)
         else:
-            log.error(f"{loop.name} fails and is begun again", error=loop.failure, exc_info=error)
+            log.error(f"the loop {loop.name} fails and is restarted", error=loop.failure, exc_info=error)
 
     def _recovered(self, loop: Loop) -> None:
-        if loop.is_said:
-            log.info(f"{loop.name} goes on again", after=loop.failure)
-        loop.failure, loop.is_said, loop.said_at_s = None, False, -SAY_AGAIN_S
+        if loop.is_logged:
+            log.info(f"the loop {loop.name} has recovered", failure=loop.failure)
+        loop.failure, loop.is_logged, loop.logged_at_s = None, False, -LOG_AGAIN_S
         self._alarms.tell(ALARM, loop.name, None)
 
-    async def _watch(self) -> None:
+    async def _watch_for_hangs(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(CHECK_EVERY_S)
             for loop in self._loops:
-                if loop.given_up_at_s is None and _now_s() - loop.alive_at_s > loop.limit_s + loop.again_s:
-                    log.error(f"{loop.name} hangs and is cancelled", limit_s=loop.limit_s)
-                    loop.given_up_at_s = _now_s()
+                if loop.cancelled_at_s is None and _now_s() - loop.beat_at_s > loop.limit_s + loop.again_s:
+                    log.error(f"the loop {loop.name} hangs and is cancelled", limit_s=loop.limit_s)
+                    loop.cancelled_at_s = _now_s()
                     loop.task.cancel()
 
     @property
     def problems(self) -> list[str]:
-        """Loops that HTTP needs and that fail or are gone."""
+        """Each loop that HTTP needs and that fails or is dead."""
         needed = [each for each in self._loops if each.needed_for_http and (each.failure or each.is_dead)]
-        return [f"{each.name}: {each.failure or 'it is dead'}" for each in needed]
+        return [f"{each.name}: {each.failure or 'the loop is dead'}" for each in needed]
 
     @property
     def dead(self) -> list[str]:
-        """Loops that only a new process can bring back."""
+        """Each loop that only a restart of the process can bring back."""
         if self._stopping.is_set():
             return []
         found = [f"{each.name} is dead" for each in self._loops if each.is_dead]
-        return [*found, *(["nobody looks after the loops"] if self._watching and self._watching.done() else [])]
+        return [*found, *(["the watchdog of the loops is dead"] if self._watchdog and self._watchdog.done() else [])]
 
-    async def stop(self, last: str, within_s: float) -> None:
-        """End all of them at once, but for `last`, which gets this time to end by itself."""
-        if self._watching is not None:
-            self._watching.cancel()
+    async def stop(self, last: Loop, within_s: float) -> None:
+        """Cancel all loops but `last`, wait up to `within_s` for them and for `last` to end, then cancel `last`, too."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
         for loop in self._loops:
-            if loop.name != last:
+            if loop is not last:
                 loop.task.cancel()
         if self._loops:
             await asyncio.wait([loop.task for loop in self._loops], timeout=within_s)
         self.kill()
 
     def kill(self) -> None:
-        """End all of them in the middle of whatever they do."""
-        for task in [loop.task for loop in self._loops] + ([self._watching] if self._watching else []):
+        """Cancel all loops at once."""
+        for task in [loop.task for loop in self._loops] + ([self._watchdog] if self._watchdog else []):
             task.cancel()
         for loop in self._loops:
             self._alarms.tell(ALARM, loop.name, None)
 
 
 def every(seconds: float, work: Callable[[], Coroutine[Any, Any, Any]] | Callable[[], Awaitable[Any]]) -> Work:
-    """The loop that does something again and again."""
+    """A loop whose rounds call `work`, with a pause of so many seconds after each."""
 
     async def rounds(beat: Beat) -> None:
         while True:

@@ -17,7 +17,7 @@ from msgspec import Struct
 from ordersaga.masking import masked
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Incoming, Record
-from ordersaga.messaging.isolation import Failure
+from ordersaga.messaging.isolation import FailedRecord
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.texts import storable
@@ -31,7 +31,7 @@ LOCKED_WAIT: Final = timedelta(seconds=3)
 
 
 class Parked(Struct, frozen=True):
-    """A record of the parking, how often it was tried, and how often of that before it was last replayed."""
+    """A parked record. `attempts_before`: its attempts before an operator last replayed it, which do not count against it."""
 
     record: Record
     attempts: int
@@ -39,24 +39,19 @@ class Parked(Struct, frozen=True):
 
     @property
     def named(self) -> dict[str, str | int]:
-        """Its place, by the names that queries give it."""
+        """The record's coordinates, as the queries' parameters."""
         return {"topic": self.record.topic, "partition": self.record.partition, "record_offset": self.record.offset}
 
 
-def place(record: Record) -> tuple[str, int, int]:
-    """Where a record is in Kafka."""
-    return record.topic, record.partition, record.offset
-
-
 class Parking:
-    """The parked records of this process's partitions. Which keys are parked is known here, so a turn pays nothing while none is."""
+    """The parked records of this process's partitions. Keeps their keys in memory, so that a turn needs no query for them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings: Final = settings
         self._keys: dict[Partition, set[UUID]] = {}
 
     async def load(self, db: Connection, partitions: Iterable[Partition]) -> None:
-        """Learn which keys of our partitions are parked: when they are taken, and now and then, since an operator may have replayed some."""
+        """Read the parked keys of these partitions: after they are taken, and now and then, since an operator may have replayed some."""
         wanted = list(partitions)
         rows = await sql.parked_keys(db, topics=[p.topic for p in wanted], partitions=[p.partition for p in wanted])
         self._keys = {}
@@ -68,7 +63,7 @@ class Parking:
         return bool(self._keys)
 
     def split(self, incoming: list[Incoming]) -> tuple[list[Incoming], list[Incoming]]:
-        """Records to handle now, and those that must queue behind a parked one of their key."""
+        """Records to handle now, and records that must queue behind a parked one of their key."""
         if not self._keys:
             return incoming, []
         now: list[Incoming] = []
@@ -78,8 +73,8 @@ class Parking:
             (wait if keys and each.key in keys else now).append(each)
         return now, wait
 
-    async def put_aside(self, db: Connection, locked: Iterable[tuple[Failure, int]], now: datetime) -> None:
-        """Set records aside that need a row which somebody holds, with the tries that they had before: this was none."""
+    async def put_aside(self, db: Connection, locked: Iterable[tuple[FailedRecord, int]], now: datetime) -> None:
+        """Park records that need a row that another transaction has locked. Their number of attempts stays: this was no failure."""
         rows = [
             _row(each.incoming, now, tries, now + LOCKED_WAIT * random.uniform(1, 2), each) for each, tries in locked
         ]
@@ -87,31 +82,36 @@ class Parking:
             await sql.park(db, rows)
 
     async def park(
-        self, db: Connection, failed: Sequence[Failure], waiting: Sequence[Incoming], now: datetime, attempts: int = 1
+        self,
+        db: Connection,
+        failed: Sequence[FailedRecord],
+        waiting: Sequence[Incoming],
+        now: datetime,
+        attempts: int = 1,
     ) -> None:
-        """Set records aside, in the transaction that moves the ledger past them."""
+        """Park failed records, and those `waiting` behind parked ones, in the transaction that moves the ledger past them."""
         rows = [_row(each.incoming, now, attempts, now + self._wait(attempts), each) for each in failed]
         rows += [_row(each, now, 0, None, None) for each in waiting]
         if rows:
             await sql.park(db, rows)
 
-    def note(self, failed: Iterable[Failure], waiting: Iterable[Incoming]) -> None:
-        """Remember, after the commit, whose later records must wait."""
+    def add_keys(self, failed: Iterable[FailedRecord], waiting: Iterable[Incoming]) -> None:
+        """After the commit: add the keys of these records to the parked keys."""
         for each in [*(failure.incoming for failure in failed), *waiting]:
             self._keys.setdefault(Partition(each.record.topic, each.record.partition), set()).add(each.key)
 
     def _wait(self, attempts: int) -> timedelta:
-        """Twice as long each time, with jitter so that what failed together does not come back together."""
+        """Doubled with each attempt, with jitter of a fifth, so that records that failed together are not retried together."""
         ceiling_ms = self._settings.park_backoff_ms * 2 ** min(attempts - 1, 16)
         return timedelta(milliseconds=random.uniform(0.8, 1.2) * ceiling_ms)
 
     def gives_up(self, parked: Parked) -> bool:
-        """Whether a record that has failed once more becomes a dead letter."""
+        """Whether a record that has just failed again becomes a dead letter."""
         return parked.attempts + 1 - parked.attempts_before >= self._settings.park_attempts_max
 
     @staticmethod
     async def due(db: Connection, partitions: Iterable[Partition], now: datetime, rows_max: int) -> list[Parked]:
-        """The first record of each queue whose time has come."""
+        """The first record of each queue, of those that are due."""
         wanted = list(partitions)
         rows = await sql.due_parked(
             db,
@@ -124,20 +124,20 @@ class Parking:
 
     @staticmethod
     async def lock(db: Connection, parked: Sequence[Parked]) -> list[Parked]:
-        """Those that are still there: an operator may have discarded one meanwhile."""
-        rows = await sql.lock_parked(db, **_places(each.record for each in parked))
+        """Lock the rows of these records. Returns those that still have one: an operator may have discarded some."""
+        rows = await sql.lock_parked(db, **_columns(each.record for each in parked))
         there = {(row["topic"], row["partition"], row["record_offset"]) for row in rows}
-        return [each for each in parked if place(each.record) in there]
+        return [each for each in parked if each.record.coordinates in there]
 
     @staticmethod
     async def unpark(db: Connection, records: Iterable[Record], now: datetime) -> None:
-        """Take records out and let the next of each queue come."""
-        places = _places(records)
-        if places["topics"]:
-            await sql.unpark(db, **places, now=now)
+        """Delete the rows of these records, and make the next of each queue due."""
+        columns = _columns(records)
+        if columns["topics"]:
+            await sql.unpark(db, **columns, now=now)
 
 
-def log_parked(failed: Iterable[Failure]) -> None:
+def log_parked(failed: Iterable[FailedRecord]) -> None:
     """Log each record that a committed turn has parked."""
     for each in failed:
         at = {
@@ -149,7 +149,7 @@ def log_parked(failed: Iterable[Failure]) -> None:
 
 
 def _row(
-    incoming: Incoming, now: datetime, attempts: int, due_at: datetime | None, failure: Failure | None
+    incoming: Incoming, now: datetime, attempts: int, due_at: datetime | None, failure: FailedRecord | None
 ) -> dict[str, Any]:
     record = incoming.record
     return {
@@ -170,7 +170,7 @@ def _row(
     }
 
 
-def _places(records: Iterable[Record]) -> dict[str, list[Any]]:
+def _columns(records: Iterable[Record]) -> dict[str, list[Any]]:
     listed = list(records)
     return {
         "topics": [record.topic for record in listed],

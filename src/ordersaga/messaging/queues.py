@@ -1,6 +1,6 @@
-"""The queues of the parking, for operators: how each stands, trying its first record at once, giving that record up.
+"""Queues of parked records, for operators: list them, retry the first record of one at once, or discard it.
 
-A queue is what waits of one topic, partition and order behind a record whose handling failed. Only its first record can be acted upon.
+A queue is a failed record and the later records of its topic, partition and key. Only the first record of a queue can be acted on.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from msgspec import Struct
 from ordersaga.messaging import acts, ledger, parking
 from ordersaga.messaging.acts import NotPossible, Operator
 from ordersaga.messaging.database import Connection, Pool
+from ordersaga.messaging.handler import Coordinates
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.texts import readable
 from ordersaga.settings import ServiceName, Settings
@@ -20,29 +21,16 @@ from ordersaga.settings import ServiceName, Settings
 sql: Final = queries(__file__)
 
 
-class Place(NamedTuple):
-    """Where a record is in Kafka."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}/{self.offset}"
-
-    @classmethod
-    def parse(cls, text: str) -> "Place":
-        """From topic/partition/offset. Raises `NotPossible`."""
-        parts = text.rsplit("/", 2)
-        if len(parts) != 3 or not parts[0] or not (parts[1].isdigit() and parts[2].isdigit()):
-            raise NotPossible(
-                f"{text} is no place of a record; it is written topic/partition/offset, as `parked list` shows it"
-            )
-        return cls(parts[0], int(parts[1]), int(parts[2]))
+def parse_coordinates(text: str) -> Coordinates:
+    """The coordinates written as topic/partition/offset. Raises `NotPossible`."""
+    parts = text.rsplit("/", 2)
+    if len(parts) != 3 or not parts[0] or not (parts[1].isdigit() and parts[2].isdigit()):
+        raise NotPossible(f"{text} names no record; write topic/partition/offset, as `parked list` shows it")
+    return Coordinates(parts[0], int(parts[1]), int(parts[2]))
 
 
 class Queue(Struct, frozen=True):
-    """A queue and its first record, whose tries before it was last replayed are `attempts_before`."""
+    """A queue, by its first record. `attempts_before`: attempts before an operator last replayed it. `records`: the queue's length."""
 
     topic: str
     partition: int
@@ -57,13 +45,13 @@ class Queue(Struct, frozen=True):
     records: int
 
     @property
-    def place(self) -> Place:
-        """Where its first record is in Kafka."""
-        return Place(self.topic, self.partition, self.offset)
+    def first(self) -> Coordinates:
+        """The coordinates of the first record."""
+        return Coordinates(self.topic, self.partition, self.offset)
 
 
 class Queues:
-    """The acts upon one service's parked records, in its own database."""
+    """The acts on one service's parked records, in its database. Each act writes an audit row in the same transaction."""
 
     def __init__(
         self,
@@ -82,54 +70,64 @@ class Queues:
     async def find(
         self, order_key: UUID | None = None, topic: str | None = None, cause: str | None = None
     ) -> list[Queue]:
-        """The queues that fit, by topic, partition and order."""
+        """The queues that match all given conditions, ordered by topic, partition and key."""
         async with self._pool.acquire() as db:
             found = [Queue(*row.values()) for row in await sql.parked_queues(db, order_key=order_key, topic=topic)]
         return [queue for queue in found if cause is None or (queue.cause or "").lower() == cause.lower()]
 
-    async def retry(self, place: Place, operator: Operator) -> None:
-        """Make a queue's first record due now; its number of tries goes on."""
+    async def retry(self, first: Coordinates, operator: Operator) -> None:
+        """Make a queue's first record due now. It keeps its number of attempts. Raises `NotPossible`."""
         async with self._pool.acquire() as db, db.transaction():
             now = self._clock()
-            first = await self._lock_first(db, place)
-            await sql.make_due(db, **_named(place), now=now)
-            before = {"due_at": first.due_at and first.due_at.isoformat(), "attempts": first.attempts}
-            await acts.add(db, operator, "parked retry", place, before, {"due_at": now.isoformat()}, now)
+            locked = await self._lock_first(db, first)
+            await sql.make_due(db, **_named(first), now=now)
+            before = {"due_at": locked.due_at and locked.due_at.isoformat(), "attempts": locked.attempts}
+            await acts.add(db, operator, "parked retry", first, before, {"due_at": now.isoformat()}, now)
 
-    async def discard(self, place: Place, operator: Operator) -> int:
-        """Give a queue's first record up and let the next come at once; returns how many still wait.
+    async def discard(self, first: Coordinates, operator: Operator) -> int:
+        """Discard a queue's first record, and make the next one due now. Returns how many records the queue has left.
 
-        The record stays as a dead letter that is DISCARDED.
+        The discarded record becomes a dead letter with the status DISCARDED. Raises `NotPossible`.
         """
         async with self._pool.acquire() as db, db.transaction():
             now = self._clock()
-            first = await self._lock_first(db, place)
-            letter_id: UUID | None = await sql.discard_replayed(db, **_named(place), attempts=first.attempts, now=now)
+            locked = await self._lock_first(db, first)
+            letter_id: UUID | None = await sql.discard_replayed(db, **_named(first), attempts=locked.attempts, now=now)
             if letter_id is None:
                 letter_id = self._new_id()
-                await sql.add_discarded(db, **_named(place), id=letter_id, now=now)
+                await sql.add_discarded(db, **_named(first), id=letter_id, now=now)
             await parking.sql.unpark(
-                db, topics=[place.topic], partitions=[place.partition], offsets=[place.offset], now=now
+                db, topics=[first.topic], partitions=[first.partition], offsets=[first.offset], now=now
             )
-            before = {"attempts": first.attempts, "cause": first.cause, "reason": first.reason, "value": first.value}
+            before = {
+                "attempts": locked.attempts,
+                "cause": locked.cause,
+                "reason": locked.reason,
+                "value": locked.value,
+            }
             after = {"status": "DISCARDED", "letter": str(letter_id)}
-            await acts.add(db, operator, "parked discard", place, before, after, now)
-            return first.waiting
+            await acts.add(db, operator, "parked discard", first, before, after, now)
+            return locked.waiting
 
-    async def _lock_first(self, db: Connection, place: Place) -> "_First":
-        # The lock on the position keeps the partition's owner from a turn over this queue until we are done.
-        await ledger.lock_position(db, place.topic, place.partition)
-        rows = await sql.parked_queue(db, **_named(place))
+    async def _lock_first(self, db: Connection, first: Coordinates) -> "_First":
+        # The lock on the ledger's row keeps the partition's owner from a transaction over this queue until ours ends.
+        await ledger.lock_position(db, first.topic, first.partition)
+        rows = await sql.parked_queue(db, **_named(first))
         if not rows:
             raise NotPossible(
-                f"{self.service} has no parked record {place}; `ordersaga parked list` shows what there is"
+                f"{self.service} has no parked record {first}; `ordersaga parked list` shows the parked records"
             )
-        first = rows[0]
-        if first["record_offset"] != place.offset:
-            head = Place(place.topic, place.partition, first["record_offset"])
-            raise NotPossible(f"{place} waits behind {head}; act upon that one first")
+        head_row = rows[0]
+        if head_row["record_offset"] != first.offset:
+            head = Coordinates(first.topic, first.partition, head_row["record_offset"])
+            raise NotPossible(f"{first} waits behind {head}; retry or discard {head} first")
         return _First(
-            first["attempts"], first["due_at"], first["cause"], first["reason"], readable(first["value"]), len(rows) - 1
+            head_row["attempts"],
+            head_row["due_at"],
+            head_row["cause"],
+            head_row["reason"],
+            readable(head_row["value"]),
+            len(rows) - 1,
         )
 
 
@@ -142,5 +140,5 @@ class _First(NamedTuple):
     waiting: int
 
 
-def _named(place: Place) -> dict[str, str | int]:
-    return {"topic": place.topic, "partition": place.partition, "record_offset": place.offset}
+def _named(first: Coordinates) -> dict[str, str | int]:
+    return {"topic": first.topic, "partition": first.partition, "record_offset": first.offset}

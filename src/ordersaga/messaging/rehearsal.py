@@ -1,7 +1,7 @@
-"""A rehearsal: the service's own handler takes records in a transaction that is rolled back, and what it did and would send is told.
+"""A rehearsal (dry run): the service's handler takes records in a transaction that is rolled back, and its effects are reported.
 
-That is exact, for it is the code and the data that a replay would meet; it holds as long as nothing changes meanwhile. It holds locks
-for as long as the handler takes, and nothing of it stays but gaps in sequences. A handler talks to the database only, so nothing else is touched.
+The report is exact until the data change, since handler and data are those that a replay would meet. A handler talks to the database only,
+so a rehearsal leaves nothing but gaps in sequences. It holds row locks for as long as the handler takes.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,7 +24,7 @@ Explain = Callable[[Connection, UUID], Awaitable[str | None]]
 
 
 class Effect(Struct, frozen=True):
-    """What handling a record would do. `problem`: it would fail again, and how; `changes`: rows per table; `note`: the service's word on it."""
+    """The effect of one record. `problem`: the error that it would fail with; `changes`: rows by table; `note`: the service's reason."""
 
     problem: str | None = None
     changes: dict[str, int] = {}
@@ -33,12 +33,12 @@ class Effect(Struct, frozen=True):
 
     @property
     def is_dropped(self) -> bool:
-        """Whether the service's idempotency would drop it: nothing changes and nothing goes out."""
+        """Whether the handler would drop the record as a repeat: no change, no output."""
         return self.problem is None and not self.changes and not self.sends
 
 
 class Rehearsal:
-    """`history` are tables that only tell what came in, so that a row there is no effect; `explain` reads the service's word on it."""
+    """`history`: tables that only record incoming messages; a row there is no effect. `explain` reads why such a row was written."""
 
     def __init__(self, handle: Handle, history: frozenset[str], explain: Explain | None) -> None:
         self._handle: Final = handle
@@ -48,7 +48,7 @@ class Rehearsal:
     async def run(
         self, db: Connection, records: Sequence[Record], now: datetime, new_id: Callable[[], UUID]
     ) -> list[Effect]:
-        """The effect of each record after those before it. Raises database errors that are no record's fault."""
+        """The effect of each record, after those before it. Raises `NotPossible`, and errors for which no record is to blame."""
         if await sql.counts_changes(db) != "on":
             raise NotPossible(
                 "the database does not count changes (track_counts is off), so a dry run could not see them"

@@ -1,4 +1,4 @@
-"""One process of a service: its connections, its turns, its outbox, started and stopped as one."""
+"""One process of a service: its connections, its outbox and its loops, started and stopped together."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ from ordersaga.messaging.health import Alarms, Health, Trouble
 from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.instance import Instance
 from ordersaga.messaging.kafka import PartitionConsumer, Publisher, Topics
-from ordersaga.messaging.loops import LIMIT_S, Beat, Loops, Work, every
+from ordersaga.messaging.loops import LIMIT_S, Beat, Loop, Loops, Work, every
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.pruning import PRUNE_EVERY_S, Prune, Pruning
 from ordersaga.messaging.stalls import AWAY
@@ -34,28 +34,27 @@ log: Final = structlog.get_logger()
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
-CONSUMING: Final = "consuming"
 WAITS: Final = "waiting"
 CONSUMING_ENDS_WITHIN_S: Final = 10.0
 LONG_LIMIT_S: Final = 300.0
-"""For loops of which a round may do much that has piled up: a turn that isolates bad records, pruning, timers after a long outage."""
+"""For loops with long rounds: a turn that isolates failing records, pruning, timers after a long outage."""
 CHECK_STALLS_EVERY_S: Final = 1.0
 WAIT_S: Final = 0.5
 ANSWERS_WITHIN_S: Final = 2.0
 
 
 def utc_now() -> datetime:
-    """The clock of real processes."""
+    """The real clock."""
     return datetime.now(UTC)
 
 
 def end_this_process() -> None:
-    """End in order, as if told to."""
+    """End the process in order, by a SIGTERM of its own."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Ports(NamedTuple):
-    """What a process reaches outside of itself. `tests/simulation` puts a world of its own in their place."""
+    """The process's ways to PostgreSQL, Kafka and the operating system. `tests/simulation` gives its own."""
 
     connect: Callable[[str, Settings], Awaitable[Pool]] = connect
     claim_instance: Callable[[str], Awaitable[Instance]] = Instance.claim
@@ -66,7 +65,7 @@ class Ports(NamedTuple):
 
 
 class Runtime:
-    """Use `async with`; it waits for the database, starts the loops, and on leaving finishes the turn, publishes and leaves the group.
+    """An `async with` block: entering it starts the loops; leaving it finishes the turn, publishes its output and leaves the group.
 
     The settings `{service}_database_url` and `{service}_group` are the service's own.
     """
@@ -78,7 +77,7 @@ class Runtime:
         handler: Handler,
         clock: Callable[[], datetime] = utc_now,
         new_id: Callable[[], UUID] = new_id,
-        ports: Ports = Ports(),  # noqa: B008  # nothing is called: a tuple of functions
+        ports: Ports = Ports(),  # noqa: B008  # a tuple of functions, of which none is called here
     ) -> None:
         self.settings: Final = settings
         self.service: Final = service
@@ -89,10 +88,11 @@ class Runtime:
         self._stopping: Final = asyncio.Event()
         self.alarms: Final = Alarms(clock)
         self._loops: Final = Loops(self.alarms, self._stopping)
-        self._asking: asyncio.Task[bool] | None = None
+        self._asking_database: asyncio.Task[bool] | None = None
         self.pool: Pool
         self.outbox: Outbox
         self._pruning: Pruning
+        self._consuming_loop: Loop
         self.consuming: Consuming | None = None
         self._assignment: Assignment | None = None
         self._cannot_start: CannotStart | None = None
@@ -101,7 +101,7 @@ class Runtime:
         self.pool = await self._ports.connect(self.settings.database_url(self.service), self.settings)
         self.outbox = Outbox(self.settings, self.pool, self._ports.publisher)
         self.every(self.settings.outbox_adopt_after_ms / 2000, self._adopt, "outbox adoption")
-        self._loops.start(CONSUMING, self._consume, limit_s=LONG_LIMIT_S)
+        self._consuming_loop = self._loops.start("consuming", self._consume, limit_s=LONG_LIMIT_S)
         self._pruning = Pruning(self.settings, self.pool, self.clock)
         backlog = Backlog(self.settings, self.pool, self.clock, self.alarms)
         self.every(MEASURE_EVERY_S, backlog.measure, "measuring")
@@ -118,9 +118,9 @@ class Runtime:
         self._stopping.set()
         if self.consuming:
             self.consuming.stop()
-        # A turn may wait for Kafka in vain. Ended before its commit it is as if it had not been; after it, its rows are published by whoever
-        # takes its partitions.
-        await self._loops.stop(last=CONSUMING, within_s=CONSUMING_ENDS_WITHIN_S)
+        # A turn that waits for Kafka is cancelled after a while: before its commit nothing has happened, and after it the next owner of
+        # its partitions publishes its outbox rows.
+        await self._loops.stop(last=self._consuming_loop, within_s=CONSUMING_ENDS_WITHIN_S)
         await self.outbox.close()
         await self.pool.close()
         if self._cannot_start:
@@ -137,23 +137,26 @@ class Runtime:
     def gather(
         self, work: Callable[[Connection, Sequence[Request], datetime], Awaitable[Write[Answer]]]
     ) -> Gather[Request, Answer]:
-        """A gathered HTTP write over this service's database and outbox."""
+        """A gathered HTTP write on this service's database and outbox."""
         return Gather(work, self.settings, self.pool, self.outbox, self.clock, self.new_id)
 
     def reading(self) -> AbstractAsyncContextManager[Connection]:
-        """A connection for what an HTTP request reads, within the time that a request has."""
+        """A connection for the reads of an HTTP request; waits for a free one up to `request_timeout_ms`."""
         return self.pool.acquire(timeout=self.settings.request_timeout_ms / 1000)
 
     def keep(self, table: str, kept: timedelta, prune: Prune) -> None:
-        """Have a table of the service's own pruned, too, of what is older than that."""
+        """Prune rows older than `kept` from a table of the service, too."""
         self._pruning.keep(table, kept, prune)
 
     def every(self, seconds: float, work: Callable[[], Awaitable[Any]], name: str, limit_s: float = LIMIT_S) -> None:
-        """Run something again and again until the process stops. A round that fails or lasts longer than `limit_s` is an alarm, and begun again."""
+        """Start a loop that calls `work` every so many seconds. A round that fails, or lasts longer than `limit_s`, is an alarm."""
         self._loops.start(name, every(seconds, work), limit_s=limit_s, again_s=seconds)
 
     def supervise(self, name: str, work: Work, needed_for_http: bool = False) -> None:
-        """Run a loop that goes round by itself and says so with `beat()`. While it fails, and HTTP needs it, the process is not ready."""
+        """Start a loop with rounds of its own, after each of which it calls `beat()`.
+
+        With `needed_for_http` the process is not ready while the loop fails.
+        """
         self._loops.start(name, work, needed_for_http=needed_for_http)
 
     async def _adopt(self) -> None:
@@ -164,7 +167,7 @@ class Runtime:
             self.consuming.stalls.check()
 
     async def _consume(self, beat: Beat) -> None:
-        """Take turns for as long as the process lives, as a new member of the group after each fatal error."""
+        """The loop that consumes. After a fatal error of the consumer the supervisor restarts it, as a new member of the group."""
         await self._wait_for(lambda: answers(self.pool), "the database", beat)
         topics = self._ports.topics(self.settings)
         await self._wait_for(topics.reachable, f"Kafka at {self.settings.kafka_bootstrap_servers}", beat)
@@ -211,24 +214,24 @@ class Runtime:
     async def _wait_for(self, answers: Callable[[], Awaitable[bool]], what: str, beat: Beat) -> None:
         while not self._stopping.is_set() and not await answers():
             beat(well=False)
-            if self.alarms.tell(WAITS, "", Trouble(f"no record is taken before {what} answers", f"look at {what}")):
+            if self.alarms.tell(WAITS, "", Trouble(f"no record is consumed until {what} answers", f"look at {what}")):
                 log.warning(f"waiting for {what}")
             await asyncio.sleep(WAIT_S)
         self.alarms.tell(WAITS, "", None)
 
     async def health(self) -> Health:
-        """How this process is."""
-        problems = [] if await self._database_answers() else ["database: it does not answer"]
+        """The health of this process."""
+        problems = [] if await self._database_answers() else ["database: does not answer"]
         started = self._assignment is not None and self._assignment.settled
         return Health([*problems, *self._loops.problems], self.alarms.now(), started)
 
     def dead(self) -> list[str]:
-        """Loops that only a new process can bring back."""
+        """The loops that only a restart of the process can bring back."""
         return self._loops.dead
 
     async def _database_answers(self) -> bool:
-        """Asked by one task at a time, which a database that stands still may keep for longer than whoever asks here will wait."""
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(answers(self.pool))
-        await asyncio.wait([self._asking], timeout=ANSWERS_WITHIN_S)
-        return self._asking.done() and not self._asking.cancelled() and self._asking.result()
+        """Whether the database answers within `ANSWERS_WITHIN_S`. One task asks at a time: a frozen database may keep it for longer."""
+        if self._asking_database is None or self._asking_database.done():
+            self._asking_database = asyncio.create_task(answers(self.pool))
+        await asyncio.wait([self._asking_database], timeout=ANSWERS_WITHIN_S)
+        return self._asking_database.done() and not self._asking_database.cancelled() and self._asking_database.result()

@@ -47,8 +47,8 @@ class Stalls:
         if self._ended:
             return
         now, lasted_s = self._clock(), 0.0 if self._began_at_s is None else _now_s() - self._began_at_s
-        what = f"the turn under way has lasted for {lasted_s:.0f} s"
-        long = Trouble(what, "look at what its database connection waits for (pg_stat_activity)")
+        what = f"the current turn has lasted for {lasted_s:.0f} s"
+        long = Trouble(what, "see what its database connection waits for (pg_stat_activity)")
         if self._alarms.tell(LONG, "", long if lasted_s > LONG_S else None, now - timedelta(seconds=lasted_s)):
             log.warning(what)
         # During a turn nothing is asked of Kafka, so the turn's own time is no silence of Kafka's.

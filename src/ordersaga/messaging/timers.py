@@ -1,7 +1,7 @@
-"""Timers: rows with a due time, taken by whichever instance comes first, and handled like messages.
+"""Timers: rows with a business key and a due time. Any instance of the service takes the due ones and does their work.
 
-A business key has one timer at most. Taking it, the work and what is to be sent are one transaction, so a timer that fires in a
-process that dies fires again in another. Many due at once are taken some at a time, so nothing else waits for them.
+A business key has at most one timer. Deleting the timer's row, its work and its output records are one transaction, so a timer that
+fires in a process that dies fires again in another. When many are due, each transaction takes `KEYS_MAX` of them at most.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,22 +22,22 @@ from ordersaga.messaging.sqlstate import is_deployment, is_locked, is_too_large,
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
 
-LOOK_EVERY_S: Final = 0.5
+FIRE_EVERY_S: Final = 0.5
 KEYS_MAX: Final = 500
 POSTPONE: Final = timedelta(seconds=60)
 POSTPONE_LOCKED: Final = timedelta(seconds=5)
 LOCK_WAIT_MS: Final = 1_000
 LOCK_WAIT_ALONE_MS: Final = 100
-"""What fires for one order must not wait for as long as somebody holds another's row."""
+"""Timers that are taken one by one wait only this long, so that one locked row does not delay all other timers."""
 
 Work = Callable[[Connection, Sequence[UUID], datetime], Awaitable[list[Outgoing]]]
 
 
 async def put(db: Connection, due: dict[UUID, datetime | None]) -> None:
-    """Set timers, or, with None, take them away. The caller has locked the rows that they are about.
+    """Set the timers of these keys; None removes a timer. The caller has locked the rows that the keys stand for.
 
-    One that is firing at this moment is left as it is: its work waits for those rows, and then sees what they have become, and sets it
-    anew if there is still something to wait for. Who waited for it here would wait in a circle.
+    Skips a timer row that another transaction has locked: that timer is firing. Waiting for it could deadlock, since its transaction
+    waits for the rows that the caller holds. Once it gets them it sees their new state, and sets the timer again if need be.
     """
     armed = {key: due_at for key, due_at in sorted(due.items()) if due_at is not None}
     if armed:
@@ -47,7 +47,7 @@ async def put(db: Connection, due: dict[UUID, datetime | None]) -> None:
 
 
 class Timers:
-    """Fires what is due in a service, with `work(db, keys, now)`: it locks what a key stands for, and sets the timer anew if need be."""
+    """Fires a service's due timers. `work(db, keys, now)` locks the rows that the keys stand for, and sets a timer again if need be."""
 
     def __init__(self, runtime: Runtime, work: Work) -> None:
         self._runtime: Final = runtime
@@ -55,15 +55,15 @@ class Timers:
         self._size: Final = SetSize(KEYS_MAX)
 
     async def fire(self) -> None:
-        """Handle everything that is due now."""
+        """Fire all timers that are due now."""
         keys_max: int | None = self._size.now
         while keys_max is not None:
             keys_max = await self._fire(keys_max)
 
     async def _fire(self, keys_max: int) -> int | None:
-        """Handle some; returns how many to take next time, None when there are no more.
+        """Fire up to `keys_max` timers. Returns how many to take next; None: no timer is due any more.
 
-        When one of them makes the work fail they are taken one by one, and that one is postponed.
+        After a failure the timers are taken one by one, and the one that fails alone is postponed.
         """
         now = self._runtime.clock()
         keys: Sequence[UUID] = ()
@@ -84,7 +84,7 @@ class Timers:
         return self._size.now if keys_max > 1 else keys_max
 
     async def _failed(self, keys: Sequence[UUID], error: Exception, now: datetime) -> int:
-        """How many to take next, after the work for these failed. Raises what none of them can be blamed for."""
+        """How many timers to take next, after the work for these failed. Raises an error for which no single timer is to blame."""
         blames_one = is_locked(error) or is_too_large(error) or not (is_transient(error) or is_deployment(error))
         if not keys or not blames_one:
             raise error
@@ -94,9 +94,11 @@ class Timers:
                 return self._size.now
             return 1
         if is_locked(error):
-            log.warning("a timer's work waits for a row that somebody holds", key=str(keys[0]))
+            log.warning(
+                "a timer is postponed: its work needs a row that another transaction has locked", key=str(keys[0])
+            )
         else:
-            log.error("a timer's work fails and is postponed", key=str(keys[0]), exc_info=error)
+            log.error("a timer is postponed: its work fails", key=str(keys[0]), exc_info=error)
         async with self._runtime.pool.acquire() as db:
             due_at = now + (POSTPONE_LOCKED if is_locked(error) else POSTPONE)
             await sql.postpone_timer(db, key=keys[0], due_at=due_at)

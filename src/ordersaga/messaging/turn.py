@@ -23,7 +23,7 @@ from ordersaga.messaging.bad_deployment import BadDeployment, Suspects, Suspicio
 from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.handler import Batch, Handler, Incoming, Record, Rejected
 from ordersaga.messaging.health import Alarms
-from ordersaga.messaging.isolation import Outcome, isolate
+from ordersaga.messaging.isolation import HandledBatch, isolate
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.ledger import Fenced, Move, fence
 from ordersaga.messaging.locked_rows import LockedRows, set_locked_aside
@@ -63,7 +63,7 @@ class Turns:
         pool: Pool,
         assignment: Assignment,
         parking: Parking,
-        out: Outbox,
+        outbox: Outbox,
         clock: Callable[[], datetime],
         new_id: Callable[[], UUID],
         alarms: Alarms,
@@ -74,7 +74,7 @@ class Turns:
         self._pool: Final = pool
         self._assignment: Final = assignment
         self._parking: Final = parking
-        self._outbox: Final = out
+        self._outbox: Final = outbox
         self._clock: Final = clock
         self._new_id: Final = new_id
         self._suspicion: Final = Suspicion(settings)
@@ -82,7 +82,7 @@ class Turns:
         self._locked_rows: Final = LockedRows()
         self.size: Final = SetSize(settings.batch_max)
 
-    async def take(self, records: Sequence[Record]) -> None:
+    async def handle(self, records: Sequence[Record]) -> None:
         """Handle records in one turn; those of partitions under suspicion in turns of their own, after the others.
 
         Raises `Fenced`, and errors of Kafka and the database for which no record is to blame.
@@ -98,16 +98,20 @@ class Turns:
         work = Work(self._assignment.moves(records), *self._parking.split(incoming), undecodable, self._clock())
         try:
             await self._attempt(work)
+            return
         except Fenced:
-            log.warning("another process owns a partition now; the batch is dropped", records=len(records))
+            log.warning("another process owns a partition now; the turn is rolled back", records=len(records))
             await self._assignment.lost(work.moves, work.now)
             raise
-        except BadDeployment as error:
-            await self._hold_back(records, error)
         except Exception as error:
             if is_retriable(error):
                 raise
-            await self._halve(records, error)
+            failure = error
+        # Outside of the except block: otherwise each later error is chained to those before it, and its log line has all their traces.
+        if isinstance(failure, BadDeployment):
+            await self._hold_back(records, failure)
+        else:
+            await self._halve(records, failure)
 
     async def _attempt(self, work: Work) -> None:
         """Handle all records at once. If that fails, or while locked rows are expected, isolate the failing ones."""
@@ -130,34 +134,34 @@ class Turns:
         """The turn's transaction, then what follows from its commit."""
         async with self._pool.acquire() as db, db.transaction():
             block = await fence(db, work.moves)
-            outcome = await self._handle(db, work, isolating)
-            self._suspicion.check(outcome.failed, len(work.incoming))
+            handled = await self._run_handler(db, work, isolating)
+            self._suspicion.check(handled.failed, len(work.incoming))
             ids = MessageIds(self._group, self._assignment.topic_ids_of(work.moves), self._new_id)
-            rows = outbox_rows.compose(outcome.outgoing, block, ids, self._settings.type_ids)
-            waiting = [*work.waiting, *outcome.held]
-            await self._parking.put_aside(db, ((each, 0) for each in outcome.locked), work.now)
-            await self._parking.park(db, outcome.failed, waiting, work.now)
+            rows = outbox_rows.compose(handled.outgoing, block, ids, self._settings.type_ids)
+            waiting = [*work.waiting, *handled.queued]
+            await self._parking.put_aside(db, ((each, 0) for each in handled.locked), work.now)
+            await self._parking.park(db, handled.failed, waiting, work.now)
             given_up = [GivenUp(each, UNDECODABLE) for each in work.undecodable]
-            given_up += [GivenUp(each, REJECTED) for each in outcome.rejected]
+            given_up += [GivenUp(each, REJECTED) for each in handled.rejected]
             if given_up:
                 rows += await rejects.give_up(db, given_up, ids, block + len(rows), self._group, work.now)
             await outbox_rows.write(db, rows, outbox_rows.adopt_at(work.now, self._settings))
         self._assignment.advance(work.moves)
-        self._parking.note([*outcome.failed, *outcome.locked], waiting)
-        self._suspicion.add(len(outcome.failed), len(work.incoming))
+        self._parking.add_keys([*handled.failed, *handled.locked], waiting)
+        self._suspicion.add(len(handled.failed), len(work.incoming))
         if self._suspects:
             self._suspects.clear(move.partition for move in work.moves)
-        parking.log_parked([*outcome.failed, *outcome.locked])
+        parking.log_parked([*handled.failed, *handled.locked])
         await self._outbox.publish(rows, work.now)
 
-    async def _handle(self, db: Connection, work: Work, isolating: bool) -> Outcome:
+    async def _run_handler(self, db: Connection, work: Work, isolating: bool) -> HandledBatch:
         batch = Batch(work.incoming, work.now, self._new_id)
         if isolating and self._locked_rows.expected:
             return await set_locked_aside(db, self._handler.handle, batch)
         if isolating:
             return await isolate(db, self._handler.handle, batch, slow_is_at_fault=True)
         outgoing = await self._handler.handle(batch, db) if work.incoming else []
-        return Outcome(outgoing, batch.rejected, [], [])
+        return HandledBatch(outgoing, batch.rejected, [], [])
 
     # When a turn fails ------------------------------------------------------------------------------------------------
 
@@ -199,8 +203,8 @@ class Turns:
                 await self._turn(rest)
             return
         [record] = records
-        reason = f"it can be neither handled nor kept as it is: {type(error).__name__}: {error}"
-        log.error("a record makes its turn fail and is given up without its headers", exc_info=error)
+        reason = f"the record can be neither handled nor stored as it is: {type(error).__name__}: {error}"
+        log.error("a record fails its turn outside of the handler and is given up without its headers", exc_info=error)
         undecodable = [Rejected(rejects.bare(record), reason)]
         work = Work(self._assignment.moves(records), [], [], undecodable, self._clock())
         try:

@@ -1,4 +1,4 @@
-"""Partitions that cannot be read: a batch that the client cannot decode, or no right to read. Each holds up itself alone.
+"""Partitions that cannot be read: a batch that the client cannot decode, or no right to read. All other partitions go on.
 
 A damaged batch is an alarm with the command that goes on behind it. `Unreadable` searches for the first offset that can be read again.
 """
@@ -21,7 +21,7 @@ HELD_BACK_S: Final = 5.0
 UNREADABLE: Final = "partition unreadable"
 
 
-class Place(Struct):
+class Unread(Struct):
     """The offset at which a partition cannot be read, and the search for the next one that can be."""
 
     offset: int
@@ -31,7 +31,7 @@ class Place(Struct):
 
     @property
     def readable_from(self) -> int | None:
-        """The search's result. None: it goes on, has failed, or has found nothing; the next failure begins it again."""
+        """The search's result. None: the search is running, has failed, or has found nothing; the next failure to read starts another."""
         search = self.search
         if search is None or not search.done() or search.cancelled() or search.exception() is not None:
             return None
@@ -52,10 +52,10 @@ class Unreadable:
         self._assignment: Final = assignment
         self._clock: Final = clock
         self._alarms: Final = alarms
-        self._places: Final[dict[Partition, Place]] = {}
+        self._unread: Final[dict[Partition, Unread]] = {}
 
     def has(self, partition: Partition) -> bool:
-        return partition in self._places
+        return partition in self._unread
 
     async def failed(self, failures: Sequence[Failure]) -> None:
         """Take each partition again after its first failure at an offset; after the next one hold it back and raise the alarm."""
@@ -64,9 +64,9 @@ class Unreadable:
             position = self._assignment.positions.get(partition)
             if position is None:
                 continue
-            at = self._places.get(partition)
+            at = self._unread.get(partition)
             if at is None or at.offset != position.next_offset:
-                self._places[partition] = Place(position.next_offset, failure)
+                self._unread[partition] = Unread(position.next_offset, failure)
                 await self._consumer.leave(self._assignment.doubt([partition]))
                 continue
             if failure.is_batch or not at.failure.is_batch:
@@ -81,12 +81,12 @@ class Unreadable:
             await self._assignment.hold_back({partition: trouble}, self._clock() + timedelta(seconds=HELD_BACK_S))
 
     def step(self) -> None:
-        """Update the alarms: clear those of partitions that were read on or given away, and tell what a search has found."""
-        for partition, at in list(self._places.items()):
+        """Update the alarms: clear those of partitions that were read further or revoked, and name the offset that a search has found."""
+        for partition, at in list(self._unread.items()):
             position = self._assignment.positions.get(partition)
             is_past = position is not None and position.next_offset != at.offset
             if is_past or not self._assignment.is_given(partition):
-                del self._places[partition]
+                del self._unread[partition]
                 if at.search is not None:
                     at.search.cancel()
                 self._alarms.tell(UNREADABLE, str(partition), None)
@@ -95,18 +95,22 @@ class Unreadable:
 
     def end(self) -> None:
         """Cancel the searches and clear the alarms."""
-        for at in self._places.values():
+        for at in self._unread.values():
             if at.search is not None:
                 at.search.cancel()
         self._alarms.only(UNREADABLE, {})
 
 
-def _trouble(partition: Partition, at: Place) -> Trouble:
-    what = f"it cannot be read at offset {at.offset}: {at.failure.why}"
+def _trouble(partition: Partition, at: Unread) -> Trouble:
+    what = f"the partition cannot be read at offset {at.offset}: {at.failure.why}"
     if not at.failure.is_batch:
-        return Trouble(what, "look at the topic and at what this service may read; it is tried again every few seconds")
+        return Trouble(
+            what, "check the topic and this service's right to read it; the partition is tried again every few seconds"
+        )
     behind = at.readable_from
     on = f"ordersaga topics accept {partition.topic} --partition {partition.partition} --at"
     if behind is None:
-        return Trouble(what, f"find the first offset behind that batch, N; then `{on} N` goes on there")
-    return Trouble(what, f"find out what is in offsets {at.offset} to {behind - 1}; to go on behind: `{on} {behind}`")
+        return Trouble(what, f"find the first offset behind that batch, N; to go on there: `{on} N`")
+    return Trouble(
+        what, f"find out what offsets {at.offset} to {behind - 1} held; to go on behind them: `{on} {behind}`"
+    )

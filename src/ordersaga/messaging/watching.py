@@ -1,8 +1,7 @@
-"""What a consumer must look at beside the records it gets: topics that are gone or have no leader, partitions of which nothing comes.
+"""Checks of the topics and logs themselves: missing topics, partitions without a leader, and partitions that deliver no record.
 
-Nothing comes from a log whose end is markers of transactions and aborted records: the ledger then moves on to behind them, so that it
-neither lags at rest nor points at what retention has removed. A batch that the client cannot read stops its own partition, with the
-command that goes on behind it. All else is an alarm with its age.
+A log may end with transaction markers and aborted records, which no consumer gets. The ledger then moves past them: otherwise it would lag
+for ever, and later point at offsets that retention has removed. Everything else is an alarm with its age.
 """
 
 import asyncio
@@ -23,27 +22,27 @@ from ordersaga.messaging.unreadable import Unreadable
 
 log: Final = structlog.get_logger()
 
-LOOK_EVERY_S: Final = 5.0
+CHECK_EVERY_S: Final = 5.0
 OPEN_S: Final = 60.0
-NOTHING_COMES_LOOKS: Final = 6
+SILENT_CHECKS_MAX: Final = 6
 
 # Alarms
 MISSING: Final = "topic missing"
 LEADERLESS: Final = "no leader"
 OPEN: Final = "open transaction"
 SILENT: Final = "nothing comes"
-NAMES: Final = (MISSING, LEADERLESS, OPEN, SILENT)
+ALARMS: Final = (MISSING, LEADERLESS, OPEN, SILENT)
 
 
-class Seen(Struct, frozen=True):
-    """One look at Kafka: the topics, and what lies before partitions of which nothing came."""
+class Checked(Struct, frozen=True):
+    """The result of one check: the state of the topics, and what lies between the position and the end of partitions that stand still."""
 
     states: dict[str, TopicState]
     gaps: dict[Partition, Gap]
 
 
 class Watching:
-    """Runs within the loop of turns: `failed` with what a fetch says, `step` after each turn; looks themselves run beside it."""
+    """`step` once a round. A check asks Kafka in a task of its own, so that turns go on meanwhile."""
 
     def __init__(
         self,
@@ -64,64 +63,64 @@ class Watching:
         self._pool: Final = pool
         self._clock: Final = clock
         self._alarms: Final = alarms
-        self._stood: dict[Partition, int] = {}
-        self._silent_looks: Final[dict[Partition, int]] = {}
-        self._look: asyncio.Task[Seen] | None = None
-        self._looked_at_s = 0.0
-
-    # Looks ----------------------------------------------------------------------------------------------------------
+        self._positions: dict[Partition, int] = {}
+        self._silent_checks: Final[dict[Partition, int]] = {}
+        self._check: asyncio.Task[Checked] | None = None
+        self._checked_at_s = 0.0
 
     async def step(self) -> None:
-        """Take up what a look has seen, and begin the next one. A look that fails is no turn's trouble."""
+        """Act on the result of a check, and begin the next one. An error of a check is logged and does not end the round."""
         try:
             await self._step()
         except Exception as error:
             log.log(
                 10 if is_retriable(error) else 40,
-                "logs could not be looked at",
+                "topics and logs could not be checked",
                 error=f"{type(error).__name__}: {error}",
             )
 
     async def _step(self) -> None:
         self._unreadable.step()
-        if self._look is not None and self._look.done():
-            look, self._look = self._look, None
-            await self._take_up(look.result())
+        if self._check is not None and self._check.done():
+            check, self._check = self._check, None
+            await self._act_on(check.result())
         now_s = asyncio.get_running_loop().time()
-        if self._look is None and now_s - self._looked_at_s > LOOK_EVERY_S:
-            self._looked_at_s = now_s
-            self._look = asyncio.create_task(self._see(await self._standing()))
+        if self._check is None and now_s - self._checked_at_s > CHECK_EVERY_S:
+            self._checked_at_s = now_s
+            self._check = asyncio.create_task(self._ask(await self._standing_still()))
 
-    async def _standing(self) -> dict[Partition, int]:
-        """The partitions that have not moved since the last look, though their logs go on."""
+    async def _standing_still(self) -> dict[Partition, int]:
+        """The partitions whose position is the same as at the last check, although their log goes on behind it."""
         now = {partition: position.next_offset for partition, position in self._assignment.positions.items()}
-        stood, self._stood = self._stood, now
-        still = {partition: at for partition, at in now.items() if stood.get(partition) == at}
+        before, self._positions = self._positions, now
+        still = {partition: at for partition, at in now.items() if before.get(partition) == at}
         ends = await self._consumer.known_ends(still) if still else {}
         return {partition: at for partition, at in still.items() if ends.get(partition, at) > at}
 
-    async def _see(self, standing: dict[Partition, int]) -> Seen:
-        return Seen(await self._topics.states(self._names), await self._consumer.gaps(standing) if standing else {})
+    async def _ask(self, standing: dict[Partition, int]) -> Checked:
+        return Checked(await self._topics.states(self._names), await self._consumer.gaps(standing) if standing else {})
 
-    async def _take_up(self, seen: Seen) -> None:
-        self._assignment.compare_topics({name: state.topic_id for name, state in seen.states.items()})
+    async def _act_on(self, checked: Checked) -> None:
+        self._assignment.compare_topics({name: state.topic_id for name, state in checked.states.items()})
         gone = Trouble("the topic does not exist", "create it with `ordersaga topics create`")
-        self._raise(MISSING, {name: gone for name in self._names if name not in seen.states})
-        leader = Trouble("no broker leads this partition, so nobody can read or write it", "look at Kafka's brokers")
+        self._raise(MISSING, {name: gone for name in self._names if name not in checked.states})
+        leader = Trouble(
+            "the partition has no leader, so it can be neither read nor written", "look at Kafka's brokers"
+        )
         self._raise(
             LEADERLESS,
-            {str(Partition(name, n)): leader for name, state in seen.states.items() for n in state.leaderless},
+            {str(Partition(name, n)): leader for name, state in checked.states.items() for n in state.leaderless},
         )
-        await self._move_on(seen.gaps)
-        self._tell_open(seen.gaps)
-        self._tell_silent(seen.gaps)
+        await self._move_on(checked.gaps)
+        self._find_open(checked.gaps)
+        self._find_silent(checked.gaps)
 
     def _raise(self, alarm: str, found: dict[str, Trouble]) -> None:
         for where in self._alarms.only(alarm, found):
             log.error(alarm, where=where, what=found[where].what)
 
     async def _move_on(self, gaps: dict[Partition, Gap]) -> None:
-        """Move the ledger past what is no record. Not past what retention has removed: that may have been records."""
+        """Move the ledger past offsets without a record. Not past offsets that retention has removed: they may have been records."""
         moves = []
         for partition, gap in gaps.items():
             position = self._assignment.positions.get(partition)
@@ -142,12 +141,12 @@ class Watching:
         except Fenced:
             await self._assignment.lost(moves, self._clock())
             return
-        except Exception:  # whether it was committed is not known
+        except Exception:  # the commit's outcome is unknown
             self._assignment.doubt([move.partition for move in moves])
             raise
         self._assignment.advance(moves)
 
-    def _tell_open(self, gaps: dict[Partition, Gap]) -> None:
+    def _find_open(self, gaps: dict[Partition, Gap]) -> None:
         now, found = self._clock(), {}
         since: dict[str, datetime] = {}
         for partition, gap in gaps.items():
@@ -156,31 +155,33 @@ class Watching:
             where = str(partition)
             since[where] = datetime.fromtimestamp(gap.open_ms / 1000, UTC) if 0 <= gap.open_ms < 1e14 else now
             if now - since[where] > timedelta(seconds=OPEN_S):
-                what = f"a transaction that began at offset {gap.stable} is still open; nothing behind it can be read"
+                what = f"a transaction that began at offset {gap.stable} is still open; no record behind it can be read"
                 found[where] = Trouble(what, "find its producer, or end it: `kafka-transactions.sh find-hanging`")
         self._raise(OPEN, found)
         for where, trouble in found.items():
             self._alarms.tell(OPEN, where, trouble, since[where])
 
-    def _tell_silent(self, gaps: dict[Partition, Gap]) -> None:
-        """Records lie before us, look after look, and none comes: say so, and read the partition anew."""
-        for partition in [each for each in self._silent_looks if each not in gaps]:
-            del self._silent_looks[partition]
+    def _find_silent(self, gaps: dict[Partition, Gap]) -> None:
+        """After `SILENT_CHECKS_MAX` checks that found records of which none was delivered: raise the alarm and take the partition again."""
+        for partition in [each for each in self._silent_checks if each not in gaps]:
+            del self._silent_checks[partition]
         found = {}
         for partition, gap in gaps.items():
             if self._unreadable.has(partition) or not (gap.has_records or gap.why):
                 continue
-            self._silent_looks[partition] = self._silent_looks.get(partition, 0) + 1
-            if self._silent_looks[partition] >= NOTHING_COMES_LOOKS:
-                what = gap.why or f"records lie from offset {gap.first} on, and none of them comes"
-                found[str(partition)] = Trouble(what, "look at the broker that leads it; it is read anew")
+            self._silent_checks[partition] = self._silent_checks.get(partition, 0) + 1
+            if self._silent_checks[partition] >= SILENT_CHECKS_MAX:
+                what = gap.why or f"the log has records from offset {gap.first} on, and none of them is delivered"
+                found[str(partition)] = Trouble(
+                    what, "look at the broker that leads the partition; the partition is taken again"
+                )
                 self._assignment.doubt([partition])
         self._raise(SILENT, found)
 
     def end(self) -> None:
-        """Stop looking, and take all alarms back."""
-        if self._look is not None:
-            self._look.cancel()
+        """Cancel the check, and clear the alarms."""
+        if self._check is not None:
+            self._check.cancel()
         self._unreadable.end()
-        for alarm in NAMES:
+        for alarm in ALARMS:
             self._alarms.only(alarm, {})

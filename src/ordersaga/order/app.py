@@ -36,7 +36,7 @@ def create_app(settings: Settings) -> Litestar:
             orders.place = runtime.gather(Placing(settings))
             orders.act = runtime.gather(Acting(settings))
             orders.operate = runtime.gather(Operating(settings))
-            runtime.every(timers.LOOK_EVERY_S, timers.Timers(runtime, Waking(settings)).fire, "timers")
+            runtime.every(timers.FIRE_EVERY_S, timers.Timers(runtime, Waking(settings)).fire, "timers")
             runtime.supervise("watching for events", watch.run, needed_for_http=True)
             yield
 
