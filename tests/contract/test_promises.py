@@ -111,14 +111,18 @@ async def test_a_process_that_was_fenced_off_drops_its_batch_and_the_record_stil
         try:
             return await fence(db, moves)
         except Fenced:
-            effects_when_fenced.append(await service.effects())
+            effects_when_fenced.append([row["delivery_id"] for row in await looking.fetch("SELECT * FROM effect")])
             raise
 
+    looking = await asyncpg.connect(
+        service.settings.database_url("delivery")
+    )  # the test itself uses `service.db` meanwhile
     async with service.instance():
         await service.db.execute("UPDATE ledger SET epoch = epoch + 1")
         monkeypatch.setattr(turn, "fence", told_of)
         service.send(told(uuid4()))
         await until(lambda: took_effect(service, 1))
+    await looking.close()
     assert effects_when_fenced and not any(effects_when_fenced)
     assert len(await service.effects()) == 1
 

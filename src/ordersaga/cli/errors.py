@@ -1,10 +1,12 @@
 """How a command that fails ends: with a sentence, secrets masked, never with a traceback."""
 
+import logging
 import os
 import signal
 import sys
 import threading
 import traceback
+import warnings
 from typing import Any, Final
 
 import asyncpg
@@ -101,6 +103,10 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def _interrupt(*_: object) -> None:
+    """Raise KeyboardInterrupt, and say nothing else from then on: asyncio logs each callback and connection that it cuts off."""
+    logging.disable(logging.CRITICAL)
+    sys.unraisablehook = lambda _: None
+    warnings.simplefilter("ignore")
     timer = threading.Timer(END_WITHIN_S, os._exit, [1])
     timer.daemon = True
     timer.start()
