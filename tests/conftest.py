@@ -31,5 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """A run that does not end although its tests have says where every thread stands, and ends."""
+    """End a run that does not end although its tests have, and say where every thread stands. xdist itself ends its workers."""
+    if hasattr(config, "workerinput"):
+        return
     faulthandler.dump_traceback_later(END_S, exit=True, file=sys.__stderr__)
