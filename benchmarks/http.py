@@ -19,7 +19,11 @@ NOBODY_ASKS_AGAIN_S = "3600"
 POOL = "16"
 VARIANTS = {
     "gathered": {},
-    "one each": {"GATHER_MAX": "1", "GATHER_TRANSACTIONS_MAX": POOL, "DATABASE_CONNECTIONS_MAX": str(int(POOL) + 4)},
+    "one each": {
+        "GATHER_MAX": "1",
+        "GATHER_TRANSACTIONS_MAX": POOL,
+        "DATABASE_CONNECTIONS_MAX": str(4 * int(POOL) + 4),
+    },
 }
 
 
