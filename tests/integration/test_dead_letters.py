@@ -68,7 +68,7 @@ NOT_THERE = {
     ("dead-letters", "import", "nothing"): (2, "there is no topic nothing-dlt or nothing.DLT"),
     ("parked", "retry", f"{REQUESTS}/0/999999"): (2, "no parked record"),
     ("parked", "retry", "order-created/0/1"): (2, "delivery read no topic order-created"),
-    ("parked", "retry", "the-first"): (2, "it is written topic/partition/offset"),
+    ("parked", "retry", "the-first"): (2, "write topic/partition/offset"),
     ("parked", "discard", "--all"): (2, "--why is required"),
 }
 
