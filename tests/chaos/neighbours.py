@@ -249,7 +249,7 @@ async def _discard_parked(settings: Settings, service: ServiceName) -> None:
     async with asyncpg.create_pool(settings.database_url(service), min_size=1, max_size=2) as pool:
         queues = Queues(settings, service, pool, _now, new_id)
         for queue in await queues.find():
-            await queues.discard(queue.coordinates, OPERATOR)
+            await queues.discard(queue.first, OPERATOR)
 
 
 async def _discard_letters(settings: Settings, service: ServiceName, at_least: int) -> None:

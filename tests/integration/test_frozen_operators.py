@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-from typer.testing import CliRunner
 
 from ordersaga.audit import records, sources, verify
-from ordersaga.cli.main import app
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import guests
 from ordersaga.messaging.migrating import migrate
 from ordersaga.settings import SERVICES, Settings
+from tests.commands import type_command
 from tests.integration.troubled_postgres import TroubledPostgres, troubled_postgres
 
 STOPPED = "the server has stopped answering"
@@ -81,9 +80,9 @@ async def test_a_command_that_finds_the_server_frozen_ends_within_seconds(
     with server.frozen():
         began = time.monotonic()
         async with asyncio.timeout(60):
-            result = await asyncio.to_thread(CliRunner(env=environment).invoke, app, arguments)
-    said = f"{result.stdout} {result.stderr}"
-    assert result.exit_code == code, said
+            result = await asyncio.to_thread(type_command, arguments, environment)
+    said = f"{result.out} {result.err}"
+    assert result.code == code, said
     assert time.monotonic() - began < 45
     assert "no answer in time" in said.replace("\n", " "), said
 
