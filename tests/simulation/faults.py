@@ -187,6 +187,13 @@ class Faults:
 
     # Parked records at a restart -----------------------------------------------------------------------------------------
 
+    def _write_garbage(self, fault: Fault) -> None:
+        """Write a record that is no message of its topic, or one about an unknown order."""
+        to = self._world.scheduler.random.choice(self._world.groups[fault.who].partitions)
+        key = str(UUID(int=self._world.scheduler.random.randrange(3))).encode()
+        value = b'{"orderId": ' if fault.amount > 1 else _of_nobody(to.topic)
+        self._world.log.append(to, key, value, None, "somebody")
+
     def _write_poison(self, fault: Fault) -> None:
         """Write poisoned records about unknown orders, and kill the service when all of them are parked."""
         world, places = self._world, set()

@@ -177,7 +177,7 @@ async def _step_to_the_end(self: Any) -> bool:
     """Keep fresh records waiting until no record is parked."""
     more = await STEP(self)
     while self._parking.holds_any:
-        await asyncio.sleep(retries.LOOK_EVERY_S)
+        await asyncio.sleep(retries.RETRY_EVERY_S)
         more = await STEP(self)
     return more
 

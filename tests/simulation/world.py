@@ -211,7 +211,10 @@ class World:
 
         async def wait() -> None:
             await self.pause(after_s)
-            await self.scheduler.do("world", what, work)
+            try:
+                await self.scheduler.do("world", what, work)
+            except Exception as error:  # otherwise a fault that fails itself would be a fault that does nothing
+                self.complain(f"the simulation failed at: {what}: {type(error).__name__}: {error}")
 
         self.outside.spawn(wait())
 
