@@ -352,5 +352,8 @@ def _about(service: str, order_id: UUID) -> m.Message:
 
 def _is_awaited(record: Record) -> bool:
     """Whether the receiver asks again for a message that does not come. Nobody asks for word of a refund that Order did not request."""
-    message = codec.decode(record.topic, record.value)
+    try:
+        message = codec.decode(record.topic, record.value)
+    except codec.Undecodable:
+        return False
     return not isinstance(message, m.PaymentCancelledMessage) or message.request_id is not None
