@@ -213,7 +213,10 @@ def _parts_answered(world: World, *statuses: str) -> dict[str, set[str]]:
     parts: dict[str, set[str]] = defaultdict(set)
     for record, _ in world.log_with_writers():
         if record.topic == REFUNDED_TOPIC:
-            answer: Any = decode(record.topic, record.value)
+            try:
+                answer: Any = decode(record.topic, record.value)
+            except Undecodable:
+                continue
             if answer.status in statuses and _is_part(answer):
                 parts[answer.payment_key].add(answer.request_id)
     return parts
