@@ -10,7 +10,17 @@ import asyncpg
 
 from benchmarks.flow import SERVICES, flow_round, stock_answers
 from benchmarks.report import Bench, Goal, Report, Size
-from benchmarks.shop import PATIENCE, PRODUCTS, WORKERS, audit, place, record_payments, stock_up, system_of
+from benchmarks.shop import (
+    PATIENCE,
+    PRODUCTS,
+    WORKERS,
+    audit,
+    place,
+    record_payable,
+    record_payments,
+    stock_up,
+    system_of,
+)
 from ordersaga.devstack.system import System
 
 
@@ -45,6 +55,8 @@ async def _last_item(system: System, orders: int) -> tuple[float, list[str]]:
     db = await asyncpg.connect(system.settings.database_url("order"))
     placed = await place(db, shelf, orders)
     await db.close()
+    if "payment" in system.processes:
+        await record_payable(system.settings, placed)
     await stock_answers(system, placed)
     stock = await asyncpg.connect(system.settings.database_url("stock"))
     row = await stock.fetchrow("SELECT reserved, available FROM product WHERE product_id = $1", shelf[0])

@@ -30,6 +30,7 @@ PRODUCTS = 1_000
 PIECES = 10_000_000
 INSERT_ROWS = 5_000
 AUDIT_TRIES = 60
+PAYABLE = "ORD0001"
 LET_WAIT_S = 600
 """Thousands of orders are let wait on purpose, and longer than a customer would: their partners must not be asked again meanwhile."""
 PATIENCE = {"stock_deadline_s": str(LET_WAIT_S), "delivery_deadline_s": str(LET_WAIT_S)}
@@ -116,6 +117,16 @@ async def record_payments(settings: Settings, order_ids: Iterable[UUID]) -> None
     columns = "payment_key order_id customer_id amount status captured refunded requested_at approved_at"
     db = await asyncpg.connect(settings.database_url("payment"))
     await db.copy_records_to_table("payment", columns=columns.split(), records=rows)
+    await db.close()
+
+
+async def record_payable(settings: Settings, orders: Iterable[Order]) -> None:
+    """What Payment would know of orders that were put into Order's tables: that they may be paid."""
+    rows = [(each.order_id, each.customer_id, each.total_amount, each.pay_before, PAYABLE) for each in orders]
+    db = await asyncpg.connect(settings.database_url("payment"))
+    await db.copy_records_to_table(
+        "payable", columns=["order_id", "customer_id", "total_amount", "pay_before", "status"], records=rows
+    )
     await db.close()
 
 
