@@ -4,12 +4,16 @@ most of each test."""
 import importlib
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+# `start` also reads the exit codes of other processes that have ended. Two threads that read one get the code and 255.
+_one_at_a_time = threading.Lock()
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
     [__name__, "ordersaga.audit", "ordersaga.devstack.system", "ordersaga.http.server", "pytest"]
@@ -40,8 +44,11 @@ def type_command(arguments: Sequence[str], environment: Mapping[str, str], folde
     with tempfile.TemporaryDirectory() as heard:
         out, err = Path(heard) / "out", Path(heard) / "err"
         process = _processes.Process(target=_type, args=(arguments, environment, folder or Path.cwd(), out, err))
-        process.start()
-        process.join()
+        with _one_at_a_time:
+            process.start()
+        multiprocessing.connection.wait([process.sentinel])
+        with _one_at_a_time:
+            process.join()
         return Answer(process.exitcode or 0, out.read_text(), err.read_text())
 
 
