@@ -18,7 +18,7 @@ from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.limits import Streams
-from ordersaga.http.problems import body_of
+from ordersaga.http.requests import body_of
 from ordersaga.http.server import application, serve
 from ordersaga.messaging.health import Health
 from ordersaga.settings import Settings

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from ordersaga.http.fields import ERRORS_MAX, wrong_fields
-from ordersaga.http.problems import Problem, decoded
+from ordersaga.http.problems import Problem
+from ordersaga.http.requests import decoded
 from ordersaga.order.api import PlaceOrder
 from ordersaga.payment.api import ConfirmPayment
 

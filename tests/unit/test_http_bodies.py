@@ -10,8 +10,8 @@ import pytest
 from litestar import Request, Response, post
 
 from ordersaga.http.encoded import EncodedJson
-from ordersaga.http.problems import body_of
 from ordersaga.http.protocol import JoinedWrites
+from ordersaga.http.requests import body_of
 from ordersaga.http.server import application
 from ordersaga.messaging.health import Health
 

@@ -17,10 +17,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ordersaga.http.encoded import EncodedJson
-from ordersaga.http.headers import header, headers
 from ordersaga.http.limits import Limits, Streams
-from ordersaga.http.problems import PROBLEM_JSON, Problem, ProblemBody, on_problem, raw_body
+from ordersaga.http.problems import PROBLEM_JSON, Problem, ProblemBody, on_problem
 from ordersaga.http.protocol import Protocol
+from ordersaga.http.requests import header, headers, raw_body
 from ordersaga.http.server import application
 from ordersaga.messaging.health import Health
 from ordersaga.settings import Settings

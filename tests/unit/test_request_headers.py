@@ -6,12 +6,10 @@ from uuid import UUID
 import pytest
 from litestar import Request
 
-from ordersaga.http.caller import Caller
-from ordersaga.http.keys import idempotency_key
-from ordersaga.http.prefer import WAIT_S_DEFAULT, WAIT_S_MAX, wait_s
 from ordersaga.http.problems import Problem
+from ordersaga.http.requests import WAIT_S_DEFAULT, WAIT_S_MAX, idempotency_key, wait_s
 
-CALLER = Caller(UUID(int=1), frozenset({"CUSTOMER"}))
+USER = UUID(int=1)
 
 
 def request(name: bytes, *values: str) -> Request[Any, Any, Any]:
@@ -53,11 +51,11 @@ def test_a_preference_counts_as_far_as_it_is_understood(values: list[str], secon
 @pytest.mark.parametrize("values", [[""], ["x" * 301], ["\xe9"], ["a\tb"], ["\xa0"], ["a", "a"], ["a", "b"]])
 def test_a_key_that_is_none_is_refused(values: list[str]) -> None:
     with pytest.raises(Problem) as refused:
-        idempotency_key(request(b"idempotency-key", *values), CALLER, "POST /", b"", UUID(int=2))
+        idempotency_key(request(b"idempotency-key", *values), USER, "POST /", b"", UUID(int=2))
     assert refused.value.status == 400
 
 
 @pytest.mark.parametrize("key", ["a", "x" * 300, '"8e03978e-40d5-43dd-bc93-6894a57f9324"', "a b"])
 def test_a_key_is_taken_as_it_is(key: str) -> None:
-    found = idempotency_key(request(b"idempotency-key", key), CALLER, "POST /", b"", UUID(int=2))
+    found = idempotency_key(request(b"idempotency-key", key), USER, "POST /", b"", UUID(int=2))
     assert found is not None and found.key == key

@@ -7,9 +7,9 @@ import jwt
 from litestar import Request
 from msgspec import Struct
 
-from ordersaga.http.headers import headers
 from ordersaga.http.jwks import Jwks, KeysUnavailable
 from ordersaga.http.problems import Problem, invalid
+from ordersaga.http.requests import headers
 from ordersaga.settings import Settings
 
 OPERATOR_ROLES: Final = frozenset({"MASTER", "OPERATOR"})

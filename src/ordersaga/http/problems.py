@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457), and request bodies, decoded strictly, with all wrong fields in the problem."""
+"""Errors as `application/problem+json` (RFC 9457)."""
 
 from typing import Any, Final, TypeVar
 
@@ -6,11 +6,9 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 from msgspec import UNSET, Struct, UnsetType
 
-from ordersaga.http.fields import code_of, texts_with_nul, wrong_fields
-from ordersaga.http.headers import header
+from ordersaga.http.fields import code_of
 from ordersaga.http.limits import RETRY_AFTER_S, TooManyStreams
 from ordersaga.masking import masked
 from ordersaga.messaging.gather import NotTaken, OutcomeUnknown
@@ -21,7 +19,6 @@ log: Final = structlog.get_logger()
 T = TypeVar("T")
 
 PROBLEM_JSON: Final = "application/problem+json"
-JSON: Final = "application/json"
 NOT_VALID: Final = "The request is not valid"
 REFUSAL_STATUS: Final[dict[RefusalKind, int]] = {
     "UNKNOWN": 404,
@@ -76,77 +73,6 @@ def unless_refused(answer: T | Refusal) -> T:
     if isinstance(answer, Refusal):
         raise problem_of(answer)
     return answer
-
-
-async def body_of(request: Request[Any, Any, Any], decoder: "msgspec.json.Decoder[T]") -> tuple[T, bytes]:
-    """The request's body, decoded strictly, and its bytes. Raises `Problem` 415, or 400 with every wrong field named."""
-    body = await raw_json(request)
-    return decoded(body, decoder), body
-
-
-async def raw_json(request: Request[Any, Any, Any]) -> bytes:
-    """The body's bytes. Raises `Problem` 415 unless `Content-Type` is JSON."""
-    _must_be_json(request)
-    return await raw_body(request)
-
-
-def decoded(body: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
-    """A body, decoded strictly. Raises `Problem` 400 with every wrong field named."""
-    try:
-        value = decoder.decode(body)
-    except msgspec.ValidationError as error:
-        message = str(error)
-        raise invalid_fields(
-            wrong_fields(decoder.type, body) or [FieldError("body", message, code_of(message))]
-        ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(400, "The body is not JSON", str(error)) from error
-    if b"\\u0000" in body and (errors := texts_with_nul(value)):
-        raise invalid_fields(errors)
-    return value
-
-
-def _must_be_json(request: Request[Any, Any, Any]) -> None:
-    given = header(request, b"content-type") or ""
-    if given == JSON:
-        return
-    kind, *parameters = given.replace(" ", "").lower().split(";")
-    if kind != JSON or not all(each in ("charset=utf-8", 'charset="utf-8"', "") for each in parameters):
-        raise Problem(415, "The body must be JSON", "send it as Content-Type: application/json")
-
-
-async def raw_body(request: Request[Any, Any, Any]) -> bytes:
-    """The whole body, nearly always one part. `protocol.py` limits its size. Raises `Problem` 400 if the client left before its end."""
-    body: bytes = b""
-    while True:
-        message: Any = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise Problem(400, "The body is not complete")
-        body += message.get("body", b"")
-        if not message.get("more_body"):
-            return body
-
-
-def json_body(model: type[Struct]) -> type[Operation]:
-    """The body's description in `/schema`, for a route that decodes the body with `body_of`."""
-
-    class WithBody(Operation):
-        def __post_init__(self) -> None:
-            (_,), components = msgspec.json.schema_components([model], ref_template="#/$defs/{name}")
-            schema: Any = _Verbatim(components[model.__name__] | {"$defs": components})
-            self.request_body = RequestBody({"application/json": OpenAPIMediaType(schema=schema)}, required=True)
-
-    return WithBody
-
-
-class _Verbatim:
-    """A schema that is already plain JSON."""
-
-    def __init__(self, schema: dict[str, Any]) -> None:
-        self._schema = schema
-
-    def to_schema(self) -> dict[str, Any]:
-        return self._schema
 
 
 def _answer(body: ProblemBody, headers: dict[str, str] | None = None) -> Response[bytes]:

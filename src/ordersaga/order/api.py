@@ -20,22 +20,19 @@ from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.encoded import EncodedJson
-from ordersaga.http.headers import header
-from ordersaga.http.keys import earlier, idempotency_key
 from ordersaga.http.limits import Streams
 from ordersaga.http.pages import PAGE_ROWS_DEFAULT, PageRows
-from ordersaga.http.prefer import wait_s
-from ordersaga.http.problems import (
-    Problem,
+from ordersaga.http.problems import Problem, invalid, invalid_fields, not_found, unless_refused
+from ordersaga.http.requests import (
     body_of,
     decoded,
-    invalid,
-    invalid_fields,
+    earlier,
+    header,
+    idempotency_key,
     json_body,
-    not_found,
     raw_body,
     raw_json,
-    unless_refused,
+    wait_s,
 )
 from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.gather import Gather
@@ -274,7 +271,7 @@ async def _place(orders: Orders, request: AnyRequest) -> Json:
     caller = await orders.callers.of(request)
     seconds, order_id = wait_s(request), orders.runtime.new_id()
     raw = await raw_json(request)
-    key = idempotency_key(request, caller, "POST /api/v1/orders", raw, order_id)
+    key = idempotency_key(request, caller.user_id, "POST /api/v1/orders", raw, order_id)
     try:
         placement = Placement(_order(decoded(raw, _body), caller, order_id), key)
     except Problem:
@@ -318,7 +315,7 @@ NOT_YET: Final = datetime.min.replace(tzinfo=UTC)
 async def _act(orders: Orders, request: AnyRequest, order_id: UUID, route: str, command: CustomerCommand) -> Json:
     caller = await orders.callers.of(request)
     route = f"POST /api/v1/orders/{order_id}/{route}"
-    key = idempotency_key(request, caller, route, await raw_body(request), orders.runtime.new_id())
+    key = idempotency_key(request, caller.user_id, route, await raw_body(request), orders.runtime.new_id())
     act = CustomerAct(order_id, None if caller.is_operator else caller.user_id, command, key)
     return _answer(unless_refused(await orders.act(act)), 200)
 

@@ -17,9 +17,8 @@ from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.contracts.status import PAYMENT_CODES
 from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.encoded import EncodedJson
-from ordersaga.http.keys import idempotency_key
-from ordersaga.http.prefer import wait_s
-from ordersaga.http.problems import body_of, json_body, not_found, raw_body, unless_refused
+from ordersaga.http.problems import not_found, unless_refused
+from ordersaga.http.requests import body_of, idempotency_key, json_body, raw_body, wait_s
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.refusal import Refusal
 from ordersaga.messaging.runtime import Runtime
@@ -136,7 +135,7 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
         caller = await payments.callers.of(request)
         seconds, intent_id = wait_s(request), payments.runtime.new_id()
         body, raw = await body_of(request, _confirm_body)
-        key = idempotency_key(request, caller, "POST /api/v1/payments/confirm", raw, intent_id)
+        key = idempotency_key(request, caller.user_id, "POST /api/v1/payments/confirm", raw, intent_id)
         wanted = Confirm(
             intent_id, body.payment_key, body.order_id, body.amount, caller.user_id, caller.is_operator, key
         )

@@ -11,9 +11,9 @@ from msgspec import Meta, Struct
 
 from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.http.caller import Callers
-from ordersaga.http.keys import earlier, idempotency_key
 from ordersaga.http.pages import PAGE_ROWS_DEFAULT, PageRows
-from ordersaga.http.problems import Problem, decoded, invalid, json_body, not_found, raw_json, unless_refused
+from ordersaga.http.problems import Problem, invalid, not_found, unless_refused
+from ordersaga.http.requests import decoded, earlier, idempotency_key, json_body, raw_json
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.idempotency import IdempotencyKey
 from ordersaga.messaging.refusal import Refusal
@@ -147,7 +147,7 @@ def routes(products: Products) -> list[ControllerRouterHandler]:
 async def _add_product(products: Products, request: AnyRequest) -> Json:
     caller = await products.callers.operator(request)
     raw, new_id = await raw_json(request), products.runtime.new_id()
-    key = idempotency_key(request, caller, "POST /api/v1/products", raw, new_id)
+    key = idempotency_key(request, caller.user_id, "POST /api/v1/products", raw, new_id)
     try:
         body = decoded(raw, _new_product)
     except Problem:
@@ -163,7 +163,7 @@ async def _receive_pieces(products: Products, request: AnyRequest, product_id: U
     caller = await products.callers.operator(request)
     raw = await raw_json(request)
     route = f"POST /api/v1/products/{product_id}/stock"
-    key = idempotency_key(request, caller, route, raw, products.runtime.new_id())
+    key = idempotency_key(request, caller.user_id, route, raw, products.runtime.new_id())
     try:
         body = decoded(raw, _new_pieces)
     except Problem:
@@ -176,7 +176,9 @@ async def _receive_pieces(products: Products, request: AnyRequest, product_id: U
 async def _change_product(products: Products, request: AnyRequest, product_id: UUID) -> Json:
     caller = await products.callers.operator(request)
     raw = await raw_json(request)
-    key = idempotency_key(request, caller, f"PATCH /api/v1/products/{product_id}", raw, products.runtime.new_id())
+    key = idempotency_key(
+        request, caller.user_id, f"PATCH /api/v1/products/{product_id}", raw, products.runtime.new_id()
+    )
     try:
         body = decoded(raw, _change)
         if body.name is None and body.price is None:
