@@ -196,13 +196,15 @@ UNSETTLED: Final = """SELECT count(*) FROM saga WHERE status = 'PENDING'
 
 
 async def _books(system: System, http: aiohttp.ClientSession) -> Any:
-    after: int | None = 0
-    while after is not None:
-        async with http.get(f"{system.urls['sandbox']}/sandbox/books", params={"after": after}) as response:
+    query: dict[str, str] = {}
+    while True:
+        async with http.get(f"{system.urls['sandbox']}/sandbox/books", params=query) as response:
             page = await response.json()
-        for entry in page["payments"]:
+        for entry in page["items"]:
             yield entry
-        after = page["next"]
+        if page["next"] is None:
+            return
+        query = {"cursor": page["next"]}
 
 
 async def _rows(url: str, query: str) -> list[Any]:

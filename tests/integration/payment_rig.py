@@ -198,7 +198,7 @@ class PaymentRig:
         async with self.http.get(
             f"{self.sandbox}/sandbox/books", params={"orderId": order_id, "limit": 10_000}
         ) as response:
-            found: list[dict[str, Any]] = (await response.json())["payments"]
+            found: list[dict[str, Any]] = (await response.json())["items"]
             return found
 
     async def captured(self, checkout: Checkout) -> bool:
@@ -215,7 +215,7 @@ class PaymentRig:
         await until(self.nothing_open, 40.0)
         ours = {row["payment_key"]: row for row in await self.db.fetch("SELECT * FROM payment")}
         async with self.http.get(f"{self.sandbox}/sandbox/books", params={"limit": 10_000}) as response:
-            theirs = {each["paymentKey"]: each for each in (await response.json())["payments"]}
+            theirs = {each["paymentKey"]: each for each in (await response.json())["items"]}
         for key, entry in theirs.items():
             row = ours.get(key)
             held = entry["status"] in HELD and (row is None or str(row["order_id"]) == entry["orderId"])

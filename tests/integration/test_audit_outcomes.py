@@ -156,8 +156,8 @@ def entry(**changes: Any) -> dict[str, Any]:
 
 async def test_an_error_on_a_later_page_keeps_what_was_found_on_the_first(scene: Scene) -> None:
     def answer(request: web.Request) -> web.Response:
-        if request.query["after"] == "0":
-            return web.json_response({"payments": [entry()], "next": 1})
+        if "cursor" not in request.query:
+            return web.json_response({"items": [entry()], "next": "1"})
         return web.Response(status=500)
 
     async with gateway(answer) as url:
@@ -172,8 +172,8 @@ async def test_an_error_on_a_later_page_keeps_what_was_found_on_the_first(scene:
         lambda _: web.Response(status=500),
         lambda _: web.Response(status=404),
         lambda _: web.Response(text="<html>"),
-        lambda _: web.json_response({"payments": "none"}),
-        lambda _: web.json_response({"payments": [], "next": 0}),
+        lambda _: web.json_response({"items": "none"}),
+        lambda _: web.json_response({"items": [], "next": "0"}),
     ],
 )
 async def test_books_that_cannot_be_read_are_no_books_that_agree(
@@ -185,7 +185,7 @@ async def test_books_that_cannot_be_read_are_no_books_that_agree(
 
 
 async def test_another_currency_is_named(scene: Scene) -> None:
-    async with gateway(lambda _: web.json_response({"payments": [entry(currency="USD")], "next": None})) as url:
+    async with gateway(lambda _: web.json_response({"items": [entry(currency="USD")], "next": None})) as url:
         found = await books_of(scene, url)
     assert found.broken[0].endswith("our table says 0; it is in USD")
 

@@ -164,14 +164,14 @@ async def test_an_operator_lists_deliveries_newest_order_first(shop: Bench, clie
     while True:
         query: dict[str, Any] = {"limit": 2} | ({"cursor": cursor} if cursor else {})
         page = (await client.get(DELIVERIES, params=query, headers=OPERATOR)).json()
-        seen += [each["orderId"] for each in page["deliveries"]]
+        seen += [each["orderId"] for each in page["items"]]
         cursor = page["next"]
         if cursor is None:
             break
     assert seen == sorted(seen, reverse=True)
     assert {str(order) for order in orders} <= set(seen)
     of_one = await client.get(DELIVERIES, params={"orderId": str(orders[0])}, headers=OPERATOR)
-    assert [each["orderId"] for each in of_one.json()["deliveries"]] == [str(orders[0])]
+    assert [each["orderId"] for each in of_one.json()["items"]] == [str(orders[0])]
 
 
 async def test_a_customer_lists_nothing(client: httpx.AsyncClient) -> None:

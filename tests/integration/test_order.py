@@ -113,7 +113,7 @@ async def test_an_answer_waits_for_the_stock_outcome_as_the_guide_says(client: h
 
 async def newest(client: httpx.AsyncClient) -> str:
     for _ in range(200):
-        found = (await client.get(ORDERS, headers=WHO)).json()["orders"]
+        found = (await client.get(ORDERS, headers=WHO)).json()["items"]
         if found and found[0]["orderName"] == "waits":
             return str(found[0]["orderId"])
         await asyncio.sleep(0.02)

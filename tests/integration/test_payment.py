@@ -147,9 +147,9 @@ async def test_a_payment_is_seen_by_its_owner_and_operators_only(rig: PaymentRig
     assert (await rig.get(one, operator))[0] == 200
     assert (await rig.get(one, stranger))[0] == 404
     assert (await rig.get(one, {}))[0] == 401
-    assert len((await rig.get(all_of_order, checkout.headers))[1]["payments"]) == 1
-    assert len((await rig.get(all_of_order, operator))[1]["payments"]) == 1
-    assert (await rig.get(all_of_order, stranger))[1]["payments"] == []
+    assert len((await rig.get(all_of_order, checkout.headers))[1]["items"]) == 1
+    assert len((await rig.get(all_of_order, operator))[1]["items"]) == 1
+    assert (await rig.get(all_of_order, stranger))[1]["items"] == []
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,8 @@ async def test_the_catalogue_comes_in_pages_without_gap_or_repeat(client: httpx.
     cursor: str | None = None
     while True:
         page = (await client.get(PRODUCTS, params={"limit": 2} | ({"cursor": cursor} if cursor else {}))).json()
-        assert len(page["products"]) <= 2
-        seen += [each["productId"] for each in page["products"]]
+        assert len(page["items"]) <= 2
+        seen += [each["productId"] for each in page["items"]]
         cursor = page["next"]
         if cursor is None:
             break

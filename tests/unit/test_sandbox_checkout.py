@@ -93,7 +93,7 @@ async def test_leaving_the_page_leads_to_the_fail_url(toss: Client) -> None:
     ) as response:
         query = parse_qs(urlsplit(response.headers["Location"]).query)
     assert query["code"] == ["PAY_PROCESS_CANCELED"] and query["orderId"] == ["order-1"] and query["message"]
-    assert (await toss.books())["payments"] == []
+    assert (await toss.books())["items"] == []
 
 
 # The payment's page
@@ -164,8 +164,8 @@ async def test_the_books_page_filter_and_add_up(toss: Client) -> None:
     await toss.cancel(keys[1], cancelAmount=1_000)
     await toss.checkout("order-9")
     first = await toss.books(limit="4")
-    second = await toss.books(limit="4", after=str(first["next"]))
-    assert [entry["paymentKey"] for entry in first["payments"] + second["payments"]][:5] == keys
+    second = await toss.books(limit="4", cursor=first["next"])
+    assert [entry["paymentKey"] for entry in first["items"] + second["items"]][:5] == keys
     assert second["next"] is None and second["totals"] is None
     assert first["totals"] == {
         "payments": 6,
@@ -174,8 +174,8 @@ async def test_the_books_page_filter_and_add_up(toss: Client) -> None:
         "heldAmount": 19_000,
         "byStatus": {"CANCELED": 1, "PARTIAL_CANCELED": 1, "DONE": 3, "IN_PROGRESS": 1},
     }
-    assert [entry["balanceAmount"] for entry in (await toss.books(status="PARTIAL_CANCELED"))["payments"]] == [4_000]
-    assert [entry["paymentKey"] for entry in (await toss.books(orderId="order-3"))["payments"]] == [keys[3]]
+    assert [entry["balanceAmount"] for entry in (await toss.books(status="PARTIAL_CANCELED"))["items"]] == [4_000]
+    assert [entry["paymentKey"] for entry in (await toss.books(orderId="order-3"))["items"]] == [keys[3]]
 
 
 async def test_a_sandbox_started_again_knows_all_that_it_answered(tmp_path: Path) -> None:
@@ -258,5 +258,5 @@ async def test_a_killed_sandbox_remembers_each_payment_that_it_approved(tmp_path
             process.kill()
         await process.wait()
     async with client(replace(DEFAULTS, journal_path=journal)) as toss:
-        done = {entry["paymentKey"] for entry in (await toss.books(status="DONE", limit="10000"))["payments"]}
+        done = {entry["paymentKey"] for entry in (await toss.books(status="DONE", limit="10000"))["items"]}
         assert set(approved) <= done and len(done) <= len(approved) + 8

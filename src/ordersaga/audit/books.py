@@ -34,8 +34,8 @@ class _Entry(Struct, rename="camel"):
 
 
 class _Page(Struct):
-    payments: list[_Entry]
-    next: int | None
+    items: list[_Entry]
+    next: str | None
 
 
 _page: Final = msgspec.json.Decoder(_Page)
@@ -73,18 +73,21 @@ class _NoBooks(Exception):
 
 async def _pages(gateway_url: str) -> AsyncIterator[list[_Entry]]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CALL_S)) as http:
-        after: int | None = 0
-        while after is not None:
-            async with http.get(f"{gateway_url}/sandbox/books", params={"after": str(after)}) as response:
-                if response.status == 404 and after == 0:
+        cursors: list[str] = []
+        while True:
+            query = {"cursor": cursors[-1]} if cursors else {}
+            async with http.get(f"{gateway_url}/sandbox/books", params=query) as response:
+                if response.status == 404 and not cursors:
                     raise _NoBooks("it has none (404); ORDERSAGA_GATEWAY_BOOKS=false says that it is no sandbox")
                 if response.status != 200:
                     raise _NoBooks(f"it answers {response.status}")
                 page = _page.decode(await response.read())
-            if page.next is not None and page.next <= after:
-                raise _NoBooks(f"its pages do not go on: {page.next} comes after {after}")
-            yield page.payments
-            after = page.next
+            yield page.items
+            if page.next is None:
+                return
+            if page.next in cursors:
+                raise _NoBooks("its pages do not go on: a cursor came twice")
+            cursors.append(page.next)
 
 
 def _row(entry: _Entry) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, QueryParameter
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
@@ -14,13 +14,14 @@ from ordersaga.contracts.address import Address
 from ordersaga.delivery import store
 from ordersaga.delivery.model import Delivery
 from ordersaga.http.caller import Callers
-from ordersaga.http.pages import PAGE_ROWS_DEFAULT, PageRows
+from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
 from ordersaga.http.problems import not_found
 from ordersaga.messaging.runtime import Runtime
 
 Json = Response[bytes]
 AnyRequest = Request[Any, Any, Any]
 
+_cursors: Final[Cursors[UUID]] = Cursors("deliveries", UUID)
 _json: Final = msgspec.json.Encoder()
 
 
@@ -37,11 +38,8 @@ class DeliveryResource(Struct, rename="camel"):
     at: datetime
 
 
-class DeliveryPage(Struct, rename="camel"):
-    """One page of deliveries; `next` is the cursor of the next page, null on the last."""
-
-    deliveries: list[DeliveryResource]
-    next: UUID | None
+class DeliveryPage(Page[DeliveryResource]):
+    """One page of deliveries, the newest order first."""
 
 
 def routes(runtime: Runtime, callers: Callers) -> list[ControllerRouterHandler]:
@@ -60,14 +58,14 @@ def routes(runtime: Runtime, callers: Callers) -> list[ControllerRouterHandler]:
     async def find(
         request: AnyRequest,
         order_id: Annotated[UUID | None, QueryParameter(name="orderId")] = None,
-        cursor: FromQuery[UUID | None] = None,
-        limit: PageRows = PAGE_ROWS_DEFAULT,
+        cursor: Cursor = None,
+        limit: Limit = LIMIT_DEFAULT,
     ) -> Json:
         await callers.operator(request)
-        async with runtime.reading() as db:
-            found = await store.page(db, order_id, cursor, limit + 1)
-        shown = found[:limit]
-        following = shown[-1].order_id if len(found) > limit else None
+        before = _cursors.key(cursor)
+        async with runtime.searching() as db:
+            found = await store.page(db, order_id, before, limit + 1)
+        shown, following = _cursors.cut(found, limit, lambda delivery: delivery.order_id)
         return _answer(DeliveryPage([resource(each) for each in shown], following))
 
     return [show, find]

@@ -1,8 +1,10 @@
 """PostgreSQL: the pool of a service, with the time-outs that the runtime relies on."""
 
 import asyncio
+import contextlib
 import os
 import time
+from collections.abc import AsyncIterator
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -87,6 +89,17 @@ async def connect(url: str, settings: Settings) -> Pool:
     )
     await pool
     return pool
+
+
+@contextlib.asynccontextmanager
+async def planned_anew(db: Connection) -> AsyncIterator[None]:
+    """A read-only transaction in which each statement is planned for its parameters.
+
+    For a query with optional filters: the plan that PostgreSQL keeps for all parameters cannot use the index of the one filter that is given.
+    """
+    async with db.transaction(readonly=True):
+        await db.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+        yield
 
 
 def begin(db: Connection, lock_timeout_ms: int) -> Any:

@@ -1,9 +1,10 @@
 """One process of a service: its connections, its outbox and its loops, started and stopped together."""
 
 import asyncio
+import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
@@ -14,7 +15,7 @@ import structlog
 from ordersaga.messaging.assignment import Assignment
 from ordersaga.messaging.backlog import MEASURE_EVERY_S, Backlog
 from ordersaga.messaging.consuming import Consuming
-from ordersaga.messaging.database import Connection, Pool, answers, connect
+from ordersaga.messaging.database import Connection, Pool, answers, connect, planned_anew
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.gather import Gather, Write
 from ordersaga.messaging.handler import Handler
@@ -143,6 +144,12 @@ class Runtime:
     def reading(self) -> AbstractAsyncContextManager[Connection]:
         """A connection for the reads of an HTTP request; waits for a free one up to `request_timeout_ms`."""
         return self.pool.acquire(timeout=self.settings.request_timeout_ms / 1000)
+
+    @contextlib.asynccontextmanager
+    async def searching(self) -> AsyncIterator[Connection]:
+        """A connection for the search of an HTTP request, whose filters are optional: see `planned_anew`."""
+        async with self.reading() as db, planned_anew(db):
+            yield db
 
     def keep(self, table: str, kept: timedelta, prune: Prune) -> None:
         """Prune rows older than `kept` from a table of the service, too."""

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import structlog
 from litestar import Request, Response, get, post
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from litestar.types import ControllerRouterHandler
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -21,7 +21,7 @@ from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.limits import Streams
-from ordersaga.http.pages import PAGE_ROWS_DEFAULT, PageRows
+from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
 from ordersaga.http.problems import Problem, invalid, invalid_fields, not_found, unless_refused
 from ordersaga.http.requests import (
     body_of,
@@ -114,6 +114,10 @@ class OrderResource(Struct, rename="camel", kw_only=True):
     held_records: list[HeldRecord] | UnsetType = UNSET
 
 
+class OrderPage(Page[OrderResource]):
+    """One page of orders, the newest first."""
+
+
 class EventResource(Struct, rename="camel"):
     """The JSON of one line of an order's timeline."""
 
@@ -127,6 +131,7 @@ class EventResource(Struct, rename="camel"):
 
 _body: Final = msgspec.json.Decoder(PlaceOrder)
 _reason: Final = msgspec.json.Decoder(OperatorsReason)
+_cursors: Final[Cursors[UUID]] = Cursors("orders", UUID)
 _json: Final = msgspec.json.Encoder()
 
 
@@ -186,13 +191,14 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
         return await _place(orders, request)
 
     @get("/api/v1/orders", summary="The caller's orders, newest first; an operator sees all orders")
-    async def find(
-        request: AnyRequest, before: FromQuery[UUID | None] = None, limit: PageRows = PAGE_ROWS_DEFAULT
-    ) -> Json:
+    async def find(request: AnyRequest, cursor: Cursor = None, limit: Limit = LIMIT_DEFAULT) -> Json:
         caller = await orders.callers.of(request)
-        async with orders.runtime.reading() as db:
-            page = await store.page(db, None if caller.is_operator else caller.user_id, before, limit)
-        return Response(_json.encode({"orders": [resource(order) for order in page]}), media_type="application/json")
+        before = _cursors.key(cursor)
+        async with orders.runtime.searching() as db:
+            found = await store.page(db, None if caller.is_operator else caller.user_id, before, limit + 1)
+        shown, following = _cursors.cut(found, limit, lambda order: order.order_id)
+        page = OrderPage([resource(order) for order in shown], following)
+        return Response(_json.encode(page), media_type="application/json")
 
     @get("/api/v1/orders/{order_id:uuid}", summary="One order; to an operator also why it waits")
     async def show(request: AnyRequest, order_id: FromPath[UUID]) -> Json:

@@ -3,13 +3,13 @@
 import asyncio
 import re
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 from urllib.parse import quote
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, QueryParameter
 from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
 
@@ -17,6 +17,7 @@ from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.contracts.status import PAYMENT_CODES
 from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.encoded import EncodedJson
+from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
 from ordersaga.http.problems import not_found, unless_refused
 from ordersaga.http.requests import body_of, idempotency_key, json_body, raw_body, wait_s
 from ordersaga.messaging.gather import Gather
@@ -71,7 +72,19 @@ class PaymentResource(Struct, rename="camel", kw_only=True):
     approved_at: datetime | None
 
 
+class PaymentPage(Page[PaymentResource]):
+    """One page of an order's payments, the oldest first."""
+
+
+class PageKey(NamedTuple):
+    """The key of a page of an order's payments."""
+
+    requested_at: Annotated[datetime, Meta(tz=True)]
+    payment_key: PaymentKey
+
+
 _confirm_body: Final = msgspec.json.Decoder(ConfirmPayment)
+_cursors: Final[Cursors[PageKey]] = Cursors("payments", PageKey)
 _json: Final = msgspec.json.Encoder()
 
 
@@ -152,14 +165,25 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
         return Response(_json.encode({"noted": noted}), media_type="application/json")
 
     @get("/api/v1/payments", summary="An order's payments, the oldest first")
-    async def of_order(request: AnyRequest, order_id: Annotated[UUID, Parameter(query="orderId")]) -> Json:
+    async def of_order(
+        request: AnyRequest,
+        order_id: Annotated[UUID, QueryParameter(name="orderId")],
+        cursor: Cursor = None,
+        limit: Limit = LIMIT_DEFAULT,
+    ) -> Json:
         caller = await payments.callers.of(request)
-        async with payments.runtime.reading() as db:
-            found = await store.payments_of_order(db, order_id, None if caller.is_operator else caller.user_id)
-        return Response(_json.encode({"payments": [resource(each) for each in found]}), media_type="application/json")
+        after = _cursors.key(cursor)
+        customer_id = None if caller.is_operator else caller.user_id
+        async with payments.runtime.searching() as db:
+            found = await store.payments_of_order(db, order_id, customer_id, after, limit + 1)
+        shown, following = _cursors.cut(
+            found, limit, lambda payment: PageKey(payment.requested_at, payment.payment_key)
+        )
+        page = PaymentPage([resource(each) for each in shown], following)
+        return Response(_json.encode(page), media_type="application/json")
 
     @get("/api/v1/payments/{payment_key:str}", summary="One payment")
-    async def show(request: AnyRequest, payment_key: str) -> Json:
+    async def show(request: AnyRequest, payment_key: FromPath[str]) -> Json:
         caller = await payments.callers.of(request)
         if not PAYMENT_KEY.fullmatch(payment_key):
             raise not_found("payment")

@@ -33,10 +33,11 @@ SELECT payment_key, order_id, customer_id, amount, status, requested_at, capture
 FROM payment WHERE payment_key = ANY (:payment_keys::text[]) AND status <> 'PENDING';
 
 -- name: payments_of_order
--- An order's payments, the oldest first; with a customer id only that customer's.
+-- One page of an order's payments, the oldest first; with a customer id only that customer's.
 SELECT payment_key, order_id, customer_id, amount, status, requested_at, captured, refunded, code, message, approved_at
 FROM payment WHERE order_id = :order_id AND (:customer_id::uuid IS NULL OR customer_id = :customer_id::uuid)
-ORDER BY requested_at, payment_key LIMIT 100;
+    AND (:after_at::timestamptz IS NULL OR (requested_at, payment_key) > (:after_at, :after_key::text))
+ORDER BY requested_at, payment_key LIMIT :rows_max;
 
 -- name: lock_payments
 -- Lock payments that will change, in key order.

@@ -57,9 +57,15 @@ async def settled_payments(db: Connection, payment_keys: Iterable[str]) -> dict[
     return _by_key(await sql.settled_payments(db, payment_keys=list(payment_keys)))
 
 
-async def payments_of_order(db: Connection, order_id: UUID, customer_id: UUID | None) -> list[Payment]:
-    """An order's payments, the oldest first; with `customer_id` only that customer's."""
-    return [_payment(row) for row in await sql.payments_of_order(db, order_id=order_id, customer_id=customer_id)]
+async def payments_of_order(
+    db: Connection, order_id: UUID, customer_id: UUID | None, after: tuple[datetime, str] | None, rows_max: int
+) -> list[Payment]:
+    """One page of an order's payments, the oldest first; with `customer_id` only that customer's. `after`: time and key of the last one before."""
+    after_at, after_key = after or (None, None)
+    rows = await sql.payments_of_order(
+        db, order_id=order_id, customer_id=customer_id, after_at=after_at, after_key=after_key, rows_max=rows_max
+    )
+    return [_payment(row) for row in rows]
 
 
 async def begin_payments(

@@ -20,6 +20,8 @@ from litestar.exceptions import HTTPException
 from litestar.params import QueryParameter
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
+from ordersaga.http.pages import Cursor, Cursors, Page
+from ordersaga.http.problems import Problem, on_http, on_problem
 from ordersaga.http.server import health
 from ordersaga.messaging.health import Health
 from ordersaga.sandbox import checkout, dashboard
@@ -32,6 +34,7 @@ from ordersaga.settings import Settings
 log: Final = structlog.get_logger()
 
 PAGE_MAX: Final = 10_000
+_cursors: Final[Cursors[int]] = Cursors("books", Annotated[int, msgspec.Meta(ge=0)])
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,9 @@ class BookEntry(msgspec.Struct, rename="camel"):
     changed_at: str
 
 
-class BookPage(msgspec.Struct, rename="camel"):
-    """`next`: the `after` of the next page, None at the end. Only the first page has `totals`: they are counted over all payments."""
+class BookPage(Page[BookEntry]):
+    """A page of the books. Only the first page has `totals`: they are counted over all payments."""
 
-    payments: list[BookEntry]
-    next: int | None
     totals: Totals | None
 
 
@@ -112,6 +113,7 @@ def application(settings: SandboxSettings) -> Litestar:
         openapi_config=None,
         logging_config=None,
         after_exception=[_log_unexpected],
+        exception_handlers={Problem: on_problem, HTTPException: on_http},
     )
 
 
@@ -150,19 +152,21 @@ def _faults(api: TossApi) -> list[ControllerRouterHandler]:
 def _books(books: Books) -> ControllerRouterHandler:
     @get("/sandbox/books")
     async def read_books(
-        after: Annotated[int, QueryParameter(ge=0)] = 0,
+        cursor: Cursor = None,
         limit: Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)] = 1_000,
         status: Annotated[str | None, QueryParameter()] = None,
         order_id: Annotated[str | None, QueryParameter(name="orderId")] = None,
     ) -> BookPage:
         """A page of payments in the order of their checkout. A filter thins pages out: read on until `next` is null."""
+        after = _cursors.key(cursor) or 0
         found = list(books.page(after, limit))
         wanted = [
             _entry(payment)
             for _, payment in found
             if (status is None or payment.status == status) and (order_id is None or payment.order_id == order_id)
         ]
-        return BookPage(wanted, found[-1][0] if len(found) == limit else None, books.totals() if after == 0 else None)
+        following = _cursors.of(found[-1][0]) if len(found) == limit else None
+        return BookPage(wanted, following, None if cursor else books.totals())
 
     return read_books
 

@@ -5,13 +5,13 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, patch, post
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
 
 from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.http.caller import Callers
-from ordersaga.http.pages import PAGE_ROWS_DEFAULT, PageRows
+from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
 from ordersaga.http.problems import Problem, invalid, not_found, unless_refused
 from ordersaga.http.requests import decoded, earlier, idempotency_key, json_body, raw_json
 from ordersaga.messaging.gather import Gather
@@ -65,17 +65,15 @@ class ProductResource(Struct, rename="camel"):
     available: int
 
 
-class ProductPage(Struct, rename="camel"):
-    """One page of the catalogue; `next` is the cursor of the next page, null on the last."""
-
-    products: list[ProductResource]
-    next: UUID | None
+class ProductPage(Page[ProductResource]):
+    """One page of the catalogue."""
 
 
 _new_product: Final = msgspec.json.Decoder(NewProduct)
 _product_id: Final = msgspec.json.Decoder(ChosenId)
 _new_pieces: Final = msgspec.json.Decoder(NewPieces)
 _change: Final = msgspec.json.Decoder(ProductChange)
+_cursors: Final[Cursors[UUID]] = Cursors("products", UUID)
 _json: Final = msgspec.json.Encoder()
 
 
@@ -105,11 +103,11 @@ def routes(products: Products) -> list[ControllerRouterHandler]:
     """Every route of the service."""
 
     @get("/api/v1/products", summary="The catalogue, a page at a time")
-    async def catalogue(cursor: FromQuery[UUID | None] = None, limit: PageRows = PAGE_ROWS_DEFAULT) -> Json:
-        async with products.runtime.reading() as db:
-            found = await store.page(db, cursor, limit + 1)
-        shown = found[:limit]
-        following = shown[-1].product_id if len(found) > limit else None
+    async def catalogue(cursor: Cursor = None, limit: Limit = LIMIT_DEFAULT) -> Json:
+        after = _cursors.key(cursor)
+        async with products.runtime.searching() as db:
+            found = await store.page(db, after, limit + 1)
+        shown, following = _cursors.cut(found, limit, lambda product: product.product_id)
         return _json_response(ProductPage([resource(product) for product in shown], following))
 
     @get("/api/v1/products/{product_id:uuid}", summary="One product")
