@@ -153,7 +153,7 @@ def test_up_in_a_strange_shell_killed_and_started_again_beside_a_topic_made_anew
     again.says("ready")
     accepted = again.type("topics", "accept", "order-created")
     assert accepted.code == 0, accepted
-    again.says("over: ")
+    again.says("over: order-created")
     family = again.family()
     again.end()
     assert again.process.returncode == 0 and gone(family) and not file.exists()

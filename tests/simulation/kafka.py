@@ -113,6 +113,9 @@ class Topics:
     async def states(self, names: Sequence[str]) -> dict[str, TopicState]:
         return {name: TopicState(topic_id, 1, 1, (), None) for name, topic_id in (await self.ids(names)).items()}
 
+    async def assigned(self, group: str) -> None:
+        """The simulated group has a member for each partition, so there is nothing to describe."""
+
     async def reachable(self) -> bool:
         return True
 

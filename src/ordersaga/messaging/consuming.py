@@ -69,7 +69,7 @@ class Consuming:
         self._unreadable: Final = Unreadable(consumer, assignment, clock, alarms)
         names = [topic.name for topic in handler.topics]
         self._watching: Final = Watching(
-            names, assignment.topics, consumer, assignment, self._unreadable, pool, clock, alarms
+            group, names, assignment.topics, consumer, assignment, self._unreadable, pool, clock, alarms
         )
         self._lag_tools: Final = LagTools(consumer, assignment)
         self._log_limit: Final = LogLimit()
@@ -108,6 +108,8 @@ class Consuming:
                 await self._unreadable.failed(fetched.failures)
                 if self._log_limit.allows():
                     log.warning("a partition cannot be read and is tried again", failure=fetched.failures[0])
+            if self._watching.why_join_again is not None:
+                raise KafkaUnavailable(self._watching.why_join_again)
             self._log_start()
             self._beat(well=self._assignment.settled and not self._backoff.failures)
 

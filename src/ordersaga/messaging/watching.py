@@ -25,6 +25,8 @@ log: Final = structlog.get_logger()
 CHECK_EVERY_S: Final = 5.0
 OPEN_S: Final = 60.0
 SILENT_CHECKS_MAX: Final = 6
+UNASSIGNED_CHECKS_MAX: Final = 3
+SHOWN_MAX: Final = 5
 
 # Alarms
 MISSING: Final = "topic missing"
@@ -35,10 +37,11 @@ ALARMS: Final = (MISSING, LEADERLESS, OPEN, SILENT)
 
 
 class Checked(Struct, frozen=True):
-    """The result of one check: the state of the topics, and what lies between the position and the end of partitions that stand still."""
+    """The result of one check: the topics, the gaps of partitions that stand still, and the partitions that the group assigned to no member."""
 
     states: dict[str, TopicState]
     gaps: dict[Partition, Gap]
+    unassigned: list[Partition]
 
 
 class Watching:
@@ -46,6 +49,7 @@ class Watching:
 
     def __init__(
         self,
+        group: str,
         names: Sequence[str],
         topics: Topics,
         consumer: PartitionConsumer,
@@ -55,6 +59,7 @@ class Watching:
         clock: Callable[[], datetime],
         alarms: Alarms,
     ) -> None:
+        self._group: Final = group
         self._names: Final = list(names)
         self._topics: Final = topics
         self._consumer: Final = consumer
@@ -65,6 +70,8 @@ class Watching:
         self._alarms: Final = alarms
         self._positions: dict[Partition, int] = {}
         self._silent_checks: Final[dict[Partition, int]] = {}
+        self._unassigned_checks = 0
+        self.why_join_again: str | None = None
         self._check: asyncio.Task[Checked] | None = None
         self._checked_at_s = 0.0
 
@@ -98,7 +105,18 @@ class Watching:
         return {partition: at for partition, at in still.items() if ends.get(partition, at) > at}
 
     async def _ask(self, standing: dict[Partition, int]) -> Checked:
-        return Checked(await self._topics.states(self._names), await self._consumer.gaps(standing) if standing else {})
+        states = await self._topics.states(self._names)
+        gaps = await self._consumer.gaps(standing) if standing else {}
+        return Checked(states, gaps, await self._unassigned(states))
+
+    async def _unassigned(self, states: dict[str, TopicState]) -> list[Partition]:
+        """Asks Kafka only where other members should have partitions: a process that has all of them sends no request."""
+        every = [Partition(name, number) for name, state in states.items() for number in range(state.partitions)]
+        others = [partition for partition in every if not self._assignment.is_given(partition)]
+        if not others or not self._assignment.settled:
+            return []
+        assigned = await self._topics.assigned(self._group)
+        return [] if assigned is None else [partition for partition in others if partition not in assigned]
 
     async def _act_on(self, checked: Checked) -> None:
         self._assignment.compare_topics({name: state.topic_id for name, state in checked.states.items()})
@@ -114,6 +132,7 @@ class Watching:
         await self._move_on(checked.gaps)
         self._find_open(checked.gaps)
         self._find_silent(checked.gaps)
+        self._find_unassigned(checked.unassigned)
 
     def _raise(self, alarm: str, found: dict[str, Trouble]) -> None:
         for where in self._alarms.only(alarm, found):
@@ -177,6 +196,19 @@ class Watching:
                 )
                 self._assignment.doubt([partition])
         self._raise(SILENT, found)
+
+    def _find_unassigned(self, partitions: Sequence[Partition]) -> None:
+        """After `UNASSIGNED_CHECKS_MAX` checks that found partitions without a member: say so in `why_join_again`.
+
+        A static member that comes back after a kill gets the assignment from before the kill, and Kafka does not rebalance. Partitions that
+        were added while the member was away, or whose topic was just made again, would have no reader until the next rebalance.
+        """
+        self._unassigned_checks = self._unassigned_checks + 1 if partitions else 0
+        if self._unassigned_checks >= UNASSIGNED_CHECKS_MAX:
+            some = ", ".join(map(str, sorted(partitions)[:SHOWN_MAX]))
+            self.why_join_again = (
+                f"the group {self._group} has assigned {len(partitions)} partitions to no member ({some})"
+            )
 
     def end(self) -> None:
         """Cancel the check, and clear the alarms."""

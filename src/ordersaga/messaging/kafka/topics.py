@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
@@ -20,6 +20,7 @@ from ordersaga.messaging.kafka.client import (
     CALL_TIMEOUT_S,
     REPEATED_CALL_TIMEOUT_S,
     KafkaUnavailable,
+    Partition,
     client_config,
     translated,
 )
@@ -85,6 +86,17 @@ class Topics:
         may_fail = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED)
         found = _results({resource.name: future for resource, future in asked.items()}, *may_fail)
         return {name: {each: config[each].value or "" for each in SHOWN_CONFIGS} for name, config in found.items()}
+
+    async def assigned(self, group: str) -> set[Partition] | None:
+        """The partitions that a consumer group has assigned to its members. None: it rebalances, or we may not describe it."""
+        return await self._asked(self._assigned, group)
+
+    def _assigned(self, group: str) -> set[Partition] | None:
+        asked = self._admin.describe_consumer_groups([group], request_timeout=REPEATED_CALL_TIMEOUT_S)
+        found = _results(asked, KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.GROUP_ID_NOT_FOUND).get(group)
+        if found is None or found.state != ConsumerGroupState.STABLE:
+            return None
+        return {Partition(p.topic, p.partition) for member in found.members for p in member.assignment.topic_partitions}
 
     async def create(
         self, wanted: Sequence[tuple[str, dict[str, str]]], partitions: int, replication_factor: int
