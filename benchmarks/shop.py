@@ -33,7 +33,7 @@ AUDIT_TRIES = 60
 PAYABLE = "ORD0001"
 LET_WAIT_S = 600
 """Thousands of orders are let wait on purpose, and longer than a customer would: their partners must not be asked again meanwhile."""
-PATIENCE = {"stock_deadline_s": str(LET_WAIT_S), "delivery_deadline_s": str(LET_WAIT_S)}
+PATIENCE: dict[str, Any] = {"stock_deadline_s": str(LET_WAIT_S), "delivery_deadline_s": str(LET_WAIT_S)}
 SENT = ("StockDecreaseRequestMessage", "OrderPayableMessage")
 RECIPIENT = Address("1 Sejong-daero, Jung-gu", "12F", "04524", "010-0000-0000", "김하나", "문 앞에 두세요")
 
@@ -84,7 +84,7 @@ async def place(db: Any, shelf: Sequence[UUID], orders: int) -> list[Order]:
         some = [_order(shelf[n % len(shelf)], now) for n in range(first, min(first + INSERT_ROWS, orders))]
         async with db.transaction():
             await store.insert(db, some)
-            await store.begin(db, map(store.saga_row, some))
+            await store.begin(db, [store.saga_row(each) for each in some])
             await store.add_events(
                 db, [Event(order.order_id, now, PLACED, SENT, "PENDING", None, False) for order in some]
             )

@@ -34,4 +34,5 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """End a run that does not end although its tests have, and say where every thread stands. xdist itself ends its workers."""
     if hasattr(config, "workerinput"):
         return
+    assert sys.__stderr__ is not None
     faulthandler.dump_traceback_later(END_S, exit=True, file=sys.__stderr__)

@@ -192,7 +192,7 @@ async def _ask_with_token(http: aiohttp.ClientSession, url: str) -> int:
 
 
 def _consumer(topic: Topic) -> ServiceName:
-    assert topic.consumer != "client"
+    assert topic.consumer is not None and topic.consumer != "client"
     return topic.consumer
 
 

@@ -116,9 +116,9 @@ class Chaos:
             await asyncio.sleep(LIVE_AUDIT_EVERY_S)
             findings = await verify(self._system.settings, UNCHANGED_S)
             in_flight += sum(each.in_flight_count for each in findings)
-            self._false_alarms += [
+            self._false_alarms.extend(
                 f"false alarm: {each.invariant}: {what}" for each in findings for what in [*each.broken, *each.unjudged]
-            ]
+            )
         if not in_flight:
             self._false_alarms.append("the live audits found nothing in flight, so they tested nothing")
         self._tell(f"audited while running: {in_flight} in flight, {len(self._false_alarms)} false alarms")

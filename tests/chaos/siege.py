@@ -192,7 +192,7 @@ class Memory:
 
     def look(self) -> dict[str, float]:
         """The memory now. MiB."""
-        now = {name: self._of(pid_of(self._system.processes[name])) for name in SERVICES}
+        now: dict[str, float] = {name: self._of(pid_of(self._system.processes[name])) for name in SERVICES}
         for name, mib in now.items():
             self.most[name] = max(mib, self.most.get(name, 0.0))
         return now

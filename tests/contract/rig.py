@@ -132,8 +132,8 @@ class Rig:
             record = consumer.poll(1.0)
             if record is not None and record.error() is None:
                 found.append(record)
-                if record.offset() + 1 >= ends[record.partition()]:
-                    left.discard(record.partition())
+                if (record.offset() or 0) + 1 >= ends[record.partition() or 0]:
+                    left.discard(record.partition() or 0)
         consumer.close()
         return found
 
@@ -158,6 +158,11 @@ def raises_for(*bad: object, cure: asyncio.Event | None = None) -> Intervene:
             raise ValueError("poison")
 
     return intervene
+
+
+def ids(records: Sequence[DeliveryStartMessage]) -> list[UUID]:
+    """Their delivery ids, sorted."""
+    return sorted(each.delivery_id for each in records if each.delivery_id is not None)
 
 
 def passed_on(message: Any) -> OrderCompletedMessage:
@@ -200,7 +205,8 @@ async def rig(stack: DevStack, **changed: Any) -> AsyncIterator[Rig]:
         }
     )
     await create_missing_topics(settings)
-    await asyncio.to_thread(migrate, settings.database_url("delivery"), SimpleNamespace(__path__=["/nowhere"]))
+    no_service: Any = SimpleNamespace(__path__=["/nowhere"])
+    await asyncio.to_thread(migrate, settings.database_url("delivery"), no_service)
     db = await asyncpg.connect(settings.database_url("delivery"))
     await db.execute("CREATE TABLE effect (n bigserial PRIMARY KEY, order_id uuid NOT NULL, delivery_id uuid NOT NULL)")
     try:

@@ -10,7 +10,19 @@ from ordersaga.contracts.codec import encode
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch
 from ordersaga.messaging.runtime import Runtime
-from tests.contract.rig import INPUT, Rig, alarm, nothing_left, raises_for, same_key, told, took_effect, until, well
+from tests.contract.rig import (
+    INPUT,
+    Rig,
+    alarm,
+    ids,
+    nothing_left,
+    raises_for,
+    same_key,
+    told,
+    took_effect,
+    until,
+    well,
+)
 
 
 async def test_an_undecodable_record_becomes_a_dead_letter_with_its_bytes_and_springs_headers(service: Rig) -> None:
@@ -148,7 +160,7 @@ async def test_a_bad_deployment_stops_with_an_alarm_and_does_not_fill_the_dead_l
         assert await service.published(INPUT + "-dlt") == []
         mended.set()
         await until(lambda: took_effect(service, 100))
-    assert sorted(await service.effects()) == sorted(record.delivery_id for record in records)
+    assert sorted(await service.effects()) == ids(records)
 
 
 async def has_problem(runtime: Runtime) -> bool:

@@ -45,7 +45,7 @@ def damaged(stack: DevStack, marker: bytes, how: str) -> Iterator[int]:
             file.seek(begin)
             file.write(what)
 
-    write(batch)
+    write(bytes(batch))
     try:
         yield first + struct.unpack_from(">i", good, 23)[0]
     finally:

@@ -2,7 +2,7 @@
 
 import random
 import string
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from uuid import UUID, uuid4
 
 import pytest
@@ -73,7 +73,7 @@ async def test_each_becomes_a_dead_letter_and_the_messages_between_them_take_eff
         assert row["cause"] == "Undecodable" and case.says in row["reason"], case.name
 
 
-async def all_there(service: Rig, good: list[object], bad: list[Malformed]) -> bool:
+async def all_there(service: Rig, good: Sequence[object], bad: Sequence[Malformed]) -> bool:
     counts = [await service.count(table) for table in ("effect", "dead_letter", "outbox")]
     return counts == [len(good), len(bad), 0]
 

@@ -13,7 +13,7 @@ from ordersaga.messaging import dead_letters, ledger, rejects, turn
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch
 from tests.contract import raw_records
-from tests.contract.rig import INPUT, Rig, alarm, nothing_left, raises_for, told, took_effect, until, well
+from tests.contract.rig import INPUT, Rig, alarm, ids, nothing_left, raises_for, told, took_effect, until, well
 
 
 async def park(service: Rig, messages: Sequence[DeliveryStartMessage]) -> None:
@@ -44,7 +44,7 @@ async def test_overdue_parked_records_at_a_restart_hold_no_new_record_up(service
         assert await well(runtime)
         [oldest] = await alarm(runtime, "parked")
         assert oldest.age_s >= 7_200
-    assert sorted(await service.effects()) == sorted(each.delivery_id for each in new)
+    assert sorted(await service.effects()) == ids(new)
 
 
 async def tried_again(service: Rig, count: int) -> bool:
@@ -168,7 +168,7 @@ async def test_whatever_decoding_one_record_raises_is_that_records_fault(
     service: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, good = told(uuid4()), told(uuid4())
-    decode = rejects.decode
+    decode = codec.decode
 
     def odd(topic: str, value: bytes | None) -> Any:
         if value == codec.encode(bad):
@@ -229,7 +229,8 @@ async def test_records_that_a_split_turn_did_not_come_to_are_read_again(
     bad = [told(uuid4()) for _ in range(40)]
     good = [told(uuid4()) for _ in range(80)]
     first = told(uuid4())
-    mended, all_sent, fenced_at = asyncio.Event(), asyncio.Event(), []
+    mended, all_sent = asyncio.Event(), asyncio.Event()
+    fenced_at: list[int] = []
 
     async def fail(batch: Batch, db: Connection) -> None:
         if any(each.message == first for each in batch.incoming):

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -18,7 +19,7 @@ from ordersaga.messaging.ledger import Fenced, Move, fence
 from ordersaga.messaging.message_ids import MessageIds, output_id
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.runtime import Runtime
-from tests.contract.rig import OUTPUT, Rig, alarm, nothing_left, rig, same_key, told, took_effect, until, well
+from tests.contract.rig import OUTPUT, Rig, alarm, ids, nothing_left, rig, same_key, told, took_effect, until, well
 
 
 class Crash(BaseException):
@@ -181,7 +182,7 @@ async def test_trouble_with_the_database_is_never_the_records_fault(service: Rig
         service.send(*records)
         await until(lambda: took_effect(service, 10))
         await until(lambda: nothing_left(service))
-    assert sorted(await service.effects()) == sorted(record.delivery_id for record in records)
+    assert sorted(await service.effects()) == ids(records)
     assert await service.count("parked") == 0
     assert await service.count("dead_letter") == 0
 
@@ -193,7 +194,7 @@ async def test_a_commit_whose_outcome_is_unknown_takes_effect_once(
     advance = "ordersaga.messaging.assignment.Assignment.advance"
     broken = False
 
-    def lose_the_answer(*arguments: object) -> None:
+    def lose_the_answer(*arguments: Any) -> None:
         nonlocal broken
         if not broken:
             broken = True
@@ -252,7 +253,7 @@ async def test_adding_and_removing_instances_under_load_loses_and_doubles_nothin
         await loading
         await until(lambda: took_effect(service, 600))
         await until(lambda: nothing_left(service))
-    assert sorted(await service.effects()) == sorted(record.delivery_id for record in records)
+    assert sorted(await service.effects()) == ids(records)
 
 
 async def all_of(service: Rig, order_id: UUID, count: int) -> list[UUID]:

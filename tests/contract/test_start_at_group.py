@@ -58,7 +58,7 @@ async def test_it_begins_where_the_group_was_and_at_the_first_record_of_a_partit
             await until(lambda: took_effect(service, 20))
             effects = set(await service.effects())
             assert {each.delivery_id for each in later} <= effects
-        first = dict(await service.db.fetch("SELECT partition, next_offset FROM ledger"))
+        first = await service.db.fetch("SELECT partition, next_offset FROM ledger")
         assert len(first) == 3
         seen = await service.published()
         assert len(effects) > 20, "what was in the third partition before is handled, too"

@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from ordersaga import messaging
 from ordersaga.devstack import DevStack
+from ordersaga.messaging.kafka.client import record_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "messaging.md"
@@ -110,7 +111,7 @@ class Greeter:
         while len(found) < count and time.monotonic() < end:
             record = consumer.poll(0.2)
             if record is not None and record.error() is None:
-                found[dict(record.headers() or ())["message-id"]] = msgspec.json.decode(record.value() or b"")
+                found[record_of(record).header("message-id") or b""] = msgspec.json.decode(record.value() or b"")
         consumer.close()
         return list(found.values())
 

@@ -73,7 +73,7 @@ SETTLED = "every open payment has an intent that will settle it"
 INVARIANTS = (
     STOCK, COMPLETE, RECORDED, GIVEN_BACK, IN_TIME, KNOWN, BOOKS, PUBLISHED, HANDLED, LETTERS, PARKED, TIMED, TOLD, AGREED, PRICED, SETTLED,
 )  # fmt: skip
-CONSUMED = {(topic.consumer, topic.name) for topic in TOPICS if topic.consumer != "client"}
+CONSUMED = {(topic.consumer, topic.name) for topic in TOPICS if topic.consumer in SERVICES}
 
 # Statements with the scene's ids in them, as `$completed`.
 LETTER = """INSERT INTO dead_letter (id, status, topic, partition, record_offset, header_names, header_values, cause, reason, attempts, at)
@@ -84,6 +84,10 @@ PARK = """INSERT INTO parked (topic, partition, record_offset, order_key, header
           VALUES ('order-created', 3, 42, gen_random_uuid(), '{}', '{}', 0, 1, %s, now())"""
 PAYMENT = """INSERT INTO payment (payment_key, order_id, amount, status, captured, refunded, requested_at, approved_at)
              VALUES ('%s', '%s', 25000, '%s', 25000, 0, now() - interval '5 minutes', now() - interval '5 minutes')"""
+
+
+Headers = list[tuple[str, str | bytes | None]]
+"""As the client's `produce` takes them."""
 
 
 class Scene:
@@ -175,7 +179,7 @@ class Scene:
         at_ms = int((datetime.now(UTC) - ago).timestamp() * 1000)
         words: dict[str, Any] = {"customer_id": order_id, "status": "ORD0002", "total_amount": TOTAL} | said
         message = OrderCompletedMessage(order_id=order_id, **words)
-        headers = [("message-id", str(message_id).encode())]
+        headers: Headers = [("message-id", str(message_id).encode())]
         self._producer.produce(
             "order-completed-topic", encode(message), str(order_id), headers=headers, timestamp=at_ms
         )
@@ -189,7 +193,10 @@ class Scene:
     async def give_up(self, letter: UUID, group: str, ago: timedelta = timedelta()) -> None:
         """A record on the dead letter topic, as a service writes it."""
         record = Record(*LETTER_OF, None, LETTER_VALUE, None, 0)
-        headers = [("message-id", str(letter).encode()), *spring_headers.write(record, group, "ValueError", "poison")]
+        headers: Headers = [
+            ("message-id", str(letter).encode()),
+            *spring_headers.write(record, group, "ValueError", "poison"),
+        ]
         at_ms = int((datetime.now(UTC) - ago).timestamp() * 1000)
         topic, partition, _ = LETTER_OF
         self._producer.produce(
@@ -197,7 +204,7 @@ class Scene:
             LETTER_VALUE,
             partition=partition,
             headers=headers,
-            timestamp=at_ms,  # type: ignore[arg-type]
+            timestamp=at_ms,
         )
         assert await asyncio.to_thread(self._producer.flush, 30) == 0
 
@@ -218,7 +225,7 @@ async def scene_databases(stack: DevStack) -> AsyncIterator[Scene]:
     settings = Settings.model_validate(kafka | urls | groups)
     await create_missing_topics(settings)
     await Topics(settings).create([(name, {})], 1, 1)
-    db = {}
+    db: dict[str, asyncpg.Connection[asyncpg.Record]] = {}
     for service in SERVICES:
         await asyncio.to_thread(
             migrate, settings.database_url(service), importlib.import_module(f"ordersaga.{service}")
@@ -276,7 +283,7 @@ async def _furnish(scene: Scene) -> None:
         "INSERT INTO product (product_id, name, price, received, reserved, released) VALUES ($1, 'keyboard', $2, $3, $4, $5)",
         scene.product, PRICE, RECEIVED, 4 * QUANTITY, 2 * QUANTITY,
     )  # fmt: skip
-    movements = [("received", None, RECEIVED)]
+    movements: list[tuple[str, UUID | None, int]] = [("received", None, RECEIVED)]
     movements += [
         ("reserved", order_id, QUANTITY) for order_id in (scene.completed, scene.returned, scene.failed, scene.pending)
     ]

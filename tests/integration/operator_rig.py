@@ -79,7 +79,9 @@ class OperatorRig:
         partition: int = -1,
     ) -> None:
         """Publish any bytes."""
-        self._producer.produce(topic, value, key and str(key), headers=headers or [], partition=partition)
+        self._producer.produce(
+            topic, value, None if key is None else str(key), headers=list(headers or ()), partition=partition
+        )
         assert await asyncio.to_thread(self._producer.flush, LIMIT_S) == 0
 
     async def letters(self, order: UUID, count: int = 1) -> list[dict[str, Any]]:

@@ -132,7 +132,7 @@ class Wire:
     ) -> None:
         """Publish any bytes."""
         producer = Producer(self._config)
-        producer.produce(topic, value, key, headers=headers or {})
+        producer.produce(topic, value, key, headers=list((headers or {}).items()))
         await asyncio.to_thread(producer.flush, ANSWER_WAIT_S)
 
     async def receive(self, topic: str, key: UUID, count: int) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ class Log:
 
     def __init__(self, scene: Scene, topic: str) -> None:
         self.scene, self.topic, self.partition = scene, topic, Partition(topic, 0)
-        self.config = {"bootstrap.servers": scene.settings.kafka_bootstrap_servers}
+        self.config: dict[str, Any] = {"bootstrap.servers": scene.settings.kafka_bootstrap_servers}
         self.admin = AdminClient(self.config)
 
     async def write(self, count: int = 1, ago: timedelta = timedelta(), producer: Producer | None = None) -> None:
@@ -154,7 +154,7 @@ async def test_what_kafka_has_not_is_named_and_everything_else_still_judged(
         [(log.topic, 13), ("never-was", 0)],
     )
     missing = Topic("not-made", StockDecreaseRequestMessage, "order", "stock")
-    monkeypatch.setattr(partitions, "TOPICS", (*partitions.TOPICS, missing))
+    monkeypatch.setattr(partitions, "TOPICS", (*TOPICS, missing))
     broken = await log.scene.broken()
     assert broken.keys() == {HANDLED}
     assert "stock: not-made is not in Kafka" in broken[HANDLED]

@@ -21,7 +21,7 @@ from ordersaga.messaging.gather import Gather, OutcomeUnknown, Write
 from ordersaga.messaging.migrating import migrate
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.settings import Settings
-from tests.contract.rig import Rig, rig, told, took_effect, until
+from tests.contract.rig import Rig, ids, rig, told, took_effect, until
 from tests.integration.service import OPERATOR, running
 from tests.integration.stock_rig import PRODUCTS
 from tests.integration.troubled_postgres import Network, TroubledPostgres, troubled_postgres
@@ -53,7 +53,7 @@ async def count_up(db: Connection, requests: Sequence[int], _: datetime) -> Writ
         " WHERE c.n = l.n RETURNING c.n, c.value",
         list(requests),
     )
-    values = dict(rows)
+    values = {row["n"]: row["value"] for row in rows}
     return Write([values[n] for n in requests])
 
 
@@ -101,7 +101,7 @@ async def test_a_frozen_database_holds_nobody_and_all_goes_on_after_it(
         await until(lambda: succeeds(count, 5), BACK_WITHIN_S)
         await until(lambda: took_effect(service, 40), BACK_WITHIN_S)
         assert await read(runtime) == 300
-        assert sorted(await service.effects()) == sorted(each.delivery_id for each in [*before, *meanwhile])
+        assert sorted(await service.effects()) == ids([*before, *meanwhile])
 
 
 def _has_trouble(runtime: Runtime) -> Any:
@@ -160,7 +160,7 @@ async def test_a_read_only_database_is_503_and_left_as_soon_as_it_can_write(
             assert await read(runtime) == 300
         await until(lambda: succeeds(count, 2), BACK_WITHIN_S)
         await until(lambda: took_effect(service, 20), BACK_WITHIN_S)
-        assert sorted(await service.effects()) == sorted(each.delivery_id for each in meanwhile)
+        assert sorted(await service.effects()) == ids(meanwhile)
         assert await service.count("parked") == 0
 
 
@@ -231,7 +231,7 @@ async def test_a_network_that_swallows_what_is_sent_holds_nobody(stack: DevStack
             assert isinstance(answer, OutcomeUnknown) and lasted_s < 2
             await until(lambda: succeeds(count, 3), BACK_WITHIN_S)
             await until(lambda: took_effect(service, 20), BACK_WITHIN_S)
-        assert sorted(await service.effects()) == sorted(each.delivery_id for each in meanwhile)
+        assert sorted(await service.effects()) == ids(meanwhile)
 
 
 async def test_a_request_that_waits_for_a_row_holds_up_no_other(stack: DevStack, postgres: TroubledPostgres) -> None:

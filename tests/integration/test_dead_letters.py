@@ -8,6 +8,7 @@ import getpass
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -85,7 +86,7 @@ async def test_a_database_that_does_not_answer_is_named(depot: OperatorRig) -> N
     answer = await depot("dead-letters", "list", code=1, delivery_database_url=closed)
     assert "the database of delivery does not answer" in answer.err
     assert "ORDERSAGA_DELIVERY_DATABASE_URL" in answer.err
-    others = {f"{name}_database_url": f"{closed}_{name}" for name in ("order", "stock", "payment")}
+    others: dict[str, Any] = {f"{name}_database_url": f"{closed}_{name}" for name in ("order", "stock", "payment")}
     answer = await depot("parked", "list", whole=True, **others)
     assert answer.err.count("left out") == 3
 

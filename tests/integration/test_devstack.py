@@ -15,7 +15,7 @@ import psutil
 import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from ordersaga.devstack import DevStack, DevStackError
 from ordersaga.devstack.folder import StackFolder

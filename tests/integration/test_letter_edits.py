@@ -35,7 +35,7 @@ def place_order(order_id: UUID, product: UUID) -> Order:
 async def put_order(orders: OperatorRig, *placed: Order) -> None:
     async with orders.pool.acquire() as db, db.transaction():
         await store.insert(db, placed)
-        await store.begin(db, map(store.saga_row, placed))
+        await store.begin(db, [store.saga_row(each) for each in placed])
 
 
 async def test_a_dry_run_says_what_the_service_would_make_of_it_and_changes_nothing(orders: OperatorRig) -> None:

@@ -40,7 +40,7 @@ class Migrated:
 
     def execute(self, query: str) -> list[Any]:
         with psycopg.connect(self.url, autocommit=True) as db:
-            cursor = db.execute(query)  # type: ignore[arg-type]  # from the literals of this file
+            cursor = db.execute(query)
             return cursor.fetchall() if cursor.description else []
 
     def migrate(self) -> list[str]:

@@ -52,7 +52,13 @@ class Stream:
 
     async def _run(self) -> None:
         path = f"{ORDERS}/{self._order_id}/events"
-        scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "method": "GET"}
+        scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "scheme": "http",
+            "method": "GET",
+        }
         scope |= {"path": path, "raw_path": path.encode(), "root_path": "", "query_string": b"", "state": {}}
         scope |= {"headers": [(name.lower().encode(), value.encode()) for name, value in self._headers.items()]}
 

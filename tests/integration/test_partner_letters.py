@@ -57,7 +57,7 @@ async def test_a_partners_letters_are_imported_once_from_either_topic_and_family
     topic, first, second = FOREIGN, uuid7(), uuid7()
     await Topics(keeper.settings).create([(f"{topic}.DLT", {})], 3, 1)
     await keeper.send_raw(f"{topic}-dlt", first, b"{}", [*spring(topic, 7), ("__TypeId__", b"shop.Started")])
-    retryable = [
+    retryable: list[tuple[str, bytes | None]] = [
         ("kafka_original-topic", topic.encode()),
         ("kafka_original-partition", struct.pack(">i", 2)),
         ("kafka_original-offset", struct.pack(">q", 9)),

@@ -37,7 +37,9 @@ ROWS = 20_000
 AT_ONCE = 5
 READ_MAX = 500
 KEPT = "SET plan_cache_mode = force_generic_plan"
-READ = "SELECT relname::text, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
+READ = (
+    "SELECT relname::text, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) AS rows FROM pg_stat_xact_user_tables"
+)
 
 SOME_ROWS = {
     "order": [
@@ -135,14 +137,18 @@ SERVICES = [
 ]
 
 
+async def rows_read(db: Connection) -> dict[str, int]:
+    return {row["relname"]: row["rows"] for row in await db.fetch(READ)}
+
+
 async def read_whole(one: Bench, db: Connection, work: Work, service: str) -> dict[str, int]:
     """Of the tables that have grown since `work` was done last, those that it reads far more of than it needs, and how many rows."""
     for statement in SOME_ROWS[service]:
         await db.execute(statement, *([ROWS] if "$1" in statement else []))
     async with db.transaction():
-        before = dict(await db.fetch(READ))
+        before = await rows_read(db)
         await work(one, db)
-        after = dict(await db.fetch(READ))
+        after = await rows_read(db)
     read = {table: rows - before.get(table, 0) for table, rows in after.items()}
     assert any(read.values())
     return {table: rows for table, rows in read.items() if rows > READ_MAX}

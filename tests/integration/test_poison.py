@@ -99,7 +99,7 @@ async def test_good_orders_complete_poison_is_listed_with_its_reason_and_a_repla
     await depot.execute("INSERT INTO failing VALUES ($1)", BAD_ZIPCODE)
     async with db.transaction():
         await store.insert(db, orders)
-        await store.begin(db, map(store.saga_row, orders))
+        await store.begin(db, [store.saga_row(each) for each in orders])
         await store.add_events(
             db,
             [

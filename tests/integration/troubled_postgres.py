@@ -41,7 +41,7 @@ class TroubledPostgres(PostgresServer):
 
     def _say(self, what: str) -> None:
         with psycopg.connect(self.database_url("postgres"), autocommit=True) as db:
-            db.execute(what)  # type: ignore[arg-type]  # a literal above
+            db.execute(what)
             db.execute("SELECT pg_reload_conf()")
 
 

@@ -84,7 +84,7 @@ def nothing_given_back_is_delivered(world: World) -> Iterator[str]:
             order_id, message = key_of(each.message), each.message
             if isinstance(message, m.PaymentSuccessMessage) and message.status == "SUCCESS":
                 paid.setdefault(order_id, set()).add(message.payment_key or "")
-            elif _tells_all_back(world, message):
+            elif isinstance(message, m.PaymentCancelledMessage) and _tells_all_back(world, message):
                 paid.setdefault(order_id, set()).discard(message.payment_key)
             if paid.get(order_id) == set():
                 unpaid_after.add((order_id, descent(each.record, order_id)[0]))

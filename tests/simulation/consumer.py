@@ -155,7 +155,7 @@ class Consumer:
         async def look() -> dict[Partition, tuple[int, int]]:
             return {partition: (0, self._log.ends[partition]) for partition in partitions}
 
-        return await self._ask("log bounds", look, may_fail=True)  # type: ignore[no-any-return]
+        return await self._ask("log bounds", look, may_fail=True)
 
     async def known_ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         return {partition: self._log.ends[partition] for partition in partitions}
@@ -169,7 +169,7 @@ class Consumer:
                 found[partition] = Gap(at, 0, self._log.stable(partition), end, first)
             return found
 
-        return await self._ask("what lies before us", look, may_fail=True)  # type: ignore[no-any-return]
+        return await self._ask("what lies before us", look, may_fail=True)
 
     async def readable_from(self, partition: Partition, offset: int) -> int | None:
         return None
@@ -180,7 +180,7 @@ class Consumer:
         async def look() -> dict[Partition, int]:
             return dict.fromkeys(partitions, 0)
 
-        return await self._ask("start offsets", look, may_fail=True)  # type: ignore[no-any-return]
+        return await self._ask("start offsets", look, may_fail=True)
 
     async def commit(self, positions: dict[Partition, int]) -> None:
         """Do nothing: only lag tools read committed offsets."""

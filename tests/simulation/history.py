@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import time
+from collections.abc import MutableMapping
 from typing import Any, Final
 
 import structlog
@@ -56,7 +57,7 @@ async def run(plan: Plan, databases: dict[str, Database]) -> History:
 def _listen(world: World) -> None:
     """Add the log lines of the processes to the history. A line of level error or above is a broken promise."""
 
-    def listen(_: Any, level: str, event: dict[str, Any]) -> Any:
+    def listen(_: Any, level: str, event: MutableMapping[str, Any]) -> Any:
         process = CURRENT.get()
         text = str(event.pop("event"))
         trouble = event.pop("exc_info", None)

@@ -108,7 +108,7 @@ class Topics:
         assert process is not None
         gate = Gate(process, "kafka", "topic ids", look)
         gate.fail = unavailable
-        return await process.scheduler.gate(gate)  # type: ignore[no-any-return]
+        return await process.scheduler.gate(gate)
 
     async def states(self, names: Sequence[str]) -> dict[str, TopicState]:
         return {name: TopicState(topic_id, 1, 1, (), None) for name, topic_id in (await self.ids(names)).items()}

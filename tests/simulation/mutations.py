@@ -32,11 +32,14 @@ from ordersaga.messaging import (
     sqlstate,
     turn,
 )
+from ordersaga.messaging.bad_deployment import BadDeployment
+from ordersaga.messaging.handler import Batch
 from ordersaga.messaging.kafka import KafkaUnavailable, Publisher
 from ordersaga.messaging.timers import Timers
 from ordersaga.messaging.unpublished import Unpublished
 from ordersaga.messaging.watching import Watching
 from ordersaga.order import refunds
+from ordersaga.order.decision import Decision
 from ordersaga.payment.model import Account
 from ordersaga.stock import commands
 from tests.simulation.plan import BATCH_REFUSED, Fault, Plan
@@ -134,7 +137,7 @@ async def _isolate_each(db: Any, handle: Any, batch: Any, **_: Any) -> Any:
     """Try every record alone; none waits behind a failed one of its key."""
     outcome = isolation.HandledBatch([], [], [], [])
     for each in batch.incoming:
-        part = isolation.Batch([each], batch.now, batch.new_id)
+        part = Batch([each], batch.now, batch.new_id)
         try:
             async with db.transaction():
                 outcome.outgoing.extend(await handle(part, db))
@@ -169,7 +172,7 @@ async def _judge_retries(*arguments: Any) -> Any:
     """Take several retries that fail at once for a bad deployment."""
     outcome = await isolation.isolate(*arguments)
     if len(outcome.failed) >= RETRIES_SUSPECTED:
-        raise turn.BadDeployment(f"{len(outcome.failed)} retries failed")
+        raise BadDeployment(f"{len(outcome.failed)} retries failed")
     return outcome
 
 
@@ -207,7 +210,7 @@ def _refund_of_amount(self: Account, request_id: str | None, amount: int) -> Any
 
 
 def _heed_nothing_unasked(order: Any, known: Any, left: int, answer: Any) -> Any:
-    return refunds.Decision(order)
+    return Decision(order)
 
 
 MUTATIONS: Final = (

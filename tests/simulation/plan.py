@@ -1,12 +1,13 @@
 """The plan of a history, drawn from a seed: the orders of its customers, and the faults."""
 
 import random
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from msgspec import Struct
 
 Service = Literal["order", "stock", "payment", "delivery"]
 Pay = Literal["well", "twice", "wrong amount", "declined", "not at all"]
+PAYS: Final[tuple[Pay, ...]] = get_args(Pay)
 
 PRODUCTS: Final = 3
 PRICE: Final = 1_000
@@ -109,7 +110,7 @@ def _order(dice: random.Random, number: int) -> OrderPlan:
     return OrderPlan(
         number,
         tuple((product, dice.randint(1, 2)) for product in products),
-        dice.choices(["well", "twice", "wrong amount", "declined", "not at all"], [6, 1, 1, 1, 1])[0],
+        dice.choices(PAYS, [6, 1, 1, 1, 1])[0],
         dice.choice([0.0, dice.uniform(0, BEGIN_WITHIN_S)]),
         dice.choice([0.0, dice.uniform(0, 0.4)]),
         dice.uniform(0, 0.6) if dice.random() < 0.2 else None,

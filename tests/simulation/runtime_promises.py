@@ -6,8 +6,7 @@ from typing import Any, Final
 
 from ordersaga.contracts.codec import decode
 from ordersaga.contracts.topics import DEAD_LETTER_SUFFIX, key_of
-from ordersaga.messaging.handler import Record
-from ordersaga.messaging.outbox import MESSAGE_ID
+from ordersaga.messaging.handler import MESSAGE_ID, Record
 from tests.simulation.database import OutboxWrite, Owner
 from tests.simulation.plan import DELAYING
 from tests.simulation.scheduler import START_S, Process
@@ -76,10 +75,10 @@ def published(world: World, service: str) -> Iterator[str]:
     """Each committed output has one message id and is in the log, always with the same content; no other record of ours is there."""
     rows: dict[bytes, Any] = {}
     for row in _outputs(world, service):
-        id = str(row["message_id"]).encode()
-        if id in rows and id not in world.log.refused:
-            yield f"{service}: message {id.decode()} to {row['topic']} was committed twice"
-        rows[id] = row
+        of_row = str(row["message_id"]).encode()
+        if of_row in rows and of_row not in world.log.refused:
+            yield f"{service}: message {of_row.decode()} to {row['topic']} was committed twice"
+        rows[of_row] = row
     seen: dict[bytes, Record] = {}
     for record, writer in world.log_with_writers():
         id = record.header(MESSAGE_ID)

@@ -57,7 +57,9 @@ class Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.now_s
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
         """Schedule a timer. Timers of processes that are due at the same time fire in the order in which they were set."""
         if CURRENT.get() is not None:
             self._timers += 1

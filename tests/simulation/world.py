@@ -74,7 +74,6 @@ class World:
         self.scheduler: Final = Scheduler(seed)
         self.databases: Final = {service: databases[service] for service in plan.instances}
         self.settings: Final = Settings(
-            _env_file=None,
             batch_max=plan.batch_max,
             turns_publishing_max=plan.turns_publishing_max,
             park_attempts_max=PARK_ATTEMPTS_MAX,
@@ -245,7 +244,7 @@ class World:
                 zip(zip(row["topics"] or (), row["partitions"] or (), strict=True), row["ends"] or (), strict=True)
             )
             for partition in self.groups[service].partitions:
-                if ends.get(tuple(partition), 0) < self.log.ends[partition]:
+                if ends.get((partition.topic, partition.partition), 0) < self.log.ends[partition]:
                     left.append(f"{service}: {partition.topic}/{partition.partition} is not read to its end")
             if row["unpublished"] and not self.log.refusing:
                 left.append(f"{service}: {row['unpublished']} letters are not published")

@@ -22,7 +22,7 @@ from ordersaga.payment.gateway import (
     TakeOver,
     Unknown,
 )
-from ordersaga.payment.model import Confirm, Intent, Payable
+from ordersaga.payment.model import Confirm, Intent, IntentKind, Payable
 from tests.unit.payment_cases import (
     AMOUNT,
     KEY,
@@ -269,7 +269,7 @@ def test_approval_answers_are_outcomes() -> None:
     [("CONFIRM", "IN_PROGRESS", "ALREADY_PROCESSED_PAYMENT"), ("REFUND", "DONE", "ALREADY_CANCELED_PAYMENT")],
 )
 def test_what_is_said_to_be_done_and_is_not_is_asked_for_later_under_a_new_key(
-    kind: str, status: str, code: str
+    kind: IntentKind, status: str, code: str
 ) -> None:
     mine = intent(kind)
     step = after_find(mine, Found(at_gateway(status)), (Call(mine.attempt, AMOUNT, AMOUNT), TakeOver(code)))

@@ -113,6 +113,7 @@ async def test_claims_that_are_none_are_401(provider: Provider, claims: dict[str
 
 async def test_a_token_that_is_none_is_401_and_costs_no_look_up(provider: Provider) -> None:
     known = callers(provider)
+    kids: tuple[object, ...] = (5, ["one"], {}, None, True)
     head, claims, signature = provider.token().split(".")
     nested = jwt.utils.base64url_encode(b'{"kid":' + b"[" * 5_000 + b"]" * 5_000 + b"}").decode()
     for token in (
@@ -125,7 +126,7 @@ async def test_a_token_that_is_none_is_401_and_costs_no_look_up(provider: Provid
         f"{nested}.{claims}.{signature}",
         *(
             f"{jwt.utils.base64url_encode(json.dumps({'alg': 'RS256', 'kid': kid}).encode()).decode()}.{claims}.{signature}"
-            for kid in (5, ["one"], {}, None, True)
+            for kid in kids
         ),
     ):
         assert await who(known, token) == 401

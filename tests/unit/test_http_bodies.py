@@ -50,7 +50,13 @@ async def answer_to(*messages: dict[str, Any]) -> tuple[int, dict[str, str], byt
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "method": "POST"}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": "POST",
+    }
     scope |= {"path": "/sum", "raw_path": b"/sum", "root_path": "", "query_string": b"", "state": {}}
     scope["headers"] = [(b"content-type", b"application/json")]
     await APP(scope | {"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80)}, receive, send)

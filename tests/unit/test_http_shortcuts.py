@@ -67,7 +67,13 @@ APP: Any = application("test", [short, plain, body_short, body_plain], Well(), r
 
 
 def scope_of(path: str, given_headers: Sequence[tuple[bytes, bytes]] = ()) -> dict[str, Any]:
-    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "method": "POST"}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": "POST",
+    }
     scope |= {"path": path, "raw_path": path.encode(), "root_path": "", "query_string": b"", "state": {}}
     return scope | {"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "headers": list(given_headers)}
 

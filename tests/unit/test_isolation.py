@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -43,7 +43,7 @@ def incoming(offset: int, key: UUID | None = None, partition: int = 0) -> Incomi
 class Attempt:
     """One call of `isolate`, with a handler that fails for the records at these offsets."""
 
-    def __init__(self, records: list[Incoming], errors: dict[int, Exception]) -> None:
+    def __init__(self, records: list[Incoming], errors: Mapping[int, Exception]) -> None:
         self.db: Any = Database()
         self.sizes: list[int] = []
         self._records = records

@@ -104,7 +104,7 @@ def row(id: int) -> OutboxRow:
 
 
 def outbox(broker: Broker, pool: Any = None) -> Outbox:
-    return Outbox(Settings(_env_file=None), pool, lambda _: broker)  # type: ignore[arg-type, return-value]
+    return Outbox(Settings.model_validate({}), pool, lambda _: broker)  # type: ignore[arg-type, return-value]
 
 
 def test_an_answer_names_what_it_answers_and_its_own_id_may_be_given() -> None:
@@ -117,11 +117,13 @@ def test_an_answer_names_what_it_answers_and_its_own_id_may_be_given() -> None:
     made, as_given = compose([Outgoing(answer, request), Outgoing(answer, request, given)], 1, ids, {})
     assert made.causation_id == as_given.causation_id == str(asked)
     assert made.message_id != as_given.message_id == given
-    assert Incoming(answer, Record("", 0, 0, None, b"", as_given.publication().headers, 0)).causation_id == str(asked)
+    assert Incoming(answer, Record("", 0, 0, None, b"", tuple(as_given.publication().headers), 0)).causation_id == str(
+        asked
+    )
 
 
 async def test_a_row_does_not_overtake_an_older_one_that_was_not_delivered() -> None:
-    broker = Broker(Settings(_env_file=None))
+    broker = Broker(Settings.model_validate({}))
     out = outbox(broker)
     await out.publish([row(1)], NOW)
     broker.given[0].set_exception(KafkaUnavailable("not delivered"))
@@ -135,7 +137,7 @@ async def test_a_row_does_not_overtake_an_older_one_that_was_not_delivered() -> 
 
 
 async def test_a_turn_does_not_wait_behind_requests_and_these_do_not_fill_memory_while_kafka_is_away() -> None:
-    broker = Broker(Settings(_env_file=None))
+    broker = Broker(Settings.model_validate({}))
     out = outbox(broker)
     sets = [[row(first + n) for n in range(1_000)] for first in range(0, 2 * SOON_ROWS_MAX, 1_000)]
     for rows in sets:
@@ -149,9 +151,9 @@ async def test_records_that_kafka_does_not_take_give_their_room_back_while_it_an
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(outbox_module, "SLOT_S_MAX", 0.05)
-    broker = Broker(Settings(_env_file=None))
+    broker = Broker(Settings.model_validate({}))
     out = outbox(broker)
-    room = Settings(_env_file=None).turns_publishing_max
+    room = Settings.model_validate({}).turns_publishing_max
     for id in range(3 * room):
         await asyncio.wait_for(out.publish([row(id)], NOW), 1)
     assert len(broker.got) == 3 * room, "each was put aside in its turn"
@@ -167,9 +169,9 @@ async def test_records_that_kafka_does_not_take_give_their_room_back_while_it_an
 async def test_what_waits_aside_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "SLOT_S_MAX", 0.05)
     monkeypatch.setattr(outbox_module, "ASIDE_ROWS_MAX", 3)
-    broker = Broker(Settings(_env_file=None))
+    broker = Broker(Settings.model_validate({}))
     out = outbox(broker)
-    for id in range(3 + Settings(_env_file=None).turns_publishing_max):
+    for id in range(3 + Settings.model_validate({}).turns_publishing_max):
         await asyncio.wait_for(out.publish([row(id)], NOW), 1)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(out.publish([row(1_000)], NOW), 0.5)
@@ -201,7 +203,7 @@ async def acknowledged(out: Outbox, broker: Broker, ids: Sequence[int]) -> None:
 
 
 async def test_what_is_acknowledged_within_a_moment_is_deleted_by_one_statement() -> None:
-    broker, table = Broker(Settings(_env_file=None)), Table()
+    broker, table = Broker(Settings.model_validate({})), Table()
     out = outbox(broker, table)
     await acknowledged(out, broker, [1, 2, 3])
     assert table.deleted == [[1, 2, 3]]
@@ -210,7 +212,7 @@ async def test_what_is_acknowledged_within_a_moment_is_deleted_by_one_statement(
 
 
 async def test_a_deletion_that_fails_in_an_unforeseen_way_is_not_the_last_one() -> None:
-    broker, table = Broker(Settings(_env_file=None)), Table(failing=1)
+    broker, table = Broker(Settings.model_validate({})), Table(failing=1)
     out = outbox(broker, table)
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # which would tell of the error
     await acknowledged(out, broker, [1])
@@ -219,7 +221,7 @@ async def test_a_deletion_that_fails_in_an_unforeseen_way_is_not_the_last_one() 
 
 
 async def test_a_record_does_not_overtake_an_older_one_of_the_same_call_that_was_not_delivered() -> None:
-    publisher = Publisher(Settings(_env_file=None))
+    publisher = Publisher(Settings.model_validate({}))
     queue: Any = FullQueue()
     publisher._producer = queue  # type: ignore[misc]
     answer = publisher.publish([row(1).publication(), row(2).publication()])
@@ -230,7 +232,7 @@ async def test_a_record_does_not_overtake_an_older_one_of_the_same_call_that_was
 
 async def test_whoever_waits_for_a_producer_that_has_died_is_told() -> None:
     """A consumer that takes a partition waits so; were it not told, it would never come to replace the producer."""
-    publisher = Publisher(Settings(_env_file=None))
+    publisher = Publisher(Settings.model_validate({}))
     dead: Any = Dead()
     publisher._producer = dead  # type: ignore[misc]
     with pytest.raises(KafkaUnavailable):

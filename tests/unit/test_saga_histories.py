@@ -96,8 +96,9 @@ def an_order(lines: tuple[Line, ...], listed_total: int | None = TOTAL) -> Order
 
 def is_unasked(message: m.Message) -> bool:
     """Word of money that went back at the dashboard: nobody asks for it, so it is not lost."""
-    unasked = isinstance(message, m.PaymentCancelledMessage) and message.request_id is None
-    return unasked and message.balance_amount is not None
+    if not isinstance(message, m.PaymentCancelledMessage):
+        return False
+    return message.request_id is None and message.balance_amount is not None
 
 
 class UnderWay(NamedTuple):

@@ -17,9 +17,10 @@ class Stand:
     """The alarms over a consumer whose silence is given."""
 
     def __init__(self) -> None:
-        self.consumer: Any = SimpleNamespace(silent_s=0.0)
+        consumer: Any = SimpleNamespace(silent_s=0.0)
+        self.consumer = consumer
         self.alarms = Alarms(lambda: NOW)
-        self.stalls = Stalls(self.consumer, "kafka:9092", lambda: NOW, self.alarms)
+        self.stalls = Stalls(consumer, "kafka:9092", lambda: NOW, self.alarms)
 
     def check(self) -> set[str]:
         self.stalls.check()
