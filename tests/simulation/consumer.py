@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
 from ordersaga.messaging.handler import Record
-from ordersaga.messaging.kafka import Failure, Fetched, Gap, Partition
+from ordersaga.messaging.kafka import Fetched, FetchFailure, Gap, Partition
 from tests.simulation.kafka import Log, unavailable
 from tests.simulation.scheduler import Gate, Process
 
@@ -89,7 +89,7 @@ class Consumer:
         assigned, revoked = self._listen()
         failures = []
         if self.unreadable and self._reading:
-            failures = [Failure(sorted(self._reading)[0], "the log could not be read")]
+            failures = [FetchFailure(sorted(self._reading)[0], "the log could not be read")]
             self.unreadable = False
         told = [f"{r.topic}/{r.partition}/{r.offset}" for r in records]
         told += [f"+{p.topic}/{p.partition}" for p in assigned] + [f"-{p.topic}/{p.partition}" for p in revoked]

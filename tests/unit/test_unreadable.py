@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ordersaga.messaging.health import Alarms, Trouble
-from ordersaga.messaging.kafka import Failure, Partition
+from ordersaga.messaging.kafka import FetchFailure, Partition
 from ordersaga.messaging.ledger import Position
 from ordersaga.messaging.unreadable import UNREADABLE, Unreadable
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BAD, GOOD = Partition("t", 0), Partition("t", 1)
-DAMAGED = Failure(BAD, "a wrong checksum", is_batch=True)
+DAMAGED = FetchFailure(BAD, "a wrong checksum", is_batch=True)
 
 
 class Stand:
@@ -84,7 +84,7 @@ async def test_a_search_that_found_nothing_is_begun_again() -> None:
 async def test_what_is_no_damaged_batch_is_not_searched() -> None:
     stand = Stand()
     for _ in range(2):
-        await stand.unreadable.failed([Failure(BAD, "not allowed")])
+        await stand.unreadable.failed([FetchFailure(BAD, "not allowed")])
     assert "not allowed" in stand.alarm() and not stand.searches
 
 

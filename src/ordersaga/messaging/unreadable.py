@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from ordersaga.messaging.assignment import Assignment
 from ordersaga.messaging.health import Alarms, Trouble
-from ordersaga.messaging.kafka import Failure, Partition, PartitionConsumer
+from ordersaga.messaging.kafka import FetchFailure, Partition, PartitionConsumer
 
 log: Final = structlog.get_logger()
 
@@ -25,7 +25,7 @@ class Unread(Struct):
     """The offset at which a partition cannot be read, and the search for the next one that can be."""
 
     offset: int
-    failure: Failure
+    failure: FetchFailure
     held_back: bool = False
     search: asyncio.Task[int | None] | None = None
 
@@ -57,7 +57,7 @@ class Unreadable:
     def has(self, partition: Partition) -> bool:
         return partition in self._unread
 
-    async def failed(self, failures: Sequence[Failure]) -> None:
+    async def failed(self, failures: Sequence[FetchFailure]) -> None:
         """Take each partition again after its first failure at an offset; after the next one hold it back and raise the alarm."""
         for failure in failures:
             partition = failure.partition

@@ -1,7 +1,7 @@
 """The Kafka client: a consumer, a publisher and the topics, each with a small async interface. Only this folder imports confluent_kafka."""
 
 from ordersaga.messaging.kafka.client import KafkaUnavailable, Partition
-from ordersaga.messaging.kafka.consumer import Failure, Fetched, PartitionConsumer
+from ordersaga.messaging.kafka.consumer import Fetched, FetchFailure, PartitionConsumer
 from ordersaga.messaging.kafka.gaps import Gap, gaps_of
 from ordersaga.messaging.kafka.layout import Change, Fault, create_missing_topics, faults, states
 from ordersaga.messaging.kafka.publisher import Publication, Publisher, RefusedRecord
@@ -11,8 +11,8 @@ from ordersaga.messaging.kafka.topics import Topics, TopicState
 
 __all__ = [
     "Change",
-    "Failure",
     "Fault",
+    "FetchFailure",
     "Fetched",
     "Gap",
     "KafkaUnavailable",

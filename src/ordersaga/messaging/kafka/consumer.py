@@ -110,7 +110,7 @@ class PartitionConsumer:
         if self._all_taken_at is not None and time.monotonic() - self._all_taken_at > self._without_s_max:
             self._error = KafkaError(KafkaError._STATE, "the group revoked all partitions and has assigned none since")
         records: list[Record] = []
-        failures: dict[Partition, Failure] = {}
+        failures: dict[Partition, FetchFailure] = {}
         for message in messages:
             problem = message.error()
             if problem is None:
@@ -122,7 +122,7 @@ class PartitionConsumer:
                 self._error = problem
             else:
                 partition = _partition_of(message)
-                failures.setdefault(partition, Failure(partition, problem.str(), problem.code() in BAD_BATCH))
+                failures.setdefault(partition, FetchFailure(partition, problem.str(), problem.code() in BAD_BATCH))
         fetched = Fetched(records, self._joined, self._assigned, self._revoked, list(failures.values()), self._error)
         self._assigned, self._revoked, self._error = [], [], None
         return fetched
@@ -290,7 +290,7 @@ def _partition_of(message: Message) -> Partition:
     return Partition(message.topic() or "", message.partition() or 0)
 
 
-class Failure(NamedTuple):
+class FetchFailure(NamedTuple):
     """A partition that could not be read after the records fetched from it, and why. `is_batch`: the next batch is damaged."""
 
     partition: Partition
@@ -309,5 +309,5 @@ class Fetched(NamedTuple):
     joined: bool
     assigned: list[Partition]
     revoked: list[Partition]
-    failures: list[Failure]
+    failures: list[FetchFailure]
     fatal: KafkaError | None
