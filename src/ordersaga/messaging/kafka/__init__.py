@@ -3,15 +3,13 @@
 from ordersaga.messaging.kafka.client import KafkaUnavailable, Partition
 from ordersaga.messaging.kafka.consumer import Fetched, FetchFailure, PartitionConsumer
 from ordersaga.messaging.kafka.gaps import Gap, gaps_of
-from ordersaga.messaging.kafka.layout import Change, Fault, create_missing_topics, faults, states
+from ordersaga.messaging.kafka.layout import TopicChange, TopicFault, create_missing_topics, faults, states
 from ordersaga.messaging.kafka.publisher import Publication, Publisher, RefusedRecord
 from ordersaga.messaging.kafka.reach import why_unreachable
 from ordersaga.messaging.kafka.tap import Tap, watermarks
 from ordersaga.messaging.kafka.topics import Topics, TopicState
 
 __all__ = [
-    "Change",
-    "Fault",
     "FetchFailure",
     "Fetched",
     "Gap",
@@ -22,6 +20,8 @@ __all__ = [
     "Publisher",
     "RefusedRecord",
     "Tap",
+    "TopicChange",
+    "TopicFault",
     "TopicState",
     "Topics",
     "create_missing_topics",

@@ -26,7 +26,7 @@ CLEANUP: Final = "cleanup.policy"
 MESSAGE_BYTES: Final = "max.message.bytes"
 
 
-class Fault(Struct, frozen=True):
+class TopicFault(Struct, frozen=True):
     """What is wrong with a topic. `todo`: the command that corrects it. `config`: the name and value that `topics create --apply` sets."""
 
     topic: str
@@ -35,7 +35,7 @@ class Fault(Struct, frozen=True):
     config: tuple[str, str] | None = None
 
 
-class Change(Struct, frozen=True):
+class TopicChange(Struct, frozen=True):
     """What was changed at a topic."""
 
     topic: str
@@ -61,7 +61,9 @@ async def states(topics: Topics, of: Sequence[Topic] = TOPICS) -> dict[str, Topi
     return await topics.states([name for topic in of for name in (topic.name, topic.dead_letters)])
 
 
-async def create_missing_topics(settings: Settings, apply: bool = False, of: Sequence[Topic] = TOPICS) -> list[Change]:
+async def create_missing_topics(
+    settings: Settings, apply: bool = False, of: Sequence[Topic] = TOPICS
+) -> list[TopicChange]:
     """Create what is missing and widen dead letter topics; with `apply` also set the configs that are wrong. Raises `KafkaUnavailable`.
 
     `of`: the topics of the order process, unless a service of another system gives its own.
@@ -80,7 +82,7 @@ async def create_missing_topics(settings: Settings, apply: bool = False, of: Seq
             by_width.setdefault(width, {})[topic.dead_letters] = wanted_letter_configs(here)
         elif letters.partitions < width:
             narrow[topic.dead_letters] = width
-            changes.append(Change(topic.dead_letters, f"widened from {letters.partitions} to {width} partitions"))
+            changes.append(TopicChange(topic.dead_letters, f"widened from {letters.partitions} to {width} partitions"))
     for width, wanted in by_width.items():
         changes += await _create(topics, settings, width, wanted)
     await topics.widen(narrow)
@@ -102,19 +104,19 @@ async def _seen(topics: Topics, wanted: dict[str, int]) -> dict[str, TopicState]
 
 async def _create(
     topics: Topics, settings: Settings, partitions: int, wanted: dict[str, dict[str, str]]
-) -> list[Change]:
+) -> list[TopicChange]:
     made = await topics.create(list(wanted.items()), partitions, settings.topic_replication_factor)
-    return [Change(name, f"created with {partitions} partitions, {_shown(wanted[name])}") for name in made]
+    return [TopicChange(name, f"created with {partitions} partitions, {_shown(wanted[name])}") for name in made]
 
 
-async def _configure(topics: Topics, settings: Settings, of: Sequence[Topic]) -> list[Change]:
+async def _configure(topics: Topics, settings: Settings, of: Sequence[Topic]) -> list[TopicChange]:
     wrong = _wrong_configs(settings, await states(topics, of), of)
     await topics.configure(wrong)
     for _ in range(int(CALL_TIMEOUT_S / AGAIN_S)):
         if not wrong or not _wrong_configs(settings, await states(topics, of), of):
             break
         await asyncio.sleep(AGAIN_S)
-    return [Change(name, f"set to {_shown(config)}") for name, config in wrong.items()]
+    return [TopicChange(name, f"set to {_shown(config)}") for name, config in wrong.items()]
 
 
 def _wrong_configs(settings: Settings, found: dict[str, TopicState], of: Sequence[Topic]) -> dict[str, dict[str, str]]:
@@ -125,38 +127,40 @@ def _wrong_configs(settings: Settings, found: dict[str, TopicState], of: Sequenc
     return wrong
 
 
-def faults(settings: Settings, found: dict[str, TopicState], of: Sequence[Topic] = TOPICS) -> list[Fault]:
+def faults(settings: Settings, found: dict[str, TopicState], of: Sequence[Topic] = TOPICS) -> list[TopicFault]:
     """What is wrong with topics and their dead letter topics, topic by topic."""
-    wrong: list[Fault] = []
+    wrong: list[TopicFault] = []
     for topic in of:
         here, letters = found.get(topic.name), found.get(topic.dead_letters)
         wrong += _faults(settings, topic.name, here, wanted_configs(topic))
         wrong += _faults(settings, topic.dead_letters, letters, wanted_letter_configs(here))
         if here and letters and letters.partitions < here.partitions:
             what = f"it has {letters.partitions} partitions, its topic {here.partitions}"
-            wrong.append(Fault(topic.dead_letters, what, "`ordersaga topics create`"))
+            wrong.append(TopicFault(topic.dead_letters, what, "`ordersaga topics create`"))
     return wrong
 
 
-def _faults(settings: Settings, name: str, here: TopicState | None, wanted: dict[str, str]) -> list[Fault]:
+def _faults(settings: Settings, name: str, here: TopicState | None, wanted: dict[str, str]) -> list[TopicFault]:
     if here is None:
-        return [Fault(name, "it is missing", "`ordersaga topics create`")]
+        return [TopicFault(name, "it is missing", "`ordersaga topics create`")]
     wrong = []
     if here.leaderless:
         partitions = ", ".join(map(str, here.leaderless))
-        wrong.append(Fault(name, f"no broker leads partition {partitions}", "start the brokers that have its replicas"))
+        wrong.append(
+            TopicFault(name, f"no broker leads partition {partitions}", "start the brokers that have its replicas")
+        )
     if here.replicas < settings.topic_replication_factor:
         what = f"{here.replicas} replicas, {settings.topic_replication_factor} are wanted"
-        wrong.append(Fault(name, what, "`kafka-reassign-partitions.sh` adds replicas"))
+        wrong.append(TopicFault(name, what, "`kafka-reassign-partitions.sh` adds replicas"))
     if here.config is None:
-        return [*wrong, Fault(name, "its configs may not be read", "allow DescribeConfigs on it")]
+        return [*wrong, TopicFault(name, "its configs may not be read", "allow DescribeConfigs on it")]
     if int(here.config["min.insync.replicas"]) > here.replicas:
         what = f"min.insync.replicas is {here.config['min.insync.replicas']}, with {here.replicas} replicas"
-        wrong.append(Fault(name, what, "add replicas, or lower it: brokers may refuse every record"))
+        wrong.append(TopicFault(name, what, "add replicas, or lower it: brokers may refuse every record"))
     for key, value in wanted.items():
         if not _FITS[key](here.config[key], value):
             what = f"{key} is {_readable(key, here.config[key])}, {_readable(key, value)} is wanted"
-            wrong.append(Fault(name, what, "`ordersaga topics create --apply`", (key, value)))
+            wrong.append(TopicFault(name, what, "`ordersaga topics create --apply`", (key, value)))
     return wrong
 
 
