@@ -7,7 +7,7 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
-from ordersaga.payment.breaker import Breaker, Verdict
+from ordersaga.payment.breaker import Breaker, HealthSign
 from ordersaga.payment.gateway import (
     Approved,
     Found,
@@ -195,15 +195,15 @@ def test_only_one_probe_is_out_while_half_open_and_a_lost_one_is_replaced() -> N
     clock = Clock()
     breaker = Breaker(sick_max=1, open_s=10, clock_s=clock)
     given = breaker.admit()
-    assert given is not None and breaker.hand_back(given, Verdict.SICK, "TIMEOUT")
+    assert given is not None and breaker.hand_back(given, HealthSign.SICK, "TIMEOUT")
     assert breaker.admit() is None
     clock.now_s = 10
     probe = breaker.admit()
     assert probe is not None and breaker.admit() is None
-    breaker.hand_back(probe, Verdict.NOTHING, "")  # The probe's caller was cancelled.
+    breaker.hand_back(probe, HealthSign.NOTHING, "")  # The probe's caller was cancelled.
     probe = breaker.admit()
     assert probe is not None
-    breaker.hand_back(probe, Verdict.SICK, "TIMEOUT")
+    breaker.hand_back(probe, HealthSign.SICK, "TIMEOUT")
     assert breaker.admit() is None and breaker.health.opens_again_in_s == 10
 
 
@@ -212,8 +212,8 @@ def test_a_success_from_before_the_opening_does_not_close_the_breaker() -> None:
     breaker = Breaker(sick_max=1, open_s=10, clock_s=clock)
     early, sick = breaker.admit(), breaker.admit()
     assert early is not None and sick is not None
-    assert breaker.hand_back(sick, Verdict.SICK, "TIMEOUT")
-    breaker.hand_back(early, Verdict.ALIVE, "")
+    assert breaker.hand_back(sick, HealthSign.SICK, "TIMEOUT")
+    breaker.hand_back(early, HealthSign.ALIVE, "")
     assert breaker.health.state == "open"
 
 
@@ -222,19 +222,19 @@ def test_failures_from_before_the_opening_do_not_prolong_it() -> None:
     breaker = Breaker(sick_max=1, open_s=10, clock_s=clock)
     late, sick = breaker.admit(), breaker.admit()
     assert late is not None and sick is not None
-    assert breaker.hand_back(sick, Verdict.SICK, "TIMEOUT")
+    assert breaker.hand_back(sick, HealthSign.SICK, "TIMEOUT")
     clock.now_s = 9
-    assert not breaker.hand_back(late, Verdict.SICK, "TIMEOUT")
+    assert not breaker.hand_back(late, HealthSign.SICK, "TIMEOUT")
     assert breaker.health.opens_again_in_s == 1
 
 
 def test_failures_count_only_in_a_row() -> None:
     breaker = Breaker(sick_max=2, open_s=10)
-    for verdict in (Verdict.SICK, Verdict.ALIVE, Verdict.SICK, Verdict.NOTHING):
+    for sign in (HealthSign.SICK, HealthSign.ALIVE, HealthSign.SICK, HealthSign.NOTHING):
         given = breaker.admit()
-        assert given is not None and not breaker.hand_back(given, verdict, "X")
+        assert given is not None and not breaker.hand_back(given, sign, "X")
     given = breaker.admit()
-    assert given is not None and breaker.hand_back(given, Verdict.SICK, "X")
+    assert given is not None and breaker.hand_back(given, HealthSign.SICK, "X")
 
 
 async def test_a_cancelled_probe_does_not_bar_the_gateway_for_ever(shop: Shop) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from ordersaga.payment.gateway import GatewayHealth
 
 
-class Verdict(Enum):
+class HealthSign(Enum):
     """What a call's answer says about the gateway's health. NOTHING: the call was cancelled."""
 
     ALIVE = "alive"
@@ -22,7 +22,7 @@ class Verdict(Enum):
 
 
 class Pass(msgspec.Struct, frozen=True):
-    """Permission for one call, from `Breaker.admit`. It must be handed back with the call's verdict."""
+    """Permission for one call, from `Breaker.admit`. It must be handed back with the call's sign."""
 
     epoch: int
     probe: bool
@@ -31,7 +31,7 @@ class Pass(msgspec.Struct, frozen=True):
 class Breaker:
     """Closed until `sick_max` calls in a row found the gateway sick, then open for `open_s`, then half-open: one probe closes or opens it.
 
-    Promise: at most one call is in flight while half-open, and a pass that is handed back lets the next probe go. A verdict of a call
+    Promise: at most one call is in flight while half-open, and a pass that is handed back lets the next probe go. The sign of a call
     from before the last change of state is ignored: thousands of calls may be in flight when the breaker opens, and a late success
     among them must not close it.
     """
@@ -63,25 +63,25 @@ class Breaker:
         self._probe_is_out = True
         return Pass(self._epoch, probe=True)
 
-    def hand_back(self, given: Pass, verdict: Verdict, reason: str) -> bool:
-        """Count the verdict. True: this call opened the breaker, and the caller logs it."""
+    def hand_back(self, given: Pass, sign: HealthSign, reason: str) -> bool:
+        """Count the sign. True: this call opened the breaker, and the caller logs it."""
         if given.epoch != self._epoch:
             return False
         if given.probe:
             self._probe_is_out = False
-        match verdict:
-            case Verdict.NOTHING:
+        match sign:
+            case HealthSign.NOTHING:
                 return False
-            case Verdict.ALIVE:
+            case HealthSign.ALIVE:
                 self._sick = 0
                 if given.probe:
                     self._close()
                 return False
-            case Verdict.SICK:
+            case HealthSign.SICK:
                 self._sick += 1
                 if not given.probe and self._sick < self._sick_max:
                     return False
-            case Verdict.OUR_FAULT:
+            case HealthSign.OUR_FAULT:
                 pass
         self._open(reason)
         return True

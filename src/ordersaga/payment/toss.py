@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from yarl import URL
 
-from ordersaga.payment.breaker import Breaker, Pass, Verdict
+from ordersaga.payment.breaker import Breaker, HealthSign, Pass
 from ordersaga.payment.gateway import (
     CAPTURED_STATUSES,
     Approved,
@@ -231,21 +231,21 @@ class TossGateway:
         self, given: Pass, method: str, path: str, body: dict[str, object] | None, idempotency_key: str | None
     ) -> _Reply | Retry:
         """Send, read the whole answer, and hand the breaker its pass back, also when the call is cancelled: a lost probe keeps it open."""
-        verdict, reason = Verdict.NOTHING, ""
+        sign, reason = HealthSign.NOTHING, ""
         try:
             reply = await self._exchange(method, path, body, idempotency_key)
-            verdict, reason = judge(reply)
+            sign, reason = judge(reply)
             return reply
         except TimeoutError:
-            verdict, reason = Verdict.SICK, "TIMEOUT"
+            sign, reason = HealthSign.SICK, "TIMEOUT"
             return Retry(reason, RETRY_AFTER_S)
         except (aiohttp.ClientError, OSError) as error:
-            verdict, reason = Verdict.SICK, "CONNECTION_LOST"
+            sign, reason = HealthSign.SICK, "CONNECTION_LOST"
             log.info("gateway_connection_lost", error=type(error).__name__)
             return Retry(reason, RETRY_AFTER_S)
         finally:
-            if self._breaker.hand_back(given, verdict, reason):
-                log.warning("gateway_breaker_opened", reason=reason, verdict=verdict.value)
+            if self._breaker.hand_back(given, sign, reason):
+                log.warning("gateway_breaker_opened", reason=reason, sign=sign.value)
 
     async def _exchange(
         self, method: str, path: str, body: dict[str, object] | None, idempotency_key: str | None
@@ -289,17 +289,17 @@ def error_answer(reply: _Reply) -> ErrorAnswer:
     return Declined(code, message)
 
 
-def judge(reply: _Reply) -> tuple[Verdict, str]:
-    """The breaker's verdict on an answer. A decline or a rate limit comes from a healthy gateway."""
+def judge(reply: _Reply) -> tuple[HealthSign, str]:
+    """What an answer says about the gateway's health, and the reason. A decline or a rate limit comes from a healthy gateway."""
     if 200 <= reply.status < 300 and read_payment(reply) is not None:
-        return Verdict.ALIVE, ""
+        return HealthSign.ALIVE, ""
     match error_answer(reply):
         case OurFault(code=code):
-            return Verdict.OUR_FAULT, code
+            return HealthSign.OUR_FAULT, code
         case Unknown(code=code) if reply.status >= 500 or code not in ASK_FIRST:
-            return Verdict.SICK, code
+            return HealthSign.SICK, code
         case answer:
-            return Verdict.ALIVE, answer.code
+            return HealthSign.ALIVE, answer.code
 
 
 def read_payment(reply: _Reply) -> GatewayPayment | None:
