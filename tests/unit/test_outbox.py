@@ -14,7 +14,7 @@ from ordersaga.contracts.messages import StockRollbackCompletedMessage, StockRol
 from ordersaga.messaging import outbox as outbox_module
 from ordersaga.messaging.handler import Incoming, Outgoing, Record
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, RefusedRecord
-from ordersaga.messaging.kafka.verdicts import BY_CODE, Verdict, verdict_of
+from ordersaga.messaging.kafka.remedies import BY_CODE, Remedy, remedy_of
 from ordersaga.messaging.message_ids import MessageIds
 from ordersaga.messaging.outbox import DELETE_AFTER_S, SOON_ROWS_MAX, Outbox
 from ordersaga.messaging.outbox_rows import OutboxRow, compose
@@ -185,10 +185,10 @@ def test_every_error_code_of_the_client_library_has_been_decided_about() -> None
     codes = {name: code for name in names if isinstance(code := getattr(KafkaError, name), int)}
     assert len(codes) > 150
     assert [name for name, code in codes.items() if code not in BY_CODE] == []
-    assert verdict_of(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)) is Verdict.ALONE
-    assert verdict_of(KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED)) is Verdict.AGAIN
-    assert verdict_of(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)) is Verdict.TOPIC
-    assert verdict_of(KafkaError(KafkaError._TRANSPORT, "in a test", fatal=True)) is Verdict.FATAL
+    assert remedy_of(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)) is Remedy.ALONE
+    assert remedy_of(KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED)) is Remedy.AGAIN
+    assert remedy_of(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)) is Remedy.TOPIC
+    assert remedy_of(KafkaError(KafkaError._TRANSPORT, "in a test", fatal=True)) is Remedy.FATAL
 
 
 async def acknowledged(out: Outbox, broker: Broker, ids: Sequence[int]) -> None:

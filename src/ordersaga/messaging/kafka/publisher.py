@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from ordersaga.messaging.kafka.client import KafkaUnavailable, client_config, is_fatal
 from ordersaga.messaging.kafka.lifeline import Lifeline, has_brokers
-from ordersaga.messaging.kafka.verdicts import Verdict, reason_of, verdict_of
+from ordersaga.messaging.kafka.remedies import Remedy, reason_of, remedy_of
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -145,7 +145,7 @@ class Publisher:
         except BufferError:
             on_delivery(KafkaError(KafkaError._QUEUE_FULL), None)
         except KafkaException as error:
-            if verdict_of(error.args[0]) is Verdict.ALONE:  # librdkafka refuses this record itself: no batch was sent
+            if remedy_of(error.args[0]) is Remedy.ALONE:  # librdkafka refuses this record itself: no batch was sent
                 ticket.refuse(publication, error.args[0].str())
             else:
                 on_delivery(error.args[0], None)
@@ -166,21 +166,21 @@ class Publisher:
         ticket.acknowledge()
 
     def _judge(self, publication: Publication, ticket: "_Ticket", error: KafkaError, was_single: bool = False) -> None:
-        """Handle a record that failed, by the verdict on its error."""
-        verdict = verdict_of(error)
+        """Handle a record that failed, by the remedy on its error."""
+        remedy = remedy_of(error)
         if self.failed.is_set():
             ticket.fail(error)
-        elif verdict is Verdict.REFUSED or (verdict is Verdict.ALONE and was_single):
+        elif remedy is Remedy.REFUSED or (remedy is Remedy.ALONE and was_single):
             ticket.refuse(publication, reason_of(error, publication.topic))
-        elif verdict is Verdict.ALONE:
+        elif remedy is Remedy.ALONE:
             self._produce_single(publication, ticket)
-        elif verdict is Verdict.ELSEWHERE and publication.partition is not None:
+        elif remedy is Remedy.ELSEWHERE and publication.partition is not None:
             self._go_elsewhere(publication, ticket)
-        elif verdict in (Verdict.TOPIC, Verdict.ELSEWHERE):
+        elif remedy in (Remedy.TOPIC, Remedy.ELSEWHERE):
             self._wait_for_topic(publication, ticket, error)
         else:
             ticket.fail(error)
-            self._fail(error, verdict)
+            self._fail(error, remedy)
 
     def _produce_single(self, publication: Publication, ticket: "_Ticket") -> None:
         if self._single is None:
@@ -271,8 +271,8 @@ class Publisher:
         """Whether Kafka answers this producer, also when it takes no record of some topic."""
         return await self._loop.run_in_executor(self._thread, has_brokers, self._producer)
 
-    def _fail(self, error: KafkaError, verdict: Verdict) -> None:
-        if verdict is Verdict.FATAL:
+    def _fail(self, error: KafkaError, remedy: Remedy) -> None:
+        if remedy is Remedy.FATAL:
             self._give_up(error.str())
         self.failed.set()
 

@@ -9,7 +9,7 @@ from typing import Final
 from confluent_kafka import KafkaError
 
 
-class Verdict(Enum):
+class Remedy(Enum):
     """What to do with the record."""
 
     REFUSED = "Kafka will never take this record: the record alone becomes a dead letter"
@@ -20,21 +20,21 @@ class Verdict(Enum):
     FATAL = "the producer must be replaced; then as with AGAIN"
 
 
-_CODES: Final[dict[Verdict, str]] = {
+_CODES: Final[dict[Remedy, str]] = {
     # _INVALID_ARG: librdkafka does not queue the record. TOPIC_EXCEPTION: the name is not a valid topic name.
-    Verdict.REFUSED: """
+    Remedy.REFUSED: """
         TOPIC_EXCEPTION POLICY_VIOLATION UNSUPPORTED_FOR_MESSAGE_FORMAT _INVALID_ARG _BAD_MSG _KEY_SERIALIZATION _VALUE_SERIALIZATION""",
     # Kafka names the bad records of a batch. librdkafka 2.16 does not pass the names on and gives every record the batch's code.
-    Verdict.ALONE: """
+    Remedy.ALONE: """
         MSG_SIZE_TOO_LARGE RECORD_LIST_TOO_LARGE INVALID_MSG_SIZE INVALID_RECORD INVALID_TIMESTAMP _INVALID_DIFFERENT_RECORD""",
-    Verdict.ELSEWHERE: "_UNKNOWN_PARTITION",
-    Verdict.TOPIC: "_UNKNOWN_TOPIC UNKNOWN_TOPIC_OR_PART UNKNOWN_TOPIC_ID INCONSISTENT_TOPIC_ID TOPIC_AUTHORIZATION_FAILED",
-    Verdict.FATAL: """
+    Remedy.ELSEWHERE: "_UNKNOWN_PARTITION",
+    Remedy.TOPIC: "_UNKNOWN_TOPIC UNKNOWN_TOPIC_OR_PART UNKNOWN_TOPIC_ID INCONSISTENT_TOPIC_ID TOPIC_AUTHORIZATION_FAILED",
+    Remedy.FATAL: """
         _FATAL _FENCED PRODUCER_FENCED INVALID_PRODUCER_EPOCH INVALID_PRODUCER_ID_MAPPING _GAPLESS_GUARANTEE _INCONSISTENT
         OUT_OF_ORDER_SEQUENCE_NUMBER UNKNOWN_PRODUCER_ID""",
     # CLUSTER_AUTHORIZATION_FAILED and the SASL codes concern this process: as REFUSED they would make every record a dead letter.
     # UNSUPPORTED_COMPRESSION_TYPE and UNSUPPORTED_VERSION come from a setting. INVALID_MSG: the bytes were damaged on the network.
-    Verdict.AGAIN: """
+    Remedy.AGAIN: """
         UNKNOWN INVALID_MSG LEADER_NOT_AVAILABLE NOT_LEADER_FOR_PARTITION REQUEST_TIMED_OUT BROKER_NOT_AVAILABLE REPLICA_NOT_AVAILABLE
         NETWORK_EXCEPTION NOT_ENOUGH_REPLICAS NOT_ENOUGH_REPLICAS_AFTER_APPEND INVALID_REQUIRED_ACKS CLUSTER_AUTHORIZATION_FAILED
         UNSUPPORTED_SASL_MECHANISM ILLEGAL_SASL_STATE SASL_AUTHENTICATION_FAILED UNSUPPORTED_VERSION INVALID_REQUEST INVALID_CONFIG
@@ -65,10 +65,10 @@ _NEVER_ABOUT_A_PUBLISHED_RECORD: Final = """
     _KEY_DESERIALIZATION _VALUE_DESERIALIZATION _MAX_POLL_EXCEEDED _ASSIGNMENT_LOST _AUTO_OFFSET_RESET _LOG_TRUNCATION"""
 
 
-def _by_code() -> dict[int, Verdict]:
-    named = {name: verdict for verdict, names in _CODES.items() for name in names.split()}
-    named |= dict.fromkeys(_NEVER_ABOUT_A_PUBLISHED_RECORD.split(), Verdict.AGAIN)
-    return {getattr(KafkaError, name): verdict for name, verdict in named.items() if hasattr(KafkaError, name)}
+def _by_code() -> dict[int, Remedy]:
+    named = {name: remedy for remedy, names in _CODES.items() for name in names.split()}
+    named |= dict.fromkeys(_NEVER_ABOUT_A_PUBLISHED_RECORD.split(), Remedy.AGAIN)
+    return {getattr(KafkaError, name): remedy for name, remedy in named.items() if hasattr(KafkaError, name)}
 
 
 BY_CODE: Final = _by_code()
@@ -82,14 +82,14 @@ _TODO: Final = {
 }
 
 
-def verdict_of(error: KafkaError) -> Verdict:
+def remedy_of(error: KafkaError) -> Remedy:
     """What to do with a record that failed with this error."""
-    return Verdict.FATAL if error.fatal() else BY_CODE.get(error.code(), Verdict.AGAIN)
+    return Remedy.FATAL if error.fatal() else BY_CODE.get(error.code(), Remedy.AGAIN)
 
 
 def reason_of(error: KafkaError, topic: str) -> str:
     """Why a record became a dead letter, and what a person can do."""
     todo = _TODO.get(error.code())
-    if verdict_of(error) is Verdict.TOPIC and todo is None:
+    if remedy_of(error) is Remedy.TOPIC and todo is None:
         todo = "create {topic} with `ordersaga topics create`"
     return f"{error.str()}; {todo.format(topic=topic)}" if todo else error.str()
