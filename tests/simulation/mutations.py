@@ -377,7 +377,7 @@ MUTATIONS: Final = (
         "read-only",
         "records are blamed for a database that takes no write",
         0,
-        [lambda: patch.dict(sqlstate.CLASSES, {"25": sqlstate.Verdict.RECORD})],
+        [lambda: patch.dict(sqlstate.CLASSES, {"25": sqlstate.ErrorKind.RECORD})],
         _aim(*(Fault("read-only", who, at_s=0.3, amount=2) for who in ("order", "stock"))),
     ),
     Mutation(

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from asyncpg import exceptions
 
-from ordersaga.messaging.sqlstate import CLASSES, STATES, Verdict, is_deployment, is_transient, verdict_of
+from ordersaga.messaging.sqlstate import CLASSES, STATES, ErrorKind, is_deployment, is_transient, kind_of
 
 
 def errors_of_asyncpg() -> list[type[asyncpg.PostgresError]]:
@@ -26,37 +26,37 @@ def test_every_single_state_that_is_decided_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "verdict"),
+    ("state", "kind"),
     [
-        ("08006", Verdict.RECONNECT),
-        ("0A000", Verdict.DEPLOYMENT),
-        ("22003", Verdict.RECORD),
-        ("23505", Verdict.RECORD),
-        ("25006", Verdict.RECONNECT),
-        ("25P02", Verdict.RECONNECT),
-        ("25P03", Verdict.RECONNECT),
-        ("26000", Verdict.RECONNECT),
-        ("28P01", Verdict.RECONNECT),
-        ("3D000", Verdict.RECONNECT),
-        ("3F000", Verdict.DEPLOYMENT),
-        ("40001", Verdict.AGAIN),
-        ("40P01", Verdict.AGAIN),
-        ("42703", Verdict.DEPLOYMENT),
-        ("53100", Verdict.AGAIN),
-        ("53200", Verdict.SMALLER),
-        ("53300", Verdict.AGAIN),
-        ("54000", Verdict.RECORD),
-        ("55P03", Verdict.LOCKED),
-        ("57014", Verdict.SMALLER),
-        ("57P01", Verdict.RECONNECT),
-        ("58030", Verdict.AGAIN),
-        ("P0001", Verdict.RECORD),
-        ("XX001", Verdict.RECORD),
-        ("99999", Verdict.RECORD),
+        ("08006", ErrorKind.RECONNECT),
+        ("0A000", ErrorKind.DEPLOYMENT),
+        ("22003", ErrorKind.RECORD),
+        ("23505", ErrorKind.RECORD),
+        ("25006", ErrorKind.RECONNECT),
+        ("25P02", ErrorKind.RECONNECT),
+        ("25P03", ErrorKind.RECONNECT),
+        ("26000", ErrorKind.RECONNECT),
+        ("28P01", ErrorKind.RECONNECT),
+        ("3D000", ErrorKind.RECONNECT),
+        ("3F000", ErrorKind.DEPLOYMENT),
+        ("40001", ErrorKind.AGAIN),
+        ("40P01", ErrorKind.AGAIN),
+        ("42703", ErrorKind.DEPLOYMENT),
+        ("53100", ErrorKind.AGAIN),
+        ("53200", ErrorKind.SMALLER),
+        ("53300", ErrorKind.AGAIN),
+        ("54000", ErrorKind.RECORD),
+        ("55P03", ErrorKind.LOCKED),
+        ("57014", ErrorKind.SMALLER),
+        ("57P01", ErrorKind.RECONNECT),
+        ("58030", ErrorKind.AGAIN),
+        ("P0001", ErrorKind.RECORD),
+        ("XX001", ErrorKind.RECORD),
+        ("99999", ErrorKind.RECORD),
     ],
 )
-def test_a_sqlstate_means(state: str, verdict: Verdict) -> None:
-    assert verdict_of(asyncpg.PostgresError.new({"C": state, "M": "said"})) is verdict
+def test_a_sqlstate_means(state: str, kind: ErrorKind) -> None:
+    assert kind_of(asyncpg.PostgresError.new({"C": state, "M": "said"})) is kind
 
 
 def test_no_error_is_both_passing_and_a_bad_deployment() -> None:
@@ -66,17 +66,17 @@ def test_no_error_is_both_passing_and_a_bad_deployment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "verdict"),
+    ("error", "kind"),
     [
-        (TimeoutError(), Verdict.RECONNECT),
-        (ConnectionResetError(), Verdict.RECONNECT),
-        (asyncpg.InterfaceError("connection is closed"), Verdict.RECONNECT),
-        (asyncpg.InternalClientError("cannot switch to state 15"), Verdict.RECONNECT),
-        (asyncpg.TargetServerAttributeNotMatched("none of the hosts"), Verdict.RECONNECT),
-        (asyncpg.InvalidCachedStatementError("cached statement plan is invalid"), Verdict.AGAIN),
-        (asyncpg.DataError("invalid input for query argument $1"), Verdict.RECORD),
-        (ValueError(), Verdict.RECORD),
+        (TimeoutError(), ErrorKind.RECONNECT),
+        (ConnectionResetError(), ErrorKind.RECONNECT),
+        (asyncpg.InterfaceError("connection is closed"), ErrorKind.RECONNECT),
+        (asyncpg.InternalClientError("cannot switch to state 15"), ErrorKind.RECONNECT),
+        (asyncpg.TargetServerAttributeNotMatched("none of the hosts"), ErrorKind.RECONNECT),
+        (asyncpg.InvalidCachedStatementError("cached statement plan is invalid"), ErrorKind.AGAIN),
+        (asyncpg.DataError("invalid input for query argument $1"), ErrorKind.RECORD),
+        (ValueError(), ErrorKind.RECORD),
     ],
 )
-def test_what_is_no_word_of_the_server_is_decided_too(error: Exception, verdict: Verdict) -> None:
-    assert verdict_of(error) is verdict
+def test_what_is_no_word_of_the_server_is_decided_too(error: Exception, kind: ErrorKind) -> None:
+    assert kind_of(error) is kind

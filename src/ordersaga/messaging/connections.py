@@ -19,7 +19,7 @@ from asyncpg.transaction import Transaction, TransactionState
 from psycopg.conninfo import conninfo_to_dict
 
 from ordersaga.messaging.errors import CannotStart
-from ordersaga.messaging.sqlstate import Verdict, verdict_of
+from ordersaga.messaging.sqlstate import ErrorKind, kind_of
 
 log: Final = structlog.get_logger()
 
@@ -140,7 +140,7 @@ class _Acquired(PoolAcquireContext):
 
     async def __aexit__(self, *left_with: Any) -> None:
         error = left_with[1]
-        if isinstance(error, asyncpg.PostgresError) and verdict_of(error) is Verdict.RECONNECT:
+        if isinstance(error, asyncpg.PostgresError) and kind_of(error) is ErrorKind.RECONNECT:
             log.warning("the connections to the database are replaced", error=f"{type(error).__name__}: {error}")
             self.pool.replace_all()
         proxy: Any = self.connection

@@ -9,7 +9,7 @@ from typing import Final
 import asyncpg
 
 
-class Verdict(Enum):
+class ErrorKind(Enum):
     """What to do after an error."""
 
     AGAIN = auto()
@@ -27,98 +27,98 @@ class Verdict(Enum):
 
 
 CLASSES: Final = {
-    "01": Verdict.RECORD,  # warnings, and
-    "02": Verdict.RECORD,  # no data: never raised
-    "03": Verdict.RECORD,
-    "08": Verdict.RECONNECT,
-    "09": Verdict.RECORD,
-    "0A": Verdict.DEPLOYMENT,
-    "0B": Verdict.RECONNECT,  # a transaction begun where none may begin
-    "0F": Verdict.RECORD,
-    "0L": Verdict.DEPLOYMENT,
-    "0P": Verdict.DEPLOYMENT,
-    "0Z": Verdict.RECORD,
-    "10": Verdict.RECORD,
-    "20": Verdict.RECORD,
-    "21": Verdict.RECORD,
-    "22": Verdict.RECORD,
-    "23": Verdict.RECORD,
-    "24": Verdict.RECONNECT,
-    "25": Verdict.RECONNECT,  # 25006: a former primary still answers after a failover, read-only
-    "26": Verdict.RECONNECT,  # the prepared statement is gone: a pooler between us and the server
-    "27": Verdict.RECORD,
-    "28": Verdict.RECONNECT,  # a password or pg_hba.conf that is being changed: retried, with an alarm
-    "2B": Verdict.DEPLOYMENT,
-    "2D": Verdict.RECONNECT,
-    "2F": Verdict.RECORD,
-    "34": Verdict.RECONNECT,
-    "38": Verdict.RECORD,
-    "39": Verdict.RECORD,
-    "3B": Verdict.RECONNECT,
-    "3D": Verdict.RECONNECT,  # the database does not exist (yet)
-    "3F": Verdict.DEPLOYMENT,
-    "40": Verdict.AGAIN,
-    "42": Verdict.DEPLOYMENT,
-    "44": Verdict.RECORD,
-    "53": Verdict.AGAIN,
-    "54": Verdict.RECORD,  # fails at once, so halving tells one value too large for an index from a set too large for a statement
-    "55": Verdict.DEPLOYMENT,
-    "57": Verdict.RECONNECT,
-    "58": Verdict.AGAIN,  # the disk, the operating system
-    "72": Verdict.AGAIN,
-    "F0": Verdict.DEPLOYMENT,
-    "HV": Verdict.DEPLOYMENT,
-    "P0": Verdict.RECORD,
-    "XX": Verdict.RECORD,  # XX001: a damaged page fails only the records that need it
+    "01": ErrorKind.RECORD,  # warnings, and
+    "02": ErrorKind.RECORD,  # no data: never raised
+    "03": ErrorKind.RECORD,
+    "08": ErrorKind.RECONNECT,
+    "09": ErrorKind.RECORD,
+    "0A": ErrorKind.DEPLOYMENT,
+    "0B": ErrorKind.RECONNECT,  # a transaction begun where none may begin
+    "0F": ErrorKind.RECORD,
+    "0L": ErrorKind.DEPLOYMENT,
+    "0P": ErrorKind.DEPLOYMENT,
+    "0Z": ErrorKind.RECORD,
+    "10": ErrorKind.RECORD,
+    "20": ErrorKind.RECORD,
+    "21": ErrorKind.RECORD,
+    "22": ErrorKind.RECORD,
+    "23": ErrorKind.RECORD,
+    "24": ErrorKind.RECONNECT,
+    "25": ErrorKind.RECONNECT,  # 25006: a former primary still answers after a failover, read-only
+    "26": ErrorKind.RECONNECT,  # the prepared statement is gone: a pooler between us and the server
+    "27": ErrorKind.RECORD,
+    "28": ErrorKind.RECONNECT,  # a password or pg_hba.conf that is being changed: retried, with an alarm
+    "2B": ErrorKind.DEPLOYMENT,
+    "2D": ErrorKind.RECONNECT,
+    "2F": ErrorKind.RECORD,
+    "34": ErrorKind.RECONNECT,
+    "38": ErrorKind.RECORD,
+    "39": ErrorKind.RECORD,
+    "3B": ErrorKind.RECONNECT,
+    "3D": ErrorKind.RECONNECT,  # the database does not exist (yet)
+    "3F": ErrorKind.DEPLOYMENT,
+    "40": ErrorKind.AGAIN,
+    "42": ErrorKind.DEPLOYMENT,
+    "44": ErrorKind.RECORD,
+    "53": ErrorKind.AGAIN,
+    "54": ErrorKind.RECORD,  # fails at once, so halving tells one value too large for an index from a set too large for a statement
+    "55": ErrorKind.DEPLOYMENT,
+    "57": ErrorKind.RECONNECT,
+    "58": ErrorKind.AGAIN,  # the disk, the operating system
+    "72": ErrorKind.AGAIN,
+    "F0": ErrorKind.DEPLOYMENT,
+    "HV": ErrorKind.DEPLOYMENT,
+    "P0": ErrorKind.RECORD,
+    "XX": ErrorKind.RECORD,  # XX001: a damaged page fails only the records that need it
 }
 STATES: Final = {
-    "53200": Verdict.SMALLER,  # out of memory
-    "55006": Verdict.AGAIN,
-    "55P03": Verdict.LOCKED,
-    "57000": Verdict.AGAIN,
-    "57014": Verdict.SMALLER,  # statement_timeout, or an operator's pg_cancel_backend
+    "53200": ErrorKind.SMALLER,  # out of memory
+    "55006": ErrorKind.AGAIN,
+    "55P03": ErrorKind.LOCKED,
+    "57000": ErrorKind.AGAIN,
+    "57014": ErrorKind.SMALLER,  # statement_timeout, or an operator's pg_cancel_backend
 }
-TRANSIENT: Final = (Verdict.AGAIN, Verdict.RECONNECT, Verdict.SMALLER, Verdict.LOCKED)
+TRANSIENT: Final = (ErrorKind.AGAIN, ErrorKind.RECONNECT, ErrorKind.SMALLER, ErrorKind.LOCKED)
 
 
-def verdict_of(error: BaseException) -> Verdict:
-    """The verdict on an error of asyncpg or of the network. Any other error is `RECORD`.
+def kind_of(error: BaseException) -> ErrorKind:
+    """The kind on an error of asyncpg or of the network. Any other error is `RECORD`.
 
     asyncpg raises InternalClientError when the server dies in the middle of an exchange. For a value that a column cannot take it raises
     an InterfaceError that is also a ValueError.
     """
     if isinstance(error, asyncpg.InvalidCachedStatementError):
-        return Verdict.AGAIN  # the table was migrated; asyncpg prepares the statement again
+        return ErrorKind.AGAIN  # the table was migrated; asyncpg prepares the statement again
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
-        return STATES.get(state) or CLASSES.get(state[:2], Verdict.RECORD)
+        return STATES.get(state) or CLASSES.get(state[:2], ErrorKind.RECORD)
     if isinstance(error, ValueError):
-        return Verdict.RECORD
+        return ErrorKind.RECORD
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError):
-        return Verdict.RECONNECT
-    return Verdict.RECORD
+        return ErrorKind.RECONNECT
+    return ErrorKind.RECORD
 
 
 def is_transient(error: BaseException) -> bool:
     """Whether a retry may help: no record of the set is at fault, unless it is the only one."""
-    return verdict_of(error) in TRANSIENT
+    return kind_of(error) in TRANSIENT
 
 
 def is_deployment(error: BaseException) -> bool:
     """Whether the code and the schema do not fit together: a missing column, table or privilege, a syntax error."""
-    return verdict_of(error) is Verdict.DEPLOYMENT
+    return kind_of(error) is ErrorKind.DEPLOYMENT
 
 
 def is_too_large(error: BaseException) -> bool:
     """Whether a smaller set may succeed."""
-    return verdict_of(error) is Verdict.SMALLER
+    return kind_of(error) is ErrorKind.SMALLER
 
 
 def is_locked(error: BaseException) -> bool:
     """Whether another transaction has locked a row for longer than `lock_timeout`."""
-    return verdict_of(error) is Verdict.LOCKED
+    return kind_of(error) is ErrorKind.LOCKED
 
 
 def is_connection_lost(error: BaseException) -> bool:
     """Whether the connection is lost, so that the outcome of its last commit is unknown."""
-    return verdict_of(error) is Verdict.RECONNECT
+    return kind_of(error) is ErrorKind.RECONNECT

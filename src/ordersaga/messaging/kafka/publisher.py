@@ -166,7 +166,7 @@ class Publisher:
         ticket.acknowledge()
 
     def _judge(self, publication: Publication, ticket: "_Ticket", error: KafkaError, was_single: bool = False) -> None:
-        """Handle a record that failed, by the remedy on its error."""
+        """Handle a record that failed, by the remedy for its error."""
         remedy = remedy_of(error)
         if self.failed.is_set():
             ticket.fail(error)
