@@ -10,7 +10,7 @@ import asyncpg
 
 
 class ErrorKind(Enum):
-    """What to do after an error."""
+    """The kinds of errors, by what to do after them."""
 
     AGAIN = auto()
     """Retry on the same connection: neither a record nor the deployment caused the error."""
@@ -82,7 +82,7 @@ TRANSIENT: Final = (ErrorKind.AGAIN, ErrorKind.RECONNECT, ErrorKind.SMALLER, Err
 
 
 def kind_of(error: BaseException) -> ErrorKind:
-    """The kind on an error of asyncpg or of the network. Any other error is `RECORD`.
+    """The kind of an error of asyncpg or of the network. Any other error is `RECORD`.
 
     asyncpg raises InternalClientError when the server dies in the middle of an exchange. For a value that a column cannot take it raises
     an InterfaceError that is also a ValueError.
