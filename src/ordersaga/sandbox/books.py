@@ -65,7 +65,7 @@ class TossPayment(msgspec.Struct, frozen=True, rename="camel"):
     cancels: tuple[TossRefund, ...] | None = None
 
 
-class Account(msgspec.Struct):
+class Entry(msgspec.Struct):
     """One payment in the books, with the fields that the protocol does not show."""
 
     payment: TossPayment
@@ -116,7 +116,7 @@ class Books:
     ) -> None:
         self._session_s = session_s
         self._clock_s = clock_s
-        self._accounts: dict[str, Account] = {}
+        self._entries: dict[str, Entry] = {}
         self._keys: list[str] = []
         self._key_by_order: dict[str, str] = {}
         self._answers: dict[str, Answer] = {}
@@ -149,28 +149,28 @@ class Books:
         self._enter(payment, card, now_s)
         return payment
 
-    def account(self, payment_key: str) -> Account | None:
-        """The payment's account, if there is one. A payment whose session is over becomes EXPIRED here."""
-        account = self._accounts.get(payment_key)
+    def entry(self, payment_key: str) -> Entry | None:
+        """The payment's entry, if there is one. A payment whose session is over becomes EXPIRED here."""
+        entry = self._entries.get(payment_key)
         if (
-            account is not None
-            and account.payment.status == "IN_PROGRESS"
-            and self._clock_s() - account.opened_at_s > self._session_s
+            entry is not None
+            and entry.payment.status == "IN_PROGRESS"
+            and self._clock_s() - entry.opened_at_s > self._session_s
         ):
-            account.payment = msgspec.structs.replace(account.payment, status="EXPIRED")
-        return account
+            entry.payment = msgspec.structs.replace(entry.payment, status="EXPIRED")
+        return entry
 
-    def account_of_order(self, order_id: str) -> Account | None:
-        """The account of the order's captured payment, otherwise of its latest payment."""
+    def entry_of_order(self, order_id: str) -> Entry | None:
+        """The entry of the order's captured payment, otherwise of its latest payment."""
         key = self._key_by_order.get(order_id)
-        return None if key is None else self.account(key)
+        return None if key is None else self.entry(key)
 
     def confirm(self, payment_key: str, order_id: str, amount: int, decline: TossFailure | None) -> TossPayment | str:
         """The payment captured, or aborted with `decline`; an error code if it cannot be confirmed. `record` makes the change."""
-        account = self.account(payment_key)
-        if account is None:
+        entry = self.entry(payment_key)
+        if entry is None:
             return "NOT_FOUND_PAYMENT"
-        payment = account.payment
+        payment = entry.payment
         if payment.order_id != order_id:
             return "FORBIDDEN_REQUEST"
         if payment.status == "EXPIRED":
@@ -193,10 +193,10 @@ class Books:
         self, payment_key: str, reason: str, amount: int | None, refundable_amount: int | None
     ) -> TossPayment | str:
         """The payment with `amount` less, or with nothing held; an error code if it cannot be refunded. `record` makes the change."""
-        account = self.account(payment_key)
-        if account is None:
+        entry = self.entry(payment_key)
+        if entry is None:
             return "NOT_FOUND_PAYMENT"
-        payment = account.payment
+        payment = entry.payment
         if payment.status == "CANCELED":
             return "ALREADY_CANCELED_PAYMENT"
         if payment.status not in ("DONE", "PARTIAL_CANCELED"):
@@ -223,12 +223,12 @@ class Books:
     def record(self, payment: TossPayment | None, scope: str | None, status: int, code: str | None) -> Answer:
         """Store a payment's new state and its answer. Both are one line of the journal, so a kill keeps both or neither."""
         now_s = self._clock_s()
-        account = self._accounts[payment.payment_key] if payment is not None else None
-        if account is not None or scope is not None:
-            card, opened_at_s = (account.card, account.opened_at_s) if account is not None else ("", 0.0)
+        entry = self._entries[payment.payment_key] if payment is not None else None
+        if entry is not None or scope is not None:
+            card, opened_at_s = (entry.card, entry.opened_at_s) if entry is not None else ("", 0.0)
             self._write(_Line(now_s, payment, card, opened_at_s, scope, status, code))
-        if payment is not None and account is not None:
-            account.payment = payment
+        if payment is not None and entry is not None:
+            entry.payment = payment
             if payment.status == "DONE":
                 self._key_by_order[payment.order_id] = payment.payment_key
         answer = Answer(status, code, None if code else payment, now_s)
@@ -244,9 +244,9 @@ class Books:
     def page(self, after: int, limit: int) -> Iterator[tuple[int, TossPayment]]:
         """At most `limit` payments in the order of their checkout, each with its position; the next page begins after the last one."""
         for position, key in enumerate(self._keys[after : after + limit], start=after + 1):
-            account = self.account(key)
-            if account is not None:
-                yield position, account.payment
+            entry = self.entry(key)
+            if entry is not None:
+                yield position, entry.payment
 
     def totals(self) -> Totals:
         """Count over all payments. Kept sums could drift; a count takes about a second for a million payments."""
@@ -260,11 +260,11 @@ class Books:
         return totals
 
     def _enter(self, payment: TossPayment, card: str, opened_at_s: float) -> None:
-        self._accounts[payment.payment_key] = Account(payment, card, opened_at_s)
+        self._entries[payment.payment_key] = Entry(payment, card, opened_at_s)
         self._keys.append(payment.payment_key)
         standing = self._key_by_order.get(payment.order_id)
         # A second checkout of a paid order must not hide the money that the first one holds.
-        if standing is None or self._accounts[standing].payment.approved_at is None:
+        if standing is None or self._entries[standing].payment.approved_at is None:
             self._key_by_order[payment.order_id] = payment.payment_key
 
     def _now_text(self) -> str:
@@ -299,11 +299,11 @@ class Books:
     def _replay(self, line: _Line) -> None:
         payment = line.payment
         if payment is not None:
-            account = self._accounts.get(payment.payment_key)
-            if account is None:
+            entry = self._entries.get(payment.payment_key)
+            if entry is None:
                 self._enter(payment, line.card, line.opened_at_s)
             else:
-                account.payment = payment
+                entry.payment = payment
                 if payment.status == "DONE":
                     self._key_by_order[payment.order_id] = payment.payment_key
         if line.scope is not None:

@@ -109,8 +109,8 @@ def _page(books: Books) -> Sequence[ControllerRouterHandler]:
         korean = pages.wants_korean(checkout.lang, request.headers.get("accept-language", ""))
         cards = [(card, ko, ko_hint) if korean else (card, en, en_hint) for card, en, en_hint, ko, ko_hint in CARDS]
         other = urlencode({**request.query_params, "lang": "en" if korean else "ko"})
-        account = books.account_of_order(checkout.order_id)
-        paid = account.payment if account is not None and account.payment.approved_at is not None else None
+        entry = books.entry_of_order(checkout.order_id)
+        paid = entry.payment if entry is not None and entry.payment.approved_at is not None else None
         values = {"checkout": checkout, "cards": cards, "other_language": other, "paid": paid}
         return pages.page("checkout.html", korean, values)
 

@@ -76,11 +76,11 @@ def _payment(books: Books, tell: Callable[[TossPayment], None]) -> Sequence[Cont
 
 
 def _page(books: Books, payment_key: str, korean: bool, error: str = "") -> Response[str]:
-    account = books.account(payment_key)
-    if account is None:
+    entry = books.entry(payment_key)
+    if entry is None:
         return Response(message("NOT_FOUND_PAYMENT", korean), status_code=404, media_type="text/plain")
-    cancelable = account.payment.status in CANCELABLE
-    values = {"payment": account.payment, "cancelable": cancelable, "error": error}
+    cancelable = entry.payment.status in CANCELABLE
+    values = {"payment": entry.payment, "cancelable": cancelable, "error": error}
     return pages.page("payment.html", korean, values, 400 if error else 200)
 
 
@@ -96,12 +96,12 @@ def _webhook(books: Books, webhooks: Webhooks) -> ControllerRouterHandler:
             wanted = msgspec.json.decode(await request.body(), type=WantedEvent)
         except ValueError as error:
             return _refused("INVALID_REQUEST", str(error))
-        account = books.account(wanted.payment_key)
-        if account is None:
+        entry = books.entry(wanted.payment_key)
+        if entry is None:
             return _refused("NOT_FOUND_PAYMENT", message("NOT_FOUND_PAYMENT", False))
         if webhooks.session is None:
             return _refused("INVALID_REQUEST", "ORDERSAGA_SANDBOX_WEBHOOK_URL is not set")
-        body = event(wanted.event_type, account.payment, wanted.data)
+        body = event(wanted.event_type, entry.payment, wanted.data)
         return Response({"status": await webhooks.send(webhooks.session, body), "event": msgspec.Raw(body)})
 
     return send_webhook

@@ -104,11 +104,11 @@ class TossApi:
     async def _get(self, exchange: "_Exchange", payment_key: str = "", by_order: str = "") -> None:
         outcome, latency_s = self.plan.draw("get", by_order or self._order_of(payment_key))
         outcome = self._test_code("get", exchange) or outcome
-        account = self._books.account_of_order(by_order) if by_order else self._books.account(payment_key)
+        entry = self._books.entry_of_order(by_order) if by_order else self._books.entry(payment_key)
         code = outcome.removeprefix(faults.DONE_BUT)
         if code not in STATUS_BY_CODE["get"]:
-            code = "" if account is not None else "NOT_FOUND_PAYMENT"
-        payment = None if code or account is None else account.payment
+            code = "" if entry is not None else "NOT_FOUND_PAYMENT"
+        payment = None if code or entry is None else entry.payment
         if latency_s:
             # After the books are read: a slow answer shows the payment at the time of the request.
             await asyncio.sleep(latency_s)
@@ -170,12 +170,12 @@ class TossApi:
     def _fate(self, asked: _Confirm) -> tuple[str, float]:
         """The outcome of this confirm: its fault, otherwise its card's. A card that declines does so each time, other cards act once."""
         outcome, latency_s = self.plan.draw("confirm", asked.order_id)
-        account = self._books.account(asked.payment_key)
-        if account is None:
+        entry = self._books.entry(asked.payment_key)
+        if entry is None:
             return outcome, latency_s
-        account.confirms += 1
-        if outcome == faults.APPROVE and (account.confirms == 1 or account.card in DECLINES):
-            outcome = account.card
+        entry.confirms += 1
+        if outcome == faults.APPROVE and (entry.confirms == 1 or entry.card in DECLINES):
+            outcome = entry.card
             latency_s += self.plan.faults.slow_ms / 1_000 if outcome == faults.SLOW else 0.0
         return outcome, latency_s
 
@@ -223,8 +223,8 @@ class TossApi:
         return self._books.record(None, None if code in NOT_TAKEN_UP else scope, STATUS_BY_CODE[call][code], code)
 
     def _order_of(self, payment_key: str) -> str:
-        account = self._books.account(payment_key)
-        return payment_key if account is None else account.payment.order_id
+        entry = self._books.entry(payment_key)
+        return payment_key if entry is None else entry.payment.order_id
 
 
 class _Exchange:
