@@ -43,7 +43,7 @@ COLUMNS: Final = (
 class OutboxRow(Struct, frozen=True, gc=False):
     """One row of the table `outbox`.
 
-    `source`: the input partition of the record that caused the row; None for HTTP and timers. `partition`: None if the key chooses it.
+    `source`: the input partition of the record that caused the row; None for HTTP, timers and dead letters that are published again. `partition`: None if the key chooses it.
     """
 
     id: int

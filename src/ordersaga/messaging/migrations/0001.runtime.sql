@@ -10,9 +10,10 @@ CREATE TABLE ledger (
     PRIMARY KEY (topic, partition)
 ) WITH (fillfactor = 50);
 
--- Records that are committed and not yet known to be in Kafka. `source_*` is the input partition whose turn wrote the row;
--- null for HTTP, timers and retries, whose rows any instance publishes once `adopt_at` has passed. Rows are short-lived, and most are
--- never looked for by anything but their id, so a turn's have no other index: taking partitions reads what there is.
+-- Records that are committed and that Kafka has not acknowledged yet. `source_*` is the input partition of the record that caused the row,
+-- in its turn or in a retry of a parked record. It is null for HTTP, timers and dead letters that are published again: any instance publishes
+-- such rows once `adopt_at` has passed. Rows are short-lived and deleted by id. The rows of turns have no other index, since taking
+-- partitions reads the whole table.
 CREATE TABLE outbox (
     id               bigint      PRIMARY KEY,
     source_topic     text,
