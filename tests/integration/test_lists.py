@@ -80,12 +80,12 @@ LISTS = [
 class Listing(NamedTuple):
     """A list of a running service."""
 
-    list: List
+    which: List
     bench: Bench
     client: httpx.AsyncClient
 
     async def get(self, **query: object) -> httpx.Response:
-        return await self.client.get(self.list.path, params=_more(self.list.path, query), headers=OPERATOR)
+        return await self.client.get(self.which.path, params=_more(self.which.path, query), headers=OPERATOR)
 
     async def walk(self, limit: int, between: Callable[[], Awaitable[object]] | None = None) -> list[str]:
         """The keys of all items, page after page. `between` runs after each page."""
@@ -95,7 +95,7 @@ class Listing(NamedTuple):
             page = (await self.get(**query)).json()
             assert page.keys() == {"items", "next"}
             assert len(page["items"]) <= limit
-            found += [each[self.list.key] for each in page["items"]]
+            found += [each[self.which.key] for each in page["items"]]
             if page["next"] is None:
                 return found
             query["cursor"] = page["next"]
@@ -132,14 +132,14 @@ async def test_items_that_are_inserted_meanwhile_hide_and_repeat_none(listing: L
     numbers = iter(range(100, 200))
 
     async def insert() -> None:
-        await listing.list.insert(listing.bench, next(numbers))
+        await listing.which.insert(listing.bench, next(numbers))
 
     found = await listing.walk(2, insert)
     assert len(found) == len(set(found))
     assert [each for each in found if each in before] == before
 
 
-FOREIGN = Cursors("another list", UUID).of(UUID(int=1))
+FOREIGN = Cursors[UUID]("another list", UUID).of(UUID(int=1))
 
 
 @pytest.mark.parametrize(

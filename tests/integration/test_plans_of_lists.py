@@ -8,7 +8,7 @@ import pytest
 
 from ordersaga import delivery, order, payment, stock
 from ordersaga.delivery import store as deliveries
-from ordersaga.delivery.handlers import handler as delivery_handler
+from ordersaga.delivery.app import handler as delivery_handler
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.database import Connection, planned_anew
 from ordersaga.order import store as orders
@@ -18,7 +18,7 @@ from ordersaga.payment.handlers import handler as payment_handler
 from ordersaga.stock import store as products
 from ordersaga.stock.handlers import handler as stock_handler
 from tests.integration.service import Bench, bench
-from tests.integration.test_plans import KEPT, READ, ROWS, SOME_ROWS
+from tests.integration.test_plans import KEPT, ROWS, SOME_ROWS, rows_read
 
 LIMIT = 50
 READ_MAX = 3 * LIMIT
@@ -33,9 +33,9 @@ READABLE = [
 async def read(db: Connection, page: Callable[[Connection], Awaitable[Any]]) -> int:
     """How many rows a page reads."""
     async with planned_anew(db):
-        before = sum(dict(await db.fetch(READ)).values())
+        before = sum((await rows_read(db)).values())
         assert len(await page(db)) == LIMIT
-        return sum(dict(await db.fetch(READ)).values()) - before
+        return sum((await rows_read(db)).values()) - before
 
 
 @pytest.fixture(scope="module")
