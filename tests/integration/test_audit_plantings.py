@@ -57,6 +57,7 @@ PLANTINGS = [
     pytest.param("stock", "UPDATE reservation SET items = jsonb_set(items::jsonb, '{0,state}', '\"RESERVED\"') WHERE order_id = '$failed'", {STOCK: "$product", GIVEN_BACK: "$failed"}, id="stock of a failed order not released"),
     pytest.param("stock", "INSERT INTO reservation VALUES ('$stray', 'REFUSED', '[]', now())", {KNOWN: "$stray"}, id="stock without an order"),
     pytest.param("stock", "UPDATE product SET price = 9000", {PRICED: "costs 9000 won, and 12500 for Order"}, id="a price that Order has not heard"),
+    pytest.param("order", "UPDATE price SET active = false", {PRICED: "is sold by Stock, and not sold any more for Order"}, id="a product that Order takes for inactive"),
     pytest.param("stock", "INSERT INTO product (product_id, name, price) VALUES ('$stray', 'mouse', 9000)", {PRICED: "$stray: Order knows no price"}, id="a product that Order has not heard of"),
     pytest.param("order", "INSERT INTO price VALUES ('$stray', 'mouse', 9000, now())", {PRICED: "$stray"}, id="a price of no product"),
     pytest.param("payment", "DELETE FROM payment WHERE order_id = '$completed'", {COMPLETE: "$completed", AGREED: "$completed", BOOKS: "$completed"}, id="a lost payment"),

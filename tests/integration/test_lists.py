@@ -20,6 +20,7 @@ from ordersaga.order.handlers import handler as order_handler
 from ordersaga.payment.handlers import handler as payment_handler
 from ordersaga.settings import ServiceName
 from ordersaga.stock.handlers import handler as stock_handler
+from tests.integration import stock_rig
 from tests.integration.service import OPERATOR, Bench, bench, running
 
 ORDER_ID = UUID(int=5)
@@ -37,8 +38,8 @@ class List(NamedTuple):
     key: str
 
 
-def product(one: Bench, _: int) -> Awaitable[object]:
-    return one.pool.execute("INSERT INTO product (product_id, name, price) VALUES ($1, 'a cup', 1)", uuid7())
+async def product(one: Bench, _: int) -> None:
+    await stock_rig.product(one, 1)
 
 
 async def placed(one: Bench, _: int) -> None:

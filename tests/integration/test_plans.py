@@ -49,6 +49,7 @@ SOME_ROWS = {
     ],
     "stock": [
         "INSERT INTO product SELECT gen_random_uuid(), 'x', 1 FROM generate_series(1, $1)",
+        "INSERT INTO listing SELECT product_id, '', NULL, NULL, true, 'x', ARRAY['x'] FROM product ON CONFLICT DO NOTHING",
         "INSERT INTO reservation SELECT product_id, 'RESERVED', '[]', now() FROM product",
     ],
     "payment": [

@@ -8,13 +8,18 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from ordersaga import order
 from ordersaga.cli.serve import application
-from ordersaga.contracts.messages import ProductPriceMessage
+from ordersaga.contracts.address import Address
+from ordersaga.contracts.messages import ProductPriceMessage, StockResponseMessage
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.kafka import create_missing_topics
+from ordersaga.messaging.refusal import Refusal
+from ordersaga.order.commands import Placed, Placement, Placing
 from ordersaga.order.handlers import handler
+from ordersaga.order.model import Facts, Line, Order
 from ordersaga.stock import commands
 from tests.integration.operator_rig import OperatorRig, until
 from tests.integration.service import OPERATOR, Bench, Wire, bench, customer, running
@@ -84,6 +89,34 @@ async def test_prices_without_a_version_count_by_their_time_and_less_than_any_wi
     assert await known(shop, cup) == 4_000
     await shop.turn(said(9_000, 10))
     assert await known(shop, cup) == 4_000
+
+
+async def test_a_new_order_for_an_inactive_product_is_refused_and_an_older_one_goes_on(shop: Bench) -> None:
+    cup, plate = uuid4(), uuid4()
+    for n, active in enumerate([True, False, None], 1):
+        said = [ProductPriceMessage(product_id=each, price=1_000, changed_at=NOW, version=n) for each in (cup, plate)]
+        await shop.turn(replace(said[0], active=active), said[1])
+        placed, refused = await placed_now(shop, cup, plate), await placed_now(shop, plate, cup)
+        if active is False:
+            assert isinstance(placed, Refusal) and isinstance(refused, Refusal)
+            assert [(each.field, each.code) for each in placed.errors] == [("items[0].productId", "inactive")]
+            assert [(each.field, each.code) for each in refused.errors] == [("items[1].productId", "inactive")]
+        else:
+            assert isinstance(placed, Placed) and isinstance(refused, Placed)
+            last = placed.order.order_id
+    reserved = StockResponseMessage(order_id=last, product_id=cup, status="SUCCESS")
+    await shop.turn(ProductPriceMessage(product_id=cup, price=1_000, changed_at=NOW, version=9, active=False), reserved)
+    facts = await shop.pool.fetchval("SELECT facts FROM saga WHERE order_id = $1", last)
+    assert '"stock":"RESERVED"' in facts
+
+
+async def placed_now(shop: Bench, *products: UUID) -> Placed | Refusal:
+    """An order for one piece of each."""
+    facts, recipient = Facts(tuple(Line(each, 1) for each in products)), Address("1", None, "1", "1", "1", None)
+    wanted = Order(uuid4(), uuid4(), "cups", 1_000 * len(products), recipient, NOW, NOW, facts)
+    async with shop.pool.acquire() as db, db.transaction():
+        (answer,) = (await Placing(shop.settings)(db, [Placement(wanted, None)], NOW)).answers
+    return answer
 
 
 async def test_prices_published_again_mend_an_order_that_has_others(stock: Bench, shop: Bench) -> None:

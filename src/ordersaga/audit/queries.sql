@@ -34,7 +34,7 @@ WHERE topic = $1 AND length(key) = 36 ORDER BY 1;
 
 -- name: prices
 -- Order's copy of the prices, in id order.
-SELECT product_id, price, version, changed_at FROM price ORDER BY product_id;
+SELECT product_id, price, version, changed_at, active FROM price ORDER BY product_id;
 
 -- name: reservations
 -- Stock's decision on each order, in id order.
@@ -97,8 +97,9 @@ SELECT order_id, delivery_id, customer_id, status, md5(ROW(address, address_deta
 FROM delivery ORDER BY order_id;
 
 -- name: product_prices
--- The prices of Stock's products, in id order.
-SELECT product_id, price, version FROM product ORDER BY product_id;
+-- The prices of Stock's products and whether they are sold, in id order.
+SELECT p.product_id, p.price, p.version, coalesce(l.active, true) AS active
+FROM product p LEFT JOIN listing l USING (product_id) ORDER BY p.product_id;
 
 -- name: products
 -- The counters of each product, the sums of its movements, and the pieces that its reservations hold. A product that has only movements or

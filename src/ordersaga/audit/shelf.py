@@ -82,6 +82,12 @@ def _wrong_price(product: Any, copy: Any) -> str | None:
         return "Order knows no price of it"
     if product["price"] != copy["price"]:
         return f"costs {product['price']} won, and {copy['price']} for Order"
+    if product["active"] != copy["active"]:
+        return f"is {_sold(product)} by Stock, and {_sold(copy)} for Order"
     if copy["version"] > product["version"]:
         return f"its price has version {product['version']}, and {copy['version']} for Order, which ignores the next prices until then"
     return None
+
+
+def _sold(row: Any) -> str:
+    return "sold" if row["active"] else "not sold any more"

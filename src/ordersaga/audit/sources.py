@@ -21,7 +21,7 @@ PREFETCH_ROWS: Final = 1_000
 LEFT_OUT: Final = "which is not ours (--only, or FOREIGN_PARTNERS)"
 TABLES: Final[dict[ServiceName, list[str]]] = {
     "order": ["orders", "saga", "order_event", "price", "timer"],
-    "stock": ["product", "reservation", "movement"],
+    "stock": ["product", "listing", "reservation", "movement"],
     "payment": ["payable", "payment", "intent"],
     "delivery": ["delivery"],
 }

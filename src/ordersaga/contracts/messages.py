@@ -158,7 +158,7 @@ class OrderPayableMessage(Message, frozen=True, kw_only=True):
 
 
 class ProductPriceMessage(Message, frozen=True, kw_only=True):
-    """Stock -> Order: what one piece of the product costs since `changedAt`. Won.
+    """Stock -> Order: what one piece of the product costs since `changedAt`, and whether Stock still sells it (`active` null: it does). Won.
 
     The record with the highest `version` counts, in whatever order records arrive. A record without a version (from a Stock that has none)
     counts less than any record with one; among those without, the latest `changedAt` counts.
@@ -169,3 +169,4 @@ class ProductPriceMessage(Message, frozen=True, kw_only=True):
     price: Won
     changed_at: Moment
     version: Version | None = None
+    active: bool | None = None

@@ -30,6 +30,11 @@ Cursor = Annotated[
 ]
 
 
+TEXT_CHARS_MAX: Final = 200
+Text = Annotated[str | None, QueryParameter(max_length=TEXT_CHARS_MAX, pattern=r"^[^\0]*$")]
+"""A text that a list is searched or filtered by. PostgreSQL stores no NUL."""
+
+
 class Page(Struct, Generic[Item]):
     """A part of a list. `next` is the cursor of the next page, null on the last."""
 

@@ -17,7 +17,7 @@ from ordersaga.order import saga, store
 from ordersaga.order.changes import Changes
 from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.model import Order
-from ordersaga.order.pricing import listed_total
+from ordersaga.order.pricing import inactive_products, listed_total
 from ordersaga.order.saga import CustomerCommand, decide
 from ordersaga.settings import Settings
 
@@ -84,11 +84,16 @@ class Placing:
         return Write(answers, outgoing)
 
     async def _checked(self, db: Connection, placements: Sequence[Placement], now: datetime) -> list[Order | Refusal]:
-        """Each order with its times and the sum of its products' prices. Refused: a total that is not that sum."""
-        prices = await store.prices(db, {line.product_id for each in placements for line in each.order.facts.lines})
+        """Each order with its times and the sum of its products' prices. Refused: a total that is not that sum, and a product that is not sold."""
+        prices, inactive = await store.prices(
+            db, {line.product_id for each in placements for line in each.order.facts.lines}
+        )
         checked: list[Order | Refusal] = []
         for each in placements:
             order = each.order
+            if inactive and (refusal := inactive_products(order, inactive)):
+                checked.append(refusal)
+                continue
             listed = order.total_amount if self._trust_client_total else listed_total(order, prices)
             if listed is not None and listed != order.total_amount:
                 checked.append(wrong_field("totalAmount", f"the products cost {listed} won", "mismatch"))

@@ -1,10 +1,11 @@
 """Order's copy of the product prices: it says what an order should cost, and which orders have to wait for a price."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 from uuid import UUID
 
 from ordersaga.messaging.database import Connection
+from ordersaga.messaging.refusal import FieldError, Refusal
 from ordersaga.order import store
 from ordersaga.order.changes import Changes
 from ordersaga.order.deadlines import Deadlines
@@ -28,13 +29,26 @@ def listed_total(order: Order, prices: Mapping[UUID, int]) -> int | None:
     return total
 
 
+def inactive_products(order: Order, inactive: Set[UUID]) -> Refusal | None:
+    """Why an order cannot be placed now: Stock does not sell these products any more. An order that was placed before goes on."""
+    errors = [
+        FieldError(f"items[{n}].productId", "is not sold any more", "inactive")
+        for n, line in enumerate(order.facts.lines)
+        if line.product_id in inactive
+    ]
+    if not errors:
+        return None
+    detail = "; ".join(f"{each.field}: {each.message}" for each in errors[:3])
+    return Refusal("INVALID", "The request is not valid", detail, tuple(errors))
+
+
 async def with_prices(
     db: Connection, orders: Sequence[Order], now: datetime, deadlines: Deadlines, changes: Changes
 ) -> list[Order]:
     """Orders that lacked a price, each priced if all its prices have come, and as it was if not."""
     if not orders:
         return []
-    prices = await store.prices(db, (line.product_id for order in orders for line in order.facts.lines))
+    prices, _ = await store.prices(db, (line.product_id for order in orders for line in order.facts.lines))
     after = []
     for order in orders:
         total = listed_total(order, prices)

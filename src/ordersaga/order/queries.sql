@@ -59,13 +59,13 @@ WITH old AS (
 SELECT count(*) FROM gone;
 
 -- name: prices
--- The prices of products.
-SELECT product_id, price FROM price WHERE product_id = ANY (:product_ids::uuid[]);
+-- The prices of products, and whether Stock still sells them.
+SELECT product_id, price, active FROM price WHERE product_id = ANY (:product_ids::uuid[]);
 
 -- name: save_prices!
 -- Upsert prices from Stock. A row with a higher version stays, and, of two rows without a version, the newer.
-INSERT INTO price (product_id, name, price, version, changed_at)
-SELECT * FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[], :versions::bigint[], :changed_ats::timestamptz[])
+INSERT INTO price (product_id, name, price, version, changed_at, active)
+SELECT * FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[], :versions::bigint[], :changed_ats::timestamptz[], :actives::boolean[])
 ON CONFLICT (product_id) DO UPDATE
-SET name = EXCLUDED.name, price = EXCLUDED.price, version = EXCLUDED.version, changed_at = EXCLUDED.changed_at
+SET name = EXCLUDED.name, price = EXCLUDED.price, version = EXCLUDED.version, changed_at = EXCLUDED.changed_at, active = EXCLUDED.active
 WHERE (EXCLUDED.version, EXCLUDED.changed_at) >= (price.version, price.changed_at);

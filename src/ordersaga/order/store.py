@@ -124,9 +124,10 @@ async def events_after(db: Connection, seen: dict[UUID, int], each_max: int | No
     ]
 
 
-async def prices(db: Connection, product_ids: Iterable[UUID]) -> dict[UUID, int]:
-    """Order's copy of the prices of products. A product whose price is not known is missing. Won."""
-    return {row["product_id"]: row["price"] for row in await sql.prices(db, product_ids=list(set(product_ids)))}
+async def prices(db: Connection, product_ids: Iterable[UUID]) -> tuple[dict[UUID, int], set[UUID]]:
+    """Order's copy of the prices of products, and which of these products are inactive. A product whose price is not known is missing. Won."""
+    rows = await sql.prices(db, product_ids=list(set(product_ids)))
+    return {row["product_id"]: row["price"] for row in rows}, {row["product_id"] for row in rows if not row["active"]}
 
 
 async def save_prices(db: Connection, messages: Iterable[ProductPriceMessage]) -> None:
@@ -142,6 +143,7 @@ async def save_prices(db: Connection, messages: Iterable[ProductPriceMessage]) -
             prices=[message.price for message in ordered],
             versions=[message.version or 0 for message in ordered],
             changed_ats=[message.changed_at for message in ordered],
+            actives=[message.active is not False for message in ordered],
         )
 
 

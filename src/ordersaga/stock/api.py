@@ -1,31 +1,50 @@
 """Stock over HTTP: the catalogue, which everybody may read, and the operators' commands."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, patch, post
-from litestar.params import FromPath
+from litestar.params import FromPath, QueryParameter
 from litestar.types import ControllerRouterHandler
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.http.caller import Callers
-from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
+from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page, Text
 from ordersaga.http.problems import Problem, invalid, not_found, unless_refused
 from ordersaga.http.requests import decoded, earlier, idempotency_key, json_body, raw_json
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.idempotency import IdempotencyKey
 from ordersaga.messaging.refusal import Refusal
 from ordersaga.messaging.runtime import Runtime
-from ordersaga.stock import store
+from ordersaga.stock import listing, store
 from ordersaga.stock.commands import AddProduct, ChangeProduct, Done, ReceivePieces
-from ordersaga.stock.model import NAME_CHARS_MAX, Product
+from ordersaga.stock.listing import Listing, ListingChange
+from ordersaga.stock.model import CATEGORY_CHARS_MAX, DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX, PICTURE_CHARS_MAX, Product
+from ordersaga.stock.store import CatalogueFilter
 
 Json = Response[bytes]
 AnyRequest = Request[Any, Any, Any]
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX, pattern=r"\S")]
 Won = Annotated[int, Meta(ge=0, le=INT32_MAX)]
+Description = Annotated[str, Meta(max_length=DESCRIPTION_CHARS_MAX)]
+Category = Annotated[str, Meta(min_length=1, max_length=CATEGORY_CHARS_MAX, pattern=r"\S")]
+Picture = Annotated[
+    str,
+    Meta(
+        max_length=PICTURE_CHARS_MAX,
+        pattern=r"^(/(?![/\\])|https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/|$))[A-Za-z0-9._~:/?#@!$&()*+,;=%-]*$(?!\n)",
+    ),
+]
+"""A path on the shop's own host, or an https URL: a page puts it into `src`, so no other scheme and no quote may be in it."""
+ACTIVE: Final = {"true": True, "false": False, "any": None}
+
+
+Active = Annotated[
+    Literal["true", "false", "any"],
+    QueryParameter(description="Which products: those that are sold, those that are not any more, or all (operators)."),
+]
 
 
 class NewProduct(Struct, rename="camel", kw_only=True):
@@ -35,6 +54,10 @@ class NewProduct(Struct, rename="camel", kw_only=True):
     name: Name
     price: Won
     quantity: Annotated[int, Meta(ge=0, le=INT32_MAX)] = 0
+    description: Description = ""
+    picture: Picture | None = None
+    category: Category | None = None
+    active: bool = True
 
 
 class ChosenId(Struct, rename="camel"):
@@ -50,19 +73,27 @@ class NewPieces(Struct, rename="camel"):
 
 
 class ProductChange(Struct, rename="camel", kw_only=True):
-    """The body of `PATCH /api/v1/products/{id}`: the new name, the new price, or both. Won."""
+    """The body of `PATCH /api/v1/products/{id}`: the fields that change. Won. `picture` and `category` null: the product has none any more."""
 
     name: Name | None = None
     price: Won | None = None
+    description: Description | UnsetType = UNSET
+    picture: Picture | UnsetType | None = UNSET
+    category: Category | UnsetType | None = UNSET
+    active: bool | UnsetType = UNSET
 
 
 class ProductResource(Struct, rename="camel"):
-    """The JSON of a product. Won."""
+    """The JSON of a product. Won. An inactive product is not sold any more."""
 
     product_id: UUID
     name: str
     price: int
     available: int
+    description: str
+    picture: str | None
+    category: str | None
+    active: bool
 
 
 class ProductPage(Page[ProductResource]):
@@ -102,11 +133,21 @@ class Products:
 def routes(products: Products) -> list[ControllerRouterHandler]:
     """Every route of the service."""
 
-    @get("/api/v1/products", summary="The catalogue, a page at a time")
-    async def catalogue(cursor: Cursor = None, limit: Limit = LIMIT_DEFAULT) -> Json:
+    @get("/api/v1/products", summary="The catalogue, a page at a time; inactive products are shown to operators alone")
+    async def catalogue(
+        request: AnyRequest,
+        search: Text = None,
+        category: Text = None,
+        active: Active = "true",
+        cursor: Cursor = None,
+        limit: Limit = LIMIT_DEFAULT,
+    ) -> Json:
+        if active != "true":
+            await products.callers.operator(request)
         after = _cursors.key(cursor)
+        wanted = CatalogueFilter(listing.search(search or ""), category, ACTIVE[active])
         async with products.runtime.searching() as db:
-            found = await store.page(db, after, limit + 1)
+            found = await store.page(db, after, limit + 1, wanted)
         shown, following = _cursors.cut(found, limit, lambda product: product.product_id)
         return _json_response(ProductPage([resource(product) for product in shown], following))
 
@@ -134,7 +175,7 @@ def routes(products: Products) -> list[ControllerRouterHandler]:
     @patch(
         "/api/v1/products/{product_id:uuid}",
         operation_class=json_body(ProductChange),
-        summary="Change name or price (operators)",
+        summary="Change name, price, or what the shop shows (operators)",
     )
     async def change(request: AnyRequest, product_id: FromPath[UUID]) -> Json:
         return await _change_product(products, request, product_id)
@@ -152,7 +193,8 @@ async def _add_product(products: Products, request: AnyRequest) -> Json:
         if (product := await products.done_before(key, _chosen_id(raw))) is None:
             raise
         return _done(Done(product), 200)
-    addition = AddProduct(new_id, body.product_id, body.name, body.price, body.quantity, key)
+    shown = Listing(body.description, body.picture, body.category, body.active)
+    addition = AddProduct(new_id, body.product_id, body.name, body.price, body.quantity, key, shown)
     done = unless_refused(await products.add(addition))
     return _done(done, 200 if done.earlier else 201)
 
@@ -179,18 +221,34 @@ async def _change_product(products: Products, request: AnyRequest, product_id: U
     )
     try:
         body = decoded(raw, _change)
-        if body.name is None and body.price is None:
-            raise invalid("body", "name or price must be given", "missing")
+        command = _change_of(product_id, body, key)
+        if not command.listing.fields and command.name is None and command.price is None:
+            raise invalid("body", "at least one field must be given", "missing")
     except Problem:
         if (product := await products.done_before(key, product_id)) is None:
             raise
         return _done(Done(product), 200)
-    return _done(unless_refused(await products.change(ChangeProduct(product_id, body.name, body.price, key))), 200)
+    return _done(unless_refused(await products.change(command)), 200)
+
+
+def _change_of(product_id: UUID, body: ProductChange, key: IdempotencyKey | None) -> ChangeProduct:
+    listed = ListingChange(body.description, body.picture, body.category, body.active)
+    return ChangeProduct(product_id, body.name, body.price, key, listed)
 
 
 def resource(product: Product) -> ProductResource:
     """The JSON of a product."""
-    return ProductResource(product.product_id, product.name, product.price, product.available)
+    shown = product.listing
+    return ProductResource(
+        product.product_id,
+        product.name,
+        product.price,
+        product.available,
+        shown.description,
+        shown.picture,
+        shown.category,
+        shown.active,
+    )
 
 
 def _chosen_id(raw: bytes) -> UUID | None:

@@ -1,4 +1,4 @@
-"""Operators' commands as gathered writes: add a product, receive pieces, change name and price, publish the prices again.
+"""Operators' commands as gathered writes: add a product, receive pieces, change name, price and listing, publish the prices again.
 
 Each runs for many commands in one transaction. A refused command does not disturb the others.
 """
@@ -18,6 +18,7 @@ from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.idempotency import IdempotencyKey, Reused, each_once
 from ordersaga.messaging.refusal import FieldError, Refusal, no_such
 from ordersaga.stock import store
+from ordersaga.stock.listing import Listing, ListingChange
 from ordersaga.stock.model import Movement, Product, next_version
 
 AVAILABLE_MAX: Final = INT32_MAX
@@ -38,6 +39,7 @@ class AddProduct(Struct, frozen=True):
     price: int
     quantity: int
     key: IdempotencyKey | None
+    listing: Listing = Listing()
 
 
 class ReceivePieces(Struct, frozen=True):
@@ -49,12 +51,18 @@ class ReceivePieces(Struct, frozen=True):
 
 
 class ChangeProduct(Struct, frozen=True):
-    """A new name, a new price, or both. Won."""
+    """A new name, a new price, and what changes of the listing. Won."""
 
     product_id: UUID
     name: str | None
     price: int | None
     key: IdempotencyKey | None
+    listing: ListingChange = ListingChange()
+
+    @property
+    def concerns_order(self) -> bool:
+        """Whether Order must learn of the change."""
+        return self.name is not None or self.price is not None or "active" in self.listing.fields
 
 
 class PricePage(Struct, frozen=True):
@@ -121,8 +129,9 @@ async def receive(db: Connection, receipts: Sequence[ReceivePieces], now: dateti
 
 
 async def change(db: Connection, changes: Sequence[ChangeProduct], now: datetime) -> Write[Done | Refusal]:
-    """Change names and prices, and tell Order the prices. Refuses an unknown product."""
+    """Change names, prices and listings, and tell Order the prices. Refuses an unknown product."""
     changed: dict[UUID, Product] = {}
+    told: dict[UUID, Product] = {}
 
     async def change_products(fresh: Sequence[ChangeProduct]) -> list[Done | Refusal]:
         products = await store.lock_products(db, (each.product_id for each in fresh))
@@ -133,14 +142,18 @@ async def change(db: Connection, changes: Sequence[ChangeProduct], now: datetime
                 answers.append(NO_SUCH_PRODUCT)
                 continue
             name, price = each.name or product.name, product.price if each.price is None else each.price
-            product = replace(product, name=name, price=price, version=next_version(product.version, now))
+            product = replace(product, name=name, price=price, listing=each.listing.of(product.listing))
+            if each.concerns_order:
+                product = replace(product, version=next_version(product.version, now))
+                told[each.product_id] = product
             products[each.product_id] = changed[each.product_id] = product
             answers.append(Done(product))
-        await store.change_products(db, list(changed.values()))
+        await store.change_products(db, list(told.values()))
+        await store.save_listings(db, list(changed.values()))
         return answers
 
     done = await _once(db, changes, now, change_products)
-    return Write(done, [Outgoing(_price(product, now)) for product in changed.values()])
+    return Write(done, [Outgoing(_price(product, now)) for product in told.values()])
 
 
 Command = TypeVar("Command", AddProduct, ReceivePieces, ChangeProduct)
@@ -171,18 +184,19 @@ async def publish_prices(db: Connection, pages: Sequence[PricePage], now: dateti
     """Publish the prices of each page again, each under a new version, so that Order keeps it. Answers with each page's ids."""
     answers, outgoing = [], []
     for page in pages:
-        found = await store.page(db, page.after, page.rows_max)
-        products = await store.lock_products(db, (each.product_id for each in found))
+        found = await store.ids_after(db, page.after, page.rows_max)
+        products = await store.lock_products(db, found)
         renewed = [replace(each, version=next_version(each.version, now)) for each in products.values()]
         await store.change_products(db, renewed)
         outgoing += [Outgoing(_price(product, now)) for product in renewed]
-        answers.append([each.product_id for each in found])
+        answers.append(found)
     return Write(answers, outgoing)
 
 
 def _product(addition: AddProduct, now: datetime) -> Product:
     product_id = addition.product_id or addition.new_id
-    return Product(product_id, addition.name, addition.price, next_version(0, now), addition.quantity, 0, 0)
+    version = next_version(0, now)
+    return Product(product_id, addition.name, addition.price, version, addition.quantity, 0, 0, addition.listing)
 
 
 def _received(product_id: UUID, quantity: int) -> Movement:
@@ -196,5 +210,10 @@ def _too_many(product: Product) -> Refusal:
 
 def _price(product: Product, now: datetime) -> ProductPriceMessage:
     return ProductPriceMessage(
-        product_id=product.product_id, name=product.name, price=product.price, changed_at=now, version=product.version
+        product_id=product.product_id,
+        name=product.name,
+        price=product.price,
+        changed_at=now,
+        version=product.version,
+        active=product.listing.active,
     )

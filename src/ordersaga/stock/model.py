@@ -6,14 +6,21 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ordersaga.stock.listing import Listing
+
 State = Literal["RESERVED", "RELEASED", "REFUSED", "OVERTAKEN"]
 MovementKind = Literal["received", "reserved", "released"]
 
 NAME_CHARS_MAX: Final = 200
+DESCRIPTION_CHARS_MAX: Final = 5_000
+PICTURE_CHARS_MAX: Final = 2_000
+CATEGORY_CHARS_MAX: Final = 100
 
 
 class Product(Struct, frozen=True):
-    """A product, its price in won, and its stock in pieces. `version` rises with each change of name or price: see `next_version`.
+    """A product, its price in won, its stock in pieces, and what the shop shows of it.
+
+    `version` rises with each change of name, price or `listing.active`: see `next_version`.
 
     The counters `received`, `reserved` and `released` only grow. PostgreSQL computes `available` from them too, and fails a statement
     that would take it below zero.
@@ -26,6 +33,7 @@ class Product(Struct, frozen=True):
     received: int
     reserved: int
     released: int
+    listing: Listing = Listing()
 
     @property
     def available(self) -> int:

@@ -39,6 +39,20 @@ UPDATE product p SET name = t.name, price = t.price, version = t.version
 FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[], :versions::bigint[]) AS t (product_id, name, price, version)
 WHERE p.product_id = t.product_id;
 
+-- name: save_listings!
+-- Upsert listings of products, which are locked or new. `search_parts` is a JSON list, since PostgreSQL has no array of arrays of different lengths.
+INSERT INTO listing (product_id, description, picture, category, active, search_text, search_parts)
+SELECT product_id, description, picture, category, active, search_text, ARRAY(SELECT json_array_elements_text(search_parts))
+FROM unnest(:product_ids::uuid[], :descriptions::text[], :pictures::text[], :categories::text[], :actives::boolean[],
+    :search_texts::text[], :search_parts::json[]) AS t (product_id, description, picture, category, active, search_text, search_parts)
+ON CONFLICT (product_id) DO UPDATE
+SET description = EXCLUDED.description, picture = EXCLUDED.picture, category = EXCLUDED.category, active = EXCLUDED.active,
+    search_text = EXCLUDED.search_text, search_parts = EXCLUDED.search_parts;
+
+-- name: listings
+-- Listings of products, which are locked.
+SELECT product_id, description, picture, category, active FROM listing WHERE product_id = ANY (:product_ids::uuid[]);
+
 -- name: lock_products
 -- Products, locked in id order.
 SELECT product_id, name, price, version, received, reserved, released FROM product
@@ -47,15 +61,26 @@ ORDER BY product_id
 FOR UPDATE;
 
 -- name: products_by_id
--- Products by id.
-SELECT product_id, name, price, version, received, reserved, released FROM product
-WHERE product_id = ANY (:product_ids::uuid[]);
+-- Products by id, with their listings.
+SELECT p.product_id, p.name, p.price, p.version, p.received, p.reserved, p.released, l.description, l.picture, l.category, l.active
+FROM product p LEFT JOIN listing l USING (product_id)
+WHERE p.product_id = ANY (:product_ids::uuid[]);
 
--- name: products_after
--- One page of the catalogue, in id order.
-SELECT product_id, name, price, version, received, reserved, released FROM product
+-- name: ids_after
+-- The ids of products, in id order.
+SELECT product_id FROM product
 WHERE :after::uuid IS NULL OR product_id > :after
 ORDER BY product_id LIMIT :rows_max;
+
+-- name: find_products
+-- One page of the catalogue, in id order. Planned for its parameters, so that the index of the filter that is given is used.
+SELECT p.product_id, p.name, p.price, p.version, p.received, p.reserved, p.released, l.description, l.picture, l.category, l.active
+FROM listing l JOIN product p USING (product_id)
+WHERE (:after::uuid IS NULL OR l.product_id > :after)
+  AND (:active::boolean IS NULL OR l.active = :active)
+  AND (:category::text IS NULL OR l.category = :category)
+  AND (:parts::text[] IS NULL OR l.search_parts @> :parts AND l.search_text LIKE ALL (:patterns::text[]))
+ORDER BY l.product_id LIMIT :rows_max;
 
 -- name: prune_movements$
 -- Replace old movements by one balance row for each product and kind. Limited, so that one run holds its locks for a short time.

@@ -10,11 +10,14 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
+from msgspec import Struct
 
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.inserting import insert_new
 from ordersaga.messaging.queries import queries
+from ordersaga.stock import listing
 from ordersaga.stock.allocation import Allocation
+from ordersaga.stock.listing import Listing, Search
 from ordersaga.stock.model import Item, Movement, Product, Reservation
 
 sql: Final = queries(__file__)
@@ -75,7 +78,7 @@ async def move(db: Connection, movements: Sequence[Movement], now: datetime) -> 
 
 
 async def add_products(db: Connection, products: Iterable[Product]) -> set[UUID]:
-    """Insert products without pieces; returns the ids that were free. A product whose id is taken is left as it is."""
+    """Insert products without pieces, with their listings; returns the ids that were free. A product whose id is taken is left as it is."""
     ordered = sorted(products, key=lambda each: each.product_id)
     rows = await sql.add_products(
         db,
@@ -84,7 +87,27 @@ async def add_products(db: Connection, products: Iterable[Product]) -> set[UUID]
         prices=[each.price for each in ordered],
         versions=[each.version for each in ordered],
     )
-    return {row["product_id"] for row in rows}
+    free = {row["product_id"] for row in rows}
+    await save_listings(db, [each for each in ordered if each.product_id in free])
+    return free
+
+
+async def save_listings(db: Connection, products: Sequence[Product]) -> None:
+    """Save what the shop shows of products, whose rows must be locked or new, and what a search finds them by."""
+    if not products:
+        return
+    listings = [each.listing for each in products]
+    texts = [listing.search_text(each.name, each.listing.category) for each in products]
+    await sql.save_listings(
+        db,
+        product_ids=[each.product_id for each in products],
+        descriptions=[each.description for each in listings],
+        pictures=[each.picture for each in listings],
+        categories=[each.category for each in listings],
+        actives=[each.active for each in listings],
+        search_texts=texts,
+        search_parts=[_json.encode(listing.parts(each)).decode() for each in texts],
+    )
 
 
 async def change_products(db: Connection, products: Sequence[Product]) -> None:
@@ -99,20 +122,52 @@ async def change_products(db: Connection, products: Sequence[Product]) -> None:
 
 
 async def lock_products(db: Connection, product_ids: Iterable[UUID]) -> dict[UUID, Product]:
-    """Products to change, locked in id order."""
+    """Products to change, locked in id order.
+
+    Their listings are read by a second statement: one that waited for a lock would see the listing as it was before.
+    """
     rows = await sql.lock_products(db, product_ids=list(set(product_ids)))
-    return {row["product_id"]: _product(row) for row in rows}
+    listed = await sql.listings(db, product_ids=[row["product_id"] for row in rows])
+    listings = {row["product_id"]: _listing(row) for row in listed}
+    return {row["product_id"]: _product(row, listings.get(row["product_id"], Listing())) for row in rows}
 
 
 async def find(db: Connection, product_ids: Iterable[UUID]) -> dict[UUID, Product]:
     """Products by id, without a lock."""
     rows = await sql.products_by_id(db, product_ids=list(product_ids))
-    return {row["product_id"]: _product(row) for row in rows}
+    return {row["product_id"]: _product(row, _listing(row)) for row in rows}
 
 
-async def page(db: Connection, after: UUID | None, rows_max: int) -> list[Product]:
-    """One page of products in id order, after the id `after`."""
-    return list(map(_product, await sql.products_after(db, after=after, rows_max=rows_max)))
+async def ids_after(db: Connection, after: UUID | None, rows_max: int) -> list[UUID]:
+    """The ids of products in id order, after the id `after`."""
+    return [row["product_id"] for row in await sql.ids_after(db, after=after, rows_max=rows_max)]
+
+
+class CatalogueFilter(Struct, frozen=True):
+    """Which products a page of the catalogue shows. None: whatever they have there."""
+
+    search: Search | None = None
+    category: str | None = None
+    active: bool | None = None
+
+
+EVERY_PRODUCT: Final = CatalogueFilter()
+
+
+async def page(
+    db: Connection, after: UUID | None, rows_max: int, wanted: CatalogueFilter = EVERY_PRODUCT
+) -> list[Product]:
+    """One page of the catalogue in id order, after the id `after`."""
+    rows = await sql.find_products(
+        db,
+        after=after,
+        active=wanted.active,
+        category=wanted.category,
+        parts=wanted.search.parts if wanted.search else None,
+        patterns=wanted.search.patterns if wanted.search else None,
+        rows_max=rows_max,
+    )
+    return [_product(row, _listing(row)) for row in rows]
 
 
 async def prune_movements(db: Connection, before: datetime, rows_max: int) -> int:
@@ -125,6 +180,12 @@ def _row(reservation: Reservation) -> tuple[UUID, str, str]:
     return reservation.order_id, reservation.state, _json.encode(reservation.items).decode()
 
 
-def _product(row: Any) -> Product:
+def _product(row: Any, listed: Listing) -> Product:
     counts = row["received"], row["reserved"], row["released"]
-    return Product(row["product_id"], row["name"], row["price"], row["version"], *counts)
+    return Product(row["product_id"], row["name"], row["price"], row["version"], *counts, listed)
+
+
+def _listing(row: Any) -> Listing:
+    if row["active"] is None:  # a product without a listing
+        return Listing()
+    return Listing(row["description"], row["picture"], row["category"], row["active"])
