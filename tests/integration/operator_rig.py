@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 from uuid import UUID
 
+import httpx
 from confluent_kafka import Producer
 from litestar import Litestar
 
@@ -46,6 +47,7 @@ class OperatorRig:
         self.bench = bench
         self.settings = bench.settings
         self.pool = bench.pool
+        self.http: httpx.AsyncClient
         self._producer = Producer({"bootstrap.servers": self.settings.kafka_bootstrap_servers})
 
     async def __call__(
@@ -145,6 +147,6 @@ async def operator_rig(
         one.settings = one.settings.model_copy(update=quick | changes)
         await create_missing_topics(one.settings)
         rig = OperatorRig(service, one)
-        async with running(one.settings, create_app):
+        async with running(one.settings, create_app) as rig.http:
             await until(rig.positioned)
             yield rig

@@ -106,9 +106,11 @@ def replay(
         run(rehearse(service, selection, type_id, json))
         return
     said, pace = operator(who, why), Pace(rate, stop_after, wait)
-    outcomes = run(
-        _replay(service, selection, BulkReplay(said, pace, type_id, lambda each: view.print_replay(each, json)))
-    )
+
+    async def tell(each: Replay) -> None:
+        view.print_replay(each, json)
+
+    outcomes = run(_replay(service, selection, BulkReplay(said, pace, type_id, tell)))
     _summarize(outcomes, json)
 
 

@@ -29,7 +29,7 @@ from ordersaga.cli.options import err, fail, load_settings
 from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging.acts import NotPossible
 from ordersaga.messaging.handler import Coordinates
-from ordersaga.messaging.queues import Queue, parse_coordinates
+from ordersaga.messaging.queues import Queue, QueueFilter, parse_coordinates
 
 app = typer.Typer(help="Records that failed and are tried again, and what waits behind them.", no_args_is_help=True)
 
@@ -135,7 +135,7 @@ class Selection(msgspec.Struct, frozen=True):
         return [
             (desk, queue.first)
             for desk in found
-            for queue in await desk.queues.find(self.order, self.topic, self.cause)
+            for queue in await desk.queues.find(QueueFilter(order_key=self.order, topic=self.topic, cause=self.cause))
         ]
 
 
@@ -143,7 +143,11 @@ async def _list(
     service: str | None, order: UUID | None, topic: str | None, cause: str | None
 ) -> list[tuple[Desk, Queue]]:
     async with desks(load_settings(), service) as found:
-        return [(desk, queue) for desk in found for queue in await desk.queues.find(order, topic, cause)]
+        return [
+            (desk, queue)
+            for desk in found
+            for queue in await desk.queues.find(QueueFilter(order_key=order, topic=topic, cause=cause))
+        ]
 
 
 async def _act(selection: Selection, act: Callable[[Desk, Coordinates], Awaitable[str]], json: bool) -> None:

@@ -13,6 +13,7 @@ from ordersaga.http.server import application
 from ordersaga.messaging.handler import Handler
 from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.runtime import Runtime, utc_now
+from ordersaga.operations import api as operations
 from ordersaga.settings import Settings
 
 
@@ -24,10 +25,13 @@ def handler(settings: Settings) -> Handler:
 def create_app(settings: Settings) -> Litestar:
     """The ASGI application. It connects when it starts, and waits for a database or a Kafka that does not answer yet."""
     runtime = Runtime(settings, "delivery", handler(settings), utc_now, new_id)
+    callers = Callers(settings)
 
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:
         async with runtime:
+            operations.start(runtime, "delivery")
             yield
 
-    return application("delivery", routes(runtime, Callers(settings)), runtime, running)
+    shown = [*routes(runtime, callers), operations.routes(runtime, callers, "delivery")]
+    return application("delivery", shown, runtime, running)

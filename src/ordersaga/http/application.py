@@ -12,7 +12,7 @@ from ordersaga.http.limits import Streams
 from ordersaga.http.problems import PROBLEM_JSON, ProblemBody
 
 PUBLIC_HEALTH: Final = ("/health/live", "/health/ready")
-OPERATIONS: Final = ("/health", "/metrics", "/schema")
+OPERATIONS: Final = ("/health", "/metrics", "/schema", "/api/v1/operations")
 
 
 class Application(Litestar):

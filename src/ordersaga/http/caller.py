@@ -13,6 +13,7 @@ from ordersaga.http.requests import headers
 from ordersaga.settings import Settings
 
 OPERATOR_ROLES: Final = frozenset({"MASTER", "OPERATOR"})
+READER_ROLES: Final = OPERATOR_ROLES | {"READER"}
 
 
 class Caller(Struct, frozen=True):
@@ -50,11 +51,16 @@ class Callers:
 
     async def operator(self, request: Request[Any, Any, Any]) -> Caller:
         """The caller, who must be an operator. Raises `Problem` 401, 403 or 503."""
+        return await self._with_role(request, OPERATOR_ROLES, "Only an operator may do this")
+
+    async def reader(self, request: Request[Any, Any, Any]) -> Caller:
+        """The caller, who may see what operators see. Raises `Problem` 401, 403 or 503."""
+        return await self._with_role(request, READER_ROLES, "Only an operator or a reader may see this")
+
+    async def _with_role(self, request: Request[Any, Any, Any], roles: frozenset[str], title: str) -> Caller:
         caller = await self.of(request)
-        if not caller.is_operator:
-            raise Problem(
-                403, "Only an operator may do this", f"one of the roles {', '.join(sorted(OPERATOR_ROLES))} is needed"
-            )
+        if not caller.roles & roles:
+            raise Problem(403, title, f"one of the roles {', '.join(sorted(roles))} is needed")
         return caller
 
     async def _by_token(self, token: str) -> Caller:

@@ -9,13 +9,32 @@ from msgspec import Struct
 
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.queries import queries
+from ordersaga.messaging.refusal import FieldError, RefusalKind
 from ordersaga.messaging.texts import storable
 
 sql: Final = queries(__file__)
 
+REFUSED: Final = "This cannot be done"
+STALE: Final = "Somebody else has acted"
+
 
 class NotPossible(Exception):
-    """An act that is refused, with the reason for the operator. Nothing was changed."""
+    """An act that is refused, with the reason for the operator. Nothing was changed.
+
+    `kind` is that of a `Refusal`; `title` is the same for all refusals for one reason; `errors` names the fields that are to blame, if any.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        kind: RefusalKind = "CONFLICT",
+        title: str = REFUSED,
+        errors: Sequence[FieldError] = (),
+    ) -> None:
+        super().__init__(reason)
+        self.kind: Final[RefusalKind] = kind
+        self.title: Final = title
+        self.errors: Final = tuple(errors)
 
 
 class Operator(Struct, frozen=True):
@@ -26,7 +45,10 @@ class Operator(Struct, frozen=True):
 
 
 class Act(Struct, frozen=True):
-    """One audit row. `target`: a dead letter's id, or the topic/partition/offset of a parked record."""
+    """One audit row.
+
+    `target`: a dead letter's id, the topic/partition/offset of a parked record, a topic/partition, or an order's id.
+    """
 
     at: datetime
     who: str
@@ -62,18 +84,27 @@ async def add(
 async def about(db: Connection, targets: Sequence[object]) -> list[Act]:
     """The acts on these targets, in order."""
     rows = await sql.operator_acts(db, targets=[str(target) for target in targets])
-    return [
-        Act(
-            row["at"],
-            row["who"],
-            row["what"],
-            row["target"],
-            row["why"],
-            msgspec.json.decode(row["before"]),
-            msgspec.json.decode(row["after"]),
-        )
-        for row in rows
-    ]
+    return [_act(row) for row in rows]
+
+
+async def page(
+    db: Connection, target: str | None, who: str | None, before_id: int | None, rows_max: int
+) -> list[tuple[int, Act]]:
+    """Acts with their numbers, the latest first: those with a number below `before_id`, on one target and by one operator if given."""
+    rows = await sql.operator_acts_page(db, target=target, who=who, before_id=before_id, rows_max=rows_max)
+    return [(row["id"], _act(row)) for row in rows]
+
+
+def _act(row: Any) -> Act:
+    return Act(
+        row["at"],
+        row["who"],
+        row["what"],
+        row["target"],
+        row["why"],
+        msgspec.json.decode(row["before"]),
+        msgspec.json.decode(row["after"]),
+    )
 
 
 def _json(values: dict[str, Any]) -> str:

@@ -5,3 +5,10 @@ INSERT INTO operator_act (at, who, what, target, why, "before", "after") VALUES 
 -- name: operator_acts
 -- The acts on these targets, in order.
 SELECT at, who, what, target, why, "before", "after" FROM operator_act WHERE target = ANY (:targets::text[]) ORDER BY id;
+
+-- name: operator_acts_page
+-- Acts, the latest first. A condition that is null matches all.
+SELECT id, at, who, what, target, why, "before", "after" FROM operator_act
+WHERE (:target::text IS NULL OR target = :target::text) AND (:who::text IS NULL OR who = :who::text)
+  AND (:before_id::bigint IS NULL OR id < :before_id::bigint)
+ORDER BY id DESC LIMIT :rows_max;

@@ -12,19 +12,21 @@ from typing import Final
 import structlog
 
 from ordersaga.contracts.topics import BY_NAME
-from ordersaga.messaging import ledger
+from ordersaga.messaging import ledger, pauses
 from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.kafka import Partition, PartitionConsumer, Topics
 from ordersaga.messaging.ledger import Move, Position
 from ordersaga.messaging.outbox import Outbox
+from ordersaga.messaging.pauses import Pause
 
 log: Final = structlog.get_logger()
 
 FENCED_WAIT_S: Final = 4.0
 STOPPED_WAIT_S: Final = 5.0
 STOPPED: Final = "partition stopped"
+PAUSED: Final = "partition paused"
 NO_WAIT: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -43,8 +45,10 @@ class Assignment:
         self._to_take: Final[dict[Partition, datetime]] = {}
         self._joined = False
         self.stopped: Final[dict[Partition, Trouble]] = {}
+        self._paused: Final[set[Partition]] = set()
         self._alarms: Final = alarms
-        alarms.only(STOPPED, {})
+        for alarm in (STOPPED, PAUSED):
+            alarms.only(alarm, {})
 
     def change(self, joined: bool, assigned: Iterable[Partition], revoked: Iterable[Partition]) -> None:
         """Apply the group's decisions. A revoked partition is forgotten at once; the fence fails a turn of it that is still open."""
@@ -56,8 +60,10 @@ class Assignment:
         self._to_take.update(dict.fromkeys(assigned, NO_WAIT))
 
     def _goes_on(self, partition: Partition) -> None:
+        self._paused.discard(partition)
         if self.stopped.pop(partition, None) is not None:
-            self._alarms.tell(STOPPED, str(partition), None)
+            for alarm in (STOPPED, PAUSED):
+                self._alarms.tell(alarm, str(partition), None)
 
     def doubt(self, partitions: Iterable[Partition] | None = None) -> list[Partition]:
         """Take these partitions, or all, again, since their last transaction's outcome or their log's position is unknown. Returns them."""
@@ -81,8 +87,10 @@ class Assignment:
         self.compare_topics({partition.topic: topic_ids.get(partition.topic) for partition in wanted})
         async with self._pool.acquire() as db:
             taken = await self._raise_epochs(db, wanted, topic_ids)
-        problems = await self._problems(taken, topic_ids)
-        readable = {partition: position for partition, position in taken.items() if partition not in problems}
+            paused = {each: pause for each, pause in (await pauses.paused(db)).items() if each in taken}
+        problems = await self._problems({each: at for each, at in taken.items() if each not in paused}, topic_ids)
+        unread = paused.keys() | problems.keys()
+        readable = {partition: position for partition, position in taken.items() if partition not in unread}
         await self._outbox.publish_left(readable, now)
         await self._consumer.read_from({partition: position.next_offset for partition, position in readable.items()})
         for partition, position in readable.items():
@@ -90,7 +98,13 @@ class Assignment:
             self._goes_on(partition)
             self._to_take.pop(partition, None)
         self._stop(problems, now)
+        self._pause(paused, now)
         return True
+
+    def follow(self, paused: Mapping[Partition, Pause]) -> None:
+        """Take the partitions again that an operator has paused or resumed since they were taken."""
+        self.doubt([each for each in paused if each in self.positions])
+        self._to_take.update(dict.fromkeys(self._paused - paused.keys(), NO_WAIT))
 
     async def hold_back(self, held: Mapping[Partition, Trouble], until: datetime) -> None:
         """Read nothing of these partitions until a time, with this reason. They stay ours in the group."""
@@ -108,6 +122,8 @@ class Assignment:
 
     def _stop(self, problems: dict[Partition, Trouble], now: datetime) -> None:
         for partition, problem in problems.items():
+            if partition in self._paused:
+                self._goes_on(partition)
             self._alarms.tell(STOPPED, str(partition), problem)
             if self.stopped.get(partition) != problem:
                 log.critical(
@@ -118,6 +134,16 @@ class Assignment:
                     todo=problem.todo,
                 )
             self.stopped[partition] = problem
+            self._to_take[partition] = now + timedelta(seconds=STOPPED_WAIT_S)
+
+    def _pause(self, paused: Mapping[Partition, Pause], now: datetime) -> None:
+        for partition, pause in paused.items():
+            if partition not in self._paused:
+                log.warning("a partition is paused", where=str(partition), who=pause.who, why=pause.why)
+            self._alarms.tell(STOPPED, str(partition), None)
+            self._alarms.tell(PAUSED, str(partition), pause.trouble, pause.at)
+            self._paused.add(partition)
+            self.stopped[partition] = pause.trouble
             self._to_take[partition] = now + timedelta(seconds=STOPPED_WAIT_S)
 
     async def _raise_epochs(

@@ -5,11 +5,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
+from msgspec import Struct
 from prometheus_client import Gauge
 
 from ordersaga.contracts.topics import DEAD_LETTER_SUFFIX
 from ordersaga.messaging import dead_letters
-from ordersaga.messaging.database import Pool
+from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.dead_letters import REFUSED
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.queries import queries
@@ -24,6 +25,29 @@ OUTBOX_ROWS: Final = Gauge("ordersaga_outbox_rows", "Records committed and not y
 OUTBOX_LAG_S: Final = Gauge("ordersaga_outbox_lag_seconds", "Age of the oldest of them")
 PARKED_ROWS: Final = Gauge("ordersaga_parked_records", "Records parked after a failure, or waiting behind a parked one")
 DEAD_LETTERS_OPEN: Final = Gauge("ordersaga_dead_letters_open", "Dead letters that wait for an operator")
+
+
+class OutboxTopic(Struct, frozen=True):
+    """The rows of the outbox for one topic, and how long the oldest has waited."""
+
+    topic: str
+    rows: int
+    oldest_age_s: float
+
+
+async def outbox_by_topic(db: Connection, settings: Settings, now: datetime) -> list[OutboxTopic]:
+    """The topics that have rows in the outbox."""
+    return [
+        OutboxTopic(row["topic"], row["rows"], _age_s(row["oldest_adopt_at"], settings, now))
+        for row in await sql.outbox_topics(db)
+    ]
+
+
+def _age_s(oldest_adopt_at: datetime | None, settings: Settings, now: datetime) -> float:
+    if oldest_adopt_at is None:
+        return 0.0
+    written_at = oldest_adopt_at - timedelta(milliseconds=settings.outbox_adopt_after_ms)
+    return max(0.0, (now - written_at).total_seconds())
 
 
 class Backlog:
@@ -96,10 +120,7 @@ class Backlog:
         )
 
     def _lag_s(self, oldest_adopt_at: datetime | None) -> float:
-        if oldest_adopt_at is None:
-            return 0.0
-        written_at = oldest_adopt_at - timedelta(milliseconds=self._settings.outbox_adopt_after_ms)
-        return max(0.0, (self._clock() - written_at).total_seconds())
+        return _age_s(oldest_adopt_at, self._settings, self._clock())
 
 
 def replay_command(topic: str) -> str:

@@ -7,7 +7,7 @@ stops, the letters replayed so far stay replayed and their results are reported.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal
 from uuid import UUID
 
@@ -38,22 +38,47 @@ class Replay(Struct, frozen=True):
     detail: str
 
 
-class BulkReplay:
-    """One run over letters of one or more services, in the given order. `tell` is called with each result as it becomes known."""
+async def _nothing(_: Letter) -> None:
+    """For a run that keeps no list of the letters that it has begun with."""
 
-    def __init__(self, operator: Operator, pace: Pace, type_id: str | None, tell: Callable[[Replay], None]) -> None:
+
+class BulkReplay:
+    """One run over letters of one or more services, in the given order.
+
+    `begin` is awaited before each replay, `tell` with each result as it becomes known. `failures`: renewed failures of an earlier part of
+    the run, which count.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        pace: Pace,
+        type_id: str | None,
+        tell: Callable[[Replay], Awaitable[None]],
+        begin: Callable[[Letter], Awaitable[None]] = _nothing,
+        failures: int = 0,
+    ) -> None:
         self._operator: Final = operator
         self._pace: Final = pace
         self._type_id: Final = type_id
         self._tell: Final = tell
+        self._begin: Final = begin
         self._in_flight: Final[dict[UUID, tuple[Redrive, Letter, float]]] = {}
-        self._failures = 0
-        self._stuck = False
+        self._failures = failures
+        self._stuck = self._stopped = False
         self.replays: Final[list[Replay]] = []
 
-    async def run(self, letters: Sequence[tuple[Redrive, Letter]]) -> list[Replay]:
-        """Replay the letters; returns a result for each of them."""
+    def stop(self) -> None:
+        """Replay no further letter. The results of those in flight are still reported."""
+        self._stopped = True
+
+    async def run(
+        self, letters: Sequence[tuple[Redrive, Letter]], replayed: Sequence[tuple[Redrive, Letter]] = ()
+    ) -> list[Replay]:
+        """Replay the letters; returns a result for each of them. `replayed`: letters of an earlier part of the run, in flight."""
         todo = deque(letters)
+        for redrive, letter in replayed:
+            self._in_flight[letter.id] = (redrive, letter, time.monotonic() + self._pace.wait_s)
         next_at = time.monotonic()
         while todo or self._in_flight:
             while todo and self._has_room and time.monotonic() >= next_at:
@@ -67,27 +92,28 @@ class BulkReplay:
             await self._report_known()
             await asyncio.sleep(POLL_EVERY_S)
         for redrive, letter in todo:
-            self._end(redrive, letter, "not replayed", "the letter stays open")
+            await self._end(redrive, letter, "not replayed", "the letter stays open")
         return self.replays
 
     @property
     def _has_ended(self) -> bool:
-        return self._stuck or self._failures >= self._pace.failures_max
+        return self._stopped or self._stuck or self._failures >= self._pace.failures_max
 
     @property
     def _has_room(self) -> bool:
         return not self._has_ended and self._failures + len(self._in_flight) < self._pace.failures_max
 
     async def _replay(self, redrive: Redrive, letter: Letter) -> None:
+        await self._begin(letter)
         try:
             await redrive.replay(letter.id, self._operator, self._type_id)
         except NotPossible as error:
-            self._end(redrive, letter, "refused", str(error))
+            await self._end(redrive, letter, "refused", str(error))
             return
         if self._pace.wait_s:
             self._in_flight[letter.id] = (redrive, letter, time.monotonic() + self._pace.wait_s)
         else:
-            self._end(redrive, letter, "waits", "put back; its result was not waited for")
+            await self._end(redrive, letter, "waits", "put back; its result was not waited for")
 
     async def _report_known(self) -> None:
         """Report the letters in flight whose result is known. A letter that is not tried in time stops the run."""
@@ -97,13 +123,13 @@ class BulkReplay:
                 letter, end = mine[key]
                 if state.result is not None:
                     self._failures += state.result == "failed again"
-                    self._end(redrive, letter, state.result, state.detail)
+                    await self._end(redrive, letter, state.result, state.detail)
                 elif time.monotonic() > end:
                     self._stuck = self._stuck or not state.behind
-                    self._end(redrive, letter, "waits", state.detail)
+                    await self._end(redrive, letter, "waits", state.detail)
 
-    def _end(self, redrive: Redrive, letter: Letter, result: Result, detail: str) -> None:
+    async def _end(self, redrive: Redrive, letter: Letter, result: Result, detail: str) -> None:
         self._in_flight.pop(letter.id, None)
         replay = Replay(redrive, letter, result, detail)
         self.replays.append(replay)
-        self._tell(replay)
+        await self._tell(replay)

@@ -1,7 +1,7 @@
 """The loop that consumes: fetch, take a turn, then the other steps of a round, in the order of `step`.
 
-Each step is a file: `turn.py`, `retries.py` (parked records), `missed.py` (output that was left unpublished), `watching.py` (topics and
-logs), `lag.py`. A step that raises ends the round; `backoff.py` says when the next one begins.
+Each step is a file: `turn.py`, `retries.py` (parked records), `missed.py` (output that was left unpublished), `pauses.py`, `watching.py`
+(topics and logs), `lag.py`. A step that raises ends the round; `backoff.py` says when the next one begins.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,6 +25,7 @@ from ordersaga.messaging.loops import Beat
 from ordersaga.messaging.missed import Missed
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.parking import Parking
+from ordersaga.messaging.pauses import PauseReader
 from ordersaga.messaging.retries import Retries
 from ordersaga.messaging.stalls import Stalls
 from ordersaga.messaging.turn import Turns
@@ -65,6 +66,7 @@ class Consuming:
         shared = (settings, group, handler, pool, assignment, parking, outbox, clock, new_id, alarms)
         self._turns: Final = Turns(*shared)
         self._retries: Final = Retries(*shared)
+        self._pauses: Final = PauseReader(pool)
         self._missed: Final = Missed(pool, assignment, outbox, clock)
         self._unreadable: Final = Unreadable(consumer, assignment, clock, alarms)
         names = [topic.name for topic in handler.topics]
@@ -128,6 +130,8 @@ class Consuming:
                 await self._turns.handle(mine)
             more = await self._retries.step()
             await self._missed.step()
+            if (paused := await self._pauses.read()) is not None:
+                self._assignment.follow(paused)
             await self._watching.step()
             await self._lag_tools.step()
         except Fenced:

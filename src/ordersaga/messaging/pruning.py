@@ -37,7 +37,9 @@ class Pruning:
         self._kept: Final[list[tuple[str, timedelta, Prune, SetSize]]] = []
         self.keep("idempotency_key", timedelta(hours=settings.idempotency_key_kept_hours), sql.prune_idempotency_key)
         self.keep("dead_letter", timedelta(days=settings.dead_letters_kept_days), sql.prune_dead_letter)
-        self.keep("operator_act", timedelta(days=settings.operator_acts_kept_days), sql.prune_operator_act)
+        acts_kept = timedelta(days=settings.operator_acts_kept_days)
+        self.keep("operator_act", acts_kept, sql.prune_operator_act)
+        self.keep("operator_job", acts_kept, sql.prune_operator_job)
 
     def keep(self, table: str, kept: timedelta, prune: Prune) -> None:
         """Also prune a table of the service."""

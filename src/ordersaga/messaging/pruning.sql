@@ -21,3 +21,12 @@ WITH gone AS (
     DELETE FROM operator_act WHERE id IN (SELECT id FROM operator_act WHERE at < :before ORDER BY id LIMIT :rows_max) RETURNING 1
 )
 SELECT count(*) FROM gone;
+
+-- name: prune_operator_job$
+-- Delete some ended jobs of operators that are older than the retention of operator acts; their items go with them.
+WITH gone AS (
+    DELETE FROM operator_job WHERE id IN (
+        SELECT id FROM operator_job WHERE ended_at IS NOT NULL AND created_at < :before ORDER BY created_at LIMIT :rows_max
+    ) RETURNING 1
+)
+SELECT count(*) FROM gone;

@@ -17,7 +17,7 @@ from msgspec import Struct
 from ordersaga.contracts.codec import Undecodable, decode
 from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging import acts, dead_letters, ledger, outbox_rows, spring_headers
-from ordersaga.messaging.acts import Act, NotPossible, Operator
+from ordersaga.messaging.acts import STALE, Act, NotPossible, Operator
 from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.dead_letters import order_key
 from ordersaga.messaging.handler import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, Record
@@ -80,7 +80,10 @@ class Content(Struct, frozen=True):
 
 
 class LetterFilter(Struct, frozen=True, kw_only=True):
-    """A filter of letters: all conditions that are given must hold. `ids` may be the beginnings of ids; `before` is exclusive."""
+    """A filter of letters: all conditions that are given must hold.
+
+    `ids` may be the beginnings of ids; `before` is exclusive. `after`: time and id of the letter that ends the page before, latest first.
+    """
 
     ids: Sequence[str] | None = None
     order_key: UUID | None = None
@@ -88,6 +91,7 @@ class LetterFilter(Struct, frozen=True, kw_only=True):
     cause: str | None = None
     statuses: Sequence[Status] | None = ("OPEN",)
     before: datetime | None = None
+    after: tuple[datetime, UUID] | None = None
 
     def conditions(self) -> dict[str, Any]:
         """The parameters of the queries `dead_letters` and `dead_letter_causes`."""
@@ -98,6 +102,8 @@ class LetterFilter(Struct, frozen=True, kw_only=True):
             "cause": self.cause,
             "statuses": None if self.statuses is None else list(self.statuses),
             "before": self.before,
+            "after_at": self.after and self.after[0],
+            "after_id": self.after and self.after[1],
         }
 
 
@@ -149,11 +155,20 @@ class Redrive:
             rows = await sql.dead_letters(db, **wanted.conditions(), rows_max=rows_max)
         return list(map(_letter, rows))
 
+    async def by_ids(self, ids: Sequence[UUID]) -> dict[UUID, Letter]:
+        """These letters, in the order of the ids; an id that no letter has is left out."""
+        async with self.pool.acquire() as db:
+            await dead_letters.settle_published(db, self.clock())
+            found = {row["id"]: _letter(row) for row in await sql.dead_letters_by_id(db, ids=list(ids))}
+        return {each: found[each] for each in ids if each in found}
+
     async def causes(self, wanted: LetterFilter) -> list[CauseCount]:
         """How many letters match, by topic, cause and status."""
         async with self.pool.acquire() as db:
             await dead_letters.settle_published(db, self.clock())
-            return [CauseCount(*row.values()) for row in await sql.dead_letter_causes(db, **wanted.conditions())]
+            conditions = wanted.conditions()
+            del conditions["after_at"], conditions["after_id"]
+            return [CauseCount(*row.values()) for row in await sql.dead_letter_causes(db, **conditions)]
 
     async def contents(self, ids: Sequence[UUID]) -> dict[UUID, Content]:
         """The contents of letters, by id."""
@@ -236,7 +251,7 @@ class Redrive:
             check_value(letter.topic, value)
             content = (await _contents(db, [letter.id]))[letter.id]
             if value == content.value:
-                raise NotPossible("the edit changes nothing")
+                raise NotPossible("the edit changes nothing", "INVALID")
             key = order_key(letter.topic, content.key, value)
             await sql.copy_dead_letter(db, id=letter.id, copy_id=copy_id, order_key=key, value=value, now=now)
             await sql.mark_dead_letter(db, id=letter.id, status="SUPERSEDED", replayed_as=None, now=now)
@@ -256,10 +271,10 @@ class Redrive:
     async def _lock_open(self, db: Connection, letter_id: UUID) -> Letter:
         row = await sql.lock_dead_letter(db, id=letter_id)
         if row is None:
-            raise NotPossible(f"{self.service} has no dead letter {letter_id}")
+            raise NotPossible(f"{self.service} has no dead letter {letter_id}", "UNKNOWN")
         letter = _letter(row)
         if letter.status != "OPEN":
-            raise NotPossible(await _refusal(db, letter))
+            raise NotPossible(await _refusal(db, letter), title=STALE)
         return letter
 
     async def _put_back(self, db: Connection, letter: Letter, now: datetime) -> None:
@@ -328,7 +343,7 @@ def check_value(topic: str, value: bytes) -> None:
         else:
             msgspec.json.decode(value)
     except (Undecodable, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise NotPossible(f"the value does not fit {topic}: {error}") from error
+        raise NotPossible(f"the value does not fit {topic}: {error}", "INVALID") from error
 
 
 async def _refusal(db: Connection, letter: Letter) -> str:

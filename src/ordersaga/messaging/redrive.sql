@@ -8,7 +8,13 @@ WHERE (:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
   AND (:cause::text IS NULL OR lower(cause) = lower(:cause::text) OR right(lower(cause), length(:cause::text) + 1) = '.' || lower(:cause::text))
   AND (:statuses::text[] IS NULL OR status = ANY (:statuses::text[]))
   AND (:before::timestamptz IS NULL OR at < :before::timestamptz)
-ORDER BY at DESC, id LIMIT :rows_max;
+  AND (:after_at::timestamptz IS NULL OR (at, id) < (:after_at::timestamptz, :after_id::uuid))
+ORDER BY at DESC, id DESC LIMIT :rows_max;
+
+-- name: dead_letters_by_id
+-- Dead letters by their ids.
+SELECT id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group
+FROM dead_letter WHERE id = ANY (:ids::uuid[]);
 
 -- name: dead_letter_causes
 -- The same, counted by topic, cause and status: the most frequent first, each with the reason of its latest letter.

@@ -85,7 +85,7 @@ class Runtime:
         self.clock: Final = clock
         self.new_id: Final = new_id
         self._ports: Final = ports
-        self._handler: Final = handler
+        self.handler: Final = handler
         self._stopping: Final = asyncio.Event()
         self.alarms: Final = Alarms(clock)
         self._loops: Final = Loops(self.alarms, self._stopping)
@@ -151,6 +151,11 @@ class Runtime:
         async with self.reading() as db, planned_anew(db):
             yield db
 
+    @property
+    def assignment(self) -> Assignment | None:
+        """The partitions of this process; None while it is no member of its group."""
+        return self._assignment
+
     def keep(self, table: str, kept: timedelta, prune: Prune) -> None:
         """Prune rows older than `kept` from a table of the service, too."""
         self._pruning.keep(table, kept, prune)
@@ -193,14 +198,14 @@ class Runtime:
         topics = self._ports.topics(self.settings)
         instance = await self._ports.claim_instance(self.settings.database_url(self.service))
         consumer = self._ports.consumer(
-            self.settings, [topic.name for topic in self._handler.topics], group, f"{group}-{instance.number}"
+            self.settings, [topic.name for topic in self.handler.topics], group, f"{group}-{instance.number}"
         )
         try:
             self._assignment = Assignment(consumer, topics, self.outbox, self.pool, self.settings.start_at, self.alarms)
             self.consuming = Consuming(
                 self.settings,
                 group,
-                self._handler,
+                self.handler,
                 self.pool,
                 consumer,
                 self._assignment,

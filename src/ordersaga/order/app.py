@@ -12,11 +12,12 @@ from ordersaga.http.server import application
 from ordersaga.messaging import timers
 from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.runtime import Runtime, utc_now
+from ordersaga.operations import api as operations
 from ordersaga.order import store
 from ordersaga.order.api import Orders, routes
 from ordersaga.order.commands import Acting, Placing
 from ordersaga.order.handlers import handler
-from ordersaga.order.operators import Operating
+from ordersaga.order.operators import HISTORY, Operating, last_note
 from ordersaga.order.waking import Waking
 from ordersaga.order.watch import Watch
 from ordersaga.settings import Settings
@@ -27,7 +28,8 @@ def create_app(settings: Settings) -> Litestar:
     runtime = Runtime(settings, "order", handler(settings), utc_now, new_id)
     watch = Watch(runtime, settings.database_url("order"))
     streams = Streams(settings.http_streams_max, settings.http_streams_per_caller_max)
-    orders = Orders(runtime, Callers(settings), watch, streams)
+    callers = Callers(settings)
+    orders = Orders(runtime, callers, watch, streams)
 
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -37,7 +39,9 @@ def create_app(settings: Settings) -> Litestar:
             orders.act = runtime.gather(Acting(settings))
             orders.operate = runtime.gather(Operating(settings))
             runtime.every(timers.FIRE_EVERY_S, timers.Timers(runtime, Waking(settings)).fire, "timers")
+            operations.start(runtime, "order", (HISTORY, last_note))
             runtime.supervise("watching for events", watch.run, needed_for_http=True)
             yield
 
-    return application("order", routes(orders), runtime, running, streams)
+    shown = [*routes(orders), operations.routes(runtime, callers, "order", (HISTORY, last_note))]
+    return application("order", shown, runtime, running, streams)

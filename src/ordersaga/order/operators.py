@@ -30,6 +30,16 @@ ACT_NAMES: Final[dict[type[OperatorCommand], str]] = {
 }
 
 
+HISTORY: Final = frozenset({"order_event"})
+"""The tables that only record incoming messages: in a rehearsal a row there is no effect."""
+
+
+async def last_note(db: Connection, order_id: UUID) -> str | None:
+    """The note of an order's last event: in a rehearsal it says why a message has no effect."""
+    events = await store.events_after(db, {order_id: 0})
+    return events[-1][1].note if events else None
+
+
 class OperatorAct(Struct, frozen=True):
     """An operator's command on an order."""
 

@@ -11,6 +11,7 @@ from ordersaga.http.server import application
 from ordersaga.messaging.health import Trouble
 from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.runtime import Runtime, utc_now
+from ordersaga.operations import api as operations
 from ordersaga.payment import store, webhooks
 from ordersaga.payment.api import Payments, routes
 from ordersaga.payment.commands import Beginning, Settling, advance
@@ -62,7 +63,8 @@ def create_app(settings: Settings) -> Litestar:
             answer_timeout_s=settings.gateway_timeout_s,
         )
     )
-    service = parts(runtime, gateway, Callers(settings))
+    callers = Callers(settings)
+    service = parts(runtime, gateway, callers)
 
     async def watch_gateway() -> None:
         now = gateway.health
@@ -74,10 +76,12 @@ def create_app(settings: Settings) -> Litestar:
         async with gateway, runtime:
             service.open(runtime)
             service.recovery.start()
+            operations.start(runtime, "payment")
             runtime.keep("intent", webhooks.LOOK_UPS_KEPT, store.prune_look_ups)
             runtime.every(WATCH_GATEWAY_EVERY_S, watch_gateway, "watching the gateway")
             runtime.every(POLL_EVERY_S, service.waiting.poll, "finding payments that other processes settled")
             yield
             await service.intents.close(DRAIN_S)
 
-    return application("payment", routes(service.payments), runtime, running)
+    shown = [*routes(service.payments), operations.routes(runtime, callers, "payment")]
+    return application("payment", shown, runtime, running)

@@ -10,6 +10,7 @@ from ordersaga.http.caller import Callers
 from ordersaga.http.server import application
 from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.runtime import Runtime, utc_now
+from ordersaga.operations import api as operations
 from ordersaga.settings import Settings
 from ordersaga.stock import commands, store
 from ordersaga.stock.api import Products, routes
@@ -19,7 +20,8 @@ from ordersaga.stock.handlers import handler
 def create_app(settings: Settings) -> Litestar:
     """The ASGI application. It connects when it starts, and waits for a database or a Kafka that does not answer yet."""
     runtime = Runtime(settings, "stock", handler(settings), utc_now, new_id)
-    products = Products(runtime, Callers(settings))
+    callers = Callers(settings)
+    products = Products(runtime, callers)
 
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -28,6 +30,8 @@ def create_app(settings: Settings) -> Litestar:
             products.add = runtime.gather(commands.add)
             products.receive = runtime.gather(commands.receive)
             products.change = runtime.gather(commands.change)
+            operations.start(runtime, "stock")
             yield
 
-    return application("stock", routes(products), runtime, running)
+    shown = [*routes(products), operations.routes(runtime, callers, "stock")]
+    return application("stock", shown, runtime, running)

@@ -1,11 +1,12 @@
 """Topics: create, describe and change them."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicCollection
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
@@ -13,6 +14,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ConfigResource,
     NewPartitions,
     NewTopic,
+    OffsetSpec,
 )
 from msgspec import Struct
 
@@ -57,6 +59,19 @@ class Topics:
     async def partition_counts(self, names: Sequence[str]) -> dict[str, int]:
         """The number of partitions of each topic that exists."""
         return {name: len(found.partitions) for name, found in (await self._asked(self._describe, names)).items()}
+
+    async def ends(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """The offset of the next record of each partition that exists and has a leader."""
+        return await self._asked(self._ends, partitions)
+
+    def _ends(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        wanted = {TopicPartition(*each): OffsetSpec.latest() for each in partitions}  # type: ignore[no-untyped-call]
+        asked = self._admin.list_offsets(wanted, request_timeout=REPEATED_CALL_TIMEOUT_S) if wanted else {}
+        found = {}
+        for each, future in asked.items():
+            with contextlib.suppress(KafkaException):
+                found[Partition(each.topic, each.partition)] = future.result().offset
+        return found
 
     async def states(self, names: Sequence[str]) -> dict[str, TopicState]:
         """The state of each topic that exists."""

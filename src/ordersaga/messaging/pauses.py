@@ -1,0 +1,76 @@
+"""Pauses: an operator stops the reading of a partition, and later lets it go on.
+
+A pause is a row, so it holds after a restart and for the next owner of the partition. The owner reads the rows once a second and when it
+takes partitions: at most one more turn of the partition begins after the pause is committed and before the owner has read it.
+"""
+
+import asyncio
+from datetime import datetime
+from typing import Final
+
+from msgspec import Struct
+
+from ordersaga.messaging.acts import Operator
+from ordersaga.messaging.database import Connection, Pool
+from ordersaga.messaging.health import Trouble
+from ordersaga.messaging.kafka import Partition
+from ordersaga.messaging.queries import queries
+from ordersaga.messaging.texts import storable
+
+sql: Final = queries(__file__)
+
+READ_EVERY_S: Final = 1.0
+
+
+class Pause(Struct, frozen=True):
+    """Who has paused a partition, why, and when."""
+
+    who: str
+    why: str
+    at: datetime
+
+    @property
+    def trouble(self) -> Trouble:
+        """The alarm of a paused partition."""
+        return Trouble(
+            f"{self.who} has paused the partition at {self.at:%Y-%m-%d %H:%M:%S}: {self.why}",
+            "resume it when the reason is gone: `ordersaga topics resume`",
+        )
+
+
+async def paused(db: Connection) -> dict[Partition, Pause]:
+    """All pauses of this service."""
+    return {
+        Partition(row["topic"], row["partition"]): Pause(row["who"], row["why"], row["at"])
+        for row in await sql.paused_partitions(db)
+    }
+
+
+async def pause(db: Connection, partition: Partition, operator: Operator, now: datetime) -> None:
+    """Pause a partition, in the transaction of the operator's act."""
+    await sql.pause_partition(
+        db, **partition._asdict(), who=storable(operator.who), why=storable(operator.why), now=now
+    )
+
+
+async def resume(db: Connection, partition: Partition) -> None:
+    """End a pause, in the transaction of the operator's act."""
+    await sql.resume_partition(db, **partition._asdict())
+
+
+class PauseReader:
+    """Reads the pauses once every `READ_EVERY_S`, between the turns."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool: Final = pool
+        self._read_at_s = 0.0
+
+    async def read(self) -> dict[Partition, Pause] | None:
+        """The pauses; None: they were read a moment ago. Raises database errors."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._read_at_s < READ_EVERY_S:
+            return None
+        async with self._pool.acquire() as db:
+            found = await paused(db)
+        self._read_at_s = now_s
+        return found

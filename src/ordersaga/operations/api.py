@@ -1,0 +1,65 @@
+"""The HTTP face for operators, the same in every service, below `/api/v1/operations`.
+
+A READER may read, an OPERATOR or MASTER may also act. Who acts is the caller. Each act has a reason, and the version of the thing that the
+operator saw: an act on a thing that has changed since is refused with 409, and nothing is done.
+"""
+
+from typing import Final
+
+from litestar import Router, get
+from litestar.types import ControllerRouterHandler
+
+from ordersaga.http.caller import Callers
+from ordersaga.messaging.acts import NotPossible
+from ordersaga.messaging.backlog import outbox_by_topic
+from ordersaga.messaging.kafka import KafkaUnavailable
+from ordersaga.messaging.runtime import Runtime
+from ordersaga.operations import job_routes, letter_routes, parked_routes, partition_routes, trail_routes
+from ordersaga.operations.desk import NO_HISTORY, Desk, History
+from ordersaga.operations.face import AnyRequest, Face, on_no_kafka, on_not_possible
+from ordersaga.operations.jobs import Worker
+from ordersaga.operations.partitions import REPORT_EVERY_S, Reports
+from ordersaga.operations.resources import OutboxResource, OutboxTopicResource
+from ordersaga.settings import ServiceName
+
+PATH: Final = "/api/v1/operations"
+
+
+def start(runtime: Runtime, service: ServiceName, history: History = NO_HISTORY) -> None:
+    """Start the loops that the operators' routes rely on. The runtime must be running."""
+    runtime.every(REPORT_EVERY_S, Reports(runtime).write, "reporting partitions")
+    runtime.supervise("operators' jobs", Worker(Desk.of(runtime, service, history)).run)
+
+
+def routes(
+    runtime: Runtime, callers: Callers, service: ServiceName, history: History = NO_HISTORY
+) -> ControllerRouterHandler:
+    """The operators' routes of one service. `history`: for rehearsals, see `desk.py`."""
+    face = Face(runtime, callers, service, history)
+
+    @get("/outbox", operation_id="showOutbox", summary="How many records wait to be published, and since when")
+    async def outbox(request: AnyRequest) -> OutboxResource:
+        await face.reader(request)
+        async with runtime.reading() as db:
+            topics = await outbox_by_topic(db, runtime.settings, runtime.clock())
+        return OutboxResource(
+            rows=sum(each.rows for each in topics),
+            oldest_age_s=max((each.oldest_age_s for each in topics), default=0.0),
+            topics=[
+                OutboxTopicResource(topic=each.topic, rows=each.rows, oldest_age_s=each.oldest_age_s) for each in topics
+            ],
+        )
+
+    return Router(
+        PATH,
+        route_handlers=[
+            *letter_routes.routes(face),
+            *parked_routes.routes(face),
+            *partition_routes.routes(face),
+            *job_routes.routes(face),
+            *trail_routes.routes(face),
+            outbox,
+        ],
+        tags=["operations"],
+        exception_handlers={NotPossible: on_not_possible, KafkaUnavailable: on_no_kafka},
+    )

@@ -1,0 +1,172 @@
+"""Dead letters over HTTP."""
+
+from datetime import datetime
+from typing import Annotated, Final, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import get, post
+from litestar.params import FromPath, QueryParameter
+from litestar.types import ControllerRouterHandler
+from msgspec import Meta
+
+from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
+from ordersaga.http.requests import json_body
+from ordersaga.messaging.acts import STALE, NotPossible
+from ordersaga.messaging.redrive import LetterFilter, Status
+from ordersaga.operations import letters
+from ordersaga.operations.face import ActBody, AnyRequest, Cause, Face, OrderId, Topic, TypeId
+from ordersaga.operations.rehearsing import rehearse
+from ordersaga.operations.resources import (
+    CausesResource,
+    DeadLetterDetails,
+    DeadLetterResource,
+    EditedResource,
+    ReplayedResource,
+    act_resource,
+    cause_resource,
+    content_resource,
+    effect_resource,
+    letter_resource,
+    replay_resource,
+)
+
+OPEN: Final = "OPEN"
+ANY: Final = "ANY"
+VALUE_CHARS_MAX: Final = 1_000_000
+
+OfStatus = Annotated[
+    Status | Literal["ANY"], QueryParameter(name="status", description="The letters' status; ANY: all of them.")
+]
+
+_cursors: Final[Cursors[tuple[datetime, UUID]]] = Cursors("dead letters", tuple[datetime, UUID])
+
+
+def routes(face: Face) -> list[ControllerRouterHandler]:
+    """The routes of dead letters."""
+
+    @get("/dead-letters", operation_id="listDeadLetters", summary="Dead letters, the latest first")
+    async def find(
+        request: AnyRequest,
+        order_id: OrderId = None,
+        topic: Topic = None,
+        cause: Cause = None,
+        status: OfStatus = "OPEN",
+        cursor: Cursor = None,
+        limit: Limit = LIMIT_DEFAULT,
+    ) -> Page[DeadLetterResource]:
+        await face.reader(request)
+        wanted = LetterFilter(
+            order_key=order_id, topic=topic, cause=cause, statuses=_statuses(status), after=_cursors.key(cursor)
+        )
+        found = await face.desk.redrive.find(wanted, rows_max=limit + 1)
+        shown, following = _cursors.cut(found, limit, lambda each: (each.at, each.id))
+        return Page([letter_resource(each) for each in shown], following)
+
+    @get("/dead-letters/causes", operation_id="countDeadLetters", summary="Dead letters, grouped by topic and cause")
+    async def causes(
+        request: AnyRequest, order_id: OrderId = None, topic: Topic = None, status: OfStatus = "OPEN"
+    ) -> CausesResource:
+        await face.reader(request)
+        wanted = LetterFilter(order_key=order_id, topic=topic, statuses=_statuses(status))
+        return CausesResource([cause_resource(each) for each in await face.desk.redrive.causes(wanted)])
+
+    @get("/dead-letters/{letter_id:uuid}", operation_id="showDeadLetter", summary="One dead letter with its record")
+    async def show(request: AnyRequest, letter_id: FromPath[UUID]) -> DeadLetterDetails:
+        caller = await face.reader(request)
+        story = await letters.story(face.desk, letter_id)
+        return DeadLetterDetails(
+            letter=letter_resource(story.letter),
+            content=content_resource(story.content, caller),
+            stacktrace=story.content.stacktrace,
+            replay=replay_resource(story.replay),
+            same_record=[letter_resource(each) for each in story.same_record],
+            acts=[act_resource(each, caller) for each in story.acts],
+        )
+
+    return [find, causes, show, *_acts(face)]
+
+
+class ReplayBody(ActBody, kw_only=True):
+    """The body of a replay. `typeId`: the header `__TypeId__` that a partner's letter goes out with, in place of any."""
+
+    type_id: TypeId | None = None
+    dry_run: bool = False
+
+
+class EditBody(ActBody, kw_only=True):
+    """The body of an edit. `value`: the whole new value of the record, as text."""
+
+    value: Annotated[str, Meta(max_length=VALUE_CHARS_MAX)]
+    dry_run: bool = False
+
+
+_replay: Final = msgspec.json.Decoder(ReplayBody)
+_edit: Final = msgspec.json.Decoder(EditBody)
+_discard: Final = msgspec.json.Decoder(ActBody)
+
+
+def _acts(face: Face) -> list[ControllerRouterHandler]:
+    @post(
+        "/dead-letters/{letter_id:uuid}/replay",
+        status_code=200,
+        operation_id="replayDeadLetter",
+        operation_class=json_body(ReplayBody),
+        summary="Have a letter's record handled again, or say what that would do",
+    )
+    async def replay(request: AnyRequest, letter_id: FromPath[UUID]) -> ReplayedResource:
+        operator, body = await face.act(request, _replay)
+        _must_be_open(body)
+        desk = face.desk
+        if body.dry_run:
+            letter = await letters.open_one(desk, letter_id)
+            (told,) = await rehearse(desk, [letter], body.type_id)
+            return ReplayedResource(letter=letter_resource(letter), effect=effect_resource(told))
+        await desk.redrive.replay(letter_id, operator, body.type_id)
+        return ReplayedResource(letter=letter_resource(await letters.one(desk, letter_id)), effect=None)
+
+    @post(
+        "/dead-letters/{letter_id:uuid}/edit",
+        status_code=200,
+        operation_id="editDeadLetter",
+        operation_class=json_body(EditBody),
+        summary="Make an edited copy of a letter, or show the difference",
+    )
+    async def edit(request: AnyRequest, letter_id: FromPath[UUID]) -> EditedResource:
+        operator, body = await face.act(request, _edit)
+        _must_be_open(body)
+        desk, value = face.desk, body.value.encode()
+        letter = await letters.open_one(desk, letter_id)
+        letters.check_value(letter.topic, value)
+        diff = letters.difference((await desk.redrive.contents([letter_id]))[letter_id].value, value)
+        if body.dry_run:
+            return EditedResource(letter=None, diff=diff)
+        copy = await desk.redrive.edit(letter_id, value, operator)
+        return EditedResource(letter=letter_resource(copy), diff=diff)
+
+    @post(
+        "/dead-letters/{letter_id:uuid}/discard",
+        status_code=200,
+        operation_id="discardDeadLetter",
+        operation_class=json_body(ActBody),
+        summary="Decide that a letter will not be replayed",
+    )
+    async def discard(request: AnyRequest, letter_id: FromPath[UUID]) -> DeadLetterResource:
+        operator, body = await face.act(request, _discard)
+        _must_be_open(body)
+        await face.desk.redrive.discard(letter_id, operator)
+        return letter_resource(await letters.one(face.desk, letter_id))
+
+    return [replay, edit, discard]
+
+
+def _must_be_open(body: ActBody) -> None:
+    """A letter's version is its status, and only an OPEN letter can be acted on."""
+    if body.version != OPEN:
+        raise NotPossible(
+            f"the letter was {body.version} when it was shown; only an OPEN letter can be acted on", title=STALE
+        )
+
+
+def _statuses(status: str) -> list[Status] | None:
+    return None if status == ANY else [status]  # type: ignore[list-item]  # one of the literals of `OfStatus`

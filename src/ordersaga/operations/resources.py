@@ -1,0 +1,482 @@
+"""The JSON of the HTTP face: what each route answers."""
+
+import base64
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from ordersaga.http.caller import Caller
+from ordersaga.messaging.acts import Act
+from ordersaga.messaging.queues import ParkedRecord, Queue
+from ordersaga.messaging.redrive import CauseCount, Content, Letter, ReplayState
+from ordersaga.messaging.rehearsal import Effect
+from ordersaga.messaging.spring_headers import Headers
+from ordersaga.messaging.texts import readable
+from ordersaga.operations.jobs import Item, Job
+from ordersaga.operations.partitions import PartitionState
+from ordersaga.operations.rehearsing import Rehearsed
+
+PERSONAL_FIELDS: Final = frozenset({"address", "addressDetail", "deliveryMemo", "name", "phone", "zipcode"})
+HIDDEN: Final = "***"
+
+
+class BytesResource(Struct, rename="camel"):
+    """Bytes of a record. `text`: with escapes where they are not UTF-8. `base64` is null for a reader, who sees no personal data."""
+
+    text: str
+    base64: str | None
+
+
+class HeaderResource(Struct):
+    """One header of a record; a header may have no value, and a name may come more than once."""
+
+    name: str
+    value: BytesResource | None
+
+
+class ContentResource(Struct, rename="camel"):
+    """Key, value and headers of a record."""
+
+    key: BytesResource | None
+    value: BytesResource | None
+    headers: list[HeaderResource]
+    timestamp_ms: int | None
+
+
+class DeadLetterResource(Struct, rename="camel", kw_only=True):
+    """A dead letter. `offset` is null for a record that Kafka refused. `importedFrom`: the record of a partner's letter.
+
+    `follows`: the letter of the same record before this one. `replayedAs`: the `message-id` with which the record was published again.
+    """
+
+    id: UUID
+    version: str
+    status: str
+    topic: str
+    partition: int | None
+    offset: int | None
+    order_id: UUID | None
+    cause: str
+    reason: str
+    attempts: int
+    at: datetime
+    follows: UUID | None
+    replayed_as: UUID | None
+    imported_from: str | None
+    consumer_group: str | None
+
+
+class ActResource(Struct, rename="camel", kw_only=True):
+    """An operator's act: who, when, what, on what, why, and the state before and after."""
+
+    at: datetime
+    who: str
+    what: str
+    target: str
+    why: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+class ReplayResource(Struct):
+    """What became of a replayed letter: `resolved` or `failed again`; null: not known yet, for the reason in `detail`."""
+
+    result: str | None
+    detail: str
+
+
+class DeadLetterDetails(Struct, rename="camel", kw_only=True):
+    """A dead letter with its record, all letters of the same record, and what operators did with them."""
+
+    letter: DeadLetterResource
+    content: ContentResource
+    stacktrace: str | None
+    replay: ReplayResource | None
+    same_record: list[DeadLetterResource]
+    acts: list[ActResource]
+
+
+class EffectResource(Struct):
+    """What a replay would do, in words; and, where the service's handler takes the record: the rows by table, and the messages sent."""
+
+    words: str
+    changes: dict[str, int]
+    sends: list[str]
+    problem: str | None
+
+
+class ReplayedResource(Struct, kw_only=True):
+    """The letter after its replay; with `dryRun` the letter as it is, and what a replay would do."""
+
+    letter: DeadLetterResource
+    effect: EffectResource | None
+
+
+class EditedResource(Struct, kw_only=True):
+    """The edited copy, to be replayed instead of the letter; null with `dryRun`. `diff`: lines of a unified diff."""
+
+    letter: DeadLetterResource | None
+    diff: list[str]
+
+
+class CauseResource(Struct, rename="camel", kw_only=True):
+    """How many dead letters of a topic have a cause and a status, since when and until when, and the reason of the latest."""
+
+    topic: str
+    cause: str
+    status: str
+    letters: int
+    first_at: datetime
+    last_at: datetime
+    last_reason: str
+
+
+class CausesResource(Struct):
+    """All groups, the largest first."""
+
+    items: list[CauseResource]
+
+
+class QueueResource(Struct, rename="camel", kw_only=True):
+    """A queue of parked records, by its first record, which alone can be acted on. `dueAt`: its next attempt.
+
+    `attempts` counts all; those since the last replay are at most `attemptsMax`. `records`: the queue's length.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    version: str
+    order_id: UUID
+    attempts: int
+    attempts_before_replay: int
+    attempts_max: int
+    due_at: datetime | None
+    cause: str | None
+    reason: str | None
+    parked_at: datetime
+    records: int
+
+
+class ParkedDetails(Struct, rename="camel", kw_only=True):
+    """A parked record with its bytes. `ahead`, `behind`: the records of its queue that come before and after it."""
+
+    topic: str
+    partition: int
+    offset: int
+    version: str
+    order_id: UUID
+    attempts: int
+    attempts_before_replay: int
+    attempts_max: int
+    due_at: datetime | None
+    cause: str | None
+    reason: str | None
+    parked_at: datetime
+    ahead: int
+    behind: int
+    content: ContentResource
+    acts: list[ActResource]
+
+
+class RetriedResource(Struct, rename="camel"):
+    """When the record is due: now."""
+
+    due_at: datetime
+
+
+class DiscardedResource(Struct):
+    """How many records waited behind the discarded one. The first of them is tried now."""
+
+    waiting: int
+
+
+class PartitionResource(Struct, rename="camel", kw_only=True):
+    """A partition that the service reads. `position`: the next offset to handle. `end`, `lag`: null while Kafka does not answer.
+
+    `state`: READING, STOPPED (for the reason in `problem`), PAUSED by an operator, or NOT_ASSIGNED: no live process has it.
+    """
+
+    topic: str
+    partition: int
+    version: str
+    state: str
+    position: int
+    end: int | None
+    lag: int | None
+    owner: str | None
+    problem: str | None
+    todo: str | None
+    reported_at: datetime | None
+    paused_by: str | None
+    pause_reason: str | None
+    paused_at: datetime | None
+
+
+class AcceptedResource(Struct):
+    """The topic and number of the partition that goes on."""
+
+    topic: str
+    partition: int
+
+
+class JobResource(Struct, rename="camel", kw_only=True):
+    """A bulk job. `version` is its `state`: RUNNING, STOPPING (the results of letters in flight are waited for) or ENDED.
+
+    `counts`: its letters by result; `waiting` and `in flight` have no result yet.
+    """
+
+    id: UUID
+    version: str
+    state: str
+    act: str
+    dry_run: bool
+    who: str
+    why: str
+    letters_per_second: float
+    stop_after: int
+    wait_seconds: float
+    type_id: str | None
+    created_at: datetime
+    ended_at: datetime | None
+    stopped_by: str | None
+    stop_reason: str | None
+    letters: int
+    counts: dict[str, int]
+
+
+class JobItemResource(Struct, rename="camel", kw_only=True):
+    """One letter of a job. `result`: resolved, failed again, waits (for the reason in `detail`), refused, not replayed, discarded, not
+    discarded, or would (a dry run; `detail` says what); null: not known yet. The record is null once its letter is not kept any more."""
+
+    number: int
+    letter_id: UUID
+    topic: str | None
+    partition: int | None
+    offset: int | None
+    order_id: UUID | None
+    status: str | None
+    begun_at: datetime | None
+    result: str | None
+    detail: str | None
+
+
+class OutboxTopicResource(Struct, rename="camel", kw_only=True):
+    """The rows of the outbox for one topic."""
+
+    topic: str
+    rows: int
+    oldest_age_s: float
+
+
+class OutboxResource(Struct, rename="camel", kw_only=True):
+    """The records that are committed and not yet known to be in Kafka, and the age of the oldest in seconds."""
+
+    rows: int
+    oldest_age_s: float
+    topics: list[OutboxTopicResource]
+
+
+def letter_resource(letter: Letter) -> DeadLetterResource:
+    """The JSON of a dead letter."""
+    return DeadLetterResource(
+        id=letter.id,
+        version=letter.status,
+        status=letter.status,
+        topic=letter.topic,
+        partition=letter.partition,
+        offset=letter.offset,
+        order_id=letter.order_key,
+        cause=letter.cause,
+        reason=letter.reason,
+        attempts=letter.attempts,
+        at=letter.at,
+        follows=letter.follows,
+        replayed_as=letter.replayed_as,
+        imported_from=letter.imported_from,
+        consumer_group=letter.consumer_group,
+    )
+
+
+def replay_resource(state: ReplayState | None) -> ReplayResource | None:
+    """The JSON of a replay's result."""
+    return ReplayResource(state.result, state.detail) if state else None
+
+
+def effect_resource(rehearsed: Rehearsed) -> EffectResource:
+    """The JSON of a rehearsed effect."""
+    effect = rehearsed.effect or Effect()
+    return EffectResource(rehearsed.words, effect.changes, list(effect.sends), effect.problem)
+
+
+def job_resource(job: Job) -> JobResource:
+    """The JSON of a job."""
+    return JobResource(
+        id=job.id,
+        version=job.state,
+        state=job.state,
+        act=job.plan.what,
+        dry_run=job.plan.dry_run,
+        who=job.operator.who,
+        why=job.operator.why,
+        letters_per_second=job.plan.pace.letters_per_s,
+        stop_after=job.plan.pace.failures_max,
+        wait_seconds=job.plan.pace.wait_s,
+        type_id=job.plan.type_id,
+        created_at=job.created_at,
+        ended_at=job.ended_at,
+        stopped_by=job.stopped_by.who if job.stopped_by else None,
+        stop_reason=job.stopped_by.why if job.stopped_by else None,
+        letters=sum(job.counts.values()),
+        counts=job.counts,
+    )
+
+
+def item_resource(item: Item) -> JobItemResource:
+    """The JSON of one letter of a job."""
+    return JobItemResource(
+        number=item.number,
+        letter_id=item.letter_id,
+        topic=item.topic,
+        partition=item.partition,
+        offset=item.offset,
+        order_id=item.order_key,
+        status=item.status,
+        begun_at=item.begun_at,
+        result=item.result,
+        detail=item.detail,
+    )
+
+
+def cause_resource(count: CauseCount) -> CauseResource:
+    """The JSON of a group of dead letters."""
+    return CauseResource(
+        topic=count.topic,
+        cause=count.cause,
+        status=count.status,
+        letters=count.letters,
+        first_at=count.first_at,
+        last_at=count.last_at,
+        last_reason=count.last_reason,
+    )
+
+
+def act_resource(act: Act, caller: Caller) -> ActResource:
+    """The JSON of an act. A reader does not see the values of records, which acts keep as texts."""
+    before, after = act.before, act.after
+    if not caller.is_operator:
+        before, after = _without_value(before), _without_value(after)
+    return ActResource(
+        at=act.at, who=act.who, what=act.what, target=act.target, why=act.why, before=before, after=after
+    )
+
+
+def _without_value(state: dict[str, Any]) -> dict[str, Any]:
+    value = state.get("value")
+    return state | {"value": _hidden(value)} if isinstance(value, str) else state
+
+
+def content_resource(content: Content, caller: Caller) -> ContentResource:
+    """The JSON of a record's bytes; without personal data for a reader."""
+    shown = _shown if caller.is_operator else _masked
+    return ContentResource(
+        _shown(content.key), shown(content.value), _headers(content.headers, caller), content.timestamp_ms
+    )
+
+
+def _headers(headers: Headers, caller: Caller) -> list[HeaderResource]:
+    return [HeaderResource(name, _shown(value)) for name, value in headers]
+
+
+def _shown(value: bytes | None) -> BytesResource | None:
+    if value is None:
+        return None
+    return BytesResource(readable(value) or "", base64.b64encode(value).decode())
+
+
+def _masked(value: bytes | None) -> BytesResource | None:
+    return None if value is None else BytesResource(_hidden(readable(value) or ""), None)
+
+
+def _hidden(text: str) -> str:
+    """A record's value without personal data. Text that is not JSON may have it anywhere, so all of it is hidden."""
+    try:
+        return json.dumps(_without_personal(json.loads(text)), ensure_ascii=False, separators=(",", ":"))
+    except (ValueError, RecursionError):
+        return HIDDEN
+
+
+def _without_personal(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {
+            name: HIDDEN if name in PERSONAL_FIELDS and each is not None else _without_personal(each)
+            for name, each in part.items()
+        }
+    return [_without_personal(each) for each in part] if isinstance(part, list) else part
+
+
+def queue_resource(queue: Queue, attempts_max: int) -> QueueResource:
+    """The JSON of a queue."""
+    return QueueResource(
+        topic=queue.topic,
+        partition=queue.partition,
+        offset=queue.offset,
+        version=queue.version,
+        order_id=queue.order_key,
+        attempts=queue.attempts,
+        attempts_before_replay=queue.attempts_before,
+        attempts_max=attempts_max,
+        due_at=queue.due_at,
+        cause=queue.cause,
+        reason=queue.reason,
+        parked_at=queue.parked_at,
+        records=queue.records,
+    )
+
+
+def parked_details(parked: ParkedRecord, acts: Sequence[Act], attempts_max: int, caller: Caller) -> ParkedDetails:
+    """The JSON of a parked record."""
+    record = parked.record
+    content = Content(record.key, record.value, record.headers or (), record.timestamp_ms, None)
+    return ParkedDetails(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        version=parked.version,
+        order_id=parked.order_key,
+        attempts=parked.attempts,
+        attempts_before_replay=parked.attempts_before,
+        attempts_max=attempts_max,
+        due_at=parked.due_at,
+        cause=parked.cause,
+        reason=parked.reason,
+        parked_at=parked.parked_at,
+        ahead=parked.ahead,
+        behind=parked.behind,
+        content=content_resource(content, caller),
+        acts=[act_resource(each, caller) for each in acts],
+    )
+
+
+def partition_resource(state: PartitionState) -> PartitionResource:
+    """The JSON of a partition."""
+    return PartitionResource(
+        topic=state.partition.topic,
+        partition=state.partition.partition,
+        version=state.version,
+        state=state.state,
+        position=state.position,
+        end=state.end,
+        lag=state.lag,
+        owner=state.owner,
+        problem=state.problem,
+        todo=state.todo,
+        reported_at=state.reported_at,
+        paused_by=state.paused_by,
+        pause_reason=state.pause_reason,
+        paused_at=state.paused_at,
+    )

@@ -1,0 +1,40 @@
+"""The trail of operators' acts over HTTP."""
+
+from typing import Annotated, Final
+
+from litestar import get
+from litestar.params import QueryParameter
+from litestar.types import ControllerRouterHandler
+
+from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
+from ordersaga.messaging import acts
+from ordersaga.operations.face import AnyRequest, Face
+from ordersaga.operations.resources import ActResource, act_resource
+
+Target = Annotated[
+    str | None,
+    QueryParameter(name="target", description="On this letter, record, partition, order or job; as an act shows it."),
+]
+Who = Annotated[str | None, QueryParameter(name="who", description="By this operator.")]
+
+_cursors: Final[Cursors[int]] = Cursors("acts", int)
+
+
+def routes(face: Face) -> list[ControllerRouterHandler]:
+    """The routes of the trail."""
+
+    @get("/acts", operation_id="listActs", summary="What operators did, the latest first: who, when, what and why")
+    async def find(
+        request: AnyRequest,
+        target: Target = None,
+        who: Who = None,
+        cursor: Cursor = None,
+        limit: Limit = LIMIT_DEFAULT,
+    ) -> Page[ActResource]:
+        caller = await face.reader(request)
+        async with face.runtime.reading() as db:
+            found = await acts.page(db, target, who, _cursors.key(cursor), limit + 1)
+        shown, following = _cursors.cut(found, limit, lambda each: each[0])
+        return Page([act_resource(act, caller) for _, act in shown], following)
+
+    return [find]
