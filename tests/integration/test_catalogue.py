@@ -37,7 +37,7 @@ async def added(client: httpx.AsyncClient, name: str, **fields: object) -> str:
     return str(answer.json()["productId"])
 
 
-async def names(client: httpx.AsyncClient, headers: dict[str, str] | None = None, **query: object) -> list[str]:
+async def names(client: httpx.AsyncClient, headers: dict[str, str] | None = None, **query: Any) -> list[str]:
     answer = await client.get(PRODUCTS, params={"limit": 200, **query}, headers=headers)
     assert answer.status_code == 200, answer.text
     return [each["name"] for each in answer.json()["items"]]
