@@ -1,7 +1,7 @@
-"""Secrets are not shown: not by `settings`, not in logs, errors and tracebacks, not over HTTP.
+"""Masks secrets in the output of `settings`, in logs, errors and tracebacks, and over HTTP.
 
 `masked` finds a secret by its position in a text: in front of a URL's host, in a parameter whose name says so, behind `Authorization`. A
-driver's error about a URL that it cannot parse (`invalid port number: "..."`) repeats part of a password in no such position. `remember`
+driver's error about a URL that it cannot parse (`invalid port number: "..."`) repeats part of a password elsewhere in the text. `remember`
 registers the secrets of this process's settings, and `masked` replaces those at any position.
 """
 
@@ -63,7 +63,7 @@ def _without_value(found: re.Match[str]) -> str:
 
 
 def remember(secrets: Iterable[str]) -> None:
-    """Mask these at any position of a text from now on: a key or password whole, of a URL the parts that `masked` hides.
+    """Mask these secrets at any position of a text from now on. Of a URL, only the parts that `masked` hides are secret.
 
     A password that is also a name in a URL (`postgres`, say) is not registered: masking it would make texts unreadable and hide nothing.
     """

@@ -1,4 +1,5 @@
-"""Logs: one JSON object a line in production, readable lines on a terminal; secrets are masked in both, also in what libraries log."""
+"""Sets up logging: one JSON object a line in production, readable lines on a terminal. Secrets are masked, also in the lines of
+libraries."""
 
 import logging
 import sys
@@ -65,7 +66,7 @@ def _thread_ended(ended: threading.ExceptHookArgs) -> None:
 
 
 class _Passed(logging.Handler):
-    """Sends what libraries log (asyncio's lost exceptions, uvicorn's errors) through structlog, like our own lines."""
+    """Sends log lines of libraries (asyncio's lost exceptions, uvicorn's errors) through structlog, like our own lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log = structlog.get_logger()

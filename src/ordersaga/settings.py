@@ -1,7 +1,8 @@
-"""Every setting, its default and its unit. From the environment, prefix `ORDERSAGA_`; `ordersaga settings` prints them.
+"""Every setting, with its default and its unit. Values come from environment variables with the prefix `ORDERSAGA_`.
 
-A value is checked at start by itself (`settings_limits`) and against the others (`settings_pairs`): a setting that cannot work is refused with
-its name and a sentence. `ORDERSAGA_<NAME>_FILE` names a file with the value, for secrets that are mounted as files.
+At start each value is checked by itself (`settings_limits`) and against the others (`settings_pairs`). A setting that cannot work is
+refused with its name and a sentence. `ordersaga settings` prints all values. `ORDERSAGA_<NAME>_FILE` names a file with the value, for
+secrets that are mounted as files.
 """
 
 import contextlib
@@ -43,10 +44,10 @@ SERVICES: Final[tuple[ServiceName, ...]] = ("order", "stock", "payment", "delive
 HTTP_PORTS: Final = {"order": 8081, "stock": 8082, "payment": 8083, "delivery": 8084, "sandbox": 8085}
 
 RETIRED: Final = {
-    "PAYABLE_REQUIRED": """Payment wants Order's word unless ORDERSAGA_FOREIGN_PARTNERS names a foreign one, as in '["order"]'""",
-    "TRUST_CLIENT_TOTAL": """where Stock is somebody else's, say so: ORDERSAGA_FOREIGN_PARTNERS='["stock"]'""",
+    "PAYABLE_REQUIRED": """where another team runs Order, set ORDERSAGA_FOREIGN_PARTNERS='["order"]' instead""",
+    "TRUST_CLIENT_TOTAL": """where another team runs Stock, set ORDERSAGA_FOREIGN_PARTNERS='["stock"]' instead""",
 }
-"""Variables that were settings once. They are refused: somebody who still sets one would believe that it has an effect."""
+"""Variables that were settings in earlier versions. They are refused, since they would have no effect."""
 
 _environment: ContextVar[Mapping[str, str] | None] = ContextVar("environment", default=None)
 
@@ -207,7 +208,8 @@ class Settings(HttpSettings):
         description="a return waits until an operator confirms that the goods have arrived; off: money and stock go back at once",
     )
     idempotent_partners: Partners = Field(
-        default=["stock", "payment", "delivery"], description="partners that may be asked the same twice, as ours may"
+        default=["stock", "payment", "delivery"],
+        description="partners to which a request may be sent again without a second effect; all of ours",
     )
     gateway_url: HttpUrl = "http://127.0.0.1:8085"
     gateway_books: bool = Field(
@@ -257,16 +259,16 @@ class Settings(HttpSettings):
 
     @property
     def payable_required(self) -> bool:
-        """Whether Payment confirms only what Order has said is payable."""
+        """Whether Payment confirms only orders for which Order has published an `OrderPayableMessage`."""
         return "order" not in self.foreign_partners
 
     @property
     def trust_client_total(self) -> bool:
-        """Whether Order takes the client's total as it is."""
+        """Whether Order accepts the client's total without comparing it with prices."""
         return "stock" in self.foreign_partners
 
     def _names_met_twice(self) -> Iterator[str]:
-        """Two services in one group would take each other's partitions, and in one database each other's tables."""
+        """A sentence for each two services with one group, which would take each other's partitions, or with one database."""
         for n, one in enumerate(SERVICES):
             for other in SERVICES[n + 1 :]:
                 if self.group(one) == self.group(other):

@@ -40,7 +40,9 @@ class HttpSettings(BaseSettings):
     http_requests_max: int = Field(
         default=2_000, ge=1, description="requests under way; beyond it 503, but not for /health"
     )
-    http_streams_max: int = Field(default=1_000, ge=1, description="event streams, which are no requests under way")
+    http_streams_max: int = Field(
+        default=1_000, ge=1, description="event streams; they do not count as requests under way"
+    )
     http_streams_per_caller_max: int = Field(default=20, ge=1)
 
     jwt_jwks_url: HttpUrl | None = None
@@ -59,19 +61,19 @@ class HttpSettings(BaseSettings):
         if self.http_streams_per_caller_max > self.http_streams_max:
             yield "ORDERSAGA_HTTP_STREAMS_PER_CALLER_MAX must not be larger than ORDERSAGA_HTTP_STREAMS_MAX"
         if self.http_streams_max >= self.http_connections_max:
-            yield "ORDERSAGA_HTTP_STREAMS_MAX must be smaller than ORDERSAGA_HTTP_CONNECTIONS_MAX: else streams leave no connection"
+            yield "ORDERSAGA_HTTP_STREAMS_MAX must be smaller than ORDERSAGA_HTTP_CONNECTIONS_MAX: otherwise streams may take every connection"
         if self.http_requests_max > self.http_connections_max:
             yield "ORDERSAGA_HTTP_REQUESTS_MAX must not be larger than ORDERSAGA_HTTP_CONNECTIONS_MAX"
         if self.http_body_bytes_per_s_min * self.http_body_s > self.http_body_bytes_max:
             yield (
                 "ORDERSAGA_HTTP_BODY_BYTES_PER_S_MIN times ORDERSAGA_HTTP_BODY_S must not be more than "
-                "ORDERSAGA_HTTP_BODY_BYTES_MAX: else a body has less time than it says"
+                "ORDERSAGA_HTTP_BODY_BYTES_MAX: otherwise no body may take ORDERSAGA_HTTP_BODY_S"
             )
 
     def _tokens_at_odds(self) -> Iterator[str]:
         secret = [each in SECRET_ALGORITHMS for each in self.jwt_algorithms]
         if any(secret) and not all(secret):
-            # If a public key were accepted as a shared secret, everybody could sign tokens with it.
+            # A public key that is used as a shared secret lets everybody sign tokens.
             yield "ORDERSAGA_JWT_ALGORITHMS must be of one kind: with a public key, or with a shared secret (HS256, HS384, HS512)"
         if any(secret) and self.jwt_jwks_url is not None:
             yield "ORDERSAGA_JWT_ALGORITHMS names a shared secret, and ORDERSAGA_JWT_JWKS_URL has public keys"

@@ -1,4 +1,4 @@
-"""Checks of single settings beyond their type. Each error is a sentence that never repeats a secret."""
+"""Checks single settings beyond their type. Each error is a sentence that never repeats a secret."""
 
 import re
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def _start_at(value: str) -> str:
     kind, colon, group = value.partition(":")
     if colon and kind == "group":
         if not group.strip():
-            raise ValueError("group: is to be followed by the name of a consumer group")
+            raise ValueError("write the name of a consumer group after group:")
         return value
     try:
         at = datetime.fromisoformat(value)
@@ -80,7 +80,7 @@ def _group(value: str) -> str:
 
 
 def postgres_url(value: str) -> str:
-    """A URL that asyncpg and libpq read alike. Raises ValueError, which says what is wanted and never repeats the URL."""
+    """A URL that asyncpg and libpq read alike. Raises ValueError, which says how to write the URL and never repeats it."""
     wanted = "write postgresql://user@host:5432/database, a password as :password behind the user"
     scheme = value.partition("://")[0].lower() if "://" in value else ""
     if value.lower().startswith("jdbc:"):
@@ -94,7 +94,7 @@ def postgres_url(value: str) -> str:
         _, colon, port = each.rpartition(":") if not each.endswith("]") else ("", "", "")
         if colon and not (port.isdecimal() and 1 <= int(port) <= 65_535):
             raise ValueError(
-                f"the port behind a host is no number from 1 to 65535: a / or @ in a password is written %2F or %40; {wanted}"
+                f"the port after a host is no number from 1 to 65535: write a / or @ in a password as %2F or %40; {wanted}"
             )
     if parts.netloc.count("@") > 1:
         raise ValueError(f"it has more than one @: in a password write %40; {wanted}")
@@ -118,7 +118,7 @@ def _said_once(parts: SplitResult, query: Mapping[str, list[str]]) -> None:
     twice += [name for name, values in query.items() if len(values) > 1 and name not in twice]
     if twice:
         raise ValueError(
-            f"it says {' and '.join(twice)} twice, and asyncpg and libpq would not take the same one; leave out what stands behind the ?"
+            f"it has {' and '.join(twice)} twice, and asyncpg and libpq would use different values; leave out what follows the ?"
         )
 
 

@@ -1,7 +1,7 @@
-"""Limits that depend on each other. A pair that would break a promise is refused at start, with a sentence that says which one to change.
+"""Checks limits that depend on each other. A pair that would break a promise is refused at start; the sentence says which one to change.
 
-Some limits are the code's own and stand in other modules, which `settings` may not import. `tests/unit/test_settings_pairs.py` compares the
-copies here with them.
+Some limits are constants of modules that `settings` may not import. They are copied here, and `tests/unit/test_settings_pairs.py` compares
+the copies with the originals.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,11 +16,11 @@ ORDER_LINES_MAX: Final = 100
 WRITES_OF_A_SERVICE_MAX: Final = 4
 """Kinds of gathered HTTP writes that one service has."""
 LOOP_LIMIT_S: Final = 60.0
-"""A loop of the runtime that has not gone round for so long is cancelled and begun again."""
+"""A loop of the runtime that has not finished a round within this time is cancelled and started again."""
 SET_LOCK_WAIT_MS: Final = 400
-"""How long a gathered set waits for a row before it is halved."""
+"""How long a gathered set of requests waits for a locked row before the set is halved."""
 SUSPICION_RECORDS: Final = 100
-"""Outcomes of records that are remembered to tell a bad deployment from bad records."""
+"""How many records' outcomes are remembered to tell a bad deployment from bad records."""
 RECORD_MS_MAX: Final = 0.5
 """Time in which a service decides about one record, with room for a slow machine (0.11 ms measured)."""
 DOUBLINGS_MAX: Final = 6
@@ -28,7 +28,7 @@ DOUBLINGS_MAX: Final = 6
 
 
 class Pair(NamedTuple):
-    """The setting `smaller` must be less than the setting `larger`; `change` says which one to change where it is not."""
+    """The setting `smaller` must be less than the setting `larger`; if it is not, `change` says what to do."""
 
     smaller: str
     larger: str
@@ -52,7 +52,7 @@ PAIRS: Final = (
     Pair(
         "dead_letters_kept_days",
         "operator_acts_kept_days",
-        "else the audit finds a dead letter whose act is forgotten, and reports that nobody has said why it was discarded",
+        "else the operator's act is deleted before its dead letter, and the audit reports a letter that was discarded without a reason",
         "raise the second",
     ),
     Pair(
@@ -76,7 +76,7 @@ def at_odds(settings: Mapping[str, Any]) -> Iterator[str]:
     if WRITES_OF_A_SERVICE_MAX * settings["gather_transactions_max"] >= settings["database_connections_max"]:
         yield (
             f"{PREFIX}DATABASE_CONNECTIONS_MAX must be more than {WRITES_OF_A_SERVICE_MAX} times {PREFIX}GATHER_TRANSACTIONS_MAX, "
-            "as a service gathers up to so many kinds of HTTP writes: else they leave no connection to the consumer; raise the first"
+            "since a service has up to that many kinds of HTTP writes: else these leave no connection to the consumer; raise the first"
         )
     if settings["stop_failures_min"] > max(SUSPICION_RECORDS, settings["batch_max"]):
         yield (
@@ -97,8 +97,8 @@ def _too_many_rows(settings: Mapping[str, Any]) -> Iterator[str]:
 def _too_slow(settings: Mapping[str, Any]) -> Iterator[str]:
     if settings["statement_timeout_ms"] >= LOOP_LIMIT_S * 1000:
         yield (
-            f"{PREFIX}STATEMENT_TIMEOUT_MS must be smaller than {LOOP_LIMIT_S * 1000:.0f}: else a loop of the runtime is begun again before "
-            "PostgreSQL ends the statement that it waits for, and never gets past it; lower it"
+            f"{PREFIX}STATEMENT_TIMEOUT_MS must be smaller than {LOOP_LIMIT_S * 1000:.0f}: else a loop of the runtime is started again before "
+            "PostgreSQL ends the loop's statement, each time; lower it"
         )
     if settings["request_timeout_ms"] < 2 * SET_LOCK_WAIT_MS:
         yield (
@@ -113,7 +113,7 @@ def _too_slow(settings: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _given_up_unasked(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Order asks a partner a few times and then gives up. By then the first request must have been published, also after a crash."""
+    """Order sends a request a few times and then gives up. By then the first must have been published, also if its process was killed."""
     adopt_after_s = settings["outbox_adopt_after_ms"] / 1000
     for deadline, asks in (
         ("stock_deadline_s", "stock_asks_max"),

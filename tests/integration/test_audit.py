@@ -195,7 +195,7 @@ async def test_a_record_of_a_dead_letter_topic_needs_its_row_for_as_long_as_that
     assert await scene.broken() == {}
     (letters,) = [each for each in await scene.findings() if short(each) == LETTERS]
     assert letters.notes == [
-        "1 records of the dead letter topics are older than a decided letter is kept, and have no row"
+        "1 records of the dead letter topics are older than dead_letters_kept_days and have no row; the rows may have been pruned"
     ]
     await scene.give_up(young, scene.settings.stock_group)
     assert any(str(young) in what for what in (await scene.in_flight(30))[LETTERS])

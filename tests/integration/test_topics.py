@@ -76,7 +76,7 @@ def test_each_topic_is_made_for_what_it_is_for_and_then_nothing_is_wrong(setting
         assert int(letters["retention.ms"]) == 90 * DAY_MS
         assert int(letters["max.message.bytes"]) == int(config["max.message.bytes"]) + 64 * 1024
     topics(settings, "check")
-    assert "0 changes; 26 topics were there" in topics(settings, "create").output
+    assert "0 changes; 26 topics existed already" in topics(settings, "create").output
 
 
 def test_a_dead_letter_topic_becomes_as_wide_as_its_topic_is_and_as_large_as_its_records_may_be(
@@ -118,7 +118,7 @@ def test_too_few_replicas_are_told_where_a_number_is_wanted(settings: Settings) 
     make(settings, NARROW, 3, min_insync_replicas=2)
     topics(settings, "create")
     wrong = topics(settings, "check", code=1, ORDERSAGA_TOPIC_REPLICATION_FACTOR="3").output
-    assert f"{NARROW}: 1 replicas, 3 are wanted" in wrong
+    assert f"{NARROW}: 1 replicas instead of 3" in wrong
     assert f"{NARROW}: min.insync.replicas is 2, with 1 replicas" in wrong
 
 

@@ -1,10 +1,10 @@
 """The audit: proves from the four databases, Kafka and the gateway's books that nothing was lost and nothing was taken twice.
 
-May see every service's tables and imports no service. Start with `verify.py`. `orders.py` judges order by order: `facts.py` is an order of
-Order's, `contradictions.py` compares it with itself, `agreement.py` with the other services, `completions.py` reads its completion records.
-`partitions.py` compares ledgers with Kafka, `records.py` judges outboxes, dead letters and parked records, `letters.py` compares dead
-letters with their topics, `shelf.py` judges products and prices, `books.py` the gateway's money. `sources.py` opens the databases, and
-`queries.sql` holds all statements.
+May see every service's tables and imports no service. Start with `verify.py`. `orders.py` judges order by order: `facts.py` decodes an
+order from Order's database, `contradictions.py` compares its status, facts and timeline, `agreement.py` compares it with the other
+services, `completions.py` reads the completion records. `partitions.py` compares ledgers with Kafka, `records.py` judges outboxes, dead
+letters and parked records, `letters.py` compares dead letters with their topics, `shelf.py` judges products and prices, `books.py` the
+gateway's money. `sources.py` opens the databases, and `queries.sql` holds all statements.
 """
 
 from ordersaga.audit.finding import Finding

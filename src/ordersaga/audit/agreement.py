@@ -1,4 +1,4 @@
-"""What Order has in its database about an order, against the rows of Stock, Payment and Delivery."""
+"""Compares Order's facts about an order with the rows of Stock, Payment and Delivery."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -13,10 +13,10 @@ ANSWERED_DELIVERY: Final = ("STARTED", "FAILED")
 
 
 class Unheard(msgspec.Struct, frozen=True):
-    """Records that are still on their way between Order and Payment. What they will change is no contradiction yet.
+    """Which records between Order and Payment are unpublished or unhandled. A difference that such a record will end is in flight.
 
-    `payments`: results of payments on their way to Order. Order knows those approved before `since`. `refunds`: results of refunds on
-    their way to Order. `payables`: Order's word on who may pay, on its way to Payment.
+    `payments`: whether results of payments may still be unpublished or unhandled; Order knows every payment approved before `since`.
+    `refunds`: the same for results of refunds. `payables`: the same for Order's messages about who may pay.
     """
 
     since: datetime
@@ -26,7 +26,7 @@ class Unheard(msgspec.Struct, frozen=True):
 
 
 class Contradiction(msgspec.Struct, frozen=True):
-    """What one service says and another denies. `is_unheard`: a record that is still on its way may explain it."""
+    """A difference between two services, in words. `is_unheard`: a record that is not handled yet may explain it."""
 
     what: str
     is_unheard: bool = False
@@ -53,8 +53,8 @@ def held_items(items: list[Item]) -> dict[str, int]:
     return {item.product_id: item.quantity for item in items if item.state == "RESERVED"}
 
 
-def other_stock(order: AuditedOrder, reservations: list[Any], items: list[Item]) -> list[Contradiction]:
-    """Where Order and Stock disagree. The pieces that an ended order must or must not hold are judged by its end."""
+def stock_differences(order: AuditedOrder, reservations: list[Any], items: list[Item]) -> list[Contradiction]:
+    """Where Order and Stock disagree. `orders.py` judges the pieces that an ended order must or must not hold."""
     facts = order.facts
     answered = [line.product_id for line in facts.lines if line.stock != "REQUESTED"]
     if order.is_dead and answered and not reservations:
@@ -77,14 +77,16 @@ def other_stock(order: AuditedOrder, reservations: list[Any], items: list[Item])
     return found
 
 
-def other_payments(order: AuditedOrder, payments: list[Any], unheard: Unheard, moment: Moment) -> list[Contradiction]:
+def payment_differences(
+    order: AuditedOrder, payments: list[Any], unheard: Unheard, moment: Moment
+) -> list[Contradiction]:
     """Where Order and Payment disagree about the payments of an order, and where a payment row contradicts itself."""
     found = []
     rows = {row["payment_key"]: row for row in payments}
     for fact in order.facts.payments:
         row = rows.pop(fact.payment_key, None)
         if fact.state != "AWAITING":
-            found += _other_payment(fact, row, unheard)
+            found += _payment_differences(fact, row, unheard)
     for key, row in rows.items():
         if row["status"] not in ("PENDING", "FAILED"):
             approved_at = row["approved_at"]
@@ -96,12 +98,12 @@ def other_payments(order: AuditedOrder, payments: list[Any], unheard: Unheard, m
             found.append(Contradiction(problem))
         if row["customer_id"] not in (None, order.row["customer_id"]):
             found.append(
-                Contradiction(f"payment {row['payment_key']} is of customer {row['customer_id']}, the order of another")
+                Contradiction(f"payment {row['payment_key']} is of customer {row['customer_id']}, the order is not")
             )
     return found
 
 
-def _other_payment(fact: PaymentFact, row: Any, unheard: Unheard) -> list[Contradiction]:
+def _payment_differences(fact: PaymentFact, row: Any, unheard: Unheard) -> list[Contradiction]:
     key, is_declined = fact.payment_key, fact.state == "DECLINED"
     if row is None:
         what = f"payment {key} is {fact.state} for Order, and Payment has no such payment of this order"
@@ -122,7 +124,7 @@ def _other_payment(fact: PaymentFact, row: Any, unheard: Unheard) -> list[Contra
 
 
 def _wrong_status(row: Any) -> str | None:
-    """Payment derives the status of a captured payment from its money and its open refunds."""
+    """The contradiction, if a captured payment's status is not the one that its money and its open refunds give."""
     captured, refunded = row["captured"], row["refunded"]
     if row["status"] in ("PENDING", "FAILED"):
         return None
@@ -141,19 +143,16 @@ def _wrong_status(row: Any) -> str | None:
     )
 
 
-def other_payable(order: AuditedOrder, payables: list[Any], unheard: Unheard) -> list[Contradiction]:
+def payable_differences(order: AuditedOrder, payables: list[Any], unheard: Unheard) -> list[Contradiction]:
     """Where Payment's copy of "who may pay how much until when" differs from Order's own rows.
 
     A copy may be missing for an order that has ended. An order that waits for its payment must have one.
     """
     row = order.row
     if not payables:
-        waits = order.status == "PENDING" and order.facts.listed_total is not None and not order.facts.payments
-        return [
-            Contradiction(
-                "Order waits for its payment, and Payment does not know that it may be paid", unheard.payables
-            )
-        ] * waits
+        is_waiting = order.status == "PENDING" and order.facts.listed_total is not None and not order.facts.payments
+        what = "Order waits for its payment, and Payment does not know that it may be paid"
+        return [Contradiction(what, unheard.payables)] if is_waiting else []
     payable = payables[0]
     status = ORDER_CODES["CANCELLED" if order.status == "CANCELLED" else "FAILED" if order.is_dead else "PENDING"]
     return [
@@ -162,13 +161,13 @@ def other_payable(order: AuditedOrder, payables: list[Any], unheard: Unheard) ->
             ("the total to pay", row["total_amount"], payable["total_amount"]),
             ("the customer who may pay", row["customer_id"], payable["customer_id"]),
             ("the end of the time to pay", row["pay_before"], payable["pay_before"]),
-            ("the status to pay by", status, payable["status"]),
+            ("the order's status", status, payable["status"]),
         )
         if ours != theirs
     ]
 
 
-def other_delivery(order: AuditedOrder, deliveries: list[Any]) -> list[Contradiction]:
+def delivery_differences(order: AuditedOrder, deliveries: list[Any]) -> list[Contradiction]:
     """Where Order and Delivery disagree about the delivery, its customer or its address."""
     found = [
         Contradiction(f"delivery {row['delivery_id']} goes to another {what} than the order")
@@ -181,12 +180,12 @@ def other_delivery(order: AuditedOrder, deliveries: list[Any]) -> list[Contradic
     ]
     facts = order.facts
     if facts.delivery == "NOT_REQUESTED" and order.status == "PENDING" and deliveries:
-        return [*found, Contradiction("Delivery has a delivery of it that Order has not asked for")]
+        return [*found, Contradiction("Delivery has a delivery that Order has not requested")]
     if facts.delivery not in ANSWERED_DELIVERY:
         return found
     known = [row["delivery_id"] for row in deliveries if row["status"] == facts.delivery]
     if facts.delivery_id in known or (not known and order.status == "COMPLETED"):
         return found
     has = ", ".join(map(str, known)) or "none"
-    what = f"Order has delivery {facts.delivery_id} that is {facts.delivery}, and of those Delivery has {has}"
+    what = f"Order has delivery {facts.delivery_id} that is {facts.delivery}; Delivery's deliveries with this status: {has}"
     return [*found, Contradiction(what)]

@@ -1,4 +1,4 @@
-"""The gateway's books against Payment's table, to the won. Only the sandbox shows its books. They are sorted in a temporary file."""
+"""Compares the gateway's books with Payment's table, to the won. Only the sandbox shows its books. They are sorted in a temporary file."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -41,9 +41,9 @@ class _Page(Struct):
 _page: Final = msgspec.json.Decoder(_Page)
 
 
-async def books(settings: Settings, sources: Sources, moment: Moment, said: Callable[[str, int], None]) -> Finding:
-    """Compare the books with Payment's snapshot. The books are read after it: a later change at the gateway is in flight, and so is a payment
-    with an open intent."""
+async def books(settings: Settings, sources: Sources, moment: Moment, progress: Callable[[str, int], None]) -> Finding:
+    """Compare the books with Payment's snapshot. The books are read after the snapshot was taken, so a later change at the gateway is in
+    flight. A payment with an open intent is in flight, too."""
     finding = Finding("the gateway's books and the payment table agree to the won", unit="payments")
     if not settings.gateway_books or (urlsplit(settings.gateway_url).hostname or "").endswith(REAL_GATEWAY):
         finding.left_out = f"the gateway at {settings.gateway_url} is no sandbox, and shows no books"
@@ -58,7 +58,7 @@ async def books(settings: Settings, sources: Sources, moment: Moment, said: Call
             async for page in _pages(settings.gateway_url):
                 kept.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", [_row(each) for each in page])
                 finding.count += len(page)
-                said("payments of the gateway's books read", finding.count)
+                progress("payments of the gateway's books read", finding.count)
         except (aiohttp.ClientError, sqlite3.Error, TimeoutError, OSError, ValueError, _NoBooks) as error:
             read = f", after {finding.count:,} payments" if finding.count else ""
             finding.unknown(f"the gateway's books at {settings.gateway_url}: {in_words(error)}{read}")
@@ -78,7 +78,7 @@ async def _pages(gateway_url: str) -> AsyncIterator[list[_Entry]]:
             query = {"cursor": cursors[-1]} if cursors else {}
             async with http.get(f"{gateway_url}/sandbox/books", params=query) as response:
                 if response.status == 404 and not cursors:
-                    raise _NoBooks("it has none (404); ORDERSAGA_GATEWAY_BOOKS=false says that it is no sandbox")
+                    raise _NoBooks("it shows no books (404); if it is no sandbox, set ORDERSAGA_GATEWAY_BOOKS=false")
                 if response.status != 200:
                     raise _NoBooks(f"it answers {response.status}")
                 page = _page.decode(await response.read())
@@ -97,7 +97,7 @@ def _row(entry: _Entry) -> tuple[Any, ...]:
 
 
 def _entries(kept: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
-    """The entries by payment key, each once. An entry that was read twice, since the books changed meanwhile, counts as it was read last."""
+    """The entries by payment key, each once. If the books changed while they were read, the later reading of an entry counts."""
     return iter(
         kept.execute(
             "SELECT payment_key, order_id, total, held, changed_at, currency, max(rowid) FROM entry GROUP BY payment_key ORDER BY payment_key"
@@ -108,7 +108,7 @@ def _entries(kept: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
 async def _compare(
     finding: Finding, entries: Iterator[tuple[Any, ...]], payments: AsyncIterator[Any], moment: Moment
 ) -> None:
-    """Merge both in the order of the keys' bytes. When the books were not read to their end, a payment missing in them is unknown."""
+    """Merge both in the order of the keys' bytes. If the books were not read to the end, a payment missing in them is not judged."""
     is_whole = not finding.unjudged_count
     entry, ours = next(entries, None), await anext(payments, None)
     while entry is not None or ours is not None:
@@ -127,7 +127,7 @@ async def _compare(
 
 
 def _judge(finding: Finding, entry: tuple[Any, ...], ours: Any, moment: Moment) -> None:
-    """Judge one entry. `ours`: Payment's row of that key; None: Payment has none. Without a payment, the row is an open intent."""
+    """Judge one entry. `ours`: Payment's row for that key, or None. A key with an open intent and without a payment has a row, too."""
     key, order_id, total, held, changed_at, currency, _ = entry
     captured, refunded = (0, 0) if ours is None else (ours["captured"], ours["refunded"])
     problems = []
@@ -141,7 +141,7 @@ def _judge(finding: Finding, entry: tuple[Any, ...], ours: Any, moment: Moment) 
         problems.append(f"it is in {currency}")
     if not problems:
         return
-    # The books have their times in seconds.
+    # The books have times in whole seconds.
     at = datetime.fromisoformat(changed_at)
     is_recent = moment.cutoff.replace(microsecond=0) <= at <= moment.now + CLOCKS_APART
     waits = not moment.at_rest and (is_recent or (ours is not None and ours["is_open"]))

@@ -1,4 +1,4 @@
-"""The completion records that Kafka has, sorted by order id in a temporary file, so that memory stays flat.
+"""Reads the completion records from Kafka and sorts them by order id in a temporary file, so that memory stays flat.
 
 Kafka removes records after the topic's retention. `Log` knows where each partition begins and how far it can be read, so that a record
 that Kafka removed is not taken for a record that was never written.
@@ -36,7 +36,7 @@ class Log:
     """The bounds of the topic's partitions, and the completion records that were read from them."""
 
     def __init__(self, gaps: Sequence[Gap], kept_since: datetime) -> None:
-        """`kept_since`: a record younger than this is removed by an operator alone."""
+        """`kept_since`: Kafka's retention removes only records older than this."""
         self.gaps: Final = gaps
         begun = [_moment(gap.first_ms) for gap in gaps if gap.first_ms is not None]
         # An empty partition does not tell when its last record was removed. Assume the time when the other partitions lost theirs.
@@ -54,7 +54,7 @@ class Log:
         """Whether each key is in the partition that Java's partitioner gives it. After partitions were added, older keys are not."""
 
     def add(self, records: Sequence[Record]) -> None:
-        """Take records in. A record that cannot be decoded is counted, and its order has no record."""
+        """Store records. A record that cannot be decoded is only counted in `unreadable`."""
         rows = []
         for record in records:
             try:
@@ -121,11 +121,11 @@ class Log:
         return [self.gaps[partition_of(str(order_id).encode(), len(self.gaps))]]
 
     def close(self) -> None:
-        """Remove the file."""
+        """Close SQLite, which removes its file."""
         self._db.close()
 
 
-async def read(settings: Settings, said: Callable[[str, int], None]) -> Log:
+async def read(settings: Settings, progress: Callable[[str, int], None]) -> Log:
     """Read the topic to its present end. Raises `KafkaUnavailable`, also for a missing topic, and SQLite's errors."""
     topics = Topics(settings)
     if not await topics.reachable():
@@ -144,7 +144,7 @@ async def read(settings: Settings, said: Callable[[str, int], None]) -> Log:
             records = await tap.fetch(FETCH_RECORDS, FETCH_WAIT_S)
             log.add(records)
             read += len(records)
-            said("completion records read", read)
+            progress("completion records read", read)
             if records:
                 heard_at = loop.time()
             elif loop.time() - heard_at > SILENT_S:

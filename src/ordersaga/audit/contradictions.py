@@ -1,4 +1,4 @@
-"""Where Order contradicts itself: an order's status, the facts of its saga, and its timeline."""
+"""Finds contradictions inside Order's database: between an order's status, the facts of its saga, and its timeline."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ TELLS_DELIVERY: Final = frozenset({"STARTED", "FAILED"})
 
 
 def contradictions(order: AuditedOrder, moment: Moment, whole_since: datetime) -> list[str]:
-    """What is wrong with the order alone. The timeline of an order placed after `whole_since` has all its rows."""
+    """The contradictions of one order. The timeline of an order placed after `whole_since` must have all its rows."""
     judge = {"COMPLETED": _completed, "PENDING": _pending, "FAILED": _dead, "CANCELLED": _dead}.get(order.status)
     problems = list(_timeline(order, moment, whole_since))
     if judge is None:
@@ -51,7 +51,7 @@ def _pending(order: AuditedOrder) -> Iterator[str]:
 
 
 def _living(order: AuditedOrder) -> Iterator[str]:
-    """What holds for a PENDING and a COMPLETED order."""
+    """What must hold for a PENDING or COMPLETED order."""
     facts, total = order.facts, order.row["total_amount"]
     if facts.listed_total is not None and facts.listed_total != total:
         yield f"{order.status}, its products cost {facts.listed_total} won and its total is {total}"
@@ -68,7 +68,7 @@ def _dead(order: AuditedOrder) -> Iterator[str]:
 
 
 def _flag(order: AuditedOrder) -> Iterator[str]:
-    """A flag asks a person to look. Order clears it when the order waits for nothing and no money went back that was not meant to."""
+    """A flag asks an operator to look at the order. Order clears it when the order waits for nothing and no money went back unasked."""
     facts = order.facts
     unmeant = [] if order.is_dead else facts.unmeant
     if facts.flag is None and unmeant:
@@ -91,7 +91,7 @@ def _timeline(order: AuditedOrder, moment: Moment, whole_since: datetime) -> Ite
     if last == order.status and row["last_reason"] != row["reason"]:
         yield f"{order.status} for {row['reason']}, and the last of its timeline says {row['last_reason']}"
     if row["last_at"] > moment.now + CLOCKS_APART:
-        yield f"the last of its timeline is of {row['last_at']:%Y-%m-%d %H:%M:%S}, which is still to come"
+        yield f"the last of its timeline is of {row['last_at']:%Y-%m-%d %H:%M:%S}, which is in the future"
     if not _rises(statuses):
         yield f"its timeline says {', '.join(statuses)}"
     if order.status == "COMPLETED" and order.facts.returning != _last_return(order):
@@ -112,13 +112,13 @@ def _rises(statuses: Sequence[str]) -> bool:
 
 
 def _last_return(order: AuditedOrder) -> str:
-    """What the timeline says of the customer's return. Pruning keeps every event of a COMPLETED order."""
+    """The state of the customer's return by the timeline. Pruning keeps every event of a COMPLETED order."""
     words = [each for each in order.came_in if each in RETURN_WORDS]
     return RETURN_WORDS[words[-1]] if words else "NOT_REQUESTED"
 
 
 def _missing(order: AuditedOrder) -> Iterator[tuple[str, str]]:
-    """What the facts say, and the message by which Order must have learned or said so, where the timeline has no such message."""
+    """Pairs of a fact and the message that must have brought or sent it, for each such message that the timeline lacks."""
     facts, came_in, went_out = order.facts, set(order.came_in), order.went_out
     stock, payments = facts.stock_states, facts.payment_states
     is_released = not stock.isdisjoint({*UNRELEASED, "RELEASED"})

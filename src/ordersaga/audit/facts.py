@@ -1,4 +1,4 @@
-"""One order as Order's database has it: its row, its timeline, and the facts of its saga that another table can contradict."""
+"""Decodes one order from Order's database: its row, its timeline, and the facts of its saga that another table can contradict."""
 
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -62,7 +62,7 @@ class Facts(msgspec.Struct, rename="camel"):
 
     @property
     def unmeant(self) -> list[PaymentFact]:
-        """Payments of which more went back than Order or an operator asked for. They count only while the order lives."""
+        """The payments from which the gateway gave back more than Order or an operator asked for. Matters only while the order lives."""
         return [each for each in self.payments if each.given_back > each.meant]
 
     @property

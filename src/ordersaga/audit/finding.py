@@ -1,4 +1,4 @@
-"""One invariant of the system, and what the audit found out about it."""
+"""One invariant of the system, with the audit's result for it."""
 
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -84,7 +84,7 @@ class Moment(Struct, frozen=True):
         return self.now - timedelta(seconds=self.unchanged_for_s)
 
     def is_recent(self, at: datetime) -> bool:
-        """Whether something that changed at `at` is in flight. A time far ahead is wrong, and keeps nothing in flight."""
+        """Whether a row that changed at `at` is in flight. A time more than `CLOCKS_APART` ahead is wrong; such a row is not in flight."""
         return not self.at_rest and self.cutoff < at <= self.now + CLOCKS_APART
 
 

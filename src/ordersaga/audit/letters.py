@@ -1,4 +1,4 @@
-"""The records of the dead letter topics against the `dead_letter` table: each record that a service gave up must have its row.
+"""Compares the records of the dead letter topics with the table `dead_letter`: each record that a service gave up must have its row.
 
 An operator works with the rows. A missing row hides a record that no service has handled.
 """
@@ -28,11 +28,11 @@ FETCH_WAIT_S: Final = 0.2
 SILENT_S: Final = 30.0
 
 
-class _Given(Struct, frozen=True):
-    """A record that a service put on a dead letter topic. `source` is the position of the record that it gave up."""
+class _LetterInKafka(Struct, frozen=True):
+    """A record on a dead letter topic. `coordinates`: its own topic/partition/offset. `source`: those of the record that was given up."""
 
     letter_id: UUID
-    on: str
+    coordinates: str
     source: tuple[str | None, int | None, int | None]
     value_digest: str | None
     at: datetime
@@ -52,17 +52,18 @@ class LettersInKafka:
         }
         self._pruned = 0
 
-    async def judge(self, said: Callable[[str, int], None]) -> None:
+    async def judge(self, progress: Callable[[str, int], None]) -> None:
         """Read the topics from their beginning. A topic that cannot be read makes the finding unknown."""
         try:
             topics = await self._with_records()
             if topics:
-                await self._read(topics, said)
+                await self._read(topics, progress)
         except KafkaUnavailable as error:
             self._finding.unknown(f"the dead letter topics: {error}")
         if self._pruned:
             self._finding.notes.append(
-                f"{self._pruned:,} records of the dead letter topics are older than a decided letter is kept, and have no row"
+                f"{self._pruned:,} records of the dead letter topics are older than dead_letters_kept_days and have no row; "
+                "the rows may have been pruned"
             )
 
     async def _with_records(self) -> Sequence[str]:
@@ -77,7 +78,7 @@ class LettersInKafka:
                 self._finding.unknown(f"{partition.topic}/{partition.partition}: {gap.why}")
         return sorted({partition.topic for partition, gap in gaps.items() if gap.has_records})
 
-    async def _read(self, topics: Sequence[str], said: Callable[[str, int], None]) -> None:
+    async def _read(self, topics: Sequence[str], progress: Callable[[str, int], None]) -> None:
         tap = await Tap.open(self._settings, topics, from_beginning=True)
         loop = asyncio.get_running_loop()
         try:
@@ -86,7 +87,7 @@ class LettersInKafka:
                 records = await tap.fetch(FETCH_RECORDS, FETCH_WAIT_S)
                 await self._compare(records)
                 count += len(records)
-                said("records of dead letter topics read", count)
+                progress("records of dead letter topics read", count)
                 if records:
                     heard_at = loop.time()
                 elif loop.time() - heard_at > SILENT_S:
@@ -95,12 +96,12 @@ class LettersInKafka:
             await tap.end()
 
     async def _compare(self, records: Sequence[Record]) -> None:
-        by_service: dict[ServiceName, list[_Given]] = {}
+        by_service: dict[ServiceName, list[_LetterInKafka]] = {}
         for record in records:
             service = self._services[record.topic]
-            given = _given(record, self._settings.group(service))
-            if given is not None:
-                by_service.setdefault(service, []).append(given)
+            letter = _letter_of(record, self._settings.group(service))
+            if letter is not None:
+                by_service.setdefault(service, []).append(letter)
         for service, letters in by_service.items():
             async with self._sources.guarded(service, self._finding) as db:
                 ids = list({each.letter_id for each in letters})
@@ -108,26 +109,26 @@ class LettersInKafka:
                 for each in letters:
                     self._judge(service, each, rows.get(each.letter_id))
 
-    def _judge(self, service: ServiceName, given: _Given, row: Any) -> None:
-        topic, partition, offset = given.source
-        what = f"{service}: {given.on} is dead letter {given.letter_id} of {topic}/{partition}/{offset}"
+    def _judge(self, service: ServiceName, letter: _LetterInKafka, row: Any) -> None:
+        topic, partition, offset = letter.source
+        what = f"{service}: {letter.coordinates} is dead letter {letter.letter_id} of {topic}/{partition}/{offset}"
         if row is not None:
-            if (row["topic"], row["partition"], row["record_offset"]) != given.source:
+            if (row["topic"], row["partition"], row["record_offset"]) != letter.source:
                 self._finding.breaks(
                     f"{what}, and its row says {row['topic']}/{row['partition']}/{row['record_offset']}"
                 )
-            elif row["value_digest"] != given.value_digest:
+            elif row["value_digest"] != letter.value_digest:
                 self._finding.breaks(f"{what}, and its row has another value")
-        elif self._moment.is_recent(given.at):
+        elif self._moment.is_recent(letter.at):
             self._finding.waits(f"{what}, and has no row yet")
-        elif given.at < self._kept_since:
+        elif letter.at < self._kept_since:
             self._pruned += 1
         else:
             self._finding.breaks(f"{what}, and has no row")
 
 
-def _given(record: Record, group: str) -> _Given | None:
-    """The dead letter that this record is; None: a partner's, or no dead letter."""
+def _letter_of(record: Record, group: str) -> _LetterInKafka | None:
+    """The dead letter in this record. None: another group's dead letter, or no dead letter."""
     headers = spring_headers.read(record.headers or ())
     try:
         letter_id = UUID((record.header(MESSAGE_ID) or b"").decode())
@@ -135,7 +136,7 @@ def _given(record: Record, group: str) -> _Given | None:
         return None
     if headers.group != group:
         return None
-    return _Given(
+    return _LetterInKafka(
         letter_id,
         f"{record.topic}/{record.partition}/{record.offset}",
         (headers.topic, headers.partition, headers.offset),

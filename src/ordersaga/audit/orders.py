@@ -1,4 +1,4 @@
-"""Order by order: the order's rows against those of Stock, Payment and Delivery, and against Kafka's completion records.
+"""Compares each order's rows with those of Stock, Payment and Delivery, and with Kafka's completion records.
 
 The databases and the completion records are read as streams in id order and merged. Memory stays flat, however many orders there are.
 """
@@ -14,12 +14,12 @@ from ordersaga.audit.agreement import (
     Contradiction,
     Item,
     Unheard,
+    delivery_differences,
     held_items,
     items_of,
-    other_delivery,
-    other_payable,
-    other_payments,
-    other_stock,
+    payable_differences,
+    payment_differences,
+    stock_differences,
 )
 from ordersaga.audit.completions import Log
 from ordersaga.audit.contradictions import contradictions
@@ -44,7 +44,7 @@ class OrderRows(msgspec.Struct, frozen=True):
 
 
 async def by_order(streams: Sequence[AsyncIterator[Any] | None]) -> AsyncIterator[tuple[UUID, OrderRows]]:
-    """Merge streams of rows, each in `order_id` order and one for each field of `OrderRows`: every id once, with its rows."""
+    """Merge streams of rows, one for each field of `OrderRows`, each in `order_id` order. Yields every order id once, with its rows."""
     heads = [None if stream is None else await anext(stream, None) for stream in streams]
     while any(head is not None for head in heads):
         order_id = min(head["order_id"] for head in heads if head is not None)
@@ -62,7 +62,7 @@ async def by_order(streams: Sequence[AsyncIterator[Any] | None]) -> AsyncIterato
 
 
 class OrderAudit:
-    """Judges one order after the other. Orders changed after the moment's cutoff are in flight."""
+    """Judges one order after the other. An order that changed after `moment.cutoff` is in flight."""
 
     def __init__(self, moment: Moment, log: Log | None, unheard: Unheard, whole_since: datetime) -> None:
         """`whole_since`: pruning has not touched the timelines of orders placed after it."""
@@ -121,13 +121,15 @@ class OrderAudit:
         self._judge_agreed(order, rows, items)
 
     def finish(self) -> None:
-        """What is to be said once all orders are judged."""
+        """Write the notes that count something over all orders."""
         if self._removed:
             self.recorded.notes.append(
                 f"the records of {self._removed:,} of them are older than Kafka keeps; the outbox alone says that they were published"
             )
         if self._unknown_records:
-            self.recorded.notes.append(f"{self._unknown_records:,} orders have records and are not in this database")
+            self.recorded.notes.append(
+                f"{self._unknown_records:,} orders have completion records and are not in Order's database"
+            )
         if self._log is not None and self._log.unreadable:
             self.recorded.notes.append(f"{self._log.unreadable:,} records of the topic are no completion records")
 
@@ -209,20 +211,20 @@ class OrderAudit:
         found: list[Contradiction] = []
         if rows.reservations is not None and items is not None:
             self.agreed.count += len(order.facts.lines)
-            found += other_stock(order, rows.reservations, items)
+            found += stock_differences(order, rows.reservations, items)
         if rows.payments is not None:
             self.agreed.count += len(order.facts.payments)
-            found += other_payments(order, rows.payments, self._unheard, self._moment)
+            found += payment_differences(order, rows.payments, self._unheard, self._moment)
         if rows.payables is not None:
-            found += other_payable(order, rows.payables, self._unheard)
+            found += payable_differences(order, rows.payables, self._unheard)
         if rows.deliveries is not None:
-            found += other_delivery(order, rows.deliveries)
+            found += delivery_differences(order, rows.deliveries)
         for each in found:
             waits = order.is_recent or each.is_unheard
             (self.agreed.waits if waits else self.agreed.breaks)(f"{order}: {each.what}")
 
 
-# What the end of an order demands ------------------------------------------------------------------------------------------
+# What an order must and must not hold at its end ------------------------------------------------------------------------------------------
 
 
 def _completed(order: AuditedOrder, held: dict[str, int] | None, rows: OrderRows) -> list[str]:
@@ -237,8 +239,8 @@ def _completed(order: AuditedOrder, held: dict[str, int] | None, rows: OrderRows
             back = f", of which {meant} went back as meant" if meant else ""
             problems.append(f"payments of {amounts} won are held for a total of {total}{back}")
         problems += [
-            f"{each.given_back} of {each.amount} won of payment {each.payment_key} went back at the gateway, and nobody has said that it was "
-            f"meant; if it was: ordersaga orders accept-refund {order} --why ..."
+            f"{each.given_back} of {each.amount} won of payment {each.payment_key} went back at the gateway, and no operator has "
+            f"accepted that; to accept it: ordersaga orders accept-refund {order} --why ..."
             for each in facts.captured
             if each.given_back > each.meant and each.state not in UNREFUNDED
         ]

@@ -1,4 +1,4 @@
-"""The position of each service in each partition of its topics, against the partition's log: every partition in Kafka, read or never read."""
+"""Compares each service's ledger with the log of every partition in Kafka, also of partitions that were never read."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,7 +16,8 @@ FUTURE: Final = timedelta(seconds=60)
 
 
 class Handled(Struct):
-    """The finding; `behind`: which service has unhandled records in which topic; `late`: those of them that are not in flight."""
+    """The finding. `behind`: pairs of service and topic with records that are, or may be, unhandled. `late`: those pairs that the delay in
+    flight does not explain."""
 
     finding: Finding
     behind: set[tuple[ServiceName, str]] = field(default_factory=set)
@@ -24,7 +25,7 @@ class Handled(Struct):
 
 
 async def handled(settings: Settings, ledgers: dict[ServiceName, Sequence[Any]], moment: Moment) -> Handled:
-    """Compare each service's ledger with Kafka. A topic or partition that Kafka does not have hides no other one."""
+    """Compare each service's ledger with Kafka. A missing topic or partition does not keep the others from being judged."""
     found = Handled(Finding("every record in Kafka is handled", unit="partitions"))
     reachable = await Topics(settings).reachable()
 
@@ -79,7 +80,7 @@ class _Service:
                 )
 
     async def _partitions(self, names: Sequence[str]) -> dict[str, tuple[str, int]]:
-        """Kafka's id and the number of partitions of each topic. A topic that is missing or refused is named."""
+        """Kafka's id and the number of partitions of each topic. A topic that is missing or refused gets a finding."""
         states = await self._states(names)
         for name in names:
             if name in states or name in self._refused:
@@ -91,7 +92,8 @@ class _Service:
         return {name: (state.topic_id, state.partitions) for name, state in states.items()}
 
     async def _states(self, names: Sequence[str]) -> dict[str, TopicState]:
-        """The topics that Kafka has. When it refuses the question it is asked topic by topic, since one refused topic refuses all."""
+        """The topics that Kafka has. Kafka refuses the whole request because of one topic that we may not read; each topic is then asked
+        for alone."""
         topics = Topics(self._settings)
         try:
             return await topics.states(names)
@@ -160,14 +162,14 @@ class _Service:
             self._finding.waits(f"{self._service}: {_name(partition)} waits: {what}")
 
     def _breaks(self, partition: Partition, what: str) -> None:
-        self._is_late(partition)
+        self._mark_late(partition)
         self._finding.breaks(f"{self._service}: {_name(partition)} {what}")
 
     def _unknown(self, partition: Partition, why: str) -> None:
-        self._is_late(partition)
+        self._mark_late(partition)
         self._finding.unknown(f"{self._service}: {_name(partition)}: {why}")
 
-    def _is_late(self, partition: Partition) -> None:
+    def _mark_late(self, partition: Partition) -> None:
         self._found.behind.add((self._service, partition.topic))
         self._found.late.add((self._service, partition.topic))
 

@@ -53,7 +53,7 @@ ORDER BY p.order_id;
 SELECT order_id, customer_id, total_amount, pay_before, status FROM payable ORDER BY order_id;
 
 -- name: payments_by_key
--- The money of each payment key, and whether an intent for it is open: then Payment will still hear from the gateway.
+-- The money of each payment key, and whether it has an open intent: Payment will then call the gateway again.
 SELECT payment_key, p.order_id, coalesce(p.captured, 0) AS captured, coalesce(p.refunded, 0) AS refunded, i.open IS NOT NULL AS is_open
 FROM payment p
 FULL JOIN (SELECT payment_key, true AS open FROM intent WHERE status = 'OPEN' GROUP BY payment_key) i USING (payment_key)
@@ -172,7 +172,7 @@ SELECT status, topic, cause, count(*) AS rows FROM dead_letter GROUP BY status, 
 SELECT id, topic, partition, record_offset, md5(value) AS value_digest FROM dead_letter WHERE id = ANY (:ids::uuid[]);
 
 -- name: lost_dead_letters
--- Dead letters whose status is not so: REPLAYED and not parked, SUPERSEDED and without a follower, decided on and without an operator's act.
+-- Dead letters whose status is wrong: REPLAYED and not parked, SUPERSEDED without a follower, or decided on without an operator's act.
 SELECT d.id, d.status, d.topic, d.partition, d.record_offset,
        CASE d.status WHEN 'REPLAYED' THEN 'and is not in the parking'
                      WHEN 'SUPERSEDED' THEN 'and no letter follows it'

@@ -1,4 +1,4 @@
-"""The runtime's tables in each service's database: outboxes, dead letters, parked records."""
+"""Judges the runtime's tables in each service's database: outboxes, dead letters, parked records."""
 
 from collections import Counter
 from datetime import timedelta
@@ -18,7 +18,8 @@ RETRY_GRACE: Final = timedelta(seconds=60)
 
 
 class Outboxes(Struct):
-    """The finding; `unsent`: which service has unpublished records for which topic; `late`: those of them that are not in flight."""
+    """The finding. `unsent`: pairs of service and topic with unpublished records. `late`: those pairs that the delay in flight does not
+    explain."""
 
     finding: Finding
     unsent: set[tuple[ServiceName, str]] = field(default_factory=set)
@@ -26,7 +27,7 @@ class Outboxes(Struct):
 
 
 async def outboxes(sources: Sources, adopt_after: timedelta, moment: Moment) -> Outboxes:
-    """Committed records that Kafka has not acknowledged. Recent ones are in flight."""
+    """Find committed records that Kafka has not acknowledged. Recent ones are in flight."""
     found = Outboxes(Finding("every committed record is published", unit="outboxes"))
     finding = found.finding
     for service in sources.db:
@@ -51,7 +52,7 @@ async def outboxes(sources: Sources, adopt_after: timedelta, moment: Moment) -> 
 
 
 async def dead_letters(sources: Sources) -> Finding:
-    """The dead letters of all services."""
+    """Judge the dead letters of all services."""
     finding = Finding("each dead letter is accounted for", unit="dead letters")
     counts: Counter[str] = Counter()
     for service in sources.db:
@@ -66,8 +67,8 @@ async def dead_letters(sources: Sources) -> Finding:
 async def judge_letters(service: str, db: Connection, finding: Finding, counts: Counter[str]) -> None:
     """Count one service's dead letters by status, and list those that are open.
 
-    A REPLAYED letter must be parked or on its way to Kafka. A SUPERSEDED letter must have a follower. A letter that was decided on must have
-    an operator's act.
+    A REPLAYED letter must be parked or on its way to Kafka. A SUPERSEDED letter must have a follower. A letter that an operator decided on
+    must have an operator's act.
     """
     for row in await sql.dead_letter_rows(db):
         finding.count += row["rows"]
@@ -80,7 +81,7 @@ async def judge_letters(service: str, db: Connection, finding: Finding, counts: 
 
 
 async def parked(sources: Sources, retry_wait_max: timedelta, moment: Moment) -> Finding:
-    """The queues of parked records of all services."""
+    """Judge the queues of parked records of all services."""
     finding = Finding("each parked record will be tried again", unit="parked records")
     for service in sources.db:
         async with sources.guarded(service, finding) as db:

@@ -1,4 +1,4 @@
-"""Stock's products: counters, movements and reservations against each other, and the prices against Order's copy, which checks totals."""
+"""Judges Stock's products: compares their counters, movements and reservations, and their prices with Order's copy."""
 
 from typing import Any, Final
 
@@ -14,7 +14,8 @@ PRICE_TOPIC: Final = BY_MESSAGE[ProductPriceMessage].name
 
 
 async def stock(sources: Sources) -> Finding:
-    """Stock alone. One snapshot holds all of it, so the comparison is exact at any moment. A balance row counts as a movement."""
+    """Compare Stock's tables with each other. All are read from one snapshot, so nothing can be in flight. A balance row counts as a
+    movement."""
     finding = Finding(
         "stock is conserved: received - reserved + released = available, never below zero", unit="products"
     )
@@ -26,9 +27,7 @@ async def stock(sources: Sources) -> Finding:
             _judge_product(finding, row)
         async for row in stream(db, sql.misplaced_movements):
             order, product, kind = row["order_id"], row["product_id"], row["kind"]
-            finding.breaks(
-                f"{product}: order {order} has {row['wanted']} {kind}, and its movements are of {row['moved']}"
-            )
+            finding.breaks(f"{product}: order {order} has {row['wanted']} {kind}, and its movements are {row['moved']}")
         async for row in stream(db, sql.wrong_reservations):
             finding.breaks(
                 f"order {row['order_id']}: its reservation is {row['state']}, and by its products {row['given']}"
@@ -53,7 +52,7 @@ def _judge_product(finding: Finding, row: Any) -> None:
 
 
 async def prices(sources: Sources, moment: Moment, is_behind: bool) -> Finding:
-    """Stock's prices against Order's copy. `is_behind`: records of prices are still on their way to Order."""
+    """Compare Stock's prices with Order's copy. `is_behind`: records of prices may still be unpublished or unhandled."""
     finding = Finding("Order knows the price of each of Stock's products", unit="products")
     if sources.lacks(finding, "stock", "order"):
         return finding
@@ -79,7 +78,7 @@ async def prices(sources: Sources, moment: Moment, is_behind: bool) -> Finding:
 
 def _wrong_price(product: Any, copy: Any) -> str | None:
     if copy is None:
-        return "Order knows no price of it"
+        return "Order has no price for it"
     if product["price"] != copy["price"]:
         return f"costs {product['price']} won, and {copy['price']} for Order"
     if product["active"] != copy["active"]:

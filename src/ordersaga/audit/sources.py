@@ -1,4 +1,4 @@
-"""The databases as the audit reads them: one snapshot each, and the reason for each database that cannot be read."""
+"""Takes one snapshot of each database, or notes why a database cannot be read."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from ordersaga.settings import SERVICES, ServiceName, Settings
 
 CONNECT_S: Final = 5.0
 STATEMENT_S: Final = 900.0
-"""For one statement. A large table may take minutes to sort, so a frozen server is noticed by `_watch`, long before."""
+"""Limit of one statement, long because sorting a large table takes minutes. `_watch` notices a frozen server much sooner."""
 WATCH_EVERY_S: Final = 5.0
 ANSWER_S: Final = 5.0
 SILENCES_MAX: Final = 2
@@ -31,7 +31,7 @@ MISSING: Final = """SELECT array_agg(name) FROM unnest($1::text[]) AS t (name)
 
 
 class Sources:
-    """The snapshots that were taken, why each other one was not, and which services were left out on purpose."""
+    """`db`: the snapshots. `away`: why a database has none. `only`: the services that are audited."""
 
     def __init__(self, only: Collection[ServiceName]) -> None:
         self.only: Final = only
@@ -59,12 +59,15 @@ class Sources:
 
     @contextlib.asynccontextmanager
     async def guarded(self, service: ServiceName, *findings: Finding) -> AsyncIterator[Connection]:
-        """A service's snapshot. After an error the findings keep what they have and are unknown; other invariants can still be judged."""
+        """A service's snapshot. After a database error the findings keep the rows found so far and are marked unknown; others are
+        judged."""
         db = self.db[service]
         try:
             async with contextlib.AsyncExitStack() as savepoint:
-                # Without a savepoint PostgreSQL takes no further statement of the snapshot after an error.
-                with contextlib.suppress(*DATABASE_ERRORS):  # on a lost connection, the first statement fails as well
+                # Without a savepoint, an error would end the snapshot's transaction: PostgreSQL refuses every later statement in it.
+                with contextlib.suppress(
+                    *DATABASE_ERRORS
+                ):  # on a lost connection the caller's first statement raises instead
                     await savepoint.enter_async_context(db.transaction())
                 yield db
         except DATABASE_ERRORS as error:
@@ -74,7 +77,7 @@ class Sources:
 
 @contextlib.asynccontextmanager
 async def snapshots(settings: Settings, only: Collection[ServiceName]) -> AsyncIterator[Sources]:
-    """A snapshot of each database. Order's is the last: the rows of the other services are then of orders that it knows."""
+    """A snapshot of each database. Order's snapshot is taken last, so it has every order that the others mention."""
     sources = Sources(only)
     async with contextlib.AsyncExitStack() as stack:
         for name in reversed(SERVICES):
@@ -94,7 +97,7 @@ async def snapshots(settings: Settings, only: Collection[ServiceName]) -> AsyncI
 
 @contextlib.asynccontextmanager
 async def _snapshot(settings: Settings, name: ServiceName) -> AsyncIterator[Connection]:
-    """A read-only transaction. The time-outs of the role and the server are off: one snapshot waits while others are read."""
+    """A read-only transaction. `statement_timeout` and the idle time-out are off, since one snapshot waits while others are read."""
     db = await Servers(settings.database_url(name)).connect(
         timeout=CONNECT_S,
         command_timeout=STATEMENT_S,
@@ -114,13 +117,14 @@ async def _snapshot(settings: Settings, name: ServiceName) -> AsyncIterator[Conn
             await db.fetchval("SELECT 1")  # the first statement takes the snapshot, not BEGIN
         yield db
     finally:
-        db.terminate()  # the transaction wrote nothing, and a server that is away need not answer
+        db.terminate()  # no ROLLBACK: the transaction wrote nothing, and a server that is down would not answer
 
 
 async def _watch(settings: Settings, name: ServiceName, db: Any, silent: dict[ServiceName, str]) -> None:
-    """Ask the server on another connection, again and again. When it is silent, end the snapshot: its statement would wait for minutes.
+    """Open another connection to the server every WATCH_EVERY_S. If it stays silent, close the snapshot, whose statement would wait for
+    minutes.
 
-    An error is an answer: a server that has no connection left is alive.
+    An error counts as an answer: a server that has no free connection is alive.
     """
     servers = Servers(settings.database_url(name))
     silences = 0
@@ -137,7 +141,7 @@ async def _watch(settings: Settings, name: ServiceName, db: Any, silent: dict[Se
         else:
             silences = 0
     silent[name] = (
-        f"the server has stopped answering; when it answers under ORDERSAGA_{name.upper()}_DATABASE_URL, verify again"
+        f"the server has stopped answering; run verify again when it answers under ORDERSAGA_{name.upper()}_DATABASE_URL"
     )
     db.terminate()
 

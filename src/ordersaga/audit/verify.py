@@ -1,4 +1,4 @@
-"""Takes the snapshots and judges every invariant of the system. An invariant that cannot be judged hides no other."""
+"""Takes the snapshots and judges every invariant. If one invariant cannot be judged, the others still are."""
 
 import contextlib
 import sqlite3
@@ -27,7 +27,7 @@ PAID_TOPIC: Final = BY_MESSAGE[PaymentSuccessMessage].name
 REFUNDED_TOPIC: Final = BY_MESSAGE[PaymentCancelledMessage].name
 PAYABLE_TOPIC: Final = BY_MESSAGE[OrderPayableMessage].name
 PRUNED_EARLY: Final = timedelta(hours=1)
-"""A service may prune a timeline so much earlier than the audit expects, because its clock is ahead."""
+"""A service whose clock is ahead may prune a timeline this much earlier than the audit expects."""
 INTENT_WAIT_MAX: Final = timedelta(hours=1)
 """The gateway's own wait and every back-off are shorter."""
 RETRY_WAIT_MAX: Final = timedelta(days=365)
@@ -52,20 +52,20 @@ async def verify(
     after the snapshots were taken. A database, Kafka or gateway that does not answer makes invariants unknown and raises nothing.
     """
     moment = Moment(datetime.now(UTC), unchanged_for_s)
-    said = _every(SAY_EVERY_S, say)
+    progress = _every(SAY_EVERY_S, say)
     ours = [name for name in SERVICES if name not in settings.foreign_partners] if only is None else only
     async with snapshots(settings, ours) as sources:
         outboxes = await records.outboxes(sources, timedelta(milliseconds=settings.outbox_adopt_after_ms), moment)
         handled = await _handled(settings, sources, moment)
         found = [await shelf.stock(sources)]
-        found += await _orders(settings, sources, moment, _unheard(moment, outboxes, handled), said)
+        found += await _orders(settings, sources, moment, _unheard(moment, outboxes, handled), progress)
         topic = shelf.PRICE_TOPIC
         is_behind = ("order", topic) in handled.behind or ("stock", topic) in outboxes.unsent
         found.append(await shelf.prices(sources, moment, is_behind))
         found.append(await _settled(settings, sources, moment))
-        found.append(await books(settings, sources, moment, said))
+        found.append(await books(settings, sources, moment, progress))
         letters = await records.dead_letters(sources)
-        await LettersInKafka(settings, sources, moment, letters).judge(said)
+        await LettersInKafka(settings, sources, moment, letters).judge(progress)
         parked = await records.parked(sources, _retry_wait_max(settings), moment)
         of_each = [outboxes.finding, handled.finding, letters, parked]
         for finding in of_each:
@@ -82,19 +82,19 @@ def _retry_wait_max(settings: Settings) -> timedelta:
 
 
 def _every(seconds: float, say: Say) -> Callable[[str, int], None]:
-    said_at = time.monotonic()
+    told_at = time.monotonic()
 
-    def said(what: str, count: int) -> None:
-        nonlocal said_at
-        if time.monotonic() - said_at > seconds:
-            said_at = time.monotonic()
+    def progress(what: str, count: int) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at > seconds:
+            told_at = time.monotonic()
             say(f"{count:,} {what}")
 
-    return said
+    return progress
 
 
 async def _handled(settings: Settings, sources: Sources, moment: Moment) -> partitions.Handled:
-    """The ledgers are read before Kafka: read after it, a position could lie past the log's end as Kafka has told it."""
+    """Read the ledgers, then Kafka. In the other order, a position could lie past the end that Kafka told earlier."""
     ledgers: dict[ServiceName, Any] = {}
     trouble = Finding("")
     for service in sources.db:
@@ -118,13 +118,13 @@ def _unheard(moment: Moment, outboxes: records.Outboxes, handled: partitions.Han
 
 
 async def _orders(
-    settings: Settings, sources: Sources, moment: Moment, unheard: Unheard, said: Callable[[str, int], None]
+    settings: Settings, sources: Sources, moment: Moment, unheard: Unheard, progress: Callable[[str, int], None]
 ) -> list[Finding]:
     log: completions.Log | None = None
     trouble = None
     if "order" in sources.db:
         try:
-            log = await completions.read(settings, said)
+            log = await completions.read(settings, progress)
         except (KafkaUnavailable, sqlite3.Error) as error:
             trouble = f"{completions.COMPLETED_TOPIC}: {in_words(error)}"
     whole_since = moment.now - timedelta(days=settings.history_kept_days) + PRUNED_EARLY
@@ -134,13 +134,13 @@ async def _orders(
     with contextlib.closing(log) if log is not None else contextlib.nullcontext():
         lacking = [finding for finding in audit.findings if sources.lacks(finding, "order")]
         if not lacking:
-            await _judge_orders(sources, audit, log, said)
+            await _judge_orders(sources, audit, log, progress)
         audit.finish()
     return audit.findings
 
 
 async def _judge_orders(
-    sources: Sources, audit: orders.OrderAudit, log: completions.Log | None, said: Callable[[str, int], None]
+    sources: Sources, audit: orders.OrderAudit, log: completions.Log | None, progress: Callable[[str, int], None]
 ) -> None:
     touched = [audit.completed, audit.given_back, audit.agreed, audit.known]
     for finding in touched:
@@ -163,7 +163,7 @@ async def _judge_orders(
             async for order_id, rows in orders.by_order(streams):
                 audit.judge(order_id, rows)
                 count += 1
-                said("orders judged", count)
+                progress("orders judged", count)
             async for orphan in stream(sources.db["order"], sql.orphans):
                 audit.told.breaks(f"{orphan['order_id']}: {orphan['what']}, and no order has this id")
     except (*DATABASE_ERRORS, sqlite3.Error) as error:
@@ -176,7 +176,7 @@ async def _judge_orders(
 async def _named(
     rows: AsyncIterator[Any], sources: Sources, service: ServiceName, trouble: list[str]
 ) -> AsyncIterator[Any]:
-    """The rows. When they fail, `trouble` gets the service's name and the reason."""
+    """The rows. On a database error `trouble` gets the service's name and the reason."""
     try:
         async for row in rows:
             yield row
@@ -194,7 +194,7 @@ def _rows(
 
 
 def _say_missing(sources: Sources, finding: Finding, services: Collection[ServiceName]) -> None:
-    """An invariant of several services is judged without those whose database is away; the finding says so."""
+    """Note in the finding which of the services it is judged without."""
     for service in services:
         if service in sources.away:
             finding.unknown(sources.away[service])

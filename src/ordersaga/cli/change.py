@@ -64,5 +64,5 @@ def _in_editor(text: str) -> str:
         try:
             subprocess.run([*command, str(path)], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            raise NotPossible(f"the editor did not end well, so nothing was changed: {error}") from error
+            raise NotPossible(f"the editor ended with an error, so nothing was changed: {error}") from error
         return path.read_text()

@@ -60,7 +60,7 @@ def demo(
     except DevStackError as error:
         raise fail(str(error), 1) from error
     if not sound:
-        raise fail("not all is as it must be; see above", 1)
+        raise fail("an order did not end as expected, or the audit found something; see above", 1)
     out.print("[bold green]all is as it must be[/]")
 
 
@@ -131,7 +131,7 @@ def _print_outcomes(outcomes: list[Outcome]) -> bool:
 
 
 async def _settled(system: System) -> list[Finding]:
-    """The audit's findings, after compensation has had time to end."""
+    """The audit's findings, once compensations have had time to end."""
     end = time.monotonic() + SETTLE_S
     while True:
         findings = await verify(system.settings)

@@ -1,4 +1,4 @@
-"""How a command that fails ends: with a sentence, secrets masked, never with a traceback."""
+"""How a command that fails ends: with a sentence, secrets masked. It prints a traceback only with ORDERSAGA_LOG_LEVEL=debug."""
 
 import logging
 import os
@@ -22,8 +22,8 @@ from ordersaga.messaging.kafka import KafkaUnavailable, why_unreachable
 from ordersaga.settings import Settings
 
 END_WITHIN_S: Final = 1.5
-"""After Ctrl-C the process ends within this time, although a thread that asks Kafka may not notice the signal."""
-DEBUG: Final = "ORDERSAGA_LOG_LEVEL"
+"""After Ctrl-C the process ends within this time. A thread that waits for Kafka may not notice the signal."""
+LOG_LEVEL_VARIABLE: Final = "ORDERSAGA_LOG_LEVEL"
 NO_TABLES: Final = (asyncpg.UndefinedTableError, psycopg.errors.UndefinedTable)
 NO_ANSWER: Final = "no answer in time"
 DATABASE_PROBLEMS: Final = (
@@ -37,7 +37,7 @@ DATABASE_PROBLEMS: Final = (
 
 
 class Commands(TyperGroup):
-    """The group of all commands. An unexpected error ends a command with 1 and a sentence."""
+    """The group of all commands. An unexpected error ends a command with exit code 1 and a sentence."""
 
     def invoke(self, ctx: Any) -> Any:
         if threading.current_thread() is threading.main_thread():
@@ -52,7 +52,7 @@ class Commands(TyperGroup):
         except NotPossible as error:
             raise fail(str(error)) from error
         except Exception as error:
-            if os.environ.get(DEBUG, "").lower() == "debug":
+            if os.environ.get(LOG_LEVEL_VARIABLE, "").lower() == "debug":
                 print(masked("".join(traceback.format_exception(error))), file=sys.stderr)
             raise fail(sentence(error), 1) from error
 
@@ -67,12 +67,10 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, KafkaUnavailable):
         return f"Kafka: {said}; check ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS with `ordersaga settings`"
     if isinstance(error, TimeoutError):
-        return (
-            f"{said}: the server is frozen, cut off or too busy; `ordersaga settings` shows its address. Then try again"
-        )
+        return f"{said}: the server is frozen, cut off or too busy; `ordersaga settings` shows its address. Try again when it answers"
     if isinstance(error, OSError):
-        return f"{said}; check the addresses with `ordersaga settings`, and the files that were named"
-    return f"{type(error).__name__}: {said}. This is not foreseen: {DEBUG}=debug shows where it happened"
+        return f"{said}; check the addresses with `ordersaga settings`, and the files that the command names"
+    return f"{type(error).__name__}: {said}. This error is not expected: {LOG_LEVEL_VARIABLE}=debug shows where it happened"
 
 
 def database_problem(service: str, error: BaseException) -> str:
@@ -80,7 +78,7 @@ def database_problem(service: str, error: BaseException) -> str:
     variable = f"ORDERSAGA_{service.upper()}_DATABASE_URL"
     said = _in_one_line(error)
     if isinstance(error, NO_TABLES):
-        return f"the database of {service} has no tables of ours ({said}); make them with `ordersaga migrate`"
+        return f"the database of {service} lacks ordersaga's tables ({said}); create them with `ordersaga migrate`"
     if isinstance(error, OSError):
         return f"the database of {service} does not answer: {said}; is {variable} right?"
     if isinstance(error, asyncpg.PostgresError):
@@ -93,7 +91,7 @@ def require_kafka(settings: Settings, code: int = 1) -> None:
     if why := why_unreachable(settings):
         raise fail(
             f"Kafka at {settings.kafka_bootstrap_servers} cannot be used: {why}; "
-            "check ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS and what goes with it with `ordersaga settings`",
+            "check ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS and the other ORDERSAGA_KAFKA_ settings with `ordersaga settings`",
             code,
         )
 
@@ -103,7 +101,7 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def _interrupt(*_: object) -> None:
-    """Raise KeyboardInterrupt, and say nothing else from then on: asyncio logs each callback and connection that it cuts off."""
+    """Raise KeyboardInterrupt and silence all logs from then on: asyncio would log each callback and connection that it cuts off."""
     logging.disable(logging.CRITICAL)
     sys.unraisablehook = lambda _: None
     warnings.simplefilter("ignore")

@@ -18,7 +18,7 @@ def migrate(
 ) -> None:
     """Create or update each service's tables, under a lock: running it twice, or twice at once, is safe.
 
-    If it is killed, the steps that were whole stay applied, and the next run goes on from there.
+    If the command is killed, the committed steps stay applied, and the next run applies the others.
     """
     settings = load_settings()
     for name in services_here("--only") if only is None else services(only):

@@ -1,4 +1,4 @@
-"""The file that `up` writes into its folder, by which other commands find the running system.
+"""The file that `up` writes into its folder, so that other commands find the running system.
 
 The file contains passwords and switches the check of callers off. So only its owner can read it, and it is used only while its `up` lives:
 `up` holds a lock beside the file, and the kernel releases the lock however `up` ends. `serve` never reads the file.
@@ -69,7 +69,7 @@ def owned() -> Iterator[None]:
 
 
 def _take(lock: int) -> None:
-    """Another command holds the lock for a moment while it checks whether an `up` lives."""
+    """Take the lock. Tries for a moment, since another command holds the lock while it checks whether an `up` lives."""
     for patience in range(LOOKS):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,7 +112,7 @@ def read() -> Running | None:
 
 
 def is_left_behind() -> bool:
-    """Whether the file exists although its `up` has ended."""
+    """Whether the settings file exists although its `up` has ended."""
     with contextlib.suppress(OSError):
         return SETTINGS_FILE.is_file() and not is_live()
     return False

@@ -34,7 +34,7 @@ GIVE_BACK_EVERY_S: Final = 5.0
 
 
 class Server(StrEnum):
-    """What can be served."""
+    """The services, and the sandbox."""
 
     order = "order"
     stock = "stock"
@@ -52,13 +52,14 @@ def serve(
 ) -> None:
     """Run one service: its HTTP face and its consumer. SIGTERM or Ctrl-C ends it in order.
 
-    It waits for Kafka and PostgreSQL if they do not answer yet. Run `ordersaga migrate` and `ordersaga topics create` once before. A lasting
-    obstacle, such as a taken port, ends it and all workers with exit code 78.
+    The service waits for Kafka and PostgreSQL if they do not answer yet. Run `ordersaga migrate` and `ordersaga topics create` once before.
+    A lasting obstacle, such as a taken port, ends the service and all workers with exit code 78.
     """
     settings = production_settings()
     if server in settings.foreign_partners:
         raise fail(
-            f"ORDERSAGA_FOREIGN_PARTNERS says that {server} is somebody else's, but this would be ours", CANNOT_START
+            f"ORDERSAGA_FOREIGN_PARTNERS names {server} as another team's service, so ours is not started; take it out to run ours",
+            CANNOT_START,
         )
     if workers > 1:
         if server is Server.sandbox:
@@ -68,10 +69,9 @@ def serve(
     if supervisor:
         threading.Thread(target=_end_with, args=(supervisor,), daemon=True).start()
     threading.Thread(target=_give_memory_back, daemon=True).start()
-    gc.freeze()
-    gc.set_threshold(
-        50_000, 20, 50
-    )  # with the default thresholds every young object is visited thousands of times in a batch
+    gc.freeze()  # the objects of the imported modules live until the process ends: the collector need not visit them
+    # A batch makes many objects. With the default thresholds it would start the collector again and again.
+    gc.set_threshold(50_000, 20, 50)
     try:
         uvloop.run(serve_http(application(server)(settings), settings, settings.port(server), share_port))
     except CannotStart as error:
@@ -80,12 +80,12 @@ def serve(
         os.write(reason_to, f"{error}\n".encode())  # the supervisor prints the reason once for all workers
         raise typer.Exit(CANNOT_START) from error
     except Exception as error:
-        log.critical("the server ends by an error that is ours", exc_info=error)
+        log.critical("the server ends because of an unexpected error", exc_info=error)
         raise
 
 
 def application(server: str) -> Callable[[Settings], Litestar]:
-    """The `create_app` of a server. Only the server that is asked for is imported."""
+    """The `create_app` of a server. Imports the modules of this server only."""
     create: Callable[[Settings], Litestar] = importlib.import_module(f"ordersaga.{server}.app").create_app
     return create
 
@@ -111,21 +111,21 @@ async def _run_workers(command: list[str], workers: int) -> tuple[int, str | Non
 
 
 def _end_with(supervisor: int) -> None:
-    """End this worker in order when its supervisor is gone: a killed supervisor cannot signal it."""
+    """End this worker in order when its supervisor has ended: a killed supervisor cannot send a signal."""
     while os.getppid() == supervisor:
         time.sleep(LOOK_EVERY_S)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _give_memory_back() -> None:
-    """Return memory to the system after a backlog: glibc keeps freed blocks that lie between used ones."""
+    """Return memory to the system after a backlog: glibc keeps freed blocks that lie between used blocks."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     while trim is not None:
         time.sleep(GIVE_BACK_EVERY_S)
         trim(0)
 
 
-def openapi(server: Annotated[Server, typer.Argument(help="whose")]) -> None:
+def openapi(server: Annotated[Server, typer.Argument(help="the service whose document is printed")]) -> None:
     """Print the OpenAPI document of a service as JSON."""
     schema = application(server)(load_settings()).openapi_schema.to_schema()
     print(json.dumps(schema, indent=2, ensure_ascii=False))

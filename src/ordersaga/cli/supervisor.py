@@ -1,4 +1,4 @@
-"""The workers of `serve --workers N`: processes that share a port, kept running until the supervisor is told to stop."""
+"""Runs the workers of `serve --workers N`: processes that share a port, started again until the supervisor is told to stop."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 CANNOT_START: Final = 78
-"""Exit code of a server that cannot work with its settings (`EX_CONFIG` of sysexits.h). Starting it again would end the same way."""
+"""Exit code of a server that cannot work with its settings (`EX_CONFIG` of sysexits.h). Another start would end in the same way."""
 
 STEADY_S: Final = 60.0
 RESTART_WAIT_S_MAX: Final = 30.0
@@ -21,8 +21,8 @@ REASON_BYTES_MAX: Final = 4_096
 class Supervisor:
     """Runs `command` as `count` workers.
 
-    A worker that dies is started again; the wait before that grows while workers die soon after their start. A worker that cannot start ends
-    all.
+    A worker that dies is started again; the wait before that grows while workers die soon after their start. A worker that cannot start
+    ends all workers.
     """
 
     def __init__(self, command: Sequence[str], count: int) -> None:

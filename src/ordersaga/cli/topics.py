@@ -1,4 +1,4 @@
-"""`topics create` and `topics check`."""
+"""The commands `topics create`, `topics check` and `topics accept`."""
 
 import asyncio
 from typing import Annotated
@@ -28,13 +28,11 @@ app = typer.Typer(help="The topics on the Kafka that the settings name.", no_arg
 
 @app.command()
 def create(
-    apply: Annotated[
-        bool, typer.Option("--apply", help="also set the configs of topics that are there and not as they should be")
-    ] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="also correct the configs of topics that exist")] = False,
 ) -> None:
     """Create every topic that is missing, and make dead letter topics as wide as their topics.
 
-    Configs of existing topics are not changed, since an operator may have chosen them; `topics check` names those that do not fit.
+    Configs of existing topics are not changed, since an operator may have chosen them; `topics check` names the configs that are wrong.
     """
     settings = load_settings()
     require_kafka(settings)
@@ -45,14 +43,14 @@ def create(
     for change in changes:
         out.print(f"{change.topic}: {change.what}", soft_wrap=True)
     untouched = 2 * len(TOPICS) - len({change.topic for change in changes})
-    out.print(f"{len(changes)} changes; {untouched} topics were there and are left as they are")
+    out.print(f"{len(changes)} changes; {untouched} topics existed already and were not changed")
 
 
 @app.command()
 def check() -> None:
     """Compare each topic with its purpose: partitions, retention, compaction, sizes, replicas, leaders.
 
-    Exit code 1: something is wrong, and the output says what mends it; 2: Kafka did not answer.
+    Exit code 1: something is wrong, and the output says what to change; 2: Kafka did not answer.
     """
     settings = load_settings()
     require_kafka(settings, 2)
@@ -99,12 +97,14 @@ def _kept(config: dict[str, str]) -> str:
 @app.command()
 def accept(
     topic: Annotated[str, typer.Argument(help="the topic whose partitions are stopped")],
-    partition: Annotated[int | None, typer.Option(help="only this partition; default: all that are stopped")] = None,
+    partition: Annotated[
+        int | None, typer.Option(help="only this partition, also if it is not stopped; default: all stopped ones")
+    ] = None,
     at: Annotated[str, typer.Option(help="earliest, latest, or an offset")] = "earliest",
 ) -> None:
-    """Let stopped partitions go on, after their topic was deleted and made again, or records were removed before they were handled.
+    """Let stopped partitions continue, after their topic was deleted and created again, or records were removed before they were handled.
 
-    Find out first what is missing: `ordersaga verify` names it. The service goes on within seconds.
+    `ordersaga verify` names what is missing: look at that first. The service continues within seconds.
     """
     consumer = BY_NAME[topic].consumer if topic in BY_NAME else None
     if consumer is None or consumer == "client":
@@ -117,14 +117,13 @@ def accept(
         raise fail(str(error), 1) from error
     if absent:
         partitions = ", ".join(map(str, absent))
-        err.print(
-            f"{topic} has no partition {partitions} in Kafka, so nobody can read it: left as it is", soft_wrap=True
-        )
+        err.print(f"{topic} has no partition {partitions} in Kafka; its ledger row is not changed", soft_wrap=True)
     if not count:
         raise fail(
-            f"no partition of {topic} is stopped for {consumer}; name one with --partition to move it all the same", 1
+            f"no partition of {topic} is stopped for {consumer}; name a partition with --partition to set its offset all the same",
+            1,
         )
-    out.print(f"{consumer} goes on in {count} partitions of {topic}")
+    out.print(f"{consumer} continues in {count} partitions of {topic}")
     if absent:
         raise typer.Exit(1)
 
@@ -132,7 +131,7 @@ def accept(
 async def _accept(
     settings: Settings, service: ServiceName, topic: str, partition: int | None, at: str
 ) -> tuple[int, list[int]]:
-    """The number of partitions that go on, and the partitions of the ledger that Kafka does not have."""
+    """The number of partitions that continue, and the partitions with a ledger row that Kafka does not have."""
     topics = Topics(settings)
     topic_id = (await topics.ids([topic])).get(topic)
     if topic_id is None:

@@ -26,10 +26,11 @@ AGAIN_S_MAX: Final = 30.0
 
 def up(
     data: Annotated[
-        Path | None, typer.Option(help="keep Kafka's and PostgreSQL's data here between starts; default: thrown away")
+        Path | None,
+        typer.Option(help="keep Kafka's and PostgreSQL's data here between starts; default: deleted at the end"),
     ] = None,
     only: Annotated[
-        str, typer.Option(help="services to run, with commas between; the others are left to somebody else")
+        str, typer.Option(help="services to run, with commas between; another team runs the others")
     ] = ",".join(SERVICES),
     first_port: Annotated[
         int, typer.Option(min=1024, max=65000, help="order's port; stock, payment, delivery and the sandbox follow")
@@ -142,7 +143,7 @@ class _Watch:
     def _ask(self, name: str) -> None:
         status = self._system.processes[name].status()
         if status is None:
-            return  # the service is busy or dead; its last answer counts until the next one
+            return  # the service is busy or dead; its last answer counts until it answers again
         now = {problem: problem for problem in status["problems"]}
         for each in status["alarms"]:
             now[f"{each['alarm']} {each['where']}"] = f"{each['where']}: {each['what']}. {each['todo']}".removeprefix(

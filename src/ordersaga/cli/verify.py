@@ -23,7 +23,7 @@ def verify(
         float,
         typer.Option(
             min=0,
-            help="for a running system: what changed within so many seconds is in flight; 0: the system must be at rest",
+            help="for a running system: a change within the last so many seconds is in flight; 0: the system must be at rest",
         ),
     ] = 10.0,
     json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,

@@ -1,10 +1,11 @@
-"""Where a parcel goes: the address fields of a `DeliveryRequestMessage`, as Order keeps them with an order and Delivery with a delivery."""
+"""The address fields of a `DeliveryRequestMessage`. Order stores them with an order, Delivery with a delivery."""
 
 from msgspec import Struct
 
 
 class Address(Struct, frozen=True, rename="camel"):
-    """The address and the recipient of a parcel. A field may be missing in a record of another Order; our Order's API requires most."""
+    """The address and the recipient of a parcel. A field is None if another team's Order did not send it; our Order's API requires most
+    fields."""
 
     address: str | None
     address_detail: str | None

@@ -1,7 +1,7 @@
-"""Messages to bytes and back, as the Java side's Jackson writes and reads them.
+"""Encodes and decodes messages as the Java side's Jackson does.
 
-Two habits of Jackson are kept so that records are the same byte for byte: a character outside the basic plane is written
-as two upper-case `\\uXXXX` escapes, and control characters use upper-case hexadecimal digits.
+Two habits of Jackson are copied, so that records are the same byte for byte: a character outside the basic plane is written as two
+upper-case `\\uXXXX` escapes, and control characters use upper-case hexadecimal digits.
 """
 
 import json
@@ -67,8 +67,8 @@ def text_of(id: UUID) -> bytes:
 def decode(topic: str, value: bytes | None) -> Message:
     """The message that a record of `topic` carries.
 
-    Raises `Undecodable` for a tombstone, for bytes that are not JSON, for JSON that is not this topic's message, and for JSON with two
-    business keys, of which two parsers may take different ones.
+    Raises `Undecodable` for a tombstone, for bytes that are not JSON, for JSON that is not this topic's message, and for JSON that has its
+    business key twice, since two parsers may read different values.
     """
     if value is None:
         raise Undecodable("the record has no value (a tombstone); this topic carries messages only")
@@ -83,7 +83,7 @@ def decode(topic: str, value: bytes | None) -> Message:
     if value.count(quoted) > 1:
         key = quoted.decode().strip('"')
         if _says_twice(value, key):
-            raise Undecodable(f"the field {key} is there twice, so nobody can say which one is meant")
+            raise Undecodable(f"the field {key} is there twice, and readers may take different values")
     return message
 
 
@@ -108,7 +108,7 @@ def _says_twice(value: bytes, name: str) -> bool:
     try:
         json.loads(value, object_pairs_hook=last)
     except (ValueError, RecursionError):
-        return True  # msgspec accepts it and json does not, so two parsers may read it differently
+        return True  # msgspec accepts these bytes and json does not, so two parsers may read them differently
     return [field for field, _ in outermost].count(name) > 1
 
 

@@ -144,7 +144,7 @@ class PaymentCancelledMessage(Message, frozen=True, kw_only=True):
     request_id: RequestId | None = None
 
 
-# State that another service keeps a copy of -------------------------------------------------------------------------------
+# State that another service copies -------------------------------------------------------------------------------
 
 
 class OrderPayableMessage(Message, frozen=True, kw_only=True):
@@ -160,8 +160,8 @@ class OrderPayableMessage(Message, frozen=True, kw_only=True):
 class ProductPriceMessage(Message, frozen=True, kw_only=True):
     """Stock -> Order: what one piece of the product costs since `changedAt`, and whether Stock still sells it (`active` null: it does). Won.
 
-    The record with the highest `version` counts, in whatever order records arrive. A record without a version (from a Stock that has none)
-    counts less than any record with one; among those without, the latest `changedAt` counts.
+    The record with the highest `version` counts, in whatever order records arrive. Any record with a version counts more than a record
+    without one (from another team's Stock). Among records without a version, the latest `changedAt` counts.
     """
 
     product_id: UUID

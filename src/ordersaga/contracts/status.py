@@ -18,7 +18,7 @@ ORDER_CODES: Final[dict[OrderStatus, str]] = {
     "CANCELLED": "ORD0003",
     "FAILED": "ORD0004",
 }
-"""What `OrderCompletedMessage.status` and `OrderPayableMessage.status` carry for each status of an order."""
+"""The code of each order status in `OrderCompletedMessage.status` and `OrderPayableMessage.status`."""
 
 PAYMENT_CODES: Final[dict[str, str]] = {
     "PENDING": "PAY0000",

@@ -21,10 +21,10 @@ class Topic(Struct, frozen=True):
     """One topic. `key` names the message's field, a UUID, that is the record key (as a string) and the unit of ordering.
 
     `producer` and `consumer`: the services of the order process that write and read the topic; None for a topic of another system.
-    `kept_days`: how long Kafka keeps a record. A consumer may be away for so long without losing one. A week is Kafka's own default. None: the
-    topic is compacted, and Kafka keeps the last record of each key for ever.
-    `table`: the last record of each key is a state. A consumer without a position reads the topic from its beginning, whatever `start_at`
-    says; otherwise a state published before would stay unknown to it.
+    `kept_days`: how long Kafka keeps a record, and so how long a consumer may be down without losing one. A week is Kafka's own default.
+    None: the topic is compacted, and Kafka keeps the last record of each key for ever. `table`: the last record of each key is a state. A
+    consumer without a position reads the topic from its beginning, whatever `start_at` says; otherwise it would never get a state that was
+    published before.
     """
 
     name: str

@@ -38,9 +38,9 @@ Verdict: TypeAlias = Accepted | Refused
 class Carrier(Protocol):
     """Takes parcels.
 
-    Two promises are required. A carrier gives the same verdict about the same order again, since a turn that crashed is repeated. A
-    carrier answers well within `idle_in_transaction_timeout_ms`, since it is called inside the turn's transaction. An error rolls the
-    turn back, and the turn is repeated.
+    A carrier must keep two promises. A carrier gives the same verdict about the same order again, since a turn that crashed is repeated. A
+    carrier answers well within `idle_in_transaction_timeout_ms`, since it is called inside the turn's transaction. An error rolls the turn
+    back, and the turn is repeated.
     """
 
     async def hand_over(self, parcels: Sequence[Parcel]) -> Mapping[UUID, Verdict]:

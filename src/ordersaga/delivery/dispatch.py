@@ -1,4 +1,4 @@
-"""One delivery per order, as one pure function: the requests of a batch become deliveries by the carrier's verdicts. No I/O.
+"""Decides one delivery for each order, as one pure function over a batch's requests and the carrier's verdicts. No I/O.
 
 The order id is the business key. The first request of an order decides; each later request is answered with the same delivery.
 """

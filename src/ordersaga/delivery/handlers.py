@@ -11,11 +11,11 @@ from ordersaga.messaging.handler import Batch, Handler, Outgoing, consumes
 
 
 def handler(carrier: Carrier) -> Handler:
-    """What Delivery consumes, with the carrier that takes its parcels."""
+    """Delivery's handler, with the messages that it consumes. `carrier` takes the parcels."""
 
     @consumes(DeliveryRequestMessage)
     async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
-        """Load -> decide -> save."""
+        """Load -> ask the carrier -> decide -> save. The carrier is called inside the turn's transaction."""
         requests = cast(list[DeliveryRequestMessage], [each.message for each in batch.incoming])
         known = await store.find(db, (request.order_id for request in requests))
         verdicts = await carrier.hand_over(parcels(known, requests))

@@ -1,4 +1,4 @@
-"""Deliveries in PostgreSQL: one statement for any number of rows. A row is inserted once and never updated."""
+"""Reads and inserts deliveries, with one statement for any number of rows. A row is inserted once and never updated."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -15,11 +15,13 @@ from ordersaga.messaging.queries import queries
 sql: Final = queries(__file__)
 
 *_first, _, _last = Delivery.__struct_fields__
+# The table has the address's fields in place of the field `address`.
 COLUMNS: Final = (*_first, *Address.__struct_fields__, _last)
 
 
 async def find(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Delivery]:
-    """The deliveries that these orders have. No row is locked, since no row is ever updated; `add` guards new rows."""
+    """The deliveries that these orders have. No row is locked, since none is ever updated; `add` fails the turn if another process inserts
+    one of them meanwhile."""
     rows = await sql.deliveries_of_orders(db, order_ids=list(set(order_ids)))
     return {row["order_id"]: _delivery(row) for row in rows}
 

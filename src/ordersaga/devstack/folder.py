@@ -15,6 +15,7 @@ import psutil
 from ordersaga.devstack.errors import DevStackError
 
 LEFTOVERS_LIMIT_S = 30.0
+"""How long a new owner waits for the children of a killed one."""
 
 # Below the range of local ports for outgoing connections (Linux from 32768, macOS from 49152). Inside that range a client that keeps
 # connecting to a stopped broker may get the broker's own port as its local one. The client then connects to itself, and the broker cannot
@@ -91,7 +92,7 @@ def _free_port(taken: set[int]) -> int:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As the servers do: connections of a former server in TIME_WAIT do not keep the port.
+        # The servers set SO_REUSEADDR too, so a port whose old connections are in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

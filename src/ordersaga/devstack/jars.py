@@ -82,7 +82,7 @@ def _maven(repository: Path) -> "MavenContext":
     from jgo.config import GlobalSettings
     from jgo.maven import MavenContext
 
-    # jgo's client trusts only certifi's list. Behind a proxy the proxy's authority is in the system's list.
+    # jgo's HTTP client trusts only certifi's list. A proxy's certificate authority is usually in the system's list.
     system = ssl.get_default_verify_paths()
     if authorities := system.cafile or system.capath:
         os.environ.setdefault("REQUESTS_CA_BUNDLE", authorities)

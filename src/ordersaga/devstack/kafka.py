@@ -40,17 +40,17 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=4
 
-# How long a new group waits for more members, by default 3 s: who is late gets whole topics, and who came first keeps the others.
+# How long a new group waits for more members (Kafka's default: 3 s). A member that joins later gets whole topics only, so the load is uneven.
 group.initial.rebalance.delay.ms={members_wait_ms}
 
-# After a kill -9 the broker may register again only when its former self has timed out: 9 s by default.
+# After a kill -9 the broker can register again only after its former session has timed out: 9 s by default.
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 
 # Tests of crashes set short sessions, so that a dead member is noticed in seconds.
 group.min.session.timeout.ms=1000
 
-# By default a thousand fetches that are over are kept, each with all its partitions, and every collection copies them: 25 ms instead of 8.
+# The default keeps 1,000 finished fetches with their partitions, and each garbage collection copies them: 25 ms instead of 8.
 fetch.purgatory.purge.interval.requests=20
 producer.purgatory.purge.interval.requests=20
 
@@ -76,7 +76,7 @@ JVM_OPTIONS = [
     "-Dlog4j2.shutdownHookEnabled=false",
     # The collector is named: on a small machine the JVM would choose another one, for which the recorded start is invalid.
     "-XX:+UseSerialGC",
-    # Warnings about the JVM's cache and Kafka's libraries, which help nobody who reads the log.
+    # Silence warnings about the JVM's cache and Kafka's libraries: a reader of the log cannot act on them.
     "-Xlog:aot*=off",
     "--sun-misc-unsafe-memory-access=allow",
     "--enable-native-access=ALL-UNNAMED",
@@ -144,7 +144,7 @@ class KafkaBroker(Server):
         (self.path / "log4j2.properties").write_text(LOGGING)
         formatted = (
             self.path / "formatted"
-        )  # a mark of our own: Kafka's tool leaves an incomplete cluster behind when it is killed
+        )  # our own marker file: Kafka's tool leaves an incomplete cluster behind when it is killed
         if not formatted.exists():
             shutil.rmtree(self.path / "log", ignore_errors=True)
             self._format()

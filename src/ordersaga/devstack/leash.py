@@ -39,8 +39,8 @@ def start(command: list[str], user: str | None) -> subprocess.Popen[bytes]:
     def before_it_begins() -> None:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the server dies with the leash
-            # The servers share this machine and wake each other all the time. Under SCHED_BATCH a woken process waits for its turn instead of
-            # preempting one that is in the middle of its work.
+            # The servers share this machine and wake each other all the time. Under SCHED_BATCH a woken process does not preempt the
+            # running one.
             with contextlib.suppress(OSError):
                 os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
@@ -96,7 +96,7 @@ def remove(folder: Path) -> None:
 def main() -> int:
     args = arguments()
     server = start(args.command, args.user)
-    # Only the end of the parent or of the server ends a leash. A signal to the whole process group must not.
+    # A leash ends only with its parent or its server, never by a signal to the whole process group.
     for stray in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(stray, signal.SIG_IGN)
     print(server.pid, flush=True)

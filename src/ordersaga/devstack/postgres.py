@@ -129,8 +129,8 @@ class PostgresServer(Server):
 
 
 def forget_libpq_variables() -> None:
-    """Remove `PG...` from this process's environment: psycopg and asyncpg take from it what a URL leaves open, but the shell's variables are
-    meant for another server than the embedded one."""
+    """Remove `PG...` from this process's environment. psycopg and asyncpg use these variables for what a URL leaves open, and the shell's
+    variables are meant for another server than the embedded one."""
     for name in [each for each in os.environ if each.startswith("PG")]:
         del os.environ[name]
 

@@ -1,4 +1,4 @@
-"""What all servers have in common as child processes: start, stop, kill, abandon, and start again on the same port and data."""
+"""Runs a server as a child process: start, stop, kill, abandon, and start again on the same port and data."""
 
 import contextlib
 import os
@@ -75,7 +75,7 @@ class Server(ABC):
         return self._pid if self.is_running else None
 
     def start(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Start the server and wait until it answers. Every few seconds `say` is told what is missing."""
+        """Start the server and wait until it answers. Every few seconds `say` gets what the start waits for."""
         if self.is_running:
             return
         self._close()
@@ -108,7 +108,7 @@ class Server(ABC):
 
     def _refuse_if_abandoned(self) -> None:
         if self._abandoned:
-            raise DevStackError(f"{self.name} is not started any more.")
+            raise DevStackError(f"{self.name} was abandoned and cannot be started again.")
 
     def abandon(self) -> None:
         """Kill the server and end a start that is under way; the server cannot be started again."""

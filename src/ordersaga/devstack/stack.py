@@ -38,7 +38,8 @@ class DevStack:
         return stack
 
     def launch(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Start the servers of a stack that was constructed but not started: all, or on an error none. `say` is told what is missing."""
+        """Start the servers of a stack that was constructed but not started: all, or on an error none. `say` gets what the start waits
+        for."""
         try:
             side_by_side([partial(server.start, say) for server in self._servers])
         except BaseException:

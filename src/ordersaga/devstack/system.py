@@ -1,4 +1,4 @@
-"""All of ordersaga as processes: the services, the sandbox gateway, and Kafka and PostgreSQL unless others are named."""
+"""Runs all of ordersaga as processes: the services, the sandbox gateway, and Kafka and PostgreSQL unless others are named."""
 
 import asyncio
 import http.client
@@ -32,7 +32,7 @@ PROBE_S: Final = 1.0
 CONNECT_S: Final = 5
 WILDCARDS: Final = ("0.0.0.0", "::", "localhost")
 NAMES_A_FILE: Final = ("_FILE", "_LOCATION")
-"""Settings with such names are paths. They are made absolute, since each service runs in a folder of its own."""
+"""A setting whose name ends like this is a path. It is made absolute, since each service runs in a folder of its own."""
 ABOUT_REACHING_KAFKA: Final = (
     "SECURITY_PROTOCOL",
     "SASL_MECHANISM",
@@ -253,7 +253,7 @@ class System:
         if why := why_unreachable(self.settings):
             raise DevStackError(
                 f"Kafka at {servers} cannot be used: {why}.\n"
-                "Is --bootstrap right, and does Kafka run there? For TLS and passwords set ORDERSAGA_KAFKA_SECURITY_PROTOCOL and what goes with it."
+                "Is --bootstrap right, and does Kafka run there? For TLS and passwords see ORDERSAGA_KAFKA_SECURITY_PROTOCOL in the README."
             )
 
     def _make_databases(self, url: str) -> None:

@@ -1,4 +1,4 @@
-"""A service's ASGI application, and the part of it that the public port has where operators have a port of their own."""
+"""A service's ASGI application, and the part of it that the public port serves when operators have a port of their own."""
 
 from collections.abc import Sequence
 from typing import Any, Final

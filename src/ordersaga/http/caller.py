@@ -1,4 +1,4 @@
-"""The caller of a request: from a JWT that is checked here, or from the headers of an API gateway in front, where a setting says so."""
+"""Finds the caller of a request: by a JWT that is checked here or, where a setting says so, by the headers of an API gateway in front."""
 
 from typing import Any, Final
 from uuid import UUID
@@ -85,7 +85,7 @@ class Callers:
             return _caller(str(claims["sub"]), roles_in(claims, self._settings.jwt_role_claim))
         except Problem:
             raise
-        except Exception as error:  # a hostile token makes the library raise other errors than its own
+        except Exception as error:  # a hostile token can make the library raise any error
             raise _unknown(
                 "the token is not valid" + (f": {error}" if isinstance(error, jwt.PyJWTError) else "")
             ) from error

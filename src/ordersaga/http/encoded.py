@@ -7,7 +7,8 @@ from litestar.types import Receive, Scope, Send
 
 
 class EncodedJson(Response[bytes]):
-    """Sent as it is. Litestar would make a second response object of it, which costs as much time as the JSON itself."""
+    """A response whose body is sent as it is. Litestar would make a second response object, which costs as much time as encoding the
+    JSON."""
 
     def __init__(self, content: bytes, status_code: int, headers: dict[str, str]) -> None:
         self.content, self.status_code, self.headers = content, status_code, headers

@@ -1,4 +1,4 @@
-"""All wrong fields of a body at once. The decoder stops at the first wrong field; after that this module decodes field by field."""
+"""Finds all wrong fields of a body. The decoder stops at the first one; this module then decodes field by field."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The identity provider's public keys: cached, fetched again after `KEPT_S`; while the provider is away the cached ones are used.
+"""Caches the identity provider's public keys for `KEPT_S`. While the provider does not answer, the cached keys are used.
 
 A fetch runs in a thread of its own, one at a time. A provider or a name server that hangs blocks that thread and nothing else.
 """

@@ -1,4 +1,4 @@
-"""The limits of what one process takes from clients and how long it waits for them, and the count of open event streams."""
+"""Limits on what one process accepts from clients and how long it waits for them, and the count of open event streams."""
 
 import contextlib
 from collections import Counter

@@ -59,7 +59,7 @@ def invalid_fields(errors: list[FieldError]) -> Problem:
 
 
 def not_found(what: str) -> Problem:
-    """404, also for a thing of another caller: nobody learns that it exists."""
+    """404, also for another caller's thing, so that the answer does not disclose that it exists."""
     return problem_of(no_such(what))
 
 
@@ -77,7 +77,9 @@ def unless_refused(answer: T | Refusal) -> T:
 
 def _answer(body: ProblemBody, headers: dict[str, str] | None = None) -> Response[bytes]:
     if body.detail:
-        body = msgspec.structs.replace(body, detail=masked(body.detail))  # an error's text may repeat a URL of ours
+        body = msgspec.structs.replace(
+            body, detail=masked(body.detail)
+        )  # an error's text may contain a URL with a password
     return Response(msgspec.json.encode(body), status_code=body.status, media_type=PROBLEM_JSON, headers=headers)
 
 

@@ -288,7 +288,7 @@ class Protocol(HttpToolsProtocol):
     # Time
 
     def check_time(self, now: float) -> None:
-        """Refuse or end a connection that is over its time. Called some times a second for each connection."""
+        """Refuse or end a connection that has exceeded a time limit. Called some times a second for each connection."""
         if self.transport.is_closing():
             self.unread_until = min(self.unread_until, now + self._limits.answer_s)
         if now > self.unread_until:
@@ -298,13 +298,13 @@ class Protocol(HttpToolsProtocol):
                 self.transport.abort()
             elif self._in_head:
                 self._refuse(
-                    408, "The request's head did not come in time", f"it must within {self._limits.head_s:g} s"
+                    408, "The request's head did not come in time", f"it must come within {self._limits.head_s:g} s"
                 )
             else:
-                self._refuse(408, "The body did not come in time", f"it must within {self._limits.body_s:g} s")
+                self._refuse(408, "The body did not come in time", f"it must come within {self._limits.body_s:g} s")
         elif not self._in_head and not self._reads_no_more and self._is_slow(now):
             least = self._limits.body_bytes_per_s_min
-            self._refuse(408, "The body comes too slowly", f"at least {least} bytes a second are wanted")
+            self._refuse(408, "The body comes too slowly", f"at least {least} bytes a second must come")
 
     def _is_slow(self, now: float) -> bool:
         lasted_s = now - self._body_since - SLOW_BODY_AFTER_S

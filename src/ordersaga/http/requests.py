@@ -1,4 +1,4 @@
-"""What a request says: its headers one at a time, `Prefer`, `Idempotency-Key`, and its body, decoded strictly."""
+"""Reads a request: single headers, `Prefer`, `Idempotency-Key`, and the body, decoded strictly."""
 
 from typing import Any, Final, TypeVar
 from uuid import UUID

@@ -88,7 +88,7 @@ def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
 
 
 def _shown(texts: Sequence[str]) -> list[str]:
-    """Error texts without secrets: a library's text may repeat a URL with its password."""
+    """The texts without secrets: a library's error may contain a URL with its password."""
     return [masked(text) for text in texts]
 
 
@@ -170,7 +170,7 @@ async def serve(app: Litestar, settings: Settings, port: int, share_port: bool =
 
 
 def _apps(app: Litestar, settings: Settings, listener: socket.socket) -> dict[int, Any]:
-    """The application by port, for ports that do not get the whole one."""
+    """The application by port, for ports that serve only a part of it."""
     return {} if settings.operations_port is None else {listener.getsockname()[1]: public(app)}
 
 

@@ -66,7 +66,8 @@ class Assignment:
                 self._alarms.tell(alarm, str(partition), None)
 
     def doubt(self, partitions: Iterable[Partition] | None = None) -> list[Partition]:
-        """Take these partitions, or all, again, since their last transaction's outcome or their log's position is unknown. Returns them."""
+        """Mark these partitions, or all, to be taken again: the outcome of a transaction or the position is uncertain. Returns those
+        marked."""
         doubted = [each for each in (self.positions if partitions is None else partitions) if each in self.positions]
         for partition in doubted:
             del self.positions[partition]
@@ -158,7 +159,7 @@ class Assignment:
         return taken
 
     async def _starts(self, db: Connection, new: Sequence[Partition]) -> dict[Partition, int]:
-        """First offsets of partitions without a ledger row: of a topic that tells a state the earliest, of other topics `start_at`."""
+        """First offsets of partitions without a ledger row: the earliest for a topic with `table`, `start_at` for any other topic."""
         tables = [each for each in new if each.topic in BY_NAME and BY_NAME[each.topic].table]
         events = [each for each in new if each not in tables]
         starts = await self._consumer.start_offsets(tables, "earliest", ()) if tables else {}
@@ -168,7 +169,8 @@ class Assignment:
         return starts
 
     async def _problems(self, taken: dict[Partition, Position], topic_ids: dict[str, str]) -> dict[Partition, Trouble]:
-        """The partitions whose position is of another topic, or outside of the log: reading on would skip or repeat records unnoticed."""
+        """The partitions whose position belongs to a deleted topic, or is outside of the log. Reading on would skip or repeat records
+        unnoticed."""
         problems = {}
         for partition, position in taken.items():
             topic_id = topic_ids.get(partition.topic)
@@ -177,7 +179,7 @@ class Assignment:
             elif topic_id != position.topic_id:
                 problems[partition] = Trouble(
                     f"the topic was deleted and made again (id {position.topic_id} before, {topic_id} now), so offset "
-                    f"{position.next_offset} is another record's",
+                    f"{position.next_offset} may be another record",
                     f"to handle the new topic from its start, run `ordersaga topics accept {partition.topic}`",
                 )
         bounds = await self._consumer.log_bounds([partition for partition in taken if partition not in problems])
@@ -187,7 +189,7 @@ class Assignment:
                 problems[partition] = Trouble(
                     f"the ledger stands at offset {at}, but the log has only {low} to {high}: records were removed before they were "
                     "handled, or the log was truncated",
-                    "find out which records are missing; then, to go on at offset "
+                    "find out which records are missing; then, to continue at offset "
                     f"{low}: `ordersaga topics accept {partition.topic} --partition {partition.partition}`",
                 )
         return problems
@@ -225,7 +227,7 @@ class Assignment:
         return moves
 
     def standing(self, partitions: Iterable[Partition]) -> list[Move]:
-        """Steps of length zero: they fence a transaction about records that the ledger is past already, such as parked ones."""
+        """Moves of length zero. They fence a transaction about records that the ledger has passed, such as parked records."""
         ours = [(partition, self.positions[partition]) for partition in sorted(partitions)]
         return [Move(partition, at.epoch, at.next_offset, at.next_offset) for partition, at in ours]
 
@@ -234,7 +236,7 @@ class Assignment:
         return {move.partition.topic: self.positions[move.partition].topic_id for move in moves}
 
     def advance(self, moves: Sequence[Move]) -> None:
-        """After the commit: the positions follow the ledger."""
+        """Set the positions to the ledger's new offsets. Call after the commit."""
         for move in moves:
             position = self.positions.get(move.partition)
             if position is not None and position.epoch == move.epoch:

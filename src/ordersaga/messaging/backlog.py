@@ -22,7 +22,9 @@ sql: Final = queries(__file__)
 MEASURE_EVERY_S: Final = 5.0
 
 OUTBOX_ROWS: Final = Gauge("ordersaga_outbox_rows", "Records committed and not yet known to be published")
-OUTBOX_LAG_S: Final = Gauge("ordersaga_outbox_lag_seconds", "Age of the oldest of them")
+OUTBOX_LAG_S: Final = Gauge(
+    "ordersaga_outbox_lag_seconds", "Age of the oldest record that is not known to be published"
+)
 PARKED_ROWS: Final = Gauge("ordersaga_parked_records", "Records parked after a failure, or waiting behind a parked one")
 DEAD_LETTERS_OPEN: Final = Gauge("ordersaga_dead_letters_open", "Dead letters that wait for an operator")
 
@@ -97,7 +99,7 @@ class Backlog:
             log.critical("the outbox lags", topic=topic, alarm=lags[topic].what)
 
     def _tell_of_refusals(self, refused: Sequence[Any], unpublished: Sequence[Any]) -> None:
-        """The alarms on refused records and unpublished dead letters; the reason of each topic says how to fix it."""
+        """Raise or clear the alarms on refused records and unpublished dead letters. The reason in each says how to fix it."""
         self._alarms.only(
             "refused records",
             {

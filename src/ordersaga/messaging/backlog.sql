@@ -1,6 +1,6 @@
 -- name: backlog
--- How many rows wait in the outbox, in the parking and as open dead letters, and since when. The outbox is scanned by ctid: an index would
--- also visit the rows that were deleted.
+-- How many rows wait in the outbox, are parked or are open dead letters, and since when. The outbox is scanned by ctid, since an index scan
+-- would also visit deleted rows.
 SELECT outbox_rows, oldest_adopt_at,
        parked_rows, oldest_parked_at, dead_letters_open, oldest_letter_at
 FROM (SELECT count(*) AS outbox_rows, min(adopt_at) AS oldest_adopt_at FROM outbox WHERE ctid >= '(0,0)') AS o,

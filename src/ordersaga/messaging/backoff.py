@@ -1,4 +1,4 @@
-"""Back-off of the turns: after a failed turn the process reads nothing for a growing wait, while an alarm says why."""
+"""Back-off: after a failed turn the consumer waits before it reads again, longer after each failure, and an alarm says why."""
 
 import asyncio
 import random
@@ -18,12 +18,12 @@ FAILED: Final = "turn failed"
 
 
 def is_retriable(error: BaseException) -> bool:
-    """Whether a retry may help and no record is to blame: Kafka is away, or PostgreSQL's error is transient."""
+    """Whether the error is transient and no record caused it: Kafka does not answer, or PostgreSQL's error is transient."""
     return isinstance(error, KafkaUnavailable) or is_transient(error)
 
 
 def backoff_s(tries: int, ms_max: int) -> float:
-    """The wait after so many failures in a row: doubled each time up to `ms_max`, with jitter of up to half of it."""
+    """The wait in seconds after `tries` failures in a row: doubled each time up to `ms_max`, less a jitter of up to half."""
     ceiling_ms = min(ms_max, BACKOFF_MS_MIN * 2 ** min(tries, 16))
     return random.uniform(ceiling_ms / 2, ceiling_ms) / 1000
 
@@ -44,7 +44,11 @@ class Backoff:
         self.failures += 1
         self._failed_at_s = _now_s()
         trouble = f"{type(error).__name__}: {error}"
-        todo = "nothing: the turn is retried" if retriable else "the log has the stack trace; the turn is retried"
+        todo = (
+            "no action is needed: the turn is retried"
+            if retriable
+            else "the log has the stack trace; the turn is retried"
+        )
         self._alarms.tell(FAILED, "", Trouble(f"the last turn failed: {trouble}", todo))
         if self.failures == 1 or self._log_limit.allows():
             log.log(
@@ -55,7 +59,7 @@ class Backoff:
             )
 
     def wait_s(self) -> float:
-        """How long to read nothing now."""
+        """How long the consumer waits before it reads again."""
         return backoff_s(self.failures, self._ms_max)
 
     def succeeded(self, handled: bool) -> None:

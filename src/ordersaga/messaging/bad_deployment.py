@@ -1,7 +1,7 @@
-"""A bad deployment: code that fails for most records, or that does not fit the database. Parking would set every record aside.
+"""Detects a bad deployment: code that fails for most records, or that does not fit the database's schema.
 
-Nothing is parked then. The partitions of the failing records are held back and tried again with a growing wait, until somebody rolls
-back or migrates; all other partitions go on.
+No record is parked then, since that would set every record aside. The partitions of the failing records are held back and tried again with
+a growing wait, until an operator rolls back or migrates; all other partitions go on.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -33,7 +33,7 @@ class BadDeployment(Exception):
 
 
 class Suspicion:
-    """Tells a bad deployment from bad records: of the last `WINDOW_RECORDS`, most failed, and at least `stop_failures_min`.
+    """Tells a bad deployment from bad records: more than a set share of the last `WINDOW_RECORDS` failed, and at least `stop_failures_min`.
 
     Only a record's first attempt counts. Retries of parked records say nothing about today's deployment.
     """
@@ -43,11 +43,11 @@ class Suspicion:
         self._recent: list[bool] = []
 
     def check(self, failed: Sequence[FailedRecord], handled: int) -> None:
-        """Raise `BadDeployment` if these failures among so many handled records, after those before them, look like one."""
+        """Raise `BadDeployment` if the recent outcomes and these failures among `handled` records look like one."""
         if failed and self._confirmed_by(len(failed), handled):
             first = failed[0]
             raise BadDeployment(
-                f"{len(failed)} of {handled} records failed, as most before them. This looks like a bad deployment, so nothing "
+                f"{len(failed)} of {handled} records failed, and so did most records before. This looks like a bad deployment, so no record "
                 f"is parked. The first error: {first.cause}: {first.reason}",
                 {Partition(each.incoming.record.topic, each.incoming.record.partition) for each in failed},
             )
@@ -80,7 +80,7 @@ class Suspects:
         return bool(self._tries)
 
     def apart(self, records: Sequence[Record]) -> Iterable[Sequence[Record]]:
-        """Records of unsuspected partitions first, then those of each suspect by themselves."""
+        """Split the records: first those of all unsuspected partitions, then those of each suspect alone."""
         parts: dict[Partition | None, list[Record]] = {None: []}
         for record in records:
             partition = Partition(record.topic, record.partition)
@@ -89,7 +89,7 @@ class Suspects:
 
     async def hold_back(self, partitions: Collection[Partition], error: BadDeployment) -> None:
         """Read nothing of these partitions for a growing wait, and raise an alarm for each."""
-        todo = "roll back or migrate; nothing was parked, and the partition is tried again by itself"
+        todo = "roll back or migrate; no record was parked, and the partition is tried again without a command"
         trouble = Trouble(str(error), todo)
         for partition in sorted(partitions):
             if self._alarms.tell(SUSPECTED, str(partition), trouble):

@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL that are given up when the server does not answer or has become read-only.
+"""Connections to PostgreSQL that are terminated when the server does not answer or has become read-only.
 
-A frozen server, or a network that drops packets, gives no error. So every wait has a limit on our side, and a call that exceeds its limit
-or is cancelled terminates its connection at once. (asyncpg alone would send the server a cancel request and wait for the answer.)
+A frozen server, or a network that drops packets, causes no error. So every wait has a limit in this process, and a call that exceeds its
+limit or is cancelled terminates its connection at once. (asyncpg alone would send the server a cancel request and wait for the answer.)
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class Connection(asyncpg.Connection):
     _protocol: Any
 
     def _cancel_current_command(self, waiter: Any, cancel_waiter: Any = None) -> None:
-        # Not now: asyncpg still updates its state after this call.
+        # Terminate a step later: asyncpg still updates its state after this call.
         self._loop.call_soon(self.terminate)
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  # as its parent has it
@@ -66,7 +66,7 @@ class Connection(asyncpg.Connection):
 
 
 class _Transaction(Transaction):
-    """Keeps the error of its block where no ROLLBACK can be sent: a cancelled task must see its CancelledError."""
+    """Raises the error of its block even if no ROLLBACK can be sent: a cancelled task must see its CancelledError."""
 
     _connection: Any
 
@@ -186,7 +186,7 @@ class Servers:
                 failure = error
                 continue
             self._hosts.remove(address)
-            self._hosts.insert(0, address)  # asked first next time
+            self._hosts.insert(0, address)  # the next connection tries this server first
             return connection
         assert failure is not None
         raise failure

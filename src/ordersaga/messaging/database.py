@@ -1,4 +1,4 @@
-"""PostgreSQL: the pool of a service, with the time-outs that the runtime relies on."""
+"""The connection pool of a service, with the time-outs that the runtime relies on."""
 
 import asyncio
 import contextlib

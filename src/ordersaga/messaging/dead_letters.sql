@@ -19,7 +19,7 @@ SELECT topic, count(*) AS letters, min(at) AS oldest_at, max(unpublished) AS rea
 FROM dead_letter WHERE unpublished IS NOT NULL AND status = 'OPEN' GROUP BY topic ORDER BY topic;
 
 -- name: supersede_dead_letters!
--- A replayed record that became a dead letter again: the new letter `follows` the old one, which is SUPERSEDED. The values are compared
+-- For replayed records that became dead letters again: the new letter `follows` the old letter, which is SUPERSEDED. The values are compared
 -- too, since a topic that was deleted and made again uses the same offsets for other records.
 WITH pair AS (
     SELECT DISTINCT ON (new.id) new.id AS new_id, old.id AS old_id

@@ -1,7 +1,7 @@
 """Connections of operators' commands and of the audit to a service's database. Every wait on them has a limit on our side.
 
-A frozen server, or a network that swallows packets, gives no error. A statement that is not answered in time ends with `TimeoutError`,
-and its connection is given up at once.
+A frozen server, or a network that drops packets, causes no error. A statement that is not answered in time ends with `TimeoutError`, and
+its connection is terminated at once.
 """
 
 import contextlib
@@ -14,9 +14,9 @@ from ordersaga.messaging.connections import SERVER_SETTINGS, AsyncpgConnection, 
 from ordersaga.settings import Settings
 
 STATEMENT_S: Final = 60.0
-"""For one statement of a command. A service answers its own in milliseconds; a command may read a whole table."""
+"""`statement_timeout` of a command. Longer than a service's, since a command may read a whole table."""
 OVER_STATEMENT_S: Final = 2.0
-"""The server ends a statement that takes too long. Wait so much longer for its word."""
+"""How long after `STATEMENT_S` we stop waiting: a healthy server has ended the statement by then."""
 CONNECTIONS_MAX: Final = 4
 
 
@@ -31,7 +31,7 @@ def _server_settings(settings: Settings) -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def connection(url: str, settings: Settings) -> AsyncIterator[AsyncpgConnection]:
-    """One connection, for a command that asks little."""
+    """One connection, for a command with few statements."""
     db = await Servers(url).connect(
         command_timeout=STATEMENT_S + OVER_STATEMENT_S, server_settings=_server_settings(settings)
     )
@@ -43,7 +43,7 @@ async def connection(url: str, settings: Settings) -> AsyncIterator[AsyncpgConne
 
 @contextlib.asynccontextmanager
 async def pool(url: str, settings: Settings) -> AsyncIterator[ConnectionPool]:
-    """A few connections, made when they are used."""
+    """A pool of a few connections, which are made when they are used."""
     made = ConnectionPool(
         None,
         connect=Servers(url).connect,

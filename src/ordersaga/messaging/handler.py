@@ -1,4 +1,4 @@
-"""The types of a handler: it takes a `Batch` of messages, changes the database, and returns the messages to publish.
+"""The types of a handler. A handler takes a `Batch` of messages, changes the database, and returns the messages to publish.
 
 @consumes(StockDecreaseRequestMessage, StockRollbackRequestedMessage)
 async def handle(batch: Batch, db: Connection) -> list[Outgoing]: ...
@@ -90,7 +90,7 @@ class Outgoing(Struct, frozen=True, gc=False):
 
 
 class Rejected(Struct, frozen=True):
-    """A record that can never be handled, with the reason. It becomes a dead letter."""
+    """A record that a handler rejects, with the reason: it can never be handled and becomes a dead letter."""
 
     record: Record
     reason: str

@@ -1,7 +1,7 @@
 """A process's health: the problems that keep it from answering HTTP, and its alarms.
 
-An alarm is a trouble that a person should see although the process answers HTTP: a stopped partition, Kafka away, parked records. It says
-what is wrong, where, since when, and what to do. The part of the runtime that raised an alarm also clears it.
+An alarm tells a person of a trouble that does not keep the process from answering HTTP: a stopped partition, Kafka away, parked records. It
+says what is wrong, where, since when, and what to do. The part of the runtime that raised an alarm also clears it.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ class Reporter(Protocol):
         """The health now."""
 
     def dead(self) -> list[str]:
-        """Problems that only a restart of the process can solve. Answers at once, without I/O."""
+        """The problems that only a restart of the process can solve. Does no I/O, so it returns at once."""
 
 
 class Trouble(NamedTuple):
@@ -67,7 +67,7 @@ class Alarms:
         self._raised: Final[dict[tuple[str, str], _Raised]] = {}
 
     def tell(self, alarm: str, where: str, trouble: Trouble | None, since: datetime | None = None) -> bool:
-        """Raise or update an alarm; None clears it. Returns whether it was not raised before.
+        """Raise or update an alarm; `trouble` None clears it. Returns True if the alarm is new.
 
         Its age counts from `since`, by default from the first call that raised it.
         """

@@ -1,4 +1,4 @@
-"""The held records of an order in a service: parked records and dead letters, which may be why the order does not go on."""
+"""Reads the held records of an order in a service: parked records and dead letters, which may be why the order does not go on."""
 
 from datetime import datetime
 from typing import Final, Literal

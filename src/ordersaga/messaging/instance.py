@@ -18,7 +18,7 @@ LOCK_SPACE: Final = 0x0DE5A6A
 INSTANCES_MAX: Final = 1_000
 CHECK_EVERY_S: Final = 0.2
 ASK_EVERY_CHECKS: Final = 25
-"""The connection is checked for being closed, which is free, and now and then asked whether it leads to the primary."""
+"""Every check sees whether the connection is closed, without a query. Every so many checks a query asks whether it leads to the primary."""
 
 Held: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -40,7 +40,7 @@ class Instance:
             if await _lock(connection, number):
                 return cls(url, number, connection)
         await connection.close()
-        raise RuntimeError(f"more than {INSTANCES_MAX} instances of one service")
+        raise RuntimeError(f"{INSTANCES_MAX} instances of this service run already, which is the limit")
 
     def release(self) -> None:
         """Free the number, whether or not the database still answers."""

@@ -14,7 +14,7 @@ LOCK_WAIT_MS: Final = 100
 """Lock timeout of the later parts of a batch, once one part has waited in vain for a locked row."""
 
 QueueKey = tuple[str, int, UUID]
-"""Topic, partition and business key: records with the same one keep their order."""
+"""Topic, partition and business key: records with the same queue key keep their order."""
 
 
 class FailedRecord(Struct, frozen=True):
@@ -26,7 +26,7 @@ class FailedRecord(Struct, frozen=True):
 
 
 class HandledBatch(Struct):
-    """What became of each record of a batch.
+    """The result of each record of a batch.
 
     `queued` must queue behind a failed record of their key, `untried` were not tried for lack of time, `locked` need a row that another
     transaction has locked. The records of `outgoing` come from the others.

@@ -1,4 +1,4 @@
-"""Offsets committed to Kafka for lag tools such as Burrow or `kafka-consumer-groups`. The runtime itself never reads them."""
+"""Commits offsets to Kafka for lag tools such as Burrow or `kafka-consumer-groups`. The runtime itself never reads them."""
 
 import asyncio
 from typing import Final

@@ -17,7 +17,7 @@ sql: Final = queries(__file__)
 
 
 class Fenced(Exception):
-    """The ledger's row of a partition has changed: another process has taken the partition, or an operator has moved it. Roll back."""
+    """Another process has taken a partition, or an operator has changed its offset: the ledger's row is not as expected. Roll back."""
 
 
 class Position(Struct):
@@ -38,9 +38,9 @@ class Move(Struct, frozen=True):
 
 
 async def fence(db: Connection, moves: Sequence[Move]) -> int:
-    """Advance the ledger, first statement of a transaction. Returns the first id for the transaction's outbox rows.
+    """Advance the ledger, as the first statement of a turn's transaction. Returns the first id for the transaction's outbox rows.
 
-    Raises `Fenced` if one of the partitions has another epoch or stands at another offset than this process believes.
+    Raises `Fenced` if the row of one of the partitions has another epoch or offset than `moves` expect.
     """
     rows = await sql.fence(
         db,

@@ -1,5 +1,6 @@
 -- name: take_partitions
--- Raise the epoch of partitions. The lock on each row waits for an open turn of the former owner; from then on its fence fails.
+-- Raise the epoch of partitions. Waits for an open turn of the former owner, which holds the row's lock; later turns of the former owner
+-- fail at the fence.
 WITH mine AS (
     SELECT l.topic, l.partition
     FROM ledger l JOIN unnest(:topics::text[], :partitions::int[]) AS t (topic, partition) USING (topic, partition)
@@ -42,7 +43,8 @@ SELECT next_offset FROM ledger WHERE topic = :topic AND partition = :partition F
 SELECT partition, topic_id, next_offset FROM ledger WHERE topic = :topic;
 
 -- name: accept_partitions$
--- Set the offsets of partitions to those that an operator names, in the topic as it is now. Their owner then takes them again, by the epoch.
+-- Set the offsets of partitions to those that an operator names, with the topic's present id. The raised epoch makes their owner take them
+-- again.
 WITH accepted AS (
     UPDATE ledger l SET topic_id = :topic_id, epoch = l.epoch + 1, next_offset = t.next_offset
     FROM unnest(:partitions::int[], :next_offsets::bigint[]) AS t (partition, next_offset)

@@ -1,4 +1,4 @@
-"""A trouble that goes on is logged now and then, not each time."""
+"""Limits how often a lasting trouble is logged."""
 
 import asyncio
 from typing import Final

@@ -24,7 +24,7 @@ ALARM: Final = "loop"
 
 
 class Beat(Protocol):
-    """Called by a loop after each round. `well` False: the loop is alive, but its last failure may still be there."""
+    """Called by a loop after each round. `well` False: the loop is alive, but has not recovered from its last failure."""
 
     def __call__(self, well: bool = True) -> None: ...
 
@@ -95,7 +95,7 @@ class Loops:
             try:
                 await work(beat)
                 if not self._stopping.is_set():
-                    self._failed(loop, RuntimeError("the loop ended, which it never should"))
+                    self._failed(loop, RuntimeError("the loop ended, although it must run for ever"))
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if loop.cancelled_at_s is None or task is None or task.uncancel():
@@ -114,7 +114,9 @@ class Loops:
         loop.failure = f"{type(error).__name__}: {error}"
         retriable = is_retriable(error)
         todo = (
-            "nothing: it is restarted" if retriable else "the log has the stack trace; the loop is restarted each time"
+            "no action is needed: the loop is restarted"
+            if retriable
+            else "the log has the stack trace; the loop is restarted each time"
         )
         self._alarms.tell(ALARM, loop.name, Trouble(f"{loop.name} fails: {loop.failure}", todo))
         now_s = _now_s()

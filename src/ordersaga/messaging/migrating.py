@@ -1,4 +1,4 @@
-"""Migrations of one service's database by yoyo, under an advisory lock, each step and its mark in one transaction.
+"""Migrates one service's database by yoyo, under an advisory lock. Each step and its mark as done are one transaction.
 
 yoyo's own lock is a row, which a killed process leaves behind, and yoyo commits a step before it marks the step as done.
 """
@@ -51,7 +51,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no t
 
     @contextlib.contextmanager
     def lock(self, timeout: float = 0) -> Iterator[None]:
-        """No lock of yoyo's: `migrate` holds the advisory lock."""
+        """Take no lock of yoyo's: `migrate` holds the advisory lock."""
         yield
 
     def apply_one(self, migration: Any, force: bool = False, mark: bool = True) -> None:
@@ -70,7 +70,7 @@ def migrate(url: str, service: ModuleType | Path) -> list[str]:
     """Apply the missing steps to one service's database; returns their names. Blocks.
 
     The steps are the runtime's own and the `.sql` files in `migrations/` of the service's package, or folder. Raises psycopg's errors and
-    `MigrationUnderWay`. If the process is killed, whole steps stay applied and the open one is rolled back.
+    `MigrationUnderWay`. If the process is killed, the committed steps stay applied and the open step is rolled back.
     """
     home = service if isinstance(service, Path) else Path(service.__path__[0])
     folders = [Path(__file__).parent / "migrations", home / "migrations"]

@@ -1,7 +1,7 @@
-"""Outbox rows of turns that no process is publishing. Their partitions are taken again, which publishes the rows.
+"""Finds outbox rows of turns that no process is publishing, and takes their partitions again, which publishes the rows.
 
-Such a row is left by a commit that succeeded although the client got an error. Or the row was deleted after its publication, and is
-back since PostgreSQL crashed before that delete reached the disk (deletes of the outbox commit asynchronously).
+A commit that succeeded although the client got an error leaves such rows. So does a crash of PostgreSQL that loses the delete of a
+published row (deletes of the outbox commit asynchronously).
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class Missed:
             return
         self._checked_at_s = now_s
         if self._outbox.in_flight_s > MISSED_AFTER_S:
-            return  # Kafka is slow, so these rows may be among those in flight.
+            return  # Kafka is slow: the rows may be in flight
         before = self._clock() - timedelta(seconds=MISSED_AFTER_S)
         async with self._pool.acquire() as db:
             rows = await sql.missed_sources(db, before=before)

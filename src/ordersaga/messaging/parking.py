@@ -101,7 +101,8 @@ class Parking:
             self._keys.setdefault(Partition(each.record.topic, each.record.partition), set()).add(each.key)
 
     def _wait(self, attempts: int) -> timedelta:
-        """Doubled with each attempt, with jitter of a fifth, so that records that failed together are not retried together."""
+        """The wait before the next retry: doubled with each attempt, with jitter of a fifth, so that records that failed together
+        spread."""
         ceiling_ms = self._settings.park_backoff_ms * 2 ** min(attempts - 1, 16)
         return timedelta(milliseconds=random.uniform(0.8, 1.2) * ceiling_ms)
 

@@ -4,8 +4,8 @@ SELECT DISTINCT topic, partition, order_key
 FROM parked JOIN unnest(:topics::text[], :partitions::int[]) AS t (topic, partition) USING (topic, partition);
 
 -- name: park*!
--- Park records. A record that is parked already gets its new attempts, due time and reason. A record that was to wait behind another is due
--- now if the other is gone (an operator discarded it): no retry would make it due.
+-- Park records. A record that is parked already gets its new attempts, due time and reason. A record that was to wait behind a record that
+-- an operator has discarded meanwhile is due now, since no retry would make it due.
 INSERT INTO parked (topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
                     attempts, due_at, cause, reason, parked_at)
 VALUES (:topic, :partition, :record_offset, :order_key, :key, :value, :header_names, :header_values, :timestamp_ms, :attempts,
@@ -18,7 +18,7 @@ ON CONFLICT (topic, partition, record_offset)
 DO UPDATE SET attempts = EXCLUDED.attempts, due_at = EXCLUDED.due_at, cause = EXCLUDED.cause, reason = EXCLUDED.reason;
 
 -- name: due_parked
--- The first record of each queue, if it is due. Never two of one key: the second waits for the first.
+-- The first record of each queue, if that record is due.
 SELECT DISTINCT ON (p.topic, p.partition, p.order_key)
        p.topic, p.partition, p.record_offset, p.key, p.value, p.header_names, p.header_values, p.timestamp_ms, p.attempts, p.attempts_before
 FROM parked p JOIN unnest(:topics::text[], :partitions::int[]) AS t (topic, partition) USING (topic, partition)

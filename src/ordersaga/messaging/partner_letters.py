@@ -36,7 +36,7 @@ UNKNOWN: Final = "unknown"
 
 
 class Imported(Struct):
-    """The result of an import: letters that are new, letters that the table had already, and our own letters, which are skipped."""
+    """The result of an import: how many letters are new, how many the table had already, and how many are our own and were skipped."""
 
     topic: str
     new: int = 0

@@ -1,4 +1,4 @@
-"""Retention: deletes the rows that are older than they are kept, in bounded batches."""
+"""Retention: deletes rows that are older than their retention, in bounded batches."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta

@@ -8,7 +8,7 @@ from aiosql.adapters.asyncpg import AsyncPGAdapter
 
 
 class _Rows(AsyncPGAdapter):
-    """aiosql over asyncpg with rows as a list, on the connection it is given: no generator step per row, no pool look-up per call."""
+    """aiosql over asyncpg. Rows come as a list, on the given connection: no generator step per row, no pool look-up per call."""
 
     is_aio_driver = False  # these methods are coroutines already; aiosql returns what they return
 

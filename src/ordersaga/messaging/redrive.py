@@ -120,7 +120,8 @@ class CauseCount(Struct, frozen=True):
 
 
 class ReplayState(Struct, frozen=True):
-    """The result of a replayed letter; None: not known yet, for the reason in `detail`. `behind`: an earlier record must come first."""
+    """The result of a replayed letter; None: not known yet, for the reason in `detail`. `behind`: an earlier record of its queue comes
+    first."""
 
     result: Literal["resolved", "failed again"] | None
     detail: str

@@ -1,4 +1,4 @@
-"""The one way to refuse a command: the rule or the gathered write answers with a `Refusal` instead of its result.
+"""How a command is refused: the rule or the gathered write returns a `Refusal` instead of its result.
 
 A refusal says nothing of HTTP. `http/problems.py` `problem_of` gives each kind its status, the command line prints `detail`.
 """
@@ -36,7 +36,7 @@ class Refusal(Struct, frozen=True):
 
 
 def no_such(thing: str) -> Refusal:
-    """For a thing that does not exist, and for one of another caller: nobody learns that it exists."""
+    """For a thing that does not exist, and for another caller's thing, so that the answer does not disclose that it exists."""
     return Refusal("UNKNOWN", f"There is no such {thing}")
 
 

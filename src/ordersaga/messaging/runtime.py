@@ -226,7 +226,11 @@ class Runtime:
     async def _wait_for(self, answers: Callable[[], Awaitable[bool]], what: str, beat: Beat) -> None:
         while not self._stopping.is_set() and not await answers():
             beat(well=False)
-            if self.alarms.tell(WAITS, "", Trouble(f"no record is consumed until {what} answers", f"look at {what}")):
+            if self.alarms.tell(
+                WAITS,
+                "",
+                Trouble(f"no record is consumed until {what} answers", f"check that {what} is up and can be reached"),
+            ):
                 log.warning(f"waiting for {what}")
             await asyncio.sleep(WAIT_S)
         self.alarms.tell(WAITS, "", None)

@@ -1,4 +1,4 @@
-"""The size of the sets that are handled as one: smaller after a set was too large for the database, larger again after successes."""
+"""Adapts how many records, requests or rows are handled as one set: fewer after a set was too large for the database, more after successes."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ GROW_AFTER: Final = 4
 
 
 class SetSize:
-    """The size `now`: from `most` down to 1."""
+    """The allowed size of a set, `now`: between 1 and `most`."""
 
     def __init__(self, most: int) -> None:
         self._most: Final = most

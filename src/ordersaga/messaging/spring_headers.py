@@ -1,8 +1,9 @@
-"""Spring Kafka's headers of a dead letter: written on ours, so that Java's tools read them, and read from a partner's.
+"""Writes Spring Kafka's headers on our dead letters, so that Java's tools read them, and reads the headers of a partner's dead letters.
 
 Source: `DeadLetterPublishingRecoverer` (`kafka_dlt-...`, the family that we write) and `@RetryableTopic` (`kafka_original-...`,
-`kafka_exception-...`, `retry_topic-...`) of spring-kafka. Integers are big-endian. They are written with a fixed width and read with any,
-since some of Spring's have another. A header that cannot be read counts as missing: a repair tool must not fail on a broken record.
+`kafka_exception-...`, `retry_topic-...`) of spring-kafka. Integers are big-endian. They are written with a fixed width and read with any
+width, since some of Spring's versions use another. A header that cannot be read counts as missing: a repair tool must not fail on a broken
+record.
 """
 
 import struct

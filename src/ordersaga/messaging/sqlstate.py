@@ -100,7 +100,7 @@ def kind_of(error: BaseException) -> ErrorKind:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether a retry may help: no record of the set is at fault, unless it is the only one."""
+    """Whether a retry may help. No record is at fault, unless it is alone in the set and too large."""
     return kind_of(error) in TRANSIENT
 
 

@@ -48,18 +48,20 @@ class Stalls:
             return
         now, lasted_s = self._clock(), 0.0 if self._began_at_s is None else _now_s() - self._began_at_s
         what = f"the current turn has lasted for {lasted_s:.0f} s"
-        long = Trouble(what, "see what its database connection waits for (pg_stat_activity)")
+        long = Trouble(what, "see in pg_stat_activity what the turn's connection waits for")
         if self._alarms.tell(LONG, "", long if lasted_s > LONG_S else None, now - timedelta(seconds=lasted_s)):
             log.warning(what)
-        # During a turn nothing is asked of Kafka, so the turn's own time is no silence of Kafka's.
+        # During a turn the consumer does not fetch, so the time of the turn does not count as Kafka's silence.
         silent_s = max(0.0, self._consumer.silent_s - lasted_s)
-        away = Trouble("Kafka does not answer", f"look at Kafka at {self._bootstrap_servers}")
+        away = Trouble(
+            "Kafka does not answer", f"check that Kafka at {self._bootstrap_servers} is up and can be reached"
+        )
         self._alarms.tell(AWAY, "", away if silent_s > AWAY_S else None, now - timedelta(seconds=silent_s))
 
     def end(self) -> None:
-        """Check no more, since this consumer is being closed.
+        """Stop checking, since this consumer is being closed.
 
-        The alarm `Kafka away` stays, with its age, until Kafka answers: the next consumer only knows its own silence.
+        The alarm `Kafka away` keeps its age until Kafka answers: the next consumer would count from its own start.
         """
         self._alarms.tell(LONG, "", None)
         self._ended = True

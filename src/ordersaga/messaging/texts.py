@@ -1,4 +1,4 @@
-"""Text from outside: as PostgreSQL can store it, and as a person can read it."""
+"""Makes text from outside storable in PostgreSQL, and bytes readable for a person."""
 
 
 def storable(text: str, chars_max: int | None = None) -> str:

@@ -28,7 +28,7 @@ POSTPONE: Final = timedelta(seconds=60)
 POSTPONE_LOCKED: Final = timedelta(seconds=5)
 LOCK_WAIT_MS: Final = 1_000
 LOCK_WAIT_ALONE_MS: Final = 100
-"""Timers that are taken one by one wait only this long, so that one locked row does not delay all other timers."""
+"""`lock_timeout` for timers that are taken one by one, short so that one locked row does not delay all other timers."""
 
 Work = Callable[[Connection, Sequence[UUID], datetime], Awaitable[list[Outgoing]]]
 

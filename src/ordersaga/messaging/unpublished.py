@@ -1,6 +1,6 @@
-"""Unpublished dead letters: Kafka refuses their records, since the dead letter topic is missing or too small. They are published again.
+"""Publishes dead letters again whose records Kafka has refused, since the dead letter topic was missing or its size limit too low.
 
-Until then such a letter is in the table `dead_letter` only. It can be replayed, edited and discarded like any other.
+Until then such a letter is only in the table `dead_letter`. It can be replayed, edited and discarded like any other.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ ROWS_MAX: Final = 500
 
 
 class Unpublished:
-    """Publishes unpublished letters again, with a growing wait for a topic that refuses them again."""
+    """Publishes unpublished letters again. A topic that refuses them again is tried after a growing wait."""
 
     def __init__(
         self, settings: Settings, group: str, pool: Pool, outbox: Outbox, topics: Topics, clock: Callable[[], datetime]

@@ -1,6 +1,7 @@
-"""Partitions that cannot be read: a batch that the client cannot decode, or no right to read. All other partitions go on.
+"""Handles partitions that cannot be read: a batch that the client cannot decode, or no right to read. All other partitions go on.
 
-A damaged batch is an alarm with the command that goes on behind it. `Unreadable` searches for the first offset that can be read again.
+The alarm for a damaged batch names the command that continues after the batch. `Unreadable` searches for the first offset that can be read
+again.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ class Unread(Struct):
 
     @property
     def readable_from(self) -> int | None:
-        """The search's result. None: the search is running, has failed, or has found nothing; the next failure to read starts another."""
+        """The first readable offset. None: the search is running, has failed or found none; the next failure to read starts another."""
         search = self.search
         if search is None or not search.done() or search.cancelled() or search.exception() is not None:
             return None
@@ -110,7 +111,8 @@ def _trouble(partition: Partition, at: Unread) -> Trouble:
     behind = at.readable_from
     on = f"ordersaga topics accept {partition.topic} --partition {partition.partition} --at"
     if behind is None:
-        return Trouble(what, f"find the first offset behind that batch, N; to go on there: `{on} N`")
+        return Trouble(what, f"find the first offset after that batch, N; to continue there: `{on} N`")
     return Trouble(
-        what, f"find out what offsets {at.offset} to {behind - 1} held; to go on behind them: `{on} {behind}`"
+        what,
+        f"find out which records had the offsets {at.offset} to {behind - 1}; to continue after them: `{on} {behind}`",
     )

@@ -1,4 +1,4 @@
-"""Checks of the topics and logs themselves: missing topics, partitions without a leader, and partitions that deliver no record.
+"""Checks topics and logs: finds missing topics, partitions without a leader, and partitions that deliver no record.
 
 A log may end with transaction markers and aborted records, which no consumer gets. The ledger then moves past them: otherwise it would lag
 for ever, and later point at offsets that retention has removed. Everything else is an alarm with its age.
@@ -76,7 +76,7 @@ class Watching:
         self._checked_at_s = 0.0
 
     async def step(self) -> None:
-        """Act on the result of a check, and begin the next one. An error of a check is logged and does not end the round."""
+        """Act on the result of the last check, and start the next check. An error of a check is logged and does not end the round."""
         try:
             await self._step()
         except Exception as error:
@@ -123,7 +123,8 @@ class Watching:
         gone = Trouble("the topic does not exist", "create it with `ordersaga topics create`")
         self._raise(MISSING, {name: gone for name in self._names if name not in checked.states})
         leader = Trouble(
-            "the partition has no leader, so it can be neither read nor written", "look at Kafka's brokers"
+            "the partition has no leader, so it can be neither read nor written",
+            "check that the brokers with its replicas are up",
         )
         self._raise(
             LEADERLESS,
@@ -175,7 +176,9 @@ class Watching:
             since[where] = datetime.fromtimestamp(gap.open_ms / 1000, UTC) if 0 <= gap.open_ms < 1e14 else now
             if now - since[where] > timedelta(seconds=OPEN_S):
                 what = f"a transaction that began at offset {gap.stable} is still open; no record behind it can be read"
-                found[where] = Trouble(what, "find its producer, or end it: `kafka-transactions.sh find-hanging`")
+                found[where] = Trouble(
+                    what, "find its producer, or end the transaction: `kafka-transactions.sh find-hanging`"
+                )
         self._raise(OPEN, found)
         for where, trouble in found.items():
             self._alarms.tell(OPEN, where, trouble, since[where])
@@ -192,7 +195,7 @@ class Watching:
             if self._silent_checks[partition] >= SILENT_CHECKS_MAX:
                 what = gap.why or f"the log has records from offset {gap.first} on, and none of them is delivered"
                 found[str(partition)] = Trouble(
-                    what, "look at the broker that leads the partition; the partition is taken again"
+                    what, "check the broker that leads the partition; meanwhile the partition is taken again"
                 )
                 self._assignment.doubt([partition])
         self._raise(SILENT, found)

@@ -1,4 +1,4 @@
-"""What customers may do, as gathered writes: place an order, cancel it, return it. Each runs for many requests in one transaction."""
+"""Carries out customers' commands as gathered writes: place an order, cancel it, return it. One transaction serves many requests."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -33,7 +33,7 @@ class Placement(Struct, frozen=True):
 
 
 class Placed(Struct, frozen=True):
-    """The order was placed now; `earlier`: an earlier request with the same key has placed it."""
+    """The order that this request placed. `earlier`: an earlier request with the same key has placed it."""
 
     order: Order
     earlier: bool = False
@@ -84,7 +84,7 @@ class Placing:
         return Write(answers, outgoing)
 
     async def _checked(self, db: Connection, placements: Sequence[Placement], now: datetime) -> list[Order | Refusal]:
-        """Each order with its times and the sum of its products' prices. Refused: a total that is not that sum, and a product that is not sold."""
+        """Each order with its times and its products' sum. Refuses an order with another total, or with an inactive product."""
         prices, inactive = await store.prices(
             db, {line.product_id for each in placements for line in each.order.facts.lines}
         )

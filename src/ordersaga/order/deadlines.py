@@ -1,4 +1,4 @@
-"""Which answers an order waits for, until when, and what is done when an answer is overdue. Pure, a part of `saga.py`."""
+"""Decides which answers an order waits for, until when, and what happens when an answer is overdue. Pure, a part of `saga.py`."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -62,7 +62,7 @@ class Deadlines(Struct, frozen=True):
         return PARTNERS[awaited] in self.idempotent
 
     def wait(self, awaited: Awaited, attempts: int) -> timedelta:
-        """How long this answer is waited for after so many requests."""
+        """How long Order waits for this answer after `attempts` requests."""
         match awaited:
             case "stock":
                 first_s = self.stock_s
@@ -101,11 +101,11 @@ def waits(order: Order, deadlines: Deadlines) -> list[Wait]:
     found: list[Wait] = []
     if "REQUESTED" in stock:
         ask = order.ask("stock")
-        # A dead order asks Stock too: a reservation whose answer was lost would be held for ever. After `stock_asks_max` requests it stops:
-        # a partner that decides all or nothing never answers for the products that were not short.
+        # A dead order asks Stock, too: Stock would hold a reservation whose answer was lost for ever. The order stops after
+        # `stock_asks_max` requests: a partner that decides all or nothing never answers for the products that were not short.
         if is_pending or ask.attempts < deadlines.stock_asks_max:
             found.append(_wait(ask, deadlines))
-    # While an operator has to accept a refund, delivery is not requested again: the first request may be lost, and the parcel must not go.
+    # Delivery is not requested again while an operator has to accept a refund: the first request may be lost, and the parcel must wait.
     if is_pending and facts.delivery == "REQUESTED" and not order.unmeant:
         found.append(_wait(order.ask("delivery"), deadlines))
     if not stock.isdisjoint(UNRELEASED):
@@ -148,7 +148,7 @@ def without_answered_asks(order: Order, waiting: Sequence[Wait]) -> Order:
 
 
 def overdue(order: Order, now: datetime, deadlines: Deadlines) -> Decision:
-    """The timer has fired: each overdue request is sent again, or the order ends because its last wait is over."""
+    """The timer has fired: send each overdue request again, or end the order because its last wait is over."""
     late = [each for each in waits(order, deadlines) if each.until <= now]
     order = replace(order, facts=replace(order.facts, look_at=None))
     for each in late:
@@ -175,9 +175,9 @@ def overdue(order: Order, now: datetime, deadlines: Deadlines) -> Decision:
 
 
 def _ask_again(order: Order, wait: Wait) -> tuple[Order, list[m.Message]]:
-    """The same request once more. A release or refund that was refused is tried anew.
+    """Send the same request again. A release or refund that was refused is requested anew.
 
-    A refused release waits while another is in flight: the answer to that one names only the order, and would count for both.
+    A refused release waits while another release is in flight: an answer names only the order, so it would count for both.
     """
     match wait.awaited:
         case "stock":

@@ -1,4 +1,4 @@
-"""What the saga answers to one input about one order."""
+"""The saga's answer to one input about one order."""
 
 from typing import Final
 
@@ -25,7 +25,7 @@ class Decision(Struct, frozen=True):
 
 
 def duplicate(order: Order) -> Decision:
-    """The input came before, and changes nothing now."""
+    """A repeated input: it changes nothing."""
     return Decision(order, note=DUPLICATE)
 
 

@@ -1,4 +1,4 @@
-"""Why an order waits, for people: shown by the API to operators, and by `ordersaga orders show`."""
+"""Explains why an order waits. The API shows it to operators, and so does `ordersaga orders show`."""
 
 from datetime import datetime
 from typing import Final

@@ -84,11 +84,11 @@ def _answered_rollback(incoming: Incoming) -> str | None:
 
 
 def _answer(incoming: Incoming) -> Answer:
-    return incoming.message  # type: ignore[return-value]  # `handler` consumes exactly these and the prices
+    return incoming.message  # type: ignore[return-value]  # `handler` consumes these messages and the prices
 
 
 def handler(settings: Settings) -> Handler:
-    """What Order consumes."""
+    """Order's handler, with the messages that it consumes."""
     return consumes(
         m.StockResponseMessage,
         m.PaymentSuccessMessage,

@@ -77,7 +77,7 @@ class Ask(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What is known of one order; status and messages follow from it.
+    """What the partners and operators have said about one order. The status and the messages follow from the facts.
 
     `lines`, `payments`, `delivery`: what the partners have answered. `returning`: the return, where an operator must receive the goods.
     `listed_total`: the sum of the products' own prices, None while one is not known; the order goes on only if it equals the total. Won.
@@ -134,7 +134,7 @@ class Order(Struct, frozen=True, rename="camel"):
 
     @property
     def unmeant(self) -> tuple[OrderPayment, ...]:
-        """Payments of a living order of which more went back than this order asked for or an operator has accepted."""
+        """Payments of a living order from which the gateway gave back more than this order asked for or an operator has accepted."""
         if self.is_dead:
             return ()
         return tuple(each for each in self.facts.payments if each.given_back > each.meant)
@@ -148,7 +148,7 @@ class Order(Struct, frozen=True, rename="camel"):
         return next((each for each in self.facts.payments if each.payment_key == payment_key), None)
 
     def ended(self, status: Literal["FAILED", "CANCELLED"], reason: Reason, detail: str | None = None) -> "Order":
-        """The order, dead."""
+        """The order after it has FAILED or was CANCELLED."""
         return replace(self, status=status, reason=reason, detail=detail)
 
     def ask(self, awaited: Awaited, about: str | None = None) -> Ask:

@@ -1,4 +1,4 @@
-"""What operators do to orders, as a gathered write: each act is one transaction with its row among the operators' acts."""
+"""Carries out operators' commands on orders as a gathered write. Each act is one transaction, with a row in `operator_act`."""
 
 from collections.abc import Sequence
 from datetime import datetime

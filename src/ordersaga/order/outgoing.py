@@ -12,13 +12,13 @@ REFUNDS: Final = UUID("c9a1a8d6-3a53-4a6e-9f0b-0d1f6f1f6a0e")
 
 
 def stock_request(order: Order) -> m.StockDecreaseRequestMessage:
-    """Step 2 of the guide: Stock is asked for all products of the order."""
+    """Step 2 of the guide: asks Stock for all products of the order."""
     products = tuple(m.OrderedProduct(product_id=line.product_id, quantity=line.quantity) for line in order.facts.lines)
     return m.StockDecreaseRequestMessage(order_id=order.order_id, products=products)
 
 
 def delivery_request(order: Order) -> m.DeliveryRequestMessage:
-    """Step 9 of the guide: Delivery is asked to send the parcel."""
+    """Step 9 of the guide: asks Delivery to send the parcel."""
     to = order.recipient
     return m.DeliveryRequestMessage(
         order_id=order.order_id,
@@ -33,7 +33,7 @@ def delivery_request(order: Order) -> m.DeliveryRequestMessage:
 
 
 def rollback(order: Order, lines: tuple[Line, ...]) -> m.StockRollbackRequestedMessage:
-    """Stock is asked to release these products."""
+    """Asks Stock to release these products."""
     items = tuple(m.OrderedProduct(product_id=line.product_id, quantity=line.quantity) for line in lines)
     return m.StockRollbackRequestedMessage(order_id=order.order_id, items=items)
 
@@ -47,7 +47,7 @@ def rollback_id(order_id: UUID, number: int) -> UUID:
 
 
 def refund_request(order: Order, payment: OrderPayment) -> m.PaymentCancelRequestedMessage:
-    """Payment is asked to refund all that the gateway still holds of this payment."""
+    """Asks Payment to refund all that the gateway still holds of this payment."""
     return m.PaymentCancelRequestedMessage(
         order_id=order.order_id,
         payment_key=payment.payment_key,
@@ -65,7 +65,7 @@ def refund_id(order_id: UUID, payment: OrderPayment) -> str:
 
 
 def completed(order: Order) -> m.OrderCompletedMessage:
-    """Step 11 of the guide: the order is COMPLETED."""
+    """Step 11 of the guide: tells the client that the order is COMPLETED."""
     return m.OrderCompletedMessage(
         order_id=order.order_id,
         customer_id=order.customer_id,
@@ -76,7 +76,7 @@ def completed(order: Order) -> m.OrderCompletedMessage:
 
 
 def payable(order: Order) -> m.OrderPayableMessage:
-    """Payment is told who may pay how much until when. With another status than PENDING nobody may pay the order."""
+    """Tells Payment who may pay how much until when. With another status than PENDING nobody may pay the order."""
     return m.OrderPayableMessage(
         order_id=order.order_id,
         customer_id=order.customer_id,

@@ -1,4 +1,4 @@
-"""Order's copy of the product prices: it says what an order should cost, and which orders have to wait for a price."""
+"""Computes what an order should cost from Order's copy of the product prices, and finds the orders that wait for a price."""
 
 from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
@@ -19,7 +19,7 @@ def lacks_price(order: Order) -> bool:
 
 
 def listed_total(order: Order, prices: Mapping[UUID, int]) -> int | None:
-    """The sum of the products' own prices; None: one of them is not known. Won."""
+    """The sum of the products' own prices; None if a price is not known. Won."""
     total = 0
     for line in order.facts.lines:
         price = prices.get(line.product_id)

@@ -1,4 +1,4 @@
-"""Money of an order that goes back: refunds that Order asked for, and refunds that a person made at the gateway's dashboard.
+"""Decides what a refund means for an order: a refund that Order asked for, or one that a person made at the gateway's dashboard.
 
 Each message may say how much of a payment the gateway still holds. That amount only falls, so Order keeps the smallest, and a repeated or
 late message changes nothing.
@@ -38,7 +38,8 @@ def refund_answered(order: Order, answer: m.PaymentCancelledMessage) -> Decision
     if left == 0:
         return Decision(order.with_payment(replace(known, state="REFUNDED", held=0)))
     if left < known.left:
-        # FAILED with less held than we asked for: the gateway refused the amount alone. As PAID the payment is refunded anew, at what is left.
+        # FAILED with less held than the request's amount: the gateway refused only the amount. Set the payment to PAID, so that what is
+        # left is refunded.
         state: PaymentState = "PAID" if answer.status == "FAILED" else known.state
         note = f"{left} of {known.amount} won are still held"
         return Decision(order.with_payment(replace(known, state=state, held=left)), note=note)
@@ -46,7 +47,7 @@ def refund_answered(order: Order, answer: m.PaymentCancelledMessage) -> Decision
 
 
 def _not_refunded(order: Order, known: OrderPayment, left: int, answer: m.PaymentCancelledMessage) -> Decision:
-    """As much is held as before: the refund failed and the order is flagged, or the answer is a duplicate."""
+    """The gateway holds as much as before: the refund failed and the order is flagged, or the answer is a duplicate."""
     is_of_this_refund = answer.request_id in (None, refund_id(order.order_id, known))
     if answer.status == "SUCCESS" and answer.balance_amount is None:
         flag = f"only {answer.amount} of {left} won were refunded"
@@ -83,7 +84,7 @@ def _refunded_unasked(order: Order, known: OrderPayment, left: int, answer: m.Pa
 
 
 def cancelled_without_its_money(order: Order) -> Order:
-    """The order, CANCELLED if all its captured money has gone back before delivery was requested."""
+    """The order; CANCELLED if all its captured money went back before delivery was requested."""
     if order.status != "PENDING" or order.facts.delivery != "NOT_REQUESTED" or not order.captured or order.is_paid:
         return order
     return order.ended("CANCELLED", "PAYMENT_CANCELLED", "the payment was cancelled at the gateway")
@@ -101,6 +102,6 @@ def accept_refund(order: Order, command: AcceptRefund) -> Decision:
 
 
 def unaccepted_refunds(order: Order) -> str | None:
-    """The flag of an order whose money went back at the gateway and no operator has accepted it; None: no such refund."""
+    """The flag for refunds at the gateway that no operator has accepted; None if there is none."""
     gone = [f"{each.given_back:,} of {each.amount:,} won of payment {each.payment_key}" for each in order.unmeant]
     return f"given back at the gateway, and no operator has accepted it: {', '.join(gone)}" if gone else None

@@ -1,6 +1,6 @@
-"""Commands that end an order: the customer cancels or returns, and an operator answers a return. Each says in which state it is allowed.
+"""Decides the commands that end an order: the customer cancels or returns, and an operator answers a return.
 
-A command that was carried out before is a duplicate and not refused: the customer may not have had the first answer.
+A command that was carried out before is a duplicate and not refused, since the customer may not have got the first answer.
 """
 
 from msgspec import Struct

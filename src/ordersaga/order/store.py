@@ -1,4 +1,4 @@
-"""Orders, their saga rows, their timelines and prices in PostgreSQL: each function is one statement for any number of rows."""
+"""Reads and writes orders, saga rows, timelines and prices. Each function is one statement for any number of rows."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -70,13 +70,13 @@ async def begin(db: Connection, rows: Collection[SagaRow]) -> None:
 
 
 async def lock(db: Connection, order_ids: Iterable[UUID]) -> Iterator[Order]:
-    """Orders to change, their rows locked in id order. Each order is decoded when the caller comes to it: a turn decides thousands."""
+    """Orders to change, their rows locked in id order. An order is decoded only when the caller comes to it: a turn has thousands."""
     distinct = list(dict.fromkeys(order_ids))
     return map(_order, await sql.lock_orders(db, order_ids=distinct) if distinct else ())
 
 
 async def save(db: Connection, rows: Collection[SagaRow]) -> None:
-    """Save saga rows, which are locked, and notify the processes in which a request waits for an event."""
+    """Save saga rows, which must be locked, and notify the processes in which a request waits for an event."""
     if rows:
         order_ids, statuses, reasons, details, facts = map(list, zip(*rows, strict=True))
         await sql.save_sagas(db, order_ids=order_ids, statuses=statuses, reasons=reasons, details=details, facts=facts)

@@ -1,4 +1,4 @@
-"""The work of an order's timer: an overdue request is sent again, or the order ends."""
+"""Does the work of an order's timer: sends an overdue request again, or ends the order."""
 
 import logging
 from collections.abc import Sequence

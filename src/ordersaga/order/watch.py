@@ -1,4 +1,4 @@
-"""Requests and event streams that wait for an order's next event.
+"""Wakes requests and event streams that wait for an order's next event.
 
 The process that waits is seldom the process that saves the event, so the wait goes through the database: a `NOTIFY` on the channel
 `order_event` wakes each process, and one query reads the new events for all its watchers.
@@ -24,7 +24,7 @@ log: Final = structlog.get_logger()
 
 CHANNEL: Final = "order_event"
 READ_EVERY_S: Final = 1.0
-"""A notification can be lost with its connection, so events are also read without one."""
+"""Events are also read this often without a notification, since a notification can be lost with its connection."""
 CONNECTION_WAIT_S: Final = 5.0
 UNREAD_EVENTS_MAX: Final = 100
 """Events in the queue of one watcher. A full watcher reads no further events; they stay in the database, so none is lost."""
@@ -78,8 +78,8 @@ class Watch:
     async def _read(self, after: dict[UUID, int]) -> None:
         """Read the events of these orders after the given sequence numbers, and give them to their watchers.
 
-        An error that is not transient may be one order's, such as an event that cannot be decoded: the orders are halved until that order
-        stands alone, and its watchers end.
+        One order may cause an error that is not transient, such as an event that cannot be decoded. The set of orders is then halved until
+        that order is alone, and its watchers end.
         """
         if not after:
             return
@@ -95,7 +95,7 @@ class Watch:
             for watcher in self._watchers.get(event.order_id, ()):
                 watcher.give(seq, event)
         if len(found) >= UNREAD_EVENTS_MAX:
-            self.read_soon()  # there may be more
+            self.read_soon()  # the query returns at most `each_max` events of an order; there may be more
 
     async def _isolate(self, after: dict[UUID, int], error: Exception) -> None:
         if len(after) == 1:

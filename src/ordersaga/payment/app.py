@@ -68,7 +68,10 @@ def create_app(settings: Settings) -> Litestar:
 
     async def watch_gateway() -> None:
         now = gateway.health
-        refusing = Trouble(f"no calls are sent, after {now.reason}", "look at the gateway, its URL and its secret key")
+        refusing = Trouble(
+            f"no calls are sent to the gateway, since: {now.reason}",
+            "check the gateway, ORDERSAGA_GATEWAY_URL and ORDERSAGA_GATEWAY_SECRET_KEY",
+        )
         runtime.alarms.tell("gateway", "", None if now.ready else refusing)
 
     @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ from ordersaga.payment.gateway import GatewayHealth
 
 
 class HealthSign(Enum):
-    """What a call's answer says about the gateway's health. NOTHING: the call was cancelled."""
+    """What a call's answer says about the gateway's health. NOTHING: the call was cancelled and has no answer."""
 
     ALIVE = "alive"
     SICK = "sick"
@@ -31,9 +31,9 @@ class Pass(msgspec.Struct, frozen=True):
 class Breaker:
     """Closed until `sick_max` calls in a row found the gateway sick, then open for `open_s`, then half-open: one probe closes or opens it.
 
-    Promise: at most one call is in flight while half-open, and a pass that is handed back lets the next probe go. The sign of a call
-    from before the last change of state is ignored: thousands of calls may be in flight when the breaker opens, and a late success
-    among them must not close it.
+    Promise: while half-open at most one call is in flight; the next probe is admitted when its pass is handed back. The sign of a call that
+    was admitted before the last change of state is ignored: thousands of calls may be in flight when the breaker opens, and a late success
+    must not close the breaker.
     """
 
     def __init__(self, sick_max: int, open_s: float, clock_s: Callable[[], float] = time.monotonic) -> None:

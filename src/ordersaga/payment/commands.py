@@ -1,6 +1,6 @@
-"""Payment's gathered writes, many requests in one transaction: begin a payment, advance an intent, settle it.
+"""Payment's gathered writes, many requests in one transaction: begin a payment, advance an intent, settle an intent.
 
-Each is load -> decide -> save. `Gather` may run each again with fewer requests.
+Each write is load -> decide -> save. After a failure `Gather` runs a write again with fewer requests.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,21 +23,21 @@ from ordersaga.settings import Settings
 
 
 class Begun(Struct, frozen=True):
-    """The payment of a confirm. With `intent` the payment is new, and the caller carries the intent out."""
+    """The payment of a confirm. With `intent`, the payment is new and the caller must start the intent."""
 
     payment: Payment
     intent: Intent | None = None
 
 
 class Settlement(Struct, frozen=True):
-    """An intent as it was carried out, and its outcome."""
+    """An intent in the state in which this process carried it out, and its outcome."""
 
     intent: Intent
     outcome: Settled
 
 
 class Advance(Struct, frozen=True):
-    """An open intent as it was carried out, and its next state."""
+    """An open intent in the state in which this process carried it out, and its next state."""
 
     before: Intent
     after: Intent
@@ -72,7 +72,7 @@ class Beginning:
         known |= await self._write(db, allowed, payables, answers, now)
         for each in open_ones:
             answers.setdefault(each.id, _repeated(each, known.get(each.payment_key)))
-        # A refusal keeps nothing: the same request may use its key again when the reason is gone.
+        # A refused confirm releases its key, so that the same request may succeed later.
         await idempotency.release(db, [key for each, key in keys if isinstance(answers[each.id], Refusal)])
         return Write([answers[each.id] for each in confirms])
 
@@ -114,7 +114,7 @@ class Settling:
         self._new_id: Final = new_id
 
     async def __call__(self, db: Connection, settled: Sequence[Settlement], now: datetime) -> Write[Payment | None]:
-        """Each answer is the payment after that, also if another process had settled the intent before."""
+        """Answers each with the payment after its intent is settled, also if another process settled the intent before."""
         accounts = await store.load_accounts(db, (each.intent.payment_key for each in settled))
         await store.load_order_words(
             db, accounts, {each.intent.payment_key: each.intent.order_id for each in settled if _needs_order_word(each)}
@@ -128,7 +128,7 @@ class Settling:
 
 
 def _needs_order_word(settled: Settlement) -> bool:
-    """Whether the gateway may hold money that no confirm asked for. Order's word then decides between keeping it and a refund."""
+    """Whether the gateway may hold money that no confirm asked for. The order's payable then decides whether it is refunded."""
     return settled.intent.kind == "LOOK" or (not settled.outcome.done and settled.outcome.seen is not None)
 
 

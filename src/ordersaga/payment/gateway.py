@@ -1,7 +1,7 @@
 """The port to a payment gateway: Payment's calls, and the answers to them.
 
-The type of an answer says what to do next; an HTTP status or an error code alone misleads. A caller matches over all types, and mypy
-reports a missing one. Source of the actions: the table in Toss Payments' error reference.
+The type of an answer says what to do next; an HTTP status or an error code alone would not be enough. A caller matches over all types, and
+mypy reports a missing one. Source of the actions: the table in Toss Payments' error reference.
 """
 
 from enum import StrEnum
@@ -55,7 +55,7 @@ class Standing(StrEnum):
     """Another order's payment, whatever its status: neither record nor refund it. A client who confirms another customer's payment key
     must not make us refund that customer's payment."""
     UNRECOGNISED = "UNRECOGNISED"
-    """A status that this version does not know: the intent stays open until a person decides."""
+    """An unknown status: the intent stays open until a person decides."""
 
 
 _STANDING_BY_STATUS: Final = {
@@ -114,14 +114,14 @@ class Cancelled(msgspec.Struct, frozen=True):
 
 
 class Declined(msgspec.Struct, frozen=True):
-    """Final: nothing was done, and a repeat gets the same answer."""
+    """Final: the gateway did nothing, and a repeated request gets the same answer."""
 
     code: str
     message: str
 
 
 class Unknown(msgspec.Struct, frozen=True):
-    """The gateway may or may not have done it. GET the payment first, then decide: a repeat under the same key may get a stored error."""
+    """The gateway may have carried out the request. GET the payment, then decide: a repeat under the same key may get a stored error."""
 
     code: str
     message: str
@@ -135,13 +135,13 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class TakeOver(msgspec.Struct, frozen=True):
-    """Another request did it before. GET the payment and record what it shows."""
+    """An earlier request has done the same. GET the payment and record what it shows."""
 
     code: str
 
 
 class OurFault(msgspec.Struct, frozen=True):
-    """Our secret key or our request is wrong, not the payment: the intent stays open, no message goes out, an alarm tells a person.
+    """Our secret key or our request is wrong, not the payment. The intent stays open, no message goes out, an alarm is raised.
 
     The breaker opens: a wrong secret key must not fail every order."""
 
@@ -156,7 +156,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class NotFound(msgspec.Struct, frozen=True):
-    """The gateway has no such payment, so nothing was done. A proxy's 404 is a `Retry`."""
+    """The gateway has no such payment. A proxy's 404 is not this but a `Retry`."""
 
     code: str
 
@@ -187,7 +187,7 @@ class PaymentGateway(Protocol):
 
     @property
     def health(self) -> GatewayHealth:
-        """Whether calls are sent now, and if not, why."""
+        """The state of the breaker: whether calls are sent, and why not."""
 
     async def confirm(self, payment_key: str, order_id: str, amount: int, idempotency_key: str) -> ConfirmAnswer:
         """Capture a payment that the customer authorised at the checkout."""
@@ -206,4 +206,4 @@ class PaymentGateway(Protocol):
         """Read the payment. Changes nothing."""
 
     async def find_by_order(self, order_id: str) -> FindAnswer:
-        """Read an order's payment, where the payment key is in doubt."""
+        """Read an order's payment, for a payment key that is not known."""

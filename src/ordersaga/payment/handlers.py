@@ -1,4 +1,4 @@
-"""Payment's Kafka handler: keep Order's word on what may be paid, and begin the refunds that Order asks for."""
+"""Payment's Kafka handler: store Order's payables, and begin the refunds that Order asks for."""
 
 from ordersaga.contracts.messages import OrderPayableMessage, PaymentCancelRequestedMessage
 from ordersaga.messaging.database import Connection

@@ -1,4 +1,4 @@
-"""Payment's state: payments, the intents that change them at the gateway, and what Order said may be paid. Amounts in won."""
+"""Payment's state: payments, the intents that change them at the gateway, and Order's payables. Amounts in won."""
 
 from datetime import datetime
 from typing import Final, Literal
@@ -11,11 +11,11 @@ from ordersaga.messaging.idempotency import IdempotencyKey
 PaymentStatus = Literal["PENDING", "APPROVED", "FAILED", "CANCEL_PENDING", "CANCELLED", "PARTLY_CANCELLED"]
 IntentStatus = Literal["OPEN", "DONE", "FAILED"]
 IntentKind = Literal["CONFIRM", "REFUND", "LOOK"]
-"""LOOK: a look-up, which a webhook or a decline asks for: the payment may have changed at the gateway."""
+"""LOOK: a look-up. A webhook or a decline asks for one, since the payment may have changed at the gateway."""
 
 
 class Payable(Struct, frozen=True, gc=False):
-    """Order's word: who may pay how much for an order until when. With a `status` other than ORD0001 nobody may."""
+    """Order's message about one order: who may pay how much until when. With a `status` other than ORD0001 nobody may pay."""
 
     order_id: UUID
     customer_id: UUID
@@ -25,7 +25,8 @@ class Payable(Struct, frozen=True, gc=False):
 
 
 class Payment(Struct, frozen=True, gc=False):
-    """One payment key. The gateway holds `captured - refunded`. `customer_id` None: a look-up found the payment, no confirm came here."""
+    """One payment key. The gateway holds `captured - refunded`. `customer_id` None: a look-up found the payment, and this service never had
+    a confirm."""
 
     payment_key: str
     order_id: UUID
@@ -107,7 +108,7 @@ class Account:
 
     @property
     def confirm_is_in_flight(self) -> bool:
-        """Whether a confirm has been sent, or is about to be, and was not postponed yet."""
+        """Whether an open confirm was sent or will be sent now. A postponed confirm does not count."""
         return any(
             each.kind == "CONFIRM" and each.status == "OPEN" and not each.tries for each in self.intents.values()
         )

@@ -1,5 +1,5 @@
 -- name: merge_payables!
--- Keep Order's latest word. An order that can no longer be paid never becomes payable again.
+-- Upsert payables. A payable that says that nobody may pay is never changed again.
 INSERT INTO payable AS p (order_id, customer_id, total_amount, pay_before, status)
 SELECT * FROM unnest(:order_ids::uuid[], :customer_ids::uuid[], :total_amounts::int[], :pay_befores::timestamptz[], :statuses::text[])
     AS t (order_id, customer_id, total_amount, pay_before, status)
@@ -9,7 +9,7 @@ SET customer_id = excluded.customer_id, total_amount = excluded.total_amount, pa
 WHERE p.status = :payable_status;
 
 -- name: payables
--- Order's word on these orders.
+-- The payables of these orders.
 SELECT order_id, customer_id, total_amount, pay_before, status FROM payable WHERE order_id = ANY (:order_ids::uuid[]);
 
 -- name: begin_payments
@@ -80,8 +80,8 @@ SET due_at = excluded.due_at, asked = excluded.asked, status = excluded.status, 
     message = excluded.message;
 
 -- name: mark_look_ups!
--- Mark the open look-ups of these payments: a webhook came after they were taken up. A mark is written once between two takes, however
--- many webhooks come. Waits for the transaction that settles such a look-up, so that `begin_look_ups` sees the row settled.
+-- Mark the open look-ups of these payments, since a webhook came. A look-up that is marked already is not written again, however many
+-- webhooks come. Waits for a transaction that settles such a look-up, so that `begin_look_ups` then sees the row settled.
 WITH open AS (
     SELECT id FROM intent
     WHERE payment_key = ANY (:payment_keys::text[]) AND kind = 'LOOK' AND status = 'OPEN' AND NOT asked
@@ -90,8 +90,8 @@ WITH open AS (
 UPDATE intent i SET asked = true FROM open WHERE i.id = open.id;
 
 -- name: begin_look_ups!
--- Insert look-ups, each due when the pause after the payment's last look-up is over. A payment with an open look-up gets no second one,
--- and the open one keeps its due time.
+-- Insert look-ups, each due when the pause after the payment's last look-up is over. If a payment has an open look-up, nothing is inserted
+-- and the open row keeps its due time.
 WITH wanted AS (
     SELECT * FROM unnest(:ids::uuid[], :payment_keys::text[], :order_ids::uuid[], :reasons::text[], :created_ats::timestamptz[],
         :due_ats::timestamptz[]) AS t (id, payment_key, order_id, reason, created_at, due_at)
@@ -140,7 +140,7 @@ SELECT DISTINCT payment_key FROM intent
 WHERE payment_key = ANY (:payment_keys::text[]) AND kind = 'CONFIRM' AND status = 'OPEN' AND tries > 0;
 
 -- name: advance_intents
--- Advance open intents to another attempt or a later due time, unless another process has advanced them meanwhile.
+-- Set another attempt or a later due time on open intents, unless another process has changed the attempt meanwhile.
 WITH mine AS (
     SELECT i.id, t.attempt, t.tries, t.due_at, t.message
     FROM intent i
@@ -155,7 +155,7 @@ RETURNING i.id;
 
 -- name: take_due
 -- Lease intents that are due, the longest due first and look-ups last: no other process takes them before `lease_until`. Clears a look-up's
--- mark: a webhook that comes after this take asks for another look-up.
+-- mark, so that a webhook after this take marks it again.
 WITH work AS (
     SELECT id, due_at FROM intent WHERE status = 'OPEN' AND kind <> 'LOOK' AND due_at <= :now
     ORDER BY due_at, id LIMIT :rows_max FOR UPDATE SKIP LOCKED
@@ -173,7 +173,7 @@ SELECT id, kind, payment_key, order_id, amount, reason, created_at, due_at, aske
 FROM taken ORDER BY kind = 'LOOK', was_due_at, id;
 
 -- name: hold!
--- Extend the leases of intents in flight. Skips a locked row: it is being settled and needs no lease.
+-- Extend the leases of intents in flight. Skips a locked row: another transaction is settling that intent, which then needs no lease.
 WITH held AS (
     SELECT id FROM intent WHERE id = ANY (:ids::uuid[]) AND status = 'OPEN' ORDER BY id FOR UPDATE SKIP LOCKED
 )

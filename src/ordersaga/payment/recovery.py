@@ -1,7 +1,7 @@
-"""Takes up intents that are due: new refunds, intents that a busy gateway postponed, and those that a killed process left open.
+"""Takes up intents that are due: new refunds, postponed intents, and intents that a killed process left open.
 
-Promise: some process carries each intent out to its end, whichever began it, once the lease is over. The lease is the column `due_at`: a
-live process extends it for its intents in flight, so a slow gateway does not make another process begin the same intent.
+Promise: when an intent's lease is over, some process takes the intent up, until it is settled. The column `due_at` is the lease. A live
+process extends the leases of its intents in flight, so no other process begins an intent again because the gateway is slow.
 """
 
 from datetime import timedelta
@@ -16,11 +16,11 @@ from ordersaga.payment.intents import Intents
 
 TAKE_EVERY_S: Final = 0.1
 TAKEN_MAX: Final = 500
-"""Intents in flight that recovery started, in one process. New confirms do not count, so a rush of customers holds no refund up."""
+"""Limit of the intents that recovery has in flight in one process. New confirms do not count, so a rush of customers delays no refund."""
 LOOK_UPS_TAKEN_AT_ONCE_MAX: Final = 5
 LOOK_UPS_IN_FLIGHT_MAX: Final = 20
-"""Look-ups that one process takes every `TAKE_EVERY_S`, 50 a second, and has in flight: webhooks are unsigned, so look-ups get few of the
-gateway's connections."""
+"""Limits of the look-ups that one process takes every `TAKE_EVERY_S` (so 50 a second) and has in flight. They are low because webhooks are
+unsigned: strangers must not use up the gateway's connections."""
 WATCH_EVERY_S: Final = 15.0
 LATE_AFTER_S: Final = 120.0
 
@@ -61,7 +61,7 @@ class Recovery:
         return len(due)
 
     async def hold(self) -> None:
-        """Extend the leases of intents that are in flight for long here."""
+        """Extend the leases of intents that this process has had in flight for a third of the lease."""
         now = self._runtime.clock()
         held = self._intents.started_before(now - self._lease / 3)
         if held:
@@ -69,7 +69,7 @@ class Recovery:
                 await store.hold(db, held, now + self._lease)
 
     async def watch(self) -> None:
-        """Count the open intents, and warn of those that are open for long: with an unknown status, say, or a wrong secret key."""
+        """Count the open intents, and warn if some are open for longer than `LATE_AFTER_S`, for example because of a wrong secret key."""
         before = self._runtime.clock() - timedelta(seconds=LATE_AFTER_S)
         async with self._runtime.pool.acquire() as db:
             open_ones, late, message = await store.open_intents(db, before)

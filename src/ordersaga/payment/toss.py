@@ -264,7 +264,7 @@ class TossGateway:
             async for chunk in response.content.iter_any():
                 content += chunk
                 if len(content) > ANSWER_BYTES_MAX:
-                    raise aiohttp.ClientPayloadError("the answer is larger than any of Toss's")
+                    raise aiohttp.ClientPayloadError(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
             return _Reply(response.status, bytes(content), _retry_after_s(response.headers.get("Retry-After")))
 
 

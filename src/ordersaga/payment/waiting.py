@@ -1,4 +1,4 @@
-"""HTTP requests that wait for the outcome of a confirm.
+"""Wakes HTTP requests that wait for the outcome of a confirm.
 
 The process that settles the payment wakes its own requests at once. Every `POLL_EVERY_S` one query finds the payments that other
 processes settled.
@@ -29,7 +29,7 @@ class Waiting:
         return future
 
     def leave(self, payment_key: str, future: "asyncio.Future[Payment]") -> None:
-        """Stop waiting."""
+        """Remove the future of a request that waits no longer."""
         future.cancel()
         mine = self._futures[payment_key]
         mine.discard(future)

@@ -1,7 +1,7 @@
-"""The gateway's webhooks. They are unsigned, so Payment believes nothing of them: a webhook at most asks for a look-up.
+"""Handles the gateway's webhooks. They are unsigned, so Payment does not use what they claim: a webhook at most asks for a look-up.
 
-Every kind of event is answered 200 and counted, unknown kinds too: the gateway repeats what is not answered 200. Look-ups are taken up
-after refunds, confirms and their recovery.
+Every kind of event is counted and answered 200, also an unknown one, since the gateway repeats an event that is not answered 200. Look-ups
+are taken up after refunds, confirms and their recovery.
 
 Promise: the look-up that a genuine webhook asks for is due within `settlement.LOOK_UP_PAUSE_S_MAX`, whatever strangers sent about the
 same payment before or send after. The load on the gateway stays bounded: one look-up at a time of each payment, with a growing pause
@@ -28,7 +28,7 @@ LOOK_UP_AFTER_S: Final = 2.0
 LOOK_UPS_KEPT: Final = timedelta(hours=1)
 UNKNOWN_LOOK_UPS_A_MINUTE: Final = 60
 UNKNOWN_LOOK_UPS_OF_AN_ORDER: Final = 3
-"""Look-ups of payments without a row here: for one order while its look-ups are kept, and for all orders in a minute."""
+"""Limits of look-ups of payments without a row: for one order while its look-ups are kept, and for all orders in a minute."""
 KINDS: Final = frozenset(
     {
         "PAYMENT_STATUS_CHANGED",
@@ -61,7 +61,7 @@ class Claim(Struct, frozen=True):
 
 
 def read(body: bytes, intent_id: UUID) -> Claim | None:
-    """Count a webhook by its kind and return its claim. None: it claims nothing of a payment of ours, whose order ids are UUIDs."""
+    """Count a webhook by its kind and return its claim. None: it names no payment of ours (our order ids are UUIDs)."""
     try:
         event = _body.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -91,7 +91,7 @@ def _uuid(text: object) -> UUID | None:
 
 
 async def request_look_ups(db: Connection, claims: Sequence[Claim], now: datetime) -> Write[bool]:
-    """Write a look-up for each claim that would change a payment's row. False: the claim would not, or a limit is reached."""
+    """Write a look-up for each claim that would change a payment's row. Answers False if the claim would not, or a limit is reached."""
     payments = await store.payments(db, {each.payment_key for each in claims if each.payment_key})
     by_order = await store.active_payments(db, {each.order_id for each in claims if each.order_id})
     claimed = [
@@ -112,7 +112,8 @@ async def request_look_ups(db: Connection, claims: Sequence[Claim], now: datetim
 
 
 def _is_news(claim: Claim, payment: Payment, postponed: set[str]) -> bool:
-    """A confirm that is under way learns of its capture by itself. A refund after the capture may be news to it all the same."""
+    """Whether a claim may say something that Payment does not know. A confirm in flight learns of its capture itself, not of a later
+    refund."""
     under_way = payment.status == "PENDING" and payment.payment_key not in postponed
     if under_way and claim.status not in approval.REFUNDED_STATUSES:
         return False
@@ -125,7 +126,7 @@ def _look_up(claim: Claim, payment_key: str, order_id: UUID, now: datetime) -> I
 
 
 async def _of_unknown(db: Connection, claims: Sequence[Claim], now: datetime) -> dict[str, Intent]:
-    """Look-ups of payments without a row, by payment key. Only for orders that Order told of, and few: anybody can invent payment keys."""
+    """Look-ups of payments without a row, by payment key. Only for orders with a payable, and few: anybody can invent payment keys."""
     wanted = [each for each in claims if each.payment_key and approval.is_news(each.status, None, order_is_known=True)]
     known = await store.payables(db, {each.order_id for each in wanted if each.order_id}) if wanted else {}
     wanted = [each for each in wanted if each.order_id in known]

@@ -106,7 +106,7 @@ class Totals(msgspec.Struct, rename="camel"):
 
 
 class Books:
-    """All payments. With a journal, a sandbox that is killed at any moment and started again knows every answer that it gave.
+    """All payments. With a journal, a sandbox that was killed at any moment still knows every answer that it gave.
 
     Raises BlockingIOError if another sandbox has the journal open: both would approve the same payment.
     """

@@ -53,7 +53,7 @@ CARDS: Final = (
 
 
 class Checkout(msgspec.Struct, rename="camel"):
-    """A shop's request, from the query or the page's form. Raises ValueError with a sentence if it cannot be paid."""
+    """A shop's request, from the query or the page's form. Raises ValueError with a sentence if a value is not valid."""
 
     order_id: str
     amount: int

@@ -13,25 +13,25 @@ from ordersaga.sandbox.errors import STATUS_BY_CODE, Call
 
 APPROVE: Final = "approve"
 SLOW: Final = "slow"
-"""Done, after `slowMs`."""
+"""The call is carried out and answered after `slowMs`."""
 DROPPED: Final = "dropped"
-"""The connection is cut before anything is done."""
+"""The connection is cut before the call is carried out."""
 ANSWER_LOST: Final = "answer-lost"
-"""Done, and the connection cut instead of the answer."""
+"""The call is carried out, and the connection is cut before the answer."""
 ANSWER_TRUNCATED: Final = "answer-truncated"
-"""Done, and the connection cut in the middle of the answer."""
+"""The call is carried out, and the connection is cut in the middle of the answer."""
 BAD_GATEWAY: Final = "bad-gateway"
-"""A proxy's HTML page with status 502; nothing is done."""
+"""The call is not carried out; the answer is a proxy's HTML page with status 502."""
 ANSWER_LOST_BAD_GATEWAY: Final = "answer-lost-bad-gateway"
-"""Done, and answered with a proxy's HTML page."""
+"""The call is carried out; the answer is a proxy's HTML page."""
 DONE_BUT: Final = "done-but-"
-"""Prefix of an error code: done, but answered with that error, which is stored for the idempotency key."""
+"""Prefix of an error code: the call is carried out, but answered with that error, which is stored for the idempotency key."""
 
 _PLAIN: Final = frozenset({APPROVE, SLOW, DROPPED, ANSWER_LOST, ANSWER_TRUNCATED, BAD_GATEWAY, ANSWER_LOST_BAD_GATEWAY})
 
 
 def is_outcome(name: str, call: Call) -> bool:
-    """Whether this is an outcome of that call."""
+    """Whether `call` can have the outcome `name`."""
     return name in _PLAIN or name.removeprefix(DONE_BUT) in STATUS_BY_CODE[call]
 
 
@@ -77,7 +77,7 @@ class FaultPlan:
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
         self.drawn: dict[Call, dict[str, int]] = {}
-        """How many calls of each kind came to each outcome."""
+        """How many calls of each kind had each outcome."""
         self._calls_seen: dict[str, int] = {}
         self._times_left = {
             (order_id, call): fault.times

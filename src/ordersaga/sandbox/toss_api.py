@@ -168,7 +168,7 @@ class TossApi:
         )
 
     def _fate(self, asked: _Confirm) -> tuple[str, float]:
-        """The outcome of this confirm: its fault, otherwise its card's. A card that declines does so each time, other cards act once."""
+        """The outcome of a confirm: a fault if one is drawn, else the card's. A declining card declines each time, other cards act once."""
         outcome, latency_s = self.plan.draw("confirm", asked.order_id)
         entry = self._books.entry(asked.payment_key)
         if entry is None:
@@ -201,7 +201,7 @@ class TossApi:
     async def _finish(
         self, call: Call, scope: str | None, exchange: "_Exchange", outcome: str, act: Callable[[], TossPayment | str]
     ) -> None:
-        """Act, or fail before acting, as the outcome says; then record and answer. A proxy's answer is never stored: it is not Toss's."""
+        """Act, or fail before acting, as the outcome says; then record and answer. A proxy's answer is not Toss's and is not stored."""
         if outcome == faults.DROPPED:
             return await exchange.drop()
         if outcome == faults.BAD_GATEWAY:

@@ -1,4 +1,4 @@
-"""Which order gets which products, as one pure function: the requests and rollbacks of a batch, in offset order, over the available pieces.
+"""Decides which order gets which products, as one pure function over a batch's requests and rollbacks, in offset order.
 
 An order gets all its products or none. The order id is the business key: a repeated request gets the answer of the first and moves no
 pieces. No I/O.
@@ -24,7 +24,7 @@ OTHER_PRODUCTS: Final = "the order was already asked for with other products or 
 
 
 class Reply(Struct, frozen=True, gc=False):
-    """The answers to one request, or the reason why the handler rejects it: then it becomes a dead letter."""
+    """The answers to one request, or why the handler rejects the request, which then becomes a dead letter."""
 
     answers: tuple[m.Message, ...] = ()
     rejection: str | None = None
@@ -153,7 +153,9 @@ def _answers(reservation: Reservation) -> tuple[m.Message, ...]:
     for item in reservation.items:
         status: StockStatus = SUCCESS if item.state == "RESERVED" else FAILED
         message = _SAYS.get(item.state, item.message)
-        if message is not None:  # None: the order is refused because of another product, which has its own answer
+        if (
+            message is not None
+        ):  # None: REFUSED only because another product of the order was short; that product's answer says so
             answers.append(
                 m.StockResponseMessage(
                     order_id=reservation.order_id, product_id=item.product_id, status=status, message=message

@@ -61,7 +61,7 @@ class NewProduct(Struct, rename="camel", kw_only=True):
 
 
 class ChosenId(Struct, rename="camel"):
-    """The id of a `NewProduct`, read alone from a body whose other fields may be wrong."""
+    """Only the id of a `NewProduct`, decoded from a body whose other fields may be wrong."""
 
     product_id: UUID | None = None
 
@@ -119,9 +119,9 @@ class Products:
         self.change: Gather[ChangeProduct, Done | Refusal]
 
     async def done_before(self, key: IdempotencyKey | None, product_id: UUID | None) -> Product | None:
-        """The product of an earlier request with the same key and body, whose body was valid then. None: there was no such request.
+        """The product that an earlier request with the same key and body added. None: there was no such request.
 
-        `product_id` None: the id that the earlier request made. Raises `Problem` 422 for another body.
+        `product_id` None: the earlier request's product id was made by Stock. Raises `Problem` 422 for another body.
         """
         resource = await earlier(self.runtime, key)
         if resource is None:

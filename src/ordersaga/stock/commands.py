@@ -1,6 +1,7 @@
-"""Operators' commands as gathered writes: add a product, receive pieces, change name, price and listing, publish the prices again.
+"""Carries out operators' commands as gathered writes: add a product, receive pieces, change name, price and listing, publish the prices
+again.
 
-Each runs for many commands in one transaction. A refused command does not disturb the others.
+Each function carries out many commands in one transaction. A refused command has no effect on the others.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -181,7 +182,8 @@ def _repeated(products: dict[UUID, Product], product_id: UUID) -> Done | Refusal
 
 
 async def publish_prices(db: Connection, pages: Sequence[PricePage], now: datetime) -> Write[Sequence[UUID]]:
-    """Publish the prices of each page again, each under a new version, so that Order keeps it. Answers with each page's ids."""
+    """Publish the prices of each page again. Each price gets a new version, since Order ignores a version it has. Answers with each page's
+    ids."""
     answers, outgoing = [], []
     for page in pages:
         found = await store.ids_after(db, page.after, page.rows_max)

@@ -12,11 +12,11 @@ from ordersaga.stock.allocation import Request, allocate
 
 
 def handler(_: Settings) -> Handler:
-    """What Stock consumes."""
+    """Stock's handler, with the messages that it consumes."""
 
     @consumes(StockDecreaseRequestMessage, StockRollbackRequestedMessage)
     async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
-        """Load -> decide -> save. Rejects a request for an order that came before with other products or quantities."""
+        """Load -> decide -> save. Rejects a repeated request with other products or quantities than the order's first."""
         requests = cast(list[Request], [each.message for each in batch.incoming])
         reservations = await store.lock_reservations(db, (request.order_id for request in requests))
         available = await store.lock_available(

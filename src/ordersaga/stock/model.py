@@ -43,8 +43,9 @@ class Product(Struct, frozen=True):
 def next_version(before: int, now: datetime) -> int:
     """The version after a change of a product whose row had the version `before`.
 
-    It is higher than the row's, so two changes have two versions whatever the clocks of Stock's processes say. It is at least the time in
-    milliseconds: after a product was deleted and added again, or the database was restored, new versions are soon higher than those Order has.
+    The new version is higher than the row's, so two changes have two versions whatever the clocks of Stock's processes say. The new version
+    is at least the time in milliseconds: after a product was deleted and added again, or the database was restored, new versions are soon
+    higher than those Order has.
     """
     return max(before + 1, int(now.timestamp() * 1000))
 
@@ -52,8 +53,8 @@ def next_version(before: int, now: datetime) -> int:
 class Item(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """One product of an order.
 
-    RESERVED: its pieces are reserved. RELEASED: they were reserved and are released. REFUSED: the order got nothing, and `message` says
-    why if this product was short. OVERTAKEN: its rollback came before its request, so it was never reserved.
+    RESERVED: its pieces are reserved. RELEASED: they were reserved and are released. REFUSED: the order got nothing; `message` says why if
+    this product was short and is None otherwise. OVERTAKEN: the rollback came before the request, so the product was never reserved.
     """
 
     product_id: UUID
@@ -63,7 +64,7 @@ class Item(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
 
 
 class Reservation(Struct, frozen=True, gc=False):
-    """What Stock decided for one order. A repeated request is answered from it.
+    """What Stock decided for one order. A repeated request is answered from this row.
 
     RESERVED: at least one item is reserved. RELEASED: all items that were reserved are released. REFUSED: no item was ever reserved.
     OVERTAKEN: a tombstone; the rollback came first, and the request has not come yet.

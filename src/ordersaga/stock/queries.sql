@@ -13,13 +13,13 @@ ORDER BY product_id
 FOR UPDATE;
 
 -- name: change_reservations!
--- Save reservations, which are locked.
+-- Save reservations whose rows are locked.
 UPDATE reservation r SET state = t.state, items = t.items
 FROM unnest(:order_ids::uuid[], :states::text[], :items::json[]) AS t (order_id, state, items)
 WHERE r.order_id = t.order_id;
 
 -- name: count_movements!
--- Add movements to the counters of their products, which are locked.
+-- Add movements to the counters of their products, whose rows are locked.
 UPDATE product p
 SET received = p.received + t.received, reserved = p.reserved + t.reserved, released = p.released + t.released
 FROM unnest(:product_ids::uuid[], :received::bigint[], :reserved::bigint[], :released::bigint[])
@@ -27,14 +27,14 @@ FROM unnest(:product_ids::uuid[], :received::bigint[], :reserved::bigint[], :rel
 WHERE p.product_id = t.product_id;
 
 -- name: add_products
--- Insert products without pieces; returns the ids that were free.
+-- Insert products with zero pieces; returns the ids that were inserted.
 INSERT INTO product (product_id, name, price, version)
 SELECT * FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[], :versions::bigint[])
 ON CONFLICT DO NOTHING
 RETURNING product_id;
 
 -- name: change_products!
--- Save name, price and version of products, which are locked.
+-- Save name, price and version of products whose rows are locked.
 UPDATE product p SET name = t.name, price = t.price, version = t.version
 FROM unnest(:product_ids::uuid[], :names::text[], :prices::int[], :versions::bigint[]) AS t (product_id, name, price, version)
 WHERE p.product_id = t.product_id;

@@ -1,4 +1,4 @@
-"""Products, reservations and movements in PostgreSQL: a fixed number of statements for any number of rows.
+"""Reads and writes products, reservations and movements with a fixed number of statements for any number of rows.
 
 Every transaction takes its locks in the same order, so no two can deadlock: existing reservations by id, products by id, new
 reservations by id.
@@ -30,7 +30,8 @@ _items: Final = msgspec.json.Decoder(tuple[Item, ...])
 
 
 async def lock_reservations(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Reservation]:
-    """The reservations of these orders, locked in id order. An order without one is guarded by `save`."""
+    """The reservations of these orders, locked in id order. An order without a reservation has no row to lock; `save` fails the turn if
+    another process inserts the row meanwhile."""
     rows = await sql.lock_reservations(db, order_ids=list(set(order_ids)))
     return {row["order_id"]: Reservation(row["order_id"], row["state"], _items.decode(row["items"])) for row in rows}
 
@@ -45,7 +46,7 @@ async def save(db: Connection, allocation: Allocation, known: Collection[UUID], 
     """Save the reservations and movements of a batch. `known`: the orders whose reservation was loaded and is locked.
 
     Raises `SerializationError` if another process has inserted the reservation of a new order meanwhile, so no order is decided twice.
-    Inserting and retrying costs an order one write; a row inserted beforehand, to be locked, would cost two.
+    Inserting and retrying costs one write for each order; inserting a row first in order to lock it would cost two.
     """
     ordered = sorted(allocation.reservations.values(), key=lambda each: each.order_id)
     new = [(*_row(each), now) for each in ordered if each.order_id not in known]
@@ -78,7 +79,8 @@ async def move(db: Connection, movements: Sequence[Movement], now: datetime) -> 
 
 
 async def add_products(db: Connection, products: Iterable[Product]) -> set[UUID]:
-    """Insert products without pieces, with their listings; returns the ids that were free. A product whose id is taken is left as it is."""
+    """Insert products with zero pieces, and their listings. Returns the ids that were inserted; a product whose id exists is not
+    changed."""
     ordered = sorted(products, key=lambda each: each.product_id)
     rows = await sql.add_products(
         db,

@@ -16,7 +16,8 @@ T = TypeVar("T")
 
 CALL_TIMEOUT_S: Final = 10.0
 REPEATED_CALL_TIMEOUT_S: Final = 5.0
-"""Limit of calls that are repeated: a client that was cut off may wait in vain for a controller that its next call finds."""
+"""Limit of each try of a call that is repeated: a client that lost its connection may wait in vain for a controller that the next try
+finds."""
 AGAIN_S: Final = 0.2
 METADATA_EVERY_MS: Final = 3_000
 RECONNECT_MS_MAX: Final = 1_000

@@ -291,7 +291,7 @@ def _partition_of(message: Message) -> Partition:
 
 
 class FetchFailure(NamedTuple):
-    """A partition that could not be read after the records fetched from it, and why. `is_batch`: the next batch is damaged."""
+    """Why a partition could not be read any further. `is_batch`: the next batch is damaged."""
 
     partition: Partition
     why: str
@@ -299,7 +299,7 @@ class FetchFailure(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """One fetch: records, and the news of the group since the last fetch.
+    """One fetch: records, and the changes in the group since the last fetch.
 
     `joined`: the group has assigned partitions at least once. `assigned`, `revoked`: since the last fetch. `failures`: partitions that
     could not be read; `records` has the records before a partition's first error. `fatal`: the consumer must be replaced.

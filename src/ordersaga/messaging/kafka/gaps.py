@@ -1,4 +1,4 @@
-"""Gaps: whether records are left between a position in a partition and the log's end.
+"""Finds out whether records are left between a position in a partition and the log's end.
 
 The difference of the offsets is not the number of records left: transaction markers, aborted records and records that compaction removed
 have offsets and are never delivered, and records after the start of an open transaction are not delivered until it ends.
@@ -54,7 +54,7 @@ class Gap(NamedTuple):
 
     @property
     def is_open(self) -> bool:
-        """Whether an open transaction keeps the end of the log unreadable."""
+        """Whether an open transaction makes the end of the log unreadable."""
         return self.why is None and self.stable < self.high
 
     @property

@@ -1,7 +1,7 @@
 """The layout of topics: the wanted configs of each topic, the faults of its present state, and the changes that correct them.
 
-Missing topics are created, and a dead letter topic gets as many partitions as its topic. The configs of an existing topic may be somebody's
-decision: they are compared, and changed only with `apply`.
+Missing topics are created, and a dead letter topic gets as many partitions as its topic. The configs of an existing topic may have been
+chosen by an operator: they are compared, and changed only with `apply`.
 """
 
 import asyncio
@@ -150,7 +150,7 @@ def _faults(settings: Settings, name: str, here: TopicState | None, wanted: dict
             TopicFault(name, f"no broker leads partition {partitions}", "start the brokers that have its replicas")
         )
     if here.replicas < settings.topic_replication_factor:
-        what = f"{here.replicas} replicas, {settings.topic_replication_factor} are wanted"
+        what = f"{here.replicas} replicas instead of {settings.topic_replication_factor}"
         wrong.append(TopicFault(name, what, "`kafka-reassign-partitions.sh` adds replicas"))
     if here.config is None:
         return [*wrong, TopicFault(name, "its configs may not be read", "allow DescribeConfigs on it")]

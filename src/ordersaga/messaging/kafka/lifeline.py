@@ -1,4 +1,4 @@
-"""Detection of a Kafka client that has lost Kafka for good."""
+"""Detects a Kafka client that has lost Kafka for good."""
 
 import time
 from typing import Any, Final

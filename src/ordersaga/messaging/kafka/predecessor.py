@@ -1,4 +1,4 @@
-"""Start offsets of a service that replaces another consumer group: the offsets that the group has committed.
+"""Finds the start offsets of a service that replaces another consumer group: the offsets that the group has committed.
 
 A group without a committed offset in a topic is refused if the topic has records: its name may be misspelt, and starting at the first
 record would handle everything again. If the group has committed an offset in the topic, it has handled nothing of a partition without

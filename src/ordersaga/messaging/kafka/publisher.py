@@ -25,7 +25,8 @@ STOP_S: Final = 5.0
 SILENT_SESSIONS_MAX: Final = 4
 STUCK_TIMES_MAX: Final = 10
 TOPIC_PATIENCE_S: Final = 5.0
-"""How long a missing topic is waited for: a starting broker, or a topic that was just created again, is reported as missing for a moment."""
+"""How long the publisher waits for a missing topic: while a broker starts, or a topic was just created again, it is missing for a
+moment."""
 TOPIC_AGAIN_S: Final = 0.5
 MESSAGE_BYTES_MAX: Final = 33_554_432
 """Larger than the limit of any topic, so that the broker decides; far below the 100 MB at which a broker closes the connection."""
@@ -145,7 +146,7 @@ class Publisher:
         except BufferError:
             on_delivery(KafkaError(KafkaError._QUEUE_FULL), None)
         except KafkaException as error:
-            if remedy_of(error.args[0]) is Remedy.ALONE:  # librdkafka refuses this record itself: no batch was sent
+            if remedy_of(error.args[0]) is Remedy.ALONE:  # librdkafka refused this record and sent nothing
                 ticket.refuse(publication, error.args[0].str())
             else:
                 on_delivery(error.args[0], None)
@@ -299,7 +300,7 @@ class Publisher:
             await self._loss_check
         self._thread.shutdown(wait=False)
         for producer in (self._producer, self._single):
-            with contextlib.suppress(KafkaException):  # from a producer that has failed
+            with contextlib.suppress(KafkaException):  # a producer that has failed may raise here
                 if producer is not None:
                     producer.purge()
                     producer.close()

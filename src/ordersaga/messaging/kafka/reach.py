@@ -1,4 +1,4 @@
-"""Whether Kafka answers with the present settings, and if not, the error of Kafka or the network."""
+"""Finds out why Kafka does not answer with the present settings: the error of Kafka or of the network."""
 
 import re
 import time
@@ -38,6 +38,6 @@ def why_unreachable(settings: Settings, limit_s: float = REACH_LIMIT_S) -> str |
 
 
 def _plainest(errors: list[KafkaError]) -> str | None:
-    """The last error that is not "all brokers are down", which only follows from another error."""
+    """The last error that names a cause. "All brokers are down" does not: it follows from another error."""
     own = [_state.sub("", each.str()) for each in errors if each.code() != KafkaError._ALL_BROKERS_DOWN]
     return own[-1] if own else None

@@ -1,4 +1,4 @@
-"""A tap reads topics without joining a group, for tools and tests."""
+"""Reads topics without joining a group, for tools and tests."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Where a log can be read again after a batch that the client cannot read: a wrong checksum or an unknown compression."""
+"""Finds where a log can be read again after a batch with a wrong checksum or an unknown compression."""
 
 import time
 from typing import Final
