@@ -27,6 +27,7 @@ PART_stock := $(wildcard $(addprefix tests/integration/test_, $(addsuffix .py, s
 PART_payment := $(wildcard tests/integration/test_payment*.py)
 PART_audit := $(wildcard tests/integration/test_audit*.py)
 PART_http := $(wildcard tests/integration/test_http*.py)
+PART_browser := $(wildcard tests/browser/test_*.py)
 NAMED := $(PART_runtime) $(PART_operators) $(PART_order) $(PART_stock) $(PART_payment) $(PART_audit) $(PART_http)
 PART_system := $(filter-out $(NAMED), $(wildcard tests/integration/test_*.py)) tests/chaos tests/simulation
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -52,7 +53,7 @@ setup: $(VENV)/.jars ## install what the other commands need, and run nothing
 test-fast: $(VENV)/.project ## the tests that start no server and no other process: under a minute
 	@$(PYTEST) $(PART_fast) $(ARGS)
 
-test: setup ## all tests. Each of WORKERS=2 processes takes a file at a time and has its own Kafka and PostgreSQL. PART=name: see CONTRIBUTING.md
+test: setup $(VENV)/.chromium ## all tests. Each of WORKERS=2 processes takes a file at a time and has its own Kafka and PostgreSQL. PART=name: see CONTRIBUTING.md
 	@$(PYTEST) $(if $(PART),$(or $(PART_$(PART)),$(error there is no part $(PART)))) $(ARGS)
 
 check: $(VENV)/.project ## lint, format, types, imports, lock files, compose file
@@ -98,6 +99,15 @@ lock: $(VENV)/.project ## write the lock files again, after a change of pyprojec
 	$(BIN)/python -c 'from ordersaga.devstack import jars; jars.lock()'
 
 # Files in .venv that say which step is done, so that nothing is done twice.
+
+# The tests in a browser need the system's Chromium. Without it they are skipped, and say why.
+$(VENV)/.chromium: $(VENV)/.python
+	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then touch $@; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo 'Installing the system package chromium ...'; \
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-noto-cjk >/dev/null && touch $@ || \
+		echo 'Chromium could not be installed: the tests in a browser are skipped.'; \
+	else echo 'No Chromium here, and it cannot be installed: the tests in a browser are skipped.'; fi
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -38,10 +38,11 @@ from ordersaga.settings_limits import (
 )
 from ordersaga.settings_pairs import PREFIX as PREFIX
 from ordersaga.settings_pairs import at_odds
+from ordersaga.settings_web import WebSettings
 
 ServiceName = Literal["order", "stock", "payment", "delivery"]
 SERVICES: Final[tuple[ServiceName, ...]] = ("order", "stock", "payment", "delivery")
-HTTP_PORTS: Final = {"order": 8081, "stock": 8082, "payment": 8083, "delivery": 8084, "sandbox": 8085}
+HTTP_PORTS: Final = {"order": 8081, "stock": 8082, "payment": 8083, "delivery": 8084, "sandbox": 8085, "web": 8086}
 
 RETIRED: Final = {
     "PAYABLE_REQUIRED": """where another team runs Order, set ORDERSAGA_FOREIGN_PARTNERS='["order"]' instead""",
@@ -87,7 +88,7 @@ def _content(variable: str, path: str) -> str:
         raise WrongSettings(f"{variable}: the file {path} cannot be read: {why}") from error
 
 
-class Settings(HttpSettings):
+class Settings(HttpSettings, WebSettings):
     """All settings of all services; each service reads those it needs."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
@@ -162,7 +163,7 @@ class Settings(HttpSettings):
     # HTTP
     http_host: str = "127.0.0.1"
     http_port: Port | None = Field(
-        default=None, description="default: order 8081, stock 8082, payment 8083, delivery 8084, sandbox 8085"
+        default=None, description="default: order 8081, stock 8082, payment 8083, delivery 8084, sandbox 8085, web 8086"
     )
     request_timeout_ms: int = Field(
         default=5_000,

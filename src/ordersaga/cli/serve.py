@@ -41,6 +41,7 @@ class Server(StrEnum):
     payment = "payment"
     delivery = "delivery"
     sandbox = "sandbox"
+    web = "web"
 
 
 def serve(
@@ -64,6 +65,8 @@ def serve(
     if workers > 1:
         if server is Server.sandbox:
             raise fail("the sandbox keeps its books in memory, so it runs as one process")
+        if server is Server.web and settings.web_session_secret is None:
+            raise fail("the workers of web must sign cookies alike: set ORDERSAGA_WEB_SESSION_SECRET", CANNOT_START)
         raise typer.Exit(_supervise(server, workers, settings, share_port))
     log_to_stderr(settings, server)
     if supervisor:
@@ -127,5 +130,7 @@ def _give_memory_back() -> None:
 
 def openapi(server: Annotated[Server, typer.Argument(help="the service whose document is printed")]) -> None:
     """Print the OpenAPI document of a service as JSON."""
+    if server in (Server.sandbox, Server.web):
+        raise fail(f"{server} has no OpenAPI document: its routes are pages for people")
     schema = application(server)(load_settings()).openapi_schema.to_schema()
     print(json.dumps(schema, indent=2, ensure_ascii=False))

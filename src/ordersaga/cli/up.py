@@ -1,11 +1,13 @@
 """`up` runs the whole system until Ctrl-C."""
 
+import asyncio
 import signal
 import time
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Final
 
+import aiohttp
 import typer
 from rich.markup import escape
 
@@ -14,9 +16,10 @@ from ordersaga.cli.migrate import services
 from ordersaga.cli.options import err, fail, is_setting, out, settings_from
 from ordersaga.devstack.errors import DevStackError
 from ordersaga.devstack.side_by_side import side_by_side
-from ordersaga.devstack.system import SANDBOX, System
+from ordersaga.devstack.system import SANDBOX, WEB, System
 from ordersaga.masking import masked
 from ordersaga.settings import HTTP_PORTS, SERVICES
+from ordersaga.web.shop import seeds
 
 LOOK_S: Final = 0.5
 ASK_EVERY_S: Final = 2.0
@@ -33,7 +36,10 @@ def up(
         str, typer.Option(help="services to run, with commas between; another team runs the others")
     ] = ",".join(SERVICES),
     first_port: Annotated[
-        int, typer.Option(min=1024, max=65000, help="order's port; stock, payment, delivery and the sandbox follow")
+        int,
+        typer.Option(
+            min=1024, max=65000, help="order's port; stock, payment, delivery, the sandbox and the shop follow"
+        ),
     ] = HTTP_PORTS["order"],
     bootstrap: Annotated[str | None, typer.Option(help="use this Kafka (host:port) instead of starting one")] = None,
     database_url: Annotated[
@@ -42,6 +48,7 @@ def up(
             help="use this PostgreSQL server instead of starting one; its user must be able to make databases"
         ),
     ] = None,
+    catalogue: Annotated[bool, typer.Option(help="put a small catalogue into the shop")] = True,
 ) -> None:
     """Run the whole system on a Kafka and a PostgreSQL of its own, each service as its own process, until Ctrl-C.
 
@@ -61,10 +68,13 @@ def up(
                 bootstrap_servers=bootstrap,
                 database_url=database_url,
                 long_lived=True,
+                web=True,
                 say=_say,
                 addressed=_write_settings,
             ) as system,
         ):
+            if catalogue and "stock" in system.services:
+                _fill_shelf(system)
             _tell(system)
             _Watch(system).run()
     except KeyboardInterrupt:
@@ -94,8 +104,22 @@ def _write_settings(system: System) -> None:
     running.write(running.Running(variables, system.services, system.embedded))
 
 
+def _fill_shelf(system: System) -> None:
+    """Put a small catalogue into the shop. Without it the shop still works."""
+    try:
+        added = asyncio.run(seeds.seed(system.urls["stock"]))
+    except (aiohttp.ClientError, TimeoutError) as error:
+        err.print(f"[yellow]the shop's catalogue could not be made: {escape(masked(str(error)))}[/]", soft_wrap=True)
+    else:
+        if added:
+            _say(f"{added} products put into the shop")
+
+
 def _tell(system: System) -> None:
+    out.print(f"[bold]{'shop':10} {system.urls[WEB]}[/]")
     for name, url in system.urls.items():
+        if name == WEB:
+            continue
         page = "   (checkout page: /checkout)" if name == SANDBOX else f"   API: {url}/schema"
         out.print(f"{name:10} {url}{page}")
     out.print(f"{'kafka':10} {system.settings.kafka_bootstrap_servers}")

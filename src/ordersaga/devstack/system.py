@@ -5,6 +5,7 @@ import http.client
 import importlib
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -41,6 +42,7 @@ ABOUT_REACHING_KAFKA: Final = (
     "SSL_CA_LOCATION",
 )
 SANDBOX: Final = "sandbox"
+WEB: Final = "web"
 WORKERS_WAIT_MS: Final = 1_500
 
 
@@ -106,7 +108,8 @@ class System:
 
     `services` names the services to start; other teams run the rest. `first_port` None: any free ports. `bootstrap_servers` and
     `database_url` name a Kafka and a PostgreSQL server to use instead of starting them. `extra` are settings for the services, each of
-    which runs as `workers` processes. `long_lived`: the system will run for minutes, so Kafka's JVM optimises its code.
+    which runs as `workers` processes. `long_lived`: the system will run for minutes, so Kafka's JVM optimises its code. `web`: the shop's and
+    console's process is started, too.
     `addressed` is called when Kafka, databases and topics are ready, before the services start. Raises `DevStackError`, which says what to
     do; nothing is left running then, nor after Ctrl-C at any moment.
     """
@@ -122,6 +125,7 @@ class System:
         extra: dict[str, str] | None = None,
         workers: int = 1,
         long_lived: bool = False,
+        web: bool = False,
         say: Callable[[str], None] = lambda _: None,
         addressed: Callable[["System"], None] = lambda _: None,
     ) -> None:
@@ -138,11 +142,12 @@ class System:
                 self.stack.kafka.members_wait_ms = WORKERS_WAIT_MS if workers > 1 else 0
                 self.stack.kafka.long_lived = long_lived
             folder = self.stack.folder
-            names = [*SERVICES, SANDBOX]
+            names = [*SERVICES, SANDBOX, WEB]
+            others = [SANDBOX, WEB] if web else [SANDBOX]
             ports = {name: first_port + n if first_port else None for n, name in enumerate(names)}
             self.processes: Final = {
-                name: ServiceProcess(folder, name, ports[name], 1 if name == SANDBOX else workers)
-                for name in [*self.services, SANDBOX]
+                name: ServiceProcess(folder, name, ports[name], 1 if name in others else workers)
+                for name in [*self.services, *others]
             }
             self.urls: Final = {name: process.url for name, process in self.processes.items()}
             self.environment: Final = self._environment(
@@ -169,6 +174,7 @@ class System:
             "SANDBOX_JOURNAL_PATH": str(folder.path / SANDBOX / "books.jsonl"),
         }
         own |= {f"{name.upper()}_DATABASE_URL": self._database(name) for name in SERVICES}
+        own |= {f"{name.upper()}_URL": self.urls[name] for name in self.services}
         if "payment" in self.urls:
             own["SANDBOX_WEBHOOK_URL"] = f"{self.urls['payment']}/api/v1/payments/webhook"
         left_out = {"HTTP_PORT", *own}
@@ -176,6 +182,8 @@ class System:
             left_out |= {f"KAFKA_{name}" for name in ABOUT_REACHING_KAFKA}
         defaults = {
             "TRUST_GATEWAY_HEADERS": "true",
+            "WEB_SIGN_IN": "demo",
+            "WEB_SESSION_SECRET": secrets.token_urlsafe(32),
             "FOREIGN_PARTNERS": json.dumps([name for name in SERVICES if name not in self.services]),
         }
         taken = {

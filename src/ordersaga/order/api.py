@@ -132,6 +132,7 @@ class EventResource(Struct, rename="camel"):
 _body: Final = msgspec.json.Decoder(PlaceOrder)
 _reason: Final = msgspec.json.Decoder(OperatorsReason)
 _cursors: Final[Cursors[UUID]] = Cursors("orders", UUID)
+_timeline_cursors: Final = Cursors[int]("timeline", int)
 _json: Final = msgspec.json.Encoder()
 
 
@@ -218,6 +219,19 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
         orders.streams.check(caller.user_id)
         return ServerSentEvent(_stream(orders, order_id, caller, after_seq), headers={"X-Accel-Buffering": "no"})
 
+    @get("/api/v1/orders/{order_id:uuid}/timeline", summary="An order's timeline up to now, the oldest event first")
+    async def timeline(
+        request: AnyRequest, order_id: FromPath[UUID], cursor: Cursor = None, limit: Limit = LIMIT_DEFAULT
+    ) -> Json:
+        caller = await orders.callers.of(request)
+        after = _timeline_cursors.key(cursor)
+        await orders.theirs(order_id, caller)
+        async with orders.runtime.searching() as db:
+            found = await store.events_after(db, {order_id: after or 0}, limit + 1)
+        shown, following = _timeline_cursors.cut(found, limit, lambda numbered: numbered[0])
+        page = Page([event_resource(event) for _, event in shown], following)
+        return Response(_json.encode(page), media_type="application/json")
+
     @post(
         "/api/v1/orders/{order_id:uuid}/cancel/delivery-before",
         status_code=200,
@@ -230,7 +244,7 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
     async def give_back(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
         return await _act(orders, request, order_id, "cancel/return", orders.return_command)
 
-    return [place, find, show, events, cancel, give_back, *_operator_routes(orders)]
+    return [place, find, show, events, timeline, cancel, give_back, *_operator_routes(orders)]
 
 
 def _operator_routes(orders: Orders) -> list[ControllerRouterHandler]:

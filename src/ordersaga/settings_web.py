@@ -1,0 +1,36 @@
+"""Settings of the web process: where the services are, how people sign in, and how cookies are signed. Part of `Settings`."""
+
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings
+
+from ordersaga.settings_limits import HttpUrl
+
+
+class WebSettings(BaseSettings):
+    """Addresses are as the web process reaches them, but for `web_checkout_url`, which browsers follow."""
+
+    order_url: HttpUrl = "http://127.0.0.1:8081"
+    stock_url: HttpUrl = "http://127.0.0.1:8082"
+    payment_url: HttpUrl = "http://127.0.0.1:8083"
+    delivery_url: HttpUrl = "http://127.0.0.1:8084"
+    web_service_timeout_s: float = Field(
+        default=4.0, gt=0, le=60, description="a service that answers later is told as not answering"
+    )
+    web_sign_in: Literal["demo", "token"] = Field(
+        default="token",
+        description="demo: everybody may pick a customer; token: a bearer token that the services accept, from the request or pasted",
+    )
+    web_session_secret: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="signs cookies; none: made at each start, which signs everybody out and allows one worker",
+    )
+    web_url: HttpUrl | None = Field(
+        default=None,
+        description="the shop's address in a browser, behind a proxy; none: http:// and the request's Host",
+    )
+    web_checkout_url: HttpUrl | None = Field(
+        default=None, description="the gateway's address in a browser; none: gateway_url"
+    )

@@ -1,0 +1,22 @@
+"""Pages for people: the shop, and the operators' console. Server-rendered, a little script, English and Korean.
+
+This process imports no service. It reaches the services over HTTP (`services.py`) and listens to Kafka (`live.py`). A service that does not
+answer costs its part of a page: the page says so in a sentence and shows the rest.
+
+The skeleton, which knows neither shop nor console:
+
+- `app.py` makes the ASGI application from the parts below and from the routes of each application (`shop/routes.py`).
+- `visit.py`: `Visit`, what one request knows of its visitor: language, signed-in user, cart, CSRF token, notices. `Visit.t(key)` is a text.
+- `desk.py`: `Desk`, the face for routes. `visit(request)` begins each route, `form(request, visit)` reads a form and checks who sent it,
+  `page(visit, template, values)` and `go(visit, path)` end the route; both write the cookies that have changed.
+- `services.py`: `Services`, typed reads and commands with bounded times. Raises `Unavailable` or `Refused`. `unless_away` turns the first into None.
+- `texts/en.toml` and `texts/ko.toml`: every text, by the same keys. Templates hold none.
+- `signing.py` signs cookies; `accounts.py` has the customers of the demo and the credentials that services check.
+- `pictures.py` draws products as SVG. `static/` and `templates/` are our own files; nothing is loaded from another host.
+- `shop/live.py`: open streams of orders, fed by Kafka. A stream of the console can be built the same way.
+
+To add an application beside the shop: a package with `routes(desk, ...)`, templates in a folder of its own that extend `base.html`, texts under
+a table of its own in both catalogues, and its routes in `app.py`. An operator's visit has `visit.user.roles`; the service checks them again.
+
+May import `http` (server, limits), `messaging.kafka` (to listen), `settings` and `contracts`. Start with `shop/routes.py`.
+"""

@@ -1,0 +1,145 @@
+"""The web process: the shop's routes, health, static files, and error pages for people."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import structlog
+from litestar import Litestar, Request, Response, get
+from litestar.exceptions import HTTPException
+from litestar.types import ControllerRouterHandler
+
+from ordersaga.http.application import Application
+from ordersaga.http.limits import Streams, TooManyStreams
+from ordersaga.http.server import health
+from ordersaga.messaging.health import Alarms, Health
+from ordersaga.messaging.loops import Loops
+from ordersaga.messaging.runtime import utc_now
+from ordersaga.settings import Settings
+from ordersaga.web import signing_in
+from ordersaga.web.desk import STATIC, Desk, Nothing, Page, SignInFirst, WrongForm
+from ordersaga.web.services import Refused, Services, Unavailable
+from ordersaga.web.shop.live import Live
+from ordersaga.web.shop.orders import Orders
+from ordersaga.web.shop.routes import routes
+from ordersaga.web.signing import Signer
+
+log: Final = structlog.get_logger()
+
+AnyRequest = Request[Any, Any, Any]
+STATIC_KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+STOP_S: Final = 2.0
+
+
+def create_app(settings: Settings) -> Litestar:
+    """The ASGI application of `ordersaga serve web`. It starts without any service and without Kafka, and says what is missing."""
+    secret = (
+        settings.web_session_secret.get_secret_value() if settings.web_session_secret else secrets.token_urlsafe(32)
+    )
+    services = Services(settings)
+    desk = Desk(settings, services, Signer(secret.encode()))
+    orders = Orders(services)
+    live = Live(settings, orders.read_again)
+    streams = Streams(settings.http_streams_max, settings.http_streams_per_caller_max)
+    reporter = Reporter(live)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        async with services, reporter.running():
+            yield
+
+    return Application(
+        [*routes(desk, orders, live, streams), *signing_in.routes(desk), *_static(), *health("web", reporter)],
+        lifespan=[lifespan],
+        exception_handlers=_errors(desk),
+        openapi_config=None,
+        streams=streams,
+        logging_config=None,
+        debug=False,
+    )
+
+
+class Reporter:
+    """The health of the web process. It answers HTTP whatever else is away."""
+
+    def __init__(self, live: Live) -> None:
+        self._live: Final = live
+        self._alarms: Final = Alarms(utc_now)
+        self._stopping: Final = asyncio.Event()
+        self._loops: Final = Loops(self._alarms, self._stopping)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Listen to Kafka while the block lasts."""
+        listening = self._loops.start("listening to Kafka", self._live.listen)
+        try:
+            yield
+        finally:
+            self._stopping.set()
+            listening.task.cancel()
+            await self._loops.stop(listening, STOP_S)
+
+    async def health(self) -> Health:
+        return Health(self._loops.problems, self._alarms.now(), self._live.listening)
+
+    def dead(self) -> list[str]:
+        return self._loops.dead
+
+
+def _static() -> list[ControllerRouterHandler]:
+    files = {path.name: (path.read_bytes(), STATIC_KINDS[path.suffix]) for path in STATIC.iterdir() if path.is_file()}
+
+    @get("/static/{name:str}", include_in_schema=False)
+    async def static(name: str) -> Response[bytes]:
+        """A file of ours, from memory."""
+        if name not in files:
+            raise Nothing
+        body, kind = files[name]
+        return Response(body, media_type=kind)
+
+    return [static]
+
+
+def _errors(desk: Desk) -> dict[Any, Any]:
+    """Each error as a page that says what happened and where to go on."""
+
+    def page(request: AnyRequest, kind: str, status: int, service: str | None = None) -> Page:
+        answer = desk.page(desk.visit(request), "error.html", {"kind": kind, "service": service}, status)
+        if status == 503:
+            answer.headers["Retry-After"] = "2"
+        return answer
+
+    def sign_in(request: AnyRequest, _: Exception) -> Page:
+        visit = desk.visit(request)
+        path = visit.path if request.method == "GET" else "/"
+        return desk.go(visit, desk.sign_in_path(path))
+
+    def refused(request: AnyRequest, error: Refused) -> Page:
+        if error.status == 401:
+            return sign_in(request, error)
+        if error.status in (403, 404):
+            return page(request, "nothing", 404)
+        log.warning("a service refused a request of ours", status=error.status, problem=str(error))
+        return page(request, "ours", 500)
+
+    def unexpected(request: AnyRequest, error: Exception) -> Page:
+        log.error("a page failed", path=request.scope["path"], exc_info=error)
+        return page(request, "ours", 500)
+
+    def http(request: AnyRequest, error: HTTPException) -> Page:
+        if error.status_code >= 500:
+            return unexpected(request, error)
+        return page(request, "nothing", 404 if error.status_code in (400, 404) else error.status_code)
+
+    return {
+        Nothing: lambda request, _: page(request, "nothing", 404),
+        SignInFirst: sign_in,
+        WrongForm: lambda request, _: page(request, "old_form", 403),
+        Unavailable: lambda request, error: page(request, "away", 503, error.service),
+        Refused: refused,
+        TooManyStreams: lambda *_: Response(b"", status_code=503, headers={"Retry-After": "2"}),
+        HTTPException: http,
+        Exception: unexpected,
+    }

@@ -1,0 +1,194 @@
+"""The face for routes: who asks, what their form says, and the page or redirect that answers."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NoReturn
+from urllib.parse import parse_qsl, quote, urlsplit
+
+import jinja2
+from litestar import Request, Response
+from litestar.datastructures import Cookie
+
+from ordersaga.http.caller import Callers
+from ordersaga.http.problems import Problem
+from ordersaga.http.requests import header, raw_body
+from ordersaga.settings import Settings
+from ordersaga.web import texts
+from ordersaga.web.accounts import User
+from ordersaga.web.pictures import drawing, picture
+from ordersaga.web.services import Services
+from ordersaga.web.signing import Signer
+from ordersaga.web.visit import Cart, Session, Visit
+
+AnyRequest = Request[Any, Any, Any]
+Page = Response[Any]
+
+SESSION: Final = "ordersaga_session"
+CART: Final = "ordersaga_cart"
+LANGUAGE: Final = "ordersaga_language"
+NOTICE: Final = "ordersaga_notice"
+YEAR_S: Final = 365 * 86_400
+NOTICE_S: Final = 60
+FIELDS_MAX: Final = 200
+STATIC: Final = Path(__file__).parent / "static"
+
+
+class WrongForm(Exception):
+    """A form that was not made by a page of this session."""
+
+
+class SignInFirst(Exception):
+    """The page is for somebody who is signed in."""
+
+
+class Nothing(Exception):
+    """There is no such page, or it is somebody else's."""
+
+
+class Desk:
+    """Shared by all routes of the process."""
+
+    def __init__(self, settings: Settings, services: Services, signer: Signer) -> None:
+        self.settings: Final = settings
+        self.services: Final = services
+        self.signer: Final = signer
+        self.callers: Final = Callers(settings)
+        self.checkout_url: Final = (settings.web_checkout_url or settings.gateway_url).rstrip("/")
+        checkout = urlsplit(self.checkout_url)
+        self._headers: Final = {
+            # A form's redirect counts as the form's target: the pay form leads to the gateway's checkout. A product's picture may be an https URL.
+            "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https:; connect-src 'self'; "
+            f"form-action 'self' {checkout.scheme}://{checkout.netloc}; base-uri 'none'; frame-ancestors 'none'",
+            "Referrer-Policy": "same-origin",
+            "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+            "Vary": "Accept-Language, Cookie",
+        }
+        self._templates: Final = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.globals.update(picture=picture, drawing=drawing)
+        self._templates.filters["clock"] = _clock
+
+    def visit(self, request: AnyRequest) -> Visit:
+        """The visitor of this request. Begins each route."""
+        cookies = request.cookies
+        chosen = cookies.get(LANGUAGE)
+        language = next((each for each in texts.LANGUAGES if each == chosen), None)
+        if language is None:
+            language = texts.preferred(header(request, b"accept-language") or "")
+        session = self.signer.read(SESSION, cookies.get(SESSION), Session) or Session()
+        if self.settings.web_sign_in != "demo" and session.user and not session.user.token:
+            session.user = None
+        cart = self.signer.read(CART, cookies.get(CART), Cart) or Cart()
+        path = request.scope["path"]
+        if request.scope["query_string"]:
+            path += "?" + request.scope["query_string"].decode("latin-1")
+        return Visit(language, session, cart, path, self.signer, cookies)
+
+    async def user(self, request: AnyRequest, visit: Visit) -> User:
+        """The user of this request: by a proxy's bearer token, or by the session. Raises `SignInFirst`."""
+        token = (header(request, b"authorization") or "").partition(" ")
+        if token[0].lower() == "bearer":
+            try:
+                visit.by_proxy = User.of(await self.callers.of(request), token[2].strip())
+            except Problem as problem:
+                raise SignInFirst from problem
+        if visit.user is None:
+            raise SignInFirst
+        return visit.user
+
+    async def form(self, request: AnyRequest, visit: Visit) -> dict[str, str]:
+        """A form's fields. Raises `WrongForm` unless a page of this site and this session sent it."""
+        origin = header(request, b"origin")
+        if origin not in (None, self.address(request)) or header(request, b"sec-fetch-site") == "cross-site":
+            raise WrongForm
+        try:
+            pairs = parse_qsl(
+                (await raw_body(request)).decode(),
+                keep_blank_values=True,
+                max_num_fields=FIELDS_MAX,
+                strict_parsing=False,
+            )
+        except ValueError as error:
+            raise WrongForm from error
+        fields = {name: value.replace("\0", "").strip() for name, value in pairs}
+        if not self.signer.fits(visit.csrf, fields.pop("csrf", "")):
+            raise WrongForm
+        return fields
+
+    def address(self, request: AnyRequest) -> str:
+        """This site's scheme, host and port as the browser knows them."""
+        if self.settings.web_url:
+            parts = urlsplit(self.settings.web_url)
+            return f"{parts.scheme}://{parts.netloc}"
+        return f"http://{header(request, b'host') or ''}"
+
+    def page(self, visit: Visit, template: str, values: Mapping[str, Any] | None = None, status: int = 200) -> Page:
+        """Answer with a page, and write the session's cookies. A notice is shown once."""
+        text = self.part(visit, template, {"notice": self._notice(visit), **(values or {})})
+        headers = self._headers | {"Content-Language": visit.language}
+        return Response(
+            text, status_code=status, headers=headers, media_type="text/html", cookies=self._cookies(visit, None)
+        )
+
+    def _notice(self, visit: Visit) -> str | None:
+        key = f"notice.{visit.cookies.get(NOTICE)}"
+        return visit.t(key) if visit.has(key) else None
+
+    def part(self, visit: Visit, template: str, values: Mapping[str, Any]) -> str:
+        """A template's text, for a page or for a stream."""
+        shared = {
+            "visit": visit,
+            "t": visit.t,
+            "won": lambda amount: texts.won(amount, visit.language),
+            "local": lambda name: texts.local(name, visit.language),
+            "other_language": "en" if visit.language == "ko" else "ko",
+            "here": quote(visit.path, safe=""),
+            "demo": self.settings.web_sign_in == "demo",
+        }
+        return self._templates.get_template(template).render({**shared, **values})
+
+    def go(self, visit: Visit, path: str, notice: str | None = None) -> Page:
+        """Redirect with GET, so that a reload repeats no command. `notice`: shown by the next page, the end of a key `notice.…`."""
+        return Response(
+            b"", status_code=303, headers={**self._headers, "Location": path}, cookies=self._cookies(visit, notice)
+        )
+
+    def _cookies(self, visit: Visit, notice: str | None) -> list[Cookie]:
+        """The cookies that differ from the request's: the answer to one tab must not undo what another tab has done meanwhile."""
+        session = self.signer.sign(SESSION, visit.session)
+        cart = self.signer.sign(CART, visit.cart) if visit.cart.pieces else ""
+        wanted = {SESSION: (session, None), CART: (cart, YEAR_S), NOTICE: (notice or "", NOTICE_S)}
+        return [
+            self._cookie(name, value, lasts_s if value else 0)
+            for name, (value, lasts_s) in wanted.items()
+            if value != visit.cookies.get(name, "")
+        ]
+
+    @staticmethod
+    def sign_in_path(then: str) -> str:
+        """The sign-in page, which goes on to `then`."""
+        return f"/sign-in?then={quote(then, safe='')}"
+
+    def language_cookie(self, language: texts.Language) -> Cookie:
+        """The visitor's choice of a language."""
+        return self._cookie(LANGUAGE, language, YEAR_S)
+
+    def _cookie(self, name: str, value: str, max_age: int | None = None) -> Cookie:
+        secure = (self.settings.web_url or "").startswith("https:")
+        return Cookie(key=name, value=value, path="/", max_age=max_age, httponly=True, samesite="lax", secure=secure)
+
+
+def nothing() -> NoReturn:
+    """Answer 404."""
+    raise Nothing
+
+
+def _clock(at: datetime) -> str:
+    """A time for browsers without script; the script writes it in the visitor's time zone."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,153 @@
+"""The four services as this process sees them: over HTTP, in a user's name, within a bounded time."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import Any, Final, Self, TypeVar
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from ordersaga.settings import SERVICES, ServiceName, Settings
+from ordersaga.web.accounts import Credentials, User
+
+T = TypeVar("T")
+CONNECTIONS_MAX: Final = 200
+ANSWER_BYTES_MAX: Final = 4_000_000
+
+
+class Unavailable(Exception):
+    """A service did not answer in time, or answered that it cannot now. A command may have been carried out all the same."""
+
+    def __init__(self, service: ServiceName) -> None:
+        super().__init__(f"{service} does not answer")
+        self.service: Final = service
+
+
+class Refused(Exception):
+    """A service refused a request: problem+json."""
+
+    def __init__(self, status: int, problem: "ProblemAnswer") -> None:
+        super().__init__(problem.detail or problem.title)
+        self.status: Final = status
+        self.problem: Final = problem
+
+
+class WrongField(Struct):
+    """One field that a service did not accept."""
+
+    field: str
+    message: str = ""
+    code: str = "invalid"
+
+
+class ProblemAnswer(Struct):
+    """RFC 9457."""
+
+    title: str = ""
+    detail: str = ""
+    errors: list[WrongField] = []
+
+
+class Services:
+    """Use with `async with`. Raises `Unavailable` and `Refused`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._urls: Final[dict[str, str]] = {
+            name: str(getattr(settings, f"{name}_url")).rstrip("/") for name in SERVICES
+        }
+        self._timeout_s: Final = settings.web_service_timeout_s
+        self._credentials: Final = Credentials(settings)
+        self._http: aiohttp.ClientSession
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, limit_per_host=CONNECTIONS_MAX),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.close()
+
+    async def get(
+        self,
+        service: ServiceName,
+        path: str,
+        kind: type[T],
+        user: User | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> T | None:
+        """Read a resource. None: 404, which is also the answer for another user's."""
+        try:
+            return await self._call("GET", service, path, kind, user, query=query)
+        except Refused as refused:
+            if refused.status == 404:
+                return None
+            raise
+
+    async def post(
+        self,
+        service: ServiceName,
+        path: str,
+        kind: type[T],
+        user: User,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        wait_s: float = 0.0,
+    ) -> T:
+        """Send a command. `wait_s`: how long the service may wait for an outcome, beside its usual time."""
+        return await self._call("POST", service, path, kind, user, body, headers, wait_s=wait_s)
+
+    async def _call(
+        self,
+        method: str,
+        service: ServiceName,
+        path: str,
+        kind: type[T],
+        user: User | None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        wait_s: float = 0.0,
+    ) -> T:
+        sent = self._credentials.headers(user) if user else {}
+        sent |= {"Content-Type": "application/json"} if body is not None else {}
+        if wait_s:
+            sent["Prefer"] = f"wait={wait_s:.0f}"
+        try:
+            async with self._http.request(
+                method,
+                self._urls[service] + path,
+                params=query,
+                data=None if body is None else msgspec.json.encode(body),
+                headers={**sent, **(headers or {})},
+                timeout=aiohttp.ClientTimeout(total=self._timeout_s + wait_s),
+                allow_redirects=False,
+            ) as response:
+                said = await response.content.read(ANSWER_BYTES_MAX)
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(service) from error
+        if status >= 500 or status == 429:
+            raise Unavailable(service)
+        try:
+            if status >= 400:
+                raise Refused(status, msgspec.json.decode(said, type=ProblemAnswer))
+            return msgspec.json.decode(said, type=kind)
+        except msgspec.MsgspecError as error:
+            raise Unavailable(service) from error
+
+
+async def unless_away(reading: Awaitable[T]) -> T | None:
+    """What was read; None if the service does not answer. For a part of a page that may be missing."""
+    try:
+        return await reading
+    except Unavailable:
+        return None
+
+
+async def side_by_side(*readings: Awaitable[Any]) -> list[Any]:
+    """Read at once. Raises the first error."""
+    return list(await asyncio.gather(*readings))

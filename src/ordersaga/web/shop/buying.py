@@ -1,0 +1,210 @@
+"""Checkout and payment. Nothing here makes a second order or a second payment, however often it is sent.
+
+A cart is one order: its id is the `Idempotency-Key`, and it stands in the signed checkout form with the lines and the total that the
+customer has seen. A payment key is confirmed once by Payment, however often the browser comes back with it.
+"""
+
+from typing import Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+import structlog
+from litestar import get, post
+from litestar.params import FromPath
+from litestar.types import ControllerRouterHandler
+from msgspec import Struct
+
+from ordersaga.web.accounts import User
+from ordersaga.web.desk import AnyRequest, Desk, Page, nothing
+from ordersaga.web.services import Refused, Unavailable
+from ordersaga.web.shop.catalogue import CartLine, Catalogue, order_name
+from ordersaga.web.shop.model import Order
+from ordersaga.web.shop.orders import Checkout, CheckoutItem, Orders
+from ordersaga.web.shop.progress import progress
+from ordersaga.web.visit import Cart, Visit
+
+log: Final = structlog.get_logger()
+
+ORDER_MIN: Final = 1_000
+KEY_REUSED: Final = "Idempotency-Key"
+ADDRESS: Final = {"name": 100, "phone": 40, "zipcode": 20, "address": 300, "address_detail": 300, "memo": 500}
+"""The fields of the checkout form and the most characters that Order takes."""
+OPTIONAL: Final = ("address_detail", "memo")
+FIELDS: Final = {"addressDetail": "address_detail", "deliveryMemo": "memo"}
+DRAFT: Final = "draft"
+
+
+class Draft(Struct):
+    """What the checkout page shows and its form sends, signed: the order is what the customer has seen. Won."""
+
+    cart_id: UUID
+    user_id: UUID
+    name: str
+    total: int
+    items: list[CheckoutItem]
+
+
+def routes(desk: Desk, orders: Orders, products: Catalogue) -> list[ControllerRouterHandler]:
+    """The routes."""
+
+    @get("/checkout")
+    async def show(request: AnyRequest) -> Page:
+        visit = desk.visit(request)
+        user = await desk.user(request, visit)
+        lines = await products.cart(visit)
+        if not lines or any(line.is_short for line in lines) or _total(lines) < ORDER_MIN:
+            return desk.go(visit, "/cart")
+        draft = Draft(
+            visit.cart.cart_id,
+            user.user_id,
+            order_name(lines, visit),
+            _total(lines),
+            [CheckoutItem(line.product_id, line.pieces) for line in lines],
+        )
+        return _form(desk, visit, draft, {}, {})
+
+    @post("/checkout")
+    async def place(request: AnyRequest) -> Page:
+        visit = desk.visit(request)
+        form = await desk.form(request, visit)
+        user = await desk.user(request, visit)
+        draft = desk.signer.read(DRAFT, form.get(DRAFT), Draft)
+        if draft is None or draft.user_id != user.user_id:
+            return desk.go(visit, "/cart", "checkout_again")
+        wrong = _wrong(form)
+        if wrong:
+            return _form(desk, visit, draft, form, wrong, 400)
+        return await _place(desk, orders, visit, user, draft, form)
+
+    return [show, place, *_payment(desk, orders)]
+
+
+def _form(
+    desk: Desk,
+    visit: Visit,
+    draft: Draft,
+    form: dict[str, str],
+    wrong: dict[str, str],
+    status: int = 200,
+    unsure: bool = False,
+) -> Page:
+    values = {
+        "draft": draft,
+        "signed": desk.signer.sign(DRAFT, draft),
+        "form": {name: form.get(name, "") for name in ADDRESS},
+        "wrong": wrong,
+        "limits": ADDRESS,
+        "optional": OPTIONAL,
+        "unsure": unsure,
+        "pieces": sum(each.quantity for each in draft.items),
+    }
+    return desk.page(visit, "shop/checkout.html", values, status)
+
+
+def _wrong(form: dict[str, str]) -> dict[str, str]:
+    """The fields that cannot be sent, each with the end of a key `checkout.wrong.…`."""
+    missing = {name: "missing" for name in ADDRESS if name not in OPTIONAL and not form.get(name)}
+    return missing | {name: "too_long" for name, most in ADDRESS.items() if len(form.get(name, "")) > most}
+
+
+async def _place(desk: Desk, orders: Orders, visit: Visit, user: User, draft: Draft, form: dict[str, str]) -> Page:
+    checkout = Checkout(
+        order_name=draft.name,
+        total_amount=draft.total,
+        address=form["address"],
+        address_detail=form.get("address_detail") or None,
+        zipcode=form["zipcode"],
+        phone=form["phone"],
+        name=form["name"],
+        delivery_memo=form.get("memo") or None,
+        items=draft.items,
+    )
+    try:
+        order = await _twice(orders, user, checkout, draft.cart_id)
+    except Unavailable:
+        # The order may have been placed. The same form again is the same order.
+        return _form(desk, visit, draft, form, {}, 503, unsure=True)
+    except Refused as refused:
+        return _refused(desk, visit, draft, form, refused)
+    if visit.cart.cart_id == draft.cart_id:
+        visit.cart = Cart()
+    return desk.go(visit, f"/orders/{order.order_id}", None if order.status != "PENDING" else "placed")
+
+
+async def _twice(orders: Orders, user: User, checkout: Checkout, key: UUID) -> Order:
+    """A lost connection is tried once more at once: the key makes that harmless."""
+    try:
+        return await orders.place(user, checkout, key)
+    except Unavailable:
+        return await orders.place(user, checkout, key)
+
+
+def _refused(desk: Desk, visit: Visit, draft: Draft, form: dict[str, str], refused: Refused) -> Page:
+    if refused.status in (401, 403):
+        raise refused
+    if KEY_REUSED in refused.problem.title:
+        # This cart was ordered with another address: in another tab, or before the back button.
+        if visit.cart.cart_id == draft.cart_id:
+            visit.cart = Cart()
+        return desk.go(visit, "/orders", "ordered_already")
+    wrong = {FIELDS.get(each.field, each.field): "not_accepted" for each in refused.problem.errors}
+    if wrong and wrong.keys() <= ADDRESS.keys():
+        return _form(desk, visit, draft, form, wrong, 400)
+    log.info("an order is refused", status=refused.status, problem=str(refused))
+    return desk.go(visit, "/cart", "prices_changed")
+
+
+def _payment(desk: Desk, orders: Orders) -> list[ControllerRouterHandler]:
+    @post("/orders/{order_id:uuid}/pay")
+    async def pay(request: AnyRequest, order_id: FromPath[UUID]) -> Page:
+        """To the gateway's checkout, if the order still waits for its payment."""
+        visit = desk.visit(request)
+        await desk.form(request, visit)
+        user = await desk.user(request, visit)
+        shown = await orders.find(order_id, user) or nothing()
+        if not progress(shown.order, shown.timeline, shown.payments).can_pay:
+            return desk.go(visit, f"/orders/{order_id}", "not_payable")
+        here = f"{desk.address(request)}/orders/{order_id}"
+        query = {
+            "orderId": str(order_id),
+            "amount": str(shown.order.total_amount),
+            "orderName": shown.order.order_name,
+            "customerKey": str(user.user_id),
+            "successUrl": f"{here}/paid",
+            "failUrl": f"{here}/unpaid",
+            "lang": visit.language,
+        }
+        return desk.go(visit, f"{desk.checkout_url}/checkout?{urlencode(query)}")
+
+    @get("/orders/{order_id:uuid}/paid")
+    async def paid(request: AnyRequest, order_id: FromPath[UUID]) -> Page:
+        """The gateway's success URL. A reload confirms the same payment key, which Payment takes once."""
+        visit = desk.visit(request)
+        user = await desk.user(request, visit)
+        shown = await orders.find(order_id, user) or nothing()
+        here = f"/orders/{order_id}"
+        asked = request.query_params
+        if asked.get("amount") != str(shown.order.total_amount) or not asked.get("paymentKey"):
+            return desk.go(visit, here, "not_confirmed")
+        try:
+            await orders.confirm(shown.order, user, asked["paymentKey"])
+        except Unavailable:
+            return desk.page(visit, "shop/confirm_again.html", {"order": shown.order, "again": visit.path}, 503)
+        except Refused as refused:
+            if refused.status in (401, 403):
+                raise
+            return desk.go(visit, here, "not_confirmed")
+        return desk.go(visit, here)  # approved, declined or not answered yet: the order's page says so
+
+    @get("/orders/{order_id:uuid}/unpaid")
+    async def unpaid(request: AnyRequest, order_id: FromPath[UUID]) -> Page:
+        """The gateway's fail URL: the customer has left its checkout."""
+        visit = desk.visit(request)
+        await desk.user(request, visit)
+        return desk.go(visit, f"/orders/{order_id}", "left_checkout")
+
+    return [pay, paid, unpaid]
+
+
+def _total(lines: list[CartLine]) -> int:
+    return sum(line.amount for line in lines)

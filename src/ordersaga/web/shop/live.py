@@ -1,0 +1,186 @@
+"""Open order streams: what happens in Kafka wakes the order that it is about, and the order is read once for all its streams.
+
+Records say *that* something has happened; Order says *what*, over HTTP and in the name of the order's customer. `order-completed-topic` is the
+guide's step 11, Order's word to its client: it completes the order here even if Order does not answer then. Each web process reads every record, without a
+group and without commits, so each instance can answer for its own browsers. An order whose records are missed is read every `SLOW_S`.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
+from uuid import UUID
+
+import msgspec
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ordersaga.contracts.messages import OrderCompletedMessage
+from ordersaga.contracts.status import ORDER_CODES
+from ordersaga.messaging.handler import Record
+from ordersaga.messaging.kafka import Tap
+from ordersaga.messaging.loops import Beat
+from ordersaga.settings import Settings
+from ordersaga.web.accounts import User
+from ordersaga.web.services import Refused, Unavailable
+from ordersaga.web.shop.model import Event, Order, Payment
+
+log: Final = structlog.get_logger()
+
+COMPLETED: Final = "order-completed-topic"
+BEFORE_COMMIT: Final = ("stock-response-topic", "payment-success-topic", "payment-cancelled-topic")
+"""Answers of partners. Order commits what they change a moment after they can be read here."""
+AFTER_COMMIT: Final = ("order-payable-topic", COMPLETED)
+"""Order's own records, published after its commit."""
+TOPICS: Final = (*BEFORE_COMMIT, *AFTER_COMMIT)
+AGAIN_AFTER_S: Final = (0.03, 0.1, 0.4, 1.5)
+SLOW_S: Final = 15.0
+RECORDS_MAX: Final = 2_000
+FETCH_S: Final = 0.5
+READS_MAX: Final = 50
+
+
+class Shown(Struct, frozen=True):
+    """An order as the services told it last. `payments`: Payment's, only while it is asked about a confirm."""
+
+    order: Order
+    timeline: tuple[Event, ...] = ()
+    payments: tuple[Payment, ...] = ()
+
+
+Read = Callable[[UUID, User, Shown | None], Awaitable[Shown | None]]
+"""Reads an order in a user's name; None if that user has no such order. Raises `Unavailable`."""
+
+
+class _About(Struct, rename="camel"):
+    order_id: UUID
+
+
+class Watched:
+    """One order that at least one stream shows."""
+
+    def __init__(self, order_id: UUID, user: User, shown: Shown) -> None:
+        self.order_id: Final = order_id
+        self.user = user
+        self.shown: Shown = shown
+        self.gone = False
+        self.is_completed = False
+        self.streams = 0
+        self.version = 0
+        self.wakes: asyncio.Queue[bool] = asyncio.Queue(1)
+        self.changed: asyncio.Event = asyncio.Event()
+        self.task: asyncio.Task[None]
+
+    def wake(self, committed: bool) -> None:
+        """Have the order read soon. Wakes that come before the reading are one."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self.wakes.put_nowait(committed)
+
+    def show(self, shown: Shown | None) -> bool:
+        """Take what was read. Returns whether it differs; then every stream of the order is woken."""
+        if shown == self.shown:
+            return False
+        self.gone = shown is None
+        self.shown = shown or self.shown
+        self.version += 1
+        self.changed.set()
+        self.changed = asyncio.Event()
+        return True
+
+
+class Live:
+    """The watched orders of this process."""
+
+    def __init__(self, settings: Settings, read: Read) -> None:
+        self._settings: Final = settings
+        self._read: Final = read
+        self._orders: Final[dict[UUID, Watched]] = {}
+        self._keys: Final[dict[bytes, Watched]] = {}
+        self._reads: Final = asyncio.Semaphore(READS_MAX)
+        self.listening = False
+
+    @contextlib.contextmanager
+    def watch(self, user: User, shown: Shown) -> Iterator[Watched]:
+        """Watch an order while the block lasts. `user` is its customer; `shown` was just read."""
+        order_id = shown.order.order_id
+        watched = self._orders.get(order_id)
+        if watched is None:
+            watched = self._orders[order_id] = Watched(order_id, user, shown)
+            self._keys[str(order_id).encode()] = watched
+            watched.task = asyncio.create_task(self._follow(watched))
+            watched.wake(committed=True)  # a record may have come after `shown` was read and before this line
+        watched.user = user
+        watched.show(shown)
+        watched.streams += 1
+        try:
+            yield watched
+        finally:
+            watched.streams -= 1
+            if not watched.streams:
+                watched.task.cancel()
+                del self._orders[order_id], self._keys[str(order_id).encode()]
+
+    async def _follow(self, watched: Watched) -> None:
+        """Read the order when it is woken, and now and then."""
+        while True:
+            committed = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SLOW_S * random.uniform(0.8, 1.2)):
+                    committed = await watched.wakes.get()
+            if await self._refresh(watched) or committed:
+                continue
+            for pause_s in AGAIN_AFTER_S:
+                await asyncio.sleep(pause_s)
+                if await self._refresh(watched):
+                    break
+
+    async def _refresh(self, watched: Watched) -> bool:
+        async with self._reads:
+            try:
+                return watched.show(await self._read(watched.order_id, watched.user, watched.shown))
+            except (Unavailable, Refused):
+                pass  # it is read again, at the latest after `SLOW_S`
+            except Exception as error:
+                log.error("an order cannot be shown", order_id=str(watched.order_id), exc_info=error)
+        shown = watched.shown
+        if watched.is_completed and shown.order.status == "PENDING":
+            return watched.show(replace(shown, order=replace(shown.order, status="COMPLETED", delivery="STARTED")))
+        return False
+
+    async def listen(self, beat: Beat) -> None:
+        """Read records for as long as the process lives. Raises `KafkaUnavailable`."""
+        tap = await Tap.open(self._settings, TOPICS)
+        try:
+            self.listening = True
+            while True:
+                for record in await tap.fetch(RECORDS_MAX, FETCH_S):
+                    self.hear(record)
+                beat()
+        finally:
+            self.listening = False
+            await tap.end()
+
+    def hear(self, record: Record) -> None:
+        """Wake the order that a record is about. A record that cannot be read is no concern of a page."""
+        if not self._orders:
+            return
+        watched = self._keys.get(record.key) if record.key else None
+        if watched is None:
+            if record.key and len(record.key) == 36:
+                return  # the key is the order id, of an order that nobody looks at
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                watched = self._orders.get(msgspec.json.decode(record.value or b"", type=_About).order_id)
+        if watched is None:
+            return
+        watched.is_completed |= record.topic == COMPLETED and _says_completed(record)
+        watched.wake(record.topic in AFTER_COMMIT)
+
+
+def _says_completed(record: Record) -> bool:
+    try:
+        said = msgspec.json.decode(record.value or b"", type=OrderCompletedMessage)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return said.status in (ORDER_CODES["COMPLETED"], "COMPLETED")

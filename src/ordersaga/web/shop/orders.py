@@ -1,0 +1,140 @@
+"""Orders as the shop reads and changes them, in their customer's name."""
+
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ordersaga.http.pages import LIMIT_MAX, Page
+from ordersaga.web.accounts import User
+from ordersaga.web.services import Services, Unavailable, side_by_side, unless_away
+from ordersaga.web.shop.live import Shown
+from ordersaga.web.shop.model import Delivery, Event, Order, Payment, Product
+
+STOCK_WAIT_S: Final = 2.0
+PAYMENT_WAIT_S: Final = 3.0
+ORDERS_SHOWN: Final = 50
+
+
+class Checkout(Struct, rename="camel", kw_only=True):
+    """The body of `POST /api/v1/orders`. Won."""
+
+    order_name: str
+    total_amount: int
+    address: str
+    address_detail: str | None
+    zipcode: str
+    phone: str
+    name: str
+    delivery_memo: str | None
+    items: list["CheckoutItem"]
+
+
+class CheckoutItem(Struct, rename="camel"):
+    """One line of it."""
+
+    product_id: UUID
+    quantity: int
+
+
+class Details(Struct):
+    """What a page of one order shows beside its progress. None: the service does not answer. `{}`: there is nothing."""
+
+    products: dict[UUID, Product] | None
+    delivery: Delivery | None
+    delivery_away: bool
+
+
+class Orders:
+    """Reads and commands of one customer's orders. Raises `Unavailable` and `Refused`."""
+
+    def __init__(self, services: Services) -> None:
+        self._services: Final = services
+
+    async def place(self, user: User, checkout: Checkout, key: UUID) -> Order:
+        """Place an order, and wait a moment for Stock's answer. The same key again is the same order."""
+        return await self._services.post(
+            "order", "/api/v1/orders", Order, user, checkout, {"Idempotency-Key": str(key)}, STOCK_WAIT_S
+        )
+
+    async def newest(self, user: User) -> list[Order]:
+        """The customer's latest orders."""
+        page = await self._services.get("order", "/api/v1/orders", Page[Order], user, {"limit": str(ORDERS_SHOWN)})
+        return page.items if page else []
+
+    async def find(self, order_id: UUID, user: User) -> Shown | None:
+        """An order with its timeline and, while it waits for a payment, with what Payment knows of one."""
+        order, timeline, payments = await side_by_side(
+            self._services.get("order", f"/api/v1/orders/{order_id}", Order, user),
+            unless_away(
+                self._services.get(
+                    "order", f"/api/v1/orders/{order_id}/timeline", Page[Event], user, {"limit": str(LIMIT_MAX)}
+                )
+            ),
+            unless_away(self.payments(order_id, user)),
+        )
+        if order is None or order.customer_id != user.user_id:
+            return None
+        return Shown(order, tuple(timeline.items if timeline else ()), _open(order, payments or ()))
+
+    async def read_again(self, order_id: UUID, user: User, before: Shown | None) -> Shown | None:
+        """What `find` says, with as few requests as tell whether anything has changed."""
+        order = await self._services.get("order", f"/api/v1/orders/{order_id}", Order, user)
+        if order is None:
+            return None
+        if before is None or order != before.order or not before.timeline:
+            return await self.find(order_id, user)
+        payments = _open(order, await self.payments(order_id, user)) if before.payments else ()
+        return replace(before, payments=payments)
+
+    async def payments(self, order_id: UUID, user: User) -> tuple[Payment, ...]:
+        """What Payment knows of an order."""
+        page = await self._services.get("payment", "/api/v1/payments", Page[Payment], user, {"orderId": str(order_id)})
+        return tuple(page.items) if page else ()
+
+    async def details(self, order: Order, user: User) -> Details:
+        """The rest of an order's page."""
+        products, delivery = await side_by_side(
+            unless_away(self.products([line.product_id for line in order.items])), self._delivery(order, user)
+        )
+        return Details(products, *delivery)
+
+    async def products(self, product_ids: list[UUID]) -> dict[UUID, Product]:
+        """The products that there are."""
+        found = await side_by_side(
+            *(self._services.get("stock", f"/api/v1/products/{each}", Product) for each in product_ids)
+        )
+        return {product.product_id: product for product in found if product is not None}
+
+    async def _delivery(self, order: Order, user: User) -> tuple[Delivery | None, bool]:
+        """The delivery, and whether Delivery does not answer."""
+        if order.delivery != "STARTED":
+            return None, False
+        try:
+            return await self._services.get("delivery", f"/api/v1/deliveries/{order.order_id}", Delivery, user), False
+        except Unavailable:
+            return None, True
+
+    async def confirm(self, order: Order, user: User, payment_key: str) -> Payment:
+        """Step 5. The payment key makes a repeat harmless."""
+        body = {"paymentKey": payment_key, "orderId": str(order.order_id), "amount": order.total_amount}
+        return await self._services.post(
+            "payment", "/api/v1/payments/confirm", Payment, user, body, None, PAYMENT_WAIT_S
+        )
+
+    async def cancel(self, order_id: UUID, user: User) -> Order:
+        """Cancel before delivery is requested. Once more is no error."""
+        return await self._services.post("order", f"/api/v1/orders/{order_id}/cancel/delivery-before", Order, user)
+
+    async def give_back(self, order_id: UUID, user: User) -> Order:
+        """Return a completed order. Once more is no error."""
+        return await self._services.post("order", f"/api/v1/orders/{order_id}/cancel/return", Order, user)
+
+
+def _open(order: Order, payments: tuple[Payment, ...]) -> tuple[Payment, ...]:
+    """Payments that Payment has begun and of which Order has not heard."""
+    if order.status != "PENDING":
+        return ()
+    heard = {each.payment_key for each in order.payments}
+    return tuple(each for each in payments if each.status == "PENDING" and each.payment_key not in heard)

@@ -1,0 +1,90 @@
+"use strict";
+// Small conveniences; every page works without them.
+
+const language = document.documentElement.lang;
+
+// Times in the visitor's own time zone and manner.
+function localTimes(root) {
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    const clock = { hour: "numeric", minute: "2-digit" };
+    const style = time.dataset.time === "short" ? { ...clock, second: "2-digit" } : { ...clock, month: "short", day: "numeric" };
+    time.textContent = new Intl.DateTimeFormat(language, style).format(at);
+    time.title = new Intl.DateTimeFormat(language, { dateStyle: "full", timeStyle: "long" }).format(at);
+  }
+}
+
+// A second click on the same button sends nothing. The server would not act twice either.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.matches("[data-once]")) return;
+  if (form.dataset.sent) {
+    event.preventDefault();
+    return;
+  }
+  form.dataset.sent = "1";
+  form.querySelector("button")?.setAttribute("aria-busy", "true");
+});
+addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) {
+    delete form.dataset.sent;
+    form.querySelector("button")?.removeAttribute("aria-busy");
+  }
+});
+
+// The steps of an order, as the server sends them. The parts stay in the page and get new content, so a screen reader hears the change.
+function follow(panel) {
+  const live = document.getElementById("live");
+  const still = live?.textContent;
+  let seen = panel.dataset.seen;
+  let wait = 1000;
+
+  function show(html) {
+    const fresh = document.createElement("template");
+    fresh.innerHTML = html;
+    localTimes(fresh.content);
+    for (const part of fresh.content.children) {
+      const old = document.getElementById(part.id);
+      if (!old || old.innerHTML === part.innerHTML) continue;
+      old.className = part.className;
+      old.replaceChildren(...part.childNodes);
+    }
+  }
+
+  function connected(isConnected) {
+    if (!live) return;
+    live.textContent = isConnected ? still : live.dataset.interrupted;
+    live.classList.toggle("interrupted", !isConnected);
+  }
+
+  function open() {
+    const source = new EventSource(`${panel.dataset.stream}?seen=${encodeURIComponent(seen)}`);
+    source.onopen = () => {
+      wait = 1000;
+      connected(true);
+    };
+    source.addEventListener("progress", (event) => {
+      seen = event.lastEventId || seen;
+      show(event.data);
+    });
+    source.addEventListener("end", () => {
+      source.close();
+      live?.remove();
+    });
+    source.onerror = () => {
+      connected(false);
+      if (source.readyState === EventSource.CLOSED) {
+        // The server answered, but with no stream: the browser gives up, and we do not.
+        setTimeout(open, wait);
+        wait = Math.min(wait * 2, 15000);
+      }
+    };
+    addEventListener("pagehide", () => source.close(), { once: true });
+  }
+  open();
+}
+
+localTimes(document);
+const panel = document.querySelector("[data-stream]");
+if (panel) follow(panel);

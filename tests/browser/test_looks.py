@@ -1,0 +1,126 @@
+"""Every page for everybody: two languages, a phone's width, the keyboard alone, light and dark, and nothing that axe finds."""
+
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from ordersaga.devstack.system import System
+from ordersaga.web.shop.seeds import SEEDS
+from tests.browser.visitor import ADDRESS, PAY, Visitor
+
+Visitors = Callable[..., Visitor]
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+
+
+def pages(one: Visitor, path: str) -> Iterator[Page]:
+    """Each page of the shop for somebody who has an order at this path, something in the cart, and is signed in."""
+    one.expected.append("status of 404")
+    product = f"/products/{SEEDS[0].product_id}"
+    for each in ("/", "/?q=nothing-like-this", product, "/cart", "/checkout", "/orders", path, "/sign-in", "/nowhere"):
+        yield one.open(each)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
+@pytest.mark.parametrize("language", ["en-US", "ko-KR"])
+def test_no_page_has_a_fault_that_axe_finds_or_scrolls_sideways(
+    visitor: Visitors, language: str, width: int, scheme: str
+) -> None:
+    one = visitor(language, width, color_scheme=scheme, reduced_motion="reduce")
+    path = ordered(one)
+    one.open(f"/products/{SEEDS[3].product_id}")
+    one.page.locator(".add button").click()
+    for page in pages(one, path):
+        found = Axe().run(page, options=RULES)
+        assert found.violations_count == 0, f"{page.url}\n{found.generate_report()}"
+        assert one.evaluate("document.documentElement.scrollWidth") <= width, page.url
+        assert page.locator("html").get_attribute("lang") == language[:2]
+
+
+def ordered(one: Visitor) -> str:
+    """Order something without a word of any language; returns the order's path."""
+    one.open("/sign-in")
+    one.page.locator("button.person").first.click()
+    one.open(f"/products/{SEEDS[3].product_id}")
+    one.page.locator(".add button").click()
+    one.open("/checkout")
+    one.fill_address()
+    one.page.locator("form.checkout button").click()
+    one.page.wait_for_url(re.compile("/orders/"))
+    return one.page.url.removeprefix(one.url)
+
+
+def test_a_korean_visitor_reads_korean_from_the_shelf_to_the_end(visitor: Visitors) -> None:
+    one = visitor("ko-KR")
+    ordered(one)
+    one.sees("결제를 기다립니다")
+    expect(one.said).to_contain_text("5단계 중 3단계")
+    one.press(PAY)
+    expect(one.page.get_by_role("heading", name="결제하기")).to_be_visible()
+    one.page.get_by_role("button", name=PAY).click()
+    one.sees("상품이 출발했습니다")
+    expect(one.said).to_contain_text("9,800원을 결제하셨습니다")
+
+
+def test_the_language_is_switched_and_stays(visitor: Visitors) -> None:
+    one = visitor("en-US")
+    one.open("/cart")
+    one.follow("한국어")
+    expect(one.page.get_by_role("heading", name="장바구니", exact=True)).to_be_visible()
+    assert one.page.url == one.url + "/cart"
+    one.open("/")
+    one.follow("English")
+    expect(one.page.get_by_role("heading", name="Good things for everyday life")).to_be_visible()
+
+
+def test_an_order_is_placed_and_paid_by_keyboard_alone(visitor: Visitors) -> None:
+    one = visitor()
+    page = one.open("/sign-in")
+
+    def to(name: str, role: str) -> None:
+        """Tab until this is in focus, and see that its focus is shown."""
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            there = page.evaluate(
+                "(e => [e.getAttribute('aria-label') || e.labels?.[0]?.innerText || e.innerText || '', "
+                "getComputedStyle(e).outlineStyle])(document.activeElement)"
+            )
+            if re.search(name, " ".join(there[0].split())):
+                assert there[1] != "none", f"the focus on {name} is not seen"
+                return
+        raise AssertionError(f"no {role} {name} is reached by Tab")
+
+    def activate(name: str, role: str = "button") -> None:
+        to(name, role)
+        page.keyboard.press("Enter")
+
+    activate("Hana Kim")
+    page.wait_for_url(one.url + "/")
+    activate("Skip to content", "link")
+    activate("Stoneware teapot", "link")
+    page.wait_for_url(re.compile("/products/"))
+    activate("Add to cart")
+    page.wait_for_url(re.compile("/cart"))
+    activate("Go to checkout", "link")
+    page.wait_for_url(re.compile("/checkout"))
+    for label, value in zip(("Recipient", "Phone", "Postcode", "Address"), list(ADDRESS.values()), strict=False):
+        to(f"^{label}", "field")
+        page.keyboard.type(value)
+    activate("Place order")
+    one.sees("Ready for your payment")
+    activate("^Pay ")
+    page.wait_for_url(re.compile("/checkout"))
+    activate("^Pay ")
+    one.sees("Your parcel is on its way")
+
+
+def test_the_pages_load_nothing_from_another_host(visitor: Visitors, system: System) -> None:
+    one = visitor()
+    asked: set[str] = set()
+    one.page.on("request", lambda request: asked.add(request.url))
+    one.open("/")
+    assert asked and all(each.startswith(system.urls["web"]) for each in asked)
+    policy = one.page.request.get(system.urls["web"]).headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy

@@ -1,0 +1,180 @@
+"""Clicks, tabs, reloads, the back button and lost connections: one order and one payment, whatever the browser sends again."""
+
+import re
+from collections.abc import Callable
+
+import httpx
+from playwright.sync_api import expect
+
+from ordersaga.devstack.system import System
+from tests.browser.visitor import PAY, Visitor
+
+Visitors = Callable[..., Visitor]
+CONNECTION = r"net::ERR_|status of 50[0-9]"
+
+
+def captured(system: System, customer: str) -> list[dict[str, object]]:
+    """The payments of a customer's newest order, as Payment has them."""
+    headers = {"User-Id": customer, "User-Roles": "CUSTOMER"}
+    order = httpx.get(f"{system.urls['order']}/api/v1/orders", headers=headers).json()["items"][0]
+    url = f"{system.urls['payment']}/api/v1/payments?orderId={order['orderId']}"
+    return [each for each in httpx.get(url, headers=headers).json()["items"] if each["capturedAmount"]]
+
+
+MINJUN = "00000000-0000-4000-8000-0000000000a2"
+JORDAN = "00000000-0000-4000-8000-0000000000a3"
+
+
+def test_two_clicks_two_tabs_and_the_back_button_are_one_order(visitor: Visitors) -> None:
+    one = visitor()
+    one.sign_in("Minjun Lee")
+    before = one.orders()
+    one.put_in_cart("Dotted notebook")
+    one.follow("Go to checkout")
+    other = one.tab()
+    other.goto(one.url + "/checkout")
+    one.fill_address()
+    one.page.get_by_role("button", name="Place order").dblclick()
+    one.sees("Ready for your payment")
+    placed = one.page.url
+
+    one.fill_address(other)
+    other.get_by_role("button", name="Place order").click()
+    other.wait_for_url(re.compile("/orders/"))
+    assert other.url == placed, "the other tab's form is the same order"
+
+    one.page.go_back()
+    one.page.wait_for_url(re.compile("/(checkout|cart)$"))
+    other.goto(placed)
+    assert one.orders() == before + 1
+
+
+def test_a_cart_that_was_ordered_is_not_ordered_to_another_address(visitor: Visitors) -> None:
+    one = visitor()
+    one.sign_in("Minjun Lee")
+    one.put_in_cart("Dotted notebook")
+    one.follow("Go to checkout")
+    other = one.tab()
+    other.goto(one.url + "/checkout")
+    one.fill_address()
+    one.press("Place order")
+    one.sees("Ready for your payment")
+    one.fill_address(other, address="2 Elsewhere-ro, Busan")
+    other.get_by_role("button", name="Place order").click()
+    expect(other.get_by_text("This cart was ordered already")).to_be_visible()
+
+
+def test_paying_twice_takes_the_money_once(visitor: Visitors, system: System) -> None:
+    one = visitor()
+    path = one.order("Canvas bag")
+    second = one.tab()
+    second.goto(one.url + path)
+    one.press(PAY)
+    second.get_by_role("button", name=PAY).click()
+    one.page.get_by_role("button", name=PAY).click()
+    one.sees("Your parcel is on its way")
+    second.get_by_role("button", name=PAY).click()
+    expect(second.locator("#said")).to_contain_text("Your parcel is on its way")
+    assert len(captured(system, "00000000-0000-4000-8000-0000000000a1")) == 1
+
+
+def test_a_reload_in_the_middle_of_paying_confirms_the_same_payment(visitor: Visitors, system: System) -> None:
+    jordan = visitor()
+    jordan.sign_in("Jordan Park")
+    jordan.put_in_cart("Canvas bag")
+    jordan.follow("Go to checkout")
+    jordan.fill_address()
+    jordan.press("Place order")
+    jordan.sees("Ready for your payment")
+    seen: list[str] = []
+    jordan.page.on("request", lambda request: seen.append(request.url) if "/paid?" in request.url else None)
+    jordan.pay()
+    jordan.sees("Your parcel is on its way")
+    jordan.page.goto(seen[0])
+    expect(jordan.page.locator("#said")).to_contain_text("Your parcel is on its way")
+    jordan.page.go_back()
+    assert len(captured(system, JORDAN)) == 1
+
+
+def test_a_payment_whose_answer_was_lost_is_found_and_told(visitor: Visitors) -> None:
+    hana = visitor()
+    hana.order("Steel bottle")
+    hana.pay("answer-lost")
+    hana.sees("Your parcel is on its way")
+
+
+def test_the_steps_go_on_after_the_web_process_was_started_again(visitor: Visitors, system: System) -> None:
+    hana = visitor()
+    hana.expected.append(CONNECTION)
+    path = hana.order("Quiet plant")
+    system.kill("web")
+    expect(hana.page.locator("#live")).to_contain_text("interrupted")
+    system.start("web")
+    expect(hana.page.locator("#live")).to_contain_text("updates by itself")
+    hana.evaluate("window.stayed = true")
+    headers = {"User-Id": "00000000-0000-4000-8000-0000000000a1", "User-Roles": "CUSTOMER"}
+    httpx.post(f"{system.urls['order']}/api/v1{path}/cancel/delivery-before", headers=headers).raise_for_status()
+    hana.sees("You cancelled this order")
+    assert hana.evaluate("window.stayed"), "the page was not loaded again"
+
+
+def test_an_order_service_that_is_away_is_told_and_the_same_button_works_later(
+    visitor: Visitors, system: System
+) -> None:
+    one = visitor()
+    one.expected.append(CONNECTION)
+    one.sign_in("Minjun Lee")
+    before = one.orders()
+    one.put_in_cart("Dotted notebook")
+    one.follow("Go to checkout")
+    one.fill_address()
+    system.kill("order")
+    try:
+        one.press("Place order")
+        expect(one.page.get_by_text("We could not hear whether your order was placed")).to_be_visible()
+        other = one.tab()
+        other.goto(one.url)
+        expect(other.get_by_role("link", name="Dotted notebook")).to_be_visible()
+        other.get_by_role("link", name="My orders").click()
+        expect(other.get_by_text("Orders are not answering.")).to_be_visible()
+    finally:
+        system.start("order")
+    one.press("Place order, safely again")
+    one.sees("Ready for your payment")
+    assert one.orders() == before + 1
+
+
+def test_a_catalogue_that_is_away_takes_only_names_from_an_order(visitor: Visitors, system: System) -> None:
+    hana = visitor()
+    hana.expected.append(CONNECTION)
+    path = hana.order("Linen cushion")
+    system.kill("stock")
+    try:
+        hana.open(path)
+        expect(hana.page.get_by_text("The catalogue does not answer")).to_be_visible()
+        hana.sees("Ready for your payment")
+        hana.open("/")
+        expect(hana.page.get_by_text("The catalogue is not answering.")).to_be_visible()
+    finally:
+        system.start("stock")
+
+
+def test_a_strangers_order_and_a_forged_form_do_nothing(visitor: Visitors, system: System) -> None:
+    hana, stranger = visitor(), visitor()
+    stranger.expected.append("status of 404")
+    path = hana.order("Dotted notebook")
+    stranger.sign_in("Jordan Park")
+    stranger.open(path)
+    expect(stranger.page.get_by_role("heading", name="There is nothing here")).to_be_visible()
+    cookies = {each["name"]: each["value"] for each in hana.context.cookies()}
+    forged = httpx.post(f"{system.urls['web']}{path}/cancel", cookies=cookies, data={"csrf": "guessed"})
+    token = hana.page.locator("input[name=csrf]").first.get_attribute("value") or ""
+    elsewhere = httpx.post(
+        f"{system.urls['web']}{path}/cancel",
+        cookies=cookies,
+        data={"csrf": token},
+        headers={"Origin": "http://evil.example"},
+    )
+    assert (forged.status_code, elsewhere.status_code) == (403, 403)
+    hana.open(path)
+    hana.sees("Ready for your payment")

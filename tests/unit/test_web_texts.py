@@ -1,0 +1,65 @@
+"""Two catalogues with the same keys, and no text of a page outside of them."""
+
+import re
+import string
+from pathlib import Path
+
+import pytest
+
+from ordersaga import web
+from ordersaga.web.texts import TEXTS, local, preferred, won
+
+TEMPLATES = sorted((Path(web.__file__).parent / "templates").rglob("*.html"))
+SHOWN_ATTRIBUTES = ("aria-label", "title", "placeholder", "alt")
+
+
+def names(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def test_both_languages_have_the_same_keys_and_the_same_names_to_fill_in() -> None:
+    assert TEXTS["en"].keys() == TEXTS["ko"].keys()
+    for key, english in TEXTS["en"].items():
+        assert english.strip() and TEXTS["ko"][key].strip(), key
+        assert names(english) == names(TEXTS["ko"][key]), key
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_a_template_has_no_text_of_its_own(template: Path) -> None:
+    html = re.sub(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", "", template.read_text(), flags=re.S)
+    for attribute, value in re.findall(r'([a-z-]+)="([^"]*)"', html):
+        assert attribute not in SHOWN_ATTRIBUTES or not re.search(r"[A-Za-z가-힣]", value), (attribute, value)
+    left = re.sub(r"<[^>]*>|&\w+;", "", html)
+    assert not re.search(r"[A-Za-z가-힣]{2,}", left), left
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_every_text_that_a_template_names_exists(template: Path) -> None:
+    for key in re.findall(r"\bt\('([a-z_.]+[a-z_])'[,)]", template.read_text()):
+        assert key in TEXTS["en"], key
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_a_template_has_no_script_and_no_style_of_its_own(template: Path) -> None:
+    """The Content-Security-Policy would block both."""
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?! src=)", template.read_text())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "language"),
+    [
+        ("", "en"),
+        ("ko-KR,ko;q=0.9,en;q=0.8", "ko"),
+        ("en-GB,en;q=0.9,ko;q=0.8", "en"),
+        ("fr", "en"),
+        ("fr,ko;q=0.3", "ko"),
+        ("ko;q=x", "ko"),
+    ],
+)
+def test_the_browsers_language_is_chosen(wanted: str, language: str) -> None:
+    assert preferred(wanted) == language
+
+
+def test_names_and_amounts_are_written_as_people_write_them() -> None:
+    assert local("Cup / 컵", "ko") == "컵" and local("Cup / 컵", "en") == "Cup" and local("Cup", "ko") == "Cup"
+    assert won(12_500, "en") == "₩12,500" and won(12_500, "ko") == "12,500원"
