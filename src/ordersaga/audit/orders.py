@@ -224,7 +224,7 @@ class OrderAudit:
             (self.agreed.waits if waits else self.agreed.breaks)(f"{order}: {each.what}")
 
 
-# What an order must and must not hold at its end ------------------------------------------------------------------------------------------
+# What an order must and must not hold at its end -----------------------------------------------------------------------------
 
 
 def _completed(order: AuditedOrder, held: dict[str, int] | None, rows: OrderRows) -> list[str]:

@@ -65,9 +65,8 @@ class Sources:
         try:
             async with contextlib.AsyncExitStack() as savepoint:
                 # Without a savepoint, an error would end the snapshot's transaction: PostgreSQL refuses every later statement in it.
-                with contextlib.suppress(
-                    *DATABASE_ERRORS
-                ):  # on a lost connection the caller's first statement raises instead
+                # On a lost connection the caller's first statement raises instead.
+                with contextlib.suppress(*DATABASE_ERRORS):
                     await savepoint.enter_async_context(db.transaction())
                 yield db
         except DATABASE_ERRORS as error:

@@ -1,4 +1,4 @@
-"""`orders show` tells an order's story; `orders accept-refund` says that money which went back was meant to."""
+"""`orders show` prints an order and its timeline; `accept-refund`, `receive-return` and `refuse-return` are operators' decisions."""
 
 import asyncio
 from typing import Annotated, Final
@@ -30,12 +30,12 @@ UNASKED: Final = {
     "ProductPriceMessage": "to be sent by Stock, which sends all prices again with `ordersaga products publish-prices`",
 }
 
-app = typer.Typer(help="Orders, as the Order service's database knows them.", no_args_is_help=True)
+app = typer.Typer(help="Orders, read from the Order service's database.", no_args_is_help=True)
 
 
 @app.command()
 def show(order_id: Annotated[UUID, typer.Argument(help="the order's id")]) -> None:
-    """What came in, what went out, where the order stands, and why it waits."""
+    """Show an order, its timeline (what came in, what went out), and why it waits."""
     settings = load_settings()
     try:
         order, events = asyncio.run(_story(settings, order_id))
@@ -51,7 +51,7 @@ def show(order_id: Annotated[UUID, typer.Argument(help="the order's id")]) -> No
 def accept_refund(
     order_id: Annotated[UUID, typer.Argument(help="the order's id")], why: Why = None, who: Who = None
 ) -> None:
-    """Money that went back at the gateway was meant to: the order goes on with what is still held, and is not flagged any more."""
+    """Accept the refunds made at the gateway: the order goes on with the money still held, and its flag is removed."""
     run(_accept(load_settings(), order_id, operator(who, why)))
 
 
@@ -59,7 +59,7 @@ def accept_refund(
 def receive_return(
     order_id: Annotated[UUID, typer.Argument(help="the order's id")], why: Why = None, who: Who = None
 ) -> None:
-    """The goods of a return have come: the order is CANCELLED, RETURNED, its money is paid back and its pieces are on the shelf again."""
+    """The goods have arrived: the order is CANCELLED, RETURNED; its refund and the release of its products are requested."""
     run(_return(load_settings(), order_id, operator(who, why), ReceiveReturn))
 
 
@@ -67,7 +67,7 @@ def receive_return(
 def refuse_return(
     order_id: Annotated[UUID, typer.Argument(help="the order's id")], why: Why = None, who: Who = None
 ) -> None:
-    """A return is not accepted: the order stays COMPLETED, and its customer may ask again."""
+    """Refuse a return: the order stays COMPLETED, and its customer may ask again."""
     run(_return(load_settings(), order_id, operator(who, why), RefuseReturn))
 
 
@@ -94,7 +94,7 @@ async def _accept(settings: Settings, order_id: UUID, by: Operator) -> None:
 
 
 def print_obstacles(waits: list[Explanation], held: dict[str, list[HeldRecord] | str]) -> None:
-    """Why the order waits: what has not come, and in which service something has come and was not handled."""
+    """Print why the order waits: the answers that it awaits, and its records that a service has parked or given up."""
     for each in waits:
         about = f" about {', '.join(each.about)}" if each.about else ""
         asked = f"asked {each.attempts} times" if each.attempts else UNASKED[each.message]
@@ -122,7 +122,7 @@ def print_obstacles(waits: list[Explanation], held: dict[str, list[HeldRecord] |
 
 
 def print_story(order: Order, events: list[Event]) -> None:
-    """The order, its facts and its timeline."""
+    """Print the order, its facts and its timeline."""
     reason = f" ({order.reason}{': ' + order.detail if order.detail else ''})" if order.reason else ""
     out.print(
         f"[bold]{order.order_id}[/]  {order.order_name}, {order.total_amount:,} won: [bold]{order.status}[/]{reason}"
@@ -144,7 +144,7 @@ def print_story(order: Order, events: list[Event]) -> None:
 
 
 def _gone(payment: OrderPayment) -> str:
-    """What went back of a payment, where its state does not say it."""
+    """How much of a payment went back, if its state does not say so."""
     meant = payment.meant >= payment.given_back
     if payment.given_back <= 0 or (meant and not payment.left):
         return ""
@@ -152,7 +152,7 @@ def _gone(payment: OrderPayment) -> str:
 
 
 async def _held(settings: Settings, order_id: UUID) -> dict[str, list[HeldRecord] | str]:
-    """What each service has not handled of an order, or why that is not known."""
+    """Each service's parked and given-up records of an order, or why its database could not be read."""
     found: dict[str, list[HeldRecord] | str] = {}
     for service in SERVICES:
         try:

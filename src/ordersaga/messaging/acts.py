@@ -19,7 +19,7 @@ STALE: Final = "Somebody else has acted"
 
 
 class NotPossible(Exception):
-    """An act that is refused, with the reason for the operator. Nothing was changed.
+    """The act is refused, for the reason in the text. Nothing was changed.
 
     `kind` is that of a `Refusal`; `title` is the same for all refusals for one reason; `errors` names the fields that are to blame, if any.
     """

@@ -18,7 +18,7 @@ LOCK_SPACE: Final = 0x0DE5A6A
 INSTANCES_MAX: Final = 1_000
 CHECK_EVERY_S: Final = 0.2
 ASK_EVERY_CHECKS: Final = 25
-"""Every check sees whether the connection is closed, without a query. Every so many checks a query asks whether it leads to the primary."""
+"""Each check sees without a query whether the connection is closed. Each n-th check also asks the server whether it is the primary."""
 
 Held: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

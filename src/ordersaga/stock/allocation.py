@@ -153,9 +153,8 @@ def _answers(reservation: Reservation) -> tuple[m.Message, ...]:
     for item in reservation.items:
         status: StockStatus = SUCCESS if item.state == "RESERVED" else FAILED
         message = _SAYS.get(item.state, item.message)
-        if (
-            message is not None
-        ):  # None: REFUSED only because another product of the order was short; that product's answer says so
+        # None: REFUSED only because another product of the order was short; that product's answer says so.
+        if message is not None:
             answers.append(
                 m.StockResponseMessage(
                     order_id=reservation.order_id, product_id=item.product_id, status=status, message=message
