@@ -247,7 +247,7 @@ def tables() -> Tables:
             found.refused[step.label].add(state)
         elif (step.decision.note or "").startswith(ANOMALY):
             found.anomalies[step.label].add(state)
-        else:
+        elif step.after is not step.before or step.decision.outgoing:
             for change in _order_changes(step):
                 _add(found.order, change)
             for changes, side in ((found.product, product_side), (found.payment, payment_side)):

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from ordersaga import delivery, order, payment, stock
 from ordersaga.cli.serve import application
-from ordersaga.delivery.handlers import handler as delivery_handler
+from ordersaga.delivery.app import handler as delivery_handler
 from ordersaga.devstack import DevStack
 from ordersaga.http.pages import Cursors
 from ordersaga.order.handlers import handler as order_handler

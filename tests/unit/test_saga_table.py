@@ -20,9 +20,14 @@ def test_the_page_shows_what_the_code_does() -> None:
 
 @pytest.mark.parametrize(("products", "keys"), [(1, 2), (2, 1)])
 def test_every_cell_keeps_what_the_saga_promises(products: int, keys: int) -> None:
-    cells = 0
+    cells, checked = 0, None
     for step in walk(products, keys):
         cells += 1
+        if step.after is step.before and not step.decision.outgoing:
+            # Without an effect a step's promises depend on its state alone. So the first such step of a state stands for all of them.
+            if step.before is checked:
+                continue
+            checked = step.before
         for promise in PROMISES:
             assert promise(step), (promise.__name__, step)
     assert cells > 50_000
