@@ -23,13 +23,13 @@ PART_runtime := tests/contract $(wildcard $(addprefix tests/integration/test_, $
 	publish* obstacles* poison* races* shrink* timers* topics*)))
 PART_operators := $(wildcard $(addprefix tests/integration/test_, $(addsuffix .py, dead_letter* letter* parked* partner_letter*)))
 PART_order := $(wildcard $(addprefix tests/integration/test_, $(addsuffix .py, order* prices* repeated* returns*)))
-PART_stock := $(wildcard $(addprefix tests/integration/test_, $(addsuffix .py, stock* delivery*)))
+PART_stock := $(wildcard $(addprefix tests/integration/test_, $(addsuffix .py, stock* delivery* catalogue*)))
 PART_payment := $(wildcard tests/integration/test_payment*.py)
 PART_audit := $(wildcard tests/integration/test_audit*.py)
-PART_http := $(wildcard tests/integration/test_http*.py)
+PART_http := $(wildcard $(addprefix tests/integration/test_, $(addsuffix .py, http* lists*)))
 PART_browser := $(wildcard tests/browser/test_*.py)
 NAMED := $(PART_runtime) $(PART_operators) $(PART_order) $(PART_stock) $(PART_payment) $(PART_audit) $(PART_http)
-PART_system := $(filter-out $(NAMED), $(wildcard tests/integration/test_*.py)) tests/chaos tests/simulation
+PART_system := $(filter-out $(NAMED), $(wildcard tests/integration/test_*.py)) tests/chaos tests/simulation tests/docs
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
