@@ -312,9 +312,9 @@ def document() -> str:
     return f"""\
 # The saga's table
 
-Written by `make saga` from `tests/docs/saga_page.py`, which asks `order/saga.py` `decide` what each message makes of each state; a test
-holds this page to it. {found.states:,} states can come about for an order of one product and one or two payment keys, with every kind
-of message in every order and number; {found.cells:,} pairs of state and message were tried. What stands in no row below has no effect.
+Written by `make saga` from `tests/docs/saga_page.py`, which calls `order/saga.py` `decide` with each message in each state; a test
+compares this page with the code. {found.states:,} states can come about for an order of one product and one or two payment keys, with every kind
+of message in every order and number; {found.cells:,} pairs of state and message were tried. A pair in no row below has no effect.
 
 ## The order
 

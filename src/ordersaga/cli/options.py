@@ -35,7 +35,8 @@ def warn(message: str) -> None:
 
 
 def load_settings() -> Settings:
-    """The settings from the environment and, where that leaves them open, from an `up` that runs in this folder. A wrong one ends the command."""
+    """The settings from the environment, and for variables that are not set there, from an `up` that runs in this folder. A wrong value
+    ends the command."""
     up = running_here()
     if up is not None and "postgres" in up.embedded:
         # This shell's variables of libpq are meant for another server than `up`'s.
@@ -66,13 +67,11 @@ def running_here() -> running.Running | None:
 
 
 def services_here(option: str) -> Sequence[ServiceName]:
-    """All services except those that the `up` of this folder does not run. The user can still name one with `option`."""
+    """All services except those that the `up` of this folder does not run. The user can still name such a service with `option`."""
     up = running_here()
     absent = up.absent if up else []
     if absent:
-        warn(
-            f"{', '.join(absent)} left out: `ordersaga up` does not run them here; name one with {option} all the same"
-        )
+        warn(f"{', '.join(absent)} left out: `ordersaga up` does not run them here; {option} names one all the same")
     return [name for name in SERVICES if name not in absent]
 
 

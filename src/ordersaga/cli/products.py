@@ -9,7 +9,7 @@ from ordersaga.cli.options import load_settings, out
 from ordersaga.settings import Settings
 from ordersaga.stock.commands import PricePage, publish_prices
 
-app = typer.Typer(help="Products, as the Stock service's database knows them.", no_args_is_help=True)
+app = typer.Typer(help="Products, in the Stock service's database.", no_args_is_help=True)
 
 PRODUCTS_MAX: Final = 500
 
@@ -21,9 +21,9 @@ def products() -> None:
 
 @app.command("publish-prices")
 def publish() -> None:
-    """Publish the price of each product again with a new version, for an Order that has lost prices or has other ones than Stock.
+    """Publish the price of each product again with a new version, if Order has lost prices or its prices differ from Stock's.
 
-    Stock publishes the records that do not reach Kafka at once.
+    If a record cannot be published at once, a process of Stock publishes it later.
     """
     count: int = run(_publish(load_settings()))
     out.print(f"the prices of {count} products are on their way to Order")

@@ -1,4 +1,4 @@
-"""A customer of the shop, over HTTP alone: places an order, goes through the gateway's checkout, confirms the payment, waits for the end."""
+"""Acts as a customer of the shop, over HTTP alone: places an order, pays at the gateway's checkout, confirms, and waits for the end."""
 
 import asyncio
 import json
@@ -38,8 +38,7 @@ class Outcome(Struct, frozen=True):
 
 
 class Shop:
-    """Use with `async with`, then `open` it. `announce` is called with each narrated order, `say` with each step of it that a customer
-    sees."""
+    """Use with `async with`, then `open` it. `announce` gets each narrated order, `say` each step that its customer sees."""
 
     def __init__(self, urls: dict[str, str], announce: Callable[[str], None], say: Callable[[UUID, str], None]) -> None:
         self._urls: Final = urls
@@ -64,7 +63,7 @@ class Shop:
         await asyncio.sleep(0.5)
 
     async def buy(self, scenario: Scenario, narrate: bool = False) -> Outcome:
-        """One order, from placing it to its end."""
+        """Place one order and follow it to its end."""
         customer = {"User-Id": str(uuid4()), "User-Roles": "CUSTOMER"}
         say = self._say if narrate else lambda *_: None
         if narrate:

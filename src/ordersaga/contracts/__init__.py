@@ -1,4 +1,4 @@
-"""The wire and nothing else: messages, topics, status codes and their JSON.
+"""The wire format and nothing else: messages, topics, status codes and their JSON.
 
 Imports nothing else of ordersaga. Start with `messages.py`; `topics.py` says which service writes each message and which one reads it.
 """

@@ -1,7 +1,7 @@
 """`python -m ordersaga.devstack` does the slow part of a first start in advance.
 
-Downloads the broker's jars and lets the JVM record a start of the broker. Ends with 1 and the reason if a jar cannot be downloaded. If
-the recording fails, each later start takes a second longer.
+Downloads the broker's jars and lets the JVM record a start of the broker. Ends with 1 and the reason if a jar cannot be downloaded. If the
+JVM cannot record the start, each later start takes a second longer.
 """
 
 import sys

@@ -144,7 +144,7 @@ def _wheel() -> Path:
 
 
 def _barred(path: Path) -> Path | None:
-    """The uppermost parent folder of `path` that only its owner may enter; None if there is none."""
+    """The topmost parent folder of `path` that only its owner may enter; None if every user may enter all of them."""
     for folder in reversed([path, *path.parents]):
         if not folder.stat().st_mode & stat.S_IXOTH:
             return folder

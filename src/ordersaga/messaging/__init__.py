@@ -1,4 +1,4 @@
-"""The runtime that makes Kafka and PostgreSQL behave as one: knows both, knows no order.
+"""The runtime that makes Kafka and PostgreSQL behave as one. It knows nothing about orders.
 
 A service author imports from here; `docs/messaging.md` explains the names, and the README has a whole service. A name's module is loaded
 when the name is first used, so that `import ordersaga.messaging.errors` does not load a Kafka client.

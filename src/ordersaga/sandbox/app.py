@@ -39,7 +39,8 @@ _cursors: Final[Cursors[int]] = Cursors("books", Annotated[int, msgspec.Meta(ge=
 
 @dataclass(frozen=True)
 class SandboxSettings:
-    """The sandbox's settings. Without `journal_path` the books die with the process. `session_s`: the time from checkout to confirm."""
+    """The sandbox's settings. Without `journal_path` the books are lost when the process ends. `session_s`: the time from checkout to
+    confirm."""
 
     secret_key: str = field(default="test_sk_sandbox", repr=False)
     journal_path: Path | None = None
@@ -143,7 +144,7 @@ def _faults(api: TossApi) -> list[ControllerRouterHandler]:
 
     @get("/sandbox/calls")
     async def read_calls() -> dict[str, dict[str, int]]:
-        """How many calls of each kind came to each outcome since the faults were last set."""
+        """How many calls of each kind had each outcome since the faults were last set."""
         return {call: dict(counts) for call, counts in api.plan.drawn.items()}
 
     return [read_faults, put_faults, read_calls]

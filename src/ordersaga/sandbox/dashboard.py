@@ -1,4 +1,4 @@
-"""The gateway's dashboard for merchants: a payment's page with its cancel, for people and scripts, and webhooks on demand."""
+"""The gateway's dashboard for merchants: a payment's page, where people and scripts cancel it, and webhooks on demand."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final

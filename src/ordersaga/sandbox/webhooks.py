@@ -1,4 +1,4 @@
-"""Webhooks as Toss sends them, unsigned: PAYMENT_STATUS_CHANGED, repeated until a 200, sometimes twice; other kinds on demand."""
+"""Sends webhooks as Toss does, unsigned: PAYMENT_STATUS_CHANGED, repeated until a 200, sometimes twice; other kinds on demand."""
 
 import asyncio
 import uuid
