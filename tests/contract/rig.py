@@ -49,6 +49,8 @@ class Rig:
         self.tries = 0
         self.batches: list[int] = []
         self.intervene: Intervene | None = None
+        self.copies: Callable[[Any], int] = lambda _: 1
+        """How many records the handler sends for one."""
         self._began = time.time_ns() // 1_000_000
         self._producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers})
 
@@ -59,7 +61,8 @@ class Rig:
             self.batches.append(len(batch.incoming))
             if self.intervene:
                 await self.intervene(batch, db)
-            return await save(batch, db)
+            sent = await save(batch, db)
+            return [each for each in sent for _ in range(self.copies(each.cause))]
 
         return consumes(DeliveryStartMessage)(handle)
 

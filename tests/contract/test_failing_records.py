@@ -2,11 +2,14 @@
 
 import asyncio
 import struct
+from collections.abc import Sequence
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from ordersaga.contracts.codec import encode
+from ordersaga.messaging import outbox_rows
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch
 from ordersaga.messaging.runtime import Runtime
@@ -74,6 +77,44 @@ async def test_one_bad_record_among_500_costs_a_logarithmic_number_of_tries_and_
         assert await well(runtime)
     turns_at_most = 1 + len([size for size in service.batches if size == max(service.batches)])
     assert service.tries <= turns_at_most + 2 * 9 + 12
+
+
+async def test_a_turn_with_more_output_than_ids_is_divided_and_a_record_with_too_much_alone_is_a_dead_letter(
+    service: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the rows of a turn would get the ids of the next one."""
+    await service.db.execute("ALTER SEQUENCE outbox_block INCREMENT BY 10")
+    monkeypatch.setattr(outbox_rows, "BLOCK_IDS", 10)
+    records = [told(uuid4()) for _ in range(6)]
+    many = {each.delivery_id: 4 for each in records[:5]} | {records[5].delivery_id: 11}
+    written: list[tuple[int, int]] = []
+    write = outbox_rows.write
+
+    async def listed(db: Connection, rows: Sequence[outbox_rows.OutboxRow], *rest: Any) -> None:
+        await write(db, rows, *rest)
+        written.append((rows[0].id, len(rows)))
+
+    monkeypatch.setattr(outbox_rows, "write", listed)
+    service.copies = lambda cause: many[cause.message.delivery_id]
+    all_are_there = asyncio.Event()
+
+    async def wait(*_: object) -> None:
+        await all_are_there.wait()
+
+    service.intervene = wait
+    async with service.instance() as runtime:
+        service.send(records[0], key="k")
+        await until(lambda: asyncio.sleep(0.01, service.tries))
+        service.send(*records[1:], key="k")
+        all_are_there.set()
+        await until(lambda: took_effect(service, 5))
+        await until(lambda: nothing_left(service))
+        assert await well(runtime)
+    assert max(service.batches) > 2, "the records came one by one, which shows nothing"
+    assert sum(count for _, count in written) == 5 * 4 + 1
+    assert all(count <= 10 for _, count in written) and len({first for first, _ in written}) == len(written)
+    reason = await service.db.fetchval("SELECT reason FROM dead_letter")
+    assert reason.endswith("TooManyRows: 11 output records in one transaction, which has ids for 10")
 
 
 async def test_later_records_of_a_parked_key_wait_in_order_while_all_others_go_on(service: Rig) -> None:

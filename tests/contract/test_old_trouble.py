@@ -9,7 +9,7 @@ import pytest
 
 from ordersaga.contracts import codec
 from ordersaga.contracts.messages import DeliveryStartMessage
-from ordersaga.messaging import dead_letters, ledger, rejects, turn
+from ordersaga.messaging import dead_letters, handler, ledger, turn
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch
 from tests.contract import raw_records
@@ -175,7 +175,7 @@ async def test_whatever_decoding_one_record_raises_is_that_records_fault(
             raise Odd("never seen before")
         return decode(topic, value)
 
-    monkeypatch.setattr(rejects, "decode", odd)
+    monkeypatch.setattr(handler, "decode", odd)
     async with service.instance() as runtime:
         service.send(bad, good)
         await until(lambda: all_of(service, [good]))

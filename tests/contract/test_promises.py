@@ -14,9 +14,9 @@ from ordersaga.devstack import DevStack
 from ordersaga.messaging import outbox_rows, turn
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Outgoing
+from ordersaga.messaging.ids import MessageIds, output_id
 from ordersaga.messaging.kafka import Publisher
 from ordersaga.messaging.ledger import Fenced, Move, fence
-from ordersaga.messaging.message_ids import MessageIds, output_id
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.runtime import Runtime
 from tests.contract.rig import OUTPUT, Rig, alarm, ids, nothing_left, rig, same_key, told, took_effect, until, well

@@ -18,9 +18,9 @@ from ordersaga.cli.topics import _accept
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import assignment, ledger, loops, outbox_rows, stalls
 from ordersaga.messaging.handler import Outgoing, Record
+from ordersaga.messaging.ids import MessageIds
 from ordersaga.messaging.instance import LOCK_SPACE
 from ordersaga.messaging.kafka import Publisher, Topics, create_missing_topics
-from ordersaga.messaging.message_ids import MessageIds
 from ordersaga.messaging.runtime import Runtime
 from tests.contract.rig import INPUT, Rig, alarm, gone, nothing_left, same_key, told, took_effect, until, well
 

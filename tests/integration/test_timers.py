@@ -2,8 +2,11 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -11,6 +14,8 @@ import pytest
 from ordersaga import order
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import timers
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.timers import KEYS_MAX
 from ordersaga.order import store
 from ordersaga.order.app import create_app
@@ -82,6 +87,30 @@ async def test_each_of_many_timers_due_at_once_fires_once(shop: Bench) -> None:
     async with running(shop.settings, create_app), running(shop.settings, create_app):
         await until(all_fired, 300)
     assert sum(await fired(shop)) == DUE // 20
+
+
+async def test_a_timer_that_fails_is_found_by_halving_and_postponed_while_the_others_fire(shop: Bench) -> None:
+    await shop.pool.execute(UNPAID, 200, timeout=120)
+    bad = await shop.pool.fetchval("SELECT max(key::text)::uuid FROM timer")
+    sizes: list[int] = []
+    fired_keys: list[UUID] = []
+
+    async def work(_: Connection, keys: Sequence[UUID], __: datetime) -> list[Outgoing]:
+        sizes.append(len(keys))
+        if bad in keys:
+            raise ValueError("poison")
+        fired_keys.extend(keys)
+        return []
+
+    parts = {"pool": shop.pool, "settings": shop.settings, "new_id": uuid4, "clock": lambda: datetime.now(UTC)}
+    outbox = SimpleNamespace(publish_soon=lambda *_: None)
+    runtime: Any = SimpleNamespace(outbox=outbox, **parts)
+    await timers.Timers(runtime, work).fire()
+    assert len(fired_keys) == len(set(fired_keys)) == 199
+    assert sizes[0] == 200 and len(sizes) <= 1 + 2 * 8
+    [left] = await shop.pool.fetch("SELECT key, due_at FROM timer")
+    assert left["key"] == bad
+    assert left["due_at"] > datetime.now(UTC) + timers.POSTPONE / 2
 
 
 async def an_order_goes_through(client: httpx.AsyncClient, wire: Wire) -> None:

@@ -11,7 +11,7 @@ from ordersaga.contracts import messages as m
 from ordersaga.contracts.codec import Undecodable, decode
 from ordersaga.contracts.topics import BY_MESSAGE, key_of
 from ordersaga.messaging.handler import MESSAGE_ID
-from ordersaga.messaging.message_ids import descent
+from ordersaga.messaging.ids import descent
 from ordersaga.order.model import Facts
 from tests.simulation.database import OutboxWrite
 from tests.simulation.faults import PART, PARTLY

@@ -24,7 +24,6 @@ from ordersaga.messaging import (
     idempotency,
     isolation,
     ledger,
-    locked_rows,
     outbox,
     parking,
     queries,
@@ -265,7 +264,7 @@ MUTATIONS: Final = (
         "held records",
         "a record overtakes one that fails in its batch",
         10,
-        [_code(each, "isolate", _isolate_each) for each in (turn, locked_rows)],
+        [_code(each, "isolate", _isolate_each) for each in (turn, isolation)],
     ),
     Mutation(
         "parked are still there",

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,8 +13,7 @@ import pytest
 from ordersaga.contracts import codec
 from ordersaga.contracts.messages import DeliveryStartMessage
 from ordersaga.messaging.handler import Batch, Incoming, Outgoing, Record
-from ordersaga.messaging.isolation import HandledBatch, isolate
-from ordersaga.messaging.locked_rows import LockedRows, set_locked_aside
+from ordersaga.messaging.isolation import HandledBatch, LockedRows, isolate, narrow, set_locked_aside
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -74,6 +73,49 @@ async def test_only_the_failing_record_fails_and_all_others_take_effect_in_order
     assert len(attempt.sizes) <= 2 * 7 + 1
 
 
+@pytest.mark.parametrize("bad", [{37}, {0, 1}, {99}, set(range(100))])
+async def test_what_fails_is_narrowed_down_to_single_items_and_all_others_are_tried_in_order(bad: set[int]) -> None:
+    worked: list[int] = []
+    failed: list[int] = []
+    attempts = 0
+
+    async def attempt(some: Sequence[int]) -> None:
+        nonlocal attempts
+        attempts += 1
+        if bad.intersection(some):
+            raise ValueError("poison")
+        worked.extend(some)
+
+    async def fails(some: Sequence[int], error: Exception) -> None:
+        assert isinstance(error, ValueError)
+        failed.extend(some)
+
+    await narrow(range(100), attempt, lambda _: True, fails)
+    assert failed == sorted(bad)
+    assert worked == [n for n in range(100) if n not in bad]
+    assert attempts <= 1 + 2 * 7 * len(bad)
+
+
+async def test_a_set_is_not_divided_for_an_error_that_no_single_item_causes_and_an_error_of_fails_ends_the_search() -> (
+    None
+):
+    tried: list[Sequence[int]] = []
+
+    async def attempt(some: Sequence[int]) -> None:
+        tried.append(some)
+        raise ValueError("in a test")
+
+    async def fails(some: Sequence[int], error: Exception) -> None:
+        raise error
+
+    with pytest.raises(ValueError, match="in a test"):
+        await narrow([1, 2, 3, 4], attempt, lambda _: False, fails)
+    assert tried == [[1, 2, 3, 4]]
+    with pytest.raises(ValueError, match="in a test"):
+        await narrow([1, 2, 3, 4], attempt, lambda _: True, fails, ValueError("before"))
+    assert tried[1:] == [[1, 2], [1]], "all four had been tried before"
+
+
 async def test_later_records_of_a_failed_key_are_held_unless_they_are_of_another_partition() -> None:
     key = uuid4()
     records = [incoming(0, key), incoming(1), incoming(2, key), incoming(3, key, partition=1)]
@@ -118,11 +160,11 @@ async def test_a_slow_record_in_a_batch_of_its_own_has_failed_where_it_is_at_fau
 
 
 async def test_locked_rows_are_expected_for_a_while_after_one_was_met(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ordersaga.messaging import locked_rows
+    from ordersaga.messaging import isolation
 
     rows = LockedRows()
     assert not rows.expected
-    monkeypatch.setattr(locked_rows, "WARY_S", 0.05)
+    monkeypatch.setattr(isolation, "WARY_S", 0.05)
     rows.met()
     assert rows.expected
     await asyncio.sleep(0.06)

@@ -13,9 +13,9 @@ from confluent_kafka import KafkaError, KafkaException
 from ordersaga.contracts.messages import StockRollbackCompletedMessage, StockRollbackRequestedMessage
 from ordersaga.messaging import outbox as outbox_module
 from ordersaga.messaging.handler import Incoming, Outgoing, Record
+from ordersaga.messaging.ids import MessageIds
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, RefusedRecord
 from ordersaga.messaging.kafka.remedies import BY_CODE, Remedy, remedy_of
-from ordersaga.messaging.message_ids import MessageIds
 from ordersaga.messaging.outbox import DELETE_AFTER_S, SOON_ROWS_MAX, Outbox
 from ordersaga.messaging.outbox_rows import OutboxRow, compose
 from ordersaga.settings import Settings

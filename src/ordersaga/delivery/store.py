@@ -8,8 +8,7 @@ from msgspec.structs import astuple
 
 from ordersaga.contracts.address import Address
 from ordersaga.delivery.model import Delivery
-from ordersaga.messaging.database import Connection
-from ordersaga.messaging.inserting import insert_new
+from ordersaga.messaging.database import Connection, insert_new
 from ordersaga.messaging.queries import queries
 
 sql: Final = queries(__file__)

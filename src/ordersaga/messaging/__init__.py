@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ordersaga.contracts.messages import Message as Message
     from ordersaga.contracts.topics import Topic as Topic
     from ordersaga.messaging.database import Connection as Connection
+    from ordersaga.messaging.database import insert_new as insert_new
     from ordersaga.messaging.errors import CannotStart as CannotStart
     from ordersaga.messaging.gather import Gather as Gather
     from ordersaga.messaging.gather import NotTaken as NotTaken
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from ordersaga.messaging.handler import Outgoing as Outgoing
     from ordersaga.messaging.handler import Record as Record
     from ordersaga.messaging.handler import consumes as consumes
-    from ordersaga.messaging.inserting import insert_new as insert_new
     from ordersaga.messaging.kafka import create_missing_topics as create_missing_topics
     from ordersaga.messaging.migrating import migrate as migrate
     from ordersaga.messaging.runtime import Runtime as Runtime
@@ -41,11 +41,10 @@ _MODULES: Final = {
     "ordersaga.contracts.codec": ("declare",),
     "ordersaga.contracts.messages": ("Message",),
     "ordersaga.contracts.topics": ("Topic",),
-    "ordersaga.messaging.database": ("Connection",),
+    "ordersaga.messaging.database": ("Connection", "insert_new"),
     "ordersaga.messaging.errors": ("CannotStart",),
     "ordersaga.messaging.gather": ("Gather", "NotTaken", "OutcomeUnknown", "Write"),
     "ordersaga.messaging.handler": ("Batch", "Handler", "Incoming", "Outgoing", "Record", "consumes"),
-    "ordersaga.messaging.inserting": ("insert_new",),
     "ordersaga.messaging.kafka": ("create_missing_topics",),
     "ordersaga.messaging.migrating": ("migrate",),
     "ordersaga.messaging.runtime": ("Runtime",),

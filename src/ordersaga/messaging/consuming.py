@@ -4,34 +4,27 @@ Each step is a file: `turn.py`, `retries.py` (parked records), `missed.py` (outp
 (topics and logs), `lag.py`. A step that raises ends the round; `backoff.py` says when the next one begins.
 """
 
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Final
-from uuid import UUID
 
 import structlog
 
-from ordersaga.messaging.assignment import Assignment
 from ordersaga.messaging.backoff import Backoff
-from ordersaga.messaging.database import Pool
 from ordersaga.messaging.errors import CannotStart
-from ordersaga.messaging.handler import Handler, Record
-from ordersaga.messaging.health import Alarms
-from ordersaga.messaging.kafka import KafkaUnavailable, PartitionConsumer
+from ordersaga.messaging.handler import Record
+from ordersaga.messaging.kafka import KafkaUnavailable
 from ordersaga.messaging.lag import LagTools
 from ordersaga.messaging.ledger import Fenced
 from ordersaga.messaging.log_limit import LogLimit
 from ordersaga.messaging.loops import Beat
 from ordersaga.messaging.missed import Missed
-from ordersaga.messaging.outbox import Outbox
-from ordersaga.messaging.parking import Parking
+from ordersaga.messaging.parts import Parts
 from ordersaga.messaging.pauses import PauseReader
 from ordersaga.messaging.retries import Retries
 from ordersaga.messaging.stalls import Stalls
 from ordersaga.messaging.turn import Turns
 from ordersaga.messaging.unreadable import Unreadable
 from ordersaga.messaging.watching import Watching
-from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
 
@@ -41,42 +34,25 @@ IDLE_WAIT_S: Final = 0.2
 class Consuming:
     """Runs a handler over the records of its topics, with one consumer, until `stop`."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        group: str,
-        handler: Handler,
-        pool: Pool,
-        consumer: PartitionConsumer,
-        assignment: Assignment,
-        outbox: Outbox,
-        clock: Callable[[], datetime],
-        new_id: Callable[[], UUID],
-        alarms: Alarms,
-        beat: Beat,
-    ) -> None:
-        self._group: Final = group
-        self._handler: Final = handler
-        self._consumer: Final = consumer
-        self._assignment: Final = assignment
-        self._outbox: Final = outbox
-        self._clock: Final = clock
+    def __init__(self, parts: Parts, beat: Beat) -> None:
+        self._group: Final = parts.group
+        self._handler: Final = parts.handler
+        self._consumer: Final = parts.consumer
+        self._assignment: Final = parts.assignment
+        self._outbox: Final = parts.outbox
+        self._clock: Final = parts.clock
         self._beat: Final = beat
-        parking = Parking(settings)
-        shared = (settings, group, handler, pool, assignment, parking, outbox, clock, new_id, alarms)
-        self._turns: Final = Turns(*shared)
-        self._retries: Final = Retries(*shared)
-        self._pauses: Final = PauseReader(pool)
-        self._missed: Final = Missed(pool, assignment, outbox, clock)
-        self._unreadable: Final = Unreadable(consumer, assignment, clock, alarms)
-        names = [topic.name for topic in handler.topics]
-        self._watching: Final = Watching(
-            group, names, assignment.topics, consumer, assignment, self._unreadable, pool, clock, alarms
-        )
-        self._lag_tools: Final = LagTools(consumer, assignment)
+        self._turns: Final = Turns(parts)
+        self._retries: Final = Retries(parts)
+        self._pauses: Final = PauseReader(parts.pool)
+        self._missed: Final = Missed(parts)
+        self._unreadable: Final = Unreadable(parts.consumer, parts.assignment, parts.clock, parts.alarms)
+        self._watching: Final = Watching(parts, self._unreadable)
+        self._lag_tools: Final = LagTools(parts.consumer, parts.assignment)
         self._log_limit: Final = LogLimit()
-        self._backoff: Final = Backoff(settings.retry_backoff_ms_max, alarms, self._log_limit)
-        self.stalls: Final = Stalls(consumer, settings.kafka_bootstrap_servers, clock, alarms)
+        self._backoff: Final = Backoff(parts.settings.retry_backoff_ms_max, parts.alarms, self._log_limit)
+        servers = parts.settings.kafka_bootstrap_servers
+        self.stalls: Final = Stalls(parts.consumer, servers, parts.clock, parts.alarms)
         self._stopping = False
         self._started = False
 

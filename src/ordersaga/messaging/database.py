@@ -1,10 +1,12 @@
-"""The connection pool of a service, with the time-outs that the runtime relies on."""
+"""The connection pool of a service, with the time-outs that the runtime relies on, and inserts of new rows."""
 
 import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -13,7 +15,6 @@ from asyncpg.pool import PoolConnectionProxy
 
 from ordersaga.messaging.connections import CONNECT_S, SERVER_SETTINGS, AsyncpgConnection, ConnectionPool, Servers
 from ordersaga.messaging.connections import Connection as PooledConnection
-from ordersaga.messaging.timestamps import use_cached_timestamps
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -37,6 +38,9 @@ statement: a plan made while the table was small scans the whole table until the
 leads to such a scan, so a query that finds rows by one key and locks them in the order of another finds them in a step of its own."""
 LOG_EVERY_S: Final = 30.0
 MAX_QUERIES: Final = 50_000
+EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""PostgreSQL counts microseconds from here."""
+MICROSECOND: Final = timedelta(microseconds=1)
 
 
 async def connect(url: str, settings: Settings) -> Pool:
@@ -59,7 +63,7 @@ async def connect(url: str, settings: Settings) -> Pool:
             raise
         try:
             async with asyncio.timeout(CONNECT_S):
-                await use_cached_timestamps(connection)
+                await _use_cached_timestamps(connection)
         except BaseException:
             connection.terminate()
             raise
@@ -108,6 +112,18 @@ def begin(db: Connection, lock_timeout_ms: int) -> Any:
     return ours.transaction(lock_timeout_ms=lock_timeout_ms)
 
 
+async def insert_new(db: Connection, table: str, columns: Sequence[str], rows: Collection[tuple[Any, ...]]) -> None:
+    """Insert rows whose keys the caller has not found, by COPY, which costs half of an INSERT over arrays (`docs/adr/0009-insert-and-retry.md`).
+
+    Sort the rows by key where another process may insert the same keys: two processes then cannot deadlock. COPY waits for the other
+    transaction. If that commits, this raises `SerializationError`, and the caller's transaction is retried and finds the rows.
+    """
+    try:
+        await db.copy_records_to_table(table, columns=columns, records=rows)
+    except asyncpg.UniqueViolationError as error:
+        raise asyncpg.SerializationError(f"another process inserted one of these rows meanwhile: {error}") from error
+
+
 async def answers(pool: Pool) -> bool:
     """Whether the database answers within `ANSWER_S`."""
     try:
@@ -120,3 +136,18 @@ async def answers(pool: Pool) -> bool:
 
 async def _nothing_to_reset(_: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Releasing a connection sends no statement: our transactions leave no session state behind."""
+
+
+async def _use_cached_timestamps(db: AsyncpgConnection) -> None:
+    """Convert the `timestamptz` values of this connection through a cache: a turn writes the same time thousands of times."""
+    await db.set_type_codec("timestamptz", schema="pg_catalog", encoder=_microseconds, decoder=_moment, format="tuple")
+
+
+@lru_cache(maxsize=1024)
+def _microseconds(moment: datetime) -> tuple[int]:
+    return ((moment - EPOCH) // MICROSECOND,)
+
+
+@lru_cache(maxsize=1024)
+def _moment(since_epoch: tuple[int]) -> datetime:
+    return EPOCH + timedelta(microseconds=since_epoch[0])

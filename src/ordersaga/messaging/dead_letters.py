@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+import structlog
 from msgspec import Struct
 
 from ordersaga.contracts.codec import decode
@@ -16,17 +17,29 @@ from ordersaga.contracts.topics import BY_NAME, DEAD_LETTER_SUFFIX, key_of
 from ordersaga.masking import masked
 from ordersaga.messaging import spring_headers
 from ordersaga.messaging.database import Connection
-from ordersaga.messaging.handler import MESSAGE_ID, Record
+from ordersaga.messaging.handler import MESSAGE_ID, Record, Rejected
+from ordersaga.messaging.ids import MessageIds
 from ordersaga.messaging.kafka import Publication
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.spring_headers import Headers
 from ordersaga.messaging.texts import storable
 
+log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
 
 REASON_CHARS_MAX: Final = 2_000
 REFUSED: Final = "RefusedByBroker"
+REJECTED: Final = "Rejected"
+UNDECODABLE: Final = "Undecodable"
 UUID_PATTERN: Final = rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+
+
+class GivenUp(Struct, frozen=True):
+    """A record that is given up, with its reason, the class of the error, and the number of attempts."""
+
+    rejected: Rejected
+    cause: str
+    attempts: int = 1
 
 
 class DeadLetter(Struct, frozen=True):
@@ -63,6 +76,21 @@ def order_key(topic: str, key: bytes | None, value: bytes | None) -> UUID | None
     named = re.search(rb'"' + field + rb'"\s*:\s*"(' + UUID_PATTERN + rb')"', value or b"")
     found = named[1] if named else key if key and re.fullmatch(UUID_PATTERN, key) else None
     return UUID(found.decode()) if found else None
+
+
+async def give_up(db: Connection, given_up: Sequence[GivenUp], ids: MessageIds, now: datetime) -> list[DeadLetter]:
+    """Add these records as dead letters, in the caller's transaction. `outbox_rows.write_output` calls it and publishes their records."""
+    letters = [_letter(each, ids) for each in given_up]
+    await add(db, letters, now)
+    return letters
+
+
+def _letter(given_up: GivenUp, ids: MessageIds) -> DeadLetter:
+    record, reason = given_up.rejected.record, given_up.rejected.reason
+    at = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+    log.warning("a record is a dead letter", **at, cause=given_up.cause, reason=reason, attempts=given_up.attempts)
+    message_id, causation_id, traceparent = ids.of_record(record, -given_up.attempts)
+    return DeadLetter(message_id, causation_id, traceparent, record, given_up.cause, reason, given_up.attempts)
 
 
 async def add(db: Connection, letters: Sequence[DeadLetter], now: datetime) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
@@ -17,6 +18,8 @@ import structlog
 from ordersaga.messaging import outbox_rows
 from ordersaga.messaging.database import Connection, Pool, begin
 from ordersaga.messaging.handler import Outgoing
+from ordersaga.messaging.ids import MessageIds
+from ordersaga.messaging.isolation import narrow
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.sqlstate import is_locked, is_too_large, is_transient
@@ -90,7 +93,7 @@ class Gather(Generic[Request, Answer]):
         self._pool: Final = pool
         self._outbox: Final = outbox
         self._clock: Final = clock
-        self._new_id: Final = new_id
+        self._ids: Final = MessageIds("", {}, new_id)
         self._size: Final = SetSize(settings.gather_max)
         self._waiting: Final[list[_Waiting[Request, Answer]]] = []
         self._runners: Final[set[asyncio.Task[None]]] = set()
@@ -122,19 +125,28 @@ class Gather(Generic[Request, Answer]):
             while self._waiting:
                 some = self._waiting[: self._size.now]
                 del self._waiting[: len(some)]
-                await self._commit(some, SET_LOCK_WAIT_MS, self._isolate_apart)
+                await self._try(some)
         finally:
             # Not in a done callback, which runs a step later: a request that came in between would start no runner and wait for ever.
             self._runners.discard(asyncio.current_task())
 
-    async def _commit(
-        self,
-        some: Sequence[_Waiting[Request, Answer]],
-        lock_wait_ms: int,
-        isolate: Callable[[Sequence[_Waiting[Request, Answer]]], Awaitable[None]],
-        tries: int = 1,
-    ) -> None:
-        """Handle the requests that are still waiting, in one transaction, and answer them. `isolate` goes on where a part may succeed."""
+    async def _try(self, some: Sequence[_Waiting[Request, Answer]]) -> None:
+        """Commit the requests together. If that fails, isolate those that fail apart from the requests that come later."""
+        try:
+            await self._commit(some, SET_LOCK_WAIT_MS)
+            return
+        except Exception as error:
+            failure = error
+        if len(some) > 1 and self._may_be_one(failure):
+            self._spawn(self._isolate(some, failure))
+        else:
+            await self._failed(some, failure)
+
+    async def _commit(self, some: Sequence[_Waiting[Request, Answer]], lock_wait_ms: int, tries: int = 1) -> None:
+        """Handle the requests that are still waiting, in one transaction, and answer them.
+
+        Raises `OutcomeUnknown` if the transaction may be committed, otherwise the error that rolled it back.
+        """
         some = [each for each in some if not each.answer.done()]
         if not some:
             return
@@ -145,41 +157,45 @@ class Gather(Generic[Request, Answer]):
             now = self._clock()
             async with self._pool.acquire(timeout=self._limit_s) as db, begin(db, lock_wait_ms):
                 write = await self._work(db, [each.request for each in some], now)
-                rows = await outbox_rows.add(db, write.outgoing, now, self._new_id, self._settings)
+                rows = await outbox_rows.write_output(db, write.outgoing, now, self._ids, self._settings)
                 committing = True
         except Exception as error:
             if is_too_large(error) or isinstance(error, TimeoutError):
                 self._size.too_large(len(some))
-            if self._is_retried(error) and tries < TRIES_MAX:
-                await asyncio.sleep(random.uniform(0, RETRY_WAIT_S_MAX * tries))
-                await self._commit(some, lock_wait_ms, isolate, tries + 1)
-            elif len(some) > 1 and self._is_one_at_fault(error, committing):
-                await isolate(some)
-            elif is_locked(error) and not committing:
-                self._spawn(self._wait_alone(some))
-            else:
-                self._refuse(some, error)
+            if not self._is_retried(error) or tries == TRIES_MAX:
+                if committing and is_transient(error):
+                    raise _unknown(error) from error
+                raise
+        else:
+            self._size.went_well(len(some))
+            for each, answer in zip(some, write.answers, strict=True):
+                if not each.answer.done():
+                    each.answer.set_result(answer)
+            self._outbox.publish_soon(rows, now)
             return
-        self._size.went_well(len(some))
-        for each, answer in zip(some, write.answers, strict=True):
-            if not each.answer.done():
-                each.answer.set_result(answer)
-        self._outbox.publish_soon(rows, now)
+        await asyncio.sleep(random.uniform(0, RETRY_WAIT_S_MAX * tries))
+        await self._commit(some, lock_wait_ms, tries + 1)
 
     @staticmethod
     def _is_retried(error: Exception) -> bool:
         return isinstance(error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError)
 
     @staticmethod
-    def _is_one_at_fault(error: Exception, committing: bool) -> bool:
+    def _may_be_one(error: Exception) -> bool:
         """Whether one request may have caused the error, so that the others succeed without it. False where the set may be committed."""
-        return not is_transient(error) or (not committing and (is_locked(error) or is_too_large(error)))
+        if isinstance(error, OutcomeUnknown):
+            return False
+        return not is_transient(error) or is_locked(error) or is_too_large(error)
 
-    @staticmethod
-    def _refuse(some: Sequence[_Waiting[Request, Answer]], error: Exception) -> None:
+    async def _failed(self, some: Sequence[_Waiting[Request, Answer]], error: Exception) -> None:
+        """Answer requests that cannot be divided further with their error. One that needs a locked row is tried again."""
+        if is_locked(error):
+            self._spawn(self._wait_alone(some))
+            return
         if is_transient(error):
-            log.warning("a gathered write failed", error=f"{type(error).__name__}: {error}", requests=len(some))
-            error = OutcomeUnknown(f"{type(error).__name__}: {error}")
+            error = _unknown(error)
+        if isinstance(error, OutcomeUnknown):
+            log.warning("a gathered write failed", error=str(error), requests=len(some))
         for each in some:
             each.fail(error)
 
@@ -189,20 +205,18 @@ class Gather(Generic[Request, Answer]):
         self._apart[task] = None
         task.add_done_callback(self._apart.pop)
 
-    async def _isolate_apart(self, some: Sequence[_Waiting[Request, Answer]]) -> None:
-        self._spawn(self._isolate_in_turn(some))
-
-    async def _isolate_in_turn(self, some: Sequence[_Waiting[Request, Answer]]) -> None:
+    async def _isolate(self, some: Sequence[_Waiting[Request, Answer]], error: Exception) -> None:
+        """Commit those of the requests that can be, after all of them together have failed with this error."""
         async with self._halving:  # one at a time: each takes a connection of the pool
-            await self._halves(some)
-
-    async def _halves(self, some: Sequence[_Waiting[Request, Answer]]) -> None:
-        middle = len(some) // 2
-        for half in (some[:middle], some[middle:]):
-            await self._commit(half, PART_LOCK_WAIT_MS, self._halves)
+            commit = partial(self._commit, lock_wait_ms=PART_LOCK_WAIT_MS)
+            await narrow(some, commit, self._may_be_one, self._failed, error)
 
     async def _wait_alone(self, some: Sequence[_Waiting[Request, Answer]]) -> None:
         """Retry a request whose row another transaction has locked, until its time is over. It holds no connection between tries."""
         await asyncio.sleep(random.uniform(0, ALONE_PAUSE_S_MAX))
         async with self._alone:
-            await self._commit(some, SET_LOCK_WAIT_MS, self._isolate_apart)
+            await self._try(some)
+
+
+def _unknown(error: Exception) -> OutcomeUnknown:
+    return OutcomeUnknown(f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""The types of a handler. A handler takes a `Batch` of messages, changes the database, and returns the messages to publish.
+"""The types of a handler. A handler takes a `Batch` of decoded messages, changes the database, and returns the messages to publish.
 
 @consumes(StockDecreaseRequestMessage, StockRollbackRequestedMessage)
 async def handle(batch: Batch, db: Connection) -> list[Outgoing]: ...
@@ -11,6 +11,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ordersaga.contracts.codec import Undecodable, decode
 from ordersaga.contracts.messages import Message
 from ordersaga.contracts.topics import BY_MESSAGE, Topic, key_of
 from ordersaga.messaging.database import Connection
@@ -52,11 +53,7 @@ class Record(Struct, frozen=True, gc=False):
 
     def header(self, name: str) -> bytes | None:
         """The last value of a header; None if there is none."""
-        found = None
-        for key, value in self.headers or ():
-            if key == name:
-                found = value
-        return found
+        return dict(self.headers or ()).get(name)
 
 
 class Incoming(Struct, frozen=True, gc=False, eq=False):
@@ -94,6 +91,23 @@ class Rejected(Struct, frozen=True):
 
     record: Record
     reason: str
+
+
+def decoded(records: Sequence[Record]) -> tuple[list[Incoming], list[Rejected]]:
+    """The decoded messages, and the records that cannot be decoded: an error in one record concerns that record only."""
+    incoming, undecodable = [], []
+    for record in records:
+        try:
+            if record.flaw is not None:
+                raise Undecodable(record.flaw)
+            incoming.append(Incoming(decode(record.topic, record.value), record))
+        except Undecodable as error:
+            undecodable.append(Rejected(record, str(error)))
+        except MemoryError:
+            raise
+        except Exception as error:
+            undecodable.append(Rejected(record, f"the value cannot be decoded: {type(error).__name__}: {error}"))
+    return incoming, undecodable
 
 
 class Batch:

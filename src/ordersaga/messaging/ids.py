@@ -1,9 +1,23 @@
-"""UUIDs made in C: every order and output has some. The standard library takes twice as long to make one, eight times to print it."""
+"""Ids: UUIDs of new things, and the headers `message-id`, `causation-id` and `traceparent` that identify an output record.
 
+The UUIDs are made in C, since every order and output has some. The standard library takes twice as long to make one, eight times to print it.
+"""
+
+import hashlib
+import re
+from typing import Any, Final
 from uuid import UUID
 
 from asyncpg.pgproto import pgproto
 from uuid_utils import uuid7
+
+from ordersaga.messaging.handler import CAUSATION_CHARS_MAX, MESSAGE_ID, TRACEPARENT, Incoming, Record
+from ordersaga.messaging.texts import storable
+
+_traceparent: Final = re.compile(
+    r"[ \t]*(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})"
+).match
+"""Takes a W3C `traceparent` apart: version, trace id, flags."""
 
 
 def new_id() -> UUID:
@@ -15,3 +29,73 @@ def uuid_of(sixteen: bytes) -> UUID:
     """The UUID of 16 bytes: an instance of `uuid.UUID`, equal to any other of the same bytes."""
     made: UUID = pgproto.UUID(sixteen)
     return made
+
+
+def output_id(group: str, topic_id: str, partition: int, offset: int, n: int) -> UUID:
+    """The `message-id` of the n-th output of a record, the same each time the record is handled (UUIDv5, RFC 9562)."""
+    digest = bytearray(
+        hashlib.sha1(f"{group}/{topic_id}/{partition}/{offset}/{n}".encode(), usedforsecurity=False).digest()[:16]
+    )
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    return uuid_of(bytes(digest))
+
+
+class MessageIds:
+    """Identifies the outputs of one transaction.
+
+    An output of a record has a `message-id` made from the record, any other output a new one.
+    """
+
+    def __init__(self, group: str, topic_ids: dict[str, str], new_id: Any, traceparent: str | None = None) -> None:
+        self.group = group
+        self._topic_ids = topic_ids
+        self._new_id = new_id
+        self._traceparent = traceparent
+        self._given: dict[tuple[str, int, int], int] = {}
+
+    def of(self, cause: Incoming | None) -> tuple[UUID, str | None, str]:
+        """`message-id`, `causation-id` and `traceparent` for the next output of a record (None: HTTP, a timer)."""
+        if cause is None:
+            message_id: UUID = self._new_id()
+            return message_id, None, _child_span(self._traceparent, message_id, message_id)
+        return self.of_record(cause.record)
+
+    def of_record(self, record: Record, n: int | None = None) -> tuple[UUID, str, str]:
+        """The same for a record that may have no message. `n`: the output's number, by default the next one."""
+        if n is None:
+            cause = (record.topic, record.partition, record.offset)
+            n = self._given.get(cause, 0)
+            self._given[cause] = n + 1
+        topic_id = self._topic_ids[record.topic]
+        message_id = output_id(self.group, topic_id, record.partition, record.offset, n)
+        return message_id, *descent(record, message_id)
+
+
+def descent(record: Record, message_id: UUID) -> tuple[str, str]:
+    """The `causation-id` and `traceparent` of an output of a record."""
+    causation_id = _text(record.header(MESSAGE_ID)) or f"{record.topic}/{record.partition}/{record.offset}"
+    return causation_id, _child_span(_text(record.header(TRACEPARENT)), message_id, message_id)
+
+
+def _text(header: bytes | None) -> str | None:
+    """A partner's header as a text column can store it: no header may stop the partition."""
+    if not header:
+        return None
+    if len(header) <= CAUSATION_CHARS_MAX and header.isascii() and b"\0" not in header:
+        return header.decode()
+    return storable(header.decode(errors="replace"), CAUSATION_CHARS_MAX)
+
+
+def _child_span(parent: str | None, trace: UUID, span: UUID) -> str:
+    """A W3C `traceparent`: the parent's trace or a new one, with a span id from the message's id.
+
+    OpenTelemetry's propagator does the same (`tests/unit/test_ids.py` compares), in 8 instead of 0.9 µs for each output record.
+    """
+    found = _traceparent(parent) if parent else None
+    if parent and found:
+        version, trace_id, flags = found.groups()
+        rest = parent[found.end() :].rstrip(" \t")
+        if not rest or (rest[0] == "-" and version != "00"):  # a later version may have further fields
+            return f"00-{trace_id}-{span.hex[16:]}-{flags}"
+    return f"00-{trace.hex}-{span.hex[16:]}-01"

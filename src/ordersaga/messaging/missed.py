@@ -5,16 +5,13 @@ published row (deletes of the outbox commit asynchronously).
 """
 
 import asyncio
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 import structlog
 
-from ordersaga.messaging.assignment import Assignment
-from ordersaga.messaging.database import Pool
 from ordersaga.messaging.kafka import Partition
-from ordersaga.messaging.outbox import Outbox
+from ordersaga.messaging.parts import Parts
 from ordersaga.messaging.queries import queries
 
 log: Final = structlog.get_logger()
@@ -28,11 +25,11 @@ MISSED_AFTER_S: Final = 10.0
 class Missed:
     """Checks the outbox every `CHECK_EVERY_S`, between two turns."""
 
-    def __init__(self, pool: Pool, assignment: Assignment, outbox: Outbox, clock: Callable[[], datetime]) -> None:
-        self._pool: Final = pool
-        self._assignment: Final = assignment
-        self._outbox: Final = outbox
-        self._clock: Final = clock
+    def __init__(self, parts: Parts) -> None:
+        self._pool: Final = parts.pool
+        self._assignment: Final = parts.assignment
+        self._outbox: Final = parts.outbox
+        self._clock: Final = parts.clock
         self._checked_at_s = 0.0
 
     async def step(self) -> None:

@@ -1,9 +1,9 @@
 """Outbox rows: composed from what a handler returned, written in the transaction that causes them, read back for publishing.
 
-`outbox.py` publishes the rows after the commit.
+Every transaction that sends messages calls `write_output` before its commit, and `outbox.py` publishes the rows after it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -12,16 +12,20 @@ from msgspec import Struct
 
 from ordersaga.contracts import codec
 from ordersaga.contracts.topics import BY_MESSAGE, key_of
+from ordersaga.messaging import dead_letters
 from ordersaga.messaging.database import Connection
-from ordersaga.messaging.dead_letters import DeadLetter
+from ordersaga.messaging.dead_letters import DeadLetter, GivenUp
 from ordersaga.messaging.handler import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, Outgoing
+from ordersaga.messaging.ids import MessageIds
 from ordersaga.messaging.kafka import Partition, Publication
-from ordersaga.messaging.message_ids import MessageIds
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.spring_headers import TYPE_ID
 from ordersaga.settings import Settings
+from ordersaga.settings_pairs import OUTBOX_BLOCK_IDS
 
 sql: Final = queries(__file__)
+
+BLOCK_IDS: Final = OUTBOX_BLOCK_IDS
 
 COLUMNS: Final = (
     "id",
@@ -38,6 +42,10 @@ COLUMNS: Final = (
     "header_names",
     "header_values",
 )
+
+
+class TooManyRows(Exception):
+    """A transaction has more output than ids for outbox rows. A turn or a gathered set is halved; a record alone becomes a dead letter."""
 
 
 class OutboxRow(Struct, frozen=True, gc=False):
@@ -115,13 +123,31 @@ def letter_row(letter: DeadLetter, id: int, group: str) -> OutboxRow:
     )
 
 
-async def add(
-    db: Connection, outgoing: Sequence[Outgoing], now: datetime, new_id: Callable[[], UUID], settings: Settings
+async def write_output(
+    db: Connection,
+    outgoing: Sequence[Outgoing],
+    now: datetime,
+    ids: MessageIds,
+    settings: Settings,
+    given_up: Sequence[GivenUp] = (),
+    block: int | None = None,
 ) -> list[OutboxRow]:
-    """Compose and write the rows of a transaction that is not a turn; pass them to `Outbox.publish_soon` after the commit."""
-    if not outgoing:
+    """Write the output of a transaction: its messages in their order, then dead letters for the records that are given up.
+
+    Publish the rows after the commit: those of a turn by `Outbox.publish`, others by `Outbox.publish_soon`. `block`: the first id of the
+    rows, which a turn gets from its fence; None: it is fetched here. Raises `TooManyRows`.
+    """
+    count = len(outgoing) + len(given_up)
+    if not count:
         return []
-    rows = compose(outgoing, await first_id(db), MessageIds("", {}, new_id), settings.type_ids)
+    if count > BLOCK_IDS:
+        raise TooManyRows(f"{count} output records in one transaction, which has ids for {BLOCK_IDS}")
+    if block is None:
+        block = await first_id(db)
+    rows = compose(outgoing, block, ids, settings.type_ids)
+    if given_up:
+        letters = await dead_letters.give_up(db, given_up, ids, now)
+        rows += [letter_row(each, n, ids.group) for n, each in enumerate(letters, block + len(rows))]
     await write(db, rows, adopt_at(now, settings))
     return rows
 

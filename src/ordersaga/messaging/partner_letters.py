@@ -17,8 +17,8 @@ from ordersaga.messaging.acts import NotPossible, Operator
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.dead_letters import REASON_CHARS_MAX, order_key
 from ordersaga.messaging.handler import MESSAGE_ID, Record
+from ordersaga.messaging.ids import output_id
 from ordersaga.messaging.kafka import Tap, Topics
-from ordersaga.messaging.message_ids import output_id
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.redrive import Redrive
 from ordersaga.messaging.spring_headers import DeadLetterHeaders

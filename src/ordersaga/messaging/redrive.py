@@ -21,7 +21,7 @@ from ordersaga.messaging.acts import STALE, Act, NotPossible, Operator
 from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.dead_letters import order_key
 from ordersaga.messaging.handler import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, Record
-from ordersaga.messaging.message_ids import MessageIds
+from ordersaga.messaging.ids import MessageIds
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.outbox_rows import OutboxRow
 from ordersaga.messaging.queries import queries

@@ -6,30 +6,26 @@ alarm, delays the next round, and makes it smaller. A record that fails a round 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
-from uuid import UUID
 
 import structlog
 
-from ordersaga.messaging import outbox_rows, rejects
-from ordersaga.messaging.assignment import Assignment
-from ordersaga.messaging.database import Connection, Pool
-from ordersaga.messaging.handler import Batch, Handler, Record, Rejected
-from ordersaga.messaging.health import Alarms, Trouble
-from ordersaga.messaging.isolation import isolate
+from ordersaga.messaging import outbox_rows
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.dead_letters import REJECTED, UNDECODABLE, GivenUp
+from ordersaga.messaging.handler import Batch, Record, Rejected, decoded
+from ordersaga.messaging.health import Trouble
+from ordersaga.messaging.ids import MessageIds
+from ordersaga.messaging.isolation import HandledBatch, isolate
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.ledger import Fenced, fence
 from ordersaga.messaging.log_limit import LogLimit
-from ordersaga.messaging.message_ids import MessageIds
-from ordersaga.messaging.outbox import Outbox
-from ordersaga.messaging.outbox_rows import OutboxRow
-from ordersaga.messaging.parking import Parked, Parking
+from ordersaga.messaging.parking import Parked
+from ordersaga.messaging.parts import Parts
 from ordersaga.messaging.queries import queries
-from ordersaga.messaging.rejects import REJECTED, UNDECODABLE, GivenUp
 from ordersaga.messaging.sqlstate import is_connection_lost
-from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
@@ -46,29 +42,17 @@ ALARM: Final = "retries"
 class Retries:
     """Retries the parked records of this process's partitions. `step` raises no error that ends a round of the consuming loop."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        group: str,
-        handler: Handler,
-        pool: Pool,
-        assignment: Assignment,
-        parking: Parking,
-        outbox: Outbox,
-        clock: Callable[[], datetime],
-        new_id: Callable[[], UUID],
-        alarms: Alarms,
-    ) -> None:
-        self._settings: Final = settings
-        self._group: Final = group
-        self._handler: Final = handler
-        self._pool: Final = pool
-        self._assignment: Final = assignment
-        self._parking: Final = parking
-        self._outbox: Final = outbox
-        self._clock: Final = clock
-        self._new_id: Final = new_id
-        self._alarms: Final = alarms
+    def __init__(self, parts: Parts) -> None:
+        self._settings: Final = parts.settings
+        self._group: Final = parts.group
+        self._handler: Final = parts.handler
+        self._pool: Final = parts.pool
+        self._assignment: Final = parts.assignment
+        self._parking: Final = parts.parking
+        self._outbox: Final = parts.outbox
+        self._clock: Final = parts.clock
+        self._new_id: Final = parts.new_id
+        self._alarms: Final = parts.alarms
         self._rows_max = ROWS_MAX
         self._learned_at_s = self._not_before_s = 0.0
         self._log_limit: Final = LogLimit()
@@ -120,28 +104,28 @@ class Retries:
                     lock_ms=str(min(LOCK_MS_MAX, self._settings.lock_timeout_ms)),
                 )
                 block = await fence(db, moves)
+                tried, given_up = await self._retried(db, await self._parking.lock(db, due), now)
                 ids = MessageIds(self._group, self._assignment.topic_ids_of(moves), self._new_id)
-                rows = await self._retried(db, await self._parking.lock(db, due), block, ids, now)
-                await outbox_rows.write(db, rows, outbox_rows.adopt_at(now, self._settings))
+                rows = await outbox_rows.write_output(db, tried.outgoing, now, ids, self._settings, given_up, block)
         except Fenced:
             await self._assignment.lost(moves, now)
             raise
         await self._outbox.publish(rows, now)
 
     async def _retried(
-        self, db: Connection, due: Sequence[Parked], block: int, ids: MessageIds, now: datetime
-    ) -> list[OutboxRow]:
+        self, db: Connection, due: Sequence[Parked], now: datetime
+    ) -> tuple[HandledBatch, list[GivenUp]]:
+        """Handle the records and change their parked rows. Returns what the handler did, and the records that are given up."""
         parked = {each.record.coordinates: each for each in due}
 
         def tries(record: Record) -> int:
             return parked[record.coordinates].attempts + 1
 
-        incoming, undecodable = rejects.decoded([each.record for each in due])
+        incoming, undecodable = decoded([each.record for each in due])
         until_s = _now_s() + ROUND_S_MAX
         handled = await isolate(
             db, self._handler.handle, Batch(incoming, now, self._new_id), lambda: _now_s() > until_s, len(incoming)
         )
-        rows = outbox_rows.compose(handled.outgoing, block, ids, self._settings.type_ids)
         given_up = [GivenUp(each, UNDECODABLE, tries(each.record)) for each in undecodable]
         given_up += [GivenUp(each, REJECTED, tries(each.record)) for each in handled.rejected]
         stay = {each.record.coordinates for each in (*handled.untried, *handled.queued)}
@@ -156,7 +140,7 @@ class Retries:
                 stay.add(record.coordinates)
                 await self._parking.park(db, [failure], [], now, tries(record))
         await self._parking.unpark(db, (each.record for each in due if each.record.coordinates not in stay), now)
-        return rows + await rejects.give_up(db, given_up, ids, block + len(rows), self._group, now)
+        return handled, given_up
 
     async def _postpone(self, due: Sequence[Parked], error: Exception) -> None:
         """Make the next round smaller, and delay it. After a round of one record, postpone this record instead."""

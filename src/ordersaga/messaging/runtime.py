@@ -25,6 +25,8 @@ from ordersaga.messaging.instance import Instance
 from ordersaga.messaging.kafka import PartitionConsumer, Publisher, Topics
 from ordersaga.messaging.loops import LIMIT_S, Beat, Loop, Loops, Work, every
 from ordersaga.messaging.outbox import Outbox
+from ordersaga.messaging.parking import Parking
+from ordersaga.messaging.parts import Parts
 from ordersaga.messaging.pruning import PRUNE_EVERY_S, Prune, Pruning
 from ordersaga.messaging.stalls import AWAY
 from ordersaga.messaging.unpublished import TRY_EVERY_S, Unpublished
@@ -202,19 +204,20 @@ class Runtime:
         )
         try:
             self._assignment = Assignment(consumer, topics, self.outbox, self.pool, self.settings.start_at, self.alarms)
-            self.consuming = Consuming(
+            parts = Parts(
                 self.settings,
                 group,
                 self.handler,
                 self.pool,
                 consumer,
                 self._assignment,
+                Parking(self.settings),
                 self.outbox,
                 self.clock,
                 self.new_id,
                 self.alarms,
-                beat,
             )
+            self.consuming = Consuming(parts, beat)
             await self.consuming.run()
         finally:
             self._assignment = None

@@ -1,11 +1,13 @@
 """Timers: rows with a business key and a due time. Any instance of the service takes the due ones and does their work.
 
 A business key has at most one timer. Deleting the timer's row, its work and its output records are one transaction, so a timer that
-fires in a process that dies fires again in another. When many are due, each transaction takes `KEYS_MAX` of them at most.
+fires in a process that dies fires again in another. When many are due, each transaction takes `KEYS_MAX` of them at most. A timer whose
+work fails is isolated by halving and postponed.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +16,9 @@ import structlog
 from ordersaga.messaging import outbox_rows
 from ordersaga.messaging.database import Connection, begin
 from ordersaga.messaging.handler import Outgoing
+from ordersaga.messaging.ids import MessageIds
+from ordersaga.messaging.isolation import narrow
+from ordersaga.messaging.outbox_rows import OutboxRow
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.messaging.sizes import SetSize
@@ -27,8 +32,8 @@ KEYS_MAX: Final = 500
 POSTPONE: Final = timedelta(seconds=60)
 POSTPONE_LOCKED: Final = timedelta(seconds=5)
 LOCK_WAIT_MS: Final = 1_000
-LOCK_WAIT_ALONE_MS: Final = 100
-"""`lock_timeout` for timers that are taken one by one, short so that one locked row does not delay all other timers."""
+PART_LOCK_WAIT_MS: Final = 100
+"""`lock_timeout` while a set of timers is halved, short so that one locked row does not delay all other timers."""
 
 Work = Callable[[Connection, Sequence[UUID], datetime], Awaitable[list[Outgoing]]]
 
@@ -52,54 +57,62 @@ class Timers:
     def __init__(self, runtime: Runtime, work: Work) -> None:
         self._runtime: Final = runtime
         self._work: Final = work
+        self._ids: Final = MessageIds("", {}, runtime.new_id)
         self._size: Final = SetSize(KEYS_MAX)
 
     async def fire(self) -> None:
-        """Fire all timers that are due now."""
-        keys_max: int | None = self._size.now
-        while keys_max is not None:
-            keys_max = await self._fire(keys_max)
+        """Fire all timers that are due now. Raises an error for which no single timer is to blame."""
+        while await self._fire_some():
+            pass
 
-    async def _fire(self, keys_max: int) -> int | None:
-        """Fire up to `keys_max` timers. Returns how many to take next; None: no timer is due any more.
-
-        After a failure the timers are taken one by one, and the one that fails alone is postponed.
-        """
+    async def _fire_some(self) -> bool:
+        """Fire up to `KEYS_MAX` timers in one transaction. Returns whether any was due."""
         now = self._runtime.clock()
-        keys: Sequence[UUID] = ()
+        keys: list[UUID] = []
         try:
-            async with (
-                self._runtime.pool.acquire() as db,
-                begin(db, LOCK_WAIT_MS if keys_max > 1 else LOCK_WAIT_ALONE_MS),
-            ):
-                keys = [row["key"] for row in await sql.take_timers(db, now=now, rows_max=keys_max)]
-                if not keys:
-                    return None
-                outgoing = await self._work(db, keys, now)
-                rows = await outbox_rows.add(db, outgoing, now, self._runtime.new_id, self._runtime.settings)
+            async with self._runtime.pool.acquire() as db, begin(db, LOCK_WAIT_MS):
+                keys += [row["key"] for row in await sql.take_timers(db, now=now, rows_max=self._size.now)]
+                rows = await self._worked(db, keys, now)
         except Exception as error:
-            return await self._failed(keys, error, now)
-        self._size.went_well(len(keys))
-        self._runtime.outbox.publish_soon(rows, now)
-        return self._size.now if keys_max > 1 else keys_max
-
-    async def _failed(self, keys: Sequence[UUID], error: Exception, now: datetime) -> int:
-        """How many timers to take next, after the work for these failed. Raises an error for which no single timer is to blame."""
-        blames_one = is_locked(error) or is_too_large(error) or not (is_transient(error) or is_deployment(error))
-        if not keys or not blames_one:
-            raise error
-        if len(keys) > 1:
-            if is_too_large(error):
-                self._size.too_large(len(keys))
-                return self._size.now
-            return 1
-        if is_locked(error):
-            log.warning(
-                "a timer is postponed: its work needs a row that another transaction has locked", key=str(keys[0])
-            )
+            if not keys:
+                raise
+            failure = error
         else:
-            log.error("a timer is postponed: its work fails", key=str(keys[0]), exc_info=error)
+            self._size.went_well(len(keys))
+            self._runtime.outbox.publish_soon(rows, now)
+            return bool(keys)
+        if is_too_large(failure):
+            self._size.too_large(len(keys))
+        await narrow(keys, partial(self._fire_part, now=now), _may_be_one, partial(self._failed, now=now), failure)
+        return True
+
+    async def _fire_part(self, keys: Sequence[UUID], now: datetime) -> None:
+        """Fire these timers, but for those that another process has taken meanwhile."""
+        async with self._runtime.pool.acquire() as db, begin(db, PART_LOCK_WAIT_MS):
+            taken = [row["key"] for row in await sql.take_timers_among(db, keys=keys, now=now)]
+            rows = await self._worked(db, taken, now)
+        self._runtime.outbox.publish_soon(rows, now)
+
+    async def _worked(self, db: Connection, keys: Sequence[UUID], now: datetime) -> list[OutboxRow]:
+        if not keys:
+            return []
+        outgoing = await self._work(db, keys, now)
+        return await outbox_rows.write_output(db, outgoing, now, self._ids, self._runtime.settings)
+
+    async def _failed(self, keys: Sequence[UUID], error: Exception, now: datetime) -> None:
+        """Postpone a timer that fails alone. Raises an error for which no single timer is to blame."""
+        if not _may_be_one(error):
+            raise error
+        [key] = keys
+        if is_locked(error):
+            log.warning("a timer is postponed: its work needs a row that another transaction has locked", key=str(key))
+        else:
+            log.error("a timer is postponed: its work fails", key=str(key), exc_info=error)
         async with self._runtime.pool.acquire() as db:
             due_at = now + (POSTPONE_LOCKED if is_locked(error) else POSTPONE)
-            await sql.postpone_timer(db, key=keys[0], due_at=due_at)
-        return self._size.now
+            await sql.postpone_timer(db, key=key, due_at=due_at)
+
+
+def _may_be_one(error: Exception) -> bool:
+    """Whether one timer of several may have caused the error."""
+    return is_locked(error) or is_too_large(error) or not (is_transient(error) or is_deployment(error))

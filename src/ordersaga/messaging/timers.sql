@@ -20,6 +20,12 @@ DELETE FROM timer WHERE key IN (
     SELECT key FROM timer WHERE due_at <= :now ORDER BY due_at LIMIT :rows_max FOR UPDATE SKIP LOCKED
 ) RETURNING key;
 
+-- name: take_timers_among
+-- Delete and return those of these timers that are due and that no other transaction is firing.
+DELETE FROM timer WHERE key = ANY (ARRAY (
+    SELECT key FROM timer WHERE key = ANY (:keys::uuid[]) AND due_at <= :now ORDER BY key FOR UPDATE SKIP LOCKED
+)) RETURNING key;
+
 -- name: postpone_timer!
 -- Set the due time of one timer.
 UPDATE timer SET due_at = :due_at WHERE key = :key;

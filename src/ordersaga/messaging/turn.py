@@ -4,36 +4,31 @@ Promise: each record changes the database exactly once, and its output is publis
 that fails, or whose commit has an unknown outcome, is not repaired: the partitions are taken again, which reads the truth from the
 ledger.
 
-Each thing that may go wrong has a file of its own: `isolation.py` (records that fail), `parking.py` (their retries), `locked_rows.py`,
-`sizes.py` (too much for one statement), `bad_deployment.py`, `rejects.py` (records that cannot be decoded).
+Each thing that may go wrong has a file of its own: `isolation.py` (records that fail, or need a locked row), `parking.py` (their retries),
+`sizes.py` (too much for one statement), `bad_deployment.py`, `dead_letters.py` (records that are given up).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
-from uuid import UUID
 
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
-from ordersaga.messaging import outbox_rows, parking, rejects
-from ordersaga.messaging.assignment import Assignment
+from ordersaga.messaging import outbox_rows, parking
 from ordersaga.messaging.backoff import is_retriable
 from ordersaga.messaging.bad_deployment import BadDeployment, Suspects, Suspicion
-from ordersaga.messaging.database import Connection, Pool
-from ordersaga.messaging.handler import Batch, Handler, Incoming, Record, Rejected
-from ordersaga.messaging.health import Alarms
-from ordersaga.messaging.isolation import HandledBatch, isolate
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.dead_letters import REJECTED, UNDECODABLE, GivenUp
+from ordersaga.messaging.handler import Batch, Incoming, Record, Rejected, decoded
+from ordersaga.messaging.ids import MessageIds
+from ordersaga.messaging.isolation import HandledBatch, LockedRows, isolate, narrow, set_locked_aside
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.ledger import Fenced, Move, fence
-from ordersaga.messaging.locked_rows import LockedRows, set_locked_aside
-from ordersaga.messaging.message_ids import MessageIds
-from ordersaga.messaging.outbox import Outbox
-from ordersaga.messaging.parking import Parking
-from ordersaga.messaging.rejects import REJECTED, UNDECODABLE, GivenUp
+from ordersaga.messaging.parts import Parts
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.sqlstate import is_deployment, is_locked, is_too_large
-from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
 
@@ -55,32 +50,22 @@ class Work(Struct, frozen=True):
 class Turns:
     """Takes turns with a handler, one at a time. `size.now` says how many records the next turn may have."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        group: str,
-        handler: Handler,
-        pool: Pool,
-        assignment: Assignment,
-        parking: Parking,
-        outbox: Outbox,
-        clock: Callable[[], datetime],
-        new_id: Callable[[], UUID],
-        alarms: Alarms,
-    ) -> None:
-        self._settings: Final = settings
-        self._group: Final = group
-        self._handler: Final = handler
-        self._pool: Final = pool
-        self._assignment: Final = assignment
-        self._parking: Final = parking
-        self._outbox: Final = outbox
-        self._clock: Final = clock
-        self._new_id: Final = new_id
-        self._suspicion: Final = Suspicion(settings)
-        self._suspects: Final = Suspects(settings.retry_backoff_ms_max, assignment, clock, alarms)
+    def __init__(self, parts: Parts) -> None:
+        self._settings: Final = parts.settings
+        self._group: Final = parts.group
+        self._handler: Final = parts.handler
+        self._pool: Final = parts.pool
+        self._assignment: Final = parts.assignment
+        self._parking: Final = parts.parking
+        self._outbox: Final = parts.outbox
+        self._clock: Final = parts.clock
+        self._new_id: Final = parts.new_id
+        self._suspicion: Final = Suspicion(parts.settings)
+        self._suspects: Final = Suspects(
+            parts.settings.retry_backoff_ms_max, parts.assignment, parts.clock, parts.alarms
+        )
         self._locked_rows: Final = LockedRows()
-        self.size: Final = SetSize(settings.batch_max)
+        self.size: Final = SetSize(parts.settings.batch_max)
 
     async def handle(self, records: Sequence[Record]) -> None:
         """Handle records in one turn; those of partitions under suspicion in turns of their own, after the others.
@@ -94,24 +79,22 @@ class Turns:
             await self._turn(part)
 
     async def _turn(self, records: Sequence[Record]) -> None:
-        incoming, undecodable = rejects.decoded(records)
+        """One turn; several smaller ones if this one fails outside of the handler, as for a record that cannot even be parked."""
+        await narrow(records, self._handle_all, _may_be_one, self._failed)
+
+    async def _handle_all(self, records: Sequence[Record]) -> None:
+        if self._suspects:  # the partition of a part may have been held back since the part was fetched
+            records = [each for each in records if self._assignment.has(each)]
+            if not records:
+                return
+        incoming, undecodable = decoded(records)
         work = Work(self._assignment.moves(records), *self._parking.split(incoming), undecodable, self._clock())
         try:
             await self._attempt(work)
-            return
         except Fenced:
             log.warning("another process owns a partition now; the turn is rolled back", records=len(records))
             await self._assignment.lost(work.moves, work.now)
             raise
-        except Exception as error:
-            if is_retriable(error):
-                raise
-            failure = error
-        # Outside of the except block: otherwise each later error is chained to those before it, and its log line has all their traces.
-        if isinstance(failure, BadDeployment):
-            await self._hold_back(records, failure)
-        else:
-            await self._halve(records, failure)
 
     async def _attempt(self, work: Work) -> None:
         """Handle all records at once. If that fails, or while locked rows are expected, isolate the failing ones."""
@@ -136,16 +119,13 @@ class Turns:
             block = await fence(db, work.moves)
             handled = await self._run_handler(db, work, isolating)
             self._suspicion.check(handled.failed, len(work.incoming))
-            ids = MessageIds(self._group, self._assignment.topic_ids_of(work.moves), self._new_id)
-            rows = outbox_rows.compose(handled.outgoing, block, ids, self._settings.type_ids)
             waiting = [*work.waiting, *handled.queued]
             await self._parking.put_aside(db, ((each, 0) for each in handled.locked), work.now)
             await self._parking.park(db, handled.failed, waiting, work.now)
+            ids = MessageIds(self._group, self._assignment.topic_ids_of(work.moves), self._new_id)
             given_up = [GivenUp(each, UNDECODABLE) for each in work.undecodable]
             given_up += [GivenUp(each, REJECTED) for each in handled.rejected]
-            if given_up:
-                rows += await rejects.give_up(db, given_up, ids, block + len(rows), self._group, work.now)
-            await outbox_rows.write(db, rows, outbox_rows.adopt_at(work.now, self._settings))
+            rows = await outbox_rows.write_output(db, handled.outgoing, work.now, ids, self._settings, given_up, block)
         self._assignment.advance(work.moves)
         self._parking.add_keys([*handled.failed, *handled.locked], waiting)
         self._suspicion.add(len(handled.failed), len(work.incoming))
@@ -174,6 +154,16 @@ class Turns:
                 self.size.too_large(work.count)
             raise
 
+    async def _failed(self, records: Sequence[Record], error: Exception) -> None:
+        """Called for records that fail and are not divided further."""
+        if isinstance(error, BadDeployment):
+            await self._hold_back(records, error)
+        elif _may_be_one(error):
+            [record] = records
+            await self._give_up_bare(record, error)
+        else:
+            raise error
+
     async def _hold_back(self, records: Sequence[Record], error: BadDeployment) -> None:
         """Hold back the partitions whose records fail, and handle the records of all others.
 
@@ -190,30 +180,24 @@ class Turns:
         if others:
             await self._turn(others)
 
-    async def _halve(self, records: Sequence[Record], error: Exception) -> None:
-        """Find the record that fails a turn outside of the handler, such as one that cannot even be parked, by turns of half as many.
-
-        Such a record is given up without its headers. If that fails, too, its partition is held back.
-        """
-        if len(records) > 1:
-            middle = len(records) // 2
-            await self._turn(records[:middle])
-            rest = [each for each in records[middle:] if self._assignment.has(each)]
-            if rest:
-                await self._turn(rest)
-            return
-        [record] = records
+    async def _give_up_bare(self, record: Record, error: Exception) -> None:
+        """Give up a record that fails its turn outside of the handler, without its headers. If that fails, too, hold its partition back."""
         reason = f"the record can be neither handled nor stored as it is: {type(error).__name__}: {error}"
         log.error("a record fails its turn outside of the handler and is given up without its headers", exc_info=error)
-        undecodable = [Rejected(rejects.bare(record), reason)]
-        work = Work(self._assignment.moves(records), [], [], undecodable, self._clock())
+        undecodable = [Rejected(replace(record, headers=None), reason)]
+        work = Work(self._assignment.moves([record]), [], [], undecodable, self._clock())
         try:
             await self._commit(work, isolating=False)
         except Exception as again:
             if isinstance(again, Fenced) or is_retriable(again):
                 raise
-            await self._hold_back(records, BadDeployment(f"offset {record.offset} stops this partition: {again}"))
+            await self._hold_back([record], BadDeployment(f"offset {record.offset} stops this partition: {again}"))
 
     def end(self) -> None:
         """Clear the alarms of the turns: this consumer takes no more."""
         self._suspects.end()
+
+
+def _may_be_one(error: Exception) -> bool:
+    """Whether one record of several may fail the turn."""
+    return not (isinstance(error, Fenced | BadDeployment) or is_retriable(error))

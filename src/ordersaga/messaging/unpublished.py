@@ -11,10 +11,11 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from ordersaga.contracts.topics import DEAD_LETTER_SUFFIX
-from ordersaga.messaging import dead_letters, message_ids, outbox_rows
+from ordersaga.messaging import dead_letters, outbox_rows
 from ordersaga.messaging.database import Pool
 from ordersaga.messaging.dead_letters import DeadLetter
 from ordersaga.messaging.handler import Record
+from ordersaga.messaging.ids import descent
 from ordersaga.messaging.kafka import Topics
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.outbox_rows import OutboxRow
@@ -81,6 +82,6 @@ class Unpublished:
             headers or None,
             row["timestamp_ms"] or 0,
         )
-        causation_id, traceparent = message_ids.descent(record, row["id"])
+        causation_id, traceparent = descent(record, row["id"])
         letter = DeadLetter(row["id"], causation_id, traceparent, record, row["cause"], row["reason"], row["attempts"])
         return replace(outbox_rows.letter_row(letter, id, self._group), source=None)

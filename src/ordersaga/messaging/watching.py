@@ -5,19 +5,18 @@ for ever, and later point at offsets that retention has removed. Everything else
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
 from msgspec import Struct
 
-from ordersaga.messaging.assignment import Assignment
 from ordersaga.messaging.backoff import is_retriable
-from ordersaga.messaging.database import Pool
-from ordersaga.messaging.health import Alarms, Trouble
-from ordersaga.messaging.kafka import Gap, Partition, PartitionConsumer, Topics, TopicState
+from ordersaga.messaging.health import Trouble
+from ordersaga.messaging.kafka import Gap, Partition, TopicState
 from ordersaga.messaging.ledger import Fenced, Move, fence
+from ordersaga.messaging.parts import Parts
 from ordersaga.messaging.unreadable import Unreadable
 
 log: Final = structlog.get_logger()
@@ -47,27 +46,16 @@ class Checked(Struct, frozen=True):
 class Watching:
     """`step` once a round. A check asks Kafka in a task of its own, so that turns go on meanwhile."""
 
-    def __init__(
-        self,
-        group: str,
-        names: Sequence[str],
-        topics: Topics,
-        consumer: PartitionConsumer,
-        assignment: Assignment,
-        unreadable: Unreadable,
-        pool: Pool,
-        clock: Callable[[], datetime],
-        alarms: Alarms,
-    ) -> None:
-        self._group: Final = group
-        self._names: Final = list(names)
-        self._topics: Final = topics
-        self._consumer: Final = consumer
-        self._assignment: Final = assignment
+    def __init__(self, parts: Parts, unreadable: Unreadable) -> None:
+        self._group: Final = parts.group
+        self._names: Final = [topic.name for topic in parts.handler.topics]
+        self._topics: Final = parts.assignment.topics
+        self._consumer: Final = parts.consumer
+        self._assignment: Final = parts.assignment
         self._unreadable: Final = unreadable
-        self._pool: Final = pool
-        self._clock: Final = clock
-        self._alarms: Final = alarms
+        self._pool: Final = parts.pool
+        self._clock: Final = parts.clock
+        self._alarms: Final = parts.alarms
         self._positions: dict[Partition, int] = {}
         self._silent_checks: Final[dict[Partition, int]] = {}
         self._unassigned_checks = 0

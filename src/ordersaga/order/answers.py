@@ -9,7 +9,6 @@ from ordersaga.contracts import messages as m
 from ordersaga.order.decision import ANOMALY, Decision, anomaly, duplicate
 from ordersaga.order.model import Order, OrderPayment, StockState
 from ordersaga.order.outgoing import rollback_id
-from ordersaga.order.refunds import cancelled_without_its_money
 
 
 def stock_answered(order: Order, answer: m.StockResponseMessage) -> Decision:
@@ -48,6 +47,13 @@ def payment_captured(order: Order, answer: m.PaymentSuccessMessage) -> Decision:
         detail = f"{amount} won were paid for an order of {order.total_amount} won"
         return Decision(order.ended("FAILED", "AMOUNT_MISMATCH", detail), note=detail)
     return Decision(cancelled_without_its_money(order), note="a further payment" if was_paid else None)
+
+
+def cancelled_without_its_money(order: Order) -> Order:
+    """The order; CANCELLED if all its captured money went back before delivery was requested."""
+    if order.status != "PENDING" or order.facts.delivery != "NOT_REQUESTED" or not order.captured or order.is_paid:
+        return order
+    return order.ended("CANCELLED", "PAYMENT_CANCELLED", "the payment was cancelled at the gateway")
 
 
 def payment_declined(order: Order, answer: m.PaymentSuccessMessage) -> Decision:

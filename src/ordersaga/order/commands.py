@@ -1,6 +1,6 @@
 """Carries out customers' commands as gathered writes: place an order, cancel it, return it. One transaction serves many requests."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -12,13 +12,12 @@ from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.idempotency import IdempotencyKey, Reused, each_once
-from ordersaga.messaging.refusal import Refusal, no_such, wrong_field
+from ordersaga.messaging.refusal import FieldError, Refusal, no_such, wrong_field
 from ordersaga.order import saga, store
-from ordersaga.order.changes import Changes
 from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.model import Order
-from ordersaga.order.pricing import inactive_products, listed_total
 from ordersaga.order.saga import CustomerCommand, decide
+from ordersaga.order.store import Changes
 from ordersaga.settings import Settings
 
 PLACED: Final = "Placed"
@@ -91,16 +90,29 @@ class Placing:
         checked: list[Order | Refusal] = []
         for each in placements:
             order = each.order
-            if inactive and (refusal := inactive_products(order, inactive)):
+            if inactive and (refusal := _not_sold(order, inactive)):
                 checked.append(refusal)
                 continue
-            listed = order.total_amount if self._trust_client_total else listed_total(order, prices)
+            listed = order.total_amount if self._trust_client_total else order.total_by(prices)
             if listed is not None and listed != order.total_amount:
                 checked.append(wrong_field("totalAmount", f"the products cost {listed} won", "mismatch"))
                 continue
             facts = replace(order.facts, listed_total=listed)
             checked.append(replace(order, placed_at=now, pay_before=now + self._payment_deadline, facts=facts))
         return checked
+
+
+def _not_sold(order: Order, inactive: Set[UUID]) -> Refusal | None:
+    """Why an order cannot be placed now: Stock does not sell these products any more. An order that was placed before goes on."""
+    errors = [
+        FieldError(f"items[{n}].productId", "is not sold any more", "inactive")
+        for n, line in enumerate(order.facts.lines)
+        if line.product_id in inactive
+    ]
+    if not errors:
+        return None
+    detail = "; ".join(f"{each.field}: {each.message}" for each in errors[:3])
+    return Refusal("INVALID", "The request is not valid", detail, tuple(errors))
 
 
 class Acting:

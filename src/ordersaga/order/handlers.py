@@ -3,6 +3,8 @@
 Orders are handled one after the other, each from its row to its row, so that one order's objects are in the processor's cache.
 """
 
+from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -11,11 +13,10 @@ from ordersaga.contracts import messages as m
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Handler, Incoming, Outgoing, consumes
 from ordersaga.order import store
-from ordersaga.order.changes import Changes
 from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.model import Order
-from ordersaga.order.pricing import lacks_price, with_prices
-from ordersaga.order.saga import Answer, decide
+from ordersaga.order.saga import Answer, Priced, decide
+from ordersaga.order.store import Changes
 from ordersaga.settings import Settings
 
 UNKNOWN_ORDER: Final = "no order has this id"
@@ -31,7 +32,7 @@ async def handle(batch: Batch, db: Connection, deadlines: Deadlines) -> list[Out
     changes = Changes(batch.now)
     unpriced = []
     for order in orders:
-        if lacks_price(order):
+        if order.lacks_price:
             unpriced.append(order)
         else:
             _decide(order, answers.pop(order.order_id), batch, deadlines, changes)
@@ -43,6 +44,24 @@ async def handle(batch: Batch, db: Connection, deadlines: Deadlines) -> list[Out
 
     await changes.save(db)
     return changes.outgoing
+
+
+async def with_prices(
+    db: Connection, orders: Sequence[Order], now: datetime, deadlines: Deadlines, changes: Changes
+) -> list[Order]:
+    """Orders that lacked a price, each priced if all its prices have come, and as it was if not."""
+    if not orders:
+        return []
+    prices, _ = await store.prices(db, (line.product_id for order in orders for line in order.facts.lines))
+    after = []
+    for order in orders:
+        total = order.total_by(prices)
+        if total is not None:
+            decision = decide(order, Priced(total), now, deadlines)
+            changes.add(Priced.__name__, order, decision)
+            order = decision.order
+        after.append(order)
+    return after
 
 
 def _split(batch: Batch) -> tuple[list[m.ProductPriceMessage], dict[UUID, list[Incoming]]]:

@@ -1,5 +1,6 @@
 """An order, and the facts that the saga keeps about it."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
@@ -138,6 +139,27 @@ class Order(Struct, frozen=True, rename="camel"):
         if self.is_dead:
             return ()
         return tuple(each for each in self.facts.payments if each.given_back > each.meant)
+
+    @property
+    def unaccepted_refunds(self) -> str | None:
+        """The flag for refunds at the gateway that no operator has accepted; None if there is none."""
+        gone = [f"{each.given_back:,} of {each.amount:,} won of payment {each.payment_key}" for each in self.unmeant]
+        return f"given back at the gateway, and no operator has accepted it: {', '.join(gone)}" if gone else None
+
+    @property
+    def lacks_price(self) -> bool:
+        """Whether the order is pending and was placed before the prices of all its products were known."""
+        return self.facts.listed_total is None and self.status == "PENDING"
+
+    def total_by(self, prices: Mapping[UUID, int]) -> int | None:
+        """The sum of the products' own prices; None if a price is not known. Won."""
+        total = 0
+        for line in self.facts.lines:
+            price = prices.get(line.product_id)
+            if price is None:
+                return None
+            total += price * line.quantity
+        return total
 
     @property
     def is_reserved(self) -> bool:

@@ -14,13 +14,13 @@ from ordersaga.messaging.gather import Write
 from ordersaga.messaging.refusal import Refusal
 from ordersaga.messaging.texts import storable
 from ordersaga.order import store
-from ordersaga.order.changes import Changes
 from ordersaga.order.commands import NO_SUCH_ORDER
 from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.model import Order
 from ordersaga.order.refunds import AcceptRefund
 from ordersaga.order.returns import ReceiveReturn, RefuseReturn
 from ordersaga.order.saga import OperatorCommand, decide
+from ordersaga.order.store import Changes
 from ordersaga.settings import Settings
 
 ACT_NAMES: Final[dict[type[OperatorCommand], str]] = {

@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
+from ordersaga.order.answers import cancelled_without_its_money
 from ordersaga.order.decision import Decision, anomaly, duplicate, refused
 from ordersaga.order.model import Order, OrderPayment, PaymentState
 from ordersaga.order.outgoing import refund_id
@@ -83,13 +84,6 @@ def _refunded_unasked(order: Order, known: OrderPayment, left: int, answer: m.Pa
     return Decision(cancelled_without_its_money(order), note=note)
 
 
-def cancelled_without_its_money(order: Order) -> Order:
-    """The order; CANCELLED if all its captured money went back before delivery was requested."""
-    if order.status != "PENDING" or order.facts.delivery != "NOT_REQUESTED" or not order.captured or order.is_paid:
-        return order
-    return order.ended("CANCELLED", "PAYMENT_CANCELLED", "the payment was cancelled at the gateway")
-
-
 def accept_refund(order: Order, command: AcceptRefund) -> Decision:
     """The order goes on with the money that is still held, and is not flagged any more."""
     if not order.unmeant:
@@ -99,9 +93,3 @@ def accept_refund(order: Order, command: AcceptRefund) -> Decision:
     for each in order.unmeant:
         order = order.with_payment(replace(each, meant=each.given_back))
     return Decision(order.flagged(None), note=f"{command.who}: {command.why}")
-
-
-def unaccepted_refunds(order: Order) -> str | None:
-    """The flag for refunds at the gateway that no operator has accepted; None if there is none."""
-    gone = [f"{each.given_back:,} of {each.amount:,} won of payment {each.payment_key}" for each in order.unmeant]
-    return f"given back at the gateway, and no operator has accepted it: {', '.join(gone)}" if gone else None

@@ -28,7 +28,7 @@ from ordersaga.order.deadlines import Deadlines, TimePassed, due_at, overdue, wa
 from ordersaga.order.decision import Decision, duplicate
 from ordersaga.order.model import Ask, Order
 from ordersaga.order.outgoing import completed, delivery_request, payable, refund_request, rollback, stock_request
-from ordersaga.order.refunds import AcceptRefund, accept_refund, refund_answered, unaccepted_refunds
+from ordersaga.order.refunds import AcceptRefund, accept_refund, refund_answered
 from ordersaga.order.returns import (
     CancelBeforeDelivery,
     ReceiveReturn,
@@ -229,7 +229,7 @@ def _wait(order: Order, outgoing: tuple[m.Message, ...], note: str | None, deadl
     wanted, armed = due_at(waiting), order.facts.look_at
     flag = order.facts.flag
     if wanted is None or flag is None:
-        due = unaccepted_refunds(order)
+        due = order.unaccepted_refunds
         if flag != due:
             order = order.flagged(due)
     if wanted == armed or (wanted is not None and armed is not None and armed <= wanted):

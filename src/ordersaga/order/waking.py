@@ -13,13 +13,13 @@ from ordersaga.contracts.topics import BY_MESSAGE
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.order import store
-from ordersaga.order.changes import Changes
 from ordersaga.order.deadlines import PARTNERS, Deadlines, TimePassed, Wait, waits
 from ordersaga.order.decision import Decision
 from ordersaga.order.explanation import ANSWERS
+from ordersaga.order.handlers import with_prices
 from ordersaga.order.model import Awaited, Order
-from ordersaga.order.pricing import lacks_price, with_prices
 from ordersaga.order.saga import decide
+from ordersaga.order.store import Changes
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -38,10 +38,10 @@ class Waking:
         changes = Changes(now)
         # `take_timers` has deleted the timer's row. `look_at` is cleared so that `Changes` sees a new time and inserts the row again.
         orders = [replace(order, facts=replace(order.facts, look_at=None)) for order in await store.lock(db, order_ids)]
-        waiting = [order for order in orders if not lacks_price(order)]
-        unpriced = [order for order in orders if lacks_price(order)]
+        waiting = [order for order in orders if not order.lacks_price]
+        unpriced = [order for order in orders if order.lacks_price]
         priced = await with_prices(db, unpriced, now, self._deadlines, changes)
-        waiting += [order for order in priced if lacks_price(order)]
+        waiting += [order for order in priced if order.lacks_price]
         decided = [(order, decide(order, TimePassed(), now, self._deadlines)) for order in waiting]
         for order, decision in decided:
             is_told = decision.outgoing or decision.note or decision.order.status != order.status

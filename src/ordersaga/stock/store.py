@@ -12,8 +12,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from ordersaga.messaging.database import Connection
-from ordersaga.messaging.inserting import insert_new
+from ordersaga.messaging.database import Connection, insert_new
 from ordersaga.messaging.queries import queries
 from ordersaga.stock import listing
 from ordersaga.stock.allocation import Allocation
