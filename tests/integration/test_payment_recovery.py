@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from ordersaga.contracts.messages import PaymentCancelledMessage, PaymentCancelRequestedMessage, PaymentSuccessMessage
 from ordersaga.devstack import DevStack
+from ordersaga.payment.waiting import CHANNEL
 from tests.integration.payment_rig import Checkout, PaymentRig, free_port, payment_rig, until
 
 
@@ -236,9 +237,14 @@ async def test_a_repeat_at_another_process_waits_for_the_outcome_of_the_first(ri
     await rig.start(ready=False, ORDERSAGA_HTTP_PORT=str(port))
     await until(lambda: rig.answers(f"http://127.0.0.1:{port}/health/live"))
     await rig.faults(orders={checkout.order_id: {"confirm": {"outcome": "approve", "latencyMs": 1_000}}})
-    async with confirming(rig, checkout):
-        status, payment = await rig.confirm(checkout, url=f"http://127.0.0.1:{port}")
-    assert (status, payment["status"]) == (200, "APPROVED")
+    told: asyncio.Queue[object] = asyncio.Queue()
+    async with rig.db.acquire() as db:
+        await db.add_listener(CHANNEL, lambda *news: told.put_nowait(news[-1]))
+        async with confirming(rig, checkout):
+            status, payment = await rig.confirm(checkout, url=f"http://127.0.0.1:{port}")
+        assert (status, payment["status"]) == (200, "APPROVED")
+        assert await asyncio.wait_for(told.get(), 1), "the settlement names the process that made it"
+        await db.reset()
     await comes_out_approved(rig, checkout)
 
 

@@ -1,20 +1,19 @@
 """Wakes requests and event streams that wait for an order's next event.
 
-The process that waits is seldom the process that saves the event, so the wait goes through the database: a `NOTIFY` on the channel
-`order_event` wakes each process, and one query reads the new events for all its watchers.
+`messaging/listening.py` wakes each process when another one has saved events, and one query reads the new events for all its watchers.
 """
 
 import asyncio
-import contextlib
 from collections import defaultdict
-from typing import Any, Final
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
 from uuid import UUID
 
-import asyncpg
 import structlog
 
-from ordersaga.messaging.connections import connect_alone
-from ordersaga.messaging.loops import Beat
+from ordersaga.messaging.isolation import narrow
+from ordersaga.messaging.listening import Listener
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.messaging.sqlstate import is_transient
 from ordersaga.order import store
@@ -23,8 +22,6 @@ from ordersaga.order.model import Event
 log: Final = structlog.get_logger()
 
 CHANNEL: Final = "order_event"
-READ_EVERY_S: Final = 1.0
-"""Events are also read this often without a notification, since a notification can be lost with its connection."""
 CONNECTION_WAIT_S: Final = 5.0
 UNREAD_EVENTS_MAX: Final = 100
 """Events in the queue of one watcher. A full watcher reads no further events; they stay in the database, so none is lost."""
@@ -40,33 +37,15 @@ class Watch:
         self._runtime: Final = runtime
         self._url: Final = url
         self._watchers: Final[dict[UUID, set[Watcher]]] = defaultdict(set)
-        self._woken: Final = asyncio.Event()
+        self._listener: Final = Listener(url, CHANNEL, self._read_all)
+        self.run: Final = self._listener.run
+        """Reads events for as long as the process lives."""
+        self.read_soon: Final = self._listener.wake
+        """Reads events now, without a notification."""
 
     def order(self, order_id: UUID, after_seq: int = 0) -> "Watcher":
         """A watcher of one order; use it as a context manager. `Watcher.next` returns its events after `after_seq`."""
         return Watcher(self, order_id, after_seq)
-
-    async def run(self, beat: Beat) -> None:
-        """Read events for as long as the process lives. Raises `ConnectionResetError` when the listening connection is lost."""
-        connection = await connect_alone(self._url, "ordersaga watch")
-        try:
-            await connection.add_listener(CHANNEL, self._wake)
-            await self._serve(connection, beat)
-        finally:
-            connection.terminate()
-
-    def _wake(self, *_: Any) -> None:
-        self._woken.set()
-
-    async def _serve(self, connection: "asyncpg.Connection[asyncpg.Record]", beat: Beat) -> None:
-        while not connection.is_closed():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), READ_EVERY_S)
-            self._woken.clear()
-            if self._watchers:
-                await self._read_all()
-            beat()
-        raise ConnectionResetError("the connection that listens was lost")
 
     async def _read_all(self) -> None:
         after = {}
@@ -81,37 +60,27 @@ class Watch:
         One order may cause an error that is not transient, such as an event that cannot be decoded. The set of orders is then halved until
         that order is alone, and its watchers end.
         """
-        if not after:
-            return
-        try:
-            async with self._runtime.pool.acquire(timeout=CONNECTION_WAIT_S) as db:
-                found = await store.events_after(db, after, UNREAD_EVENTS_MAX)
-        except Exception as error:
-            if is_transient(error):
-                raise
-            await self._isolate(after, error)
-            return
+        if after:
+            await narrow(list(after), partial(self._give, after), _may_be_one, self._end)
+
+    async def _give(self, after: dict[UUID, int], order_ids: Sequence[UUID]) -> None:
+        async with self._runtime.pool.acquire(timeout=CONNECTION_WAIT_S) as db:
+            seen = {order_id: after[order_id] for order_id in order_ids}
+            found = await store.events_after(db, seen, UNREAD_EVENTS_MAX)
         for seq, event in found:
             for watcher in self._watchers.get(event.order_id, ()):
                 watcher.give(seq, event)
         if len(found) >= UNREAD_EVENTS_MAX:
             self.read_soon()  # the query returns at most `each_max` events of an order; there may be more
 
-    async def _isolate(self, after: dict[UUID, int], error: Exception) -> None:
-        if len(after) == 1:
-            (order_id,) = after
-            log.error("the events of an order cannot be read", order_id=str(order_id), exc_info=error)
-            for watcher in self._watchers.pop(order_id, ()):
-                watcher.end()
-            return
-        orders = list(after.items())
-        middle = len(orders) // 2
-        await self._read(dict(orders[:middle]))
-        await self._read(dict(orders[middle:]))
-
-    def read_soon(self) -> None:
-        """Read events now, without a notification."""
-        self._woken.set()
+    async def _end(self, order_ids: Sequence[UUID], error: Exception) -> None:
+        """End the watchers of an order whose events cannot be read. Raises a transient error."""
+        if not _may_be_one(error):
+            raise error
+        [order_id] = order_ids
+        log.error("the events of an order cannot be read", order_id=str(order_id), exc_info=error)
+        for watcher in self._watchers.pop(order_id, ()):
+            watcher.end()
 
     def add(self, watcher: "Watcher") -> None:
         """Begin to read events for this watcher."""
@@ -124,6 +93,11 @@ class Watch:
         mine.discard(watcher)
         if not mine:
             self._watchers.pop(watcher.order_id, None)
+
+
+def _may_be_one(error: Exception) -> bool:
+    """Whether one order of several may have caused the error."""
+    return not is_transient(error)
 
 
 class WatchEnded(Exception):

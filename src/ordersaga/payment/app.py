@@ -20,7 +20,7 @@ from ordersaga.payment.handlers import handler
 from ordersaga.payment.intents import Intents
 from ordersaga.payment.recovery import Recovery
 from ordersaga.payment.toss import TossGateway, TossSettings
-from ordersaga.payment.waiting import POLL_EVERY_S, Waiting
+from ordersaga.payment.waiting import Waiting
 from ordersaga.settings import Settings
 
 DRAIN_S: Final = 5.0
@@ -40,7 +40,7 @@ class Parts(NamedTuple):
         """Give the parts their gathered writes. The runtime must be running."""
         self.payments.begin = runtime.gather(Beginning(runtime.settings))
         self.payments.request_look_up = runtime.gather(webhooks.request_look_ups)
-        self.intents.settle = runtime.gather(Settling(runtime.new_id))
+        self.intents.settle = runtime.gather(Settling(runtime.new_id, self.waiting.name))
         self.intents.advance = runtime.gather(advance)
 
 
@@ -82,7 +82,7 @@ def create_app(settings: Settings) -> Litestar:
             operations.start(runtime, "payment")
             runtime.keep("intent", webhooks.LOOK_UPS_KEPT, store.prune_look_ups)
             runtime.every(WATCH_GATEWAY_EVERY_S, watch_gateway, "watching the gateway")
-            runtime.every(POLL_EVERY_S, service.waiting.poll, "finding payments that other processes settled")
+            runtime.supervise("watching for settled payments", service.waiting.run)
             yield
             await service.intents.close(DRAIN_S)
 

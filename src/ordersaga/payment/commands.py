@@ -110,8 +110,10 @@ def _repeated(confirm: Confirm, payment: Payment | None) -> Begun | Refusal:
 class Settling:
     """The gathered write that settles intents: payments, intents and outgoing messages in one transaction."""
 
-    def __init__(self, new_id: Callable[[], UUID]) -> None:
+    def __init__(self, new_id: Callable[[], UUID], settled_by: str) -> None:
         self._new_id: Final = new_id
+        self._settled_by: Final = settled_by
+        """The name of this process for those in which a request waits."""
 
     async def __call__(self, db: Connection, settled: Sequence[Settlement], now: datetime) -> Write[Payment | None]:
         """Answers each with the payment after its intent is settled, also if another process settled the intent before."""
@@ -123,7 +125,7 @@ class Settling:
         for each in settled:
             messages = settle(accounts[each.intent.payment_key], each.intent, each.outcome, now, self._new_id)
             outgoing += [Outgoing(message) for message in messages]
-        await store.save_accounts(db, accounts.values())
+        await store.save_accounts(db, accounts.values(), self._settled_by)
         return Write([accounts[each.intent.payment_key].payment for each in settled], outgoing)
 
 

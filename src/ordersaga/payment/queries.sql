@@ -57,15 +57,18 @@ SELECT order_id FROM payment
 WHERE order_id = ANY (:order_ids::uuid[]) AND status IN ('PENDING', 'APPROVED', 'CANCEL_PENDING', 'PARTLY_CANCELLED');
 
 -- name: put_payments!
--- Upsert payments.
-INSERT INTO payment AS p
-    (payment_key, order_id, customer_id, amount, status, requested_at, captured, refunded, code, message, approved_at)
-SELECT * FROM unnest(
-    :payment_key::text[], :order_id::uuid[], :customer_id::uuid[], :amount::int[], :status::text[], :requested_at::timestamptz[],
-    :captured::bigint[], :refunded::bigint[], :code::text[], :message::text[], :approved_at::timestamptz[])
-ON CONFLICT (payment_key) DO UPDATE
-SET status = excluded.status, captured = excluded.captured, refunded = excluded.refunded, code = excluded.code,
-    message = excluded.message, approved_at = excluded.approved_at;
+-- Upsert payments, and notify the processes in which a request waits who settled them; NULL: no confirm is settled, and nobody is notified.
+WITH saved AS (
+    INSERT INTO payment AS p
+        (payment_key, order_id, customer_id, amount, status, requested_at, captured, refunded, code, message, approved_at)
+    SELECT * FROM unnest(
+        :payment_key::text[], :order_id::uuid[], :customer_id::uuid[], :amount::int[], :status::text[], :requested_at::timestamptz[],
+        :captured::bigint[], :refunded::bigint[], :code::text[], :message::text[], :approved_at::timestamptz[])
+    ON CONFLICT (payment_key) DO UPDATE
+    SET status = excluded.status, captured = excluded.captured, refunded = excluded.refunded, code = excluded.code,
+        message = excluded.message, approved_at = excluded.approved_at
+)
+SELECT pg_notify('payment_settled', :settled_by::text) WHERE :settled_by::text IS NOT NULL;
 
 -- name: put_intents!
 -- Upsert intents.

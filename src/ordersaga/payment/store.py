@@ -104,17 +104,18 @@ async def load_order_words(db: Connection, accounts: dict[str, Account], order_i
         accounts[key].order_is_taken = order_id in taken
 
 
-async def save_accounts(db: Connection, accounts: Iterable[Account]) -> None:
-    """Save the changed payments and intents of these accounts."""
+async def save_accounts(db: Connection, accounts: Iterable[Account], settled_by: str | None = None) -> None:
+    """Save the changed payments and intents of these accounts. `settled_by` tells the processes in which a request waits who settled them."""
     changed = list(accounts)
-    await put_payments(db, [each.payment for each in changed if each.payment is not None and each.payment_changed])
+    payments = [each.payment for each in changed if each.payment is not None and each.payment_changed]
+    await put_payments(db, payments, settled_by)
     await put_intents(db, [each.intents[id] for each in changed for id in each.intents_changed])
 
 
-async def put_payments(db: Connection, changed: Sequence[Payment]) -> None:
-    """Save payments."""
+async def put_payments(db: Connection, changed: Sequence[Payment], settled_by: str | None) -> None:
+    """Save payments, and notify the processes in which a request waits, unless `settled_by` is None."""
     if changed:
-        await sql.put_payments(db, **_columns(Payment, changed))
+        await sql.put_payments(db, **_columns(Payment, changed), settled_by=settled_by)
 
 
 async def put_intents(db: Connection, changed: Sequence[Intent]) -> None:

@@ -1,18 +1,19 @@
 """Wakes HTTP requests that wait for the outcome of a confirm.
 
-The process that settles the payment wakes its own requests at once. Every `POLL_EVERY_S` one query finds the payments that other
-processes settled.
+The process that settles the payment wakes its own requests at once, and those of other processes through `messaging/listening.py`.
 """
 
 import asyncio
 from collections import defaultdict
 from typing import Final
+from uuid import uuid4
 
+from ordersaga.messaging.listening import Listener
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.payment import store
 from ordersaga.payment.model import Payment
 
-POLL_EVERY_S: Final = 0.25
+CHANNEL: Final = "payment_settled"
 
 
 class Waiting:
@@ -20,6 +21,10 @@ class Waiting:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime: Final = runtime
+        self.name: Final = str(uuid4())
+        """Says in a notification that this process has settled the payments."""
+        url = runtime.settings.database_url("payment")
+        self.run: Final = Listener(url, CHANNEL, self._read, own=self.name).run
         self._futures: Final[dict[str, set[asyncio.Future[Payment]]]] = defaultdict(set)
 
     def join(self, payment_key: str) -> "asyncio.Future[Payment]":
@@ -43,7 +48,7 @@ class Waiting:
                 if not future.done():
                     future.set_result(payment)
 
-    async def poll(self) -> None:
+    async def _read(self) -> None:
         """Wake the requests whose payments another process has settled."""
         waited_for = [key for key, futures in self._futures.items() if not all(future.done() for future in futures)]
         if waited_for:
