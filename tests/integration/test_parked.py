@@ -112,3 +112,32 @@ async def test_a_record_that_comes_to_wait_behind_a_discarded_one_is_due_at_once
 
 async def _equals(rig: OperatorRig, query: str, order_id: UUID, value: object) -> bool:
     return bool(await rig.pool.fetchval(query, order_id) == value)
+
+
+async def test_a_partition_that_kafka_does_not_have_any_more_is_forgotten_when_told_and_not_with_parked_records(
+    slow: OperatorRig,
+) -> None:
+    topic, gone = REQUESTS, 99
+    row = "INSERT INTO ledger SELECT topic, $1, topic_id, epoch, next_offset FROM ledger WHERE topic = $2 LIMIT 1"
+    await slow.pool.execute(row, gone, topic)
+    left = (
+        "INSERT INTO outbox (id, source_topic, source_partition, adopt_at, topic, value, message_id, traceparent)"
+        "VALUES (7, $1, $2, now(), 'order-created', '{}', gen_random_uuid(), '-')"
+    )
+    await slow.pool.execute(left, topic, gone)
+    record = Record(topic, gone, 5, None, codec.encode(ask(uuid7())), None, 0)
+    async with slow.pool.acquire() as db:
+        held = [Incoming(codec.decode(topic, record.value), record)]
+        await Parking(slow.settings).park(db, [], held, datetime.now(UTC))
+    accept = ("topics", "accept", topic)
+    assert "--forget removes it" in (await slow(*accept, json=False, whole=True, code=1)).err
+    assert "it has parked records" in (await slow(*accept, "--forget", json=False, whole=True, code=1)).err
+    there = "SELECT count(*) FROM ledger WHERE topic = $1 AND partition = $2"
+    assert await slow.pool.fetchval(there, topic, gone) == 1
+    await slow.pool.execute("DELETE FROM parked WHERE partition = $1", gone)
+    said = await slow(*accept, "--partition", gone, "--forget", json=False, whole=True)
+    assert "has forgotten its position in 1 partitions" in said.out
+    assert await slow.pool.fetchval(there, topic, gone) == 0
+    assert not await slow.pool.fetchval("SELECT count(*) FROM outbox WHERE source_partition = $1", gone)
+    assert await slow.pool.fetchval("SELECT count(*) FROM ledger WHERE topic = $1", topic) > 0
+    assert (await slow(*accept, "--partition", gone, "--forget", json=False, whole=True, code=1)).err

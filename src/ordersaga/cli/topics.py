@@ -1,6 +1,7 @@
 """The commands `topics create`, `topics check` and `topics accept`."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 import asyncpg
@@ -101,10 +102,14 @@ def accept(
         int | None, typer.Option(help="only this partition, also if it is not stopped; default: all stopped ones")
     ] = None,
     at: Annotated[str, typer.Option(help="earliest, latest, or an offset")] = "earliest",
+    forget: Annotated[
+        bool, typer.Option("--forget", help="forget partitions that Kafka does not have any more")
+    ] = False,
 ) -> None:
     """Let stopped partitions continue, after their topic was deleted and created again, or records were removed before they were handled.
 
-    `ordersaga verify` names what is missing: look at that first. The service continues within seconds.
+    `ordersaga verify` names what is missing: look at that first. The service continues within seconds. If the topic was created again with
+    fewer partitions, `--forget` ends the stop of those that Kafka does not have any more.
     """
     consumer = BY_NAME[topic].consumer if topic in BY_NAME else None
     if consumer is None or consumer == "client":
@@ -113,17 +118,26 @@ def accept(
     require_kafka(settings)
     try:
         count, absent = asyncio.run(_accept(settings, consumer, topic, partition, at))
+        forgotten: list[int] = []
+        if forget and absent:
+            forgotten = asyncio.run(_forget(settings, consumer, topic, absent))
+            out.print(f"{consumer} has forgotten its position in {len(forgotten)} partitions of {topic}")
+            absent = [number for number in absent if number not in forgotten]
     except (KafkaUnavailable, OSError, asyncpg.PostgresError) as error:
         raise fail(str(error), 1) from error
     if absent:
         partitions = ", ".join(map(str, absent))
-        err.print(f"{topic} has no partition {partitions} in Kafka; its ledger row is not changed", soft_wrap=True)
-    if not count:
+        why = "since it has parked records; see `ordersaga parked discard`" if forget else "--forget removes it"
+        err.print(
+            f"{topic} has no partition {partitions} in Kafka; its ledger row is not changed, {why}", soft_wrap=True
+        )
+    if not count and not forgotten:
         raise fail(
             f"no partition of {topic} is stopped for {consumer}; name a partition with --partition to set its offset all the same",
             1,
         )
-    out.print(f"{consumer} continues in {count} partitions of {topic}")
+    if count:
+        out.print(f"{consumer} continues in {count} partitions of {topic}")
     if absent:
         raise typer.Exit(1)
 
@@ -150,6 +164,17 @@ async def _accept(
             if partition is not None or known_id != topic_id or not low <= at_offset <= high:
                 starts[number] = _offset(at, low, high)
         return await ledger.accept(db, topic, topic_id, starts), absent
+
+
+async def _forget(settings: Settings, service: ServiceName, topic: str, absent: Sequence[int]) -> list[int]:
+    """Forget the positions of these partitions. Returns those without parked records, which are forgotten."""
+    forgotten = []
+    async with guests.connection(settings.database_url(service), settings) as db:
+        for number in absent:
+            async with db.transaction():
+                if not await ledger.forget(db, topic, number):
+                    forgotten.append(number)
+    return forgotten
 
 
 def _offset(at: str, low: int, high: int) -> int:

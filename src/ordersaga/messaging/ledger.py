@@ -111,3 +111,16 @@ async def accept(db: Connection, topic: str, topic_id: str, next_offsets: dict[i
         db, topic=topic, topic_id=topic_id, partitions=list(next_offsets), next_offsets=list(next_offsets.values())
     )
     return count
+
+
+async def forget(db: Connection, topic: str, partition: int) -> int:
+    """Delete the row of a partition that Kafka does not have any more, in the caller's transaction. Returns how many of its records are parked.
+
+    While records are parked the row stays: the partition's owner alone retries them, so an operator discards them first. Output that
+    the partition's turns have left is published by adoption.
+    """
+    await lock_position(db, topic, partition)
+    parked: int = await sql.parked_of_partition(db, topic=topic, partition=partition)
+    if not parked:
+        await sql.forget_partition(db, topic=topic, partition=partition)
+    return parked

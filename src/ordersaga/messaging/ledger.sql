@@ -42,6 +42,17 @@ SELECT next_offset FROM ledger WHERE topic = :topic AND partition = :partition F
 -- The topic id and next offset of each partition of a topic.
 SELECT partition, topic_id, next_offset FROM ledger WHERE topic = :topic;
 
+-- name: parked_of_partition$
+-- How many records of a partition are parked.
+SELECT count(*) FROM parked WHERE topic = :topic AND partition = :partition;
+
+-- name: forget_partition!
+-- Delete the row of a partition. What its turns left in the outbox has no source from now on, so that any instance publishes it.
+WITH left_over AS (
+    UPDATE outbox SET source_topic = NULL, source_partition = NULL WHERE source_topic = :topic AND source_partition = :partition
+)
+DELETE FROM ledger WHERE topic = :topic AND partition = :partition;
+
 -- name: accept_partitions$
 -- Set the offsets of partitions to those that an operator names, with the topic's present id. The raised epoch makes their owner take them
 -- again.

@@ -15,7 +15,7 @@ from ordersaga.messaging.connections import connect_alone
 from ordersaga.messaging.loops import Beat
 
 READ_EVERY_S: Final = 1.0
-"""A notification can be lost with its connection, so `read` also runs without one."""
+"""`read` also runs this often without a notification, since a notification can be lost with its connection."""
 
 
 class Listener:
