@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from ordersaga.messaging.backoff import Backoff
+from ordersaga.messaging.consumer_parts import ConsumerParts
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka import KafkaUnavailable
@@ -18,7 +19,6 @@ from ordersaga.messaging.ledger import Fenced
 from ordersaga.messaging.log_limit import LogLimit
 from ordersaga.messaging.loops import Beat
 from ordersaga.messaging.missed import Missed
-from ordersaga.messaging.parts import Parts
 from ordersaga.messaging.pauses import PauseReader
 from ordersaga.messaging.retries import Retries
 from ordersaga.messaging.stalls import Stalls
@@ -34,7 +34,7 @@ IDLE_WAIT_S: Final = 0.2
 class Consuming:
     """Runs a handler over the records of its topics, with one consumer, until `stop`."""
 
-    def __init__(self, parts: Parts, beat: Beat) -> None:
+    def __init__(self, parts: ConsumerParts, beat: Beat) -> None:
         self._group: Final = parts.group
         self._handler: Final = parts.handler
         self._consumer: Final = parts.consumer

@@ -10,8 +10,8 @@ from typing import Final
 
 import structlog
 
+from ordersaga.messaging.consumer_parts import ConsumerParts
 from ordersaga.messaging.kafka import Partition
-from ordersaga.messaging.parts import Parts
 from ordersaga.messaging.queries import queries
 
 log: Final = structlog.get_logger()
@@ -25,7 +25,7 @@ MISSED_AFTER_S: Final = 10.0
 class Missed:
     """Checks the outbox every `CHECK_EVERY_S`, between two turns."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ConsumerParts) -> None:
         self._pool: Final = parts.pool
         self._assignment: Final = parts.assignment
         self._outbox: Final = parts.outbox

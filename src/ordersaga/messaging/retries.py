@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from ordersaga.messaging import outbox_rows
+from ordersaga.messaging.consumer_parts import ConsumerParts
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.dead_letters import REJECTED, UNDECODABLE, GivenUp
 from ordersaga.messaging.handler import Batch, Record, Rejected, decoded
@@ -23,7 +24,6 @@ from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.ledger import Fenced, fence
 from ordersaga.messaging.log_limit import LogLimit
 from ordersaga.messaging.parking import Parked
-from ordersaga.messaging.parts import Parts
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.sqlstate import is_connection_lost
 
@@ -42,7 +42,7 @@ ALARM: Final = "retries"
 class Retries:
     """Retries the parked records of this process's partitions. `step` raises no error that ends a round of the consuming loop."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ConsumerParts) -> None:
         self._settings: Final = parts.settings
         self._group: Final = parts.group
         self._handler: Final = parts.handler

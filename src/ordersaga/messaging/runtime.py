@@ -14,6 +14,7 @@ import structlog
 
 from ordersaga.messaging.assignment import Assignment
 from ordersaga.messaging.backlog import MEASURE_EVERY_S, Backlog
+from ordersaga.messaging.consumer_parts import ConsumerParts
 from ordersaga.messaging.consuming import Consuming
 from ordersaga.messaging.database import Connection, Pool, answers, connect, planned_anew
 from ordersaga.messaging.errors import CannotStart
@@ -26,7 +27,6 @@ from ordersaga.messaging.kafka import PartitionConsumer, Publisher, Topics
 from ordersaga.messaging.loops import LIMIT_S, Beat, Loop, Loops, Work, every
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.parking import Parking
-from ordersaga.messaging.parts import Parts
 from ordersaga.messaging.pruning import PRUNE_EVERY_S, Prune, Pruning
 from ordersaga.messaging.stalls import AWAY
 from ordersaga.messaging.unpublished import TRY_EVERY_S, Unpublished
@@ -204,7 +204,7 @@ class Runtime:
         )
         try:
             self._assignment = Assignment(consumer, topics, self.outbox, self.pool, self.settings.start_at, self.alarms)
-            parts = Parts(
+            parts = ConsumerParts(
                 self.settings,
                 group,
                 self.handler,

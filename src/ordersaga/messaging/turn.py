@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from ordersaga.messaging import outbox_rows, parking
 from ordersaga.messaging.backoff import is_retriable
 from ordersaga.messaging.bad_deployment import BadDeployment, Suspects, Suspicion
+from ordersaga.messaging.consumer_parts import ConsumerParts
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.dead_letters import REJECTED, UNDECODABLE, GivenUp
 from ordersaga.messaging.handler import Batch, Incoming, Record, Rejected, decoded
@@ -26,7 +27,6 @@ from ordersaga.messaging.ids import MessageIds
 from ordersaga.messaging.isolation import HandledBatch, LockedRows, isolate, narrow, set_locked_aside
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.ledger import Fenced, Move, fence
-from ordersaga.messaging.parts import Parts
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.sqlstate import is_deployment, is_locked, is_too_large
 
@@ -50,7 +50,7 @@ class Work(Struct, frozen=True):
 class Turns:
     """Takes turns with a handler, one at a time. `size.now` says how many records the next turn may have."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ConsumerParts) -> None:
         self._settings: Final = parts.settings
         self._group: Final = parts.group
         self._handler: Final = parts.handler

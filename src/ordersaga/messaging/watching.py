@@ -13,10 +13,10 @@ import structlog
 from msgspec import Struct
 
 from ordersaga.messaging.backoff import is_retriable
+from ordersaga.messaging.consumer_parts import ConsumerParts
 from ordersaga.messaging.health import Trouble
 from ordersaga.messaging.kafka import Gap, Partition, TopicState
 from ordersaga.messaging.ledger import Fenced, Move, fence
-from ordersaga.messaging.parts import Parts
 from ordersaga.messaging.unreadable import Unreadable
 
 log: Final = structlog.get_logger()
@@ -46,7 +46,7 @@ class Checked(Struct, frozen=True):
 class Watching:
     """`step` once a round. A check asks Kafka in a task of its own, so that turns go on meanwhile."""
 
-    def __init__(self, parts: Parts, unreadable: Unreadable) -> None:
+    def __init__(self, parts: ConsumerParts, unreadable: Unreadable) -> None:
         self._group: Final = parts.group
         self._names: Final = [topic.name for topic in parts.handler.topics]
         self._topics: Final = parts.assignment.topics

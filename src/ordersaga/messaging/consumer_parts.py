@@ -15,7 +15,7 @@ from ordersaga.messaging.parking import Parking
 from ordersaga.settings import Settings
 
 
-class Parts(NamedTuple):
+class ConsumerParts(NamedTuple):
     """`runtime.py` makes the parts for each consumer. `group`: the consumer group of the service."""
 
     settings: Settings
