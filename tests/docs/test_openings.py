@@ -32,6 +32,8 @@ RUN_BEFORE_MAX, RUN_MAX = 22, 52
 LIMIT_S = 60.0
 IDLE_S = 7.0
 """Longer than the period of each loop that goes round while an order is under way."""
+LATE = {"messaging/kafka/gaps.py", "messaging/kafka/unreadable.py"}
+"""Run by the check of partitions that stand still, every 5 s: on a slow machine it may meet the order's records, and is no part of its way."""
 CUSTOMER = {"User-Id": str(UUID(int=2))}
 OPERATOR = {"User-Id": str(UUID(int=1)), "User-Roles": "MASTER"}
 
@@ -137,7 +139,7 @@ def way(tmp_path_factory: pytest.TempPathFactory) -> Way:
 
 
 def _files(functions: set[tuple[str, str]]) -> set[str]:
-    return {path for path, _ in functions}
+    return {path for path, _ in functions} - LATE
 
 
 def listed(title: str) -> list[str]:
