@@ -33,7 +33,7 @@ PART_system := $(filter-out $(NAMED), $(wildcard tests/integration/test_*.py)) t
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos siege money bench saga lock
+.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos siege money bench saga screenshots lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^#> / {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ hooks: $(VENV)/.project ## have git run lint, format, types and imports before a
 
 saga: $(VENV)/.project ## write docs/saga.md, the saga's table and diagrams, from the code
 	@$(BIN)/python -m tests.docs.saga_page > docs/saga.md
+
+screenshots: setup $(VENV)/.chromium ## take the pictures in docs/screenshots again, from the running pages
+	@$(BIN)/python -m tests.browser.screenshots
 
 #> Try to break it
 simulate: setup ## SEEDS=2000 histories with crashes at any statement; prints the shortest history that breaks a promise

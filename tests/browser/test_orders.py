@@ -98,3 +98,12 @@ def test_products_are_found_by_a_part_of_their_name_in_both_languages(visitor: V
         hana.open(f"/?q={word}&category={category}")
         expect(hana.page.locator(".card")).to_have_count(found)
     expect(hana.page.get_by_text("No product matches “zzz”")).to_be_visible()
+
+
+def test_a_slow_card_is_told_and_the_order_cannot_be_paid_again_meanwhile(visitor: Visitors) -> None:
+    hana = visitor()
+    hana.order()
+    hana.pay("slow")
+    hana.sees("Your payment is being confirmed")
+    expect(hana.page.get_by_role("button", name=PAY)).to_have_count(0)
+    hana.sees("Your parcel is on its way")

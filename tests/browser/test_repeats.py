@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import httpx
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from ordersaga.devstack.system import System
 from tests.browser.visitor import PAY, Visitor
@@ -178,3 +178,28 @@ def test_a_strangers_order_and_a_forged_form_do_nothing(visitor: Visitors, syste
     assert (forged.status_code, elsewhere.status_code) == (403, 403)
     hana.open(path)
     hana.sees("Ready for your payment")
+
+
+def hide(page: Page, hidden: bool) -> None:
+    """Have a page believe that its tab is hidden or seen; a browser without a window hides none."""
+    page.evaluate(
+        "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});"
+        " document.dispatchEvent(new Event('visibilitychange')); }",
+        hidden,
+    )
+
+
+def test_more_tabs_than_a_browser_has_connections_are_all_told(visitor: Visitors) -> None:
+    """Six connections to one host: a tab that nobody sees must hold none, or the seventh page would wait for ever."""
+    hana = visitor()
+    path = hana.order("Steel bottle")
+    tabs = [hana.tab() for _ in range(8)]
+    for tab in tabs:
+        tab.goto(hana.url + path)
+        expect(tab.locator("#said")).to_contain_text("Ready for your payment")
+        hide(tab, True)
+    hana.press("Cancel order")
+    hana.sees("You cancelled this order")
+    for tab in tabs:
+        hide(tab, False)
+        expect(tab.locator("#said")).to_contain_text("You cancelled this order")

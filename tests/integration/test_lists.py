@@ -25,6 +25,7 @@ from tests.integration.service import OPERATOR, Bench, bench, running
 
 ORDER_ID = UUID(int=5)
 ROWS = 7
+RECIPIENT = '{"address":"1","addressDetail":null,"zipcode":"1","phone":"1","name":"1","deliveryMemo":null}'
 
 
 class List(NamedTuple):
@@ -44,11 +45,28 @@ async def product(one: Bench, _: int) -> None:
 
 async def placed(one: Bench, _: int) -> None:
     order_id = uuid7()
-    recipient = '{"address":"1","addressDetail":null,"zipcode":"1","phone":"1","name":"1","deliveryMemo":null}'
     await one.pool.execute(
-        "INSERT INTO orders VALUES ($1, $2, 'cups', 1000, $3, now(), now())", order_id, uuid4(), recipient
+        "INSERT INTO orders VALUES ($1, $2, 'cups', 1000, $3, now(), now())", order_id, uuid4(), RECIPIENT
     )
     await one.pool.execute("INSERT INTO saga VALUES ($1, 'PENDING', NULL, NULL, $2)", order_id, '{"lines":[]}')
+
+
+async def told(one: Bench, number: int) -> None:
+    """An event of one order's timeline."""
+    await one.pool.execute(
+        "INSERT INTO orders VALUES ($1, $2, 'cups', 1000, $3, now(), now()) ON CONFLICT DO NOTHING",
+        ORDER_ID,
+        uuid4(),
+        RECIPIENT,
+    )
+    await one.pool.execute(
+        "INSERT INTO saga VALUES ($1, 'PENDING', NULL, NULL, $2) ON CONFLICT DO NOTHING", ORDER_ID, '{"lines":[]}'
+    )
+    await one.pool.execute(
+        "INSERT INTO order_event (order_id, at, came_in, went_out, status, stock_known) VALUES ($1, $2, 'X', '{}', 'PENDING', false)",
+        ORDER_ID,
+        datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number),
+    )
 
 
 def paid(one: Bench, number: int) -> Awaitable[object]:
@@ -72,6 +90,7 @@ def sent(one: Bench, _: int) -> Awaitable[object]:
 
 LISTS = [
     List("order", order, order_handler, "/api/v1/orders", placed, "orderId"),
+    List("order", order, order_handler, f"/api/v1/orders/{ORDER_ID}/timeline", told, "at"),
     List("stock", stock, stock_handler, "/api/v1/products", product, "productId"),
     List("payment", payment, payment_handler, f"/api/v1/payments?orderId={ORDER_ID}", paid, "paymentKey"),
     List("delivery", delivery, delivery_handler, "/api/v1/deliveries", sent, "orderId"),

@@ -100,8 +100,9 @@ def test_the_current_step_is_the_first_that_is_not_done(seen: Order, number: int
     assert (found.number, found.said) == (number, said)
 
 
-def test_a_payment_that_is_being_confirmed_cannot_be_made_again() -> None:
-    found = progress(reserved(), [], [Payment("key", 12_000, "PENDING")])
+@pytest.mark.parametrize("status", ["PENDING", "APPROVED", "FAILED"])
+def test_a_payment_of_which_order_has_not_heard_cannot_be_made_again(status: str) -> None:
+    found = progress(reserved(), [], [Payment("key", 12_000, status)])
     assert found.said == "confirming" and not found.can_pay and not found.can_cancel
 
 

@@ -43,7 +43,8 @@ BACKLOG: Final = 2048
 DRAIN_S: Final = 10
 CHECK_EVERY_TICKS: Final = 3
 FILES_BESIDE_CONNECTIONS: Final = 256
-HEADERS: Final = [("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store")]
+NOSNIFF: Final = ("X-Content-Type-Options", "nosniff")
+NO_STORE: Final = ("Cache-Control", "no-store")
 
 
 def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
@@ -155,7 +156,7 @@ async def serve(app: Litestar, settings: Settings, port: int, share_port: bool =
         lifespan="on",
         ws="none",
         server_header=False,
-        headers=HEADERS,
+        headers=[NOSNIFF] if isinstance(app, Application) and app.caching else [NOSNIFF, NO_STORE],
         http=functools.partial(Protocol, _limits(settings), streams, _apps(app, settings, listeners[0])),  # type: ignore[arg-type]  # a factory of protocols
     )
     server = _Server(config)

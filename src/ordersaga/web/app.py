@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import structlog
 from litestar import Litestar, Request, Response, get
+from litestar.datastructures import ResponseHeader
 from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 
@@ -19,7 +20,7 @@ from ordersaga.messaging.loops import Loops
 from ordersaga.messaging.runtime import utc_now
 from ordersaga.settings import Settings
 from ordersaga.web import signing_in
-from ordersaga.web.desk import STATIC, Desk, Nothing, Page, SignInFirst, WrongForm
+from ordersaga.web.desk import Desk, File, Nothing, Page, SignInFirst, WrongForm
 from ordersaga.web.services import Refused, Services, Unavailable
 from ordersaga.web.shop.live import Live
 from ordersaga.web.shop.orders import Orders
@@ -29,7 +30,7 @@ from ordersaga.web.signing import Signer
 log: Final = structlog.get_logger()
 
 AnyRequest = Request[Any, Any, Any]
-STATIC_KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+FOREVER: Final = "public, max-age=31536000, immutable"
 STOP_S: Final = 2.0
 
 
@@ -51,11 +52,18 @@ def create_app(settings: Settings) -> Litestar:
             yield
 
     return Application(
-        [*routes(desk, orders, live, streams), *signing_in.routes(desk), *_static(), *health("web", reporter)],
+        [
+            *routes(desk, orders, live, streams),
+            *signing_in.routes(desk),
+            *_static(desk.files),
+            *health("web", reporter),
+        ],
         lifespan=[lifespan],
         exception_handlers=_errors(desk),
         openapi_config=None,
         streams=streams,
+        caching=True,
+        response_headers=[ResponseHeader(name="Cache-Control", value="no-store")],
         logging_config=None,
         debug=False,
     )
@@ -88,16 +96,17 @@ class Reporter:
         return self._loops.dead
 
 
-def _static() -> list[ControllerRouterHandler]:
-    files = {path.name: (path.read_bytes(), STATIC_KINDS[path.suffix]) for path in STATIC.iterdir() if path.is_file()}
-
-    @get("/static/{name:str}", include_in_schema=False)
+def _static(files: Mapping[str, File]) -> list[ControllerRouterHandler]:
+    @get(
+        "/static/{name:str}",
+        include_in_schema=False,
+        response_headers=[ResponseHeader(name="Cache-Control", value=FOREVER)],
+    )
     async def static(name: str) -> Response[bytes]:
-        """A file of ours, from memory."""
+        """A file of ours, from memory. Its address has a hash of its content, so a browser may keep it."""
         if name not in files:
             raise Nothing
-        body, kind = files[name]
-        return Response(body, media_type=kind)
+        return Response(files[name].body, media_type=files[name].kind)
 
     return [static]
 
@@ -106,7 +115,10 @@ def _errors(desk: Desk) -> dict[Any, Any]:
     """Each error as a page that says what happened and where to go on."""
 
     def page(request: AnyRequest, kind: str, status: int, service: str | None = None) -> Page:
-        answer = desk.page(desk.visit(request), "error.html", {"kind": kind, "service": service}, status)
+        visit = desk.visit(request)
+        # A form's address may have no page: the one above is where the form stands.
+        again = visit.path if request.method == "GET" else request.scope["path"].rpartition("/")[0] or "/"
+        answer = desk.page(visit, "error.html", {"kind": kind, "service": service, "again": again}, status)
         if status == 503:
             answer.headers["Retry-After"] = "2"
         return answer

@@ -1,5 +1,6 @@
 """The face for routes: who asks, what their form says, and the page or redirect that answers."""
 
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import jinja2
 from litestar import Request, Response
 from litestar.datastructures import Cookie
+from msgspec import Struct
 
 from ordersaga.http.caller import Callers
 from ordersaga.http.problems import Problem
@@ -32,6 +34,20 @@ YEAR_S: Final = 365 * 86_400
 NOTICE_S: Final = 60
 FIELDS_MAX: Final = 200
 STATIC: Final = Path(__file__).parent / "static"
+KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+
+class File(Struct, frozen=True):
+    """A style, script or picture of ours, read once, and its address."""
+
+    body: bytes
+    kind: str
+    url: str
+
+    @classmethod
+    def of(cls, path: Path) -> "File":
+        body = path.read_bytes()
+        return cls(body, KINDS[path.suffix], f"/static/{path.name}?{hashlib.blake2b(body, digest_size=8).hexdigest()}")
 
 
 class WrongForm(Exception):
@@ -63,6 +79,7 @@ class Desk:
             "Referrer-Policy": "same-origin",
             "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
             "Vary": "Accept-Language, Cookie",
+            "Cache-Control": "no-store",
         }
         self._templates: Final = jinja2.Environment(
             loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -71,7 +88,8 @@ class Desk:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.globals.update(picture=picture, drawing=drawing)
+        self.files: Final = {path.name: File.of(path) for path in STATIC.iterdir() if path.is_file()}
+        self._templates.globals.update(picture=picture, drawing=drawing, static=lambda name: self.files[name].url)
         self._templates.filters["clock"] = _clock
 
     def visit(self, request: AnyRequest) -> Visit:

@@ -4,6 +4,7 @@ A cart is one order: its id is the `Idempotency-Key`, and it stands in the signe
 customer has seen. A payment key is confirmed once by Payment, however often the browser comes back with it.
 """
 
+import time
 from typing import Final
 from urllib.parse import urlencode
 from uuid import UUID
@@ -32,16 +33,21 @@ ADDRESS: Final = {"name": 100, "phone": 40, "zipcode": 20, "address": 300, "addr
 OPTIONAL: Final = ("address_detail", "memo")
 FIELDS: Final = {"addressDetail": "address_detail", "deliveryMemo": "memo"}
 DRAFT: Final = "draft"
+DRAFT_S: Final = 12 * 3_600
 
 
 class Draft(Struct):
-    """What the checkout page shows and its form sends, signed: the order is what the customer has seen. Won."""
+    """What the checkout page shows and its form sends, signed: the order is what the customer has seen. Won.
+
+    `made_at`: Unix time. Order keeps an `Idempotency-Key` for a day, so an older form could be a second order.
+    """
 
     cart_id: UUID
     user_id: UUID
     name: str
     total: int
     items: list[CheckoutItem]
+    made_at: int
 
 
 def routes(desk: Desk, orders: Orders, products: Catalogue) -> list[ControllerRouterHandler]:
@@ -60,6 +66,7 @@ def routes(desk: Desk, orders: Orders, products: Catalogue) -> list[ControllerRo
             order_name(lines, visit),
             _total(lines),
             [CheckoutItem(line.product_id, line.pieces) for line in lines],
+            int(time.time()),
         )
         return _form(desk, visit, draft, {}, {})
 
@@ -69,7 +76,7 @@ def routes(desk: Desk, orders: Orders, products: Catalogue) -> list[ControllerRo
         form = await desk.form(request, visit)
         user = await desk.user(request, visit)
         draft = desk.signer.read(DRAFT, form.get(DRAFT), Draft)
-        if draft is None or draft.user_id != user.user_id:
+        if draft is None or draft.user_id != user.user_id or draft.made_at + DRAFT_S < time.time():
             return desk.go(visit, "/cart", "checkout_again")
         wrong = _wrong(form)
         if wrong:

@@ -50,7 +50,7 @@ class Shown(Struct, frozen=True):
     payments: tuple[Payment, ...] = ()
 
 
-Read = Callable[[UUID, User, Shown | None], Awaitable[Shown | None]]
+Read = Callable[[UUID, User, Shown], Awaitable[Shown | None]]
 """Reads an order in a user's name; None if that user has no such order. Raises `Unavailable`."""
 
 
@@ -68,26 +68,24 @@ class Watched:
         self.gone = False
         self.is_completed = False
         self.streams = 0
-        self.version = 0
-        self.wakes: asyncio.Queue[bool] = asyncio.Queue(1)
+        self.woken: Final = asyncio.Event()
+        self.unsettled = False
         self.changed: asyncio.Event = asyncio.Event()
         self.task: asyncio.Task[None]
 
     def wake(self, committed: bool) -> None:
-        """Have the order read soon. Wakes that come before the reading are one."""
-        with contextlib.suppress(asyncio.QueueFull):
-            self.wakes.put_nowait(committed)
+        """Have the order read: now, or, if Order may not have committed yet what is told, again and again for a moment."""
+        self.unsettled |= not committed
+        self.woken.set()
 
-    def show(self, shown: Shown | None) -> bool:
-        """Take what was read. Returns whether it differs; then every stream of the order is woken."""
+    def show(self, shown: Shown | None) -> None:
+        """Take what was read. If it differs, every stream of the order is woken."""
         if shown == self.shown:
-            return False
+            return
         self.gone = shown is None
         self.shown = shown or self.shown
-        self.version += 1
         self.changed.set()
         self.changed = asyncio.Event()
-        return True
 
 
 class Live:
@@ -110,9 +108,9 @@ class Live:
             watched = self._orders[order_id] = Watched(order_id, user, shown)
             self._keys[str(order_id).encode()] = watched
             watched.task = asyncio.create_task(self._follow(watched))
-            watched.wake(committed=True)  # a record may have come after `shown` was read and before this line
         watched.user = user
         watched.show(shown)
+        watched.wake(committed=True)  # a record may have come after `shown` was read and before this line
         watched.streams += 1
         try:
             yield watched
@@ -124,30 +122,30 @@ class Live:
 
     async def _follow(self, watched: Watched) -> None:
         """Read the order when it is woken, and now and then."""
+        pauses: Iterator[float] = iter(())
         while True:
-            committed = True
+            pause_s = next(pauses, SLOW_S * random.uniform(0.8, 1.2))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SLOW_S * random.uniform(0.8, 1.2)):
-                    committed = await watched.wakes.get()
-            if await self._refresh(watched) or committed:
-                continue
-            for pause_s in AGAIN_AFTER_S:
-                await asyncio.sleep(pause_s)
-                if await self._refresh(watched):
-                    break
+                async with asyncio.timeout(pause_s):
+                    await watched.woken.wait()
+            watched.woken.clear()
+            if watched.unsettled:
+                watched.unsettled = False
+                pauses = iter(AGAIN_AFTER_S)
+            else:
+                await self._refresh(watched)
 
-    async def _refresh(self, watched: Watched) -> bool:
+    async def _refresh(self, watched: Watched) -> None:
         async with self._reads:
             try:
-                return watched.show(await self._read(watched.order_id, watched.user, watched.shown))
+                watched.show(await self._read(watched.order_id, watched.user, watched.shown))
             except (Unavailable, Refused):
                 pass  # it is read again, at the latest after `SLOW_S`
             except Exception as error:
                 log.error("an order cannot be shown", order_id=str(watched.order_id), exc_info=error)
         shown = watched.shown
         if watched.is_completed and shown.order.status == "PENDING":
-            return watched.show(replace(shown, order=replace(shown.order, status="COMPLETED", delivery="STARTED")))
-        return False
+            watched.show(replace(shown, order=replace(shown.order, status="COMPLETED", delivery="STARTED")))
 
     async def listen(self, beat: Beat) -> None:
         """Read records for as long as the process lives. Raises `KafkaUnavailable`."""

@@ -65,28 +65,30 @@ class Orders:
 
     async def find(self, order_id: UUID, user: User) -> Shown | None:
         """An order with its timeline and, while it waits for a payment, with what Payment knows of one."""
-        order, timeline, payments = await side_by_side(
+        order, payments = await side_by_side(
             self._services.get("order", f"/api/v1/orders/{order_id}", Order, user),
-            unless_away(
-                self._services.get(
-                    "order", f"/api/v1/orders/{order_id}/timeline", Page[Event], user, {"limit": str(LIMIT_MAX)}
-                )
-            ),
             unless_away(self.payments(order_id, user)),
         )
         if order is None or order.customer_id != user.user_id:
             return None
-        return Shown(order, tuple(timeline.items if timeline else ()), _open(order, payments or ()))
+        # After the order: a timeline that was read before it could lack the event that the order shows.
+        timeline = await unless_away(self._timeline(order_id, user))
+        return Shown(order, tuple(timeline or ()), _open(order, payments or ()))
 
-    async def read_again(self, order_id: UUID, user: User, before: Shown | None) -> Shown | None:
+    async def read_again(self, order_id: UUID, user: User, before: Shown) -> Shown | None:
         """What `find` says, with as few requests as tell whether anything has changed."""
         order = await self._services.get("order", f"/api/v1/orders/{order_id}", Order, user)
         if order is None:
             return None
-        if before is None or order != before.order or not before.timeline:
+        if order != before.order or not before.timeline:
             return await self.find(order_id, user)
         payments = _open(order, await self.payments(order_id, user)) if before.payments else ()
         return replace(before, payments=payments)
+
+    async def _timeline(self, order_id: UUID, user: User) -> list[Event]:
+        path = f"/api/v1/orders/{order_id}/timeline"
+        page = await self._services.get("order", path, Page[Event], user, {"limit": str(LIMIT_MAX)})
+        return page.items if page else []
 
     async def payments(self, order_id: UUID, user: User) -> tuple[Payment, ...]:
         """What Payment knows of an order."""
@@ -133,8 +135,8 @@ class Orders:
 
 
 def _open(order: Order, payments: tuple[Payment, ...]) -> tuple[Payment, ...]:
-    """Payments that Payment has begun and of which Order has not heard."""
+    """Payments that Payment has begun, settled ones too, and of which Order has not heard."""
     if order.status != "PENDING":
         return ()
     heard = {each.payment_key for each in order.payments}
-    return tuple(each for each in payments if each.status == "PENDING" and each.payment_key not in heard)
+    return tuple(each for each in payments if each.payment_key not in heard)

@@ -50,8 +50,8 @@ class Progress(Struct, frozen=True):
 
 
 def progress(order: Order, timeline: Sequence[Event], payments: Sequence[Payment] = ()) -> Progress:
-    """The order's progress. `payments`: Payment's word, for a confirm of which Order has not heard yet."""
-    confirming = order.status == "PENDING" and any(each.status == "PENDING" for each in payments)
+    """The order's progress. `payments`: those of which Payment knows and Order has not heard yet."""
+    confirming = order.status == "PENDING" and bool(payments)
     done = _done(order)
     now = _current(order, done)
     money, amount = _money(order)
@@ -93,22 +93,11 @@ def _current(order: Order, done: set[StepName]) -> StepName:
 
 def _step(name: StepName, order: Order, done: set[StepName], now: StepName, timeline: Sequence[Event]) -> Step:
     is_over = order.status in ("FAILED", "CANCELLED") and order.reason != "RETURNED"
-    if name == now:
-        state: State = "failed" if is_over else "done" if name in done else "current"
-    elif name in done:
-        state = "done"
-    else:
-        state = "skipped" if is_over else "todo"
-    at = timeline[-1].at if state == "failed" and timeline else None
-    return Step(
-        name,
-        state,
-        _ended_at(order, timeline) or at
-        if state == "failed"
-        else _at(name, order, timeline)
-        if state == "done"
-        else None,
-    )
+    if name == now and is_over:
+        return Step(name, "failed", _ended_at(order, timeline))
+    if name in done:
+        return Step(name, "done", _at(name, order, timeline))
+    return Step(name, "current" if name == now else "skipped" if is_over else "todo")
 
 
 def _ended_at(order: Order, timeline: Sequence[Event]) -> datetime | None:

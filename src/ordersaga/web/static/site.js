@@ -58,8 +58,11 @@ function follow(panel) {
     live.classList.toggle("interrupted", !isConnected);
   }
 
+  let source = null;
+
   function open() {
-    const source = new EventSource(`${panel.dataset.stream}?seen=${encodeURIComponent(seen)}`);
+    if (source || document.hidden) return;
+    source = new EventSource(`${panel.dataset.stream}?seen=${encodeURIComponent(seen)}`);
     source.onopen = () => {
       wait = 1000;
       connected(true);
@@ -69,19 +72,34 @@ function follow(panel) {
       show(event.data);
     });
     source.addEventListener("end", () => {
-      source.close();
+      close();
+      document.removeEventListener("visibilitychange", turn);
       live?.remove();
     });
     source.onerror = () => {
       connected(false);
-      if (source.readyState === EventSource.CLOSED) {
-        // The server answered, but with no stream: the browser gives up, and we do not.
-        setTimeout(open, wait);
-        wait = Math.min(wait * 2, 15000);
-      }
+      if (source.readyState !== EventSource.CLOSED) return;
+      // The server answered, but with no stream: the browser gives up, and we do not.
+      close();
+      setTimeout(open, wait);
+      wait = Math.min(wait * 2, 15000);
     };
-    addEventListener("pagehide", () => source.close(), { once: true });
   }
+
+  function close() {
+    source?.close();
+    source = null;
+  }
+
+  // A browser has six connections to one host. A tab that nobody sees must not hold one; it asks for what it missed when it is seen.
+  function turn() {
+    if (document.hidden) close();
+    else open();
+  }
+
+  document.addEventListener("visibilitychange", turn);
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => event.persisted && location.reload());
   open();
 }
 
