@@ -12,9 +12,9 @@ from ordersaga.contracts import codec
 from ordersaga.contracts.messages import Message, PaymentSuccessMessage, StockResponseMessage
 from ordersaga.contracts.topics import BY_MESSAGE
 from tests.integration.operator_rig import until
+from tests.integration.order_rig import ORDERS, PRICE, place
 from tests.integration.service import OPERATOR, Bench
 from tests.integration.test_obstacles import shop
-from tests.integration.test_order import ORDERS, PRICE, place
 
 __all__ = ["shop"]  # a fixture
 A, B = UUID(int=101), UUID(int=102)

@@ -14,8 +14,8 @@ from ordersaga.contracts.messages import PaymentSuccessMessage
 from ordersaga.devstack import DevStack
 from ordersaga.order.handlers import handler
 from tests.integration.operator_rig import OperatorRig
+from tests.integration.order_rig import ORDERS, PRICE, PRODUCT, place
 from tests.integration.service import OPERATOR, Bench, Wire, bench, customer
-from tests.integration.test_order import ORDERS, PRICE, PRODUCT, place
 
 WHO = customer(UUID(int=7))
 FAR = datetime(2100, 1, 1, tzinfo=UTC)  # nobody tries again meanwhile

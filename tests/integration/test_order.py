@@ -1,93 +1,26 @@
-"""Order over HTTP and Kafka on real servers: the guide's steps 1-4, bad input, customer's wishes, deadlines, the timeline."""
+"""Order over HTTP and Kafka on real servers: the guide's steps 1-4, bad input, customers' wishes, the timeline."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
-from ordersaga import order
-from ordersaga.contracts import codec
 from ordersaga.contracts.messages import (
-    DeliveryStartMessage,
-    PaymentCancelledMessage,
-    PaymentSuccessMessage,
-    ProductPriceMessage,
     StockResponseMessage,
-    StockRollbackCompletedMessage,
 )
 from ordersaga.devstack import DevStack
-from ordersaga.order.decision import DUPLICATE
-from ordersaga.order.handlers import handler
-from tests.integration.service import OPERATOR, Bench, Wire, bench, customer
-
-ORDERS = "/api/v1/orders"
-PRICE = 12_500
-WHO = customer(UUID(int=7))
-PRODUCT = UUID("6937dc1c-5d67-4222-961c-cfa6421b26df")
-NOW = "2026-01-01T00:00:00Z"
-HEARD = "SELECT note FROM order_event WHERE order_id = $1 AND came_in = 'StockRollbackCompletedMessage' ORDER BY at"
+from tests.integration.order_rig import ORDERS, PRICE, PRODUCT, WHO, body, completed, order_shop, place
+from tests.integration.service import OPERATOR, Bench, Wire, customer
 
 
 @pytest.fixture(scope="module")
 async def shop(stack: DevStack) -> AsyncIterator[Bench]:
-    async with bench(stack, "order", order, handler) as one:
-        one.settings = one.settings.model_copy(
-            update={
-                "stock_deadline_s": 2.0,
-                "stock_asks_max": 2,
-                "compensation_deadline_s": 0.5,
-                "delivery_deadline_s": 0.5,
-            }
-        )
-        await one.pool.execute(
-            "INSERT INTO price (product_id, name, price, changed_at) VALUES ($1, 'keyboard', $2, '2026-01-01')",
-            PRODUCT,
-            PRICE,
-        )
+    async with order_shop(stack) as one:
         yield one
-
-
-def body(**changed: Any) -> dict[str, Any]:
-    return {
-        "orderName": "keyboard",
-        "totalAmount": PRICE,
-        "address": "1 Sejong-daero",
-        "addressDetail": None,
-        "zipcode": "04524",
-        "phone": "010-0000-0000",
-        "name": "김하나",
-        "deliveryMemo": None,
-        "items": [{"productId": str(PRODUCT), "quantity": 1}],
-        **changed,
-    }
-
-
-async def place(client: httpx.AsyncClient, prefer: str = "respond-async", who: Any = WHO, **changed: Any) -> Any:
-    answer = await client.post(ORDERS, json=body(**changed), headers=who | {"Prefer": prefer})
-    assert answer.status_code in (201, 202), answer.text
-    return answer.json()
-
-
-async def ends(client: httpx.AsyncClient, order_id: str, *statuses: str) -> Any:
-    for _ in range(300):
-        found = (await client.get(f"{ORDERS}/{order_id}", headers=OPERATOR)).json()
-        if found["status"] in statuses:
-            return found
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{found['status']} is none of {statuses}")
-
-
-def reserved(order_id: str) -> StockResponseMessage:
-    return StockResponseMessage(order_id=UUID(order_id), product_id=PRODUCT, status="SUCCESS")
-
-
-def paid(order_id: str, amount: int = PRICE) -> PaymentSuccessMessage:
-    return PaymentSuccessMessage(order_id=UUID(order_id), payment_key=f"k-{order_id}", amount=amount, status="SUCCESS")
 
 
 # Placing --------------------------------------------------------------------------------------------------------------
@@ -209,69 +142,6 @@ async def test_nobody_sees_anothers_order_and_nobody_unknown_sees_any(client: ht
     assert (await client.get(url, headers=OPERATOR)).status_code == 200
 
 
-async def unpriced(client: httpx.AsyncClient, wire: Wire, total: int) -> tuple[UUID, UUID]:
-    """An order that was placed, reserved and paid (by a Payment that asks nobody) before its product's price was known."""
-    product = uuid4()
-    order_id = (await place(client, items=[{"productId": str(product), "quantity": 1}], totalAmount=total))["orderId"]
-    await wire.send(StockResponseMessage(order_id=UUID(order_id), product_id=product, status="SUCCESS"))
-    await wire.send(paid(order_id, total))
-    return UUID(order_id), product
-
-
-async def timeline(shop: Bench, order_id: UUID) -> list[tuple[str, list[str]]]:
-    rows = await shop.pool.fetch("SELECT came_in, went_out FROM order_event WHERE order_id = $1 ORDER BY seq", order_id)
-    return [(row["came_in"], row["went_out"]) for row in rows]
-
-
-async def heard(shop: Bench, order_id: UUID, came_in: str) -> None:
-    for _ in range(200):
-        if came_in in [name for name, _ in await timeline(shop, order_id)]:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(await timeline(shop, order_id))
-
-
-async def test_an_order_never_goes_on_at_a_clients_total_that_is_not_what_the_product_costs(
-    client: httpx.AsyncClient, wire: Wire, shop: Bench
-) -> None:
-    order_id, product = await unpriced(client, wire, total=1_000)
-    await heard(shop, order_id, "StockResponseMessage")
-    await heard(shop, order_id, "PaymentSuccessMessage")
-    assert (await client.get(f"{ORDERS}/{order_id}", headers=OPERATOR)).json()["status"] == "PENDING"
-    await wire.send(ProductPriceMessage(product_id=product, price=5_000, changed_at=NOW))  # type: ignore[arg-type]
-    found = await ends(client, str(order_id), "FAILED")
-    assert (found["reason"], found["detail"]) == ("AMOUNT_MISMATCH", "the products cost 5000 won")
-    assert (await wire.receive("payment-cancel-requested-topic", order_id, 1))[0]["amount"] == 1_000
-    sent = [name for _, went_out in await timeline(shop, order_id) for name in went_out]
-    assert "DeliveryRequestMessage" not in sent
-    assert sent.count("OrderPayableMessage") == 1  # that nobody may pay
-
-
-async def test_an_order_waits_for_a_price_that_is_not_known_yet_and_is_payable_once_it_is(
-    client: httpx.AsyncClient, wire: Wire, shop: Bench
-) -> None:
-    order_id, product = await unpriced(client, wire, total=5_000)
-    await heard(shop, order_id, "PaymentSuccessMessage")
-    waits = (await client.get(f"{ORDERS}/{order_id}", headers=OPERATOR)).json()["waitsFor"]
-    assert "ProductPriceMessage" in [each["message"] for each in waits]
-    assert ("Placed", ["StockDecreaseRequestMessage"]) in await timeline(shop, order_id)
-    await wire.send(ProductPriceMessage(product_id=product, price=5_000, changed_at=NOW))  # type: ignore[arg-type]
-    assert await wire.receive("delivery-request-topic", order_id, 1)
-    assert ("Priced", ["OrderPayableMessage", "DeliveryRequestMessage"]) in await timeline(shop, order_id)
-    assert (await wire.receive("order-payable-topic", order_id, 1))[0]["status"] == "ORD0001"
-
-
-async def test_a_paid_order_whose_price_never_comes_ends_with_the_time_to_pay(
-    client: httpx.AsyncClient, wire: Wire, shop: Bench
-) -> None:
-    order_id, _ = await unpriced(client, wire, total=5_000)
-    await heard(shop, order_id, "PaymentSuccessMessage")
-    await shop.pool.execute("UPDATE orders SET pay_before = placed_at WHERE order_id = $1", order_id)
-    found = await ends(client, str(order_id), "FAILED")
-    assert (found["reason"], found["detail"]) == ("AMOUNT_MISMATCH", "a price is not known")
-    assert (await wire.receive("payment-cancel-requested-topic", order_id, 1))[0]["amount"] == 5_000
-
-
 # Customers' wishes ----------------------------------------------------------------------------------------------------
 
 
@@ -291,145 +161,6 @@ async def test_a_customer_cancels_before_delivery_and_returns_after(client: http
     assert (returned.status_code, returned.json()["reason"]) == (200, "RETURNED")
     refund = await wire.receive("payment-cancel-requested-topic", UUID(order_id), 1)
     assert (refund[0]["amount"], refund[0]["reason"]) == (PRICE, "RETURNED")
-
-
-async def completed(client: httpx.AsyncClient, wire: Wire) -> str:
-    order_id: str = (await place(client))["orderId"]
-    await wire.send(reserved(order_id), paid(order_id))
-    await wire.receive("delivery-request-topic", UUID(order_id), 1)
-    await wire.send(DeliveryStartMessage(order_id=UUID(order_id), delivery_id=uuid4(), status="STARTED"))
-    await ends(client, order_id, "COMPLETED")
-    return order_id
-
-
-# Deadlines ------------------------------------------------------------------------------------------------------------
-
-
-async def test_an_order_has_a_timer_for_as_long_as_it_waits_for_something(
-    client: httpx.AsyncClient, wire: Wire, shop: Bench
-) -> None:
-    async def timers(order_id: str) -> int:
-        count: int = await shop.pool.fetchval("SELECT count(*) FROM timer WHERE key = $1", UUID(order_id))
-        return count
-
-    assert await timers((await place(client))["orderId"]) == 1
-    order_id = await completed(client, wire)
-    assert await timers(order_id) == 0
-    await client.post(f"{ORDERS}/{order_id}/cancel/return", headers=WHO)
-    assert await timers(order_id) == 1
-
-
-async def test_a_timer_that_fires_early_is_set_again(client: httpx.AsyncClient, wire: Wire, shop: Bench) -> None:
-    order = await place(client)
-    id, pay_before = UUID(order["orderId"]), datetime.fromisoformat(order["payBefore"])
-    await wire.send(reserved(order["orderId"]))
-
-    async def is_set_for_the_payment() -> None:
-        for _ in range(300):
-            due_at = await shop.pool.fetchval("SELECT due_at FROM timer WHERE key = $1", id)
-            if due_at == pay_before:
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"the timer is set for {due_at}, not for {pay_before}")
-
-    await is_set_for_the_payment()
-    await shop.pool.execute("UPDATE timer SET due_at = placed_at FROM orders WHERE order_id = key AND key = $1", id)
-    await is_set_for_the_payment()
-
-
-async def test_a_silent_stock_is_asked_again_and_then_the_order_fails(client: httpx.AsyncClient, wire: Wire) -> None:
-    order = await place(client)
-    found = await ends(client, order["orderId"], "FAILED")
-    assert found["reason"] == "STOCK_TIMEOUT"
-    assert len(await wire.receive("order-created", UUID(order["orderId"]), 2)) == 2
-
-
-async def test_stock_that_answers_after_the_deadline_gets_its_products_back(
-    client: httpx.AsyncClient, wire: Wire
-) -> None:
-    order_id = (await place(client))["orderId"]
-    await ends(client, order_id, "FAILED")
-    await wire.send(reserved(order_id))
-    asked = await wire.receive("stock-rollback-requested-topic", UUID(order_id), 2)
-    assert asked[0] == asked[1] == {"orderId": order_id, "items": [{"productId": str(PRODUCT), "quantity": 1}]}
-    await wire.send(StockRollbackCompletedMessage(order_id=UUID(order_id)))
-    for _ in range(100):
-        found = (await client.get(f"{ORDERS}/{order_id}", headers=OPERATOR)).json()
-        if found["items"][0]["stock"] == "RELEASED":
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(found)
-
-
-async def test_a_second_answer_to_a_rollback_says_nothing_of_the_next_one(
-    client: httpx.AsyncClient, wire: Wire, shop: Bench
-) -> None:
-    other = uuid4()
-    await shop.pool.execute(
-        "INSERT INTO price (product_id, name, price, changed_at) VALUES ($1, 'mouse', $2, '2026-01-01')", other, PRICE
-    )
-    lines = [{"productId": str(PRODUCT), "quantity": 1}, {"productId": str(other), "quantity": 1}]
-    id = UUID((await place(client, items=lines, totalAmount=2 * PRICE))["orderId"])
-    topic, done = "stock-rollback-completed-topic", codec.encode(StockRollbackCompletedMessage(order_id=id))
-
-    async def rollbacks(count: int) -> list[bytes]:
-        records = await wire.receive_records("stock-rollback-requested-topic", id, count)
-        return [record.header("message-id") or b"" for record in records]
-
-    async def answer(rollback: bytes) -> None:
-        await wire.send_raw(topic, str(id).encode(), done, {"causation-id": rollback})
-
-    async def stock() -> list[str]:
-        found = (await client.get(f"{ORDERS}/{id}", headers=OPERATOR)).json()
-        return [line["stock"] for line in found["items"]]
-
-    async def becomes(*wanted: str) -> None:
-        for _ in range(100):
-            if await stock() == list(wanted):
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError(await stock())
-
-    await client.post(f"{ORDERS}/{id}/cancel/delivery-before", headers=WHO)
-    await wire.send(reserved(str(id)))
-    first, again = await rollbacks(2)
-    assert first != again
-    await answer(first)
-    await becomes("RELEASED", "REQUESTED")
-    await wire.send(StockResponseMessage(order_id=id, product_id=other, status="SUCCESS"))
-    await becomes("RELEASED", "RELEASE_REQUESTED")
-    await answer(again)
-    for _ in range(100):
-        heard = [row["note"] for row in await shop.pool.fetch(HEARD, id)]
-        if len(heard) == 2:
-            break
-        await asyncio.sleep(0.05)
-    assert heard == [None, DUPLICATE]
-    assert await stock() == ["RELEASED", "RELEASE_REQUESTED"]
-    await answer((await rollbacks(3))[2])
-    await becomes("RELEASED", "RELEASED")
-
-
-async def test_an_order_that_is_not_paid_in_time_is_cancelled_and_a_late_payment_refunded(
-    client: httpx.AsyncClient, wire: Wire, shop: Bench
-) -> None:
-    order_id = (await place(client))["orderId"]
-    await shop.pool.execute("UPDATE orders SET pay_before = placed_at WHERE order_id = $1", UUID(order_id))
-    await wire.send(reserved(order_id))
-    found = await ends(client, order_id, "CANCELLED")
-    assert found["reason"] == "PAYMENT_EXPIRED"
-    await wire.send(paid(order_id))
-    assert (await wire.receive("payment-cancel-requested-topic", UUID(order_id), 1))[0]["amount"] == PRICE
-    await wire.send(
-        PaymentCancelledMessage(order_id=UUID(order_id), payment_key=f"k-{order_id}", amount=PRICE, status="SUCCESS")
-    )
-
-
-async def test_a_silent_delivery_is_asked_again(client: httpx.AsyncClient, wire: Wire) -> None:
-    order_id = (await place(client))["orderId"]
-    await wire.send(reserved(order_id), paid(order_id))
-    requests = await wire.receive("delivery-request-topic", UUID(order_id), 2)
-    assert requests[0] == requests[1]
 
 
 # The timeline ---------------------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from ordersaga.devstack import DevStack
 from ordersaga.messaging import acts
 from ordersaga.order.handlers import handler
 from tests.integration.operator_rig import OperatorRig
+from tests.integration.order_rig import ORDERS, PRICE, PRODUCT, WHO, ends, paid, place, reserved
 from tests.integration.service import OPERATOR, Bench, Wire, bench
-from tests.integration.test_order import ORDERS, PRICE, PRODUCT, WHO, ends, paid, place, reserved
 
 PART = 10_000
 

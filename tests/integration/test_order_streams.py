@@ -15,8 +15,8 @@ from ordersaga.devstack import DevStack
 from ordersaga.order import store
 from ordersaga.order.handlers import handler
 from ordersaga.order.watch import UNREAD_EVENTS_MAX
+from tests.integration.order_rig import ORDERS, PRICE, PRODUCT, WHO, body, place, reserved
 from tests.integration.service import Bench, Wire, bench, customer, running
-from tests.integration.test_order import ORDERS, PRICE, PRODUCT, WHO, body, place, reserved
 
 SOON_S = 10.0
 

@@ -27,9 +27,9 @@ from ordersaga.payment.handlers import handler as payment_handler
 from ordersaga.payment.model import Confirm
 from ordersaga.settings import ServiceName
 from ordersaga.stock.handlers import handler as stock_handler
+from tests.integration.order_rig import PRICE, PRODUCT, paid, reserved
 from tests.integration.service import Bench, bench
 from tests.integration.test_delivery import ask as ask_for_delivery
-from tests.integration.test_order import PRICE, PRODUCT, paid, reserved
 from tests.integration.test_stock import ask as ask_for_stock
 from tests.integration.test_stock import roll_back
 

@@ -22,9 +22,9 @@ from ordersaga.order.handlers import handler
 from ordersaga.order.model import Facts, Line, Order
 from ordersaga.stock import commands
 from tests.integration.operator_rig import OperatorRig, until
+from tests.integration.order_rig import ORDERS, body
 from tests.integration.service import OPERATOR, Bench, Wire, bench, customer, running
 from tests.integration.stock_rig import PRODUCTS, product, stock_bench
-from tests.integration.test_order import ORDERS, body
 
 NOW = datetime.now(UTC)
 AHEAD = timedelta(minutes=2)

@@ -8,9 +8,9 @@ import httpx
 
 from ordersaga.contracts.messages import DeliveryStartMessage
 from tests.integration.operator_rig import until
+from tests.integration.order_rig import ORDERS, paid, place, reserved
 from tests.integration.service import OPERATOR, Bench, Wire
 from tests.integration.test_obstacles import WHO, shop
-from tests.integration.test_order import ORDERS, paid, place, reserved
 
 __all__ = ["shop"]  # a fixture
 ORDERS_RACING = 20

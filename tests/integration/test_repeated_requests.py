@@ -19,8 +19,8 @@ from ordersaga.messaging.refusal import Refusal
 from ordersaga.order.commands import Placed, Placement, Placing
 from ordersaga.order.handlers import handler
 from ordersaga.order.model import Facts, Line, Order
+from tests.integration.order_rig import ORDERS, body, ends, paid, place
 from tests.integration.service import OPERATOR, Bench, Wire, bench, customer, running
-from tests.integration.test_order import ORDERS, body, ends, paid, place
 
 WHO = customer(UUID(int=8))
 NOW = datetime.now(UTC)

@@ -22,8 +22,8 @@ from ordersaga.order.app import create_app
 from ordersaga.order.handlers import handler
 from ordersaga.order.waking import Waking
 from tests.integration.operator_rig import until
+from tests.integration.order_rig import ORDERS, PRICE, PRODUCT, paid, place, reserved
 from tests.integration.service import OPERATOR, Bench, Wire, bench, running
-from tests.integration.test_order import ORDERS, PRICE, PRODUCT, paid, place, reserved
 
 DUE = 100_000
 UNPAID = f"""

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from ordersaga.contracts.messages import PaymentCancelRequestedMessage
-from ordersaga.payment.gateway import (
-    GatewayPayment,
-)
+from ordersaga.payment.gateway import GatewayPayment, GatewayRefund
 from ordersaga.payment.model import Account, Intent, IntentKind, Payable, Payment
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -34,3 +34,9 @@ def account(status: str = "PENDING", captured: int = 0, refunded: int = 0, *inte
 
 def refund_request(amount: int = AMOUNT, key: str = KEY, order: UUID = ORDER) -> PaymentCancelRequestedMessage:
     return PaymentCancelRequestedMessage(order_id=order, payment_key=key, amount=amount, reason="OUT_OF_STOCK")
+
+
+def listed(*refunds: GatewayRefund) -> GatewayPayment:
+    """The payment with these refunds in its list."""
+    left = AMOUNT - sum(each.cancel_amount for each in refunds if each.is_done)
+    return replace(at_gateway("PARTIAL_CANCELED" if left else "CANCELED", balance=left), cancels=refunds)

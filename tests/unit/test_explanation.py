@@ -7,7 +7,7 @@ import pytest
 from ordersaga.order.deadlines import Deadlines, TimePassed
 from ordersaga.order.explanation import explain
 from ordersaga.order.saga import Input, decide
-from tests.unit.test_saga import NOW, RELEASE_FAILED, A, delivery, payment, placed, refunded, stock, unpriced
+from tests.unit.saga_cases import NOW, RELEASE_FAILED, A, delivery, payment, placed, refunded, stock, unpriced
 
 WAITS: list[tuple[tuple[Input, ...], list[tuple[str, tuple[str, ...]]]]] = [
     ((), [("StockResponseMessage", (str(A),)), ("PaymentSuccessMessage", ())]),
