@@ -150,20 +150,22 @@ class Scene:
     async def repair(self, database: str) -> None:
         """Make a database's tables again what they were at `keep`."""
         db = self.db[database]
-        for table in await self._tables(database):
+        tables = await self._tables(database)
+        await db.execute(f"TRUNCATE {', '.join(f'public.{table}' for table in tables)}")
+        for table in tables:
             names = await db.fetch(
                 "SELECT attname FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 AND attgenerated = '' AND NOT attisdropped",
                 f"public.{table}",
             )
             columns = ", ".join(f'"{row["attname"]}"' for row in names)
-            await db.execute(f"TRUNCATE public.{table}")
             await db.execute(
                 f"INSERT INTO public.{table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM kept_{table}"
             )
 
     async def _tables(self, database: str) -> list[str]:
+        """In the order of their names, so that `operator_job` comes before `operator_job_item`, which refers to it."""
         found = await self.db[database].fetch(
-            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE '%yoyo%'"
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE '%yoyo%' ORDER BY 1"
         )
         return [row["tablename"] for row in found]
 
