@@ -1,8 +1,10 @@
 """A page of a list reads about a page of rows, wherever it begins and whatever it is filtered by, also where a plan was kept for all parameters."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from itertools import combinations
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -13,16 +15,33 @@ from ordersaga.devstack import DevStack
 from ordersaga.messaging.database import Connection, planned_anew
 from ordersaga.order import store as orders
 from ordersaga.order.handlers import handler as order_handler
+from ordersaga.order.search import OrderFilter
 from ordersaga.payment import store as payments
 from ordersaga.payment.handlers import handler as payment_handler
 from ordersaga.stock import store as products
 from ordersaga.stock.handlers import handler as stock_handler
+from ordersaga.stock.listing import search
+from ordersaga.stock.store import CatalogueFilter
 from tests.integration.service import Bench, bench
 from tests.integration.test_plans import KEPT, ROWS, SOME_ROWS, rows_read
 
 LIMIT = 50
 READ_MAX = 3 * LIMIT
 """A page of orders reads two tables."""
+CUSTOMER = UUID(int=77)
+SPARSE = [
+    # A second apart, the newest first in the order of their ids. Few have not ended well, and these are old.
+    """WITH old AS (DELETE FROM orders RETURNING order_id) DELETE FROM saga USING old WHERE saga.order_id = old.order_id""",
+    """INSERT INTO orders SELECT (lpad(to_hex((1700000000 + n)::bigint * 1000), 12, '0') || substr(md5(n::text), 1, 20))::uuid,
+        CASE WHEN n % 200 = 0 THEN '00000000-0000-0000-0000-00000000004d'::uuid ELSE gen_random_uuid() END, 'x', 1, '{}',
+        to_timestamp(1700000000 + n), now() FROM generate_series(1, $1) AS n""",
+    """INSERT INTO saga SELECT order_id, CASE WHEN n <= 100 THEN 'PENDING' WHEN n <= 150 THEN 'FAILED' ELSE 'COMPLETED' END,
+        CASE WHEN n BETWEEN 101 AND 150 THEN 'OUT_OF_STOCK' END, NULL, '{}'
+        FROM (SELECT order_id, row_number() OVER (ORDER BY order_id) AS n FROM orders) AS each""",
+    "INSERT INTO order_payment SELECT 'key-' || order_id, order_id FROM orders",
+]
+RARE = """UPDATE listing SET category = n::text, active = n % 2 = 0, search_text = '무선' || n, search_parts = ARRAY['무', '선', '무선', n::text]
+    FROM (SELECT product_id, row_number() OVER () AS n FROM listing) AS some WHERE some.product_id = listing.product_id AND n <= 100"""
 READABLE = [
     """UPDATE orders SET recipient =
         '{"address":"1","addressDetail":null,"zipcode":"1","phone":"1","name":"1","deliveryMemo":null}'""",
@@ -34,7 +53,7 @@ async def read(db: Connection, page: Callable[[Connection], Awaitable[Any]]) -> 
     """How many rows a page reads."""
     async with planned_anew(db):
         before = sum((await rows_read(db)).values())
-        assert len(await page(db)) == LIMIT
+        await page(db)
         return sum((await rows_read(db)).values()) - before
 
 
@@ -50,6 +69,9 @@ async def shops(stack: DevStack) -> AsyncIterator[dict[str, Bench]]:
         for each in one, two, three, four:
             for statement in SOME_ROWS[each.service]:
                 await each.pool.execute(statement, *([ROWS] if "$1" in statement else []))
+        await two.pool.execute(RARE)
+        for statement in SPARSE:
+            await one.pool.execute(statement, *([ROWS] if "$1" in statement else []))
         for statement in READABLE:
             await one.pool.execute(statement)
         for each in one, two, three, four:
@@ -64,7 +86,7 @@ async def middle(db: Connection, table: str, column: str) -> Any:
 @pytest.mark.parametrize(
     ("service", "table", "column", "page"),
     [
-        ("order", "orders", "order_id", lambda db, key: orders.page(db, None, key, LIMIT)),
+        ("order", "orders", "order_id", lambda db, key: orders.page(db, key, LIMIT)),
         ("stock", "product", "product_id", lambda db, key: products.page(db, key, LIMIT)),
         ("delivery", "delivery", "order_id", lambda db, key: deliveries.page(db, None, key, LIMIT)),
     ],
@@ -89,3 +111,58 @@ async def test_a_page_of_the_payments_of_one_order_reads_as_much_as_the_first(sh
         assert row is not None
         after = row["requested_at"], row["payment_key"]
         assert await read(db, lambda db: payments.payments_of_order(db, some, None, after, LIMIT)) <= READ_MAX
+
+
+FILTERS: dict[str, Any] = {
+    "customer_id": CUSTOMER,
+    "status": "PENDING",
+    "reason": "OUT_OF_STOCK",
+    "placed_before": datetime.fromtimestamp(1700000000 + 3_000, UTC),
+    "placed_after": datetime.fromtimestamp(1700000000 + 50, UTC),
+    "payment_key": "key-none",
+}
+SEARCHES = [set(each) for n in range(1, len(FILTERS) + 1) for each in combinations(FILTERS, n)]
+MATCHES_MAX: dict[str, int] = {"customer_id": 100, "status": 100, "reason": 50, "payment_key": 1}
+"""How many orders a filter leaves at most, of those that leave few."""
+
+
+@pytest.mark.parametrize("asked", SEARCHES, ids=lambda asked: "+".join(sorted(asked)))
+async def test_each_search_of_orders_reads_what_its_narrowest_filter_leaves(
+    shops: dict[str, Bench], asked: set[str]
+) -> None:
+    wanted = OrderFilter(**{name: FILTERS[name] for name in asked})
+    most = min((MATCHES_MAX[name] for name in asked if name in MATCHES_MAX), default=LIMIT)
+    async with shops["order"].pool.acquire() as db:
+        await db.execute(KEPT)
+        assert await read(db, lambda db: orders.page(db, None, LIMIT, wanted)) <= READ_MAX + 3 * most
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "PENDING"])
+async def test_a_search_of_orders_reads_no_more_in_the_middle(shops: dict[str, Bench], status: Any) -> None:
+    async with shops["order"].pool.acquire() as db:
+        await db.execute(KEPT)
+        key = await middle(db, "orders", "order_id")
+        assert await read(db, lambda db: orders.page(db, key, LIMIT, OrderFilter(status=status))) <= READ_MAX
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        CatalogueFilter(),
+        CatalogueFilter(active=True),
+        CatalogueFilter(active=False),
+        CatalogueFilter(category="7"),
+        CatalogueFilter(category="7", active=True),
+        CatalogueFilter(search("선")),
+        CatalogueFilter(search("무선")),
+        CatalogueFilter(search("무선 무선"), active=True),
+        CatalogueFilter(search("무선7"), "7", True),
+        CatalogueFilter(search("없음")),
+        CatalogueFilter(search("x")),
+    ],
+    ids=str,
+)
+async def test_each_search_of_products_reads_what_it_finds(shops: dict[str, Bench], wanted: CatalogueFilter) -> None:
+    async with shops["stock"].pool.acquire() as db:
+        await db.execute(KEPT)
+        assert await read(db, lambda db: products.page(db, None, LIMIT, wanted)) <= READ_MAX + 2 * 100

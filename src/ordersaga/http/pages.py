@@ -31,8 +31,10 @@ Cursor = Annotated[
 
 
 TEXT_CHARS_MAX: Final = 200
-Text = Annotated[str | None, QueryParameter(max_length=TEXT_CHARS_MAX, pattern=r"^[^\0]*$")]
-"""A text that a list is searched or filtered by. PostgreSQL stores no NUL."""
+NO_NUL: Final = r"^[^\0]*$"
+"""PostgreSQL stores no NUL."""
+Text = Annotated[str | None, QueryParameter(max_length=TEXT_CHARS_MAX, pattern=NO_NUL)]
+"""A text that a list is searched or filtered by."""
 
 
 class Page(Struct, Generic[Item]):

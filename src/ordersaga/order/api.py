@@ -3,25 +3,25 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
 import structlog
 from litestar import Request, Response, get, post
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from litestar.types import ControllerRouterHandler
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ordersaga.contracts.address import Address
 from ordersaga.contracts.messages import INT32_MAX
-from ordersaga.contracts.status import ORDER_CODES
+from ordersaga.contracts.status import ORDER_CODES, OrderStatus
 from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.limits import Streams
-from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
+from ordersaga.http.pages import LIMIT_DEFAULT, NO_NUL, TEXT_CHARS_MAX, Cursor, Cursors, Limit, Page
 from ordersaga.http.problems import Problem, invalid, invalid_fields, not_found, unless_refused
 from ordersaga.http.requests import (
     body_of,
@@ -43,11 +43,12 @@ from ordersaga.order import store
 from ordersaga.order.commands import CustomerAct, Placed, Placement
 from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.explanation import Explanation, explain
-from ordersaga.order.model import Event, Facts, Line, Order
+from ordersaga.order.model import Event, Facts, Line, Order, Reason
 from ordersaga.order.operators import OperatorAct
 from ordersaga.order.refunds import AcceptRefund
 from ordersaga.order.returns import CancelBeforeDelivery, ReceiveReturn, RefuseReturn, RequestReturn, Return
 from ordersaga.order.saga import CustomerCommand, OperatorCommand
+from ordersaga.order.search import OrderFilter
 from ordersaga.order.watch import NumberedEvent, Watch, WatchEnded
 
 log: Final = structlog.get_logger()
@@ -61,6 +62,13 @@ EVENT_ID_MAX: Final = 2**63 - 1
 Json = Response[bytes]
 AnyRequest = Request[Any, Any, Any]
 Count = Annotated[int, Meta(ge=1, le=INT32_MAX)]
+IN_ZONE: Final = "A time with its zone, as in RFC 3339; `placedBefore` itself is not included, `placedAfter` is."
+OLDER_THAN_S_MAX: Final = 10 * 365 * 24 * 3600
+OlderThanS = Annotated[
+    int | None,
+    QueryParameter(name="olderThanS", ge=0, le=OLDER_THAN_S_MAX, description="Placed at least so many seconds ago."),
+]
+PaymentKey = Annotated[str | None, QueryParameter(name="paymentKey", max_length=TEXT_CHARS_MAX, pattern=NO_NUL)]
 
 
 class Item(Struct, rename="camel"):
@@ -192,11 +200,35 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
         return await _place(orders, request)
 
     @get("/api/v1/orders", summary="The caller's orders, newest first; an operator sees all orders")
-    async def find(request: AnyRequest, cursor: Cursor = None, limit: Limit = LIMIT_DEFAULT) -> Json:
+    async def find(
+        request: AnyRequest,
+        order_id: Annotated[UUID | None, QueryParameter(name="orderId")] = None,
+        customer_id: Annotated[UUID | None, QueryParameter(name="customerId")] = None,
+        payment_key: PaymentKey = None,
+        status: FromQuery[OrderStatus | None] = None,
+        reason: FromQuery[Reason | None] = None,
+        placed_before: Annotated[datetime | None, QueryParameter(name="placedBefore", description=IN_ZONE)] = None,
+        placed_after: Annotated[datetime | None, QueryParameter(name="placedAfter", description=IN_ZONE)] = None,
+        older_than_s: OlderThanS = None,
+        cursor: Cursor = None,
+        limit: Limit = LIMIT_DEFAULT,
+    ) -> Json:
         caller = await orders.callers.of(request)
         before = _cursors.key(cursor)
-        async with orders.runtime.searching() as db:
-            found = await store.page(db, None if caller.is_operator else caller.user_id, before, limit + 1)
+        wanted = OrderFilter(
+            order_id=order_id,
+            customer_id=customer_id,
+            payment_key=payment_key,
+            status=status,
+            reason=reason,
+            placed_before=_earlier(_zoned("placedBefore", placed_before), older_than_s, orders.runtime.clock()),
+            placed_after=_zoned("placedAfter", placed_after),
+        )
+        visible = wanted if caller.is_operator else wanted.of_customer(caller.user_id)
+        found: list[Order] = []
+        if visible is not None:
+            async with orders.runtime.searching() as db:
+                found = await store.page(db, before, limit + 1, visible)
         shown, following = _cursors.cut(found, limit, lambda order: order.order_id)
         page = OrderPage([resource(order) for order in shown], following)
         return Response(_json.encode(page), media_type="application/json")
@@ -303,6 +335,20 @@ async def _place(orders: Orders, request: AnyRequest) -> Json:
     if seconds and not order.stock_is_known:
         order = await orders.with_stock_answer(order, seconds)
     return _answer(order, 200 if done.earlier else 201 if seconds else 202)
+
+
+def _zoned(name: str, moment: datetime | None) -> datetime | None:
+    if moment is not None and moment.tzinfo is None:
+        raise invalid(name, "must have a time zone, such as Z", "format")
+    return moment
+
+
+def _earlier(placed_before: datetime | None, older_than_s: int | None, now: datetime) -> datetime | None:
+    """The earlier of two bounds: a time, and an age."""
+    if older_than_s is None:
+        return placed_before
+    by_age = now - timedelta(seconds=older_than_s)
+    return by_age if placed_before is None else min(placed_before, by_age)
 
 
 def _order(body: PlaceOrder, caller: Caller, order_id: UUID) -> Order:

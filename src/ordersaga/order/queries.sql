@@ -12,19 +12,25 @@ SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.p
 FROM saga s JOIN orders o USING (order_id)
 WHERE s.order_id = ANY (:order_ids::uuid[]);
 
--- name: orders_of_customer
--- One page of a customer's orders, the newest first.
+-- name: find_orders
+-- One page of orders that fit all given filters, the newest first. Planned for its parameters, so that the index of a given filter is used. The
+-- range of ids stands at both tables, since PostgreSQL carries only an equality over to the other one.
 SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts
 FROM orders o JOIN saga s USING (order_id)
-WHERE o.customer_id = :customer_id AND (:before::uuid IS NULL OR o.order_id < :before)
+WHERE (:order_id::uuid IS NULL OR o.order_id = :order_id)
+  AND (:ids_below::uuid IS NULL OR (o.order_id < :ids_below AND s.order_id < :ids_below))
+  AND (:ids_from::uuid IS NULL OR (o.order_id >= :ids_from AND s.order_id >= :ids_from))
+  AND (:customer_id::uuid IS NULL OR o.customer_id = :customer_id)
+  AND (:payment_key::text IS NULL OR o.order_id IN (SELECT order_id FROM order_payment WHERE payment_key = :payment_key))
+  AND (:status::text IS NULL OR s.status = :status)
+  AND (:reason::text IS NULL OR s.reason = :reason)
+  AND (:placed_before::timestamptz IS NULL OR o.placed_at < :placed_before)
+  AND (:placed_after::timestamptz IS NULL OR o.placed_at >= :placed_after)
 ORDER BY o.order_id DESC LIMIT :rows_max;
 
--- name: newest_orders
--- One page of all orders, the newest first.
-SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts
-FROM orders o JOIN saga s USING (order_id)
-WHERE :before::uuid IS NULL OR o.order_id < :before
-ORDER BY o.order_id DESC LIMIT :rows_max;
+-- name: add_payment_keys!
+-- Note which orders have heard of which payment keys. The orders are locked.
+INSERT INTO order_payment (payment_key, order_id) SELECT * FROM unnest(:payment_keys::text[], :order_ids::uuid[]) ON CONFLICT DO NOTHING;
 
 -- name: save_sagas!
 -- Save saga rows, which exist and are locked, and notify the processes in which a request waits for an event.

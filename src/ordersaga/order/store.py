@@ -19,6 +19,7 @@ from ordersaga.messaging.queries import queries
 from ordersaga.order.decision import Decision
 from ordersaga.order.model import Event, Facts, Order
 from ordersaga.order.outgoing import rollback_id
+from ordersaga.order.search import EVERY_ORDER, OrderFilter
 
 sql: Final = queries(__file__)
 
@@ -100,13 +101,29 @@ async def find(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Order]:
     return {row["order_id"]: _order(row) for row in await sql.orders_by_id(db, order_ids=list(order_ids))}
 
 
-async def page(db: Connection, customer_id: UUID | None, before: UUID | None, rows_max: int) -> list[Order]:
-    """One page of a customer's orders, or of all orders, the newest first. `before`: the last order id of the page before."""
-    if customer_id is None:
-        return list(map(_order, await sql.newest_orders(db, before=before, rows_max=rows_max)))
-    return list(
-        map(_order, await sql.orders_of_customer(db, customer_id=customer_id, before=before, rows_max=rows_max))
+async def page(db: Connection, before: UUID | None, rows_max: int, wanted: OrderFilter = EVERY_ORDER) -> list[Order]:
+    """One page of orders, the newest first. `before`: the last order id of the page before."""
+    rows = await sql.find_orders(
+        db,
+        order_id=wanted.order_id,
+        ids_below=wanted.ids_below(before),
+        ids_from=wanted.ids_from,
+        customer_id=wanted.customer_id,
+        payment_key=wanted.payment_key,
+        status=wanted.status,
+        reason=wanted.reason,
+        placed_before=wanted.placed_before,
+        placed_after=wanted.placed_after,
+        rows_max=rows_max,
     )
+    return list(map(_order, rows))
+
+
+async def add_payment_keys(db: Connection, keys: Sequence[tuple[str, UUID]]) -> None:
+    """Note the payment keys of orders, which are locked, to find the orders by."""
+    if keys:
+        payment_keys, order_ids = map(list, zip(*keys, strict=True))
+        await sql.add_payment_keys(db, payment_keys=payment_keys, order_ids=order_ids)
 
 
 async def events_after(db: Connection, seen: dict[UUID, int], each_max: int | None = None) -> list[tuple[int, Event]]:
@@ -183,6 +200,7 @@ class Changes:
         self._rows: Final[dict[UUID, SagaRow]] = {}
         self._events: Final[list[Event]] = []
         self._timers: Final[dict[UUID, datetime | None]] = {}
+        self._payment_keys: Final[list[tuple[str, UUID]]] = []
         self.outgoing: Final[list[Outgoing]] = []
 
     def add(self, came_in: str | None, before: Order, decision: Decision, cause: Incoming | None = None) -> None:
@@ -192,6 +210,10 @@ class Changes:
             self._rows[order.order_id] = saga_row(order)
             if order.facts.look_at != before.facts.look_at:
                 self._timers[order.order_id] = order.facts.look_at
+            if order.facts.payments is not before.facts.payments:
+                known = {each.payment_key for each in before.facts.payments}
+                new = [each.payment_key for each in order.facts.payments if each.payment_key and each.payment_key not in known]
+                self._payment_keys.extend((key, order.order_id) for key in new)
         if came_in is not None:
             went_out = tuple([type(message).__name__ for message in decision.outgoing])
             is_known = order.stock_is_known
@@ -205,6 +227,7 @@ class Changes:
     async def save(self, db: Connection) -> None:
         """Write the orders, which are locked, their timelines and their timers."""
         await save(db, self._rows.values())
+        await add_payment_keys(db, self._payment_keys)
         await self._save_events_and_timers(db)
 
     async def save_placed(self, db: Connection) -> None:

@@ -1,0 +1,56 @@
+"""What orders are searched by. An order id begins with the time when it was made, so an age is a range of ids. No I/O."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ordersaga.contracts.status import OrderStatus
+from ordersaga.order.model import Reason
+
+ID_BEFORE_PLACED_MAX: Final = timedelta(minutes=1)
+"""An order gets its id when its request is read, and `placed_at` when it is committed, within the time that a request may take."""
+_TIME_BITS: Final = 80
+"""A UUIDv7 has its time above this many other bits."""
+
+
+class OrderFilter(Struct, frozen=True):
+    """Which orders a page shows: those that fit all fields that are given."""
+
+    order_id: UUID | None = None
+    customer_id: UUID | None = None
+    payment_key: str | None = None
+    status: OrderStatus | None = None
+    reason: Reason | None = None
+    placed_before: datetime | None = None
+    placed_after: datetime | None = None
+
+    def of_customer(self, customer_id: UUID) -> "OrderFilter | None":
+        """The filter among one customer's own orders; None: it asks for another customer's, and fits none."""
+        return replace(self, customer_id=customer_id) if self.customer_id in (None, customer_id) else None
+
+    def ids_below(self, before: UUID | None) -> UUID | None:
+        """All orders of a page have ids below this one. `before`: the last order id of the page before."""
+        if self.placed_before is None:
+            return before
+        bound = first_id_at(self.placed_before, timedelta(milliseconds=1))
+        return bound if before is None else min(before, bound)
+
+    @property
+    def ids_from(self) -> UUID | None:
+        """No order of a page has an id below this one."""
+        return None if self.placed_after is None else first_id_at(self.placed_after, -ID_BEFORE_PLACED_MAX)
+
+
+EVERY_ORDER: Final = OrderFilter()
+
+
+def first_id_at(moment: datetime, later: timedelta = timedelta()) -> UUID:
+    """The lowest UUIDv7 that can be made at this moment, or so much later."""
+    milliseconds = (moment - _EPOCH + later) // timedelta(milliseconds=1)
+    return UUID(int=max(0, milliseconds) << _TIME_BITS)
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,0 +1,154 @@
+"""Orders are found by id, payment key, customer, status, reason and age, and a customer finds their own alone."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from ordersaga import order
+from ordersaga.devstack import DevStack
+from ordersaga.order.handlers import handler
+from ordersaga.order.search import first_id_at
+from tests.integration.service import OPERATOR, Bench, bench, customer
+from tests.integration.test_order import ORDERS, PRICE, PRODUCT, paid, place, reserved
+
+NOW = datetime.now(UTC)
+CUSTOMERS = [UUID(int=n) for n in (21, 22)]
+RECIPIENT = '{"address":"1","addressDetail":null,"zipcode":"1","phone":"1","name":"1","deliveryMemo":null}'
+ENDS = [("PENDING", None), ("COMPLETED", None), ("FAILED", "OUT_OF_STOCK"), ("CANCELLED", "RETURNED")]
+
+
+@pytest.fixture(scope="module")
+async def shop(stack: DevStack) -> AsyncIterator[Bench]:
+    async with bench(stack, "order", order, handler) as one:
+        await one.pool.execute(
+            "INSERT INTO price (product_id, name, price, changed_at) VALUES ($1, 'keyboard', $2, '2026-01-01')",
+            PRODUCT,
+            PRICE,
+        )
+        for n in range(16):
+            await insert(one, n)
+        yield one
+
+
+def order_id(n: int) -> UUID:
+    return UUID(int=first_id_at(NOW - timedelta(hours=n)).int + (7 << 76) + n)
+
+
+async def insert(one: Bench, n: int) -> None:
+    """The order number `n`, placed `n` hours ago: of two customers in turn, each with every status."""
+    status, reason = ENDS[n // 2 % 4]
+    await one.pool.execute(
+        "INSERT INTO orders VALUES ($1, $2, 'cups', 1000, $3, $4, $4)",
+        order_id(n),
+        CUSTOMERS[n % 2],
+        RECIPIENT,
+        NOW - timedelta(hours=n) + timedelta(milliseconds=5),
+    )
+    await one.pool.execute("INSERT INTO saga VALUES ($1, $2, $3, NULL, '{\"lines\":[]}')", order_id(n), status, reason)
+
+
+async def found(client: httpx.AsyncClient, headers: dict[str, str] = OPERATOR, **query: Any) -> list[int]:
+    """The numbers of the orders that are found, read in pages of three."""
+    numbers = {str(order_id(n)): n for n in range(16)}
+    ids: list[str] = []
+    query["limit"] = 3
+    while True:
+        answer = await client.get(ORDERS, params=query, headers=headers)
+        assert answer.status_code == 200, answer.text
+        ids += [each["orderId"] for each in answer.json()["items"]]
+        if answer.json()["next"] is None:
+            return [numbers[each] for each in ids if each in numbers]
+        query["cursor"] = answer.json()["next"]
+
+
+def hours_ago(hours: float) -> str:
+    return (NOW - timedelta(hours=hours)).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("query", "numbers"),
+    [
+        ({}, range(16)),
+        ({"orderId": str(order_id(3))}, [3]),
+        ({"orderId": str(UUID(int=1))}, []),
+        ({"customerId": str(CUSTOMERS[1])}, range(1, 16, 2)),
+        ({"status": "FAILED"}, [4, 5, 12, 13]),
+        ({"reason": "RETURNED"}, [6, 7, 14, 15]),
+        ({"status": "PENDING", "reason": "RETURNED"}, []),
+        ({"status": "FAILED", "reason": "OUT_OF_STOCK", "customerId": str(CUSTOMERS[0])}, [4, 12]),
+        ({"placedBefore": hours_ago(12.5)}, [13, 14, 15]),
+        ({"placedAfter": hours_ago(2.5)}, [0, 1, 2]),
+        ({"placedBefore": hours_ago(4.5), "placedAfter": hours_ago(6.5)}, [5, 6]),
+        ({"olderThanS": 13 * 3600 + 60}, [14, 15]),
+        ({"olderThanS": 3600, "placedBefore": hours_ago(13.5)}, [14, 15]),
+        ({"status": "PENDING", "olderThanS": 5 * 3600}, [8, 9]),
+        ({"paymentKey": "unknown"}, []),
+    ],
+)
+async def test_orders_are_found_newest_first_by_all_that_is_asked(
+    client: httpx.AsyncClient, query: dict[str, Any], numbers: Any
+) -> None:
+    assert await found(client, **query) == list(numbers)
+
+
+async def test_the_bounds_of_an_age_are_exact(shop: Bench, client: httpx.AsyncClient) -> None:
+    """The id is made before the order is placed, so the range of ids is wider than what is asked."""
+    placed_at = await shop.pool.fetchval("SELECT placed_at FROM orders WHERE order_id = $1", order_id(3))
+    just_after = placed_at + timedelta(microseconds=1)
+    assert 3 in await found(client, placedAfter=placed_at.isoformat())
+    assert 3 not in await found(client, placedAfter=just_after.isoformat())
+    assert 3 not in await found(client, placedBefore=placed_at.isoformat())
+    assert 3 in await found(client, placedBefore=just_after.isoformat())
+
+
+async def test_an_order_is_found_by_each_payment_key_it_has_heard_of(shop: Bench, client: httpx.AsyncClient) -> None:
+    placed = await place(client)
+    mine = placed["orderId"]
+    await shop.turn(reserved(mine), paid(mine))
+    await shop.turn(paid(mine))
+    for headers in OPERATOR, customer(UUID(placed["customerId"])):
+        page = (await client.get(ORDERS, params={"paymentKey": f"k-{mine}"}, headers=headers)).json()
+        assert [each["orderId"] for each in page["items"]] == [mine]
+    stranger = (await client.get(ORDERS, params={"paymentKey": f"k-{mine}"}, headers=customer(uuid4()))).json()
+    assert stranger["items"] == []
+
+
+async def test_a_customer_searches_their_own_orders_alone(client: httpx.AsyncClient) -> None:
+    mine = customer(CUSTOMERS[1])
+    assert await found(client, mine) == list(range(1, 16, 2))
+    assert await found(client, mine, status="FAILED") == [5, 13]
+    assert await found(client, mine, customerId=str(CUSTOMERS[1])) == list(range(1, 16, 2))
+    assert await found(client, mine, customerId=str(CUSTOMERS[0])) == []
+    assert await found(client, mine, orderId=str(order_id(4))) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("orderId", "x"),
+        ("customerId", "7"),
+        ("status", "DONE"),
+        ("reason", "BECAUSE"),
+        ("placedBefore", "yesterday"),
+        ("placedBefore", "2026-01-01T00:00:00"),
+        ("placedAfter", "2026-01-01T00:00:00"),
+        ("olderThanS", "-1"),
+        ("olderThanS", "9" * 20),
+        ("paymentKey", "a\0b"),
+        ("paymentKey", "k" * 201),
+    ],
+)
+async def test_a_bad_filter_is_named(client: httpx.AsyncClient, field: str, value: str) -> None:
+    answer = await client.get(ORDERS, params={field: value}, headers=OPERATOR)
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+    assert [each["field"] for each in answer.json()["errors"]] == [field]
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "1969-12-31T00:00:00+14:00"])
+async def test_any_time_may_be_asked_for(client: httpx.AsyncClient, moment: str) -> None:
+    for name in "placedBefore", "placedAfter":
+        await found(client, OPERATOR, **{name: moment})
