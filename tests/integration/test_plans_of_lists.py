@@ -41,7 +41,7 @@ SPARSE = [
     "INSERT INTO order_payment SELECT 'key-' || order_id, order_id FROM orders",
 ]
 RARE = """UPDATE listing SET category = n::text, active = n % 2 = 0, search_text = '무선' || n, search_parts = ARRAY['무', '선', '무선', n::text]
-    FROM (SELECT product_id, row_number() OVER () AS n FROM listing) AS some WHERE some.product_id = listing.product_id AND n <= 100"""
+    FROM (SELECT product_id, row_number() OVER () AS n FROM listing) AS numbered WHERE numbered.product_id = listing.product_id AND n <= 100"""
 READABLE = [
     """UPDATE orders SET recipient =
         '{"address":"1","addressDetail":null,"zipcode":"1","phone":"1","name":"1","deliveryMemo":null}'""",
