@@ -8,7 +8,7 @@ import pytest
 from ordersaga.http.fields import ERRORS_MAX, wrong_fields
 from ordersaga.http.problems import Problem
 from ordersaga.http.requests import decoded
-from ordersaga.order.api import PlaceOrder
+from ordersaga.order.resources import PlaceOrder
 from ordersaga.payment.api import ConfirmPayment
 
 GOOD: dict[str, Any] = {

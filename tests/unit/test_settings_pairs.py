@@ -11,8 +11,8 @@ from ordersaga.http import server as http_server
 from ordersaga.messaging import bad_deployment, gather, loops, runtime
 from ordersaga.messaging.database import OVER_STATEMENT_TIMEOUT_S
 from ordersaga.messaging.kafka import consumer
-from ordersaga.order import api as order_api
 from ordersaga.order import deadlines
+from ordersaga.order import resources as order_resources
 from ordersaga.payment import app as payment_app
 from ordersaga.settings import SERVICES, Settings, WrongSettings
 
@@ -90,7 +90,7 @@ def test_limits_that_just_fit_are_taken(variables: dict[str, str]) -> None:
 def test_the_limits_that_are_copied_here_are_the_codes_own() -> None:
     schema = (SOURCE / "messaging" / "migrations" / "0001.runtime.sql").read_text()
     assert f"outbox_block INCREMENT BY {pairs.OUTBOX_BLOCK_IDS} " in schema
-    assert order_api.ITEMS_MAX == pairs.ORDER_LINES_MAX
+    assert order_resources.ITEMS_MAX == pairs.ORDER_LINES_MAX
     assert loops.LIMIT_S == pairs.LOOP_LIMIT_S
     assert gather.SET_LOCK_WAIT_MS == pairs.SET_LOCK_WAIT_MS
     assert bad_deployment.WINDOW_RECORDS == pairs.SUSPICION_RECORDS

@@ -21,6 +21,7 @@ from litestar import Litestar
 
 from ordersaga.cli.options import fail, load_settings, production_settings
 from ordersaga.cli.supervisor import CANNOT_START, Supervisor
+from ordersaga.http.documents import document
 from ordersaga.http.server import listening
 from ordersaga.http.server import serve as serve_http
 from ordersaga.messaging.errors import CannotStart
@@ -132,5 +133,5 @@ def openapi(server: Annotated[Server, typer.Argument(help="the service whose doc
     """Print the OpenAPI document of a service as JSON."""
     if server in (Server.sandbox, Server.web):
         raise fail(f"{server} has no OpenAPI document: its routes are pages for people")
-    schema = application(server)(load_settings()).openapi_schema.to_schema()
+    schema = document(application(server)(load_settings()))
     print(json.dumps(schema, indent=2, ensure_ascii=False))

@@ -1,6 +1,6 @@
 """Delivery over HTTP: the delivery of an order. A customer sees their own deliveries, an operator sees all."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from ordersaga.contracts.address import Address
 from ordersaga.delivery import store
 from ordersaga.delivery.model import Delivery
 from ordersaga.http.caller import Callers
+from ordersaga.http.documents import described
 from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
 from ordersaga.http.problems import not_found
 from ordersaga.messaging.runtime import Runtime
@@ -22,6 +23,7 @@ Json = Response[bytes]
 AnyRequest = Request[Any, Any, Any]
 
 _cursors: Final[Cursors[UUID]] = Cursors("deliveries", UUID)
+TAGS: Final = ("deliveries",)
 _json: Final = msgspec.json.Encoder()
 
 
@@ -42,10 +44,28 @@ class DeliveryPage(Page[DeliveryResource]):
     """One page of deliveries, the newest order first."""
 
 
+DELIVERY: Final = DeliveryResource(
+    UUID("0193a8f0-0000-7000-8000-000000000003"),
+    UUID("0193a8f0-0000-7000-8000-000000000002"),
+    UUID("0193a8f0-0000-7000-8000-000000000009"),
+    "STARTED",
+    "1234567890",
+    None,
+    Address("1 Sejong-daero", None, "04524", "010-0000-0000", "김하나", None),
+    datetime(2026, 1, 1, 9, 30, tzinfo=UTC),
+)
+"""The example of the OpenAPI document."""
+
+
 def routes(runtime: Runtime, callers: Callers) -> list[ControllerRouterHandler]:
     """Every route of the service."""
 
-    @get("/api/v1/deliveries/{some_id:uuid}", summary="One delivery, by its own id or by its order's")
+    @get(
+        "/api/v1/deliveries/{some_id:uuid}",
+        tags=TAGS,
+        summary="One delivery, by its own id or by its order's",
+        **described("showDelivery", {200: DeliveryResource}, refusals=(404,), examples={200: DELIVERY}),
+    )
     async def show(request: AnyRequest, some_id: FromPath[UUID]) -> Json:
         caller = await callers.of(request)
         async with runtime.reading() as db:
@@ -54,7 +74,17 @@ def routes(runtime: Runtime, callers: Callers) -> list[ControllerRouterHandler]:
             raise not_found("delivery")
         return _answer(resource(found))
 
-    @get("/api/v1/deliveries", summary="Deliveries of one order or of all, newest order first (operators)")
+    @get(
+        "/api/v1/deliveries",
+        tags=TAGS,
+        summary="Deliveries of one order or of all, newest order first (operators)",
+        **described(
+            "listDeliveries",
+            {200: DeliveryPage},
+            access="operator",
+            examples={200: DeliveryPage([DELIVERY], _cursors.of(DELIVERY.order_id))},
+        ),
+    )
     async def find(
         request: AnyRequest,
         order_id: Annotated[UUID | None, QueryParameter(name="orderId")] = None,

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 from msgspec import Struct
 
+from ordersaga.http.documents import BodyOperation
 from ordersaga.http.fields import code_of, texts_with_nul, wrong_fields
 from ordersaga.http.problems import Problem, invalid, invalid_fields, problem_of
 from ordersaga.messaging.idempotency import KEY_CHARS_MAX, KEY_REUSED, IdempotencyKey, body_hash, look_up
@@ -130,23 +130,6 @@ async def raw_body(request: Request[Any, Any, Any]) -> bytes:
             return body
 
 
-def json_body(model: type[Struct]) -> type[Operation]:
-    """The body's description in `/schema`, for a route that decodes the body with `body_of`."""
-
-    class WithBody(Operation):
-        def __post_init__(self) -> None:
-            (_,), components = msgspec.json.schema_components([model], ref_template="#/$defs/{name}")
-            schema: Any = _Verbatim(components[model.__name__] | {"$defs": components})
-            self.request_body = RequestBody({"application/json": OpenAPIMediaType(schema=schema)}, required=True)
-
-    return WithBody
-
-
-class _Verbatim:
-    """A schema that is already plain JSON."""
-
-    def __init__(self, schema: dict[str, Any]) -> None:
-        self._schema = schema
-
-    def to_schema(self) -> dict[str, Any]:
-        return self._schema
+def json_body(model: type[Struct]) -> type[BodyOperation]:
+    """The body's type for the OpenAPI document, for a route that decodes the body with `body_of`."""
+    return type("WithBody", (BodyOperation,), {"model": model})

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from litestar import Request, Router
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import OpenAPIRenderPlugin
+from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
+
+from ordersaga.http.documents import document
 
 PATH: Final = "/schema"
 METHODS: Final = ("get", "post", "put", "patch", "delete")
@@ -29,13 +31,14 @@ def config(title: str) -> OpenAPIConfig:
     router = Router(
         PATH, route_handlers=[], include_in_schema=False, response_headers={"Content-Security-Policy": POLICY}
     )
-    return OpenAPIConfig(title=title, version="1", openapi_router=router, render_plugins=[_Page(path="/")])
+    return OpenAPIConfig(title=title, version="1", openapi_router=router, render_plugins=[_Page(path="/"), _Json()])
 
 
 class _Page(OpenAPIRenderPlugin):
     """The OpenAPI document as HTML without scripts."""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        openapi_schema = document(request.app)
         title = escape(openapi_schema["info"]["title"])
         parts = [
             f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style><h1>{title}</h1>",
@@ -54,8 +57,15 @@ class _Page(OpenAPIRenderPlugin):
         router.routes[:] = [route for route in router.routes if "{path" not in route.path]
 
 
-def _operations(document: dict[str, Any]) -> Iterator[str]:
-    for path, item in sorted(document.get("paths", {}).items()):
+class _Json(JsonRenderPlugin):
+    """The OpenAPI document as JSON."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        return super().render(request, document(request.app))
+
+
+def _operations(shown: dict[str, Any]) -> Iterator[str]:
+    for path, item in sorted(shown.get("paths", {}).items()):
         for method in METHODS:
             if operation := item.get(method):
                 yield f"<h2><b>{method}</b> <code>{escape(path)}</code></h2><p>{escape(operation.get('summary', ''))}</p>"

@@ -13,15 +13,14 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from litestar.types import ControllerRouterHandler
-from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ordersaga.contracts.address import Address
-from ordersaga.contracts.messages import INT32_MAX
-from ordersaga.contracts.status import ORDER_CODES, OrderStatus
+from ordersaga.contracts.status import OrderStatus
 from ordersaga.http.caller import Caller, Callers
+from ordersaga.http.documents import described
 from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.limits import Streams
-from ordersaga.http.pages import LIMIT_DEFAULT, NO_NUL, TEXT_CHARS_MAX, Cursor, Cursors, Limit, Page
+from ordersaga.http.pages import LIMIT_DEFAULT, NO_NUL, TEXT_CHARS_MAX, Cursor, Cursors, Limit
 from ordersaga.http.problems import Problem, invalid, invalid_fields, not_found, unless_refused
 from ordersaga.http.requests import (
     body_of,
@@ -29,7 +28,6 @@ from ordersaga.http.requests import (
     earlier,
     header,
     idempotency_key,
-    json_body,
     raw_body,
     raw_json,
     wait_s,
@@ -43,9 +41,21 @@ from ordersaga.order import store
 from ordersaga.order.commands import CustomerAct, Placed, Placement
 from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.explanation import Explanation, explain
-from ordersaga.order.model import Event, Facts, Line, Order, Reason
+from ordersaga.order.model import Facts, Line, Order, Reason
 from ordersaga.order.operators import OperatorAct
 from ordersaga.order.refunds import AcceptRefund
+from ordersaga.order.resources import (
+    ACTED,
+    EVENT,
+    NEW_ORDER,
+    ORDER,
+    OperatorsReason,
+    OrderPage,
+    OrderResource,
+    PlaceOrder,
+    event_resource,
+    resource,
+)
 from ordersaga.order.returns import CancelBeforeDelivery, ReceiveReturn, RefuseReturn, RequestReturn, Return
 from ordersaga.order.saga import CustomerCommand, OperatorCommand
 from ordersaga.order.search import OrderFilter
@@ -53,15 +63,12 @@ from ordersaga.order.watch import NumberedEvent, Watch, WatchEnded
 
 log: Final = structlog.get_logger()
 
-TOTAL_AMOUNT_MIN: Final = 1_000
-ITEMS_MAX: Final = 100
 PING_S: Final = 15.0
 RECONNECT_MS: Final = 1_000
 EVENT_ID_MAX: Final = 2**63 - 1
 
 Json = Response[bytes]
 AnyRequest = Request[Any, Any, Any]
-Count = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 IN_ZONE: Final = "A time with its zone, as in RFC 3339; `placedBefore` itself is not included, `placedAfter` is."
 OLDER_THAN_S_MAX: Final = 10 * 365 * 24 * 3600
 OlderThanS = Annotated[
@@ -71,76 +78,11 @@ OlderThanS = Annotated[
 PaymentKey = Annotated[str | None, QueryParameter(name="paymentKey", max_length=TEXT_CHARS_MAX, pattern=NO_NUL)]
 
 
-class Item(Struct, rename="camel"):
-    """One line of the body: a product and its number of pieces."""
-
-    product_id: UUID
-    quantity: Count
-
-
-class PlaceOrder(Struct, rename="camel", kw_only=True):
-    """The body of `POST /api/v1/orders`. Won."""
-
-    order_name: Annotated[str, Meta(min_length=1, max_length=200)]
-    total_amount: Annotated[int, Meta(ge=TOTAL_AMOUNT_MIN, le=INT32_MAX)]
-    address: Annotated[str, Meta(min_length=1, max_length=300)]
-    address_detail: Annotated[str, Meta(max_length=300)] | None = None
-    zipcode: Annotated[str, Meta(min_length=1, max_length=20)]
-    phone: Annotated[str, Meta(min_length=1, max_length=40)]
-    name: Annotated[str, Meta(min_length=1, max_length=100)]
-    delivery_memo: Annotated[str, Meta(max_length=500)] | None = None
-    items: Annotated[list[Item], Meta(min_length=1, max_length=ITEMS_MAX)]
-
-
-class OperatorsReason(Struct, rename="camel", kw_only=True):
-    """The body of an operator's command on an order: the reason, which is kept with the act and in the timeline."""
-
-    why: Annotated[str, Meta(min_length=1, max_length=500, pattern=r"\S")]
-
-
-class OrderResource(Struct, rename="camel", kw_only=True):
-    """The JSON of an order. Won. Only operators see `flag`, `waits_for` and `held_records`."""
-
-    order_id: UUID
-    customer_id: UUID
-    status: str
-    status_code: str
-    reason: str | None
-    detail: str | None
-    order_name: str
-    total_amount: int
-    placed_at: datetime
-    pay_before: datetime
-    recipient: Address
-    items: tuple[Line, ...]
-    payments: tuple[Any, ...]
-    delivery: str
-    delivery_id: UUID | None
-    returning: str
-    flag: str | UnsetType | None = UNSET
-    waits_for: list[Explanation] | UnsetType = UNSET
-    held_records: list[HeldRecord] | UnsetType = UNSET
-
-
-class OrderPage(Page[OrderResource]):
-    """One page of orders, the newest first."""
-
-
-class EventResource(Struct, rename="camel"):
-    """The JSON of one line of an order's timeline."""
-
-    at: datetime
-    came_in: str
-    went_out: tuple[str, ...]
-    status: str
-    reason: str | None
-    note: str | None
-
-
 _body: Final = msgspec.json.Decoder(PlaceOrder)
 _reason: Final = msgspec.json.Decoder(OperatorsReason)
 _cursors: Final[Cursors[UUID]] = Cursors("orders", UUID)
 _timeline_cursors: Final = Cursors[int]("timeline", int)
+TAGS: Final = ("orders",)
 _json: Final = msgspec.json.Encoder()
 
 
@@ -195,11 +137,29 @@ class Orders:
 def routes(orders: Orders) -> list[ControllerRouterHandler]:
     """Every route of the service."""
 
-    @post("/api/v1/orders", operation_class=json_body(PlaceOrder), summary="Place an order (steps 1-4)")
+    @post(
+        "/api/v1/orders",
+        tags=TAGS,
+        summary="Place an order (steps 1-4); 202: at once, 200: an earlier request with the same Idempotency-Key has placed it",
+        **described(
+            "placeOrder",
+            {201: OrderResource, 202: OrderResource, 200: OrderResource},
+            refusals=(422,),
+            body=PlaceOrder,
+            headers=("Idempotency-Key", "Prefer"),
+            examples={201: ORDER},
+            body_example=NEW_ORDER,
+        ),
+    )
     async def place(request: AnyRequest) -> Json:
         return await _place(orders, request)
 
-    @get("/api/v1/orders", summary="The caller's orders, newest first; an operator sees all orders")
+    @get(
+        "/api/v1/orders",
+        tags=TAGS,
+        summary="The caller's orders, newest first; an operator sees all orders",
+        **described("listOrders", {200: OrderPage}, examples={200: OrderPage([ORDER], _cursors.of(ORDER.order_id))}),
+    )
     async def find(
         request: AnyRequest,
         order_id: Annotated[UUID | None, QueryParameter(name="orderId")] = None,
@@ -233,7 +193,12 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
         page = OrderPage([resource(order) for order in shown], following)
         return Response(_json.encode(page), media_type="application/json")
 
-    @get("/api/v1/orders/{order_id:uuid}", summary="One order; to an operator also why it waits")
+    @get(
+        "/api/v1/orders/{order_id:uuid}",
+        tags=TAGS,
+        summary="One order; to an operator also why it waits",
+        **described("showOrder", {200: OrderResource}, refusals=(404,), examples={200: ORDER}),
+    )
     async def show(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
         caller = await orders.callers.of(request)
         order = await orders.theirs(order_id, caller)
@@ -243,7 +208,12 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
             shown.waits_for, shown.held_records = await orders.obstacles(order)
         return Response(_json.encode(shown), media_type="application/json")
 
-    @get("/api/v1/orders/{order_id:uuid}/events", summary="An order's timeline as server-sent events")
+    @get(
+        "/api/v1/orders/{order_id:uuid}/events",
+        tags=TAGS,
+        summary="An order's timeline as server-sent events",
+        **described("streamEvents", {200: bytes}, refusals=(404, 429), headers=("Last-Event-ID",)),
+    )
     async def events(request: AnyRequest, order_id: FromPath[UUID]) -> ServerSentEvent:
         caller = await orders.callers.of(request)
         after_seq = _event_id(header(request, b"last-event-id") or "0")
@@ -251,7 +221,12 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
         orders.streams.check(caller.user_id)
         return ServerSentEvent(_stream(orders, order_id, caller, after_seq), headers={"X-Accel-Buffering": "no"})
 
-    @get("/api/v1/orders/{order_id:uuid}/timeline", summary="An order's timeline up to now, the oldest event first")
+    @get(
+        "/api/v1/orders/{order_id:uuid}/timeline",
+        tags=TAGS,
+        summary="An order's timeline up to now, the oldest event first",
+        **described("listEvents", {200: EventPage}, refusals=(404,), examples={200: EventPage([EVENT], None)}),
+    )
     async def timeline(
         request: AnyRequest, order_id: FromPath[UUID], cursor: Cursor = None, limit: Limit = LIMIT_DEFAULT
     ) -> Json:
@@ -261,18 +236,26 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
         async with orders.runtime.searching() as db:
             found = await store.events_after(db, {order_id: after or 0}, limit + 1)
         shown, following = _timeline_cursors.cut(found, limit, lambda numbered: numbered[0])
-        page = Page([event_resource(event) for _, event in shown], following)
+        page = EventPage([event_resource(event) for _, event in shown], following)
         return Response(_json.encode(page), media_type="application/json")
 
     @post(
         "/api/v1/orders/{order_id:uuid}/cancel/delivery-before",
+        tags=TAGS,
+        **described("cancelOrder", **ACTED, headers=("Idempotency-Key",)),
         status_code=200,
         summary="Cancel before delivery is requested",
     )
     async def cancel(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
         return await _act(orders, request, order_id, "cancel/delivery-before", CancelBeforeDelivery())
 
-    @post("/api/v1/orders/{order_id:uuid}/cancel/return", status_code=200, summary="Return a completed order")
+    @post(
+        "/api/v1/orders/{order_id:uuid}/cancel/return",
+        tags=TAGS,
+        **described("returnOrder", **ACTED, headers=("Idempotency-Key",)),
+        status_code=200,
+        summary="Return a completed order",
+    )
     async def give_back(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
         return await _act(orders, request, order_id, "cancel/return", orders.return_command)
 
@@ -282,8 +265,11 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
 def _operator_routes(orders: Orders) -> list[ControllerRouterHandler]:
     @post(
         "/api/v1/orders/{order_id:uuid}/refund/accept",
+        tags=TAGS,
         status_code=200,
-        operation_class=json_body(OperatorsReason),
+        **described(
+            "acceptRefund", **ACTED, body=OperatorsReason, body_example=OperatorsReason(why="the customer called")
+        ),
         summary="An operator accepts a refund that was made at the gateway; the order goes on with the money that is held",
     )
     async def accept_refund(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
@@ -291,8 +277,11 @@ def _operator_routes(orders: Orders) -> list[ControllerRouterHandler]:
 
     @post(
         "/api/v1/orders/{order_id:uuid}/return/receive",
+        tags=TAGS,
         status_code=200,
-        operation_class=json_body(OperatorsReason),
+        **described(
+            "receiveReturn", **ACTED, body=OperatorsReason, body_example=OperatorsReason(why="the customer called")
+        ),
         summary="An operator has received the goods of a return: the order is CANCELLED, RETURNED, and refunded",
     )
     async def receive_return(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
@@ -300,8 +289,11 @@ def _operator_routes(orders: Orders) -> list[ControllerRouterHandler]:
 
     @post(
         "/api/v1/orders/{order_id:uuid}/return/refuse",
+        tags=TAGS,
         status_code=200,
-        operation_class=json_body(OperatorsReason),
+        **described(
+            "refuseReturn", **ACTED, body=OperatorsReason, body_example=OperatorsReason(why="the customer called")
+        ),
         summary="An operator does not accept a return: the order stays COMPLETED",
     )
     async def refuse_return(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
@@ -407,33 +399,6 @@ async def _stream(
 def _message(numbered: NumberedEvent) -> ServerSentEventMessage:
     seq, event = numbered
     return ServerSentEventMessage(id=str(seq), event="order", data=_json.encode(event_resource(event)).decode())
-
-
-def event_resource(event: Event) -> EventResource:
-    """The JSON of one line of a timeline."""
-    return EventResource(event.at, event.came_in, event.went_out, event.status, event.reason, event.note)
-
-
-def resource(order: Order) -> OrderResource:
-    """The JSON of an order."""
-    return OrderResource(
-        order_id=order.order_id,
-        customer_id=order.customer_id,
-        status=order.status,
-        status_code=ORDER_CODES[order.status],
-        reason=order.reason,
-        detail=order.detail,
-        order_name=order.order_name,
-        total_amount=order.total_amount,
-        placed_at=order.placed_at,
-        pay_before=order.pay_before,
-        recipient=order.recipient,
-        items=order.facts.lines,
-        payments=order.facts.payments,
-        delivery=order.facts.delivery,
-        delivery_id=order.facts.delivery_id,
-        returning=order.facts.returning,
-    )
 
 
 def _answer(order: Order, status: int) -> Json:

@@ -212,7 +212,11 @@ class Changes:
                 self._timers[order.order_id] = order.facts.look_at
             if order.facts.payments is not before.facts.payments:
                 known = {each.payment_key for each in before.facts.payments}
-                new = [each.payment_key for each in order.facts.payments if each.payment_key and each.payment_key not in known]
+                new = [
+                    each.payment_key
+                    for each in order.facts.payments
+                    if each.payment_key and each.payment_key not in known
+                ]
                 self._payment_keys.extend((key, order.order_id) for key in new)
         if came_in is not None:
             went_out = tuple([type(message).__name__ for message in decision.outgoing])

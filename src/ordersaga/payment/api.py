@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, NamedTuple
 from urllib.parse import quote
 from uuid import UUID
@@ -16,10 +16,11 @@ from msgspec import Meta, Struct
 from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.contracts.status import PAYMENT_CODES
 from ordersaga.http.caller import Caller, Callers
+from ordersaga.http.documents import described
 from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
 from ordersaga.http.problems import not_found, unless_refused
-from ordersaga.http.requests import body_of, idempotency_key, json_body, raw_body, wait_s
+from ordersaga.http.requests import body_of, idempotency_key, raw_body, wait_s
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.refusal import Refusal
 from ordersaga.messaging.runtime import Runtime
@@ -72,6 +73,12 @@ class PaymentResource(Struct, rename="camel", kw_only=True):
     approved_at: datetime | None
 
 
+class Noted(Struct):
+    """The answer to a webhook: whether it asks for a look-up."""
+
+    noted: bool
+
+
 class PaymentPage(Page[PaymentResource]):
     """One page of an order's payments, the oldest first."""
 
@@ -85,6 +92,20 @@ class PageKey(NamedTuple):
 
 _confirm_body: Final = msgspec.json.Decoder(ConfirmPayment)
 _cursors: Final[Cursors[PageKey]] = Cursors("payments", PageKey)
+TAGS: Final = ("payments",)
+PAYMENT: Final = PaymentResource(
+    payment_key="tviva20260101",
+    order_id=UUID("0193a8f0-0000-7000-8000-000000000002"),
+    amount=24_000,
+    status="APPROVED",
+    status_code=PAYMENT_CODES["APPROVED"],
+    captured_amount=24_000,
+    refunded_amount=0,
+    failure=None,
+    requested_at=datetime(2026, 1, 1, 9, 29, tzinfo=UTC),
+    approved_at=datetime(2026, 1, 1, 9, 30, tzinfo=UTC),
+)
+"""The example of the OpenAPI document."""
 _json: Final = msgspec.json.Encoder()
 
 
@@ -141,7 +162,18 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
 
     @post(
         "/api/v1/payments/confirm",
-        operation_class=json_body(ConfirmPayment),
+        tags=TAGS,
+        **described(
+            "confirmPayment",
+            {200: PaymentResource, 202: PaymentResource},
+            refusals=(404, 409, 422),
+            body=ConfirmPayment,
+            headers=("Idempotency-Key", "Prefer"),
+            examples={200: PAYMENT},
+            body_example=ConfirmPayment(
+                payment_key=PAYMENT.payment_key, order_id=PAYMENT.order_id, amount=PAYMENT.amount
+            ),
+        ),
         summary="Confirm a payment (steps 5-8); 200 with status APPROVED or FAILED, 202 while the gateway has not answered",
     )
     async def confirm(request: AnyRequest) -> Json:
@@ -156,15 +188,22 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
 
     @post(
         "/api/v1/payments/webhook",
+        tags=TAGS,
+        **described("receiveWebhook", {200: Noted}, access="anybody", examples={200: Noted(True)}),
         status_code=200,
         summary="The gateway's webhook; every kind of event is answered 200",
     )
     async def webhook(request: AnyRequest) -> Json:
         claim = webhooks.read(await raw_body(request), payments.runtime.new_id())
         noted = claim is not None and await payments.request_look_up(claim)
-        return Response(_json.encode({"noted": noted}), media_type="application/json")
+        return Response(_json.encode(Noted(noted)), media_type="application/json")
 
-    @get("/api/v1/payments", summary="An order's payments, the oldest first")
+    @get(
+        "/api/v1/payments",
+        tags=TAGS,
+        summary="An order's payments, the oldest first",
+        **described("listPayments", {200: PaymentPage}, examples={200: PaymentPage([PAYMENT], None)}),
+    )
     async def of_order(
         request: AnyRequest,
         order_id: Annotated[UUID, QueryParameter(name="orderId")],
@@ -182,7 +221,12 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
         page = PaymentPage([resource(each) for each in shown], following)
         return Response(_json.encode(page), media_type="application/json")
 
-    @get("/api/v1/payments/{payment_key:str}", summary="One payment")
+    @get(
+        "/api/v1/payments/{payment_key:str}",
+        tags=TAGS,
+        summary="One payment",
+        **described("showPayment", {200: PaymentResource}, refusals=(404,), examples={200: PAYMENT}),
+    )
     async def show(request: AnyRequest, payment_key: FromPath[str]) -> Json:
         caller = await payments.callers.of(request)
         if not PAYMENT_KEY.fullmatch(payment_key):

@@ -11,9 +11,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ordersaga.contracts.messages import INT32_MAX
 from ordersaga.http.caller import Callers
+from ordersaga.http.documents import described
 from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page, Text
 from ordersaga.http.problems import Problem, invalid, not_found, unless_refused
-from ordersaga.http.requests import decoded, earlier, idempotency_key, json_body, raw_json
+from ordersaga.http.requests import decoded, earlier, idempotency_key, raw_json
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.idempotency import IdempotencyKey
 from ordersaga.messaging.refusal import Refusal
@@ -105,6 +106,11 @@ _product_id: Final = msgspec.json.Decoder(ChosenId)
 _new_pieces: Final = msgspec.json.Decoder(NewPieces)
 _change: Final = msgspec.json.Decoder(ProductChange)
 _cursors: Final[Cursors[UUID]] = Cursors("products", UUID)
+TAGS: Final = ("products",)
+PRODUCT: Final = ProductResource(
+    UUID("0193a8f0-0000-7000-8000-000000000001"), "찻잔", 12_000, 7, "A cup.", "/pictures/cup.svg", "cups", True
+)
+"""The example of the OpenAPI document."""
 _json: Final = msgspec.json.Encoder()
 
 
@@ -133,7 +139,18 @@ class Products:
 def routes(products: Products) -> list[ControllerRouterHandler]:
     """Every route of the service."""
 
-    @get("/api/v1/products", summary="The catalogue, a page at a time; inactive products are shown to operators alone")
+    @get(
+        "/api/v1/products",
+        tags=TAGS,
+        summary="The catalogue, a page at a time; inactive products are shown to operators alone",
+        **described(
+            "listProducts",
+            {200: ProductPage},
+            refusals=(401, 403),
+            access="anybody",
+            examples={200: ProductPage([PRODUCT], _cursors.of(PRODUCT.product_id))},
+        ),
+    )
     async def catalogue(
         request: AnyRequest,
         search: Text = None,
@@ -151,7 +168,12 @@ def routes(products: Products) -> list[ControllerRouterHandler]:
         shown, following = _cursors.cut(found, limit, lambda product: product.product_id)
         return _json_response(ProductPage([resource(product) for product in shown], following))
 
-    @get("/api/v1/products/{product_id:uuid}", summary="One product")
+    @get(
+        "/api/v1/products/{product_id:uuid}",
+        tags=TAGS,
+        summary="One product",
+        **described("showProduct", {200: ProductResource}, refusals=(404,), access="anybody", examples={200: PRODUCT}),
+    )
     async def show(product_id: FromPath[UUID]) -> Json:
         async with products.runtime.reading() as db:
             found = await store.find(db, [product_id])
@@ -159,23 +181,57 @@ def routes(products: Products) -> list[ControllerRouterHandler]:
             raise not_found("product")
         return _json_response(resource(found[product_id]))
 
-    @post("/api/v1/products", operation_class=json_body(NewProduct), summary="Add a product (operators)")
+    @post(
+        "/api/v1/products",
+        tags=TAGS,
+        summary="Add a product (operators); 200: an earlier request with the same Idempotency-Key has added it",
+        **described(
+            "addProduct",
+            {201: ProductResource, 200: ProductResource},
+            refusals=(409, 422),
+            body=NewProduct,
+            headers=("Idempotency-Key",),
+            access="operator",
+            examples={201: PRODUCT},
+            body_example=NewProduct(name=PRODUCT.name, price=PRODUCT.price, quantity=7, category=PRODUCT.category),
+        ),
+    )
     async def add(request: AnyRequest) -> Json:
         return await _add_product(products, request)
 
     @post(
         "/api/v1/products/{product_id:uuid}/stock",
-        operation_class=json_body(NewPieces),
+        tags=TAGS,
         status_code=200,
         summary="Receive pieces (operators)",
+        **described(
+            "receivePieces",
+            {200: ProductResource},
+            refusals=(404, 409, 422),
+            body=NewPieces,
+            headers=("Idempotency-Key",),
+            access="operator",
+            examples={200: PRODUCT},
+            body_example=NewPieces(7),
+        ),
     )
     async def receive(request: AnyRequest, product_id: FromPath[UUID]) -> Json:
         return await _receive_pieces(products, request, product_id)
 
     @patch(
         "/api/v1/products/{product_id:uuid}",
-        operation_class=json_body(ProductChange),
+        tags=TAGS,
         summary="Change name, price, or what the shop shows (operators)",
+        **described(
+            "changeProduct",
+            {200: ProductResource},
+            refusals=(404, 422),
+            body=ProductChange,
+            headers=("Idempotency-Key",),
+            access="operator",
+            examples={200: PRODUCT},
+            body_example=ProductChange(price=11_000),
+        ),
     )
     async def change(request: AnyRequest, product_id: FromPath[UUID]) -> Json:
         return await _change_product(products, request, product_id)
