@@ -49,6 +49,7 @@ from ordersaga.order.resources import (
     EVENT,
     NEW_ORDER,
     ORDER,
+    EventPage,
     OperatorsReason,
     OrderPage,
     OrderResource,
