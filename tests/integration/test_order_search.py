@@ -12,8 +12,8 @@ from ordersaga import order
 from ordersaga.devstack import DevStack
 from ordersaga.order.handlers import handler
 from ordersaga.order.search import first_id_at
+from tests.integration.order_rig import ORDERS, PRICE, PRODUCT, paid, place, reserved
 from tests.integration.service import OPERATOR, Bench, bench, customer
-from tests.integration.test_order import ORDERS, PRICE, PRODUCT, paid, place, reserved
 
 NOW = datetime.now(UTC)
 CUSTOMERS = [UUID(int=n) for n in (21, 22)]
