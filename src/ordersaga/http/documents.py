@@ -21,6 +21,7 @@ from ordersaga.messaging.refusal import FieldError
 Access = Literal["anybody", "customer", "operator"]
 
 DESCRIBED: Final = "described"
+DOCUMENT: Final = "document"
 SCHEMAS: Final = "#/components/schemas/{name}"
 HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Idempotency-Key": {
@@ -108,7 +109,14 @@ class BodyOperation(Operation):
 
 
 def document(app: Litestar) -> dict[str, Any]:
-    """The document as plain JSON values."""
+    """The document as plain JSON values, made once for each application."""
+    if DOCUMENT not in app.state:
+        app.state[DOCUMENT] = _document(app)
+    made: dict[str, Any] = app.state[DOCUMENT]
+    return made
+
+
+def _document(app: Litestar) -> dict[str, Any]:
     found = app.openapi_schema.to_schema()
     operations = list(_operations(app, found))
     components: dict[str, Any] = found.setdefault("components", {})
