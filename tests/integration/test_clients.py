@@ -152,7 +152,7 @@ async def test_a_refusal_is_a_typed_problem(users: tuple[Clients, Clients]) -> N
         await _placed(customer, product, total_amount=2_000)
     problem = refused.value.data
     assert isinstance(problem, models.ProblemBody)
-    assert (problem.status, [each.field for each in problem.errors]) == (400, ["totalAmount"])
+    assert (problem.status, [each.to_dict()["field"] for each in problem.errors]) == (400, ["totalAmount"])
     with pytest.raises(models.ApiException) as unknown:
         await customer["order"].api("orders").show_order(uuid4())
     assert (unknown.value.data.status, unknown.value.data.title) == (404, "There is no such order")
