@@ -36,7 +36,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 .PHONY: help demo up setup test-fast test check hooks simulate mutations chaos siege money bench saga screenshots lock
 
 help: ## this list
-	@awk -F ':.*## ' '/^#> / {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^#> / {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo 'ARGS="..." is passed on to the command: make test ARGS="tests/unit -k saga"'
 

@@ -170,9 +170,9 @@ async def run(system: System, count: int, stored: int) -> None:
             await asyncio.sleep(0.2)
         await cancelling
         await asyncio.wait_for(asyncio.gather(*tasks), 60)
-    print(
-        f"{RATE} changes a second, told after {_spread(streams.delays_ms)}; meanwhile the first page took {_spread(page)}"
-    )
+        print(f"{RATE} changes a second, told after {_spread(streams.delays_ms)}")
+        print(f"meanwhile the first page took {_spread(page)}")
+        await streams.pages(system.settings, stored)
 
 
 def _spread(values: list[float]) -> str:

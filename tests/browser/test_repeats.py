@@ -203,3 +203,46 @@ def test_more_tabs_than_a_browser_has_connections_are_all_told(visitor: Visitors
     for tab in tabs:
         hide(tab, False)
         expect(tab.locator("#said")).to_contain_text("You cancelled this order")
+
+
+ODD = (
+    "/?q=%00&category=%ff&cursor=x",
+    "/?cursor=' OR 1=1",
+    f"/?q={'찻' * 3_000}",
+    "/products/not-an-id",
+    f"/products/{'0' * 32}",
+    "/orders/not-an-id/stream",
+    "/orders/00000000-0000-4000-8000-000000000000/paid?amount=x&paymentKey=../..",
+    "/sign-in?then=//evil.example",
+    "/language/xx?then=/",
+    "/static/../app.py",
+    "/pictures/none.svg",
+    "/nowhere",
+)
+FORMS: tuple[dict[str, str], ...] = (
+    {},
+    {"product": "x"},
+    {"pieces": "-1"},
+    {"pieces": "9" * 40},
+    {"draft": "x.y"},
+    {"customer": "nobody"},
+)
+
+
+def test_no_odd_request_is_an_error_of_ours(visitor: Visitors, system: System) -> None:
+    hana = visitor()
+    path = hana.order("Dotted notebook")
+    token = hana.page.locator("input[name=csrf]").first.get_attribute("value") or ""
+    cookies = {each["name"]: each["value"] for each in hana.context.cookies()}
+    with httpx.Client(base_url=system.urls["web"], cookies=cookies) as client:
+        for odd in ODD:
+            assert client.get(odd).status_code in (200, 303, 404, 414, 431), odd
+        for form in FORMS:
+            for to in ("/cart/add", "/cart/change", "/checkout", "/sign-in", f"{path}/nothing"):
+                answer = client.post(to, data={**form, "csrf": token})
+                assert answer.status_code in (303, 400, 404), (to, form, answer.status_code)
+        for body in (b"\xff\xfe", b"a=1&" * 5_000, b"csrf=" + b"x" * 60_000):
+            assert client.post("/cart/add", content=body).status_code == 403
+        broken = {name: value[:-3] + "xxx" for name, value in cookies.items()} | {"ordersaga_notice": "../x"}
+    assert httpx.get(system.urls["web"], cookies=broken).status_code == 200
+    assert "a page failed" not in system.processes["web"].log_path.read_text()

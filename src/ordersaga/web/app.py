@@ -131,8 +131,10 @@ def _errors(desk: Desk) -> dict[Any, Any]:
     def refused(request: AnyRequest, error: Refused) -> Page:
         if error.status == 401:
             return sign_in(request, error)
-        if error.status in (403, 404):
-            return page(request, "nothing", 404)
+        if error.status in (403, 404) or (error.status == 400 and request.method == "GET"):
+            return page(
+                request, "nothing", 404
+            )  # 400: the page's address has something in it that no page of ours links to
         log.warning("a service refused a request of ours", status=error.status, problem=str(error))
         return page(request, "ours", 500)
 

@@ -14,7 +14,7 @@ from ordersaga.web.shop.model import Delivery, Event, Order, Payment, Product
 
 STOCK_WAIT_S: Final = 2.0
 PAYMENT_WAIT_S: Final = 3.0
-ORDERS_SHOWN: Final = 50
+ORDERS_SHOWN: Final = 20
 
 
 class Checkout(Struct, rename="camel", kw_only=True):
@@ -58,10 +58,11 @@ class Orders:
             "order", "/api/v1/orders", Order, user, checkout, {"Idempotency-Key": str(key)}, STOCK_WAIT_S
         )
 
-    async def newest(self, user: User) -> list[Order]:
-        """The customer's latest orders."""
-        page = await self._services.get("order", "/api/v1/orders", Page[Order], user, {"limit": str(ORDERS_SHOWN)})
-        return page.items if page else []
+    async def page(self, user: User, cursor: str) -> tuple[list[Order], str | None]:
+        """A page of the customer's orders, newest first, and the cursor of the next one."""
+        asked = {"limit": str(ORDERS_SHOWN)} | ({"cursor": cursor} if cursor else {})
+        page = await self._services.get("order", "/api/v1/orders", Page[Order], user, asked)
+        return (page.items, page.next) if page else ([], None)
 
     async def find(self, order_id: UUID, user: User) -> Shown | None:
         """An order with its timeline and, while it waits for a payment, with what Payment knows of one."""

@@ -33,7 +33,8 @@ def routes(desk: Desk, orders: Orders, live: Live, streams: Streams) -> list[Con
     async def listed(request: AnyRequest) -> Page:
         visit = desk.visit(request)
         user = await desk.user(request, visit)
-        return desk.page(visit, "shop/orders.html", {"orders": await orders.newest(user)})
+        found, following = await orders.page(user, request.query_params.get("cursor", ""))
+        return desk.page(visit, "shop/orders.html", {"orders": found, "next": following})
 
     @get("/orders/{order_id:uuid}")
     async def show(request: AnyRequest, order_id: FromPath[UUID]) -> Page:

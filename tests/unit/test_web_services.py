@@ -1,0 +1,104 @@
+"""The services as the web process sees them: credentials that they accept, bounded times, and no answer that is taken for another."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from litestar import Request
+
+from ordersaga.http.caller import Callers
+from ordersaga.http.problems import Problem
+from ordersaga.settings import Settings
+from ordersaga.web.accounts import Credentials, User
+from ordersaga.web.services import Refused, Services, Unavailable, unless_away
+from ordersaga.web.shop.model import Product
+
+USER = User(UUID(int=5))
+KEY = "a key of thirty-two bytes or more"
+TOKENS: dict[str, Any] = {
+    "jwt_key": KEY,
+    "jwt_algorithms": ["HS256"],
+    "jwt_issuer": "the shop",
+    "jwt_audience": "services",
+}
+
+
+def asked(headers: dict[str, str]) -> Request[Any, Any, Any]:
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "method": "GET", "path": "/", "headers": raw, "query_string": b""})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "settings", [Settings(**TOKENS), Settings(trust_gateway_headers=True)], ids=["token", "headers"]
+)
+async def test_a_service_knows_the_user_by_the_credentials_of_the_web_process(settings: Settings) -> None:
+    caller = await Callers(settings).of(asked(Credentials(settings).headers(USER)))
+    assert caller.user_id == USER.user_id and not caller.is_operator
+
+
+async def test_a_token_of_another_key_is_not_accepted() -> None:
+    headers = Credentials(Settings(**TOKENS | {"jwt_key": "another key of thirty-two bytes "})).headers(USER)
+    with pytest.raises(Problem):
+        await Callers(Settings(**TOKENS)).of(asked(headers))
+
+
+def test_the_users_own_token_is_passed_on() -> None:
+    user = User(UUID(int=5), token="theirs")
+    assert Credentials(Settings(**TOKENS)).headers(user) == {"Authorization": "Bearer theirs"}
+
+
+@contextlib.asynccontextmanager
+async def stock(answer: bytes | None) -> AsyncIterator[Services]:
+    """A Stock that says these bytes to each connection; None: it accepts and says nothing."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if answer is None:
+            await asyncio.sleep(5)
+        else:
+            writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with Services(Settings(stock_url=url, web_service_timeout_s=0.3)) as services:
+        yield services
+    server.close()
+
+
+def said(status: str, body: bytes) -> bytes:
+    return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status.encode(), len(body), body)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        b"",
+        b"rubbish\r\n\r\n",
+        said("503 Busy", b"{}"),
+        said("429 Busy", b"{}"),
+        said("200 OK", b"<html>"),
+        said("200 OK", b"{}"),
+        said("400 Bad", b"?"),
+    ],
+)
+async def test_a_service_that_says_nothing_of_use_is_away_within_its_time(answer: bytes | None) -> None:
+    async with stock(answer) as services:
+        began = time.monotonic()
+        with pytest.raises(Unavailable) as raised:
+            await services.get("stock", "/api/v1/products/1", Product)
+        assert raised.value.service == "stock" and time.monotonic() - began < 2
+        assert await unless_away(services.get("stock", "/api/v1/products/1", Product)) is None
+
+
+async def test_a_refusal_and_a_missing_thing_are_told_apart() -> None:
+    async with stock(said("404 Not Found", b'{"title":"There is no such product"}')) as services:
+        assert await services.get("stock", "/api/v1/products/1", Product) is None
+    async with stock(said("409 Conflict", b'{"title":"No","detail":"it is too late"}')) as services:
+        with pytest.raises(Refused, match="it is too late"):
+            await services.post("stock", "/x", Product, USER)
