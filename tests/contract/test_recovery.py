@@ -14,14 +14,16 @@ import pytest
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
-from ordersaga.cli.topics import _accept
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import assignment, ledger, loops, outbox_rows, stalls
+from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.handler import Outgoing, Record
 from ordersaga.messaging.ids import MessageIds
 from ordersaga.messaging.instance import LOCK_SPACE
-from ordersaga.messaging.kafka import Publisher, Topics, create_missing_topics
+from ordersaga.messaging.kafka import Partition, Publisher, Topics, create_missing_topics
 from ordersaga.messaging.runtime import Runtime
+from ordersaga.operations.desk import open_desk
+from ordersaga.operations.partitions import Partitions
 from tests.contract.rig import INPUT, Rig, alarm, gone, nothing_left, same_key, told, took_effect, until, well
 
 
@@ -314,6 +316,8 @@ async def test_accepting_a_topic_leaves_partitions_alone_that_are_not_in_kafka(s
         "INSERT INTO ledger SELECT topic, 99, topic_id, epoch, next_offset FROM ledger WHERE partition = 0"
     )
     await service.db.execute("UPDATE ledger SET next_offset = next_offset + 1000000 WHERE partition IN (0, 99)")
-    for partition, expected in ((99, (0, [99])), (None, (1, [99]))):
-        assert await _accept(service.settings, "delivery", INPUT, partition, "latest") == expected
+    async with open_desk(service.settings, "delivery", lambda: service.handler) as desk:
+        partitions = Partitions(desk, Topics(service.settings))
+        for number, expected in ((99, ([], [99])), (None, ([Partition(INPUT, 0)], [99]))):
+            assert await partitions.accept(INPUT, number, "latest", Operator("kim", "lost")) == expected
     assert await service.db.fetchval("SELECT epoch FROM ledger WHERE partition = 99") == 1

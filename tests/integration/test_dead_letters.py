@@ -230,7 +230,7 @@ async def test_what_nobody_retries_is_said_after_the_wait_and_stays_parked(depot
         await accounted_for(depot)
         (queue,) = [row for row in (await depot("parked", "list")).rows if row["order_key"] == str(order_id)]
         assert (queue["partition"], queue["attempts"], queue["attempts_before"]) == (99, 3, 3)
-        await depot("parked", "discard", queue["place"], "--why", "the order is settled by hand")
+        await depot("parked", "discard", queue["record"], "--why", "the order is settled by hand")
         (letter,) = await depot.letters(order_id)
         assert letter["status"] == "DISCARDED"
         await accounted_for(depot)

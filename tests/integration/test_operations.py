@@ -11,17 +11,10 @@ from uuid_utils.compat import uuid7
 from ordersaga.contracts import codec
 from ordersaga.devstack import DevStack
 from tests.integration.failing_depot import REQUESTS, ask, break_down, failing_depot, given_up, zipcode
+from tests.integration.operations_face import caller, pages, show
 from tests.integration.operator_rig import OperatorRig, until
 
-FACE = "/api/v1/operations"
 READS = ["dead-letters", "dead-letters/causes", "parked", "partitions", "outbox", "acts"]
-
-
-def caller(role: str) -> dict[str, str]:
-    return {"User-Id": str(UUID(int=7)), "User-Roles": role}
-
-
-READER = caller("READER")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -35,25 +28,6 @@ async def slow(stack: DevStack) -> AsyncIterator[OperatorRig]:
     """A service that waits a minute before the next try."""
     async with failing_depot(stack, park_backoff_ms=60_000) as rig:
         yield rig
-
-
-async def show(rig: OperatorRig, path: str, headers: dict[str, str] = READER, code: int = 200, **query: Any) -> Any:
-    answer = await rig.http.get(f"{FACE}/{path}", headers=headers, params=query)
-    assert answer.status_code == code, answer.text
-    return answer.json()
-
-
-async def pages(rig: OperatorRig, path: str, **query: Any) -> list[dict[str, Any]]:
-    """All items of a list, page by page; no page has more than its limit."""
-    items: list[dict[str, Any]] = []
-    cursor: dict[str, Any] = {}
-    while True:
-        page = await show(rig, path, **query, **cursor)
-        assert len(page["items"]) <= query["limit"]
-        items += page["items"]
-        if page["next"] is None:
-            return items
-        cursor = {"cursor": page["next"]}
 
 
 async def test_each_role_sees_what_it_may(depot: OperatorRig) -> None:

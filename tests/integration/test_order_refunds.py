@@ -96,8 +96,18 @@ async def test_a_part_gone_waits_for_an_operator_by_http_and_is_in_the_timeline(
     assert event["note"] == f"{OPERATOR['User-Id']}: a discount"
     await wire.send(DeliveryStartMessage(order_id=UUID(order_id), delivery_id=uuid4(), status="STARTED"))
     await ends(client, order_id, "COMPLETED")
-    returned = await client.post(f"{ORDERS}/{order_id}/cancel/return", headers=OPERATOR)
+    back = f"{ORDERS}/{order_id}/cancel/return"
+    assert (await client.post(back, headers=OPERATOR, json={"why": ""})).status_code == 400
+    returned = await client.post(back, headers=OPERATOR, json={"why": "he called us"})
     assert returned.status_code == 200
+    async with shop.pool.acquire() as db:
+        act = (await acts.about(db, [order_id]))[-1]
+        [event] = await db.fetch(
+            "SELECT note FROM order_event WHERE order_id = $1 AND came_in = 'Return'", UUID(order_id)
+        )
+    assert (act.what, act.who, act.why) == ("return", OPERATOR["User-Id"], "he called us")
+    assert (act.before["status"], act.after["status"]) == ("COMPLETED", "CANCELLED")
+    assert event["note"] == f"operator {OPERATOR['User-Id']}: he called us"
     [refund] = await wire.receive("payment-cancel-requested-topic", UUID(order_id), 1)
     assert (refund["amount"], bool(refund["requestId"])) == (PART, True)
 

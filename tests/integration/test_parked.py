@@ -39,21 +39,21 @@ async def test_parked_records_are_listed_tried_at_once_and_discarded_one_after_t
     assert datetime.fromisoformat(queue["due_at"]) > datetime.now(UTC)
     assert "1 of 3" in (await slow("parked", "list", json=False)).out
 
-    assert (await slow("parked", "retry", queue["place"])).row["result"] == "due now"
+    assert (await slow("parked", "retry", queue["record"])).row["result"] == "due now"
     tries = "SELECT attempts FROM parked WHERE order_key = $1 ORDER BY record_offset LIMIT 1"
     await until(lambda: _equals(slow, tries, order_id, 2))
 
-    topic, partition, _ = queue["place"].rsplit("/", 2)
+    topic, partition, _ = queue["record"].rsplit("/", 2)
     offsets = await slow.pool.fetch("SELECT record_offset FROM parked WHERE order_key = $1 ORDER BY 1", order_id)
     behind = f"{topic}/{partition}/{offsets[1][0]}"
-    assert f"{behind} waits behind {queue['place']}" in (await slow("parked", "discard", behind, *WHY, code=2)).err
-    said = (await slow("parked", "discard", queue["place"], "--why", "a test order", "--who", "kim")).row
+    assert f"{behind} waits behind {queue['record']}" in (await slow("parked", "discard", behind, *WHY, code=2)).err
+    said = (await slow("parked", "discard", queue["record"], "--why", "a test order", "--who", "kim")).row
     assert said["result"] == "discarded; 2 waited behind it"
     await until(lambda: _equals(slow, tries, order_id, 1))
     (discarded,) = await slow.letters(order_id)
     assert (discarded["status"], discarded["attempts"], discarded["reason"]) == ("DISCARDED", 2, "the carrier is away")
     assert codec.decode(topic, discarded["value"]).order_id == order_id  # type: ignore[attr-defined]
-    (_, act) = await slow.acts(queue["place"])
+    (_, act) = await slow.acts(queue["record"])
     assert (act["what"], act["who"], act["why"]) == ("parked discard", "kim", "a test order")
     await accounted_for(slow)
 

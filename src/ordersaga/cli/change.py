@@ -10,9 +10,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from ordersaga.cli.letters import pretty
 from ordersaga.cli.operating import out
 from ordersaga.messaging.acts import NotPossible
+from ordersaga.operations.letters import pretty
 
 
 class Change(Struct, frozen=True):

@@ -3,15 +3,16 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
+from uuid import UUID
 
 import msgspec
 import typer
 
 from ordersaga.cli import letters as view
 from ordersaga.cli.change import Change
-from ordersaga.cli.dry_run import rehearse
 from ordersaga.cli.errors import require_kafka
 from ordersaga.cli.operating import (
     Cause,
@@ -21,20 +22,30 @@ from ordersaga.cli.operating import (
     Topic,
     Who,
     Why,
-    desks,
+    at_desks,
+    must_be_local,
+    open_desks,
     operator,
     out,
+    reach,
     run,
     say_json,
+    time,
 )
 from ordersaga.cli.options import err, fail, load_settings
-from ordersaga.cli.selection import Selection, by_id, statuses, time
 from ordersaga.messaging import partner_letters
 from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.bulk_replay import BulkReplay, Pace, Replay
-from ordersaga.messaging.redrive import STATUSES, LetterFilter, check_value
+from ordersaga.messaging.redrive import STATUSES, LetterFilter, Status, check_value
+from ordersaga.operations.jobs import check_pace
+from ordersaga.operations.ports import OperatorsDesk
+from ordersaga.operations.selection import Selection, by_id, resolve
+
+Desks: TypeAlias = Sequence[OperatorsDesk]
 
 app = typer.Typer(help="Records that could not be handled, and what operators do with them.", no_args_is_help=True)
+
+app.callback()(reach)
 
 LETTERS_SHOWN: Final = 100
 
@@ -61,13 +72,16 @@ def list_letters(
 ) -> None:
     """List dead letters, the latest first; only open ones by default."""
     wanted = LetterFilter(order_key=order, topic=topic, cause=cause, statuses=statuses(status), before=time(before))
-    run(_list(service, wanted, by_cause, limit, json))
+    if by_cause:
+        at_desks(service, lambda found: _count(found, wanted, json))
+    else:
+        at_desks(service, lambda found: _list(found, wanted, limit, json))
 
 
 @app.command()
 def show(letter_id: One, service: Service = None, json: Json = False) -> None:
     """Show a dead letter: its record, why it was given up, what operators did with it, and the result."""
-    run(_show(letter_id, service, json))
+    at_desks(service, lambda found: _show(found, letter_id, json))
 
 
 @app.command()
@@ -95,23 +109,18 @@ def replay(
     A record of ours goes back to the service that failed, which tries it at once; a partner's record is published on its topic. Exit code 1
     unless all letters are resolved.
     """
-    settings = load_settings()
-    if stop_after >= settings.stop_failures_min:
-        raise fail(
-            f"--stop-after must be below ORDERSAGA_STOP_FAILURES_MIN ({settings.stop_failures_min}): so many failures at once look like a "
-            "bad deployment, and the service would stop the partition"
-        )
-    selection = Selection(ids or [], order, topic, cause, time(before), everything)
+    selection = _selection(ids, order, topic, cause, before, everything)
     if dry_run:
-        run(rehearse(service, selection, type_id, json))
+        at_desks(service, lambda found: _rehearse(found, selection, type_id, json))
         return
-    said, pace = operator(who, why), Pace(rate, stop_after, wait)
+    pace = Pace(rate, stop_after, wait)
+    check_pace(load_settings(), pace)
 
     async def tell(each: Replay) -> None:
         view.print_replay(each, json)
 
-    outcomes = run(_replay(service, selection, BulkReplay(said, pace, type_id, tell)))
-    _summarize(outcomes, json)
+    bulk = BulkReplay(operator(who, why), pace, type_id, tell)
+    _summarize(at_desks(service, lambda found: _replay(found, selection, bulk)), json)
 
 
 @app.command()
@@ -136,7 +145,7 @@ def edit(
     """
     said = None if dry_run else operator(who, why)
     change = Change(value, value_file, field or [])
-    run(_edit(service, letter_id, change, said, json))
+    at_desks(service, lambda found: _edit(found, letter_id, change, said, json))
 
 
 @app.command()
@@ -153,8 +162,8 @@ def discard(
     json: Json = False,
 ) -> None:
     """Decide that letters will not be replayed. They stay readable, with the operator's name and reason."""
-    selection = Selection(ids or [], order, topic, cause, time(before), everything)
-    run(_discard(service, selection, operator(who, why), json))
+    selection, said = _selection(ids, order, topic, cause, before, everything), operator(who, why)
+    at_desks(service, lambda found: _discard(found, selection, said, json))
 
 
 @app.command("import")
@@ -169,23 +178,52 @@ def import_letters(
     json: Json = False,
 ) -> None:
     """Import dead letters of a partner's consumer that writes Spring Kafka's headers. A second import adds only new ones."""
+    must_be_local("an import")
     run(_import(topic, service, operator(who, why), json))
 
 
 # The commands' work ---------------------------------------------------------------------------------------------------
 
 
-async def _list(service: str | None, wanted: LetterFilter, by_cause: bool, limit: int, json: bool) -> None:
-    async with desks(load_settings(), service) as found:
-        if by_cause:
-            causes = [(desk, each) for desk in found for each in await desk.redrive.causes(wanted)]
-            if json:
-                for desk, each in causes:
-                    say_json(service=desk.service, **msgspec.to_builtins(each))
-            elif causes:
-                view.print_causes(causes)
-            return None if causes else err.print("no dead letter fits")
-        letters = [(desk, letter) for desk in found for letter in await desk.redrive.find(wanted, rows_max=limit)]
+def statuses(text: str) -> Sequence[Status] | None:
+    """The statuses of an option; None: all."""
+    if text.lower() == "all":
+        return None
+    found = [status for status in STATUSES if status == text.upper()]
+    if not found:
+        raise fail(f"{text} is no status; there are {', '.join(STATUSES)}, and all")
+    return found
+
+
+def _selection(
+    ids: list[str] | None,
+    order: UUID | None,
+    topic: str | None,
+    cause: str | None,
+    before: str | None,
+    everything: bool,
+) -> Selection:
+    selection = Selection(
+        ids=ids or [], order_key=order, topic=topic, cause=cause, before=time(before), everything=everything
+    )
+    if selection.is_empty:
+        raise fail("say which: ids, --order, --topic, --cause, --before or --all")
+    return selection
+
+
+async def _count(desks: Desks, wanted: LetterFilter, json: bool) -> None:
+    causes = [(desk, each) for desk in desks for each in await desk.redrive.causes(wanted)]
+    if json:
+        for desk, each in causes:
+            say_json(service=desk.service, **msgspec.to_builtins(each))
+    elif causes:
+        view.print_causes(causes)
+    if not causes:
+        err.print("no dead letter fits")
+
+
+async def _list(desks: Desks, wanted: LetterFilter, limit: int, json: bool) -> None:
+    letters = [(desk, letter) for desk in desks for letter in await desk.redrive.find(wanted, rows_max=limit)]
     letters = sorted(letters, key=lambda each: each[1].at, reverse=True)[:limit]
     if json:
         for desk, letter in letters:
@@ -196,14 +234,12 @@ async def _list(service: str | None, wanted: LetterFilter, by_cause: bool, limit
         err.print("no dead letter fits")
     elif len(letters) == limit:
         err.print(f"[dim]the latest {limit}; there may be more: --limit, --by-cause[/]")
-    return None
 
 
-async def _show(letter_id: str, service: str | None, json: bool) -> None:
-    async with desks(load_settings(), service) as found:
-        desk, letter = await by_id(letter_id, found)
-        content = (await desk.redrive.contents([letter.id]))[letter.id]
-        chain, done = await desk.redrive.history(letter)
+async def _show(desks: Desks, letter_id: str, json: bool) -> None:
+    desk, letter = await by_id(letter_id, desks)
+    content = (await desk.redrive.contents([letter.id]))[letter.id]
+    chain, done = await desk.redrive.history(letter)
     if not json:
         view.print_letter(desk, letter, content, chain, done)
         return
@@ -215,9 +251,27 @@ async def _show(letter_id: str, service: str | None, json: bool) -> None:
     )
 
 
-async def _replay(service: str | None, selection: Selection, bulk: BulkReplay) -> list[Replay]:
-    async with desks(load_settings(), service) as found:
-        return await bulk.run([(desk.redrive, letter) for desk, letter in await selection.resolve(found)])
+async def _rehearse(desks: Desks, selection: Selection, type_id: str | None, json: bool) -> None:
+    at = datetime.now(UTC)
+    letters = await resolve(selection, desks)
+    found = [
+        (desk, each)
+        for desk in desks
+        for each in await desk.rehearse([letter for whose, letter in letters if whose is desk], type_id)
+    ]
+    if not letters:
+        err.print("no open letter fits; nothing would be replayed")
+        return
+    view.print_rehearsed(found, json)
+    if not json:
+        out.print(
+            f"nothing was changed; for these {len(letters)} and no later ones: --before {at:%Y-%m-%dT%H:%M:%S.%f}"
+        )
+
+
+async def _replay(desks: Desks, selection: Selection, bulk: BulkReplay) -> list[Replay]:
+    redrives = {desk.service: desk.redrive for desk in desks}
+    return await bulk.run([(redrives[desk.service], letter) for desk, letter in await resolve(selection, desks)])
 
 
 def _summarize(replays: Sequence[Replay], json: bool) -> None:
@@ -232,18 +286,17 @@ def _summarize(replays: Sequence[Replay], json: bool) -> None:
         raise typer.Exit(1)
 
 
-async def _edit(service: str | None, letter_id: str, change: Change, said: Operator | None, json: bool) -> None:
-    async with desks(load_settings(), service) as found:
-        ((desk, letter),) = await Selection([letter_id]).resolve(found)
-        content = (await desk.redrive.contents([letter.id]))[letter.id]
-        value = change.of(content.value)
-        check_value(letter.topic, value)
-        if not json:
-            view.print_diff(content.value, value)
-        if said is None:
-            err.print("nothing was changed")
-            return
-        copy = await desk.redrive.edit(letter.id, value, said)
+async def _edit(desks: Desks, letter_id: str, change: Change, said: Operator | None, json: bool) -> None:
+    ((desk, letter),) = await resolve(Selection(ids=[letter_id]), desks)
+    content = (await desk.redrive.contents([letter.id]))[letter.id]
+    value = change.of(content.value)
+    check_value(letter.topic, value)
+    if not json:
+        view.print_diff(content.value, value)
+    if said is None:
+        err.print("nothing was changed")
+        return
+    copy = await desk.redrive.edit(letter.id, value, said)
     if json:
         say_json(**view.letter_as_json(desk, copy))
     else:
@@ -252,26 +305,24 @@ async def _edit(service: str | None, letter_id: str, change: Change, said: Opera
         )
 
 
-async def _discard(service: str | None, selection: Selection, said: Operator, json: bool) -> None:
-    async with desks(load_settings(), service) as found:
-        letters = await selection.resolve(found)
-        if not letters:
-            err.print("no open letter fits; nothing was discarded")
-        for desk, letter in letters:
-            await desk.redrive.discard(letter.id, said)
-            if json:
-                say_json(id=str(letter.id), service=desk.service, record=letter.coordinates, result="discarded")
-            else:
-                out.print(
-                    f"discarded  {str(letter.id)[: view.ID_CHARS]}  {letter.coordinates}  order {letter.order_key or '-'}"
-                )
+async def _discard(desks: Desks, selection: Selection, said: Operator, json: bool) -> None:
+    letters = await resolve(selection, desks)
+    if not letters:
+        err.print("no open letter fits; nothing was discarded")
+    for desk, letter in letters:
+        await desk.redrive.discard(letter.id, said)
+        if json:
+            say_json(id=str(letter.id), service=desk.service, record=letter.coordinates, result="discarded")
+        else:
+            short = str(letter.id)[: view.ID_CHARS]
+            out.print(f"discarded  {short}  {letter.coordinates}  order {letter.order_key or '-'}")
 
 
 async def _import(topic: str, service: str | None, said: Operator, json: bool) -> None:
     settings = load_settings()
     await asyncio.to_thread(require_kafka, settings)
     keeper = service or partner_letters.keeper_of(topic)
-    async with desks(settings, keeper) as (desk,):
+    async with open_desks(settings, keeper) as (desk,):
         for name, topic_id in (await partner_letters.find_topics(settings, topic)).items():
             imported = await partner_letters.import_letters(desk.redrive, name, topic_id, said)
             if json:

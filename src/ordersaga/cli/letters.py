@@ -1,7 +1,5 @@
-"""Output of dead letters: tables, a page, JSON, and what a replay would do."""
+"""Prints dead letters: tables, one letter with its record, JSON, dry runs and differences."""
 
-import difflib
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,18 +7,20 @@ import msgspec
 from rich.markup import escape
 from rich.table import Table
 
-from ordersaga.cli.operating import Desk, out, say_json, shown
+from ordersaga.cli.operating import out, say_json, shown
 from ordersaga.messaging.acts import Act
 from ordersaga.messaging.bulk_replay import Replay
 from ordersaga.messaging.redrive import CauseCount, Content, Letter
-from ordersaga.messaging.rehearsal import Effect
 from ordersaga.messaging.texts import readable
+from ordersaga.operations.letters import difference, pretty
+from ordersaga.operations.ports import OperatorsDesk
+from ordersaga.operations.rehearsing import Rehearsed
 
 ID_CHARS: int = 8
 COLOURS = {"resolved": "green", "failed again": "red", "refused": "red", "waits": "yellow", "not replayed": "yellow"}
 
 
-def print_letters(found: Sequence[tuple[Desk, Letter]]) -> None:
+def print_letters(found: Sequence[tuple[OperatorsDesk, Letter]]) -> None:
     """One line for each letter. Ids are cut to a length that the commands accept."""
     table = Table("id", "service", "at", "record", "order", "tries", "cause", "status")
     for desk, letter in found:
@@ -39,7 +39,7 @@ def print_letters(found: Sequence[tuple[Desk, Letter]]) -> None:
     out.print(table)
 
 
-def print_causes(found: Sequence[tuple[Desk, CauseCount]]) -> None:
+def print_causes(found: Sequence[tuple[OperatorsDesk, CauseCount]]) -> None:
     """One line for each cause."""
     table = Table("letters", "service", "topic", "cause", "status", "first", "last", "the last one says")
     for desk, each in found:
@@ -56,8 +56,10 @@ def print_causes(found: Sequence[tuple[Desk, CauseCount]]) -> None:
     out.print(table)
 
 
-def print_letter(desk: Desk, letter: Letter, content: Content, chain: Sequence[Letter], done: Sequence[Act]) -> None:
-    """Everything known about a letter."""
+def print_letter(
+    desk: OperatorsDesk, letter: Letter, content: Content, chain: Sequence[Letter], done: Sequence[Act]
+) -> None:
+    """Print a letter with its record, the letters of the same record, and the acts on them."""
     lines = {
         "status": letter.status,
         "record": letter.coordinates,
@@ -88,7 +90,7 @@ def print_letter(desk: Desk, letter: Letter, content: Content, chain: Sequence[L
         out.print(f"  {'act':14} {shown(act.at)}  {act.what} by {escape(act.who)}: {escape(act.why)}", soft_wrap=True)
 
 
-def letter_as_json(desk: Desk, letter: Letter) -> dict[str, Any]:
+def letter_as_json(desk: OperatorsDesk, letter: Letter) -> dict[str, Any]:
     """A letter as JSON."""
     return {"service": desk.service, **msgspec.to_builtins(letter)}
 
@@ -129,34 +131,27 @@ def print_replay(replay: Replay, as_json: bool) -> None:
     out.print(f"{line}  {escape(replay.detail)}", soft_wrap=True)
 
 
-def effect_in_words(effect: Effect) -> str:
-    """What a replay of the letter would do, in words."""
-    if effect.problem:
-        return f"fails again: {effect.problem}"
-    if effect.is_dropped:
-        return f"dropped: {effect.note or 'nothing changes and nothing goes out'}"
-    changes = ", ".join(f"{table} ({rows})" for table, rows in effect.changes.items())
-    sends = ", ".join(effect.sends)
-    if not effect.changes:
-        return f"changes nothing, answers again with {sends}"
-    return f"changes {changes}" + (f", sends {sends}" if sends else "") + (f"; {effect.note}" if effect.note else "")
-
-
-def pretty(value: bytes | None) -> str:
-    """JSON with one field a line; anything else unchanged."""
-    if value is None:
-        return "(no value)"
-    try:
-        return json.dumps(json.loads(value), indent=2, ensure_ascii=False)
-    except ValueError:
-        return readable(value) or "(empty)"
+def print_rehearsed(found: Sequence[tuple[OperatorsDesk, Rehearsed]], as_json: bool) -> None:
+    """One line for each letter of a dry run."""
+    table = Table("id", "service", "record", "order", "a replay now")
+    for desk, each in found:
+        letter = each.letter
+        if as_json:
+            effect = msgspec.to_builtins(each.effect) if each.effect else {}
+            say_json(id=str(letter.id), service=desk.service, record=letter.coordinates, would=each.words, **effect)
+        table.add_row(
+            str(letter.id)[:ID_CHARS],
+            desk.service,
+            letter.coordinates,
+            str(letter.order_key or "-"),
+            escape(each.words),
+        )
+    if not as_json:
+        out.print(table)
 
 
 def print_diff(before: bytes | None, after: bytes) -> None:
     """The difference that an edit makes."""
-    lines = difflib.unified_diff(
-        pretty(before).splitlines(), pretty(after).splitlines(), "the letter", "edited", lineterm="", n=100
-    )
-    for line in lines:
+    for line in difference(before, after):
         colour = {"+": "green", "-": "red"}.get(line[:1], "dim")
         out.print(f"[{colour}]{escape(line)}[/]", soft_wrap=True)

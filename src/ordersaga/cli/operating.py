@@ -1,36 +1,39 @@
-"""Shared by the operators' commands: who acts and why, the services' databases, output as text or JSON."""
+"""Shared by the operators' commands: options, the desks of the services, who acts and why, output as text or JSON."""
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import os
 import pwd
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
-import asyncpg
+import aiohttp
 import msgspec
 import typer
 from rich.console import Console
 
 from ordersaga.cli.errors import DATABASE_PROBLEMS, database_problem, sentence
-from ordersaga.cli.options import fail, services_here, warn
-from ordersaga.messaging import guests
+from ordersaga.cli.options import TOKEN, fail, load_settings, services_here, warn
+from ordersaga.masking import remember
 from ordersaga.messaging.acts import NotPossible, Operator
-from ordersaga.messaging.database import Connection, Pool, connect
-from ordersaga.messaging.gather import Answer, Gather, Request, Write
 from ordersaga.messaging.handler import Handler
-from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.kafka import KafkaUnavailable
-from ordersaga.messaging.outbox import Outbox
-from ordersaga.messaging.queues import Queues
-from ordersaga.messaging.redrive import Redrive
 from ordersaga.observability import log_to_stderr
+from ordersaga.operations.desk import Desk, open_desk
+from ordersaga.operations.ports import OperatorsDesk, Refused
+from ordersaga.operations.rehearsing import NO_HISTORY, History
+from ordersaga.order.operators import HISTORY, last_note
 from ordersaga.settings import SERVICES, ServiceName, Settings
 
 WIDTH_UNSEEN_CHARS: Final = 200
+HISTORIES: Final[dict[str, History]] = {"order": (HISTORY, last_note)}
+
+Result = TypeVar("Result")
 
 Service = Annotated[str | None, typer.Option(help="order, stock, payment or delivery; default: all four")]
 Order = Annotated[UUID | None, typer.Option(help="of this order (for prices: product)")]
@@ -38,6 +41,14 @@ Topic = Annotated[str | None, typer.Option(help="of this topic, by its own name,
 Cause = Annotated[str | None, typer.Option(help="with this cause; of Java's, the class alone will do")]
 Why = Annotated[str | None, typer.Option(help="the reason, kept with the act; required")]
 Who = Annotated[str | None, typer.Option(help="who acts; default: the user of this system")]
+ViaHttp = Annotated[
+    list[str] | None,
+    typer.Option(help="a service's address, such as http://localhost:8081, to work over HTTP; may be repeated"),
+]
+Token = Annotated[str | None, typer.Option(envvar=TOKEN, help="the bearer token for --via-http")]
+Headers = Annotated[
+    list[str] | None, typer.Option("--header", help="name:value of a request header for --via-http; may be repeated")
+]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object per line")]
 
 # As wide as the terminal; in a pipe wide enough that no id is broken over two lines.
@@ -46,39 +57,16 @@ if not out.is_terminal:
     out.width = WIDTH_UNSEEN_CHARS
 
 
-class Desk(msgspec.Struct, frozen=True):
-    """One service's database, as operators use it."""
-
-    redrive: Redrive
-    queues: Queues
-    outbox: Outbox
-    writing: Pool
-
-    @property
-    def service(self) -> ServiceName:
-        return self.redrive.service
-
-    def gather(
-        self, work: Callable[[Connection, Sequence[Request], datetime], Awaitable[Write[Answer]]]
-    ) -> Gather[Request, Answer]:
-        """A gathered write like the service's own, over its database and outbox."""
-        return Gather(work, self.redrive.settings, self.writing, self.outbox, _now, new_id)
-
-    def handler(self) -> Handler:
-        """The service's own handler, with the adapters that its `app.py` chooses."""
-        handler: Handler = importlib.import_module(f"ordersaga.{self.service}.app").handler(self.redrive.settings)
-        return handler
-
-
 @contextlib.asynccontextmanager
-async def desks(settings: Settings, service: str | None) -> AsyncIterator[list[Desk]]:
+async def open_desks(settings: Settings, service: str | None) -> AsyncIterator[list[Desk]]:
     """The desks of the named services. Without a name: of all four, except those whose database does not answer, which are named in a note."""
     log_to_stderr(settings, "operator")
     async with contextlib.AsyncExitStack() as stack:
         found = []
         for name in chosen(service) if service else services_here("--service"):
             try:
-                found.append(await stack.enter_async_context(_desk(settings, name)))
+                handler, history = functools.partial(_handler, name, settings), HISTORIES.get(name, NO_HISTORY)
+                found.append(await stack.enter_async_context(open_desk(settings, name, handler, history)))
             except DATABASE_PROBLEMS as error:
                 problem = database_problem(name, error)
                 if service is not None:
@@ -98,24 +86,71 @@ def chosen(service: str | None) -> Sequence[ServiceName]:
     return [name for name in SERVICES if name == service]
 
 
+def _handler(service: ServiceName, settings: Settings) -> Handler:
+    """The service's own handler, with the adapters that its `app.py` chooses."""
+    handler: Handler = importlib.import_module(f"ordersaga.{service}.app").handler(settings)
+    return handler
+
+
+class Via(msgspec.Struct, frozen=True):
+    """The services' addresses for commands over HTTP, and the headers that say who calls."""
+
+    urls: Sequence[str]
+    headers: dict[str, str]
+
+
+_via: Final[ContextVar[Via | None]] = ContextVar("via", default=None)
+
+
+def reach(via_http: ViaHttp = None, token: Token = None, header: Headers = None) -> None:
+    """The options of a group of commands that also work over HTTP: `app.callback()(reach)`."""
+    if not via_http:
+        if token or header:
+            raise fail("--token and --header are for --via-http")
+        return
+    headers = {}
+    for each in header or []:
+        name, colon, value = each.partition(":")
+        if not colon or not name.strip():
+            raise fail(f"--header {each}: write it as name:value")
+        headers[name.strip()] = value.strip()
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+        remember([token])
+    _via.set(Via(via_http, headers))
+
+
+def must_be_local(what: str) -> None:
+    """End a command that cannot work over HTTP."""
+    if _via.get() is not None:
+        raise fail(f"{what} works on Kafka and the database; leave --via-http out")
+
+
+def at_desks(service: str | None, work: Callable[[Sequence[OperatorsDesk]], Awaitable[Result]]) -> Result:
+    """Run the work of a command at the desks of the named service, or of all: over the databases, or over HTTP."""
+    via = _via.get()
+
+    async def opened() -> Result:
+        if via is not None:
+            async with _open_remote_desks(via, service) as remote:
+                return await work(remote)
+        async with open_desks(load_settings(), service) as local:
+            return await work(local)
+
+    result: Result = run(opened())
+    return result
+
+
 @contextlib.asynccontextmanager
-async def _desk(settings: Settings, name: ServiceName) -> AsyncIterator[Desk]:
-    url = settings.database_url(name)
-    async with guests.pool(url, settings) as pool:
-        if await pool.fetchval("SELECT to_regclass('dead_letter')") is None:
-            raise asyncpg.UndefinedTableError('there is no table "dead_letter"')
-        outbox = Outbox(settings, pool)
-        writing = await connect(url, settings)
-        try:
-            redrive = Redrive(settings, name, pool, outbox, _now, new_id)
-            yield Desk(redrive, Queues(settings, name, pool, _now, new_id), outbox, writing)
-        finally:
-            await outbox.close()
-            await writing.close()
+async def _open_remote_desks(via: Via, service: str | None) -> AsyncIterator[Sequence[OperatorsDesk]]:
+    from ordersaga.operations.remote import open_remote  # the resources of the face take a while to import
 
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+    async with contextlib.AsyncExitStack() as stack:
+        found = [await stack.enter_async_context(open_remote(url, via.headers)) for url in via.urls]
+        chosen = [desk for desk in found if service in (None, desk.service)]
+        if not chosen:
+            raise fail(f"none of these addresses is {service}: they are {', '.join(desk.service for desk in found)}")
+        yield chosen
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -124,6 +159,8 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run(work)
     except NotPossible as error:
         raise fail(str(error)) from error
+    except (Refused, aiohttp.ClientError) as error:
+        raise fail(f"{error or type(error).__name__}; check --via-http, --token and --header", 1) from error
     except (*DATABASE_PROBLEMS, KafkaUnavailable) as error:
         raise fail(sentence(error), 1) from error
 
@@ -132,6 +169,8 @@ def operator(who: str | None, why: str | None) -> Operator:
     """The operator and the reason, which must not be empty."""
     if not why or not why.strip():
         raise fail("--why is required: the reason is kept with the act")
+    if who and _via.get() is not None:
+        raise fail("--who: over HTTP the caller acts, by --token or --header")
     return Operator(who or _system_user(), why)
 
 
@@ -140,6 +179,15 @@ def _system_user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return f"uid {os.getuid()}"
+
+
+def time(text: str | None) -> datetime | None:
+    """The time of an option; UTC if it has no zone."""
+    try:
+        at = None if text is None else datetime.fromisoformat(text)
+    except ValueError as error:
+        raise fail(f"{text} is no time; write it like 2026-11-24T09:30:00") from error
+    return at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
 
 
 def say_json(**values: Any) -> None:

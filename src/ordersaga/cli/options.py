@@ -19,6 +19,8 @@ out = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 err = Console(stderr=True, highlight=False)
 
 LIBPQ: Final = "PG"
+TOKEN: Final = "ORDERSAGA_OPERATOR_TOKEN"
+"""An operator's bearer token for commands over HTTP: no setting of a service."""
 KNOWN: Final = [PREFIX + name.upper() for name in Settings.model_fields]
 FILE_SUFFIX: Final = "_FILE"
 
@@ -101,7 +103,7 @@ def is_setting(variable: str) -> bool:
 
 
 def _hint(variable: str) -> str | None:
-    if is_setting(variable) or variable.upper() in running.ABOUT_UP:
+    if is_setting(variable) or variable.upper() in (*running.ABOUT_UP, TOKEN):
         return None
     near = difflib.get_close_matches(variable.upper(), KNOWN, n=1)
     meant = f"is {near[0]} meant?" if near else "`ordersaga settings` prints all there are"

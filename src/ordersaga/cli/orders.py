@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ordersaga.cli.errors import DATABASE_PROBLEMS, database_problem
-from ordersaga.cli.operating import Who, Why, desks, operator, run, shown
+from ordersaga.cli.operating import Who, Why, open_desks, operator, run, shown
 from ordersaga.cli.options import fail, load_settings, out
 from ordersaga.masking import masked
 from ordersaga.messaging import guests
@@ -78,7 +78,7 @@ async def _return(settings: Settings, order_id: UUID, by: Operator, command: typ
 
 async def _said(settings: Settings, act: OperatorAct) -> Order:
     """The order after an operator's word."""
-    async with desks(settings, "order") as [desk]:
+    async with open_desks(settings, "order") as [desk]:
         answer = await desk.gather(Operating(settings))(act)
     if isinstance(answer, Refusal):
         if answer.kind == "UNKNOWN":

@@ -12,29 +12,31 @@ from rich.table import Table
 
 from ordersaga.cli.operating import (
     Cause,
-    Desk,
     Json,
     Order,
     Service,
     Topic,
     Who,
     Why,
-    desks,
+    at_desks,
     operator,
     out,
-    run,
+    reach,
     say_json,
 )
-from ordersaga.cli.options import err, fail, load_settings
-from ordersaga.contracts.topics import BY_NAME
-from ordersaga.messaging.acts import NotPossible
+from ordersaga.cli.options import err, fail
 from ordersaga.messaging.handler import Coordinates
-from ordersaga.messaging.queues import Queue, QueueFilter, parse_coordinates
+from ordersaga.messaging.queues import Queue, QueueFilter
+from ordersaga.operations.ports import OperatorsDesk
+from ordersaga.operations.queues import QueueSelection, resolve
 
 app = typer.Typer(help="Records that failed and are tried again, and what waits behind them.", no_args_is_help=True)
 
-Places = Annotated[list[str] | None, typer.Argument(help="topic/partition/offset, as `parked list` shows it")]
+app.callback()(reach)
+
+Records = Annotated[list[str] | None, typer.Argument(help="topic/partition/offset, as `parked list` shows it")]
 All = Annotated[bool, typer.Option("--all", help="every queue")]
+ActOn = Callable[[OperatorsDesk, Coordinates], Awaitable[str]]
 
 
 @app.command("list")
@@ -42,23 +44,23 @@ def list_queues(
     service: Service = None, order: Order = None, topic: Topic = None, cause: Cause = None, json: Json = False
 ) -> None:
     """List each queue: its first record, the tries, the next try, the cause, and the number of records in the queue."""
-    found = run(_list(service, order, topic, cause))
+    wanted = QueueFilter(order_key=order, topic=topic, cause=cause)
+    found = at_desks(service, lambda desks: _list(desks, wanted))
     if json:
         for desk, queue in found:
-            say_json(service=desk.service, place=str(queue.first), **msgspec.to_builtins(queue))
+            say_json(service=desk.service, record=str(queue.first), **msgspec.to_builtins(queue))
         return
     if not found:
         out.print("nothing is parked")
         return
     table = Table("service", "first record", "order", "records", "tries", "next try", "cause")
     for desk, queue in found:
-        tries_max = desk.queues.settings.park_attempts_max
         table.add_row(
             desk.service,
             str(queue.first),
             str(queue.order_key),
             str(queue.records),
-            f"{queue.attempts - queue.attempts_before} of {tries_max}",
+            f"{queue.attempts - queue.attempts_before} of {desk.attempts_max}",
             _next_try(queue),
             escape(f"{queue.cause}: {queue.reason}" if queue.cause else "-"),
         )
@@ -74,7 +76,7 @@ def _next_try(queue: Queue) -> str:
 
 @app.command()
 def retry(
-    places: Places = None,
+    records: Records = None,
     service: Service = None,
     order: Order = None,
     topic: Topic = None,
@@ -85,18 +87,18 @@ def retry(
     json: Json = False,
 ) -> None:
     """Try the first record of queues now instead of at its due time. The try counts."""
-    said = operator(who, why)
+    selection, said = _selection(records, order, topic, cause, everything), operator(who, why)
 
-    async def act(desk: Desk, place: Coordinates) -> str:
-        await desk.queues.retry(place, said)
+    async def act(desk: OperatorsDesk, record: Coordinates) -> str:
+        await desk.queues.retry(record, said)
         return "due now"
 
-    run(_act(Selection(places or [], service, order, topic, cause, everything), act, json))
+    at_desks(service, lambda desks: _act(desks, selection, act, json))
 
 
 @app.command()
 def discard(
-    places: Places = None,
+    records: Records = None,
     service: Service = None,
     order: Order = None,
     topic: Topic = None,
@@ -107,66 +109,36 @@ def discard(
     json: Json = False,
 ) -> None:
     """Give up the first record of queues, so that the next one is tried. The record becomes a DISCARDED dead letter."""
-    said = operator(who, why)
+    selection, said = _selection(records, order, topic, cause, everything), operator(who, why)
 
-    async def act(desk: Desk, place: Coordinates) -> str:
-        waiting = await desk.queues.discard(place, said)
+    async def act(desk: OperatorsDesk, record: Coordinates) -> str:
+        waiting = await desk.queues.discard(record, said)
         return f"discarded; {waiting} waited behind it" if waiting else "discarded"
 
-    run(_act(Selection(places or [], service, order, topic, cause, everything), act, json))
+    at_desks(service, lambda desks: _act(desks, selection, act, json))
 
 
-class Selection(msgspec.Struct, frozen=True):
-    """The queues that a command is about: those named, or all that fit the options. At least one of these is required."""
-
-    places: Sequence[str]
-    service: str | None
-    order: UUID | None
-    topic: str | None
-    cause: str | None
-    everything: bool
-
-    async def resolve(self, found: Sequence[Desk]) -> list[tuple[Desk, Coordinates]]:
-        """The first record of each chosen queue, with its service."""
-        if self.places:
-            return [(_reader_of(place, found), place) for place in map(parse_coordinates, self.places)]
-        if not (self.order or self.topic or self.cause or self.everything):
-            raise fail("say which: places, --order, --topic, --cause or --all")
-        return [
-            (desk, queue.first)
-            for desk in found
-            for queue in await desk.queues.find(QueueFilter(order_key=self.order, topic=self.topic, cause=self.cause))
-        ]
+def _selection(
+    records: list[str] | None, order: UUID | None, topic: str | None, cause: str | None, everything: bool
+) -> QueueSelection:
+    wanted = QueueFilter(order_key=order, topic=topic, cause=cause)
+    selection = QueueSelection(records=records or [], wanted=wanted, everything=everything)
+    if selection.is_empty:
+        raise fail("say which: records, --order, --topic, --cause or --all")
+    return selection
 
 
-async def _list(
-    service: str | None, order: UUID | None, topic: str | None, cause: str | None
-) -> list[tuple[Desk, Queue]]:
-    async with desks(load_settings(), service) as found:
-        return [
-            (desk, queue)
-            for desk in found
-            for queue in await desk.queues.find(QueueFilter(order_key=order, topic=topic, cause=cause))
-        ]
+async def _list(desks: Sequence[OperatorsDesk], wanted: QueueFilter) -> list[tuple[OperatorsDesk, Queue]]:
+    return [(desk, queue) for desk in desks for queue in await desk.queues.find(wanted)]
 
 
-async def _act(selection: Selection, act: Callable[[Desk, Coordinates], Awaitable[str]], json: bool) -> None:
-    async with desks(load_settings(), selection.service) as found:
-        chosen = await selection.resolve(found)
-        if not chosen:
-            err.print("nothing is parked that fits")
-        for desk, place in chosen:
-            result = await act(desk, place)
-            if json:
-                say_json(service=desk.service, place=str(place), result=result)
-            else:
-                out.print(f"{desk.service}  {place}  {result}")
-
-
-def _reader_of(place: Coordinates, found: Sequence[Desk]) -> Desk:
-    """The service that would have parked a record: the consumer of its topic, if it is among those asked for."""
-    consumer = BY_NAME[place.topic].consumer if place.topic in BY_NAME else None
-    desk = next((desk for desk in found if desk.service == consumer), None)
-    if desk is None:
-        raise NotPossible(f"{place}: {' and '.join(desk.service for desk in found)} read no topic {place.topic}")
-    return desk
+async def _act(desks: Sequence[OperatorsDesk], selection: QueueSelection, act: ActOn, json: bool) -> None:
+    chosen = await resolve(selection, desks)
+    if not chosen:
+        err.print("nothing is parked that fits")
+    for desk, record in chosen:
+        result = await act(desk, record)
+        if json:
+            say_json(service=desk.service, record=str(record), result=result)
+        else:
+            out.print(f"{desk.service}  {record}  {result}")

@@ -4,7 +4,7 @@ from typing import Final
 
 import typer
 
-from ordersaga.cli.operating import desks, run
+from ordersaga.cli.operating import open_desks, run
 from ordersaga.cli.options import load_settings, out
 from ordersaga.settings import Settings
 from ordersaga.stock.commands import PricePage, publish_prices
@@ -31,7 +31,7 @@ def publish() -> None:
 
 async def _publish(settings: Settings) -> int:
     count, after = 0, None
-    async with desks(settings, "stock") as [desk]:
+    async with open_desks(settings, "stock") as [desk]:
         say = desk.gather(publish_prices)
         while ids := await say(PricePage(after, PRODUCTS_MAX)):
             count, after = count + len(ids), ids[-1]

@@ -1,17 +1,16 @@
-"""The commands `topics create`, `topics check` and `topics accept`."""
+"""`topics` creates and checks topics, and lets an operator pause, resume and move partitions."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
 
-import asyncpg
 import typer
 from rich.table import Table
 
 from ordersaga.cli.errors import require_kafka
+from ordersaga.cli.operating import Who, Why, open_desks, operator, run
 from ordersaga.cli.options import err, fail, load_settings, out
 from ordersaga.contracts.topics import BY_NAME, TOPICS
-from ordersaga.messaging import guests, ledger
 from ordersaga.messaging.kafka import (
     KafkaUnavailable,
     Partition,
@@ -20,11 +19,16 @@ from ordersaga.messaging.kafka import (
     create_missing_topics,
     faults,
     states,
-    watermarks,
 )
+from ordersaga.operations.partitions import Partitions
 from ordersaga.settings import ServiceName, Settings
 
+Result = TypeVar("Result")
+
 app = typer.Typer(help="The topics on the Kafka that the settings name.", no_args_is_help=True)
+
+OneTopic = Annotated[str, typer.Argument(help="the topic")]
+OnePartition = Annotated[int, typer.Option(help="the partition's number")]
 
 
 @app.command()
@@ -105,81 +109,69 @@ def accept(
     forget: Annotated[
         bool, typer.Option("--forget", help="forget partitions that Kafka does not have any more")
     ] = False,
+    why: Why = "accepted",
+    who: Who = None,
 ) -> None:
     """Let stopped partitions continue, after their topic was deleted and created again, or records were removed before they were handled.
 
     `ordersaga verify` names what is missing: look at that first. The service continues within seconds. If the topic was created again with
     fewer partitions, `--forget` ends the stop of those that Kafka does not have any more.
     """
-    consumer = BY_NAME[topic].consumer if topic in BY_NAME else None
-    if consumer is None or consumer == "client":
-        raise fail(f"no service of ours consumes {topic}")
-    settings = load_settings()
-    require_kafka(settings)
-    try:
-        count, absent = asyncio.run(_accept(settings, consumer, topic, partition, at))
-        forgotten: list[int] = []
-        if forget and absent:
-            forgotten = asyncio.run(_forget(settings, consumer, topic, absent))
-            out.print(f"{consumer} has forgotten its position in {len(forgotten)} partitions of {topic}")
-            absent = [number for number in absent if number not in forgotten]
-    except (KafkaUnavailable, OSError, asyncpg.PostgresError) as error:
-        raise fail(str(error), 1) from error
+    consumer, said = _consumer(topic), operator(who, why)
+    require_kafka(load_settings())
+    moved, absent = at_partitions(consumer, lambda found: found.accept(topic, partition, at, said))
+    forgotten: list[int] = []
+    if forget and absent:
+        forgotten = at_partitions(consumer, lambda found: found.forget(topic, absent, said))
+        out.print(f"{consumer} has forgotten its position in {len(forgotten)} partitions of {topic}")
+        absent = [number for number in absent if number not in forgotten]
     if absent:
         partitions = ", ".join(map(str, absent))
-        why = "since it has parked records; see `ordersaga parked discard`" if forget else "--forget removes it"
+        hint = "since it has parked records; see `ordersaga parked discard`" if forget else "--forget removes it"
         err.print(
-            f"{topic} has no partition {partitions} in Kafka; its ledger row is not changed, {why}", soft_wrap=True
+            f"{topic} has no partition {partitions} in Kafka; its ledger row is not changed, {hint}", soft_wrap=True
         )
-    if not count and not forgotten:
+    if not moved and not forgotten:
         raise fail(
             f"no partition of {topic} is stopped for {consumer}; name a partition with --partition to set its offset all the same",
             1,
         )
-    if count:
-        out.print(f"{consumer} continues in {count} partitions of {topic}")
+    if moved:
+        out.print(f"{consumer} continues in {len(moved)} partitions of {topic}")
     if absent:
         raise typer.Exit(1)
 
 
-async def _accept(
-    settings: Settings, service: ServiceName, topic: str, partition: int | None, at: str
-) -> tuple[int, list[int]]:
-    """The number of partitions that continue, and the partitions with a ledger row that Kafka does not have."""
-    topics = Topics(settings)
-    topic_id = (await topics.ids([topic])).get(topic)
-    if topic_id is None:
-        raise KafkaUnavailable(f"there is no topic {topic}; create it with `ordersaga topics create`")
-    there = range((await topics.partition_counts([topic]))[topic])
-    bounds = await asyncio.to_thread(watermarks, settings, [Partition(topic, number) for number in there])
-    async with guests.connection(settings.database_url(service), settings) as db:
-        starts, absent = {}, []
-        for number, (known_id, at_offset) in sorted((await ledger.positions_of_topic(db, topic)).items()):
-            if partition is not None and number != partition:
-                continue
-            if number not in there:
-                absent.append(number)
-                continue
-            low, high = bounds[Partition(topic, number)]
-            if partition is not None or known_id != topic_id or not low <= at_offset <= high:
-                starts[number] = _offset(at, low, high)
-        return await ledger.accept(db, topic, topic_id, starts), absent
+@app.command()
+def pause(topic: OneTopic, partition: OnePartition, why: Why = None, who: Who = None) -> None:
+    """Have a partition read no further, also by the next process that takes the partition, until it is resumed."""
+    consumer, said = _consumer(topic), operator(who, why)
+    at_partitions(consumer, lambda found: found.pause(Partition(topic, partition), said))
+    out.print(f"{consumer} reads {topic}/{partition} no further")
 
 
-async def _forget(settings: Settings, service: ServiceName, topic: str, absent: Sequence[int]) -> list[int]:
-    """Forget the positions of these partitions. Returns those without parked records, which are forgotten."""
-    forgotten = []
-    async with guests.connection(settings.database_url(service), settings) as db:
-        for number in absent:
-            async with db.transaction():
-                if not await ledger.forget(db, topic, number):
-                    forgotten.append(number)
-    return forgotten
+@app.command()
+def resume(topic: OneTopic, partition: OnePartition, why: Why = "resumed", who: Who = None) -> None:
+    """Have a paused partition read again, within seconds."""
+    consumer, said = _consumer(topic), operator(who, why)
+    at_partitions(consumer, lambda found: found.resume(Partition(topic, partition), said))
+    out.print(f"{consumer} reads {topic}/{partition} again")
 
 
-def _offset(at: str, low: int, high: int) -> int:
-    if at in ("earliest", "latest"):
-        return low if at == "earliest" else high
-    if not at.isdigit() or not low <= int(at) <= high:
-        raise fail(f"--at takes earliest, latest or an offset from {low} to {high}")
-    return int(at)
+def _consumer(topic: str) -> ServiceName:
+    consumer = BY_NAME[topic].consumer if topic in BY_NAME else None
+    if consumer is None or consumer == "client":
+        raise fail(f"no service of ours consumes {topic}")
+    return consumer
+
+
+def at_partitions(service: ServiceName, work: Callable[[Partitions], Awaitable[Result]]) -> Result:
+    """Run the work of a command on a service's partitions."""
+    settings = load_settings()
+
+    async def opened() -> Result:
+        async with open_desks(settings, service) as [desk]:
+            return await work(Partitions(desk, Topics(settings)))
+
+    result: Result = run(opened())
+    return result

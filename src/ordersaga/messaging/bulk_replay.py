@@ -8,13 +8,14 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 from uuid import UUID
 
 from msgspec import Struct
 
 from ordersaga.messaging.acts import NotPossible, Operator
-from ordersaga.messaging.redrive import Letter, Redrive
+from ordersaga.messaging.redrive import Letter, ReplayState
+from ordersaga.settings import ServiceName
 
 POLL_EVERY_S: Final = 0.1
 
@@ -29,10 +30,21 @@ class Pace(Struct, frozen=True):
     wait_s: float
 
 
+class Replayable(Protocol):
+    """The letters of one service, as a run replays them."""
+
+    @property
+    def service(self) -> ServiceName: ...
+
+    async def replay(self, letter_id: UUID, operator: Operator, type_id: str | None = None) -> None: ...
+
+    async def replay_states(self, ids: Sequence[UUID]) -> dict[UUID, ReplayState]: ...
+
+
 class Replay(Struct, frozen=True):
     """One letter and the result of its replay. `waits`: the record was not tried in time, for the reason in `detail`."""
 
-    redrive: Redrive
+    redrive: Replayable
     letter: Letter
     result: Result
     detail: str
@@ -63,7 +75,7 @@ class BulkReplay:
         self._type_id: Final = type_id
         self._tell: Final = tell
         self._begin: Final = begin
-        self._in_flight: Final[dict[UUID, tuple[Redrive, Letter, float]]] = {}
+        self._in_flight: Final[dict[UUID, tuple[Replayable, Letter, float]]] = {}
         self._failures = failures
         self._stuck = self._stopped = False
         self.replays: Final[list[Replay]] = []
@@ -73,7 +85,7 @@ class BulkReplay:
         self._stopped = True
 
     async def run(
-        self, letters: Sequence[tuple[Redrive, Letter]], replayed: Sequence[tuple[Redrive, Letter]] = ()
+        self, letters: Sequence[tuple[Replayable, Letter]], replayed: Sequence[tuple[Replayable, Letter]] = ()
     ) -> list[Replay]:
         """Replay the letters; returns a result for each of them. `replayed`: letters of an earlier part of the run, in flight."""
         todo = deque(letters)
@@ -103,7 +115,7 @@ class BulkReplay:
     def _has_room(self) -> bool:
         return not self._has_ended and self._failures + len(self._in_flight) < self._pace.failures_max
 
-    async def _replay(self, redrive: Redrive, letter: Letter) -> None:
+    async def _replay(self, redrive: Replayable, letter: Letter) -> None:
         await self._begin(letter)
         try:
             await redrive.replay(letter.id, self._operator, self._type_id)
@@ -128,7 +140,7 @@ class BulkReplay:
                     self._stuck = self._stuck or not state.behind
                     await self._end(redrive, letter, "waits", state.detail)
 
-    async def _end(self, redrive: Redrive, letter: Letter, result: Result, detail: str) -> None:
+    async def _end(self, redrive: Replayable, letter: Letter, result: Result, detail: str) -> None:
         self._in_flight.pop(letter.id, None)
         replay = Replay(redrive, letter, result, detail)
         self.replays.append(replay)

@@ -141,7 +141,7 @@ class Redrive:
         new_id: Callable[[], UUID],
     ) -> None:
         self.settings: Final = settings
-        self.service: Final = service
+        self.service: Final[ServiceName] = service
         self.pool: Final = pool
         self.clock: Final = clock
         self.new_id: Final = new_id

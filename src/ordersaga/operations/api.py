@@ -4,8 +4,6 @@ A READER may read, an OPERATOR or MASTER may also act. Who acts is the caller. E
 operator saw: an act on a thing that has changed since is refused with 409, and nothing is done.
 """
 
-from typing import Final
-
 from litestar import Router, get
 from litestar.types import ControllerRouterHandler
 
@@ -15,14 +13,14 @@ from ordersaga.messaging.backlog import outbox_by_topic
 from ordersaga.messaging.kafka import KafkaUnavailable
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.operations import job_routes, letter_routes, parked_routes, partition_routes, trail_routes
-from ordersaga.operations.desk import NO_HISTORY, Desk, History
+from ordersaga.operations.desk import Desk
 from ordersaga.operations.face import AnyRequest, Face, on_no_kafka, on_not_possible
 from ordersaga.operations.jobs import Worker
+from ordersaga.operations.partition_resources import OutboxResource, OutboxTopicResource
 from ordersaga.operations.partitions import REPORT_EVERY_S, Reports
-from ordersaga.operations.resources import OutboxResource, OutboxTopicResource
+from ordersaga.operations.rehearsing import NO_HISTORY, History
+from ordersaga.operations.resources import PATH, ServiceResource
 from ordersaga.settings import ServiceName
-
-PATH: Final = "/api/v1/operations"
 
 
 def start(runtime: Runtime, service: ServiceName, history: History = NO_HISTORY) -> None:
@@ -36,6 +34,11 @@ def routes(
 ) -> ControllerRouterHandler:
     """The operators' routes of one service. `history`: for rehearsals, see `desk.py`."""
     face = Face(runtime, callers, service, history)
+
+    @get("/", operation_id="showService", summary="Which service this is")
+    async def about(request: AnyRequest) -> ServiceResource:
+        await face.reader(request)
+        return ServiceResource(service=service, attempts_max=runtime.settings.park_attempts_max)
 
     @get("/outbox", operation_id="showOutbox", summary="How many records wait to be published, and since when")
     async def outbox(request: AnyRequest) -> OutboxResource:
@@ -58,6 +61,7 @@ def routes(
             *partition_routes.routes(face),
             *job_routes.routes(face),
             *trail_routes.routes(face),
+            about,
             outbox,
         ],
         tags=["operations"],

@@ -1,25 +1,24 @@
 """A desk: one service's database and outbox, as operators use them."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
-from typing import TypeAlias
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from uuid import UUID
 
+import asyncpg
 from msgspec import Struct
 
-from ordersaga.messaging.database import Connection, Pool
+from ordersaga.messaging import guests
+from ordersaga.messaging.database import Connection, Pool, connect
 from ordersaga.messaging.gather import Answer, Gather, Request, Write
 from ordersaga.messaging.handler import Handler
+from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.queues import Queues
-from ordersaga.messaging.redrive import Redrive
-from ordersaga.messaging.rehearsal import Explain, Rehearsal
+from ordersaga.messaging.redrive import Letter, Redrive
 from ordersaga.messaging.runtime import Runtime
+from ordersaga.operations.rehearsing import NO_HISTORY, History, Rehearsed, rehearse
 from ordersaga.settings import ServiceName, Settings
-
-History: TypeAlias = tuple[frozenset[str], Explain | None]
-"""A service's tables that only record incoming messages, and the function that reads why such a row was written."""
-NO_HISTORY: History = (frozenset(), None)
 
 
 class Desk(Struct, frozen=True):
@@ -63,12 +62,39 @@ class Desk(Struct, frozen=True):
         """The acts on parked records."""
         return Queues(self.settings, self.service, self.pool, self.clock, self.new_id)
 
-    def rehearsal(self) -> Rehearsal:
-        """A rehearsal of the service's handler."""
-        return Rehearsal(self.handler().handle, *self.history)
+    @property
+    def attempts_max(self) -> int:
+        """How often a parked record is tried before it becomes a dead letter."""
+        return self.settings.park_attempts_max
+
+    async def rehearse(self, letters: Sequence[Letter], type_id: str | None) -> list[Rehearsed]:
+        """What a replay of each letter would do: see `rehearsing.py`."""
+        return await rehearse(self.redrive, self.handler(), self.history, letters, type_id)
 
     def gather(
         self, work: Callable[[Connection, Sequence[Request], datetime], Awaitable[Write[Answer]]]
     ) -> Gather[Request, Answer]:
         """A gathered write like the service's own, over its database and outbox."""
         return Gather(work, self.settings, self.writing, self.outbox, self.clock, self.new_id)
+
+
+@contextlib.asynccontextmanager
+async def open_desk(
+    settings: Settings, service: ServiceName, handler: Callable[[], Handler], history: History = NO_HISTORY
+) -> AsyncIterator[Desk]:
+    """The desk of a service for a command, over connections of its own. Raises database errors, also where the tables are missing."""
+    url = settings.database_url(service)
+    async with guests.pool(url, settings) as pool:
+        if await pool.fetchval("SELECT to_regclass('operator_job')") is None:
+            raise asyncpg.UndefinedTableError('there is no table "operator_job"')
+        outbox = Outbox(settings, pool)
+        writing = await connect(url, settings)
+        try:
+            yield Desk(settings, service, pool, writing, outbox, _now, new_id, handler, history)
+        finally:
+            await outbox.close()
+            await writing.close()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

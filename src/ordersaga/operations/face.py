@@ -16,8 +16,9 @@ from ordersaga.messaging.acts import NotPossible, Operator
 from ordersaga.messaging.kafka import KafkaUnavailable, Topics
 from ordersaga.messaging.refusal import Refusal
 from ordersaga.messaging.runtime import Runtime
-from ordersaga.operations.desk import Desk, History
+from ordersaga.operations.desk import Desk
 from ordersaga.operations.partitions import Partitions
+from ordersaga.operations.rehearsing import History
 from ordersaga.settings import ServiceName
 
 AnyRequest = Request[Any, Any, Any]

@@ -14,8 +14,8 @@ from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
 from ordersaga.http.requests import json_body
 from ordersaga.messaging.bulk_replay import Pace
 from ordersaga.operations.face import ActBody, AnyRequest, Face, Reason, TypeId
+from ordersaga.operations.job_resources import JobItemResource, JobResource, item_resource, job_resource
 from ordersaga.operations.jobs import Jobs, Plan
-from ordersaga.operations.resources import JobItemResource, JobResource, item_resource, job_resource
 from ordersaga.operations.selection import Selection
 
 IDS_MAX: Final = 5_000

@@ -26,8 +26,8 @@ from ordersaga.messaging.redrive import Letter
 from ordersaga.messaging.refusal import FieldError
 from ordersaga.messaging.texts import storable
 from ordersaga.operations.desk import Desk
-from ordersaga.operations.rehearsing import rehearse
 from ordersaga.operations.selection import Selection, resolve
+from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
@@ -94,7 +94,7 @@ class Jobs:
     async def add(self, plan: Plan, selection: Selection, operator: Operator) -> Job:
         """Freeze the selection and begin the job. Raises `NotPossible`."""
         desk = self._desk
-        check_pace(desk, plan.pace)
+        check_pace(desk.settings, plan.pace)
         letters = await resolve(selection, [desk], rows_max=LETTERS_MAX + 1)
         if len(letters) > LETTERS_MAX:
             raise NotPossible(f"more than {LETTERS_MAX} letters fit; select fewer", "INVALID")
@@ -158,15 +158,19 @@ class Jobs:
         return await self.show(job_id)
 
 
-def check_pace(desk: Desk, pace: Pace) -> None:
+def check_pace(settings: Settings, pace: Pace) -> None:
     """Raise `NotPossible` unless so many renewed failures at once are fewer than those that look like a bad deployment."""
-    failures_min = desk.settings.stop_failures_min
+    failures_min = settings.stop_failures_min
     if pace.failures_max >= failures_min:
         wrong = (
             f"must be below ORDERSAGA_STOP_FAILURES_MIN ({failures_min}): so many failures at once look like a "
             "bad deployment, and the service would stop the partition"
         )
-        raise NotPossible(f"stopAfter {wrong}", "INVALID", errors=[FieldError("stopAfter", wrong, "too_large")])
+        raise NotPossible(
+            f"the number of failures that stops a run {wrong}",
+            "INVALID",
+            errors=[FieldError("stopAfter", wrong, "too_large")],
+        )
 
 
 def _job(row: Any) -> Job:
@@ -296,7 +300,7 @@ class Worker:
             if job.plan.what == "discard":
                 told = [(each, "is discarded") for each in group]
             else:
-                found = await rehearse(self._desk, group, job.plan.type_id)
+                found = await self._desk.rehearse(group, job.plan.type_id)
                 told = [(each.letter, each.words) for each in found]
             for letter, words in told:
                 await self._end_item(job.id, letter.id, "would", words)

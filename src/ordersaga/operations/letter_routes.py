@@ -16,7 +16,6 @@ from ordersaga.messaging.acts import STALE, NotPossible
 from ordersaga.messaging.redrive import LetterFilter, Status
 from ordersaga.operations import letters
 from ordersaga.operations.face import ActBody, AnyRequest, Cause, Face, OrderId, Topic, TypeId
-from ordersaga.operations.rehearsing import rehearse
 from ordersaga.operations.resources import (
     CausesResource,
     DeadLetterDetails,
@@ -38,6 +37,12 @@ VALUE_CHARS_MAX: Final = 1_000_000
 OfStatus = Annotated[
     Status | Literal["ANY"], QueryParameter(name="status", description="The letters' status; ANY: all of them.")
 ]
+Before = Annotated[
+    datetime | None, QueryParameter(name="before", description="Given up before this time (ISO 8601, with its zone).")
+]
+IdBegins = Annotated[
+    str | None, QueryParameter(name="id", description="Whose id begins so.", pattern=r"^[0-9a-f-]{1,36}$")
+]
 
 _cursors: Final[Cursors[tuple[datetime, UUID]]] = Cursors("dead letters", tuple[datetime, UUID])
 
@@ -52,12 +57,20 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         topic: Topic = None,
         cause: Cause = None,
         status: OfStatus = "OPEN",
+        before: Before = None,
+        id: IdBegins = None,
         cursor: Cursor = None,
         limit: Limit = LIMIT_DEFAULT,
     ) -> Page[DeadLetterResource]:
         await face.reader(request)
         wanted = LetterFilter(
-            order_key=order_id, topic=topic, cause=cause, statuses=_statuses(status), after=_cursors.key(cursor)
+            ids=None if id is None else [id],
+            order_key=order_id,
+            topic=topic,
+            cause=cause,
+            statuses=_statuses(status),
+            before=before,
+            after=_cursors.key(cursor),
         )
         found = await face.desk.redrive.find(wanted, rows_max=limit + 1)
         shown, following = _cursors.cut(found, limit, lambda each: (each.at, each.id))
@@ -65,10 +78,15 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
 
     @get("/dead-letters/causes", operation_id="countDeadLetters", summary="Dead letters, grouped by topic and cause")
     async def causes(
-        request: AnyRequest, order_id: OrderId = None, topic: Topic = None, status: OfStatus = "OPEN"
+        request: AnyRequest,
+        order_id: OrderId = None,
+        topic: Topic = None,
+        cause: Cause = None,
+        status: OfStatus = "OPEN",
+        before: Before = None,
     ) -> CausesResource:
         await face.reader(request)
-        wanted = LetterFilter(order_key=order_id, topic=topic, statuses=_statuses(status))
+        wanted = LetterFilter(order_key=order_id, topic=topic, cause=cause, statuses=_statuses(status), before=before)
         return CausesResource([cause_resource(each) for each in await face.desk.redrive.causes(wanted)])
 
     @get("/dead-letters/{letter_id:uuid}", operation_id="showDeadLetter", summary="One dead letter with its record")
@@ -120,7 +138,7 @@ def _acts(face: Face) -> list[ControllerRouterHandler]:
         desk = face.desk
         if body.dry_run:
             letter = await letters.open_one(desk, letter_id)
-            (told,) = await rehearse(desk, [letter], body.type_id)
+            (told,) = await desk.rehearse([letter], body.type_id)
             return ReplayedResource(letter=letter_resource(letter), effect=effect_resource(told))
         await desk.redrive.replay(letter_id, operator, body.type_id)
         return ReplayedResource(letter=letter_resource(await letters.one(desk, letter_id)), effect=None)

@@ -14,7 +14,7 @@ from ordersaga.http.requests import json_body
 from ordersaga.messaging.acts import NotPossible
 from ordersaga.messaging.kafka import Partition
 from ordersaga.operations.face import ActBody, AnyRequest, Face, Reason, Topic
-from ordersaga.operations.resources import AcceptedResource, PartitionResource, partition_resource
+from ordersaga.operations.partition_resources import AcceptedResource, PartitionResource, partition_resource
 
 _cursors: Final[Cursors[tuple[str, int]]] = Cursors("partitions", tuple[str, int])
 

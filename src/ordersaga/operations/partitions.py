@@ -172,6 +172,18 @@ class Partitions:
                 await acts.add(db, operator, "accept", Partition(topic, each), *moved, desk.clock())
         return [Partition(topic, each) for each in starts], absent
 
+    async def forget(self, topic: str, numbers: Sequence[int], operator: Operator) -> list[int]:
+        """Forget the positions of partitions that Kafka does not have any more. Returns those without parked records, which are forgotten."""
+        forgotten = []
+        for number in numbers:
+            async with self._desk.pool.acquire() as db, db.transaction():
+                offset = await ledger.lock_position(db, topic, number)
+                if offset is not None and not await ledger.forget(db, topic, number):
+                    partition, before = Partition(topic, number), {"position": offset}
+                    await acts.add(db, operator, "forget", partition, before, {}, self._desk.clock())
+                    forgotten.append(number)
+        return forgotten
+
     async def _locked(self, db: Connection, partition: Partition) -> PartitionState:
         """The partition without its end, its ledger row locked: two operators act one after the other. Raises `NotPossible`."""
         if await ledger.lock_position(db, partition.topic, partition.partition) is None:

@@ -1,13 +1,18 @@
 """Dry runs: for each letter what a replay would do now. Nothing is changed."""
 
 from collections.abc import Sequence
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from msgspec import Struct
 
-from ordersaga.messaging.redrive import Letter, has_type_id, record_of, restored
-from ordersaga.messaging.rehearsal import Effect
-from ordersaga.operations.desk import Desk
+from ordersaga.messaging.handler import Handler
+from ordersaga.messaging.redrive import Letter, Redrive, has_type_id, record_of, restored
+from ordersaga.messaging.rehearsal import Effect, Explain, Rehearsal
+
+History: TypeAlias = tuple[frozenset[str], Explain | None]
+"""A service's tables that only record incoming messages, and the function that reads why such a row was written."""
+NO_HISTORY: Final[History] = (frozenset(), None)
 
 
 class Rehearsed(Struct, frozen=True):
@@ -18,7 +23,9 @@ class Rehearsed(Struct, frozen=True):
     effect: Effect | None
 
 
-async def rehearse(desk: Desk, letters: Sequence[Letter], type_id: str | None) -> list[Rehearsed]:
+async def rehearse(
+    redrive: Redrive, handler: Handler, history: History, letters: Sequence[Letter], type_id: str | None
+) -> list[Rehearsed]:
     """What a replay of each letter would do. Letters of one order begin with the state that those before them leave.
 
     Raises `NotPossible`, and errors for which no record is to blame.
@@ -26,24 +33,27 @@ async def rehearse(desk: Desk, letters: Sequence[Letter], type_id: str | None) -
     groups: dict[UUID, list[Letter]] = {}
     for letter in letters:
         groups.setdefault(letter.order_key or letter.id, []).append(letter)
-    return [each for group in groups.values() for each in await _rehearse_order(desk, group, type_id)]
+    rehearsal = Rehearsal(handler.handle, *history)
+    read = {topic.name for topic in handler.topics}
+    return [each for group in groups.values() for each in await _one_order(redrive, rehearsal, read, group, type_id)]
 
 
-async def _rehearse_order(desk: Desk, letters: Sequence[Letter], type_id: str | None) -> list[Rehearsed]:
-    contents = await desk.redrive.contents([letter.id for letter in letters])
-    read = {topic.name for topic in desk.handler().topics}
+async def _one_order(
+    redrive: Redrive, rehearsal: Rehearsal, read: set[str], letters: Sequence[Letter], type_id: str | None
+) -> list[Rehearsed]:
+    contents = await redrive.contents([letter.id for letter in letters])
     told = []
     for letter in letters:
         if letter.replay_publishes:
-            with_type = has_type_id(restored(desk.settings, letter, contents[letter.id], type_id))
+            with_type = has_type_id(restored(redrive.settings, letter, contents[letter.id], type_id))
             words = f"goes out on {letter.topic}, {'with' if with_type else 'without'} __TypeId__"
             told.append(Rehearsed(letter, words, None))
         elif letter.topic not in read:
-            told.append(Rehearsed(letter, f"is refused: {desk.service} does not read {letter.topic}", None))
+            told.append(Rehearsed(letter, f"is refused: {redrive.service} does not read {letter.topic}", None))
     ours = [letter for letter in letters if not letter.replay_publishes and letter.topic in read]
-    async with desk.pool.acquire() as db:
+    async with redrive.pool.acquire() as db:
         records = [record_of(letter, contents[letter.id]) for letter in ours]
-        effects = await desk.rehearsal().run(db, records, desk.clock(), desk.new_id)
+        effects = await rehearsal.run(db, records, redrive.clock(), redrive.new_id)
     return told + [Rehearsed(each, in_words(effect), effect) for each, effect in zip(ours, effects, strict=True)]
 
 

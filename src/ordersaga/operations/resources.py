@@ -16,12 +16,18 @@ from ordersaga.messaging.redrive import CauseCount, Content, Letter, ReplayState
 from ordersaga.messaging.rehearsal import Effect
 from ordersaga.messaging.spring_headers import Headers
 from ordersaga.messaging.texts import readable
-from ordersaga.operations.jobs import Item, Job
-from ordersaga.operations.partitions import PartitionState
 from ordersaga.operations.rehearsing import Rehearsed
 
+PATH: Final = "/api/v1/operations"
 PERSONAL_FIELDS: Final = frozenset({"address", "addressDetail", "deliveryMemo", "name", "phone", "zipcode"})
 HIDDEN: Final = "***"
+
+
+class ServiceResource(Struct, rename="camel", kw_only=True):
+    """The service behind this face. `attemptsMax`: how often a parked record is tried."""
+
+    service: str
+    attempts_max: int
 
 
 class BytesResource(Struct, rename="camel"):
@@ -195,92 +201,6 @@ class DiscardedResource(Struct):
     waiting: int
 
 
-class PartitionResource(Struct, rename="camel", kw_only=True):
-    """A partition that the service reads. `position`: the next offset to handle. `end`, `lag`: null while Kafka does not answer.
-
-    `state`: READING, STOPPED (for the reason in `problem`), PAUSED by an operator, or NOT_ASSIGNED: no live process has it.
-    """
-
-    topic: str
-    partition: int
-    version: str
-    state: str
-    position: int
-    end: int | None
-    lag: int | None
-    owner: str | None
-    problem: str | None
-    todo: str | None
-    reported_at: datetime | None
-    paused_by: str | None
-    pause_reason: str | None
-    paused_at: datetime | None
-
-
-class AcceptedResource(Struct):
-    """The topic and number of the partition that goes on."""
-
-    topic: str
-    partition: int
-
-
-class JobResource(Struct, rename="camel", kw_only=True):
-    """A bulk job. `version` is its `state`: RUNNING, STOPPING (the results of letters in flight are waited for) or ENDED.
-
-    `counts`: its letters by result; `waiting` and `in flight` have no result yet.
-    """
-
-    id: UUID
-    version: str
-    state: str
-    act: str
-    dry_run: bool
-    who: str
-    why: str
-    letters_per_second: float
-    stop_after: int
-    wait_seconds: float
-    type_id: str | None
-    created_at: datetime
-    ended_at: datetime | None
-    stopped_by: str | None
-    stop_reason: str | None
-    letters: int
-    counts: dict[str, int]
-
-
-class JobItemResource(Struct, rename="camel", kw_only=True):
-    """One letter of a job. `result`: resolved, failed again, waits (for the reason in `detail`), refused, not replayed, discarded, not
-    discarded, or would (a dry run; `detail` says what); null: not known yet. The record is null once its letter is not kept any more."""
-
-    number: int
-    letter_id: UUID
-    topic: str | None
-    partition: int | None
-    offset: int | None
-    order_id: UUID | None
-    status: str | None
-    begun_at: datetime | None
-    result: str | None
-    detail: str | None
-
-
-class OutboxTopicResource(Struct, rename="camel", kw_only=True):
-    """The rows of the outbox for one topic."""
-
-    topic: str
-    rows: int
-    oldest_age_s: float
-
-
-class OutboxResource(Struct, rename="camel", kw_only=True):
-    """The records that are committed and not yet known to be in Kafka, and the age of the oldest in seconds."""
-
-    rows: int
-    oldest_age_s: float
-    topics: list[OutboxTopicResource]
-
-
 def letter_resource(letter: Letter) -> DeadLetterResource:
     """The JSON of a dead letter."""
     return DeadLetterResource(
@@ -311,45 +231,6 @@ def effect_resource(rehearsed: Rehearsed) -> EffectResource:
     """The JSON of a rehearsed effect."""
     effect = rehearsed.effect or Effect()
     return EffectResource(rehearsed.words, effect.changes, list(effect.sends), effect.problem)
-
-
-def job_resource(job: Job) -> JobResource:
-    """The JSON of a job."""
-    return JobResource(
-        id=job.id,
-        version=job.state,
-        state=job.state,
-        act=job.plan.what,
-        dry_run=job.plan.dry_run,
-        who=job.operator.who,
-        why=job.operator.why,
-        letters_per_second=job.plan.pace.letters_per_s,
-        stop_after=job.plan.pace.failures_max,
-        wait_seconds=job.plan.pace.wait_s,
-        type_id=job.plan.type_id,
-        created_at=job.created_at,
-        ended_at=job.ended_at,
-        stopped_by=job.stopped_by.who if job.stopped_by else None,
-        stop_reason=job.stopped_by.why if job.stopped_by else None,
-        letters=sum(job.counts.values()),
-        counts=job.counts,
-    )
-
-
-def item_resource(item: Item) -> JobItemResource:
-    """The JSON of one letter of a job."""
-    return JobItemResource(
-        number=item.number,
-        letter_id=item.letter_id,
-        topic=item.topic,
-        partition=item.partition,
-        offset=item.offset,
-        order_id=item.order_key,
-        status=item.status,
-        begun_at=item.begun_at,
-        result=item.result,
-        detail=item.detail,
-    )
 
 
 def cause_resource(count: CauseCount) -> CauseResource:
@@ -459,24 +340,4 @@ def parked_details(parked: ParkedRecord, acts: Sequence[Act], attempts_max: int,
         behind=parked.behind,
         content=content_resource(content, caller),
         acts=[act_resource(each, caller) for each in acts],
-    )
-
-
-def partition_resource(state: PartitionState) -> PartitionResource:
-    """The JSON of a partition."""
-    return PartitionResource(
-        topic=state.partition.topic,
-        partition=state.partition.partition,
-        version=state.version,
-        state=state.state,
-        position=state.position,
-        end=state.end,
-        lag=state.lag,
-        owner=state.owner,
-        problem=state.problem,
-        todo=state.todo,
-        reported_at=state.reported_at,
-        paused_by=state.paused_by,
-        pause_reason=state.pause_reason,
-        paused_at=state.paused_at,
     )

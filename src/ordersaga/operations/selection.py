@@ -9,11 +9,11 @@ from msgspec import Struct
 
 from ordersaga.messaging.acts import STALE, NotPossible
 from ordersaga.messaging.redrive import Letter, LetterFilter
-from ordersaga.operations.desk import Desk
+from ordersaga.operations.ports import OperatorsDesk
 
 ID_CHARS_MIN: Final = 6
 
-Found = list[tuple[Desk, Letter]]
+Found = list[tuple[OperatorsDesk, Letter]]
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class Selection(Struct, frozen=True, kw_only=True):
         return not self.ids and not self.everything and all(each is None for each in conditions)
 
 
-async def resolve(selection: Selection, desks: Sequence[Desk], rows_max: int | None = None) -> Found:
+async def resolve(selection: Selection, desks: Sequence[OperatorsDesk], rows_max: int | None = None) -> Found:
     """The letters as they are now, in the order of their records, in which they are replayed.
 
     Ids keep their own order. Raises `NotPossible` without a condition, and for an id that is unknown, ambiguous, or of a letter that is not
@@ -50,19 +50,19 @@ async def resolve(selection: Selection, desks: Sequence[Desk], rows_max: int | N
     return sorted(letters, key=lambda each: _by_record(*each))
 
 
-async def _open(text: str, desks: Sequence[Desk]) -> tuple[Desk, Letter]:
+async def _open(text: str, desks: Sequence[OperatorsDesk]) -> tuple[OperatorsDesk, Letter]:
     desk, letter = await by_id(text, desks)
     if refusal := await desk.redrive.refusal(letter):
         raise NotPossible(refusal, title=STALE)
     return desk, letter
 
 
-def _by_record(desk: Desk, letter: Letter) -> tuple[Any, ...]:
+def _by_record(desk: OperatorsDesk, letter: Letter) -> tuple[Any, ...]:
     offset = -1 if letter.offset is None else letter.offset
     return desk.service, letter.topic, -1 if letter.partition is None else letter.partition, offset, letter.at
 
 
-async def _beginning_with(text: str, desk: Desk) -> Sequence[Letter]:
+async def _beginning_with(text: str, desk: OperatorsDesk) -> Sequence[Letter]:
     """At most two letters. A whole id is found by the index, the beginning of one in all rows."""
     try:
         return list((await desk.redrive.by_ids([UUID(text)])).values())
@@ -70,7 +70,7 @@ async def _beginning_with(text: str, desk: Desk) -> Sequence[Letter]:
         return await desk.redrive.find(LetterFilter(ids=[text], statuses=None), rows_max=2)
 
 
-async def by_id(text: str, desks: Sequence[Desk]) -> tuple[Desk, Letter]:
+async def by_id(text: str, desks: Sequence[OperatorsDesk]) -> tuple[OperatorsDesk, Letter]:
     """The one letter whose id begins with this text, with its service. Raises `NotPossible`."""
     if len(text) < ID_CHARS_MIN or set(text.lower()) - set("0123456789abcdef-"):
         raise NotPossible(f"{text} is no letter's id, nor the first {ID_CHARS_MIN} characters of one", "INVALID")

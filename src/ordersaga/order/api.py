@@ -66,6 +66,8 @@ log: Final = structlog.get_logger()
 
 PING_S: Final = 15.0
 RECONNECT_MS: Final = 1_000
+NO_REASON: Final = "no reason given"
+"""For an operator who cancels or returns an order in the customer's stead without a body."""
 EVENT_ID_MAX: Final = 2**63 - 1
 
 Json = Response[bytes]
@@ -374,8 +376,13 @@ NOT_YET: Final = datetime.min.replace(tzinfo=UTC)
 async def _act(orders: Orders, request: AnyRequest, order_id: UUID, route: str, command: CustomerCommand) -> Json:
     caller = await orders.callers.of(request)
     route = f"POST /api/v1/orders/{order_id}/{route}"
-    key = idempotency_key(request, caller.user_id, route, await raw_body(request), orders.runtime.new_id())
-    act = CustomerAct(order_id, None if caller.is_operator else caller.user_id, command, key)
+    raw = await raw_body(request)
+    key = idempotency_key(request, caller.user_id, route, raw, orders.runtime.new_id())
+    if caller.is_operator:
+        why = decoded(raw, _reason).why if raw else NO_REASON
+        act = CustomerAct(order_id, None, command, key, Operator(str(caller.user_id), why))
+    else:
+        act = CustomerAct(order_id, caller.user_id, command, key)
     return _answer(unless_refused(await orders.act(act)), 200)
 
 

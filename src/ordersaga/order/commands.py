@@ -2,26 +2,36 @@
 
 from collections.abc import Sequence, Set
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ordersaga.messaging import acts
+from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.idempotency import IdempotencyKey, Reused, each_once
 from ordersaga.messaging.refusal import FieldError, Refusal, no_such, wrong_field
+from ordersaga.messaging.texts import storable
 from ordersaga.order import saga, store
 from ordersaga.order.deadlines import Deadlines
+from ordersaga.order.decision import Decision
 from ordersaga.order.model import Order
+from ordersaga.order.returns import CancelBeforeDelivery, RequestReturn, Return
 from ordersaga.order.saga import CustomerCommand, decide
 from ordersaga.order.store import Changes
 from ordersaga.settings import Settings
 
 PLACED: Final = "Placed"
 NO_SUCH_ORDER: Final = no_such("order")
+ACT_NAMES: Final[dict[type[CustomerCommand], str]] = {
+    CancelBeforeDelivery: "cancel",
+    Return: "return",
+    RequestReturn: "request return",
+}
 
 
 class Placement(Struct, frozen=True):
@@ -39,12 +49,13 @@ class Placed(Struct, frozen=True):
 
 
 class CustomerAct(Struct, frozen=True):
-    """A customer's command on an existing order. `customer_id` None: an operator gives the command in the customer's stead."""
+    """A customer's command on an existing order. `operator`: gives the command in the customer's stead, for any customer's order."""
 
     order_id: UUID
     customer_id: UUID | None
     command: CustomerCommand
     key: IdempotencyKey | None = None
+    operator: Operator | None = None
 
 
 class Placing:
@@ -121,8 +132,10 @@ class Acting:
     def __init__(self, settings: Settings) -> None:
         self._deadlines: Final = Deadlines.of(settings)
 
-    async def __call__(self, db: Connection, acts: Sequence[CustomerAct], now: datetime) -> Write[Order | Refusal]:
-        """Claim the keys, load, decide, save. A repeat gets its order as it is now."""
+    async def __call__(
+        self, db: Connection, customer_acts: Sequence[CustomerAct], now: datetime
+    ) -> Write[Order | Refusal]:
+        """Claim the keys, load, decide, save. A repeat gets its order as it is now. An operator's act gets its audit row."""
         outgoing: list[Outgoing] = []
 
         async def act(fresh: Sequence[CustomerAct]) -> list[Order | Refusal]:
@@ -138,19 +151,37 @@ class Acting:
                 answers.append(decision.refusal or decision.order)
                 if decision.order is not order:
                     orders[order.order_id] = decision.order
-                    changes.add(type(each.command).__name__, order, decision)
+                    changes.add(type(each.command).__name__, order, _by_operator(each, decision))
+                    if each.operator:
+                        states = (standing(order), standing(decision.order))
+                        await acts.add(db, each.operator, ACT_NAMES[type(each.command)], order.order_id, *states, now)
             await changes.save(db)
             outgoing.extend(changes.outgoing)
             return answers
 
-        done = await each_once(db, acts, now, act)
-        repeats = [each.order_id for each, answer in zip(acts, done, strict=True) if isinstance(answer, Reused)]
+        done = await each_once(db, customer_acts, now, act)
+        repeats = [
+            each.order_id for each, answer in zip(customer_acts, done, strict=True) if isinstance(answer, Reused)
+        ]
         found = await store.find(db, repeats) if repeats else {}
         answers = [
             _theirs(found, each) if isinstance(answer, Reused) else answer
-            for each, answer in zip(acts, done, strict=True)
+            for each, answer in zip(customer_acts, done, strict=True)
         ]
         return Write(answers, outgoing)
+
+
+def _by_operator(act: CustomerAct, decision: Decision) -> Decision:
+    """The decision, whose note in the timeline says which operator gave the command, and why."""
+    if act.operator is None:
+        return decision
+    by = f"operator {storable(act.operator.who)}: {storable(act.operator.why)}"
+    return replace(decision, note=f"{by}; {decision.note}" if decision.note else by)
+
+
+def standing(order: Order) -> dict[str, Any]:
+    """What an act changes of an order, for its audit row."""
+    return {"status": order.status, "returning": order.facts.returning}
 
 
 def _theirs(orders: dict[UUID, Order], act: CustomerAct) -> Order | Refusal:

@@ -14,7 +14,7 @@ from ordersaga.messaging.gather import Write
 from ordersaga.messaging.refusal import Refusal
 from ordersaga.messaging.texts import storable
 from ordersaga.order import store
-from ordersaga.order.commands import NO_SUCH_ORDER
+from ordersaga.order.commands import NO_SUCH_ORDER, standing
 from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.model import Order
 from ordersaga.order.refunds import AcceptRefund
@@ -72,7 +72,7 @@ class Operating:
             if decision.order is not order:
                 orders[order.order_id] = decision.order
                 changes.add(each.command.__name__, order, decision)
-                shown = _money if each.command is AcceptRefund else _return
+                shown = _money if each.command is AcceptRefund else standing
                 before, after = shown(order), shown(decision.order)
                 await acts.add(db, each.operator, ACT_NAMES[each.command], order.order_id, before, after, now)
         await changes.save(db)
@@ -84,7 +84,3 @@ def _money(order: Order) -> dict[str, Any]:
         each.payment_key: {"captured": each.amount, "held": each.left, "meant": each.meant}
         for each in order.facts.payments
     }
-
-
-def _return(order: Order) -> dict[str, Any]:
-    return {"status": order.status, "returning": order.facts.returning}

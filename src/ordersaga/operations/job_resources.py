@@ -1,0 +1,88 @@
+"""The JSON of bulk jobs."""
+
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+from ordersaga.operations.jobs import Item, Job
+
+
+class JobResource(Struct, rename="camel", kw_only=True):
+    """A bulk job. `version` is its `state`: RUNNING, STOPPING (the results of letters in flight are waited for) or ENDED.
+
+    `counts`: its letters by result; `waiting` and `in flight` have no result yet.
+    """
+
+    id: UUID
+    version: str
+    state: str
+    act: str
+    dry_run: bool
+    who: str
+    why: str
+    letters_per_second: float
+    stop_after: int
+    wait_seconds: float
+    type_id: str | None
+    created_at: datetime
+    ended_at: datetime | None
+    stopped_by: str | None
+    stop_reason: str | None
+    letters: int
+    counts: dict[str, int]
+
+
+class JobItemResource(Struct, rename="camel", kw_only=True):
+    """One letter of a job. `result`: resolved, failed again, waits (for the reason in `detail`), refused, not replayed, discarded, not
+    discarded, or would (a dry run; `detail` says what); null: not known yet. The record is null once its letter is not kept any more."""
+
+    number: int
+    letter_id: UUID
+    topic: str | None
+    partition: int | None
+    offset: int | None
+    order_id: UUID | None
+    status: str | None
+    begun_at: datetime | None
+    result: str | None
+    detail: str | None
+
+
+def job_resource(job: Job) -> JobResource:
+    """The JSON of a job."""
+    return JobResource(
+        id=job.id,
+        version=job.state,
+        state=job.state,
+        act=job.plan.what,
+        dry_run=job.plan.dry_run,
+        who=job.operator.who,
+        why=job.operator.why,
+        letters_per_second=job.plan.pace.letters_per_s,
+        stop_after=job.plan.pace.failures_max,
+        wait_seconds=job.plan.pace.wait_s,
+        type_id=job.plan.type_id,
+        created_at=job.created_at,
+        ended_at=job.ended_at,
+        stopped_by=job.stopped_by.who if job.stopped_by else None,
+        stop_reason=job.stopped_by.why if job.stopped_by else None,
+        letters=sum(job.counts.values()),
+        counts=job.counts,
+    )
+
+
+def item_resource(item: Item) -> JobItemResource:
+    """The JSON of one letter of a job."""
+    return JobItemResource(
+        number=item.number,
+        letter_id=item.letter_id,
+        topic=item.topic,
+        partition=item.partition,
+        offset=item.offset,
+        order_id=item.order_key,
+        status=item.status,
+        begun_at=item.begun_at,
+        result=item.result,
+        detail=item.detail,
+    )

@@ -1,0 +1,122 @@
+"""Bulk jobs over the operators' HTTP face: a frozen selection, a pace, stops, the result of each letter, and another process that goes on."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import pytest_asyncio
+from uuid_utils.compat import uuid7
+
+from ordersaga.delivery import app
+from ordersaga.devstack import DevStack
+from tests.integration.failing_depot import REQUESTS, delivered, failing_depot, given_up, mend
+from tests.integration.operations_face import WHO, act, pages, show
+from tests.integration.operator_rig import OperatorRig, until
+from tests.integration.service import running
+
+ALL: dict[str, Any] = {"act": "replay", "reason": "the carrier is back", "selection": {"topic": REQUESTS}}
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def depot(stack: DevStack) -> AsyncIterator[OperatorRig]:
+    async with failing_depot(stack) as rig:
+        yield rig
+
+
+async def ended(rig: OperatorRig, job: dict[str, Any]) -> dict[str, Any]:
+    async def done() -> dict[str, Any] | None:
+        now: dict[str, Any] = await show(rig, f"jobs/{job['id']}")
+        return now if now["state"] == "ENDED" else None
+
+    found: dict[str, Any] = await until(done)
+    return found
+
+
+async def results(rig: OperatorRig, job: dict[str, Any]) -> Counter[str]:
+    items = await pages(rig, f"jobs/{job['id']}/items", limit=3)
+    assert [each["number"] for each in items] == list(range(1, len(items) + 1))
+    return Counter(each["result"] for each in items)
+
+
+async def test_many_letters_are_rehearsed_then_replayed_each_with_its_result(depot: OperatorRig) -> None:
+    bad, order_ids = await given_up(depot, 7)
+    await mend(depot, bad)
+    job = await act(depot, "jobs", {**ALL, "dryRun": True}, 202)
+    assert (job["letters"], job["who"], job["state"]) == (7, WHO, "RUNNING")
+    assert (await ended(depot, job))["counts"] == {"would": 7}
+    items = await pages(depot, f"jobs/{job['id']}/items", limit=3)
+    assert {each["detail"] for each in items} == {"changes delivery (1), sends DeliveryStartMessage"}
+    assert await delivered(depot, order_ids[0]) is None
+
+    job = await act(depot, "jobs", {**ALL, "lettersPerSecond": 1000}, 202)
+    await given_up(depot)  # after the selection was frozen
+    assert (await ended(depot, job))["counts"] == {"resolved": 7}
+    assert await results(depot, job) == {"resolved": 7}
+    assert {await delivered(depot, each) for each in order_ids} == {"STARTED"}
+    assert len((await show(depot, "dead-letters"))["items"]) == 1
+    acts = (await show(depot, "acts", target=job["id"]))["items"]
+    assert [(each["what"], each["after"]["letters"]) for each in acts] == [("begin job", 7)]
+
+    discard = {**ALL, "act": "discard", "selection": {"all": True}}
+    assert (await ended(depot, await act(depot, "jobs", discard, 202)))["counts"] == {"discarded": 1}
+    assert (await act(depot, "jobs", discard, 400))["detail"] == "no open letter fits"
+    assert [each["act"] for each in await pages(depot, "jobs", limit=1)] == ["discard", "replay", "replay"]
+
+
+async def test_a_job_stops_after_so_many_failures(depot: OperatorRig) -> None:
+    await given_up(depot, 6)
+    job = await act(depot, "jobs", {**ALL, "stopAfter": 2, "lettersPerSecond": 1000}, 202)
+    assert (await ended(depot, job))["counts"] == {"failed again": 2, "not replayed": 4}
+    refused = await act(depot, "jobs", {**ALL, "stopAfter": 10_000}, 400)
+    assert [each["field"] for each in refused["errors"]] == ["stopAfter"]
+    await act(depot, "jobs", {**ALL, "selection": {}}, 400)
+
+
+async def test_a_job_is_stopped_in_the_middle_once(depot: OperatorRig) -> None:
+    bad, order_ids = await given_up(depot, 8)
+    await mend(depot, bad)
+    job = await act(depot, "jobs", {**ALL, "lettersPerSecond": 2}, 202)
+
+    async def began() -> bool:
+        return bool((await show(depot, f"jobs/{job['id']}"))["counts"].get("resolved", 0) >= 2)
+
+    await until(began)
+    stop = {"reason": "enough", "version": "RUNNING"}
+    stopped = await act(depot, f"jobs/{job['id']}/stop", stop)
+    assert (stopped["stoppedBy"], stopped["stopReason"]) == (WHO, "enough")
+    assert (await act(depot, f"jobs/{job['id']}/stop", stop, 409))["title"] == "Somebody else has acted"
+    counts = (await ended(depot, job))["counts"]
+    assert counts["resolved"] + counts["not replayed"] == 8
+    assert 2 <= counts["resolved"] < 8
+    assert sum([await delivered(depot, each) == "STARTED" for each in order_ids]) == counts["resolved"]
+    await act(depot, f"jobs/{job['id']}/stop", {**stop, "version": "ENDED"}, 409)
+    await act(depot, f"jobs/{uuid7()}/stop", stop, 404)
+
+
+async def test_another_process_goes_on_with_the_job_of_one_that_died(depot: OperatorRig) -> None:
+    """The dead process had begun with three letters: one not replayed yet, one replayed, one with its result known."""
+    bad, order_ids = await given_up(depot, 5)
+    await mend(depot, bad)
+    job_id, dead = uuid7(), uuid7()
+    letters = [UUID(each["id"]) for each in (await show(depot, "dead-letters"))["items"]]
+    assert len(letters) == len(order_ids)
+    await depot.pool.execute(
+        "INSERT INTO operator_job VALUES ($1, 'replay', false, 'kim', 'mended', 100, 5, 30, NULL, now(), NULL, NULL, NULL, $2,"
+        " now() + interval '3 s')",
+        job_id,
+        dead,
+    )
+    rows = [(job_id, n, each, n <= 3, "resolved" if n == 3 else None) for n, each in enumerate(letters, 1)]
+    insert = "INSERT INTO operator_job_item VALUES ($1, $2, $3, CASE WHEN $4 THEN now() END, $5, NULL)"
+    await depot.pool.executemany(insert, rows)
+    for each in letters[1:3]:
+        await act(depot, f"dead-letters/{each}/replay", {"reason": "mended", "version": "OPEN"})
+    async with running(
+        depot.settings, app.create_app
+    ):  # another process of the service, which may take the job as well
+        done = await ended(depot, {"id": str(job_id)})
+    assert done["counts"] == {"resolved": 5}
+    assert {await delivered(depot, each) for each in order_ids} == {"STARTED"}
+    for each in letters:
+        assert [one["what"] for one in (await show(depot, "acts", target=str(each)))["items"]] == ["replay"]

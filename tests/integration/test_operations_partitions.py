@@ -1,0 +1,122 @@
+"""Pause, resume and accept over the operators' HTTP face: a paused partition stays paused for whichever process has it."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest_asyncio
+from uuid_utils.compat import uuid7
+
+from ordersaga.contracts import codec
+from ordersaga.delivery import app
+from ordersaga.devstack import DevStack
+from tests.integration.failing_depot import REQUESTS, ask, delivered, failing_depot
+from tests.integration.operations_face import FACE, READER, WHO, act, pages, show
+from tests.integration.operator_rig import OperatorRig, until
+from tests.integration.service import running
+
+PAUSED = 1
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def depot(stack: DevStack) -> AsyncIterator[OperatorRig]:
+    async with failing_depot(stack) as rig:
+        yield rig
+
+
+async def partition(rig: OperatorRig, number: int = PAUSED) -> dict[str, Any]:
+    found = await pages(rig, "partitions", limit=2)
+    one: dict[str, Any] = next(each for each in found if each["partition"] == number)
+    return one
+
+
+async def in_state(rig: OperatorRig, state: str, number: int = PAUSED) -> None:
+    async def there() -> bool:
+        now = await partition(rig, number)
+        return bool(now["state"] == state and now["owner"])
+
+    await until(there)
+
+
+async def alarms(rig: OperatorRig, alarm: str) -> list[str]:
+    found = (await rig.http.get("/health/status")).json()["alarms"]
+    return [f"{each['where']}: {each['what']}" for each in found if each["alarm"] == alarm]
+
+
+async def send(rig: OperatorRig, number: int) -> Any:
+    """An order whose request is on this partition."""
+    order_id = uuid7()
+    await rig.send_raw(REQUESTS, order_id, codec.encode(ask(order_id)), partition=number)
+    return order_id
+
+
+async def arrives(rig: OperatorRig, order_id: Any) -> None:
+    async def there() -> bool:
+        return await delivered(rig, order_id) == "STARTED"
+
+    await until(there)
+
+
+async def test_a_paused_partition_stays_paused_for_the_next_process_until_it_is_resumed(depot: OperatorRig) -> None:
+    await in_state(depot, "READING")
+    path, seen = f"partitions/{REQUESTS}/{PAUSED}", await partition(depot)
+    pause = {"reason": "a bad batch", "version": seen["version"]}
+    paused = await act(depot, f"{path}/pause", pause)
+    assert (paused["state"], paused["pausedBy"], paused["pauseReason"]) == ("PAUSED", WHO, "a bad batch")
+    assert (await act(depot, f"{path}/pause", pause, 409))["title"] == "Somebody else has acted"
+
+    async def stopped() -> bool:
+        return bool(await alarms(depot, "partition paused"))
+
+    await until(stopped)
+    (alarm,) = await alarms(depot, "partition paused")
+    assert alarm.startswith(f"{REQUESTS}/{PAUSED}: {WHO} has paused the partition")
+    assert await alarms(depot, "partition stopped") == []
+    waits, goes = await send(depot, PAUSED), await send(depot, 0)
+    await arrives(depot, goes)
+    assert await delivered(depot, waits) is None
+
+    async with running(depot.settings, app.create_app) as other:  # a rebalance: two processes share the partitions
+        more = [await send(depot, n) for n in (0, 2)]
+        for each in more:
+            await arrives(depot, each)
+        assert await delivered(depot, waits) is None
+        told = (await other.get(f"{FACE}/partitions", headers=READER)).json()["items"]
+        assert [each["state"] for each in told] == ["READING", "PAUSED", "READING"]
+        assert (told[PAUSED]["lag"], told[PAUSED]["version"]) == (1, paused["version"])
+    await arrives(depot, await send(depot, 0))  # and back: the other process has ended
+    assert await delivered(depot, waits) is None
+
+    await act(depot, f"{path}/resume", pause, 409)
+    resumed = await act(depot, f"{path}/resume", {"reason": "mended", "version": paused["version"]})
+    assert resumed["pausedBy"] is None
+    await arrives(depot, waits)
+    await in_state(depot, "READING")
+    assert await alarms(depot, "partition paused") == []
+    found = (await show(depot, "acts", target=f"{REQUESTS}/{PAUSED}"))["items"]
+    assert [(each["what"], each["why"]) for each in found] == [("resume", "mended"), ("pause", "a bad batch")]
+
+
+async def test_a_stopped_partition_goes_on_where_an_operator_says(depot: OperatorRig) -> None:
+    await in_state(depot, "READING")
+    await send(depot, PAUSED)
+    # As after records were removed: the ledger stands where the log has nothing.
+    await depot.pool.execute(
+        "UPDATE ledger SET next_offset = 1000000, epoch = epoch + 1 WHERE topic = $1 AND partition = $2",
+        REQUESTS,
+        PAUSED,
+    )
+    waits = await send(depot, PAUSED)
+    await in_state(depot, "STOPPED")
+    stopped = await partition(depot)
+    assert "the ledger stands at offset 1000000" in stopped["problem"]
+    path, body = f"partitions/{REQUESTS}/{PAUSED}/accept", {"reason": "lost", "position": 1_000_000}
+    assert (await act(depot, path, {**body, "position": 5}, 409))["title"] == "Somebody else has acted"
+    assert [each["field"] for each in (await act(depot, path, {**body, "at": "-1"}, 400))["errors"]] == ["at"]
+    await act(depot, f"partitions/{REQUESTS}/77/accept", body, 404)
+    await act(depot, "partitions/no-topic/0/accept", body, 404)
+    assert await act(depot, path, body) == {"topic": REQUESTS, "partition": PAUSED}
+    await arrives(depot, waits)
+    await act(depot, path, body, 409)
+    (found,) = [each for each in (await show(depot, "acts"))["items"] if each["what"] == "accept"]
+    assert (found["who"], found["why"], found["before"]) == (WHO, "lost", {"position": 1_000_000})
+    await act(depot, "partitions/no-topic/0/pause", {"reason": "x", "version": "running"}, 404)
