@@ -120,3 +120,16 @@ async def test_a_stopped_partition_goes_on_where_an_operator_says(depot: Operato
     (found,) = [each for each in (await show(depot, "acts"))["items"] if each["what"] == "accept"]
     assert (found["who"], found["why"], found["before"]) == (WHO, "lost", {"position": 1_000_000})
     await act(depot, "partitions/no-topic/0/pause", {"reason": "x", "version": "running"}, 404)
+
+
+async def test_a_partition_is_paused_and_resumed_by_command(depot: OperatorRig) -> None:
+    await in_state(depot, "READING", 2)
+    paused = ("topics", "pause", REQUESTS, "--partition", "2")
+    assert "--why is required" in (await depot(*paused, json=False, whole=True, code=2)).err
+    await depot(*paused, "--why", "a bad batch", "--who", "kim", json=False, whole=True)
+    assert (await partition(depot, 2))["pausedBy"] == "kim"
+    again = await depot(*paused, "--why", "a bad batch", json=False, whole=True, code=2)
+    assert "is paused already by kim: a bad batch" in again.err
+    await depot("topics", "resume", REQUESTS, "--partition", "2", "--who", "kim", json=False, whole=True)
+    assert (await partition(depot, 2))["pausedBy"] is None
+    await arrives(depot, await send(depot, 2))

@@ -42,7 +42,10 @@ class PlaceOrder(Struct, rename="camel", kw_only=True):
 
 
 class OperatorsReason(Struct, rename="camel", kw_only=True):
-    """The body of an operator's command on an order: the reason, which is kept with the act and in the timeline."""
+    """The body of an operator's command on an order, and of a cancel or return in the customer's stead.
+
+    The reason is kept with the act and in the timeline.
+    """
 
     why: Annotated[str, Meta(min_length=1, max_length=500, pattern=r"\S")]
 
