@@ -66,25 +66,34 @@ class Orders:
 
     async def find(self, order_id: UUID, user: User) -> Shown | None:
         """An order with its timeline and, while it waits for a payment, with what Payment knows of one."""
-        order, payments = await side_by_side(
-            self._services.get("order", f"/api/v1/orders/{order_id}", Order, user),
-            unless_away(self.payments(order_id, user)),
-        )
-        if order is None or order.customer_id != user.user_id:
-            return None
-        # After the order: a timeline that was read before it could lack the event that the order shows.
-        timeline = await unless_away(self._timeline(order_id, user))
-        return Shown(order, tuple(timeline or ()), _open(order, payments or ()))
+        order = await self._order(order_id, user)
+        return None if order is None else await self._shown(order, user)
 
     async def read_again(self, order_id: UUID, user: User, before: Shown) -> Shown | None:
         """What `find` says, with as few requests as tell whether anything has changed."""
-        order = await self._services.get("order", f"/api/v1/orders/{order_id}", Order, user)
+        order = await self._order(order_id, user)
         if order is None:
             return None
         if order != before.order or not before.timeline:
-            return await self.find(order_id, user)
-        payments = _open(order, await self.payments(order_id, user)) if before.payments else ()
-        return replace(before, payments=payments)
+            return await self._shown(order, user)
+        return (
+            replace(before, payments=_unheard(order, await self.payments(order_id, user)))
+            if before.payments
+            else before
+        )
+
+    async def _order(self, order_id: UUID, user: User) -> Order | None:
+        order = await self._services.get("order", f"/api/v1/orders/{order_id}", Order, user)
+        return order if order is not None and order.customer_id == user.user_id else None
+
+    async def _shown(self, order: Order, user: User) -> Shown:
+        """The rest, read after the order: a timeline that was read before it could lack the event that the order shows."""
+        if order.status != "PENDING":
+            return Shown(order, tuple(await unless_away(self._timeline(order.order_id, user)) or ()))
+        timeline, payments = await side_by_side(
+            unless_away(self._timeline(order.order_id, user)), unless_away(self.payments(order.order_id, user))
+        )
+        return Shown(order, tuple(timeline or ()), _unheard(order, payments or ()))
 
     async def _timeline(self, order_id: UUID, user: User) -> list[Event]:
         path = f"/api/v1/orders/{order_id}/timeline"
@@ -135,9 +144,7 @@ class Orders:
         return await self._services.post("order", f"/api/v1/orders/{order_id}/cancel/return", Order, user)
 
 
-def _open(order: Order, payments: tuple[Payment, ...]) -> tuple[Payment, ...]:
-    """Payments that Payment has begun, settled ones too, and of which Order has not heard."""
-    if order.status != "PENDING":
-        return ()
+def _unheard(order: Order, payments: tuple[Payment, ...]) -> tuple[Payment, ...]:
+    """Payments that Payment has begun, settled ones too, and of which the order has not heard."""
     heard = {each.payment_key for each in order.payments}
     return tuple(each for each in payments if each.payment_key not in heard)

@@ -1,0 +1,78 @@
+"""Where services check tokens, the web process takes no word but theirs: a token is pasted, or a proxy in front sends it."""
+
+import re
+import time
+from collections.abc import Iterator
+from uuid import UUID
+
+import httpx
+import jwt
+import pytest
+
+from ordersaga.devstack.system import System
+
+KEY = "a key of thirty-two bytes or more"
+USER = UUID(int=77)
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[System]:
+    """Order and the web process, which trust tokens of one key and no headers."""
+    extra = {
+        "ORDERSAGA_TRUST_GATEWAY_HEADERS": "false",
+        "ORDERSAGA_JWT_KEY": KEY,
+        "ORDERSAGA_JWT_ALGORITHMS": '["HS256"]',
+        "ORDERSAGA_WEB_SIGN_IN": "token",
+    }
+    with System(services=["order"], web=True, extra=extra) as running:
+        yield running
+
+
+def token(key: str = KEY, lasts_s: int = 60) -> str:
+    return jwt.encode({"sub": str(USER), "exp": int(time.time()) + lasts_s, "role": "CUSTOMER"}, key, "HS256")
+
+
+@pytest.fixture
+def browser(system: System) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=system.urls["web"], headers={"Accept-Language": "en"}) as client:
+        yield client
+
+
+def sign_in(browser: httpx.Client, **fields: str) -> httpx.Response:
+    page = browser.get("/sign-in?then=/orders")
+    found = re.search(r'name="csrf" value="([^"]+)"', page.text)
+    assert found and "Paste a token" in page.text
+    return browser.post("/sign-in", data={"csrf": found[1], "then": "/orders", **fields})
+
+
+def test_a_pasted_token_that_order_accepts_signs_in(browser: httpx.Client) -> None:
+    answer = sign_in(browser, token=token())
+    assert (answer.status_code, answer.headers["location"]) == (303, "/orders")
+    assert "No orders yet" in browser.get("/orders").text
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"token": token("another key of thirty-two bytes ")},
+        {"token": token(lasts_s=-60)},
+        {"token": "x"},
+        {"customer": "hana"},
+    ],
+    ids=["another key", "expired", "no token", "a customer of the demo"],
+)
+def test_nothing_else_signs_in(browser: httpx.Client, fields: dict[str, str]) -> None:
+    assert sign_in(browser, **fields).status_code == 400
+    assert browser.get("/orders").headers["location"].startswith("/sign-in")
+
+
+def test_a_proxys_token_is_the_user_of_this_request_alone(browser: httpx.Client) -> None:
+    assert "No orders yet" in browser.get("/orders", headers={"Authorization": f"Bearer {token()}"}).text
+    assert browser.get("/orders").status_code == 303
+    assert browser.get("/orders", headers={"User-Id": str(USER)}).status_code == 303
+
+
+def test_a_token_that_has_run_out_leads_to_the_sign_in(browser: httpx.Client) -> None:
+    sign_in(browser, token=token(lasts_s=3))
+    time.sleep(4)
+    assert browser.get("/orders").headers["location"].startswith("/sign-in")
