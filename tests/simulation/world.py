@@ -250,7 +250,7 @@ class World:
                 left.append(f"{service}: {row['unpublished']} letters are not published")
         left += await self._waiting_orders()
         left += await self._left_to_operators(bool(left))
-        return Rest("; ".join(left), min(dues, default=None)) if left else None
+        return Rest("; ".join(left), min(dues, default=None), min(self._pauses, default=None)) if left else None
 
     async def _left_to_operators(self, others: bool) -> list[str]:
         """Let the operator mend refusing topics once no other work is left, and accept refunds made at the dashboard."""
