@@ -15,7 +15,7 @@ from litestar.response import ServerSentEvent, ServerSentEventMessage
 from litestar.types import ControllerRouterHandler
 
 from ordersaga.contracts.address import Address
-from ordersaga.contracts.status import OrderStatus
+from ordersaga.contracts.status import ORDER_CODES, OrderStatus
 from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.documents import described
 from ordersaga.http.encoded import EncodedJson
@@ -55,7 +55,6 @@ from ordersaga.order.resources import (
     OrderResource,
     PlaceOrder,
     event_resource,
-    resource,
 )
 from ordersaga.order.returns import CancelBeforeDelivery, ReceiveReturn, RefuseReturn, RequestReturn, Return
 from ordersaga.order.saga import CustomerCommand, OperatorCommand
@@ -407,6 +406,28 @@ async def _stream(
 def _message(numbered: NumberedEvent) -> ServerSentEventMessage:
     seq, event = numbered
     return ServerSentEventMessage(id=str(seq), event="order", data=_json.encode(event_resource(event)).decode())
+
+
+def resource(order: Order) -> OrderResource:
+    """The JSON of an order."""
+    return OrderResource(
+        order_id=order.order_id,
+        customer_id=order.customer_id,
+        status=order.status,
+        status_code=ORDER_CODES[order.status],
+        reason=order.reason,
+        detail=order.detail,
+        order_name=order.order_name,
+        total_amount=order.total_amount,
+        placed_at=order.placed_at,
+        pay_before=order.pay_before,
+        recipient=order.recipient,
+        items=order.facts.lines,
+        payments=order.facts.payments,
+        delivery=order.facts.delivery,
+        delivery_id=order.facts.delivery_id,
+        returning=order.facts.returning,
+    )
 
 
 def _answer(order: Order, status: int) -> Json:

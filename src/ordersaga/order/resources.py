@@ -12,7 +12,7 @@ from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.http.pages import Page
 from ordersaga.messaging.held_records import HeldRecord
 from ordersaga.order.explanation import Explanation
-from ordersaga.order.model import Event, Line, Order, OrderPayment
+from ordersaga.order.model import Event, Line, OrderPayment
 
 TOTAL_AMOUNT_MIN: Final = 1_000
 ITEMS_MAX: Final = 100
@@ -96,28 +96,6 @@ class EventPage(Page[EventResource]):
 def event_resource(event: Event) -> EventResource:
     """The JSON of one line of a timeline."""
     return EventResource(event.at, event.came_in, event.went_out, event.status, event.reason, event.note)
-
-
-def resource(order: Order) -> OrderResource:
-    """The JSON of an order."""
-    return OrderResource(
-        order_id=order.order_id,
-        customer_id=order.customer_id,
-        status=order.status,
-        status_code=ORDER_CODES[order.status],
-        reason=order.reason,
-        detail=order.detail,
-        order_name=order.order_name,
-        total_amount=order.total_amount,
-        placed_at=order.placed_at,
-        pay_before=order.pay_before,
-        recipient=order.recipient,
-        items=order.facts.lines,
-        payments=order.facts.payments,
-        delivery=order.facts.delivery,
-        delivery_id=order.facts.delivery_id,
-        returning=order.facts.returning,
-    )
 
 
 NEW_ORDER: Final = PlaceOrder(
