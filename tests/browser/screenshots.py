@@ -16,11 +16,12 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from ordersaga.devstack.system import System
 from ordersaga.web.shop import seeds
 from tests.browser.conftest import BROWSERS, NO_SANDBOX
+from tests.browser.troubles import letter_of, spoil
 from tests.browser.visitor import PAY, Visitor
 
 FOLDER = Path("docs/screenshots")
 QUALITY = 82
-WIDE, PHONE = (1280, 860), (390, 844)
+WIDE, TALL, PHONE = (1280, 860), (1280, 1240), (390, 844)
 
 
 class Camera:
@@ -92,6 +93,27 @@ def take_all(camera: Camera) -> None:
         camera.take(one, "order-refunded-phone-ko")
 
 
+def take_console(camera: Camera, system: System) -> None:
+    """The pictures of the console, while something is wrong."""
+    order_ids = spoil(system, 5)
+    with camera.visitor("en-US", TALL, "light") as one:
+        one.open("/console")
+        one.page.locator("button[name=role][value=operator]").click()
+        expect(one.page.locator("#verdict")).to_contain_text("dead letters")
+        camera.take(one, "console")
+        one.open(f"/console/letters/delivery/{letter_of(system, order_ids[0])}")
+        camera.take(one, "console-letter")
+        one.open("/console/orders?status=COMPLETED")
+        one.page.locator("tbody a[href^='/console/orders/']").first.click()
+        expect(one.page.locator(".story")).to_be_visible()
+        camera.take(one, "console-order")
+    with camera.visitor("ko-KR", PHONE, "dark") as one:
+        one.open("/console")
+        one.page.locator("button[name=role][value=reader]").click()
+        expect(one.page.locator("#verdict")).to_be_visible()
+        camera.take(one, "console-phone-ko")
+
+
 def main() -> None:
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
@@ -102,6 +124,7 @@ def main() -> None:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=path, args=NO_SANDBOX)
             take_all(Camera(browser, system.urls["web"]))
+            take_console(Camera(browser, system.urls["web"]), system)
             browser.close()
 
 

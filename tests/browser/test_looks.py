@@ -9,10 +9,9 @@ from playwright.sync_api import Page, expect
 
 from ordersaga.devstack.system import System
 from ordersaga.web.shop.seeds import SEEDS
-from tests.browser.visitor import ADDRESS, PAY, Visitor
+from tests.browser.visitor import ADDRESS, PAY, RULES, Visitor
 
 Visitors = Callable[..., Visitor]
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
 
 def pages(one: Visitor, path: str) -> Iterator[Page]:

@@ -14,6 +14,8 @@ ADDRESS = {
     "memo": "Please leave it at the door",
 }
 PAY = re.compile("^Pay |결제하기$")
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+"""What axe looks for."""
 expect.set_options(timeout=WAIT_MS)
 
 

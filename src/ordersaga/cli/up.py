@@ -117,6 +117,7 @@ def _fill_shelf(system: System) -> None:
 
 def _tell(system: System) -> None:
     out.print(f"[bold]{'shop':10} {system.urls[WEB]}[/]")
+    out.print(f"[bold]{'console':10} {system.urls[WEB]}/console[/]")
     for name, url in system.urls.items():
         if name == WEB:
             continue

@@ -15,8 +15,12 @@ The skeleton, which knows neither shop nor console:
 - `pictures.py` draws products as SVG. `static/` and `templates/` are our own files; nothing is loaded from another host.
 - `shop/live.py`: open streams of orders, fed by Kafka. A stream of the console can be built the same way.
 
-To add an application beside the shop: a package with `routes(desk, ...)`, templates in a folder of its own that extend `base.html`, texts under
-a table of its own in both catalogues, and its routes in `app.py`. An operator's visit has `visit.user.roles`; the service checks them again.
+The console (`console/`) is below `/console` of the same process. Its users are `visit.session.operator`, so somebody can be a customer of the
+shop and an operator in one browser. The services check an operator's roles again.
 
-May import `http` (server, limits), `messaging.kafka` (to listen), `settings` and `contracts`. Start with `shop/routes.py`.
+To add an application beside the two: a package with `routes(desk, ...)`, templates in a folder of its own, texts under a table of its own in
+both catalogues, and its routes in `app.py`.
+
+May import `http` (server, limits), `messaging.kafka` (to listen), `settings` and `contracts`. Start with `shop/routes.py` or
+`console/routes.py`.
 """

@@ -20,6 +20,8 @@ from ordersaga.messaging.loops import Loops
 from ordersaga.messaging.runtime import utc_now
 from ordersaga.settings import Settings
 from ordersaga.web import signing_in
+from ordersaga.web.console import routes as console
+from ordersaga.web.console import staff
 from ordersaga.web.desk import Desk, File, Nothing, Page, SignInFirst, WrongForm
 from ordersaga.web.services import Refused, Services, Unavailable
 from ordersaga.web.shop.live import Live
@@ -54,6 +56,7 @@ def create_app(settings: Settings) -> Litestar:
     return Application(
         [
             *routes(desk, orders, live, streams),
+            *console.routes(desk),
             *signing_in.routes(desk),
             *_static(desk.files),
             *health("web", reporter),
@@ -114,23 +117,30 @@ def _static(files: Mapping[str, File]) -> list[ControllerRouterHandler]:
 def _errors(desk: Desk) -> dict[Any, Any]:
     """Each error as a page that says what happened and where to go on."""
 
-    def page(request: AnyRequest, kind: str, status: int, service: str | None = None) -> Page:
+    def page(request: AnyRequest, kind: str, status: int, service: str | None = None, role: str = "") -> Page:
         visit = desk.visit(request)
         # A form's address may have no page: the one above is where the form stands.
         again = visit.path if request.method == "GET" else request.scope["path"].rpartition("/")[0] or "/"
-        answer = desk.page(visit, "error.html", {"kind": kind, "service": service, "again": again}, status)
+        template = "console/error.html" if in_console(request) else "error.html"
+        values = {"kind": kind, "service": service, "again": again, "role": role}
+        answer = desk.page(visit, template, values, status)
         if status == 503:
             answer.headers["Retry-After"] = "2"
         return answer
 
+    def in_console(request: AnyRequest) -> bool:
+        return str(request.scope["path"]).startswith(staff.HOME)
+
     def sign_in(request: AnyRequest, _: Exception) -> Page:
         visit = desk.visit(request)
         path = visit.path if request.method == "GET" else "/"
-        return desk.go(visit, desk.sign_in_path(path))
+        return desk.go(visit, staff.sign_in_path(path) if in_console(request) else desk.sign_in_path(path))
 
     def refused(request: AnyRequest, error: Refused) -> Page:
         if error.status == 401:
             return sign_in(request, error)
+        if error.status == 403 and in_console(request):
+            return page(request, "role", 403, role="OPERATOR" if request.method == "POST" else "READER")
         if error.status in (403, 404) or (error.status == 400 and request.method == "GET"):
             return page(
                 request, "nothing", 404
@@ -150,6 +160,7 @@ def _errors(desk: Desk) -> dict[Any, Any]:
     return {
         Nothing: lambda request, _: page(request, "nothing", 404),
         SignInFirst: sign_in,
+        staff.RoleNeeded: lambda request, error: page(request, "role", 403, role=error.role),
         WrongForm: lambda request, _: page(request, "old_form", 403),
         Unavailable: lambda request, error: page(request, "away", 503, error.service),
         Refused: refused,

@@ -39,14 +39,14 @@ def routes(desk: Desk) -> list[ControllerRouterHandler]:
         if user is None:
             values = {"customers": CUSTOMERS, "then": then, "wrong": True}
             return desk.page(visit, "sign_in.html", values, 400)
-        visit.session = Session(user=user)
+        visit.session = Session(user=user, operator=visit.session.operator)
         return desk.go(visit, then, "signed_in")
 
     @post("/sign-out")
     async def sign_out(request: AnyRequest) -> Page:
         visit = desk.visit(request)
         await desk.form(request, visit)
-        visit.session = Session()
+        visit.session = Session(operator=visit.session.operator)
         return desk.go(visit, "/", "signed_out")
 
     @get("/language/{code:str}")

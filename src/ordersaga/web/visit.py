@@ -16,10 +16,11 @@ PIECES_MAX: Final = 99
 
 
 class Session(Struct):
-    """The browser's session. `session_id` is what CSRF tokens are made of."""
+    """The browser's session. `session_id` is what CSRF tokens are made of. `user`: of the shop; `operator`: of the console."""
 
     session_id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     user: User | None = None
+    operator: User | None = None
 
 
 class Cart(Struct):

@@ -1,0 +1,76 @@
+"""What all routes of the console share: the page's frame with the user in it, ages and names as people read them, and refusals as notices."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ordersaga.settings import SERVICES, ServiceName
+from ordersaga.web.accounts import User
+from ordersaga.web.console.reading import Reading
+from ordersaga.web.console.staff import NAMES, Staff, may_act
+from ordersaga.web.desk import Desk, Page, nothing
+from ordersaga.web.services import ProblemAnswer, Refused
+from ordersaga.web.visit import Visit
+
+REASON_CHARS_MAX: Final = 500
+UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60))
+
+
+class Console:
+    """Reads and answers for the routes of the console."""
+
+    def __init__(self, desk: Desk, reading: Reading) -> None:
+        self.desk: Final = desk
+        self.reading: Final = reading
+        self.staff: Final = Staff(desk)
+
+    def page(self, visit: Visit, user: User, template: str, values: Mapping[str, Any], status: int = 200) -> Page:
+        """Answer with a page of the console."""
+        return self.desk.page(visit, f"console/{template}", self._shared(visit, user) | dict(values), status)
+
+    def part(self, visit: Visit, user: User, template: str, values: Mapping[str, Any]) -> str:
+        """A part of a page, for its refreshing."""
+        return self.desk.part(visit, f"console/{template}", self._shared(visit, user) | dict(values))
+
+    def _shared(self, visit: Visit, user: User) -> dict[str, Any]:
+        return {
+            "user": user,
+            "may_act": may_act(user),
+            "ours": self.reading.ours,
+            "faults_page": self.desk.settings.web_sign_in == "demo",
+            "ago": lambda at: ago(visit, at),
+            "who": lambda name: visit.t(f"console.staff.{NAMES[name]}") if name in NAMES else name,
+            "seconds": lambda s: duration(visit, s),
+            "reason_chars_max": REASON_CHARS_MAX,
+        }
+
+    def service(self, name: str) -> ServiceName:
+        """A service of ours by its name in a path or form. Raises `Nothing`."""
+        return next((each for each in SERVICES if each == name and each in self.reading.ours), None) or nothing()
+
+
+def ago(visit: Visit, at: datetime | None) -> str:
+    """How long ago, in the visitor's language: one number and its unit."""
+    return "" if at is None else duration(visit, (datetime.now(UTC) - at).total_seconds())
+
+
+def duration(visit: Visit, seconds: float) -> str:
+    """A time in its largest unit."""
+    for name, unit in UNITS:
+        if abs(seconds) >= unit:
+            return visit.t(f"console.age.{name}", count=int(abs(seconds) // unit))
+    return visit.t("console.age.s", count=int(abs(seconds)))
+
+
+def notice_of(refused: Refused) -> str:
+    """The notice for a refused act: the thing has changed since it was shown, or it is gone. Other refusals are raised again."""
+    if refused.status == 409:
+        return "console.stale"
+    if refused.status == 404:
+        return "console.gone"
+    raise refused
+
+
+def wrong_fields(problem: ProblemAnswer) -> dict[str, str]:
+    """What a service says of each field that does not fit."""
+    return {each.field: each.message for each in problem.errors} or {"": problem.detail or problem.title}

@@ -1,0 +1,128 @@
+"""What needs attention now, the worst first, from one reading of all services. Pure."""
+
+from collections import Counter
+from datetime import timedelta
+from typing import Final, Literal
+from urllib.parse import urlencode
+
+from msgspec import Struct
+
+from ordersaga.web.console.flow import gateway_state
+from ordersaga.web.console.reading import ServiceView, Snapshot
+from ordersaga.web.shop.model import Order
+
+OUTBOX_OLD_S: Final = 10.0
+WAITS_LONG: Final = timedelta(minutes=15)
+
+Level = Literal["bad", "few"]
+
+
+class Concern(Struct, frozen=True):
+    """Something that needs attention. `text`: the end of a key `console.concern.…`; `values` fill the text in. `said`: the service's own words."""
+
+    level: Level
+    text: str
+    values: dict[str, str | int]
+    href: str
+    said: str = ""
+
+
+class CauseRow(Struct, frozen=True):
+    """Dead letters or parked records of one service, topic and cause."""
+
+    service: str
+    topic: str
+    cause: str
+    records: int
+    reason: str
+    href: str
+
+
+def concerns(snapshot: Snapshot) -> list[Concern]:
+    """All that needs attention; empty: all is well."""
+    found: list[Concern] = []
+    for view in snapshot.services.values():
+        if not view.foreign:
+            found += _of_service(view)
+    if gateway_state(snapshot) == "degraded":
+        found.append(Concern("bad", "gateway", {}, "#flow"))
+    if (oldest := oldest_waiting(snapshot)) and snapshot.at - oldest.placed_at > WAITS_LONG:
+        found.append(Concern("few", "order", {"name": oldest.order_name}, f"/console/orders/{oldest.order_id}"))
+    return sorted(found, key=lambda each: each.level)
+
+
+def _of_service(view: ServiceView) -> list[Concern]:
+    name = view.name
+    if view.health is None:
+        return [Concern("bad", "down", {"service": name}, "#services")]
+    found: list[Concern] = []
+    for each in view.health.problems:
+        found.append(Concern("bad", "problem", {"service": name}, "#services", each))
+    stopped = sum(read.states["STOPPED"] + read.states["NOT_ASSIGNED"] for read in (view.topics or {}).values())
+    if stopped:
+        found.append(Concern("bad", "stopped", {"service": name, "count": stopped}, f"/console/topics?service={name}"))
+    if paused := sum(read.states["PAUSED"] for read in (view.topics or {}).values()):
+        found.append(Concern("few", "paused", {"service": name, "count": paused}, f"/console/topics?service={name}"))
+    if letters := sum(each.letters for each in (view.causes.items if view.causes else ())):
+        found.append(Concern("bad", "letters", {"service": name, "count": letters}, f"/console/letters?service={name}"))
+    if view.parked:
+        records = sum(each.records for each in view.parked)
+        found.append(Concern("few", "parked", {"service": name, "count": records}, f"/console/parked?service={name}"))
+    if view.outbox and view.outbox.oldest_age_s > OUTBOX_OLD_S:
+        values: dict[str, str | int] = {"service": name, "count": view.outbox.rows}
+        found.append(Concern("bad", "outbox", values, "#services"))
+    for alarm in view.health.alarms:
+        if alarm.alarm not in ("gateway", "parked", "dead letters"):
+            words = " ".join(filter(None, (alarm.where, alarm.what)))
+            found.append(Concern("few", "alarm", {"service": name}, "#services", words))
+    return found
+
+
+def causes(snapshot: Snapshot) -> list[CauseRow]:
+    """Dead letters by service, topic and cause, the most first."""
+    rows = [
+        CauseRow(
+            view.name,
+            each.topic,
+            each.cause,
+            each.letters,
+            each.last_reason,
+            _letters(view.name, each.topic, each.cause),
+        )
+        for view in snapshot.services.values()
+        for each in (view.causes.items if view.causes else ())
+    ]
+    return sorted(rows, key=lambda each: -each.records)
+
+
+def parked(snapshot: Snapshot) -> list[CauseRow]:
+    """Parked records by service, topic and cause, the most first."""
+    groups: dict[tuple[str, str, str], list[tuple[int, str]]] = {}
+    for view in snapshot.services.values():
+        for each in view.parked or ():
+            groups.setdefault((view.name, each.topic, each.cause or "?"), []).append((each.records, each.reason or ""))
+    rows = [
+        CauseRow(
+            *key,
+            sum(records for records, _ in several),
+            several[-1][1],
+            f"/console/parked?{urlencode({'service': key[0], 'topic': key[1]})}",
+        )
+        for key, several in groups.items()
+    ]
+    return sorted(rows, key=lambda each: -each.records)
+
+
+def _letters(service: str, topic: str, cause: str) -> str:
+    return "/console/letters?" + urlencode({"service": service, "topic": topic, "cause": cause})
+
+
+def states(snapshot: Snapshot) -> Counter[str]:
+    """How many of the newest orders have each status."""
+    return Counter(order.status for order in snapshot.orders or ())
+
+
+def oldest_waiting(snapshot: Snapshot) -> Order | None:
+    """The oldest order that has not ended, among the newest orders."""
+    waiting = [order for order in snapshot.orders or () if order.status == "PENDING"]
+    return min(waiting, key=lambda order: order.placed_at, default=None)

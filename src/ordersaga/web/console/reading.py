@@ -1,0 +1,231 @@
+"""Reads of the services' operators' faces, in an operator's name. A service that does not answer is None, never an error of the page."""
+
+import asyncio
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+from msgspec import Struct
+
+from ordersaga.contracts.topics import TOPICS
+from ordersaga.http.pages import LIMIT_MAX, Page
+from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Topics
+from ordersaga.settings import SERVICES, ServiceName, Settings
+from ordersaga.web.accounts import User
+from ordersaga.web.console.model import (
+    Act,
+    Causes,
+    HealthStatus,
+    Job,
+    Letter,
+    Outbox,
+    PartitionState,
+    Queue,
+)
+from ordersaga.web.services import Refused, Services, side_by_side, unless_away
+from ordersaga.web.shop.model import Order
+
+T = TypeVar("T")
+FACE: Final = "/api/v1/operations"
+FRESH_S: Final = 1.5
+RATE_OVER_S: Final = 2.0
+
+
+class TopicRead(Struct, frozen=True):
+    """A topic as its reader stands: `lag` records behind (None: not known), `rate` records handled a second (None: not known yet).
+
+    Of another team's reader only Kafka tells: `written` is how many records the topic has had, and `rate` how many come a second.
+    """
+
+    topic: str
+    lag: int | None
+    rate: float | None
+    states: Counter[str]
+    written: int | None = None
+
+
+class ServiceView(Struct, frozen=True):
+    """One service as the overview shows it. A part that did not come is None. `foreign`: another team runs it."""
+
+    name: ServiceName
+    foreign: bool = False
+    health: HealthStatus | None = None
+    topics: dict[str, TopicRead] | None = None
+    outbox: Outbox | None = None
+    causes: Causes | None = None
+    parked: list[Queue] | None = None
+
+    @property
+    def state(self) -> str:
+        """foreign, down, degraded or up."""
+        if self.foreign:
+            return "foreign"
+        if self.health is None:
+            return "down"
+        return self.health.status.lower()
+
+
+class Snapshot(Struct, frozen=True):
+    """All services at a moment. `orders`: the newest orders, None if Order does not answer or is another team's."""
+
+    at: datetime
+    services: dict[str, ServiceView]
+    orders: list[Order] | None
+
+
+class Rates:
+    """How fast partitions advance, from their positions at two moments."""
+
+    def __init__(self) -> None:
+        self._seen: Final[dict[tuple[str, str], tuple[float, int, float | None]]] = {}
+
+    def rate(self, service: str, topic: str, position: int) -> float | None:
+        """Records a second since the last call that was at least `RATE_OVER_S` ago."""
+        now = time.monotonic()
+        at, before, rate = self._seen.get((service, topic), (now, position, None))
+        if now - at >= RATE_OVER_S:
+            rate = max(0, position - before) / (now - at)
+            at, before = now, position
+        self._seen[service, topic] = at, before, rate
+        return rate
+
+
+class Reading:
+    """Use from routes. Raises `Unavailable` and `Refused` only where it says so."""
+
+    def __init__(self, services: Services, settings: Settings) -> None:
+        self.services: Final = services
+        self.ours: Final = [name for name in SERVICES if name not in settings.foreign_partners]
+        self._kafka: Final = Topics(settings) if settings.foreign_partners else None
+        self._rates: Final = Rates()
+        self._recent: Final[dict[tuple[str, ...], tuple[float, asyncio.Future[Snapshot]]]] = {}
+
+    async def snapshot(self, user: User) -> Snapshot:
+        """All services now. Pages of the same roles that ask at nearly the same time share one reading."""
+        at_s, recent = self._recent.get(user.roles, (0.0, None))
+        if recent is None or time.monotonic() - at_s > FRESH_S:
+            recent = asyncio.ensure_future(self._read(user))
+            self._recent[user.roles] = time.monotonic(), recent
+        return await asyncio.shield(recent)
+
+    async def _read(self, user: User) -> Snapshot:
+        views, orders = await side_by_side(
+            side_by_side(*(self._view(name, user) for name in SERVICES)), self.newest_orders(user)
+        )
+        return Snapshot(datetime.now(UTC), {view.name: view for view in views}, orders)
+
+    async def _view(self, name: ServiceName, user: User) -> ServiceView:
+        if name not in self.ours:
+            return ServiceView(name, foreign=True, topics=await self._written(name))
+        health, partitions, outbox, causes, parked = await side_by_side(
+            unless_away(self.services.get(name, "/health/status", HealthStatus)),
+            unless_away(self.partitions(name, user)),
+            self.part(name, "/outbox", Outbox, user),
+            self.part(name, "/dead-letters/causes", Causes, user),
+            self.page(name, "/parked", Queue, user),
+        )
+        topics = None if partitions is None else self._topics(name, partitions)
+        return ServiceView(name, False, health, topics, outbox, causes, parked and parked.items)
+
+    async def _written(self, name: ServiceName) -> dict[str, TopicRead] | None:
+        """What Kafka tells of the topics that another team's service reads; None: Kafka does not answer."""
+        if self._kafka is None:
+            return None
+        names = [topic.name for topic in TOPICS if topic.consumer == name]
+        try:
+            counts = await self._kafka.partition_counts(names)
+            ends = await self._kafka.ends(
+                [Partition(topic, number) for topic, count in counts.items() for number in range(count)]
+            )
+        except KafkaUnavailable:
+            return None
+        written = dict.fromkeys(counts, 0)
+        for partition, end in ends.items():
+            written[partition.topic] += end
+        return {
+            topic: TopicRead(topic, None, self._rates.rate(name, topic, count), Counter(), count)
+            for topic, count in written.items()
+        }
+
+    def _topics(self, service: str, partitions: list[PartitionState]) -> dict[str, TopicRead]:
+        by_topic: dict[str, list[PartitionState]] = {}
+        for each in partitions:
+            by_topic.setdefault(each.topic, []).append(each)
+        return {
+            topic: TopicRead(
+                topic,
+                None if any(each.lag is None for each in several) else sum(each.lag or 0 for each in several),
+                self._rates.rate(service, topic, sum(each.position for each in several)),
+                Counter(each.state for each in several),
+            )
+            for topic, several in by_topic.items()
+        }
+
+    async def partitions(self, service: ServiceName, user: User) -> list[PartitionState]:
+        """Every partition that the service reads. Raises `Unavailable`."""
+        found: list[PartitionState] = []
+        query = {"limit": str(LIMIT_MAX)}
+        while True:
+            page = await self.services.get(service, f"{FACE}/partitions", Page[PartitionState], user, query)
+            found += page.items if page else []
+            if page is None or page.next is None:
+                return found
+            query["cursor"] = page.next
+
+    async def part(
+        self, service: ServiceName, path: str, kind: type[T], user: User, query: dict[str, str] | None = None
+    ) -> T | None:
+        """A resource below the operators' face; None if the service does not answer, or has no such thing."""
+        return await unless_away(self.services.get(service, FACE + path, kind, user, query))
+
+    async def page(
+        self, service: ServiceName, path: str, item: type[T], user: User, query: dict[str, str] | None = None
+    ) -> Page[T] | None:
+        """A page of a list; None if the service does not answer, or refuses these conditions."""
+        kind: Any = Page[item]  # type: ignore[valid-type]
+        asked = {"limit": str(LIMIT_MAX)} | {name: value for name, value in (query or {}).items() if value}
+        try:
+            found: Page[T] | None = await self.part(service, path, kind, user, asked)
+        except Refused as refused:
+            if refused.status != 400:
+                raise
+            return Page([], None)
+        return found
+
+    async def newest_orders(self, user: User) -> list[Order] | None:
+        """The latest orders of all customers; None if Order does not answer or is another team's."""
+        if "order" not in self.ours:
+            return None
+        page = await unless_away(
+            self.services.get("order", "/api/v1/orders", Page[Order], user, {"limit": str(LIMIT_MAX)})
+        )
+        return page.items if page else None
+
+    async def letters(self, service: ServiceName, user: User, query: dict[str, str]) -> Page[Letter] | None:
+        """Dead letters of one service, the latest first."""
+        return await self.page(service, "/dead-letters", Letter, user, query)
+
+    async def jobs(self, service: ServiceName, user: User) -> list[Job]:
+        """The latest bulk jobs of one service."""
+        found = await self.page(service, "/jobs", Job, user, {"limit": "20"})
+        return found.items if found else []
+
+    async def acts(self, service: ServiceName, user: User, query: dict[str, str]) -> Page[Act] | None:
+        """The trail of one service, the latest first."""
+        return await self.page(service, "/acts", Act, user, query)
+
+    async def of_order(self, order_id: UUID, user: User) -> dict[str, tuple[list[Queue], list[Letter]] | None]:
+        """The parked records and dead letters of one order, by service; None: the service does not answer."""
+        query = {"orderId": str(order_id)}
+
+        async def both(name: ServiceName) -> tuple[list[Queue], list[Letter]] | None:
+            parked, letters = await side_by_side(
+                self.page(name, "/parked", Queue, user, query),
+                self.letters(name, user, query | {"status": "ANY"}),
+            )
+            return None if parked is None or letters is None else (parked.items, letters.items)
+
+        found = await side_by_side(*(both(name) for name in self.ours))
+        return dict(zip(self.ours, found, strict=True))

@@ -1,0 +1,128 @@
+"""Who uses the console: sign-in with a role, and what each role may do. The services check the role of every request again."""
+
+from typing import Final
+from urllib.parse import quote
+from uuid import UUID
+
+import jwt
+from litestar import get, post
+from litestar.types import ControllerRouterHandler
+
+from ordersaga.http.caller import OPERATOR_ROLES, READER_ROLES
+from ordersaga.settings import SERVICES
+from ordersaga.web.accounts import User
+from ordersaga.web.console.model import Anything
+from ordersaga.web.desk import AnyRequest, Desk, Page, SignInFirst
+from ordersaga.web.services import Refused
+from ordersaga.web.signing_in import TOKEN_CHARS_MAX, local_path
+from ordersaga.web.visit import Session, Visit
+
+HOME: Final = "/console"
+SIGN_IN: Final = f"{HOME}/sign-in"
+STAFF: Final[dict[str, User]] = {
+    name: User(UUID(f"00000000-0000-4000-8000-0000000000b{n}"), (name.upper(),), name)
+    for n, name in enumerate(("reader", "operator", "master"), 1)
+}
+"""The staff of the demo, one for each role. Their names are texts: `console.staff.reader` and so on."""
+NAMES: Final = {str(user.user_id): name for name, user in STAFF.items()}
+
+
+class RoleNeeded(Exception):
+    """The page or act is for another role."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__(f"the role {role} is needed")
+        self.role: Final = role
+
+
+class Staff:
+    """Finds who asks. Raises `SignInFirst` and `RoleNeeded`."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk: Final = desk
+
+    async def reader(self, request: AnyRequest, visit: Visit) -> User:
+        """Somebody who may see the console."""
+        user = await self._user(request, visit)
+        if not READER_ROLES & set(user.roles):
+            raise RoleNeeded("READER")
+        return user
+
+    async def operator(self, request: AnyRequest, visit: Visit) -> tuple[User, dict[str, str]]:
+        """Somebody who may act, and their form."""
+        form = await self._desk.form(request, visit)
+        user = await self.reader(request, visit)
+        if not may_act(user):
+            raise RoleNeeded("OPERATOR")
+        return user, form
+
+    async def _user(self, request: AnyRequest, visit: Visit) -> User:
+        demo = self._desk.settings.web_sign_in == "demo"
+        kept = visit.session.operator
+        if kept and (kept.token or demo) and not visit.by_proxy:
+            return kept
+        if request.headers.get("authorization"):
+            return await self._desk.user(request, visit)
+        raise SignInFirst
+
+
+def sign_in_path(then: str) -> str:
+    """The console's sign-in page, which goes on to `then`."""
+    return f"{SIGN_IN}?then={quote(then, safe='')}"
+
+
+def may_act(user: User) -> bool:
+    """Whether the services will accept an act of this user."""
+    return bool(OPERATOR_ROLES & set(user.roles))
+
+
+def routes(desk: Desk) -> list[ControllerRouterHandler]:
+    """Sign-in and sign-out of the console."""
+
+    @get(SIGN_IN)
+    async def show(request: AnyRequest) -> Page:
+        values = {"staff": STAFF, "then": _then(request.query_params.get("then", HOME)), "wrong": False}
+        return desk.page(desk.visit(request), "console/sign_in.html", values)
+
+    @post(SIGN_IN)
+    async def sign_in(request: AnyRequest) -> Page:
+        visit = desk.visit(request)
+        form = await desk.form(request, visit)
+        then = _then(form.get("then", HOME))
+        user = await _chosen(desk, form)
+        if user is None:
+            values = {"staff": STAFF, "then": then, "wrong": True}
+            return desk.page(visit, "console/sign_in.html", values, 400)
+        visit.session = Session(user=visit.session.user, operator=user)
+        return desk.go(visit, then)
+
+    @post(f"{HOME}/sign-out")
+    async def sign_out(request: AnyRequest) -> Page:
+        visit = desk.visit(request)
+        await desk.form(request, visit)
+        visit.session = Session(user=visit.session.user)
+        return desk.go(visit, SIGN_IN, "signed_out")
+
+    return [show, sign_in, sign_out]
+
+
+def _then(path: str) -> str:
+    path = local_path(path)
+    return path if path.startswith(HOME) else HOME
+
+
+async def _chosen(desk: Desk, form: dict[str, str]) -> User | None:
+    """The demo's user of a role, or the user of a token that a service accepts for operators."""
+    if desk.settings.web_sign_in == "demo":
+        return STAFF.get(form.get("role", ""))
+    token = form.get("token", "")
+    if not token or len(token) > TOKEN_CHARS_MAX or not token.isascii():
+        return None
+    ours = next(name for name in SERVICES if name not in desk.settings.foreign_partners)
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})  # the service verifies it below
+        user = User.unchecked(claims, token)
+        await desk.services.get(ours, "/api/v1/operations/acts", Anything, user, {"limit": "1"})
+    except (jwt.PyJWTError, ValueError, Refused):
+        return None
+    return user

@@ -1,0 +1,93 @@
+"""Topics and partitions as their readers stand: lag, stopped and why, and pause, resume, accept."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from litestar import get, post
+from litestar.params import FromPath
+from litestar.types import ControllerRouterHandler
+from msgspec import Struct
+
+from ordersaga.settings import SERVICES
+from ordersaga.web.console.frame import Console, notice_of
+from ordersaga.web.console.model import Anything, PartitionState
+from ordersaga.web.console.reading import FACE
+from ordersaga.web.console.staff import HOME
+from ordersaga.web.desk import AnyRequest, Page, nothing
+from ordersaga.web.services import Refused, side_by_side, unless_away
+
+PATH: Final = f"{HOME}/topics"
+DONE: Final = {"pause": "console.paused", "resume": "console.resumed", "accept": "console.accepted"}
+
+
+class TopicState(Struct, frozen=True):
+    """One topic of one reader."""
+
+    topic: str
+    partitions: list[PartitionState]
+
+    @property
+    def lag(self) -> int | None:
+        return (
+            None
+            if any(each.lag is None for each in self.partitions)
+            else sum(each.lag or 0 for each in self.partitions)
+        )
+
+    @property
+    def troubled(self) -> int:
+        return sum(each.state != "READING" for each in self.partitions)
+
+
+def routes(console: Console) -> list[ControllerRouterHandler]:
+    """The routes."""
+    desk, reading, staff = console.desk, console.reading, console.staff
+
+    @get(PATH)
+    async def listed(request: AnyRequest) -> Page:
+        visit = desk.visit(request)
+        user = await staff.reader(request, visit)
+        asked = {
+            "service": str(request.query_params.get("service", "")),
+            "topic": str(request.query_params.get("topic", "")),
+        }
+        names = [name for name in reading.ours if asked["service"] in ("", name)]
+        found = await side_by_side(*(unless_away(reading.partitions(name, user)) for name in names))
+        parts = [
+            (name, states if states is None else _topics(states)) for name, states in zip(names, found, strict=True)
+        ]
+        foreign = [name for name in SERVICES if name not in reading.ours]
+        return console.page(visit, user, "topics.html", {"parts": parts, "asked": asked, "foreign": foreign})
+
+    @post(f"{PATH}/{{service:str}}/{{topic:str}}/{{partition:int}}/{{act:str}}")
+    async def act(
+        request: AnyRequest,
+        service: FromPath[str],
+        topic: FromPath[str],
+        partition: FromPath[int],
+        act: FromPath[str],
+    ) -> Page:
+        visit = desk.visit(request)
+        user, form = await staff.operator(request, visit)
+        name = console.service(service)
+        notice = DONE.get(act) or nothing()
+        body: dict[str, Any] = {"reason": form.get("reason", "")}
+        if act == "accept":
+            position = form.get("version", "")
+            body |= {"position": int(position) if position.isdecimal() else -1, "at": form.get("at", "earliest")}
+        else:
+            body |= {"version": form.get("version", "")}
+        try:
+            await reading.services.post(name, f"{FACE}/partitions/{topic}/{partition}/{act}", Anything, user, body)
+        except Refused as refused:
+            notice = notice_of(refused)
+        return desk.go(visit, f"{PATH}?service={name}", notice)
+
+    return [listed, act]
+
+
+def _topics(states: Iterable[PartitionState]) -> list[TopicState]:
+    by_topic: dict[str, list[PartitionState]] = {}
+    for each in states:
+        by_topic.setdefault(each.topic, []).append(each)
+    return [TopicState(topic, several) for topic, several in sorted(by_topic.items())]

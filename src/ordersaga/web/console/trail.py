@@ -1,0 +1,44 @@
+"""The trail of operators' acts, over all services, the latest first."""
+
+from typing import Final
+
+from litestar import get
+from litestar.types import ControllerRouterHandler
+
+from ordersaga.web.console.frame import Console
+from ordersaga.web.console.staff import HOME, STAFF
+from ordersaga.web.desk import AnyRequest, Page
+from ordersaga.web.services import side_by_side
+
+PATH: Final = f"{HOME}/trail"
+SHOWN: Final = 50
+
+
+def routes(console: Console) -> list[ControllerRouterHandler]:
+    """The routes."""
+    desk, reading, staff = console.desk, console.reading, console.staff
+
+    @get(PATH)
+    async def listed(request: AnyRequest) -> Page:
+        visit = desk.visit(request)
+        user = await staff.reader(request, visit)
+        query = request.query_params
+        asked = {name: str(query.get(name, "")).strip()[:300] for name in ("service", "target", "who")}
+        names = [name for name in reading.ours if asked["service"] in ("", name)]
+        conditions = {"target": asked["target"], "who": asked["who"], "limit": str(SHOWN)}
+        if asked["service"]:
+            conditions["cursor"] = str(query.get("cursor", ""))
+        pages = dict(
+            zip(names, await side_by_side(*(reading.acts(name, user, conditions) for name in names)), strict=True)
+        )
+        acts = [(name, act) for name, page in pages.items() for act in (page.items if page else ())]
+        values = {
+            "acts": sorted(acts, key=lambda each: each[1].at, reverse=True),
+            "away": [name for name, page in pages.items() if page is None],
+            "more": [(name, page.next) for name, page in pages.items() if page and page.next],
+            "asked": asked,
+            "staff": STAFF,
+        }
+        return console.page(visit, user, "trail.html", values)
+
+    return [listed]

@@ -1,0 +1,194 @@
+"""The operators' console in a browser: one look tells what is wrong, and a dead letter is mended from there."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from ordersaga.devstack.system import System
+from ordersaga.settings import SERVICES
+from tests.browser.troubles import FACE, OPERATOR, PHONE, REQUESTS, enter, letter_of, spoil
+from tests.browser.visitor import RULES, Visitor
+
+Visitors = Callable[..., Visitor]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(system: System) -> Iterator[None]:
+    """Discard what a test leaves open, so that the next one finds a system without trouble."""
+    yield
+    for service in SERVICES:
+        url = f"{system.urls[service]}{FACE}/dead-letters"
+        for letter in httpx.get(url, params={"limit": "200"}, headers=OPERATOR).json()["items"]:
+            httpx.post(f"{url}/{letter['id']}/discard", json={"reason": "a test", "version": "OPEN"}, headers=OPERATOR)
+
+
+def test_one_look_tells_that_all_is_well_and_then_what_is_wrong(visitor: Visitors, system: System) -> None:
+    one = enter(visitor)
+    verdict = one.page.locator("#verdict")
+    expect(verdict).to_contain_text("All is well")
+    one.evaluate("window.stayed = true")
+    spoil(system, 2)
+    expect(verdict).to_contain_text("Delivery has dead letters: 2")
+    assert one.evaluate("window.stayed"), "the page was not loaded again"
+    verdict.get_by_role("link", name="dead letters").click()
+    expect(one.page.get_by_role("heading", name="Dead letters")).to_be_visible()
+    expect(one.page.locator("main table").first).to_contain_text(REQUESTS)
+
+
+def test_a_service_that_is_down_takes_only_its_part_of_the_overview(visitor: Visitors, system: System) -> None:
+    one = enter(visitor)
+    system.kill("delivery")
+    try:
+        expect(one.page.locator("#verdict")).to_contain_text("Delivery is not answering")
+        expect(one.page.locator("#services")).to_contain_text("Stock well")
+        one.open("/console/letters")
+        expect(one.page.locator("section[aria-labelledby=part-delivery]")).to_contain_text("is not answering now")
+        expect(one.page.locator("section[aria-labelledby=part-stock]")).to_contain_text("None.")
+    finally:
+        system.start("delivery")
+    one.open("/console")
+    expect(one.page.locator("#verdict")).to_contain_text("All is well")
+
+
+def test_a_dead_letter_is_edited_looked_at_and_replayed(visitor: Visitors, system: System) -> None:
+    (order_id,) = spoil(system, 1)
+    one = enter(visitor)
+    page = one.open(f"/console/letters?order={order_id}")
+    page.locator("tbody a[href^='/console/letters/delivery/']").first.click()
+    expect(page.locator("pre").first).to_contain_text("nobody")
+    expect(page.locator(".facts").first).to_contain_text(f"{REQUESTS}/")
+    one.follow("Edit")
+    field = page.get_by_label("customerId")
+    page.get_by_label("Reason").fill("the customer is known now")
+    one.expected.append("status of 400")
+    one.press("Look at the difference")
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_role("alert")).to_contain_text("value.customerId")
+    field.fill(str(uuid4()))
+    one.press("Look at the difference")
+    expect(page.locator(".minus")).to_contain_text("nobody")
+    one.press("Save and replay")
+    expect(page.get_by_role("status").first).to_contain_text("The edited copy is replayed")
+
+    for _ in range(40):
+        page.reload()
+        if page.locator("h1 .badge").inner_text() == "resolved":
+            break
+        time.sleep(0.3)
+    expect(page.locator("h1 .badge")).to_have_text("resolved")
+    letter_of(system, order_id, "order")  # the delivery has started, of an order that Order does not know
+    expect(page.locator(".trail")).to_contain_text("the customer is known now")
+    expect(page.locator(".trail")).to_contain_text("Oliver")
+
+
+def test_many_letters_are_replayed_at_a_rate_until_stopped(visitor: Visitors, system: System) -> None:
+    spoil(system, 6)
+    one = enter(visitor)
+    page = one.open("/console/letters?service=delivery")
+    one.follow("All of these …")
+    expect(page.locator(".lead")).to_contain_text("6 open letters")
+    page.get_by_label("Reason").fill("try them")
+    one.press("Dry run")
+    expect(page.locator("#job-state")).to_contain_text("Ended")
+    expect(page.locator("#job-items tbody tr")).to_have_count(6)
+    expect(page.locator("#job-items")).to_contain_text("would")
+
+    one.open("/console/letters?service=delivery")
+    one.follow("All of these …")
+    page.get_by_label("Letters a second").fill("0.2")
+    page.get_by_label("Reason").fill("now for good")
+    page.get_by_role("button", name="Begin").click()
+    expect(page.locator("#job-state")).to_contain_text("Running")
+    page.locator("form.stop input[name=reason]").fill("enough")
+    one.press("Stop")
+    expect(page.locator("#job-state")).to_contain_text("Ended")
+    expect(page.locator("#job-state")).to_contain_text("stopped by Oliver")
+    expect(page.locator("#job-items")).to_contain_text("not replayed")
+
+
+def test_what_somebody_else_has_done_meanwhile_is_told_and_nothing_is_done(visitor: Visitors, system: System) -> None:
+    (order_id,) = spoil(system, 1)
+    one = enter(visitor)
+    letter_id = letter_of(system, order_id)
+    page = one.open(f"/console/letters/delivery/{letter_id}")
+    url = f"{system.urls['delivery']}{FACE}/dead-letters/{letter_id}/discard"
+    httpx.post(url, json={"reason": "first", "version": "OPEN"}, headers=OPERATOR).raise_for_status()
+    page.get_by_label("Reason").fill("second")
+    one.press("Replay")
+    expect(page.get_by_role("status").first).to_contain_text("Somebody else has acted meanwhile")
+    expect(page.locator("h1 .badge")).to_have_text("discarded")
+
+
+def test_a_reader_sees_no_personal_data_and_is_refused_every_act(visitor: Visitors, system: System) -> None:
+    (order_id,) = spoil(system, 1)
+    one = enter(visitor, "reader")
+    letter_id = letter_of(system, order_id)
+    page = one.open(f"/console/letters/delivery/{letter_id}")
+    expect(page.locator("pre").first).to_contain_text(str(order_id))
+    expect(page.locator("pre").first).not_to_contain_text(PHONE)
+    page.get_by_label("Reason").fill("let me")
+    one.expected.append("status of 403")
+    one.press("Replay")
+    expect(page.get_by_text("you need the role OPERATOR")).to_be_visible()
+    letter = httpx.get(f"{system.urls['delivery']}{FACE}/dead-letters/{letter_id}", headers=OPERATOR).json()
+    assert letter["letter"]["status"] == "OPEN"
+    one.open("/console/jobs/new?service=delivery&topic=x")
+    expect(page.get_by_text("you need the role OPERATOR")).to_be_visible()
+
+
+def test_a_customer_is_no_operator_and_a_forged_form_does_nothing(visitor: Visitors, system: System) -> None:
+    one = visitor()
+    one.sign_in()
+    one.open("/console/letters")
+    assert "/console/sign-in" in one.page.url
+    staff = enter(visitor)
+    cookies = {each["name"]: each["value"] for each in staff.context.cookies()}
+    forged = httpx.post(f"{system.urls['web']}/console/faults", cookies=cookies, data={"csrf": "guessed", "end": "1"})
+    assert forged.status_code == 403
+
+
+def pages(one: Visitor, system: System) -> Iterator[Page]:
+    """Each page of the console, while there is a dead letter."""
+    (order_id,) = spoil(system, 1)
+    letter = f"/console/letters/delivery/{letter_of(system, order_id)}"
+    one.expected.append("status of 404")
+    for path in (
+        "/console",
+        "/console/orders",
+        "/console/letters",
+        letter,
+        f"{letter}/edit",
+        f"/console/jobs/new?service=delivery&topic={REQUESTS}",
+        "/console/jobs",
+        "/console/parked",
+        "/console/topics?service=delivery",
+        "/console/trail",
+        "/console/faults",
+        "/console/nowhere",
+    ):
+        yield one.open(path)
+
+
+@pytest.mark.parametrize(("language", "width", "scheme"), [("en-US", 1280, "light"), ("ko-KR", 360, "dark")])
+def test_no_page_of_the_console_has_a_fault_that_axe_finds_or_scrolls_sideways(
+    visitor: Visitors, system: System, language: str, width: int, scheme: str
+) -> None:
+    one = enter(visitor, language=language, width=width, color_scheme=scheme, reduced_motion="reduce")
+    for page in pages(one, system):
+        found = Axe().run(page, options=RULES)
+        assert found.violations_count == 0, f"{page.url}\n{found.generate_report()}"
+        assert one.evaluate("document.documentElement.scrollWidth") <= width, page.url
+        assert page.locator("html").get_attribute("lang") == language[:2]
+
+
+def test_an_operator_reads_korean(visitor: Visitors) -> None:
+    one = enter(visitor, language="ko-KR")
+    expect(one.page.locator("#verdict")).to_contain_text("모두 정상입니다")
+    one.follow("데드 레터")
+    expect(one.page.get_by_role("heading", name=re.compile("데드 레터"))).to_be_visible()

@@ -1,0 +1,168 @@
+"""The pure parts of the console: what needs attention, the drawing's arrows, and the form of a message."""
+
+import json
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from msgspec.structs import replace
+
+from ordersaga.contracts.address import Address
+from ordersaga.contracts.topics import GUIDE_TOPICS
+from ordersaga.settings import SERVICES
+from ordersaga.web.console import editing, flow, overview
+from ordersaga.web.console.model import Alarm, Cause, Causes, HealthStatus, Outbox, Queue
+from ordersaga.web.console.reading import Rates, ServiceView, Snapshot, TopicRead
+from ordersaga.web.shop.model import Order
+
+NOW = datetime(2026, 5, 5, 12, tzinfo=UTC)
+
+
+def snapshot(**changed: ServiceView) -> Snapshot:
+    """All services well, but for the changed ones."""
+    well = {name: ServiceView(name, False, HealthStatus("UP"), {}, Outbox(0, 0.0), Causes([]), []) for name in SERVICES}
+    return Snapshot(NOW, well | changed, [])
+
+
+def topic(name: str, lag: int | None = 0, **states: int) -> dict[str, TopicRead]:
+    return {name: TopicRead(name, lag, 0.0, Counter(states or {"READING": 12}))}
+
+
+def test_a_system_without_trouble_needs_no_attention() -> None:
+    assert overview.concerns(snapshot()) == []
+
+
+def test_another_teams_service_is_no_trouble() -> None:
+    foreign = snapshot(stock=ServiceView("stock", foreign=True))
+    assert overview.concerns(foreign) == []
+    assert {each.number: each.state for each in flow.arrows(foreign)}[2] == "foreign"
+
+
+def test_each_trouble_needs_attention_and_the_worst_comes_first() -> None:
+    cause = Cause("order-created", "Undecodable", "OPEN", 3, NOW, NOW, "not JSON")
+    queue = Queue("order-created", 0, 1, "v", uuid4(), 1, 0, 5, None, "Busy", None, NOW, 2)
+    stock = ServiceView(
+        "stock",
+        False,
+        HealthStatus("UP"),
+        topic("order-created", 7, PAUSED=1, STOPPED=2),
+        None,
+        Causes([cause]),
+        [queue],
+    )
+    payment = ServiceView(
+        "payment",
+        False,
+        HealthStatus("DEGRADED", [], [Alarm("gateway", "", "refused", "check", NOW, 3)]),
+        {},
+        Outbox(4, 60),
+    )
+    found = overview.concerns(snapshot(stock=stock, payment=payment, delivery=ServiceView("delivery")))
+    assert {(each.text, each.values.get("count")) for each in found} == {
+        ("stopped", 2),
+        ("paused", 1),
+        ("letters", 3),
+        ("parked", 2),
+        ("outbox", 4),
+        ("down", None),
+        ("gateway", None),
+    }
+    assert [each.level for each in found] == sorted(each.level for each in found)
+
+
+def test_the_drawing_has_the_guides_eleven_steps_and_its_topics() -> None:
+    arrows = flow.arrows(snapshot())
+    assert [each.number for each in arrows] == list(range(1, 12))
+    assert {each.topic for each in arrows if each.topic} == {each.name for each in GUIDE_TOPICS}
+
+
+@pytest.mark.parametrize(
+    ("read", "state"),
+    [
+        (topic("order-created", 0), "calm"),
+        (topic("order-created", 500), "behind"),
+        (topic("order-created", 0, PAUSED=1, READING=11), "paused"),
+        (topic("order-created", 0, STOPPED=1, READING=11), "stopped"),
+        (topic("order-created", None), "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_an_arrow_shows_how_its_reader_stands(read: dict[str, TopicRead] | None, state: str) -> None:
+    view = ServiceView("stock", False, HealthStatus("UP"), read)
+    assert flow.arrows(snapshot(stock=view))[1].state == state
+
+
+def test_a_rate_is_known_once_two_moments_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([10.0, 11.0, 14.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    rates = Rates()
+    assert [rates.rate("stock", "t", position) for position in (100, 110, 140)] == [None, None, 10.0]
+
+
+def order(status: str, age: timedelta) -> Order:
+    at = NOW - age
+    return Order(
+        uuid4(),
+        uuid4(),
+        status,
+        None,
+        None,
+        "Cup",
+        9_800,
+        at,
+        at,
+        Address(None, None, None, None, None, None),
+        (),
+        (),
+        "NOT_REQUESTED",
+        None,
+        "NOT_REQUESTED",
+    )
+
+
+def test_an_order_that_has_waited_for_long_needs_attention_and_one_that_has_ended_does_not() -> None:
+    old, new = overview.WAITS_LONG + timedelta(seconds=1), overview.WAITS_LONG - timedelta(seconds=1)
+    orders = [order("PENDING", new), order("PENDING", old), order("COMPLETED", 2 * old)]
+    (found,) = overview.concerns(replace(snapshot(), orders=orders))
+    assert (found.text, found.href) == ("order", f"/console/orders/{orders[1].order_id}")
+    assert overview.concerns(replace(snapshot(), orders=orders[::2])) == []
+
+
+REQUEST = {"orderId": str(UUID(int=1)), "products": [{"productId": str(UUID(int=2)), "quantity": 3}], "extra": [1]}
+
+
+def test_a_form_has_each_field_of_the_message_and_each_item_of_a_list() -> None:
+    fields = editing.fields_of("order-created", json.dumps(REQUEST)) or []
+    assert [(each.path, each.kind, each.value) for each in fields] == [
+        ("value.orderId", "text", str(UUID(int=1))),
+        ("value.products[0]", "item", ""),
+        ("value.products[0].productId", "text", str(UUID(int=2))),
+        ("value.products[0].quantity", "number", "3"),
+    ]
+
+
+def test_the_form_becomes_the_message_and_keeps_what_the_schema_does_not_know() -> None:
+    form = {"value": json.dumps(REQUEST), "value.products[0].quantity": "5", "value.orderId": str(UUID(int=9))}
+    said = json.loads(editing.value_of("order-created", form))
+    assert said["orderId"] == str(UUID(int=9))
+    assert said["products"] == [{"productId": str(UUID(int=2)), "quantity": 5}]
+    assert said["extra"] == [1]
+    without = json.loads(editing.value_of("order-created", form | {"remove:value.products[0]": "on"}))
+    assert without["products"] == []
+
+
+def test_an_empty_field_is_null_where_null_fits_and_a_wrong_number_stays_for_the_service_to_name() -> None:
+    value = json.dumps({"orderId": str(UUID(int=1)), "amount": 5, "paymentKey": "k", "status": "SUCCESS"})
+    form = {"value": value, "value.paymentKey": "", "value.amount": "many"}
+    said = json.loads(editing.value_of("payment-success-topic", form))
+    assert said["paymentKey"] is None and said["amount"] == "many"
+    without = json.dumps({"orderId": str(UUID(int=1)), "status": "SUCCESS"})
+    assert "paymentKey" not in json.loads(editing.value_of("payment-success-topic", form | {"value": without}))
+
+
+@pytest.mark.parametrize(
+    ("topic_name", "value"), [("unheard-of", "{}"), ("order-created", "no json"), ("order-created", "[1]")]
+)
+def test_a_value_without_a_schema_is_edited_as_text(topic_name: str, value: str) -> None:
+    assert editing.fields_of(topic_name, value) is None
