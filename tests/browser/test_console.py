@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from ordersaga.devstack.system import System
 from ordersaga.settings import SERVICES
 from tests.browser.troubles import FACE, OPERATOR, PHONE, REQUESTS, enter, letter_of, spoil
-from tests.browser.visitor import RULES, Visitor
+from tests.browser.visitor import ADDRESS, RULES, Visitor
 
 Visitors = Callable[..., Visitor]
 
@@ -140,6 +140,42 @@ def test_a_reader_sees_no_personal_data_and_is_refused_every_act(visitor: Visito
     assert letter["letter"]["status"] == "OPEN"
     one.open("/console/jobs/new?service=delivery&topic=x")
     expect(page.get_by_text("you need the role OPERATOR")).to_be_visible()
+
+
+def test_a_reader_sees_every_order_without_personal_data_and_an_operator_cancels_one(
+    visitor: Visitors, system: System
+) -> None:
+    customer = visitor()
+    order_id = customer.order("Quiet plant").rpartition("/")[2]
+    customer.sees("Ready for your payment")
+    reader = {"User-Id": str(uuid4()), "User-Roles": "READER"}
+    url = f"{system.urls['order']}/api/v1/orders/{order_id}"
+    hidden = httpx.get(url, headers=reader).json()["recipient"]
+    assert (hidden["phone"], hidden["name"], hidden["addressDetail"]) == ("***", "***", None)
+    assert httpx.post(f"{url}/cancel/delivery-before", headers=reader).status_code == 404
+    assert httpx.get(f"{system.urls['delivery']}/api/v1/deliveries", headers=reader).status_code == 200
+    states = httpx.get(f"{system.urls['order']}/api/v1/orders/states", headers=reader).json()
+    assert states["counts"]["PENDING"] >= 1 and states["oldest"]
+    assert (
+        httpx.get(
+            f"{system.urls['order']}/api/v1/orders/states", headers=reader | {"User-Roles": "CUSTOMER"}
+        ).status_code
+        == 403
+    )
+
+    rin = enter(visitor, "reader")
+    page = rin.open(f"/console/orders?order={order_id}")
+    expect(page.locator("[aria-current=step]")).to_contain_text("Payment")
+    expect(page.locator("main")).to_contain_text("PaymentSuccessMessage")
+    expect(page.locator("main")).not_to_contain_text(ADDRESS["phone"])
+    oliver = enter(visitor)
+    page = oliver.open(f"/console/orders/{order_id}")
+    expect(page.locator("main")).to_contain_text(ADDRESS["phone"])
+    page.get_by_label("Reason").fill("asked by phone")
+    oliver.press("Cancel")
+    expect(page.get_by_role("status").first).to_contain_text("Order cancelled")
+    expect(page.locator(".story")).to_contain_text("CancelBeforeDelivery")
+    customer.sees("cancelled")
 
 
 def test_a_customer_is_no_operator_and_a_forged_form_does_nothing(visitor: Visitors, system: System) -> None:

@@ -166,3 +166,16 @@ async def test_each_search_of_products_reads_what_it_finds(shops: dict[str, Benc
     async with shops["stock"].pool.acquire() as db:
         await db.execute(KEPT)
         assert await read(db, lambda db: products.page(db, None, LIMIT, wanted)) <= READ_MAX + 2 * 100
+
+
+async def test_counts_by_status_and_the_oldest_order_that_waits_read_no_more_than_they_tell(
+    shops: dict[str, Bench],
+) -> None:
+    async with shops["order"].pool.acquire() as db:
+        await db.execute(KEPT)
+        counts = await orders.counts(db, UUID(int=0), LIMIT)
+        assert counts == {"PENDING": LIMIT, "COMPLETED": LIMIT, "FAILED": LIMIT, "CANCELLED": 0}
+        assert await read(db, lambda db: orders.counts(db, UUID(int=0), LIMIT)) <= 4 * LIMIT
+        oldest = await orders.oldest_pending(db)
+        assert oldest is not None and oldest[0] == await db.fetchval("SELECT min(order_id::text)::uuid FROM orders")
+        assert await read(db, orders.oldest_pending) <= 3

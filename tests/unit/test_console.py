@@ -8,13 +8,11 @@ from uuid import UUID, uuid4
 import pytest
 from msgspec.structs import replace
 
-from ordersaga.contracts.address import Address
 from ordersaga.contracts.topics import GUIDE_TOPICS
 from ordersaga.settings import SERVICES
 from ordersaga.web.console import editing, flow, overview
-from ordersaga.web.console.model import Alarm, Cause, Causes, HealthStatus, Outbox, Queue
+from ordersaga.web.console.model import Alarm, Cause, Causes, HealthStatus, OrderStates, Outbox, Queue, Waiting
 from ordersaga.web.console.reading import Rates, ServiceView, Snapshot, TopicRead
-from ordersaga.web.shop.model import Order
 
 NOW = datetime(2026, 5, 5, 12, tzinfo=UTC)
 
@@ -22,7 +20,7 @@ NOW = datetime(2026, 5, 5, 12, tzinfo=UTC)
 def snapshot(**changed: ServiceView) -> Snapshot:
     """All services well, but for the changed ones."""
     well = {name: ServiceView(name, False, HealthStatus("UP"), {}, Outbox(0, 0.0), Causes([]), []) for name in SERVICES}
-    return Snapshot(NOW, well | changed, [])
+    return Snapshot(NOW, well | changed, OrderStates(24, 99, {}, None))
 
 
 def topic(name: str, lag: int | None = 0, **states: int) -> dict[str, TopicRead]:
@@ -100,33 +98,13 @@ def test_a_rate_is_known_once_two_moments_are(monkeypatch: pytest.MonkeyPatch) -
     assert [rates.rate("stock", "t", position) for position in (100, 110, 140)] == [None, None, 10.0]
 
 
-def order(status: str, age: timedelta) -> Order:
-    at = NOW - age
-    return Order(
-        uuid4(),
-        uuid4(),
-        status,
-        None,
-        None,
-        "Cup",
-        9_800,
-        at,
-        at,
-        Address(None, None, None, None, None, None),
-        (),
-        (),
-        "NOT_REQUESTED",
-        None,
-        "NOT_REQUESTED",
-    )
+def test_an_order_that_has_waited_for_long_needs_attention() -> None:
+    def waiting(age: timedelta) -> Snapshot:
+        return replace(snapshot(), orders=OrderStates(24, 99, {}, Waiting(UUID(int=4), "Cup", NOW - age)))
 
-
-def test_an_order_that_has_waited_for_long_needs_attention_and_one_that_has_ended_does_not() -> None:
-    old, new = overview.WAITS_LONG + timedelta(seconds=1), overview.WAITS_LONG - timedelta(seconds=1)
-    orders = [order("PENDING", new), order("PENDING", old), order("COMPLETED", 2 * old)]
-    (found,) = overview.concerns(replace(snapshot(), orders=orders))
-    assert (found.text, found.href) == ("order", f"/console/orders/{orders[1].order_id}")
-    assert overview.concerns(replace(snapshot(), orders=orders[::2])) == []
+    (found,) = overview.concerns(waiting(overview.WAITS_LONG + timedelta(seconds=1)))
+    assert (found.text, found.href) == ("order", f"/console/orders/{UUID(int=4)}")
+    assert overview.concerns(waiting(overview.WAITS_LONG - timedelta(seconds=1))) == []
 
 
 REQUEST = {"orderId": str(UUID(int=1)), "products": [{"productId": str(UUID(int=2)), "quantity": 3}], "extra": [1]}

@@ -13,7 +13,7 @@ from msgspec import Struct
 from ordersaga.contracts.address import Address
 from ordersaga.delivery import store
 from ordersaga.delivery.model import Delivery
-from ordersaga.http.caller import Callers
+from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.documents import described
 from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
 from ordersaga.http.problems import not_found
@@ -70,14 +70,14 @@ def routes(runtime: Runtime, callers: Callers) -> list[ControllerRouterHandler]:
         caller = await callers.of(request)
         async with runtime.reading() as db:
             found = await store.by_either_id(db, some_id)
-        if found is None or not (caller.is_operator or caller.user_id == found.customer_id):
+        if found is None or not (caller.sees_all or caller.user_id == found.customer_id):
             raise not_found("delivery")
-        return _answer(resource(found))
+        return _answer(resource(found, caller))
 
     @get(
         "/api/v1/deliveries",
         tags=TAGS,
-        summary="Deliveries of one order or of all, newest order first (operators)",
+        summary="Deliveries of one order or of all, newest order first (operators, readers)",
         **described(
             "listDeliveries",
             {200: DeliveryPage},
@@ -91,18 +91,18 @@ def routes(runtime: Runtime, callers: Callers) -> list[ControllerRouterHandler]:
         cursor: Cursor = None,
         limit: Limit = LIMIT_DEFAULT,
     ) -> Json:
-        await callers.operator(request)
+        caller = await callers.reader(request)
         before = _cursors.key(cursor)
         async with runtime.searching() as db:
             found = await store.page(db, order_id, before, limit + 1)
         shown, following = _cursors.cut(found, limit, lambda delivery: delivery.order_id)
-        return _answer(DeliveryPage([resource(each) for each in shown], following))
+        return _answer(DeliveryPage([resource(each, caller) for each in shown], following))
 
     return [show, find]
 
 
-def resource(delivery: Delivery) -> DeliveryResource:
-    """The JSON of a delivery."""
+def resource(delivery: Delivery, caller: Caller) -> DeliveryResource:
+    """The JSON of a delivery, without personal data where the caller may not see it."""
     return DeliveryResource(
         delivery.delivery_id,
         delivery.order_id,
@@ -110,7 +110,7 @@ def resource(delivery: Delivery) -> DeliveryResource:
         delivery.status,
         delivery.tracking_number,
         delivery.refusal,
-        delivery.address,
+        delivery.address if caller.sees_personal_data_of(delivery.customer_id) else delivery.address.hidden(),
         delivery.at,
     )
 

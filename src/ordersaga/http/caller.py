@@ -17,7 +17,7 @@ READER_ROLES: Final = OPERATOR_ROLES | {"READER"}
 
 
 class Caller(Struct, frozen=True):
-    """The user who calls. A customer sees only their own things, an operator sees all."""
+    """The user who calls. A customer sees only their own things, an operator sees all, a reader sees all but personal data."""
 
     user_id: UUID
     roles: frozenset[str]
@@ -25,6 +25,15 @@ class Caller(Struct, frozen=True):
     @property
     def is_operator(self) -> bool:
         return bool(self.roles & OPERATOR_ROLES)
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether the caller sees what belongs to others: an operator, or a reader."""
+        return bool(self.roles & READER_ROLES)
+
+    def sees_personal_data_of(self, customer_id: UUID) -> bool:
+        """A reader sees no personal data but their own."""
+        return self.is_operator or self.user_id == customer_id
 
 
 class Callers:

@@ -49,16 +49,19 @@ from ordersaga.order.resources import (
     EVENT,
     NEW_ORDER,
     ORDER,
+    STATES,
     EventPage,
     OperatorsReason,
     OrderPage,
     OrderResource,
+    OrderStates,
     PlaceOrder,
+    Waiting,
     event_resource,
 )
 from ordersaga.order.returns import CancelBeforeDelivery, ReceiveReturn, RefuseReturn, RequestReturn, Return
 from ordersaga.order.saga import CustomerCommand, OperatorCommand
-from ordersaga.order.search import OrderFilter
+from ordersaga.order.search import OrderFilter, first_id_at
 from ordersaga.order.watch import NumberedEvent, Watch, WatchEnded
 
 log: Final = structlog.get_logger()
@@ -72,6 +75,9 @@ EVENT_ID_MAX: Final = 2**63 - 1
 Json = Response[bytes]
 AnyRequest = Request[Any, Any, Any]
 IN_ZONE: Final = "A time with its zone, as in RFC 3339; `placedBefore` itself is not included, `placedAfter` is."
+COUNTED_FOR: Final = timedelta(hours=24)
+COUNTED_MAX: Final = 10_000
+"""For the counts by status: how far back orders are counted, and where a count ends."""
 OLDER_THAN_S_MAX: Final = 10 * 365 * 24 * 3600
 OlderThanS = Annotated[
     int | None,
@@ -106,9 +112,17 @@ class Orders:
         """An order that the caller may see. Raises `Problem` 404."""
         async with self.runtime.reading() as db:
             order = (await store.find(db, [order_id])).get(order_id)
-        if order is None or not (caller.is_operator or caller.user_id == order.customer_id):
+        if order is None or not (caller.sees_all or caller.user_id == order.customer_id):
             raise not_found("order")
         return order
+
+    async def states(self) -> OrderStates:
+        """How many orders have each status, and the oldest order that has not ended."""
+        now = self.runtime.clock()
+        async with self.runtime.searching() as db:
+            counts = await store.counts(db, first_id_at(now - COUNTED_FOR), COUNTED_MAX)
+            oldest = await store.oldest_pending(db)
+        return OrderStates(COUNTED_FOR // timedelta(hours=1), COUNTED_MAX, counts, oldest and Waiting(*oldest))
 
     async def obstacles(self, order: Order) -> tuple[list[Explanation], list[HeldRecord]]:
         """Why an order waits: the answers that have not come, and the records that Order has parked or given up."""
@@ -186,14 +200,24 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
             placed_before=_earlier(_zoned("placedBefore", placed_before), older_than_s, orders.runtime.clock()),
             placed_after=_zoned("placedAfter", placed_after),
         )
-        visible = wanted if caller.is_operator else wanted.of_customer(caller.user_id)
+        visible = wanted if caller.sees_all else wanted.of_customer(caller.user_id)
         found: list[Order] = []
         if visible is not None:
             async with orders.runtime.searching() as db:
                 found = await store.page(db, before, limit + 1, visible)
         shown, following = _cursors.cut(found, limit, lambda order: order.order_id)
-        page = OrderPage([resource(order) for order in shown], following)
+        page = OrderPage([resource_for(order, caller) for order in shown], following)
         return Response(_json.encode(page), media_type="application/json")
+
+    @get(
+        "/api/v1/orders/states",
+        tags=TAGS,
+        summary="How many recent orders have each status, and the oldest order that has not ended (operators, readers)",
+        **described("countOrders", {200: OrderStates}, access="operator", examples={200: STATES}),
+    )
+    async def states(request: AnyRequest) -> Json:
+        await orders.callers.reader(request)
+        return Response(_json.encode(await orders.states()), media_type="application/json")
 
     @get(
         "/api/v1/orders/{order_id:uuid}",
@@ -204,8 +228,8 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
     async def show(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
         caller = await orders.callers.of(request)
         order = await orders.theirs(order_id, caller)
-        shown = resource(order)
-        if caller.is_operator:
+        shown = resource_for(order, caller)
+        if caller.sees_all:
             shown.flag = order.facts.flag
             shown.waits_for, shown.held_records = await orders.obstacles(order)
         return Response(_json.encode(shown), media_type="application/json")
@@ -261,7 +285,7 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
     async def give_back(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
         return await _act(orders, request, order_id, "cancel/return", orders.return_command)
 
-    return [place, find, show, events, timeline, cancel, give_back, *_operator_routes(orders)]
+    return [place, find, states, show, events, timeline, cancel, give_back, *_operator_routes(orders)]
 
 
 def _operator_routes(orders: Orders) -> list[ControllerRouterHandler]:
@@ -428,6 +452,14 @@ def resource(order: Order) -> OrderResource:
         delivery_id=order.facts.delivery_id,
         returning=order.facts.returning,
     )
+
+
+def resource_for(order: Order, caller: Caller) -> OrderResource:
+    """The JSON of an order, without personal data where the caller may not see it."""
+    shown = resource(order)
+    if not caller.sees_personal_data_of(order.customer_id):
+        shown.recipient = order.recipient.hidden()
+    return shown
 
 
 def _answer(order: Order, status: int) -> Json:

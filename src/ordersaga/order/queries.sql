@@ -28,6 +28,17 @@ WHERE (:order_id::uuid IS NULL OR o.order_id = :order_id)
   AND (:placed_after::timestamptz IS NULL OR o.placed_at >= :placed_after)
 ORDER BY o.order_id DESC LIMIT :rows_max;
 
+-- name: count_orders
+-- How many of the orders from an id on have each status, at most `counted_max` of each: each number is read from the index on status alone.
+SELECT each.status, (SELECT count(*) FROM (
+    SELECT FROM saga s WHERE s.status = each.status AND s.order_id >= :ids_from LIMIT :counted_max) AS counted) AS orders
+FROM unnest(:statuses::text[]) AS each (status);
+
+-- name: oldest_pending
+-- The oldest order that has not ended.
+SELECT o.order_id, o.order_name, o.placed_at
+FROM (SELECT order_id FROM saga WHERE status = 'PENDING' ORDER BY order_id LIMIT 1) AS oldest JOIN orders o USING (order_id);
+
 -- name: add_payment_keys!
 -- Note which orders have heard of which payment keys. The orders are locked.
 INSERT INTO order_payment (payment_key, order_id) SELECT * FROM unnest(:payment_keys::text[], :order_ids::uuid[]) ON CONFLICT DO NOTHING;

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ordersaga.contracts.address import Address
 from ordersaga.contracts.messages import INT32_MAX
-from ordersaga.contracts.status import ORDER_CODES
+from ordersaga.contracts.status import ORDER_CODES, OrderStatus
 from ordersaga.http.pages import Page
 from ordersaga.messaging.held_records import HeldRecord
 from ordersaga.order.explanation import Explanation
@@ -78,6 +78,23 @@ class OrderPage(Page[OrderResource]):
     """One page of orders, the newest first."""
 
 
+class Waiting(Struct, rename="camel", frozen=True):
+    """An order that has not ended."""
+
+    order_id: UUID
+    order_name: str
+    placed_at: datetime
+
+
+class OrderStates(Struct, rename="camel"):
+    """How many orders of the last `hours` have each status; no number is above `countedMax`. `oldest`: the oldest order that has not ended."""
+
+    hours: int
+    counted_max: int
+    counts: dict[OrderStatus, int]
+    oldest: Waiting | None
+
+
 class EventResource(Struct, rename="camel"):
     """The JSON of one line of an order's timeline."""
 
@@ -132,3 +149,9 @@ ACTED: Final[dict[str, Any]] = {
     "examples": {200: ORDER},
 }
 """The examples of the OpenAPI document, and the answers of a command on an order."""
+STATES: Final = OrderStates(
+    24,
+    10_000,
+    {"PENDING": 3, "COMPLETED": 96, "CANCELLED": 2, "FAILED": 1},
+    Waiting(ORDER.order_id, ORDER.order_name, ORDER.placed_at),
+)

@@ -12,6 +12,7 @@ import msgspec
 
 from ordersaga.contracts.address import Address
 from ordersaga.contracts.messages import Message, ProductPriceMessage, StockRollbackRequestedMessage
+from ordersaga.contracts.status import ORDER_CODES, OrderStatus
 from ordersaga.messaging import timers
 from ordersaga.messaging.database import Connection, insert_new
 from ordersaga.messaging.handler import Incoming, Outgoing
@@ -117,6 +118,19 @@ async def page(db: Connection, before: UUID | None, rows_max: int, wanted: Order
         rows_max=rows_max,
     )
     return list(map(_order, rows))
+
+
+async def counts(db: Connection, ids_from: UUID, counted_max: int) -> dict[OrderStatus, int]:
+    """How many of the orders from this id on have each status, at most `counted_max` of each."""
+    rows = await sql.count_orders(db, ids_from=ids_from, counted_max=counted_max, statuses=list(ORDER_CODES))
+    return {row["status"]: row["orders"] for row in rows}
+
+
+async def oldest_pending(db: Connection) -> tuple[UUID, str, datetime] | None:
+    """Id, name and time of the oldest order that has not ended."""
+    for row in await sql.oldest_pending(db):
+        return row["order_id"], row["order_name"], row["placed_at"]
+    return None
 
 
 async def add_payment_keys(db: Connection, keys: Sequence[tuple[str, UUID]]) -> None:

@@ -152,7 +152,7 @@ class Payments:
         """A payment that the caller may see. Raises `Problem` 404."""
         async with self.runtime.reading() as db:
             payment = (await store.payments(db, [payment_key])).get(payment_key)
-        if payment is None or not (caller.is_operator or caller.user_id == payment.customer_id):
+        if payment is None or not (caller.sees_all or caller.user_id == payment.customer_id):
             raise not_found("payment")
         return payment
 
@@ -212,7 +212,7 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
     ) -> Json:
         caller = await payments.callers.of(request)
         after = _cursors.key(cursor)
-        customer_id = None if caller.is_operator else caller.user_id
+        customer_id = None if caller.sees_all else caller.user_id
         async with payments.runtime.searching() as db:
             found = await store.payments_of_order(db, order_id, customer_id, after, limit + 1)
         shown, following = _cursors.cut(

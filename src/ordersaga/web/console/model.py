@@ -254,6 +254,23 @@ class Anything(Struct):
     """An answer whose content does not matter."""
 
 
+class Waiting(Struct, rename="camel", frozen=True):
+    """An order that has not ended."""
+
+    order_id: UUID
+    order_name: str
+    placed_at: datetime
+
+
+class OrderStates(Struct, rename="camel", frozen=True):
+    """How many orders of the last `hours` have each status, at most `counted_max` of each, and the oldest that has not ended."""
+
+    hours: int
+    counted_max: int
+    counts: dict[str, int]
+    oldest: Waiting | None
+
+
 class Wait(Struct, rename="camel", frozen=True):
     """An answer that an order waits for."""
 

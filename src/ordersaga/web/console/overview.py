@@ -1,6 +1,5 @@
 """What needs attention now, the worst first, from one reading of all services. Pure."""
 
-from collections import Counter
 from datetime import timedelta
 from typing import Final, Literal
 from urllib.parse import urlencode
@@ -9,7 +8,6 @@ from msgspec import Struct
 
 from ordersaga.web.console.flow import gateway_state
 from ordersaga.web.console.reading import ServiceView, Snapshot
-from ordersaga.web.shop.model import Order
 
 OUTBOX_OLD_S: Final = 10.0
 WAITS_LONG: Final = timedelta(minutes=15)
@@ -46,7 +44,8 @@ def concerns(snapshot: Snapshot) -> list[Concern]:
             found += _of_service(view)
     if gateway_state(snapshot) == "degraded":
         found.append(Concern("bad", "gateway", {}, "#flow"))
-    if (oldest := oldest_waiting(snapshot)) and snapshot.at - oldest.placed_at > WAITS_LONG:
+    oldest = snapshot.orders.oldest if snapshot.orders else None
+    if oldest and snapshot.at - oldest.placed_at > WAITS_LONG:
         found.append(Concern("few", "order", {"name": oldest.order_name}, f"/console/orders/{oldest.order_id}"))
     return sorted(found, key=lambda each: each.level)
 
@@ -115,14 +114,3 @@ def parked(snapshot: Snapshot) -> list[CauseRow]:
 
 def _letters(service: str, topic: str, cause: str) -> str:
     return "/console/letters?" + urlencode({"service": service, "topic": topic, "cause": cause})
-
-
-def states(snapshot: Snapshot) -> Counter[str]:
-    """How many of the newest orders have each status."""
-    return Counter(order.status for order in snapshot.orders or ())
-
-
-def oldest_waiting(snapshot: Snapshot) -> Order | None:
-    """The oldest order that has not ended, among the newest orders."""
-    waiting = [order for order in snapshot.orders or () if order.status == "PENDING"]
-    return min(waiting, key=lambda order: order.placed_at, default=None)

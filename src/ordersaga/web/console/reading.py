@@ -20,12 +20,12 @@ from ordersaga.web.console.model import (
     HealthStatus,
     Job,
     Letter,
+    OrderStates,
     Outbox,
     PartitionState,
     Queue,
 )
 from ordersaga.web.services import Refused, Services, side_by_side, unless_away
-from ordersaga.web.shop.model import Order
 
 T = TypeVar("T")
 FACE: Final = "/api/v1/operations"
@@ -68,11 +68,11 @@ class ServiceView(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """All services at a moment. `orders`: the newest orders, None if Order does not answer or is another team's."""
+    """All services at a moment. `orders` None: Order does not answer or is another team's."""
 
     at: datetime
     services: dict[str, ServiceView]
-    orders: list[Order] | None
+    orders: OrderStates | None
 
 
 class Rates:
@@ -112,7 +112,7 @@ class Reading:
 
     async def _read(self, user: User) -> Snapshot:
         views, orders = await side_by_side(
-            side_by_side(*(self._view(name, user) for name in SERVICES)), self.newest_orders(user)
+            side_by_side(*(self._view(name, user) for name in SERVICES)), self.order_states(user)
         )
         return Snapshot(datetime.now(UTC), {view.name: view for view in views}, orders)
 
@@ -194,14 +194,11 @@ class Reading:
             return Page([], None)
         return found
 
-    async def newest_orders(self, user: User) -> list[Order] | None:
-        """The latest orders of all customers; None if Order does not answer or is another team's."""
+    async def order_states(self, user: User) -> OrderStates | None:
+        """How many orders have each status; None if Order does not answer or is another team's."""
         if "order" not in self.ours:
             return None
-        page = await unless_away(
-            self.services.get("order", "/api/v1/orders", Page[Order], user, {"limit": str(LIMIT_MAX)})
-        )
-        return page.items if page else None
+        return await unless_away(self.services.get("order", "/api/v1/orders/states", OrderStates, user))
 
     async def letters(self, service: ServiceName, user: User, query: dict[str, str]) -> Page[Letter] | None:
         """Dead letters of one service, the latest first."""

@@ -46,6 +46,4 @@ def _values(snapshot: Snapshot) -> dict[str, Any]:
         "height": flow.HEIGHT,
         "causes": overview.causes(snapshot)[:ROWS_SHOWN],
         "parked": overview.parked(snapshot)[:ROWS_SHOWN],
-        "states": overview.states(snapshot),
-        "oldest": overview.oldest_waiting(snapshot),
     }
