@@ -15,6 +15,11 @@ class WebSettings(BaseSettings):
     stock_url: HttpUrl = "http://127.0.0.1:8082"
     payment_url: HttpUrl = "http://127.0.0.1:8083"
     delivery_url: HttpUrl = "http://127.0.0.1:8084"
+    web_operations_urls: dict[Literal["order", "stock", "payment", "delivery"], HttpUrl] = Field(
+        default={},
+        description="the addresses of services' operators' ports, by service, where OPERATIONS_PORT gives them one; "
+        "the console uses the services' own addresses otherwise",
+    )
     web_service_timeout_s: float = Field(
         default=4.0, gt=0, le=60, description="a service that answers later is told as not answering"
     )

@@ -125,6 +125,26 @@ def test_what_somebody_else_has_done_meanwhile_is_told_and_nothing_is_done(visit
     expect(page.locator("h1 .badge")).to_have_text("discarded")
 
 
+def test_a_partition_is_paused_with_a_reason_and_read_again(visitor: Visitors) -> None:
+    one = enter(visitor)
+    for act, notice, state in (("Pause", "Paused", "paused"), ("Resume", "It reads again", "reading")):
+        page = one.open(f"/console/topics?service=delivery&topic={REQUESTS}")
+        row = page.locator("details.topic tbody tr").first
+        row.locator("summary").click()
+        row.get_by_label("Reason").fill("the carrier asked us")
+        row.get_by_role("button", name=act).click()
+        expect(page.get_by_role("status").first).to_contain_text(notice)
+        for _ in range(40):
+            page = one.open(f"/console/topics?service=delivery&topic={REQUESTS}")
+            if page.locator("details.topic tbody .badge").first.inner_text() == state:
+                break
+            time.sleep(0.3)
+        expect(page.locator("details.topic tbody .badge").first).to_have_text(state)
+        if state == "paused":
+            one.open("/console")
+            expect(page.locator("#verdict")).to_contain_text("Delivery has paused partitions: 1")
+
+
 def test_a_reader_sees_no_personal_data_and_is_refused_every_act(visitor: Visitors, system: System) -> None:
     (order_id,) = spoil(system, 1)
     one = enter(visitor, "reader")

@@ -28,8 +28,12 @@ def system() -> Iterator[System]:
         yield running
 
 
-def token(key: str = KEY, lasts_s: int = 60) -> str:
-    return jwt.encode({"sub": str(USER), "exp": int(time.time()) + lasts_s, "role": "CUSTOMER"}, key, "HS256")
+def token(key: str = KEY, lasts_s: int = 60, role: str = "CUSTOMER") -> str:
+    return jwt.encode({"sub": str(USER), "exp": int(time.time()) + lasts_s, "role": role}, key, "HS256")
+
+
+def by_proxy(browser: httpx.Client, path: str, role: str) -> httpx.Response:
+    return browser.get(path, headers={"Authorization": f"Bearer {token(role=role)}"})
 
 
 @pytest.fixture
@@ -76,3 +80,37 @@ def test_a_token_that_has_run_out_leads_to_the_sign_in(browser: httpx.Client) ->
     sign_in(browser, token=token(lasts_s=3))
     time.sleep(4)
     assert browser.get("/orders").headers["location"].startswith("/sign-in")
+
+
+@pytest.mark.parametrize(("role", "status"), [("OPERATOR", 303), ("READER", 303), ("CUSTOMER", 400)])
+def test_the_console_takes_the_token_of_a_role_that_may_see_it(browser: httpx.Client, role: str, status: int) -> None:
+    found = re.search(r'name="csrf" value="([^"]+)"', browser.get("/console/sign-in").text)
+    assert found
+    answer = browser.post("/console/sign-in", data={"csrf": found[1], "token": token(role=role)})
+    assert answer.status_code == status
+    assert browser.get("/console").status_code == (200 if status == 303 else 303)
+
+
+def test_another_role_is_told_which_one_the_console_needs(browser: httpx.Client) -> None:
+    refused = by_proxy(browser, "/console/letters", "CUSTOMER")
+    assert refused.status_code == 403 and "role READER" in refused.text
+    assert by_proxy(browser, "/console/jobs/new?service=order&topic=x", "READER").status_code == 403
+    assert by_proxy(browser, "/console/jobs/new?service=order&topic=x", "OPERATOR").status_code == 200
+
+
+def test_another_teams_service_is_shown_with_what_kafka_tells_of_it(browser: httpx.Client) -> None:
+    for _ in range(40):  # Order reports its partitions a moment after its start
+        page = by_proxy(browser, "/console", "READER").text
+        if "All is well" in page:
+            break
+        time.sleep(0.5)
+    assert "All is well" in page and ">not answering<" not in page
+    assert page.count("another team&#39;s") >= 3
+    assert "0 written, read by another team" in page
+    for path in ("letters", "parked", "jobs", "topics", "trail", "orders"):
+        assert by_proxy(browser, f"/console/{path}", "READER").status_code == 200
+    assert by_proxy(browser, "/console/letters/stock/00000000-0000-0000-0000-000000000001", "READER").status_code == 404
+
+
+def test_the_gateways_faults_are_for_the_demo_alone(browser: httpx.Client) -> None:
+    assert by_proxy(browser, "/console/faults", "MASTER").status_code == 404

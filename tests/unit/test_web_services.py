@@ -14,6 +14,7 @@ from ordersaga.http.caller import Callers
 from ordersaga.http.problems import Problem
 from ordersaga.settings import Settings
 from ordersaga.web.accounts import Credentials, User
+from ordersaga.web.console.model import Outbox
 from ordersaga.web.services import Refused, Services, Unavailable, unless_away
 from ordersaga.web.shop.model import Product
 
@@ -52,8 +53,8 @@ def test_the_users_own_token_is_passed_on() -> None:
 
 
 @contextlib.asynccontextmanager
-async def stock(answer: bytes | None) -> AsyncIterator[Services]:
-    """A Stock that says these bytes to each connection; None: it accepts and says nothing."""
+async def port(answer: bytes | None) -> AsyncIterator[str]:
+    """The address of a server that says these bytes to each connection; None: it accepts and says nothing."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -64,10 +65,15 @@ async def stock(answer: bytes | None) -> AsyncIterator[Services]:
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with Services(Settings(stock_url=url, web_service_timeout_s=0.3)) as services:
-        yield services
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     server.close()
+
+
+@contextlib.asynccontextmanager
+async def stock(answer: bytes | None) -> AsyncIterator[Services]:
+    """The services, with a Stock that says these bytes."""
+    async with port(answer) as url, Services(Settings(stock_url=url, web_service_timeout_s=0.3)) as services:
+        yield services
 
 
 def said(status: str, body: bytes) -> bytes:
@@ -102,3 +108,13 @@ async def test_a_refusal_and_a_missing_thing_are_told_apart() -> None:
     async with stock(said("409 Conflict", b'{"title":"No","detail":"it is too late"}')) as services:
         with pytest.raises(Refused, match="it is too late"):
             await services.post("stock", "/x", Product, USER)
+
+
+async def test_what_is_for_operators_is_asked_at_the_operators_port() -> None:
+    outbox = said("200 OK", b'{"rows":3,"oldestAgeS":1}')
+    async with port(said("404 Not Found", b"{}")) as public, port(outbox) as own:
+        settings = Settings(stock_url=public, web_operations_urls={"stock": own}, web_service_timeout_s=2)
+        async with Services(settings) as services:
+            found = await services.get("stock", "/api/v1/operations/outbox", Outbox, USER)
+            assert found is not None and found.rows == 3
+            assert await services.get("stock", "/api/v1/products/x", Product) is None

@@ -14,6 +14,8 @@ from ordersaga.web.accounts import Credentials, User
 T = TypeVar("T")
 CONNECTIONS_MAX: Final = 200
 ANSWER_BYTES_MAX: Final = 4_000_000
+FOR_OPERATORS: Final = ("/api/v1/operations/", "/health/")
+"""Paths that a service with an operators' port has on that port."""
 
 
 class Unavailable(Exception):
@@ -56,6 +58,8 @@ class Services:
         self._urls: Final[dict[str, str]] = {
             name: str(getattr(settings, f"{name}_url")).rstrip("/") for name in SERVICES
         }
+        operating = {name: url.rstrip("/") for name, url in settings.web_operations_urls.items()}
+        self._operations_urls: Final[dict[str, str]] = self._urls | operating
         self._timeout_s: Final = settings.web_service_timeout_s
         self._credentials: Final = Credentials(settings)
         self._http: aiohttp.ClientSession
@@ -112,6 +116,7 @@ class Services:
         query: Mapping[str, str] | None = None,
         wait_s: float = 0.0,
     ) -> T:
+        urls = self._operations_urls if path.startswith(FOR_OPERATORS) else self._urls
         sent = self._credentials.headers(user) if user else {}
         sent |= {"Content-Type": "application/json"} if body is not None else {}
         if wait_s:
@@ -119,7 +124,7 @@ class Services:
         try:
             async with self._http.request(
                 method,
-                self._urls[service] + path,
+                urls[service] + path,
                 params=query,
                 data=None if body is None else msgspec.json.encode(body),
                 headers={**sent, **(headers or {})},

@@ -63,11 +63,14 @@ def duration(visit: Visit, seconds: float) -> str:
 
 
 def notice_of(refused: Refused) -> str:
-    """The notice for a refused act: the thing has changed since it was shown, or it is gone. Other refusals are raised again."""
+    """The notice for a refused act: the thing has changed since it was shown, it is gone, or the form says something that the service does
+    not accept. Other refusals are raised again."""
     if refused.status == 409:
         return "console.stale"
     if refused.status == 404:
         return "console.gone"
+    if refused.status == 400:
+        return "console.wrong"
     raise refused
 
 

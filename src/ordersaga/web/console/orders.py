@@ -11,7 +11,7 @@ from ordersaga.http.pages import LIMIT_MAX
 from ordersaga.http.pages import Page as ListPage
 from ordersaga.settings import ServiceName
 from ordersaga.web.accounts import User
-from ordersaga.web.console.frame import Console
+from ordersaga.web.console.frame import Console, notice_of
 from ordersaga.web.console.model import (
     Act,
     Anything,
@@ -95,9 +95,7 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
             try:
                 await reading.services.post("order", f"{path}/{route}", Anything, user, {"why": form["reason"]})
             except Refused as refused:
-                if refused.status != 409:
-                    raise
-                notice = "console.order_refused"
+                notice = "console.order_refused" if refused.status == 409 else notice_of(refused)
         return desk.go(visit, f"{PATH}/{order_id}", notice)
 
     return [listed, show, act]

@@ -87,8 +87,6 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         try:
             await reading.services.post(name, f"{FACE}/parked/{topic}/{partition}/{offset}/{act}", Anything, user, body)
         except Refused as refused:
-            if refused.status == 400:
-                raise
             return desk.go(visit, PATH if refused.status == 404 else back, notice_of(refused))
         return desk.go(visit, PATH, done)
 
