@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,15 +12,20 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from ordersaga import delivery
+from ordersaga.contracts.codec import encode
 from ordersaga.contracts.messages import DeliveryRequestMessage, DeliveryStartMessage, Message
 from ordersaga.delivery import handlers
 from ordersaga.delivery.app import handler
 from ordersaga.delivery.carrier import Accepted, Parcel, Refused, Verdict
 from ordersaga.devstack import DevStack
+from ordersaga.messaging.handler import Handler, Record
+from ordersaga.messaging.rehearsal import Effect, Rehearsal
 from ordersaga.messaging.sqlstate import is_transient
+from ordersaga.operations.rehearsing import in_words
 from tests.integration.service import OPERATOR, Bench, Wire, bench, customer
 
 DELIVERIES = "/api/v1/deliveries"
+REQUESTS = "delivery-request-topic"
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +80,8 @@ async def test_what_cannot_be_delivered_is_failed_and_kept_with_the_reason(shop:
 class NorthernCarrier:
     """Another carrier: it takes parcels to zipcodes that begin with 0, in one call for all."""
 
+    is_local = False
+
     def __init__(self) -> None:
         self.calls: list[int] = []
 
@@ -92,6 +100,25 @@ async def test_the_carrier_that_the_handler_is_given_decides(shop: Bench) -> Non
     assert (north.status, south.status, carrier.calls) == ("STARTED", "FAILED", [2])
     rows = await shop.pool.fetch("SELECT tracking_number, refusal FROM delivery WHERE order_id = ANY ($1)", orders)
     assert {(row["tracking_number"], row["refusal"]) for row in rows} == {("N1", None), (None, "too far south")}
+
+
+async def test_a_dry_run_asks_the_built_in_carrier_and_no_other(shop: Bench) -> None:
+    known, new = uuid7(), uuid7()
+    await started(shop, ask(known))
+    carrier = NorthernCarrier()
+    records = [Record(REQUESTS, 0, n, None, encode(ask(order)), None, 0) for n, order in enumerate([known, new])]
+
+    async def rehearsed(handler: Handler) -> list[Effect]:
+        async with shop.pool.acquire() as db:
+            return await Rehearsal(handler.handle, frozenset(), None).run(db, records, datetime.now(UTC), uuid7)
+
+    repeat, unknown = await rehearsed(handlers.handler(carrier))
+    assert (repeat.unknown, repeat.sends, carrier.calls) == (None, ("DeliveryStartMessage",), [])
+    assert (unknown.unknown, unknown.sends) == ("the carrier decides, and a dry run does not ask it", ())
+    assert in_words(unknown) == "not known before: the carrier decides, and a dry run does not ask it"
+    repeat, first = await rehearsed(handler(shop.settings))
+    assert (repeat.changes, first.changes, first.unknown) == ({}, {"delivery": 1}, None)
+    assert not await shop.pool.fetchval("SELECT count(*) FROM delivery WHERE order_id = $1", new)
 
 
 @pytest.mark.parametrize("zipcode", ["04524", "63000"])

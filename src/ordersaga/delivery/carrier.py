@@ -36,20 +36,36 @@ Verdict: TypeAlias = Accepted | Refused
 
 
 class Carrier(Protocol):
-    """Takes parcels.
+    """Decides which parcels are taken.
 
-    A carrier must keep two promises. A carrier gives the same verdict about the same order again, since a turn that crashed is repeated. A
-    carrier answers well within `idle_in_transaction_timeout_ms`, since it is called inside the turn's transaction. An error rolls the turn
-    back, and the turn is repeated.
+    `hand_over` is called inside a turn's transaction, so it must not call another system: if the turn is rolled back afterwards, no row
+    knows of that call. A carrier with an interface of its own needs an intent, as Payment's gateway has: the turn commits a row that says
+    what is due, and a loop calls after the commit (`payment/intents.py`).
+
+    `is_local`: whether the verdicts are computed in this process alone, without any effect. A dry run asks no other carrier.
     """
 
+    @property
+    def is_local(self) -> bool: ...
+
     async def hand_over(self, parcels: Sequence[Parcel]) -> Mapping[UUID, Verdict]:
-        """A verdict for each parcel, by order id."""
+        """A verdict for each parcel, by order id, within `idle_in_transaction_timeout_ms`.
+
+        A call has the parcels of one batch whose orders have no delivery yet, 1 to `batch_max`. The verdict that is committed with the delivery
+        is final: that order is never asked about again. Until then its parcel may come again, with fewer others or alone: a turn that is
+        rolled back is repeated, and a failing batch is handled in halves. So a carrier gives the same verdict again for as long as its
+        settings stay the same.
+
+        A transient error (`OSError`, `TimeoutError`, or of the database) repeats the turn until it succeeds; meanwhile the partitions wait. After
+        any other error the records that fail alone are parked; after `park_attempts_max` tries they become dead letters.
+        """
         ...
 
 
 class BuiltInCarrier:
     """Accepts each address with a five-digit zipcode, unless the zipcode begins with one of the `undeliverable` prefixes."""
+
+    is_local: Final = True
 
     def __init__(self, undeliverable: Iterable[str]) -> None:
         self._undeliverable: Final = tuple(prefix for prefix in undeliverable if prefix)

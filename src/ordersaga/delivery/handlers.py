@@ -8,6 +8,7 @@ from ordersaga.delivery.carrier import Carrier
 from ordersaga.delivery.dispatch import dispatch, parcels
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Handler, Outgoing, consumes
+from ordersaga.messaging.rehearsal import NotRehearsed
 
 
 def handler(carrier: Carrier) -> Handler:
@@ -18,7 +19,10 @@ def handler(carrier: Carrier) -> Handler:
         """Load -> ask the carrier -> decide -> save. The carrier is called inside the turn's transaction."""
         requests = cast(list[DeliveryRequestMessage], [each.message for each in batch.incoming])
         known = await store.find(db, (request.order_id for request in requests))
-        verdicts = await carrier.hand_over(parcels(known, requests))
+        new = parcels(known, requests)
+        if new and batch.is_rehearsal and not carrier.is_local:
+            raise NotRehearsed("the carrier decides, and a dry run does not ask it")
+        verdicts = await carrier.hand_over(new) if new else {}
         dispatched = dispatch(known, verdicts, requests, batch.now, batch.new_id)
         await store.add(db, dispatched.deliveries)
         return [Outgoing(answer, each) for each, answer in zip(batch.incoming, dispatched.answers, strict=True)]

@@ -114,9 +114,13 @@ class Batch:
     """The messages of one turn, in offset order within each partition, with the turn's time and its source of ids.
 
     A handler takes time and ids from here, never from the clock or SQL's `now()`, so that a turn can be repeated exactly.
+    `is_rehearsal`: a dry run, which is rolled back (`rehearsal.py`); a handler with an effect outside of `db` must raise `NotRehearsed`.
     """
 
-    def __init__(self, incoming: Sequence[Incoming], now: datetime, new_id: Callable[[], UUID]) -> None:
+    def __init__(
+        self, incoming: Sequence[Incoming], now: datetime, new_id: Callable[[], UUID], is_rehearsal: bool = False
+    ) -> None:
+        self.is_rehearsal: Final = is_rehearsal
         self.incoming: Final = incoming
         self.now: Final = now
         self.new_id: Final = new_id

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 RefusalKind: TypeAlias = Literal["UNKNOWN", "INVALID", "CONFLICT", "MISMATCH", "KEY_REUSED"]
 """UNKNOWN: the thing does not exist, or belongs to another caller. INVALID: a field is wrong. CONFLICT: the state does not allow the command.
-MISMATCH: the command contradicts what the order says. KEY_REUSED: the Idempotency-Key stands for another body."""
+MISMATCH: the amount to pay is not the order's total. KEY_REUSED: the Idempotency-Key stands for another body."""
 
 
 class FieldError(Struct, frozen=True):
@@ -24,8 +24,9 @@ class FieldError(Struct, frozen=True):
 
 
 class Refusal(Struct, frozen=True):
-    """A command that is not carried out: no row is changed, no record goes out, and its Idempotency-Key is free again.
+    """A command that is not carried out: no row is changed, no record goes out, and the key that it claimed is released.
 
+    After KEY_REUSED the key stays with the first request.
     `title` is the same for all refusals for one reason, `detail` is about this one. `errors` names the fields that are to blame, if any.
     """
 

@@ -1,7 +1,8 @@
 """A rehearsal (dry run): the service's handler takes records in a transaction that is rolled back, and its effects are reported.
 
-The report is exact until the data change, since handler and data are those that a replay would meet. A handler talks to the database only,
-so a rehearsal leaves nothing but gaps in sequences. It holds row locks for as long as the handler takes.
+The report is exact until the data change, since handler and data are those that a replay would meet. A handler changes the database only,
+and one that would have another effect raises `NotRehearsed`, so a rehearsal leaves nothing but gaps in sequences. It holds row locks for as
+long as the handler takes.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,18 +24,26 @@ sql: Final = queries(__file__)
 Explain = Callable[[Connection, UUID], Awaitable[str | None]]
 
 
+class NotRehearsed(Exception):
+    """Raised by a handler in a rehearsal instead of having an effect outside of the database. Its text says what a replay would do there."""
+
+
 class Effect(Struct, frozen=True):
-    """The effect of one record. `problem`: the error that it would fail with; `changes`: rows by table; `note`: the service's reason."""
+    """The effect of one record. `problem`: the error that it would fail with; `changes`: rows by table; `note`: the service's reason.
+
+    `unknown`: why the effect is known only after a replay; then nothing else is known.
+    """
 
     problem: str | None = None
     changes: dict[str, int] = {}
     sends: tuple[str, ...] = ()
     note: str | None = None
+    unknown: str | None = None
 
     @property
     def is_dropped(self) -> bool:
         """Whether the handler would drop the record as a repeat: no change, no output."""
-        return self.problem is None and not self.changes and not self.sends
+        return self.problem is None and self.unknown is None and not self.changes and not self.sends
 
 
 class Rehearsal:
@@ -65,11 +74,13 @@ class Rehearsal:
             incoming = Incoming(decode(record.topic, record.value), record)
         except Undecodable as error:
             return Effect(f"Undecodable: {error}")
-        batch = Batch([incoming], now, new_id)
+        batch = Batch([incoming], now, new_id, is_rehearsal=True)
         before = await _changes(db)
         try:
             async with db.transaction():
                 outgoing = await self._handle(batch, db)
+        except NotRehearsed as error:
+            return Effect(unknown=str(error))
         except Exception as error:
             if is_transient(error) or is_deployment(error):
                 raise

@@ -61,6 +61,8 @@ def in_words(effect: Effect) -> str:
     """The effect of a replay, in words."""
     if effect.problem:
         return f"fails again: {effect.problem}"
+    if effect.unknown:
+        return f"not known before: {effect.unknown}"
     if effect.is_dropped:
         return f"dropped: {effect.note or 'nothing changes and nothing goes out'}"
     changes = ", ".join(f"{table} ({rows})" for table, rows in effect.changes.items())
