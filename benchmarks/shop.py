@@ -83,8 +83,8 @@ async def place(db: Any, shelf: Sequence[UUID], orders: int) -> list[Order]:
         now = datetime.now(UTC)
         some = [_order(shelf[n % len(shelf)], now) for n in range(first, min(first + INSERT_ROWS, orders))]
         async with db.transaction():
-            await store.insert(db, some)
-            await store.begin(db, [store.saga_row(each) for each in some])
+            await store.insert_orders(db, some)
+            await store.insert_sagas(db, [store.saga_row(each) for each in some])
             await store.add_events(
                 db, [Event(order.order_id, now, PLACED, SENT, "PENDING", None, False) for order in some]
             )
@@ -96,7 +96,7 @@ async def place(db: Any, shelf: Sequence[UUID], orders: int) -> list[Order]:
 def _order(product: UUID, now: datetime) -> Order:
     facts = Facts((Line(product, 1),), listed_total=PRICE, asked_at=now)
     order = Order(uuid7(), uuid4(), "keyboard", PRICE, RECIPIENT, now, now + timedelta(hours=1), facts)
-    return saga.place(order, Deadlines(stock_s=LET_WAIT_S)).order
+    return saga.decide_placed(order, Deadlines(stock_s=LET_WAIT_S)).order
 
 
 async def record_all_payments(settings: Settings) -> None:

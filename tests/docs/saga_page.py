@@ -23,7 +23,7 @@ from ordersaga.order.model import Facts, Line, Order, OrderPayment
 from ordersaga.order.outgoing import refund_id
 from ordersaga.order.refunds import AcceptRefund
 from ordersaga.order.returns import CancelBeforeDelivery, ReceiveReturn, RefuseReturn, RequestReturn, Return
-from ordersaga.order.saga import Input, Priced, decide, place
+from ordersaga.order.saga import Input, Priced, decide, decide_placed
 
 ORDER, PRODUCTS, STRANGE_PRODUCT = UUID(int=1), (UUID(int=2), UUID(int=3)), UUID(int=4)
 KEYS: Final = ("k1", "k2")
@@ -145,7 +145,7 @@ def placed(products: Sequence[UUID], listed_total: int | None) -> Order:
     recipient = Address("1 Sejong-daero", None, "04524", "010", "Kim", None)
     facts = Facts(lines, listed_total=listed_total)
     order = Order(ORDER, ORDER, "keyboard", TOTAL, recipient, PLACED_AT, PAY_BEFORE, facts)
-    return _state(place(order, DEADLINES).order)
+    return _state(decide_placed(order, DEADLINES).order)
 
 
 def walk(products: int, keys: int) -> Iterator[Step]:

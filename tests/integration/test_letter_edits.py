@@ -34,8 +34,8 @@ def place_order(order_id: UUID, product: UUID) -> Order:
 
 async def put_order(orders: OperatorRig, *placed: Order) -> None:
     async with orders.pool.acquire() as db, db.transaction():
-        await store.insert(db, placed)
-        await store.begin(db, [store.saga_row(each) for each in placed])
+        await store.insert_orders(db, placed)
+        await store.insert_sagas(db, [store.saga_row(each) for each in placed])
 
 
 async def test_a_dry_run_says_what_the_service_would_make_of_it_and_changes_nothing(orders: OperatorRig) -> None:

@@ -98,8 +98,8 @@ async def test_good_orders_complete_poison_is_listed_with_its_reason_and_a_repla
     await depot.execute(FAILING)
     await depot.execute("INSERT INTO failing VALUES ($1)", BAD_ZIPCODE)
     async with db.transaction():
-        await store.insert(db, orders)
-        await store.begin(db, [store.saga_row(each) for each in orders])
+        await store.insert_orders(db, orders)
+        await store.insert_sagas(db, [store.saga_row(each) for each in orders])
         await store.add_events(
             db,
             [

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from ordersaga.http.problems import REFUSAL_STATUS
 from ordersaga.payment import approval
-from ordersaga.payment.approval import Ask, Call, CallAnswer, Later, Settled, Step, after_call, after_find
+from ordersaga.payment.approval import Call, CallAnswer, Find, Later, Settled, Step, after_call, after_find
 from ordersaga.payment.gateway import (
     Approved,
     Cancelled,
@@ -95,7 +95,7 @@ def test_a_stranger_learns_nothing_about_the_order() -> None:
 
 def test_without_orders_word_nothing_is_checked_unless_it_is_required() -> None:
     assert approval.refusal(confirm(), None, NOW, False) is None
-    assert approval.refusal(confirm(), None, NOW, True) is approval.ORDER_NOT_HEARD_OF
+    assert approval.refusal(confirm(), None, NOW, True) is approval.ORDER_NOT_PUBLISHED
 
 
 def test_a_known_payment_key_answers_its_repeat_and_nothing_else() -> None:
@@ -204,13 +204,13 @@ def test_an_unknown_outcome_is_looked_up_before_anything_else_is_done() -> None:
     for kind, answer in product(
         ("CONFIRM", "REFUND"), (Unknown("PROVIDER_ERROR", ""), TakeOver("ALREADY_CANCELED_PAYMENT"))
     ):
-        assert after_call(intent(kind), Call(1, AMOUNT, AMOUNT), answer) == Ask()  # type: ignore[arg-type]
+        assert after_call(intent(kind), Call(1, AMOUNT, AMOUNT), answer) == Find()  # type: ignore[arg-type]
 
 
 def test_a_decline_is_final_unless_an_earlier_attempt_may_have_captured() -> None:
     declined = Declined("REJECT_CARD_COMPANY", "no")
     assert after_call(intent(), Call(1, AMOUNT), declined) == Settled(False, "REJECT_CARD_COMPANY", "no")
-    assert after_call(intent(attempt=2), Call(2, AMOUNT), declined) == Ask()
+    assert after_call(intent(attempt=2), Call(2, AMOUNT), declined) == Find()
     captured = after_find(intent(attempt=2), Found(at_gateway()), (Call(2, AMOUNT), declined))
     assert captured == Settled(True, seen=at_gateway())
     open_still = after_find(intent(attempt=2), Found(at_gateway("IN_PROGRESS")), (Call(2, AMOUNT), declined))

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ordersaga.contracts.address import Address, address_fields
 from ordersaga.contracts.messages import DeliveryRequestMessage, DeliveryStartMessage
 from ordersaga.delivery.carrier import Accepted, BuiltInCarrier, Parcel, Refused
-from ordersaga.delivery.dispatch import address_of, dispatch, parcels
+from ordersaga.delivery.dispatch import dispatch, parcels
 from ordersaga.delivery.model import Delivery
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -90,21 +91,25 @@ async def test_the_first_request_decides_even_if_a_later_one_names_another_addre
 
 
 def test_the_carrier_is_asked_once_per_order_and_never_about_a_known_one() -> None:
-    known = {UUID(int=1): Delivery(UUID(int=1), uuid4(), CUSTOMER, "STARTED", "x", None, address_of(ask()), NOW)}
+    known = {
+        UUID(int=1): Delivery(
+            UUID(int=1), uuid4(), CUSTOMER, "STARTED", "x", None, Address(*address_fields(ask())), NOW
+        )
+    }
     assert [parcel.order_id.int for parcel in parcels(known, [ask(1), ask(2), ask(2), ask(3)])] == [2, 3]
 
 
 def test_the_carrier_gives_the_same_tracking_number_again() -> None:
-    parcel = Parcel(UUID(int=1), address_of(ask()))
+    parcel = Parcel(UUID(int=1), Address(*address_fields(ask())))
     assert CARRIER.verdict(parcel) == CARRIER.verdict(parcel)
-    other = CARRIER.verdict(Parcel(UUID(int=2), address_of(ask())))
+    other = CARRIER.verdict(Parcel(UUID(int=2), Address(*address_fields(ask()))))
     assert isinstance(other, Accepted)
     assert other != CARRIER.verdict(parcel)
 
 
 def test_an_empty_prefix_does_not_refuse_the_whole_country() -> None:
-    assert isinstance(BuiltInCarrier([""]).verdict(Parcel(UUID(int=1), address_of(ask()))), Accepted)
-    assert isinstance(BuiltInCarrier(["04"]).verdict(Parcel(UUID(int=1), address_of(ask()))), Refused)
+    assert isinstance(BuiltInCarrier([""]).verdict(Parcel(UUID(int=1), Address(*address_fields(ask())))), Accepted)
+    assert isinstance(BuiltInCarrier(["04"]).verdict(Parcel(UUID(int=1), Address(*address_fields(ask())))), Refused)
 
 
 @given(

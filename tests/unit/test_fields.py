@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ordersaga.http.fields import ERRORS_MAX, wrong_fields
+from ordersaga.http.fields import ERRORS_MAX, find_wrong_fields
 from ordersaga.http.problems import Problem
 from ordersaga.http.requests import decoded
 from ordersaga.order.resources import PlaceOrder
@@ -67,7 +67,7 @@ def test_all_wrong_fields_are_named_at_once() -> None:
         "name": "a",
         "items": [{"quantity": 0}, ITEM, None],
     }
-    found = {(error.field, error.code) for error in wrong_fields(PlaceOrder, msgspec.json.encode(bad))}
+    found = {(error.field, error.code) for error in find_wrong_fields(PlaceOrder, msgspec.json.encode(bad))}
     assert found == {
         ("orderName", "too_short"),
         ("totalAmount", "too_small"),
@@ -81,7 +81,7 @@ def test_all_wrong_fields_are_named_at_once() -> None:
 
 
 def test_errors_are_only_so_many() -> None:
-    assert len(wrong_fields(PlaceOrder, msgspec.json.encode(GOOD | {"items": [{}] * 100}))) == ERRORS_MAX
+    assert len(find_wrong_fields(PlaceOrder, msgspec.json.encode(GOOD | {"items": [{}] * 100}))) == ERRORS_MAX
 
 
 @pytest.mark.parametrize(

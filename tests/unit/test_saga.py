@@ -12,7 +12,7 @@ from ordersaga.order.deadlines import TimePassed, waits
 from ordersaga.order.decision import ANOMALY, DUPLICATE
 from ordersaga.order.model import Facts
 from ordersaga.order.returns import CancelBeforeDelivery, ReceiveReturn, RefuseReturn, RequestReturn, Return
-from ordersaga.order.saga import DEADLINES, Input, Priced, decide, place
+from ordersaga.order.saga import DEADLINES, Input, Priced, decide, decide_placed
 from tests.unit.saga_cases import (
     NOW,
     ORDER,
@@ -34,7 +34,7 @@ from tests.unit.saga_cases import (
 
 
 def test_placing_asks_stock_and_tells_payment() -> None:
-    assert names(list(place(placed(A, B)).outgoing)) == ["StockDecreaseRequest", "OrderPayable"]
+    assert names(list(decide_placed(placed(A, B)).outgoing)) == ["StockDecreaseRequest", "OrderPayable"]
 
 
 def test_the_happy_path_requests_delivery_and_completes() -> None:
@@ -137,7 +137,7 @@ def test_an_order_whose_total_is_not_the_sum_of_the_prices_ends_when_they_are_kn
 
 @pytest.mark.parametrize("inputs", list(itertools.permutations([stock("SUCCESS"), payment(), Priced(TOTAL)])))
 def test_an_order_without_a_known_price_waits_for_it_and_then_goes_on(inputs: tuple[Input, ...]) -> None:
-    first = place(unpriced())
+    first = decide_placed(unpriced())
     assert names(list(first.outgoing)) == ["StockDecreaseRequest"]
     order, out, _ = run(first.order, *inputs)
     assert order.status == "PENDING"
@@ -150,7 +150,7 @@ def test_an_order_without_a_known_price_waits_for_it_and_then_goes_on(inputs: tu
     [((stock("SUCCESS"),), "PAYMENT_EXPIRED"), ((stock("SUCCESS"), payment()), "AMOUNT_MISMATCH")],
 )
 def test_a_price_is_waited_for_until_the_payment_deadline(inputs: tuple[Input, ...], reason: str) -> None:
-    order, out, _ = run(place(unpriced()).order, *inputs)
+    order, out, _ = run(decide_placed(unpriced()).order, *inputs)
     assert not out
     looks = 0
     while order.status == "PENDING":

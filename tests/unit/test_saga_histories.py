@@ -18,7 +18,7 @@ from ordersaga.order.model import Facts, Line, Order
 from ordersaga.order.outgoing import rollback_id
 from ordersaga.order.refunds import AcceptRefund
 from ordersaga.order.returns import CancelBeforeDelivery, Return
-from ordersaga.order.saga import DEADLINES, Input, Priced, decide, place
+from ordersaga.order.saga import DEADLINES, Input, Priced, decide, decide_placed
 from ordersaga.stock.allocation import allocate
 from ordersaga.stock.model import Reservation
 
@@ -148,7 +148,7 @@ class Histories(RuleBasedStateMachine):
         self.stock = OurStock(short) if team == "ours" else JavaStock(short, names_products=team.endswith("product"))
         self.deliverable = deliverable
         self.refusals = refusals
-        decision = place(an_order(lines, TOTAL if priced else None))
+        decision = decide_placed(an_order(lines, TOTAL if priced else None))
         self.order = decision.order
         self.sent(decision.outgoing)
 
@@ -333,7 +333,7 @@ def test_a_second_answer_to_one_rollback_is_not_taken_for_the_answer_to_the_next
     """
     first, second = PRODUCTS[:2]
     released = m.StockRollbackCompletedMessage(order_id=ORDER)
-    order = place(an_order((Line(first, 1), Line(second, 1)))).order
+    order = decide_placed(an_order((Line(first, 1), Line(second, 1)))).order
     now = START
     for message, answers in (
         (CancelBeforeDelivery(), None),

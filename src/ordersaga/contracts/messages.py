@@ -1,7 +1,8 @@
 """Every message of the system: the guide's six under the guide's own class names, then ours.
 
 Fields go on the wire in the guide's order, in camelCase. A field that a Java DTO may leave `null` has the default `None` and is written as
-`null`. Unknown fields are ignored. Integers are Java's 32-bit `int` (a version: `long`); money and quantities are never negative.
+`null`. We ignore unknown fields, and a partner must ignore them too: the guide's six may grow at their end, by fields of ours with the default
+`None`. Integers are Java's 32-bit `int` (a version: `long`); money and quantities are never negative.
 """
 
 from datetime import datetime

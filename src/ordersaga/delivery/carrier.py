@@ -62,6 +62,15 @@ class Carrier(Protocol):
         ...
 
 
+def undeliverable(address: Address) -> Refused | None:
+    """Why no carrier can deliver to this address; None: it is complete."""
+    if not (address.address or "").strip():
+        return Refused("the address is missing")
+    if not _zipcode.fullmatch(address.zipcode or ""):
+        return Refused("the zipcode is not five digits")
+    return None
+
+
 class BuiltInCarrier:
     """Accepts each address with a five-digit zipcode, unless the zipcode begins with one of the `undeliverable` prefixes."""
 
@@ -75,11 +84,10 @@ class BuiltInCarrier:
 
     def verdict(self, parcel: Parcel) -> Verdict:
         """The tracking number is computed from the order id: the same order has the same number in a repeated turn."""
-        address, zipcode = parcel.address.address or "", parcel.address.zipcode or ""
-        if not address.strip():
-            return Refused("the address is missing")
-        if not _zipcode.fullmatch(zipcode):
-            return Refused("the zipcode is not five digits")
+        refused = undeliverable(parcel.address)
+        if refused is not None:
+            return refused
+        zipcode = parcel.address.zipcode or ""
         if zipcode.startswith(self._undeliverable):
             return Refused(f"nothing is delivered to zipcode {zipcode}")
         return Accepted(f"OS{parcel.order_id.int % 10**TRACKING_DIGITS:0{TRACKING_DIGITS}d}")

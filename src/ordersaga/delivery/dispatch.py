@@ -9,7 +9,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from ordersaga.contracts.address import Address
+from ordersaga.contracts.address import Address, address_fields
 from ordersaga.contracts.messages import DeliveryRequestMessage, DeliveryStartMessage
 from ordersaga.contracts.status import FAILED, STARTED
 from ordersaga.delivery.carrier import Accepted, Parcel, Verdict
@@ -28,7 +28,7 @@ def parcels(known: Mapping[UUID, Delivery], requests: Sequence[DeliveryRequestMe
     first: dict[UUID, Parcel] = {}
     for request in requests:
         if request.order_id not in known and request.order_id not in first:
-            first[request.order_id] = Parcel(request.order_id, address_of(request))
+            first[request.order_id] = Parcel(request.order_id, Address(*address_fields(request)))
     return list(first.values())
 
 
@@ -52,13 +52,6 @@ def dispatch(
     return Dispatch(answers, list(made.values()))
 
 
-def address_of(request: DeliveryRequestMessage) -> Address:
-    """The address in a request."""
-    return Address(
-        request.address, request.address_detail, request.zipcode, request.phone, request.name, request.delivery_memo
-    )
-
-
 def _begin(request: DeliveryRequestMessage, verdict: Verdict, now: datetime, delivery_id: UUID) -> Delivery:
     return Delivery(
         order_id=request.order_id,
@@ -67,6 +60,6 @@ def _begin(request: DeliveryRequestMessage, verdict: Verdict, now: datetime, del
         status=STARTED if isinstance(verdict, Accepted) else FAILED,
         tracking_number=verdict.tracking_number if isinstance(verdict, Accepted) else None,
         refusal=None if isinstance(verdict, Accepted) else verdict.reason,
-        address=address_of(request),
+        address=Address(*address_fields(request)),
         at=now,
     )

@@ -1,6 +1,7 @@
 """Reads and inserts deliveries, with one statement for any number of rows. A row is inserted once and never updated."""
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,8 +14,9 @@ from ordersaga.messaging.queries import queries
 
 sql: Final = queries(__file__)
 
-*_first, _, _last = Delivery.__struct_fields__
 # The table has the address's fields in place of the field `address`.
+*_first, _, _last = Delivery.__struct_fields__
+_address: Final = itemgetter(*Address.__struct_fields__)
 COLUMNS: Final = (*_first, *Address.__struct_fields__, _last)
 
 
@@ -49,13 +51,5 @@ def _row(delivery: Delivery) -> tuple[Any, ...]:
 
 
 def _delivery(row: Any) -> Delivery:
-    return Delivery(
-        row["order_id"],
-        row["delivery_id"],
-        row["customer_id"],
-        row["status"],
-        row["tracking_number"],
-        row["refusal"],
-        Address(row["address"], row["address_detail"], row["zipcode"], row["phone"], row["name"], row["delivery_memo"]),
-        row["at"],
-    )
+    own = {name: row[name] for name in (*_first, _last)}
+    return Delivery(**own, address=Address(*_address(row)))

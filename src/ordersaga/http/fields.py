@@ -8,32 +8,30 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 import msgspec
 from msgspec import Raw, Struct
 
-from ordersaga.messaging.refusal import FieldError
+from ordersaga.messaging.refusal import FieldCode, FieldError
 
 ERRORS_MAX: Final = 100
 NUL_MESSAGE: Final = "a text must not have the character NUL in it"
-_CODES: Final = [
-    (re.compile(pattern), code)
-    for pattern, code in {
-        r"missing required": "missing",
-        r"of length >=": "too_short",
-        r"of length <=": "too_long",
-        r"matching regex": "pattern",
-        r"Expected .* >=? ": "too_small",
-        r"Expected .* <=? |out of range": "too_large",
-        r"Invalid UUID|Invalid (RFC|base)": "format",
-        r"Invalid enum": "unknown",
-        r"^Expected ": "type",
-    }.items()
-]
+_CODE_OF_MESSAGE: Final[dict[str, FieldCode]] = {
+    r"missing required": "missing",
+    r"of length >=": "too_short",
+    r"of length <=": "too_long",
+    r"matching regex": "pattern",
+    r"Expected .* >=? ": "too_small",
+    r"Expected .* <=? |out of range": "too_large",
+    r"Invalid UUID|Invalid (RFC|base)": "format",
+    r"Invalid enum": "unknown",
+    r"^Expected ": "type",
+}
+_CODES: Final = [(re.compile(pattern), code) for pattern, code in _CODE_OF_MESSAGE.items()]
 
 
-def code_of(message: str) -> str:
+def code_of(message: str) -> FieldCode:
     """The stable code of a decoder's message."""
     return next((code for pattern, code in _CODES if pattern.search(message)), "invalid")
 
 
-def wrong_fields(model: Any, body: bytes) -> list[FieldError]:
+def find_wrong_fields(model: Any, body: bytes) -> list[FieldError]:
     """The fields that do not fit the model, at most `ERRORS_MAX`, of a JSON body that the decoder refused."""
     found: list[FieldError] = []
     for error in _wrong(model, body, ""):

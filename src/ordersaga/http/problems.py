@@ -12,14 +12,13 @@ from ordersaga.http.fields import code_of
 from ordersaga.http.limits import RETRY_AFTER_S, TooManyStreams
 from ordersaga.masking import masked
 from ordersaga.messaging.gather import NotTaken, OutcomeUnknown
-from ordersaga.messaging.refusal import FieldError, Refusal, RefusalKind, no_such
+from ordersaga.messaging.refusal import NOT_VALID, FieldCode, FieldError, Refusal, RefusalKind, no_such, wrong_fields
 from ordersaga.messaging.sqlstate import is_transient
 
 log: Final = structlog.get_logger()
 T = TypeVar("T")
 
 PROBLEM_JSON: Final = "application/problem+json"
-NOT_VALID: Final = "The request is not valid"
 REFUSAL_STATUS: Final[dict[RefusalKind, int]] = {
     "UNKNOWN": 404,
     "INVALID": 400,
@@ -48,14 +47,14 @@ class Problem(Exception):
         self.body: Final = ProblemBody(title, status, detail or UNSET, errors=errors or UNSET)
 
 
-def invalid(field: str, message: str, code: str = "invalid") -> Problem:
+def invalid(field: str, message: str, code: FieldCode = "invalid") -> Problem:
     """400 for one wrong field."""
     return invalid_fields([FieldError(field, message, code)])
 
 
 def invalid_fields(errors: list[FieldError]) -> Problem:
     """400 for all fields that are wrong."""
-    return Problem(400, NOT_VALID, "; ".join(f"{each.field}: {each.message}" for each in errors[:3]), errors)
+    return problem_of(wrong_fields(errors))
 
 
 def not_found(what: str) -> Problem:
@@ -112,7 +111,7 @@ def on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[b
     ]
     if errors:
         return _answer(invalid_fields(errors).body)
-    return _answer(ProblemBody(error.detail or "The request is not valid", error.status_code))
+    return _answer(ProblemBody(error.detail or NOT_VALID, error.status_code))
 
 
 def _parameter(name: str) -> str:

@@ -8,7 +8,7 @@ from litestar import Request
 from msgspec import Struct
 
 from ordersaga.http.documents import BodyOperation
-from ordersaga.http.fields import code_of, texts_with_nul, wrong_fields
+from ordersaga.http.fields import code_of, find_wrong_fields, texts_with_nul
 from ordersaga.http.problems import Problem, invalid, invalid_fields, problem_of
 from ordersaga.messaging.idempotency import KEY_CHARS_MAX, KEY_REUSED, IdempotencyKey, body_hash, look_up
 from ordersaga.messaging.refusal import FieldError
@@ -60,14 +60,15 @@ def idempotency_key(
     if len(found) > 1:
         raise invalid("Idempotency-Key", "must not come more than once", "duplicate")
     if not 1 <= len(key) <= KEY_CHARS_MAX:
-        code = "too_long" if key else "too_short"
-        raise invalid("Idempotency-Key", f"must have 1 to {KEY_CHARS_MAX} characters", code)
+        raise invalid(
+            "Idempotency-Key", f"must have 1 to {KEY_CHARS_MAX} characters", "too_long" if key else "too_short"
+        )
     if not (key.isascii() and key.isprintable()):
         raise invalid("Idempotency-Key", "must have printable ASCII characters alone", "pattern")
     return IdempotencyKey(f"{user_id} {route}", key, body_hash(body), resource)
 
 
-async def earlier(runtime: Runtime, key: IdempotencyKey | None) -> UUID | None:
+async def repeated_resource(runtime: Runtime, key: IdempotencyKey | None) -> UUID | None:
     """The resource of an earlier request with the same key and body; None: there was none. Raises `Problem` 422 for another body.
 
     For a body that is invalid now: it may have been valid for the first request, before a limit changed.
@@ -100,7 +101,7 @@ def decoded(body: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
     except msgspec.ValidationError as error:
         message = str(error)
         raise invalid_fields(
-            wrong_fields(decoder.type, body) or [FieldError("body", message, code_of(message))]
+            find_wrong_fields(decoder.type, body) or [FieldError("body", message, code_of(message))]
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(400, "The body is not JSON", str(error)) from error

@@ -96,11 +96,11 @@ class Consuming:
         mine: Sequence[Record] = ()
         try:
             if self._outbox.broken:
-                self._assignment.doubt()
+                self._assignment.doubt()  # every partition is taken again, which publishes its left rows
                 await self._outbox.restart()
-            # Before `take`: for a partition that is taken again, the fetched records may be others than those at its new position.
+            # Drop records that are handled already or not ours. Before `take`, which may change a position: these were fetched from the old one.
             mine = self._assignment.keep(records)
-            if await self._assignment.take(self._clock()):
+            if await self._assignment.take(self._clock()):  # new partitions are read from the offset in the ledger
                 await self._retries.learn()
             if mine:
                 await self._turns.handle(mine)
@@ -111,7 +111,7 @@ class Consuming:
             await self._watching.step()
             await self._lag_tools.step()
         except Fenced:
-            # The records of a divided turn that come after the fenced part are not handled. The consumer is past them, so read them again.
+            # A turn may be committed in parts. The parts after the fenced one are not handled, but the consumer is past them: read them again.
             self._assignment.doubt(self._assignment.unhandled(mine))
             return IDLE_WAIT_S
         except CannotStart:

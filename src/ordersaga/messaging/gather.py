@@ -30,11 +30,11 @@ log: Final = structlog.get_logger()
 TRIES_MAX: Final = 4
 RETRY_WAIT_S_MAX: Final = 0.05
 SET_LOCK_WAIT_MS: Final = 400
-"""Lock time-out of a whole set. PostgreSQL does not name the request whose row is locked, so the set is halved until it is alone."""
+"""Lock time-out of a whole set. PostgreSQL does not name the request whose row is locked, so the set is halved until that request is alone."""
 PART_LOCK_WAIT_MS: Final = 40
 """Lock time-out while a set is halved."""
 ALONE_PAUSE_S_MAX: Final = 0.2
-"""Longest pause before a request is tried again whose row is locked."""
+"""Longest pause before a request whose row is locked is tried again."""
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -93,6 +93,7 @@ class Gather(Generic[Request, Answer]):
         self._pool: Final = pool
         self._outbox: Final = outbox
         self._clock: Final = clock
+        # No record causes the output of HTTP, so group and topic ids are not needed: each message gets a new `message-id`.
         self._ids: Final = MessageIds("", {}, new_id)
         self._size: Final = SetSize(settings.gather_max)
         self._waiting: Final[list[_Waiting[Request, Answer]]] = []

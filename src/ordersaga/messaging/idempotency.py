@@ -100,10 +100,10 @@ async def claim(db: Connection, keys: Sequence[IdempotencyKey], now: datetime) -
         now=now,
     )
     rows = {(row["scope"], row["key"]): row for row in await sql.idempotency_keys(db, scopes=scopes, keys=names)}
-    standing = [rows[each.scope, each.key] for each in keys]
+    kept = [rows[each.scope, each.key] for each in keys]
     return [
         None if row["resource"] == each.resource else Reused(row["resource"], row["body_hash"] == each.body_hash)
-        for each, row in zip(keys, standing, strict=True)
+        for each, row in zip(keys, kept, strict=True)
     ]
 
 

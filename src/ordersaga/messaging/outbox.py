@@ -40,7 +40,10 @@ class Outbox:
 
     At most `turns_publishing_max` turns have records in flight: while Kafka is away, turns wait instead of filling memory. Records that
     Kafka does not acknowledge within `SLOT_S_MAX` although it answers (their topic or partition is in trouble) give their turn's slot back and
-    wait aside, at most `ASIDE_ROWS_MAX` of them. `failed`: publishing must begin again at the oldest row (`restart`).
+    wait aside, at most `ASIDE_ROWS_MAX` of them.
+
+    `broken`: a publication has failed, here (`failed`) or in the producer, and later rows must not overtake its rows. Nothing is published
+    until `restart`, after which publishing begins again at the oldest row.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class Outbox:
         self._publisher = new_publisher(settings)
         self._slots: Final = asyncio.Semaphore(settings.turns_publishing_max)
         self._adoption: Final = asyncio.Semaphore(1)
-        self._tasks: Final[dict[asyncio.Task[None], None]] = {}  # a set has no order
+        self._tasks: Final[dict[asyncio.Task[None], None]] = {}  # no set: `restart` cancels the oldest first
         self._publishing: Final[dict[asyncio.Task[None], float]] = {}
         """Since when each set of records is in flight, the oldest first."""
         self._in_flight: Final[set[int]] = set()

@@ -3,13 +3,40 @@
 A refusal says nothing of HTTP. `http/problems.py` `problem_of` gives each kind its status, the command line prints `detail`.
 """
 
-from typing import Literal, TypeAlias
+from collections.abc import Sequence
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
 RefusalKind: TypeAlias = Literal["UNKNOWN", "INVALID", "CONFLICT", "MISMATCH", "KEY_REUSED"]
 """UNKNOWN: the thing does not exist, or belongs to another caller. INVALID: a field is wrong. CONFLICT: the state does not allow the command.
 MISMATCH: the amount to pay is not the order's total. KEY_REUSED: the Idempotency-Key stands for another body."""
+
+
+FieldCode: TypeAlias = Literal[
+    "missing",
+    "type",
+    "format",
+    "pattern",
+    "unknown",
+    "too_short",
+    "too_long",
+    "too_small",
+    "too_large",
+    "out_of_range",
+    "duplicate",
+    "mismatch",
+    "inactive",
+    "invalid",
+]
+"""What is wrong with a field, for programs. `missing`: there is no such field. `type`: text instead of a number, say. `format`: no UUID or time.
+`pattern`: characters that are not allowed. `unknown`: none of the values that the field may have. `too_short` and `too_long` are about texts
+and lists, `too_small` and `too_large` about numbers. `out_of_range`: a number too small or too large. `duplicate`: the same value twice.
+`mismatch`: the value contradicts what the service knows. `inactive`: the thing that the field names exists and cannot be had. `invalid`:
+anything else."""
+
+NOT_VALID: Final = "The request is not valid"
+FIELDS_IN_DETAIL_MAX: Final = 3
 
 
 class FieldError(Struct, frozen=True):
@@ -20,7 +47,7 @@ class FieldError(Struct, frozen=True):
 
     field: str
     message: str
-    code: str = "invalid"
+    code: FieldCode = "invalid"
 
 
 class Refusal(Struct, frozen=True):
@@ -41,6 +68,12 @@ def no_such(thing: str) -> Refusal:
     return Refusal("UNKNOWN", f"There is no such {thing}")
 
 
-def wrong_field(field: str, message: str, code: str) -> Refusal:
-    """One field of the command is wrong, by what the service knows."""
-    return Refusal("INVALID", "The request is not valid", f"{field}: {message}", (FieldError(field, message, code),))
+def wrong_field(field: str, message: str, code: FieldCode) -> Refusal:
+    """One field of the command is wrong."""
+    return wrong_fields([FieldError(field, message, code)])
+
+
+def wrong_fields(errors: Sequence[FieldError]) -> Refusal:
+    """Fields of the command are wrong. A client gets all of them at once; `detail` repeats the first few."""
+    detail = "; ".join(f"{each.field}: {each.message}" for each in errors[:FIELDS_IN_DETAIL_MAX])
+    return Refusal("INVALID", NOT_VALID, detail, tuple(errors))

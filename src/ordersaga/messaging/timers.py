@@ -57,6 +57,7 @@ class Timers:
     def __init__(self, runtime: Runtime, work: Work) -> None:
         self._runtime: Final = runtime
         self._work: Final = work
+        # No record causes the output of a timer, so group and topic ids are not needed: each message gets a new `message-id`.
         self._ids: Final = MessageIds("", {}, runtime.new_id)
         self._size: Final = SetSize(KEYS_MAX)
 

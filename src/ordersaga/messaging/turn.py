@@ -150,7 +150,7 @@ class Turns:
             await self._commit(work, isolating=True)
         except Exception as error:
             if is_locked(error):
-                # More records need locked rows than one turn sets aside.
+                # More records need locked rows than one turn sets aside (`LOCKED_MAX`): the next turn has fewer records.
                 self.size.too_large(work.count)
             raise
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from ordersaga.contracts.topics import BY_NAME
-from ordersaga.http.fields import wrong_fields
+from ordersaga.http.fields import find_wrong_fields
 from ordersaga.messaging import redrive
 from ordersaga.messaging.acts import STALE, Act, NotPossible
 from ordersaga.messaging.redrive import Content, Letter, ReplayState
@@ -61,7 +61,7 @@ def check_value(topic: str, value: bytes) -> None:
         redrive.check_value(topic, value)
     except NotPossible as error:
         model = BY_NAME[topic].message if topic in BY_NAME else None
-        wrong = wrong_fields(model, value) if model is not None and _is_json(value) else []
+        wrong = find_wrong_fields(model, value) if model is not None and _is_json(value) else []
         named = [FieldError(f"value.{each.field}", each.message, each.code) for each in wrong if each.field != "body"]
         raise NotPossible(
             str(error), "INVALID", errors=named or [FieldError("value", str(error), "invalid")]

@@ -29,7 +29,10 @@ def stock_answered(order: Order, answer: m.StockResponseMessage) -> Decision:
 
 
 def payment_captured(order: Order, answer: m.PaymentSuccessMessage) -> Decision:
-    """The first payment of the right amount pays a pending order. Any other is refunded at the amount that was captured."""
+    """The first captured payment pays a pending order if it is the total; otherwise the order ends FAILED, AMOUNT_MISMATCH.
+
+    Every further payment is refunded at the amount that was captured, and so is every payment of an order that has ended (`saga.py` `_refund`).
+    """
     key, amount = answer.payment_key or "", answer.amount or 0
     known = order.payment(key)
     if known is not None and known.state not in ("DECLINED", "AWAITING"):

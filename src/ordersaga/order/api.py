@@ -14,7 +14,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from litestar.types import ControllerRouterHandler
 
-from ordersaga.contracts.address import Address
+from ordersaga.contracts.address import Address, address_fields
 from ordersaga.contracts.status import ORDER_CODES, OrderStatus
 from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.documents import described
@@ -25,11 +25,11 @@ from ordersaga.http.problems import Problem, invalid, invalid_fields, not_found,
 from ordersaga.http.requests import (
     body_of,
     decoded,
-    earlier,
     header,
     idempotency_key,
     raw_body,
     raw_json,
+    repeated_resource,
     wait_s,
 )
 from ordersaga.messaging.acts import Operator
@@ -95,7 +95,11 @@ _json: Final = msgspec.json.Encoder()
 
 
 class Orders:
-    """The parts of the service that its routes use. `app.py` sets the gathered writes when the service starts."""
+    """The parts of the service that its routes use.
+
+    `placing`, `acting` and `operating` are the gathered writes `Placing` and `Acting` of `commands.py` and `Operating` of `operators.py`: a
+    call returns the answer after the commit. `app.py` sets them when the service starts.
+    """
 
     def __init__(self, runtime: Runtime, callers: Callers, watch: Watch, streams: Streams) -> None:
         self.runtime: Final = runtime
@@ -104,11 +108,11 @@ class Orders:
         self.streams: Final = streams
         self._deadlines: Final = Deadlines.of(runtime.settings)
         self.return_command: Final = RequestReturn() if runtime.settings.return_needs_receipt else Return()
-        self.place: Gather[Placement, Placed | Refusal]
-        self.act: Gather[CustomerAct, Order | Refusal]
-        self.operate: Gather[OperatorAct, Order | Refusal]
+        self.placing: Gather[Placement, Placed | Refusal]
+        self.acting: Gather[CustomerAct, Order | Refusal]
+        self.operating: Gather[OperatorAct, Order | Refusal]
 
-    async def theirs(self, order_id: UUID, caller: Caller) -> Order:
+    async def visible_order(self, order_id: UUID, caller: Caller) -> Order:
         """An order that the caller may see. Raises `Problem` 404."""
         async with self.runtime.reading() as db:
             order = (await store.find(db, [order_id])).get(order_id)
@@ -227,7 +231,7 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
     )
     async def show(request: AnyRequest, order_id: FromPath[UUID]) -> Json:
         caller = await orders.callers.of(request)
-        order = await orders.theirs(order_id, caller)
+        order = await orders.visible_order(order_id, caller)
         shown = resource_for(order, caller)
         if caller.sees_all:
             shown.flag = order.facts.flag
@@ -243,7 +247,7 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
     async def events(request: AnyRequest, order_id: FromPath[UUID]) -> ServerSentEvent:
         caller = await orders.callers.of(request)
         after_seq = _event_id(header(request, b"last-event-id") or "0")
-        await orders.theirs(order_id, caller)
+        await orders.visible_order(order_id, caller)
         orders.streams.check(caller.user_id)
         return ServerSentEvent(_stream(orders, order_id, caller, after_seq), headers={"X-Accel-Buffering": "no"})
 
@@ -258,7 +262,7 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
     ) -> Json:
         caller = await orders.callers.of(request)
         after = _timeline_cursors.key(cursor)
-        await orders.theirs(order_id, caller)
+        await orders.visible_order(order_id, caller)
         async with orders.runtime.searching() as db:
             found = await store.events_after(db, {order_id: after or 0}, limit + 1)
         shown, following = _timeline_cursors.cut(found, limit, lambda numbered: numbered[0])
@@ -334,7 +338,7 @@ async def _by_operator(orders: Orders, request: AnyRequest, order_id: UUID, comm
         raise not_found("order")
     body, _ = await body_of(request, _reason)
     act = OperatorAct(order_id, Operator(str(caller.user_id), body.why), command)
-    return _answer(unless_refused(await orders.operate(act)), 200)
+    return _answer(unless_refused(await orders.operating(act)), 200)
 
 
 async def _place(orders: Orders, request: AnyRequest) -> Json:
@@ -345,14 +349,15 @@ async def _place(orders: Orders, request: AnyRequest) -> Json:
     try:
         placement = Placement(_order(decoded(raw, _body), caller, order_id), key)
     except Problem:
-        if (placed := await earlier(orders.runtime, key)) is None:
+        # A repeat gets its order although the body would be refused now, for instance after a limit was lowered.
+        if (placed := await repeated_resource(orders.runtime, key)) is None:
             raise
-        return _answer(await orders.theirs(placed, caller), 200)
-    done = unless_refused(await orders.place(placement))
+        return _answer(await orders.visible_order(placed, caller), 200)
+    done = unless_refused(await orders.placing(placement))
     order = done.order
     if seconds and not order.stock_is_known:
         order = await orders.with_stock_answer(order, seconds)
-    return _answer(order, 200 if done.earlier else 201 if seconds else 202)
+    return _answer(order, 200 if done.is_repeat else 201 if seconds else 202)
 
 
 def _zoned(name: str, moment: datetime | None) -> datetime | None:
@@ -370,7 +375,7 @@ def _earlier(placed_before: datetime | None, older_than_s: int | None, now: date
 
 
 def _order(body: PlaceOrder, caller: Caller, order_id: UUID) -> Order:
-    """The order of the body; its times are set when it is placed. Raises `Problem` 400."""
+    """The order of the body; its times are set when it is placed. Raises `Problem` 400 where two fields do not fit each other."""
     products = [item.product_id for item in body.items]
     if len(set(products)) < len(products):
         twice = "the product is there twice; put its pieces in one line"
@@ -386,7 +391,7 @@ def _order(body: PlaceOrder, caller: Caller, order_id: UUID) -> Order:
         caller.user_id,
         body.order_name,
         body.total_amount,
-        Address(body.address, body.address_detail, body.zipcode, body.phone, body.name, body.delivery_memo),
+        Address(*address_fields(body)),
         NOT_YET,
         NOT_YET,
         Facts(tuple(Line(item.product_id, item.quantity) for item in body.items)),
@@ -406,7 +411,7 @@ async def _act(orders: Orders, request: AnyRequest, order_id: UUID, route: str, 
         act = CustomerAct(order_id, None, command, key, Operator(str(caller.user_id), why))
     else:
         act = CustomerAct(order_id, caller.user_id, command, key)
-    return _answer(unless_refused(await orders.act(act)), 200)
+    return _answer(unless_refused(await orders.acting(act)), 200)
 
 
 def _event_id(text: str) -> int:

@@ -35,9 +35,9 @@ def create_app(settings: Settings) -> Litestar:
     async def running() -> AsyncIterator[None]:
         async with runtime:
             runtime.keep("order_event", timedelta(days=settings.history_kept_days), store.prune_events)
-            orders.place = runtime.gather(Placing(settings))
-            orders.act = runtime.gather(Acting(settings))
-            orders.operate = runtime.gather(Operating(settings))
+            orders.placing = runtime.gather(Placing(settings))
+            orders.acting = runtime.gather(Acting(settings))
+            orders.operating = runtime.gather(Operating(settings))
             runtime.every(timers.FIRE_EVERY_S, timers.Timers(runtime, Waking(settings)).fire, "timers")
             operations.start(runtime, "order", (HISTORY, last_note))
             runtime.supervise("watching for events", watch.run, needed_for_http=True)

@@ -14,7 +14,7 @@ from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.idempotency import IdempotencyKey, Reused, each_once
-from ordersaga.messaging.refusal import FieldError, Refusal, no_such, wrong_field
+from ordersaga.messaging.refusal import FieldError, Refusal, no_such, wrong_field, wrong_fields
 from ordersaga.messaging.texts import storable
 from ordersaga.order import saga, store
 from ordersaga.order.deadlines import Deadlines
@@ -42,10 +42,10 @@ class Placement(Struct, frozen=True):
 
 
 class Placed(Struct, frozen=True):
-    """The order that this request placed. `earlier`: an earlier request with the same key has placed it."""
+    """The order that this request placed. `is_repeat`: an earlier request with the same key has placed it."""
 
     order: Order
-    earlier: bool = False
+    is_repeat: bool = False
 
 
 class CustomerAct(Struct, frozen=True):
@@ -70,7 +70,7 @@ class Placing:
         """Claim the keys, check the totals, insert the new orders. A repeat gets its order, also if a price has changed since."""
         outgoing: list[Outgoing] = []
 
-        async def place(fresh: Sequence[Placement]) -> list[Placed | Refusal]:
+        async def place_new(fresh: Sequence[Placement]) -> list[Placed | Refusal]:
             checked = await self._checked(db, fresh, now)
             changes = Changes(now)
             answers: list[Placed | Refusal] = []
@@ -78,19 +78,19 @@ class Placing:
                 if isinstance(order, Refusal):
                     answers.append(order)
                     continue
-                decision = saga.place(order, self._deadlines)
+                decision = saga.decide_placed(order, self._deadlines)
                 changes.add(PLACED, order, decision)
                 answers.append(Placed(decision.order))
             if placed := [each.order for each in answers if isinstance(each, Placed)]:
-                await store.insert(db, placed)
-                await changes.save_placed(db)
+                await changes.save_placed(db, placed)
                 outgoing.extend(changes.outgoing)
             return answers
 
-        done = await each_once(db, placements, now, place)
+        # `place_new` gets the placements whose key is new; a repeat comes out as `Reused`, with the id of its order.
+        done = await each_once(db, placements, now, place_new)
         repeats = [each.resource for each in done if isinstance(each, Reused)]
         found = await store.find(db, repeats) if repeats else {}
-        answers = [Placed(found[each.resource], earlier=True) if isinstance(each, Reused) else each for each in done]
+        answers = [Placed(found[each.resource], is_repeat=True) if isinstance(each, Reused) else each for each in done]
         return Write(answers, outgoing)
 
     async def _checked(self, db: Connection, placements: Sequence[Placement], now: datetime) -> list[Order | Refusal]:
@@ -120,10 +120,7 @@ def _not_sold(order: Order, inactive: Set[UUID]) -> Refusal | None:
         for n, line in enumerate(order.facts.lines)
         if line.product_id in inactive
     ]
-    if not errors:
-        return None
-    detail = "; ".join(f"{each.field}: {each.message}" for each in errors[:3])
-    return Refusal("INVALID", "The request is not valid", detail, tuple(errors))
+    return wrong_fields(errors) if errors else None
 
 
 class Acting:
@@ -143,7 +140,7 @@ class Acting:
             changes = Changes(now)
             answers: list[Order | Refusal] = []
             for each in fresh:
-                order = _theirs(orders, each)
+                order = _visible(orders, each)
                 if isinstance(order, Refusal):
                     answers.append(order)
                     continue
@@ -165,7 +162,7 @@ class Acting:
         ]
         found = await store.find(db, repeats) if repeats else {}
         answers = [
-            _theirs(found, each) if isinstance(answer, Reused) else answer
+            _visible(found, each) if isinstance(answer, Reused) else answer
             for each, answer in zip(customer_acts, done, strict=True)
         ]
         return Write(answers, outgoing)
@@ -184,6 +181,6 @@ def standing(order: Order) -> dict[str, Any]:
     return {"status": order.status, "returning": order.facts.returning}
 
 
-def _theirs(orders: dict[UUID, Order], act: CustomerAct) -> Order | Refusal:
+def _visible(orders: dict[UUID, Order], act: CustomerAct) -> Order | Refusal:
     order = orders.get(act.order_id)
     return order if order is not None and act.customer_id in (None, order.customer_id) else NO_SUCH_ORDER

@@ -1,6 +1,6 @@
 """Order's handler: load the orders of a batch, decide each message by the saga, save them.
 
-Orders are handled one after the other, each from its row to its row, so that one order's objects are in the processor's cache.
+Orders are handled one after the other: each is decoded, decided and encoded before the next, so that its objects stay in the processor's cache.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ async def handle(batch: Batch, db: Connection, deadlines: Deadlines) -> list[Out
 async def with_prices(
     db: Connection, orders: Sequence[Order], now: datetime, deadlines: Deadlines, changes: Changes
 ) -> list[Order]:
-    """Orders that lacked a price, each priced if all its prices have come, and as it was if not."""
+    """The orders, which lacked a price. One whose prices are all known now is priced, and `changes` gets that decision; others are as they were."""
     if not orders:
         return []
     prices, _ = await store.prices(db, (line.product_id for order in orders for line in order.facts.lines))

@@ -3,6 +3,8 @@
 from typing import Final
 from uuid import UUID, uuid5
 
+from msgspec.structs import asdict
+
 from ordersaga.contracts import messages as m
 from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.order.model import Line, Order, OrderPayment
@@ -19,17 +21,7 @@ def stock_request(order: Order) -> m.StockDecreaseRequestMessage:
 
 def delivery_request(order: Order) -> m.DeliveryRequestMessage:
     """Step 9 of the guide: asks Delivery to send the parcel."""
-    to = order.recipient
-    return m.DeliveryRequestMessage(
-        order_id=order.order_id,
-        customer_id=order.customer_id,
-        address=to.address,
-        address_detail=to.address_detail,
-        zipcode=to.zipcode,
-        phone=to.phone,
-        name=to.name,
-        delivery_memo=to.delivery_memo,
-    )
+    return m.DeliveryRequestMessage(order_id=order.order_id, customer_id=order.customer_id, **asdict(order.recipient))
 
 
 def rollback(order: Order, lines: tuple[Line, ...]) -> m.StockRollbackRequestedMessage:

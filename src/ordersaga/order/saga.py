@@ -1,6 +1,6 @@
 """The order process as one pure function. Read it from top to bottom; each import below is one part of it, and none of them leads back here.
 
-`place` begins an order. `decide` takes every later input: a partner's answer, a command, the prices, the timer. It has three steps.
+`decide_placed` begins an order. `decide` takes every later input: a partner's answer, a command, the prices, the timer. It has three steps.
 
 1. Learn: the input becomes a fact about the order. One case an input.
 2. Follow: the facts say what goes out. A ready order is delivered; a dead order gives back its products and its money.
@@ -66,7 +66,7 @@ Input: TypeAlias = Answer | Command | Priced | TimePassed
 DEADLINES: Final = Deadlines()
 
 
-def place(order: Order, deadlines: Deadlines = DEADLINES) -> Decision:
+def decide_placed(order: Order, deadlines: Deadlines = DEADLINES) -> Decision:
     """Steps 1 and 2 of the guide: request the products from Stock. Payment learns the total, unless a product's price is not known yet."""
     request = stock_request(order)
     outgoing = (request,) if order.facts.listed_total is None else (request, payable(order))
@@ -219,10 +219,10 @@ def _refund(order: Order, now: datetime, outgoing: list[m.Message]) -> Order:
 
 
 def _wait(order: Order, outgoing: tuple[m.Message, ...], note: str | None, deadlines: Deadlines) -> Decision:
-    """Set the timer for the first answer that becomes overdue. A timer that fires earlier stays: it then sets the next one.
+    """Set the order's timer, `look_at`, for the first awaited answer that becomes overdue (`deadlines.py` `waits`).
 
-    An order that waits for no answer has no timer. A refund at the gateway that no operator has accepted is flagged, unless another
-    flag stands there and the order still waits.
+    If the timer is set for an earlier time it is left so; when it fires, `decide` sets the next. An order that waits for no answer has no
+    timer. A refund at the gateway that no operator has accepted is flagged. Another flag has precedence until no answer is awaited any more.
     """
     waiting = waits(order, deadlines)
     order = without_answered_asks(order, waiting)

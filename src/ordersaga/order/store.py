@@ -55,8 +55,8 @@ def saga_row(order: Order) -> SagaRow:
     return SagaRow(order.order_id, order.status, order.reason, order.detail, _json.encode(order.facts).decode())
 
 
-async def insert(db: Connection, orders: Sequence[Order]) -> None:
-    """Insert orders. `begin` inserts their saga rows."""
+async def insert_orders(db: Connection, orders: Sequence[Order]) -> None:
+    """Insert orders, without their saga rows."""
     rows = [
         (
             order.order_id,
@@ -72,7 +72,7 @@ async def insert(db: Connection, orders: Sequence[Order]) -> None:
     await insert_new(db, "orders", ORDER_COLUMNS, rows)
 
 
-async def begin(db: Connection, rows: Collection[SagaRow]) -> None:
+async def insert_sagas(db: Connection, rows: Collection[SagaRow]) -> None:
     """Insert the saga rows of orders that this transaction has inserted."""
     await insert_new(db, "saga", SagaRow._fields, rows)
 
@@ -207,7 +207,7 @@ def _order(row: Any) -> Order:
 
 
 class Changes:
-    """The last row of each changed order, its timeline and its timer, and in `outgoing` the records for the outbox."""
+    """The last row of each changed order, its timeline and its timer. `add` fills `outgoing`, the messages for the outbox."""
 
     def __init__(self, now: datetime) -> None:
         self._now: Final = now
@@ -248,9 +248,10 @@ class Changes:
         await add_payment_keys(db, self._payment_keys)
         await self._save_events_and_timers(db)
 
-    async def save_placed(self, db: Connection) -> None:
-        """Write the first saga rows of orders that were inserted in this transaction, their timelines and their timers."""
-        await begin(db, self._rows.values())
+    async def save_placed(self, db: Connection, placed: Sequence[Order]) -> None:
+        """Insert new orders, with their saga rows, timelines and timers."""
+        await insert_orders(db, placed)
+        await insert_sagas(db, self._rows.values())
         await self._save_events_and_timers(db)
 
     async def _save_events_and_timers(self, db: Connection) -> None:
@@ -259,7 +260,11 @@ class Changes:
 
 
 def _outgoing(order: Order, message: Message, cause: Incoming | None) -> Outgoing:
-    """A rollback gets an id of its own, by which its answer is known. At most one is among the messages of a decision: the order's last."""
+    """A message for the outbox, caused by the record that was decided.
+
+    A rollback's `message-id` is made from its number, so Order recognises the answer by its `causation-id`. A decision has at most one
+    rollback, numbered `facts.rollbacks`.
+    """
     if isinstance(message, StockRollbackRequestedMessage):
         return Outgoing(message, cause, rollback_id(order.order_id, order.facts.rollbacks))
     return Outgoing(message, cause)

@@ -110,14 +110,14 @@ _json: Final = msgspec.json.Encoder()
 
 
 class Payments:
-    """The commands and queries behind the routes. `begin` and `request_look_up` are set once the runtime runs."""
+    """The commands and queries behind the routes. `beginning` and `request_look_up` are set once the runtime runs."""
 
     def __init__(self, runtime: Runtime, callers: Callers, intents: Intents, waiting: Waiting) -> None:
         self.runtime: Final = runtime
         self.callers: Final = callers
         self._intents: Final = intents
         self._waiting: Final = waiting
-        self.begin: Gather[Confirm, Begun | Refusal]
+        self.beginning: Gather[Confirm, Begun | Refusal]
         self.request_look_up: Gather[Claim, bool]
 
     async def confirm(self, confirm: Confirm, seconds: float) -> Payment:
@@ -143,12 +143,12 @@ class Payments:
         """Begin the payment. Waits `PAYABLE_WAIT_S` for Order's word on an unknown order: a client may be faster than Kafka."""
         end = asyncio.get_running_loop().time() + PAYABLE_WAIT_S
         while True:
-            answer = await self.begin(confirm)
-            if answer is not approval.ORDER_NOT_HEARD_OF or asyncio.get_running_loop().time() > end:
+            answer = await self.beginning(confirm)
+            if answer is not approval.ORDER_NOT_PUBLISHED or asyncio.get_running_loop().time() > end:
                 return unless_refused(answer)
             await asyncio.sleep(PAYABLE_POLL_EVERY_S)
 
-    async def theirs(self, payment_key: str, caller: Caller) -> Payment:
+    async def visible_payment(self, payment_key: str, caller: Caller) -> Payment:
         """A payment that the caller may see. Raises `Problem` 404."""
         async with self.runtime.reading() as db:
             payment = (await store.payments(db, [payment_key])).get(payment_key)
@@ -231,7 +231,7 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
         caller = await payments.callers.of(request)
         if not PAYMENT_KEY.fullmatch(payment_key):
             raise not_found("payment")
-        payment = await payments.theirs(payment_key, caller)
+        payment = await payments.visible_payment(payment_key, caller)
         return Response(_json.encode(resource(payment)), media_type="application/json")
 
     return [confirm, webhook, of_order, show]

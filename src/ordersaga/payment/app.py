@@ -38,7 +38,7 @@ class Parts(NamedTuple):
 
     def open(self, runtime: Runtime) -> None:
         """Give the parts their gathered writes. The runtime must be running."""
-        self.payments.begin = runtime.gather(Beginning(runtime.settings))
+        self.payments.beginning = runtime.gather(Beginning(runtime.settings))
         self.payments.request_look_up = runtime.gather(webhooks.request_look_ups)
         self.intents.settle = runtime.gather(Settling(runtime.new_id, self.waiting.name))
         self.intents.advance = runtime.gather(advance)

@@ -51,16 +51,19 @@ CANCEL_UNDER_WAY: Final = "IN_PROGRESS"
 
 
 NO_SUCH_ORDER: Final = no_such("order")
-ORDER_NOT_HEARD_OF: Final = Refusal("UNKNOWN", "There is no such order", "Order has told nothing of it")
+ORDER_NOT_PUBLISHED: Final = Refusal("UNKNOWN", "There is no such order", "Order has not published this order yet")
 ANOTHER_PAYMENT: Final = Refusal(
     "CONFLICT", "The order has another payment", "one that is open or captured; an order is paid once"
 )
 
 
 def refusal(confirm: Confirm, payable: Payable | None, now: datetime, payable_required: bool) -> Refusal | None:
-    """Why the confirm of a new payment key is not allowed; None: it is allowed. Without Order's word there is nothing to check against."""
+    """Why the confirm of a new payment key is not allowed; None: it is allowed.
+
+    `payable` None: Order has not published the order. If that is not required (`payable_required`), every confirm is allowed.
+    """
     if payable is None:
-        return ORDER_NOT_HEARD_OF if payable_required else None
+        return ORDER_NOT_PUBLISHED if payable_required else None
     if payable.customer_id != confirm.caller_id and not confirm.caller_is_operator:
         return NO_SUCH_ORDER
     if payable.status != ORDER_CODES["PENDING"]:
@@ -88,7 +91,7 @@ def repeat_refusal(confirm: Confirm, payment: Payment) -> Refusal | None:
 def is_news(claimed_status: str, payment: Payment | None, order_is_known: bool) -> bool:
     """Whether the status that a webhook claims would change this payment's row.
 
-    A webhook about an order that Order never told of is ignored: the order may belong to another system with the same merchant.
+    A webhook about an order that Order has not published is ignored: the order may belong to another system with the same merchant.
     """
     if payment is None:
         return order_is_known and claimed_status in CAPTURED_STATUSES
@@ -113,7 +116,7 @@ def may_change(payment: Payment | None) -> bool:
 # What to do next ------------------------------------------------------------------------------------------------------
 
 
-class Ask(Struct, frozen=True):
+class Find(Struct, frozen=True):
     """GET the payment."""
 
 
@@ -143,7 +146,7 @@ class Settled(Struct, frozen=True):
     seen: GatewayPayment | None = None
 
 
-Step = Ask | Call | Later | Settled
+Step = Find | Call | Later | Settled
 CallAnswer = ConfirmAnswer | CancelAnswer
 
 
@@ -151,7 +154,7 @@ def first_step(intent: Intent, taken_up: bool) -> Step:
     """A customer's new confirm is sent at once. Every other intent begins with a GET: an earlier run may have sent its call."""
     if intent.kind == "CONFIRM" and not taken_up:
         return Call(intent.attempt, intent.amount)
-    return Ask()
+    return Find()
 
 
 def after_call(intent: Intent, call: Call, answer: CallAnswer) -> Step:
@@ -161,9 +164,9 @@ def after_call(intent: Intent, call: Call, answer: CallAnswer) -> Step:
             return Settled(True, seen=payment)
         case Declined(code, message):
             # An earlier attempt with an unknown outcome may have captured: GET the payment before anybody is told of a decline.
-            return Settled(False, code, message) if intent.kind == "CONFIRM" and call.attempt == 1 else Ask()
+            return Settled(False, code, message) if intent.kind == "CONFIRM" and call.attempt == 1 else Find()
         case Unknown() | TakeOver():
-            return Ask()
+            return Find()
         case Retry(code, retry_after_s):
             return _later(intent, call.attempt, code, retry_after_s)
         case OurFault(code):

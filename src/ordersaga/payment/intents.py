@@ -18,7 +18,7 @@ from ordersaga.messaging.gather import Gather, OutcomeUnknown
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.messaging.sqlstate import is_transient
 from ordersaga.payment import approval, store
-from ordersaga.payment.approval import Ask, Call, CallAnswer, Later, Settled, Step
+from ordersaga.payment.approval import Call, CallAnswer, Find, Later, Settled, Step
 from ordersaga.payment.commands import Advance, Settlement
 from ordersaga.payment.gateway import PaymentGateway
 from ordersaga.payment.model import Intent, Payment
@@ -32,7 +32,7 @@ JITTER: Final = 0.25
 
 
 class Intents:
-    """The intents in flight in this process. None is in flight here twice; the lease keeps other processes from it.
+    """The intents in flight in this process. This process runs an intent once at a time; the lease (`due_at`) keeps other processes from taking it up.
 
     `settle` and `advance` are set once the runtime runs (`app.py` `Parts`).
     """
@@ -99,7 +99,7 @@ class Intents:
         new_attempts = 0
         while True:
             match step:
-                case Ask():
+                case Find():
                     step = approval.after_find(intent, await self._gateway.find(intent.payment_key), last)
                 case Call(attempt):
                     if attempt != intent.attempt:

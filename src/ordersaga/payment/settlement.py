@@ -106,13 +106,13 @@ def _settle_confirm(
         account.put_intent(replace(refund, due_at=now))
     _look_up_after_decline(account, intent, outcome, now, new_id)
     _give_back_unwanted(account, now, new_id)
-    elsewhere = _follow(account, outcome.seen)
+    unasked = _follow(account, outcome.seen)
     amount = captured if outcome.done else intent.amount
     status: Answered = SUCCESS if outcome.done else FAILED
     told = PaymentSuccessMessage(
         order_id=payment.order_id, payment_key=payment.payment_key, amount=amount, status=status
     )
-    return [told, *elsewhere]
+    return [told, *unasked]
 
 
 def _look_up_after_decline(
@@ -133,11 +133,11 @@ def _settle_refund(account: Account, intent: Intent, outcome: Settled) -> list[M
     What went back meanwhile without Order has a message of its own, before the answer: a partner may read amounts and no balance. A
     refund of the whole payment needs no such message.
     """
-    elsewhere = _follow(account, outcome.seen, intent)
+    unasked = _follow(account, outcome.seen, intent)
     if not intent.asked:
         return []
     whole = account.payment is not None and intent.amount == account.payment.captured
-    return [*([] if whole else elsewhere), _refund_answer(account, account.intents[intent.id])]
+    return [*([] if whole else unasked), _refund_answer(account, account.intents[intent.id])]
 
 
 def _settle_look_up(
@@ -227,11 +227,11 @@ def _adopt(
     if not fits:
         _give_back_unwanted(account, now, new_id)
         return []
-    elsewhere = _follow(account, seen)
+    unasked = _follow(account, seen)
     if captured == refunded:
-        return elsewhere
+        return unasked
     paid = PaymentSuccessMessage(order_id=order_id, payment_key=seen.payment_key, amount=captured, status=SUCCESS)
-    return [paid, *elsewhere]
+    return [paid, *unasked]
 
 
 def _give_back_unwanted(account: Account, now: datetime, new_id: Callable[[], UUID]) -> None:
@@ -277,10 +277,10 @@ def _follow(account: Account, seen: GatewayPayment | None, settled: Intent | Non
     if seen.cancels is None and answered:
         return []
     explained = sum(each.cancel_amount for intent in answered for each in refunds_of(seen, intent) if each.is_done)
-    elsewhere = refunded - payment.refunded - explained
-    if payment.status == "FAILED" or elsewhere <= 0:
+    unasked = refunded - payment.refunded - explained
+    if payment.status == "FAILED" or unasked <= 0:
         return []
-    return [_answer(payment.order_id, payment.payment_key, elsewhere, True, GIVEN_BACK, None, captured - refunded)]
+    return [_answer(payment.order_id, payment.payment_key, unasked, True, GIVEN_BACK, None, captured - refunded)]
 
 
 def _restate(account: Account) -> None:

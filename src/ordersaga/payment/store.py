@@ -18,7 +18,7 @@ sql: Final = queries(__file__)
 
 
 async def merge_payables(db: Connection, messages: Iterable[OrderPayableMessage]) -> None:
-    """Keep Order's last word on each order. An order that cannot be paid any more never becomes payable again, in one call too."""
+    """Keep Order's last word on each order. An order that cannot be paid any more never becomes payable again, also if both messages are in this call."""
     last: dict[UUID, OrderPayableMessage] = {}
     for message in messages:
         known = last.get(message.order_id)

@@ -230,7 +230,10 @@ class TossGateway:
     async def _send(
         self, given: Pass, method: str, path: str, body: dict[str, object] | None, idempotency_key: str | None
     ) -> _Reply | Retry:
-        """Send, read the whole answer, and hand the breaker its pass back, also when the call is cancelled: a lost probe keeps it open."""
+        """Send, read the whole answer, and hand the breaker its pass back, also when the call is cancelled.
+
+        An open breaker admits one probe and waits for that pass, so a pass that is never handed back would keep it open for ever.
+        """
         sign, reason = HealthSign.NOTHING, ""
         try:
             reply = await self._exchange(method, path, body, idempotency_key)

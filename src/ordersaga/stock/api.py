@@ -14,7 +14,7 @@ from ordersaga.http.caller import Callers
 from ordersaga.http.documents import described
 from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page, Text
 from ordersaga.http.problems import Problem, invalid, not_found, unless_refused
-from ordersaga.http.requests import decoded, earlier, idempotency_key, raw_json
+from ordersaga.http.requests import decoded, idempotency_key, raw_json, repeated_resource
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.idempotency import IdempotencyKey
 from ordersaga.messaging.refusal import Refusal
@@ -129,7 +129,7 @@ class Products:
 
         `product_id` None: the earlier request's product id was made by Stock. Raises `Problem` 422 for another body.
         """
-        resource = await earlier(self.runtime, key)
+        resource = await repeated_resource(self.runtime, key)
         if resource is None:
             return None
         async with self.runtime.reading() as db:
@@ -246,13 +246,14 @@ async def _add_product(products: Products, request: AnyRequest) -> Json:
     try:
         body = decoded(raw, _new_product)
     except Problem:
+        # A repeat gets its product although the body would be refused now, for instance after a limit was lowered.
         if (product := await products.done_before(key, _chosen_id(raw))) is None:
             raise
         return _done(Done(product), 200)
     shown = Listing(body.description, body.picture, body.category, body.active)
     addition = AddProduct(new_id, body.product_id, body.name, body.price, body.quantity, key, shown)
     done = unless_refused(await products.add(addition))
-    return _done(done, 200 if done.earlier else 201)
+    return _done(done, 200 if done.is_repeat else 201)
 
 
 async def _receive_pieces(products: Products, request: AnyRequest, product_id: UUID) -> Json:

@@ -74,10 +74,10 @@ class PricePage(Struct, frozen=True):
 
 
 class Done(Struct, frozen=True):
-    """The product after the command. `earlier`: an earlier request with the same key carried it out."""
+    """The product after the command. `is_repeat`: an earlier request with the same key carried it out."""
 
     product: Product
-    earlier: bool = False
+    is_repeat: bool = False
 
 
 async def add(db: Connection, additions: Sequence[AddProduct], now: datetime) -> Write[Done | Refusal]:
@@ -178,7 +178,7 @@ async def _once(
 
 
 def _repeated(products: dict[UUID, Product], product_id: UUID) -> Done | Refusal:
-    return Done(products[product_id], earlier=True) if product_id in products else NO_SUCH_PRODUCT
+    return Done(products[product_id], is_repeat=True) if product_id in products else NO_SUCH_PRODUCT
 
 
 async def publish_prices(db: Connection, pages: Sequence[PricePage], now: datetime) -> Write[Sequence[UUID]]:
