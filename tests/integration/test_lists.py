@@ -166,7 +166,7 @@ FOREIGN = Cursors[UUID]("another list", UUID).of(UUID(int=1))
     ("field", "value"),
     [
         *(("limit", each) for each in ("0", "201", "-1", "x", "", "1.5", "9" * 30)),
-        *(("cursor", each) for each in ("x", "", str(uuid4()), FOREIGN, "A" * 2_000, "커서", "%00")),
+        *(("cursor", each) for each in ("x", "", str(UUID(int=4)), FOREIGN, "A" * 2_000, "커서", "%00")),
     ],
 )
 async def test_a_bad_page_is_the_same_problem_everywhere(listing: Listing, field: str, value: str) -> None:
