@@ -112,5 +112,12 @@ def test_another_teams_service_is_shown_with_what_kafka_tells_of_it(browser: htt
     assert by_proxy(browser, "/console/letters/stock/00000000-0000-0000-0000-000000000001", "READER").status_code == 404
 
 
+@pytest.mark.parametrize("path", ["letters", "parked"])
+def test_a_search_for_what_is_no_order_id_says_so(browser: httpx.Client, path: str) -> None:
+    assert "An order id has 36 characters" in by_proxy(browser, f"/console/{path}?order=x", "READER").text
+    found = by_proxy(browser, f"/console/{path}?order={USER}", "READER").text
+    assert "An order id has" not in found and "None." in found
+
+
 def test_the_gateways_faults_are_for_the_demo_alone(browser: httpx.Client) -> None:
     assert by_proxy(browser, "/console/faults", "MASTER").status_code == 404

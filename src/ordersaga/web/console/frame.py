@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
+from uuid import UUID
 
 from ordersaga.settings import SERVICES, ServiceName
 from ordersaga.web.accounts import User
@@ -42,6 +43,7 @@ class Console:
             "who": lambda name: visit.t(f"console.staff.{NAMES[name]}") if name in NAMES else name,
             "seconds": lambda s: duration(visit, s),
             "reason_chars_max": REASON_CHARS_MAX,
+            "is_id": is_id,
         }
 
     def service(self, name: str) -> ServiceName:
@@ -60,6 +62,15 @@ def duration(visit: Visit, seconds: float) -> str:
         if abs(seconds) >= unit:
             return visit.t(f"console.age.{name}", count=int(abs(seconds) // unit))
     return visit.t("console.age.s", count=int(abs(seconds)))
+
+
+def is_id(text: str) -> bool:
+    """Whether the text is a UUID, as the ids of orders and letters are."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def notice_of(refused: Refused) -> str:
