@@ -1,4 +1,4 @@
-"""A real browser before the real system: Kafka, PostgreSQL, the services, the sandbox and the web process, started once for all these tests."""
+"""A real browser before the real system: Kafka, PostgreSQL, the services, the sandbox and the web process, started once a file."""
 
 import asyncio
 import shutil
@@ -33,7 +33,7 @@ def browser_path() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def system(browser_path: str) -> Iterator[System]:
     """The whole system with the catalogue that `up` makes."""
     with System(web=True) as running:
@@ -41,9 +41,10 @@ def system(browser_path: str) -> Iterator[System]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(system: System, browser_path: str) -> Iterator[Browser]:
-    """Begun after the system: while Playwright runs, its event loop counts as running in this thread."""
+    """Begun after the system, and ended with the file: while Playwright runs, its event loop counts as running in this thread, so no
+    other test could run one."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=NO_SANDBOX)
         yield browser

@@ -120,7 +120,7 @@ async def isolate(
         if some and tried and is_over():
             handled.untried.extend(some)
         elif some:
-            part = Batch(some, batch.now, batch.new_id)
+            part = Batch(some, batch.now, batch.new_id, batch.is_rehearsal)
             try:
                 async with db.transaction():
                     outgoing = await handle(part, db)

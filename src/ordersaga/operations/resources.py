@@ -9,6 +9,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ordersaga.contracts.address import HIDDEN, Address
 from ordersaga.http.caller import Caller
 from ordersaga.messaging.acts import Act
 from ordersaga.messaging.queues import ParkedRecord, Queue
@@ -19,8 +20,8 @@ from ordersaga.messaging.texts import readable
 from ordersaga.operations.rehearsing import Rehearsed
 
 PATH: Final = "/api/v1/operations"
-PERSONAL_FIELDS: Final = frozenset({"address", "addressDetail", "deliveryMemo", "name", "phone", "zipcode"})
-HIDDEN: Final = "***"
+PERSONAL_FIELDS: Final = frozenset(Address.__struct_encode_fields__)
+"""Hidden wherever a JSON object of a record has them, however deep."""
 
 
 class ServiceResource(Struct, rename="camel", kw_only=True):
