@@ -114,7 +114,7 @@ def test_an_amount_that_is_no_32_bit_integer_is_refused(amount: object) -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (None, "tombstone"),
+        (None, "value is null"),
         (b"", "empty"),
         (b"{", "truncated"),
         (b"\xff\xfe", "malformed"),

@@ -154,7 +154,7 @@ class Histories(RuleBasedStateMachine):
 
     def take_in(self, message: Input, answers: str | None = None) -> Any:
         before = self.order
-        decision = decide(before, message, self.now, answers=answers)
+        decision = decide(before, message, self.now, answered_rollback=answers)
         self.order = decision.order
         self.sent(decision.outgoing)
         if before.status != self.order.status and before.status != "PENDING":
@@ -345,10 +345,10 @@ def test_a_second_answer_to_one_rollback_is_not_taken_for_the_answer_to_the_next
     ):
         which = str(rollback_id(ORDER, answers)) if answers and partner_says_which else None
         now += timedelta(minutes=1)
-        order = decide(order, message, now, answers=which).order
+        order = decide(order, message, now, answered_rollback=which).order
     assert [line.stock for line in order.facts.lines] == [
         "RELEASED",
         "RELEASE_REQUESTED" if partner_says_which else "RELEASED",
     ]
-    order = decide(order, released, now, answers=str(rollback_id(ORDER, 3))).order
+    order = decide(order, released, now, answered_rollback=str(rollback_id(ORDER, 3))).order
     assert [line.stock for line in order.facts.lines] == ["RELEASED", "RELEASED"]

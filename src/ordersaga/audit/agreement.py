@@ -1,5 +1,6 @@
 """Compares Order's facts about an order with the rows of Stock, Payment and Delivery."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,9 +14,11 @@ ANSWERED_DELIVERY: Final = ("STARTED", "FAILED")
 
 
 class Unheard(msgspec.Struct, frozen=True):
-    """Which records between Order and Payment are unpublished or unhandled. A difference that such a record will end is in flight.
+    """Which records between Order and Payment are unpublished or unhandled. A difference counts as in flight if a
+    record under way will remove it.
 
-    `payments`: whether results of payments may still be unpublished or unhandled; Order knows every payment approved before `since`.
+    `payments`: whether results of payments may still be unpublished or unhandled. If not, a payment approved before `since` must be known to
+    Order.
     `refunds`: the same for results of refunds. `payables`: the same for Order's messages about who may pay.
     """
 
@@ -26,7 +29,7 @@ class Unheard(msgspec.Struct, frozen=True):
 
 
 class Contradiction(msgspec.Struct, frozen=True):
-    """A difference between two services, in words. `is_unheard`: a record that is not handled yet may explain it."""
+    """A difference between two services, in words. `is_unheard`: a record that is not published or not handled yet may explain it."""
 
     what: str
     is_unheard: bool = False
@@ -53,6 +56,10 @@ def held_items(items: list[Item]) -> dict[str, int]:
     return {item.product_id: item.quantity for item in items if item.state == "RESERVED"}
 
 
+def _in_words(pieces: Mapping[str, int]) -> str:
+    return ", ".join(f"{quantity} x {product}" for product, quantity in pieces.items()) or "nothing"
+
+
 def stock_differences(order: AuditedOrder, reservations: list[Any], items: list[Item]) -> list[Contradiction]:
     """Where Order and Stock disagree. `orders.py` judges the pieces that an ended order must or must not hold."""
     facts = order.facts
@@ -63,14 +70,14 @@ def stock_differences(order: AuditedOrder, reservations: list[Any], items: list[
     asked = {item.product_id: item.quantity for item in items}
     # A rollback that came before its request leaves a tombstone with the products of that rollback alone.
     if reservations and reservations[0]["state"] != "OVERTAKEN" and asked != facts.pieces:
-        found.append(Contradiction(f"Order has lines of {facts.pieces}, and Stock decided on {asked}"))
+        found.append(
+            Contradiction(f"Order has lines of {_in_words(facts.pieces)}; Stock decided on {_in_words(asked)}")
+        )
     if order.status == "PENDING":
         held = held_items(items)
         wanted = {line.product_id: line.quantity for line in facts.lines if line.stock == "RESERVED"}
         found += [
-            Contradiction(
-                f"{quantity} of product {product} are reserved for Order, and Stock holds {held.get(product, 0)}"
-            )
+            Contradiction(f"product {product}: Order says {quantity} are RESERVED, Stock holds {held.get(product, 0)}")
             for product, quantity in wanted.items()
             if held.get(product) != quantity
         ]
@@ -91,7 +98,7 @@ def payment_differences(
         if row["status"] not in ("PENDING", "FAILED"):
             approved_at = row["approved_at"]
             is_recent = approved_at is not None and approved_at > unheard.since and moment.is_recent(approved_at)
-            what = f"payment {key} is {row['status']} for Payment, and Order does not know it"
+            what = f"payment {key}: Payment says {row['status']}, Order does not know it"
             found.append(Contradiction(what, unheard.payments or is_recent))
     for row in payments:
         if problem := _wrong_status(row):
@@ -106,25 +113,25 @@ def payment_differences(
 def _payment_differences(fact: PaymentFact, row: Any, unheard: Unheard) -> list[Contradiction]:
     key, is_declined = fact.payment_key, fact.state == "DECLINED"
     if row is None:
-        what = f"payment {key} is {fact.state} for Order, and Payment has no such payment of this order"
+        what = f"payment {key}: Payment has no such payment of this order, Order says {fact.state}"
         return [] if is_declined else [Contradiction(what)]
     found = []
     held = row["captured"] - row["refunded"]
     if not is_declined and row["captured"] != fact.amount:
         found.append(
-            Contradiction(f"payment {key} captured {fact.amount} won for Order, {row['captured']} for Payment")
+            Contradiction(f"payment {key}: Payment says {row['captured']} won were captured, Order says {fact.amount}")
         )
     if is_declined != (row["status"] == "FAILED"):
-        found.append(Contradiction(f"payment {key} is {fact.state} for Order, {row['status']} for Payment"))
+        found.append(Contradiction(f"payment {key}: Payment says {row['status']}, Order says {fact.state}"))
     is_asked_back = fact.state in UNREFUNDED
     if held > fact.left or (held < fact.left and not is_asked_back):
-        what = f"payment {key} holds {fact.left} won for Order ({fact.state}), {held} for Payment"
+        what = f"payment {key}: Payment says {held} won are held, Order says {fact.left} ({fact.state})"
         found.append(Contradiction(what, held < fact.left and unheard.refunds))
     return found
 
 
 def _wrong_status(row: Any) -> str | None:
-    """The contradiction, if a captured payment's status is not the one that its money and its open refunds give."""
+    """A captured payment whose status is not what its money and its open refunds give, in words; None if it is right."""
     captured, refunded = row["captured"], row["refunded"]
     if row["status"] in ("PENDING", "FAILED"):
         return None
@@ -138,7 +145,7 @@ def _wrong_status(row: Any) -> str | None:
         return None
     refund = " and a refund is open" if row["has_open_refund"] else ""
     return (
-        f"payment {row['payment_key']} is {row['status']} for Payment, {captured - refunded} of {captured} won are held{refund}: "
+        f"payment {row['payment_key']}: Payment says {row['status']}, but {captured - refunded} of {captured} won are held{refund}: "
         f"{expected} is right"
     )
 
@@ -156,7 +163,7 @@ def payable_differences(order: AuditedOrder, payables: list[Any], unheard: Unhea
     payable = payables[0]
     status = ORDER_CODES["CANCELLED" if order.status == "CANCELLED" else "FAILED" if order.is_dead else "PENDING"]
     return [
-        Contradiction(f"{what} is {ours} for Order, {theirs} for Payment", unheard.payables)
+        Contradiction(f"{what}: Payment says {theirs}, Order says {ours}", unheard.payables)
         for what, ours, theirs in (
             ("the total to pay", row["total_amount"], payable["total_amount"]),
             ("the customer who may pay", row["customer_id"], payable["customer_id"]),

@@ -27,28 +27,34 @@ async def stock(sources: Sources) -> Finding:
             _judge_product(finding, row)
         async for row in stream(db, sql.misplaced_movements):
             order, product, kind = row["order_id"], row["product_id"], row["kind"]
-            finding.breaks(f"{product}: order {order} has {row['wanted']} {kind}, and its movements are {row['moved']}")
+            finding.breaks(
+                f"{product}: order {order}: its reservation says {row['wanted']} {kind}, its movements {row['moved']}"
+            )
         async for row in stream(db, sql.wrong_reservations):
             finding.breaks(
-                f"order {row['order_id']}: its reservation is {row['state']}, and by its products {row['given']}"
+                f"order {row['order_id']}: the reservation's state is {row['state']}; its products' states give {row['given']}"
             )
     return finding
 
 
 def _judge_product(finding: Finding, row: Any) -> None:
     product = row["product_id"]
-    if row["received"] is None:
-        what = f"movements of {row['moved_in']}, {row['moved_out']}, {row['moved_back']} and {row['held']} held"
-        finding.breaks(f"{product}: there is no such product, and {what}")
+    moved = f"{row['moved_in']} received, {row['moved_out']} reserved, {row['moved_back']} released"
+    received, reserved, released = row["received"], row["reserved"], row["released"]
+    if received is None:
+        finding.breaks(f"{product}: there is no such product; movements: {moved}; orders hold {row['held']}")
         return
-    counters = (row["received"], row["reserved"], row["released"])
-    moved = (row["moved_in"], row["moved_out"], row["moved_back"])
-    if counters != moved:
-        finding.breaks(f"{product}: counters {counters}, movements {moved}")
-    if row["available"] != row["received"] - row["reserved"] + row["released"] or row["available"] < 0:
-        finding.breaks(f"{product}: {row['available']} available of {counters}")
-    if row["reserved"] - row["released"] != row["held"]:
-        finding.breaks(f"{product}: {row['reserved'] - row['released']} reserved, orders hold {row['held']}")
+    if (received, reserved, released) != (row["moved_in"], row["moved_out"], row["moved_back"]):
+        counted = f"{received} received, {reserved} reserved, {released} released"
+        finding.breaks(f"{product}: counters: {counted}; movements: {moved}")
+    if row["available"] != received - reserved + released:
+        finding.breaks(
+            f"{product}: {row['available']} available, but {received} received - {reserved} reserved + {released} released"
+        )
+    elif row["available"] < 0:
+        finding.breaks(f"{product}: {row['available']} available, which is below zero")
+    if reserved - released != row["held"]:
+        finding.breaks(f"{product}: {reserved - released} reserved, orders hold {row['held']}")
 
 
 async def prices(sources: Sources, moment: Moment, is_behind: bool) -> Finding:
@@ -80,11 +86,13 @@ def _wrong_price(product: Any, copy: Any) -> str | None:
     if copy is None:
         return "Order has no price for it"
     if product["price"] != copy["price"]:
-        return f"costs {product['price']} won, and {copy['price']} for Order"
+        return f"Stock says {product['price']} won, Order says {copy['price']}"
     if product["active"] != copy["active"]:
-        return f"is {_sold(product)} by Stock, and {_sold(copy)} for Order"
+        return f"Stock says {_sold(product)}, Order says {_sold(copy)}"
     if copy["version"] > product["version"]:
-        return f"its price has version {product['version']}, and {copy['version']} for Order, which ignores the next prices until then"
+        return (
+            f"Order ignores Stock's prices until their version is above {copy['version']}; it is {product['version']}"
+        )
     return None
 
 

@@ -29,7 +29,7 @@ PAYABLE_TOPIC: Final = BY_MESSAGE[OrderPayableMessage].name
 PRUNED_EARLY: Final = timedelta(hours=1)
 """A service whose clock is ahead may prune a timeline this much earlier than the audit expects."""
 INTENT_WAIT_MAX: Final = timedelta(hours=1)
-"""The gateway's own wait and every back-off are shorter."""
+"""An intent is never put off for longer: Retry-After and back-off are shorter."""
 RETRY_WAIT_MAX: Final = timedelta(days=365)
 SAY_EVERY_S: Final = 5.0
 

@@ -116,7 +116,7 @@ async def _watch(tap: Tap, steps: Steps) -> None:
 
 
 def _print_outcomes(outcomes: list[Outcome]) -> bool:
-    table = Table("kind of order", "placed", "ended as", "as it must be", "from placing to the end, ms (median)")
+    table = Table("kind of order", "placed", "ended as", "as expected", "from placing to the end, ms (median)")
     sound = True
     for scenario in SCENARIOS:
         mine = [outcome for outcome in outcomes if outcome.scenario is scenario]

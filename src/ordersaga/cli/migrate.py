@@ -14,7 +14,10 @@ from ordersaga.settings import SERVICES, ServiceName, Settings
 
 
 def migrate(
-    only: Annotated[str | None, typer.Option(help="services, with commas between; default: all four")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(help="services, with commas between; default: all that `up` of this folder runs, else all four"),
+    ] = None,
 ) -> None:
     """Create or update each service's tables, under a lock: running it twice, or twice at once, is safe.
 

@@ -72,12 +72,12 @@ def refuse_return(
 
 
 async def _return(settings: Settings, order_id: UUID, by: Operator, command: type[OperatorCommand]) -> None:
-    order = await _said(settings, OperatorAct(order_id, by, command))
+    order = await _carried_out(settings, OperatorAct(order_id, by, command))
     out.print(f"{order_id}: {order.status}, return {order.facts.returning}", soft_wrap=True)
 
 
-async def _said(settings: Settings, act: OperatorAct) -> Order:
-    """The order after an operator's word."""
+async def _carried_out(settings: Settings, act: OperatorAct) -> Order:
+    """Carries out the operator's command; returns the order after it, or ends the command with the refusal."""
     async with open_desks(settings, "order") as [desk]:
         answer = await desk.gather(Operating(settings))(act)
     if isinstance(answer, Refusal):
@@ -88,7 +88,7 @@ async def _said(settings: Settings, act: OperatorAct) -> Order:
 
 
 async def _accept(settings: Settings, order_id: UUID, by: Operator) -> None:
-    order = await _said(settings, OperatorAct(order_id, by))
+    order = await _carried_out(settings, OperatorAct(order_id, by))
     held = ", ".join(f"{each.left:,} of {each.amount:,} won of {each.payment_key}" for each in order.facts.payments)
     out.print(f"{order_id}: accepted; held: {held}; the order is {order.status}", soft_wrap=True)
 
@@ -144,11 +144,11 @@ def print_story(order: Order, events: list[Event]) -> None:
 
 
 def _gone(payment: OrderPayment) -> str:
-    """How much of a payment went back, if its state does not say so."""
+    """How much of a payment went back. Nothing for a full refund that Order asked for or an operator accepted: the state shows it."""
     meant = payment.meant >= payment.given_back
     if payment.given_back <= 0 or (meant and not payment.left):
         return ""
-    return f", {payment.given_back:,} won went back{' as meant' if meant else ''}"
+    return f", {payment.given_back:,} won went back{' as Order asked or an operator accepted' if meant else ''}"
 
 
 async def _held(settings: Settings, order_id: UUID) -> dict[str, list[HeldRecord] | str]:

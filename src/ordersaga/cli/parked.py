@@ -71,7 +71,7 @@ def _next_try(queue: Queue) -> str:
     if queue.due_at is None:
         return "-"
     seconds = (queue.due_at - datetime.now(UTC)).total_seconds()
-    return f"in {seconds:.0f} s" if seconds > 0 else f"due for {-seconds:.0f} s"
+    return f"in {seconds:.0f} s" if seconds > 0 else f"overdue by {-seconds:.0f} s"
 
 
 @app.command()
@@ -86,7 +86,7 @@ def retry(
     who: Who = None,
     json: Json = False,
 ) -> None:
-    """Try the first record of queues now instead of at its due time. The try counts."""
+    """Try the first record of queues now instead of at its due time. The try counts towards `ORDERSAGA_PARK_ATTEMPTS_MAX`."""
     selection, said = _selection(records, order, topic, cause, everything), operator(who, why)
 
     async def act(desk: OperatorsDesk, record: Coordinates) -> str:

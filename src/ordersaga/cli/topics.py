@@ -35,7 +35,7 @@ OnePartition = Annotated[int, typer.Option(help="the partition's number")]
 def create(
     apply: Annotated[bool, typer.Option("--apply", help="also correct the configs of topics that exist")] = False,
 ) -> None:
-    """Create every topic that is missing, and make dead letter topics as wide as their topics.
+    """Create every topic that is missing, and give each dead letter topic as many partitions as its topic.
 
     Configs of existing topics are not changed, since an operator may have chosen them; `topics check` names the configs that are wrong.
     """
@@ -53,7 +53,7 @@ def create(
 
 @app.command()
 def check() -> None:
-    """Compare each topic with its purpose: partitions, retention, compaction, sizes, replicas, leaders.
+    """Compare each topic with what the order process needs of it: partitions, retention, compaction, sizes, replicas, leaders.
 
     Exit code 1: something is wrong, and the output says what to change; 2: Kafka did not answer.
     """
@@ -119,17 +119,19 @@ def accept(
     """
     consumer, said = _consumer(topic), operator(who, why)
     require_kafka(load_settings())
-    moved, absent = at_partitions(consumer, lambda found: found.accept(topic, partition, at, said))
+    moved, absent = at_partitions(consumer, lambda partitions: partitions.accept(topic, partition, at, said))
     forgotten: list[int] = []
     if forget and absent:
-        forgotten = at_partitions(consumer, lambda found: found.forget(topic, absent, said))
+        forgotten = at_partitions(consumer, lambda partitions: partitions.forget(topic, absent, said))
         out.print(f"{consumer} has forgotten its position in {len(forgotten)} partitions of {topic}")
         absent = [number for number in absent if number not in forgotten]
     if absent:
-        partitions = ", ".join(map(str, absent))
-        hint = "since it has parked records; see `ordersaga parked discard`" if forget else "--forget removes it"
+        numbers = ", ".join(map(str, absent))
+        hint = (
+            "since records of theirs are parked: see `ordersaga parked discard`" if forget else "--forget removes them"
+        )
         err.print(
-            f"{topic} has no partition {partitions} in Kafka; its ledger row is not changed, {hint}", soft_wrap=True
+            f"{topic} has no partition {numbers} in Kafka; their ledger rows are not changed, {hint}", soft_wrap=True
         )
     if not moved and not forgotten:
         raise fail(
@@ -146,15 +148,15 @@ def accept(
 def pause(topic: OneTopic, partition: OnePartition, why: Why = None, who: Who = None) -> None:
     """Have a partition read no further, also by the next process that takes the partition, until it is resumed."""
     consumer, said = _consumer(topic), operator(who, why)
-    at_partitions(consumer, lambda found: found.pause(Partition(topic, partition), said))
-    out.print(f"{consumer} reads {topic}/{partition} no further")
+    at_partitions(consumer, lambda partitions: partitions.pause(Partition(topic, partition), said))
+    out.print(f"{consumer} stops reading {topic}/{partition} within seconds")
 
 
 @app.command()
 def resume(topic: OneTopic, partition: OnePartition, why: Why = "resumed", who: Who = None) -> None:
     """Have a paused partition read again, within seconds."""
     consumer, said = _consumer(topic), operator(who, why)
-    at_partitions(consumer, lambda found: found.resume(Partition(topic, partition), said))
+    at_partitions(consumer, lambda partitions: partitions.resume(Partition(topic, partition), said))
     out.print(f"{consumer} reads {topic}/{partition} again")
 
 

@@ -23,7 +23,7 @@ def verify(
         float,
         typer.Option(
             min=0,
-            help="for a running system: a change within the last so many seconds is in flight; 0: the system must be at rest",
+            help="N, for a running system: changes of the last N seconds are in flight; 0: the system must be at rest",
         ),
     ] = 10.0,
     json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
@@ -55,7 +55,9 @@ def verify(
     reasons = list(dict.fromkeys(why for each in findings for why in each.unjudged))
     if reasons:
         more = f" and {len(reasons) - REASONS:,} more" if len(reasons) > REASONS else ""
-        err.print(f"not all could be judged: {'; '.join(reasons[:REASONS])}{more}", markup=False, soft_wrap=True)
+        err.print(
+            f"some invariants could not be judged: {'; '.join(reasons[:REASONS])}{more}", markup=False, soft_wrap=True
+        )
     outcomes = {each.outcome for each in findings}
     if "broken" in outcomes:
         raise typer.Exit(BROKEN)

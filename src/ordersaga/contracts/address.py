@@ -9,7 +9,7 @@ HIDDEN: Final = "***"
 
 
 class Address(Struct, frozen=True, rename="camel"):
-    """The address and the recipient of a parcel. A field is None if another team's Order did not send it.
+    """The address and the recipient of a parcel. None: the customer left the field out, or another team's Order did not send it.
 
     Order stores an address as JSON (`orders.recipient`). A field that is added needs a default: the stored orders do not have it.
     """

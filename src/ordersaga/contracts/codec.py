@@ -29,9 +29,10 @@ class Undecodable(ValueError):
 
 
 def declare(topic: Topic) -> Topic:
-    """Make a topic's messages encodable and decodable, and a handler able to name them; returns the topic.
+    """Make a topic's messages encodable and decodable, and let `@consumes` take their class; returns the topic.
 
-    A service of another system declares its topics once, before its handler; those of the order process are declared already. Raises `ValueError` where the name or the message is taken, or where the key is no UUID field of the message.
+    A service of another system declares its topics once, before its handler; those of the order process are declared already. Raises
+    `ValueError` where the name or the message is taken, or where the key is no UUID field of the message.
     """
     register(topic)
     _learn(topic)
@@ -67,11 +68,11 @@ def text_of(id: UUID) -> bytes:
 def decode(topic: str, value: bytes | None) -> Message:
     """The message that a record of `topic` carries.
 
-    Raises `Undecodable` for a tombstone, for bytes that are not JSON, for JSON that is not this topic's message, and for JSON that has its
+    Raises `Undecodable` for a null value, for bytes that are not JSON, for JSON that is not this topic's message, and for JSON that has its
     business key twice, since two parsers may read different values.
     """
     if value is None:
-        raise Undecodable("the record has no value (a tombstone); this topic carries messages only")
+        raise Undecodable("the record's value is null; this topic carries messages only")
     try:
         message = _decoders[topic].decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -93,7 +94,7 @@ def _in_words(error: Exception, value: bytes) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, UnicodeDecodeError) or value.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
-        return f"the text is not in UTF-8 without a byte order mark, or not JSON at all: {error}"
+        return f"the text is not UTF-8, begins with a byte order mark, or is not JSON: {error}"
     return str(error).replace("Input data was truncated", "the JSON ends too early (truncated)")
 
 

@@ -96,7 +96,7 @@ class OrderCompletedMessage(Message, frozen=True, kw_only=True):
 
 
 class StockRollbackRequestedMessage(Message, frozen=True, kw_only=True):
-    """Order -> Stock: give back what these products of the order had reserved."""
+    """Order -> Stock: release these reserved products of the order."""
 
     order_id: UUID
     items: tuple[OrderedProduct, ...]

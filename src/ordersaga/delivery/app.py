@@ -18,7 +18,7 @@ from ordersaga.settings import Settings
 
 
 def handler(settings: Settings) -> Handler:
-    """Delivery's handler with the carrier of this installation. To use another carrier, pass it here."""
+    """Delivery's handler with the carrier of this installation. This function chooses the carrier."""
     return handlers.handler(BuiltInCarrier(settings.undeliverable_zipcodes))
 
 

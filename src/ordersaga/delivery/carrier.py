@@ -27,7 +27,7 @@ class Accepted(Struct, frozen=True, gc=False):
 
 
 class Refused(Struct, frozen=True, gc=False):
-    """The carrier does not take the parcel. `reason` is shown to the customer."""
+    """The carrier does not take the parcel. `GET /api/v1/deliveries` shows `reason`; Order learns only that the delivery failed."""
 
     reason: str
 
@@ -72,12 +72,12 @@ def undeliverable(address: Address) -> Refused | None:
 
 
 class BuiltInCarrier:
-    """Accepts each address with a five-digit zipcode, unless the zipcode begins with one of the `undeliverable` prefixes."""
+    """Accepts each address with a five-digit zipcode, unless the zipcode begins with one of `refused_prefixes`."""
 
     is_local: Final = True
 
-    def __init__(self, undeliverable: Iterable[str]) -> None:
-        self._undeliverable: Final = tuple(prefix for prefix in undeliverable if prefix)
+    def __init__(self, refused_prefixes: Iterable[str]) -> None:
+        self._refused_prefixes: Final = tuple(prefix for prefix in refused_prefixes if prefix)
 
     async def hand_over(self, parcels: Sequence[Parcel]) -> Mapping[UUID, Verdict]:
         return {parcel.order_id: self.verdict(parcel) for parcel in parcels}
@@ -88,6 +88,6 @@ class BuiltInCarrier:
         if refused is not None:
             return refused
         zipcode = parcel.address.zipcode or ""
-        if zipcode.startswith(self._undeliverable):
+        if zipcode.startswith(self._refused_prefixes):
             return Refused(f"nothing is delivered to zipcode {zipcode}")
         return Accepted(f"OS{parcel.order_id.int % 10**TRACKING_DIGITS:0{TRACKING_DIGITS}d}")

@@ -51,7 +51,10 @@ class Assignment:
             alarms.only(alarm, {})
 
     def change(self, joined: bool, assigned: Iterable[Partition], revoked: Iterable[Partition]) -> None:
-        """Apply the group's decisions. A revoked partition is forgotten at once; the fence fails a turn of it that is still open."""
+        """Apply the group's decisions. A revoked partition is forgotten at once.
+
+        A turn of it that is past its fence still commits, and the new owner waits for that commit. Later turns are fenced.
+        """
         self._joined = joined
         for partition in revoked:
             self.positions.pop(partition, None)

@@ -29,20 +29,20 @@ Prune = Callable[..., Awaitable[int]]
 
 
 class Pruning:
-    """The retention of one service's tables: those of the runtime, and those that the service adds with `keep`."""
+    """The retention of one service's tables: those of the runtime, and those that the service adds."""
 
     def __init__(self, settings: Settings, pool: Pool, clock: Callable[[], datetime]) -> None:
         self._pool: Final = pool
         self._clock: Final = clock
         self._kept: Final[list[tuple[str, timedelta, Prune, SetSize]]] = []
-        self.keep("idempotency_key", timedelta(hours=settings.idempotency_key_kept_hours), sql.prune_idempotency_key)
-        self.keep("dead_letter", timedelta(days=settings.dead_letters_kept_days), sql.prune_dead_letter)
+        self.add("idempotency_key", timedelta(hours=settings.idempotency_key_kept_hours), sql.prune_idempotency_key)
+        self.add("dead_letter", timedelta(days=settings.dead_letters_kept_days), sql.prune_dead_letter)
         acts_kept = timedelta(days=settings.operator_acts_kept_days)
-        self.keep("operator_act", acts_kept, sql.prune_operator_act)
-        self.keep("operator_job", acts_kept, sql.prune_operator_job)
+        self.add("operator_act", acts_kept, sql.prune_operator_act)
+        self.add("operator_job", acts_kept, sql.prune_operator_job)
 
-    def keep(self, table: str, kept: timedelta, prune: Prune) -> None:
-        """Also prune a table of the service."""
+    def add(self, table: str, kept: timedelta, prune: Prune) -> None:
+        """Prune this table, too: its rows that are older than `kept`."""
         self._kept.append((table, kept, prune, SetSize(PRUNE_ROWS_MAX)))
 
     async def prune(self) -> None:

@@ -31,7 +31,8 @@ FieldCode: TypeAlias = Literal[
 ]
 """What is wrong with a field, for programs. `missing`: there is no such field. `type`: text instead of a number, say. `format`: no UUID or time.
 `pattern`: characters that are not allowed. `unknown`: none of the values that the field may have. `too_short` and `too_long` are about texts
-and lists, `too_small` and `too_large` about numbers. `out_of_range`: a number too small or too large. `duplicate`: the same value twice.
+and lists. `too_small` and `too_large`: a number beyond a limit that `message` names. `out_of_range`: no offset between the two ends of a
+partition's log, and no word for one of the ends. `duplicate`: the same value twice.
 `mismatch`: the value contradicts what the service knows. `inactive`: the thing that the field names exists and cannot be had. `invalid`:
 anything else."""
 

@@ -37,12 +37,12 @@ log: Final = structlog.get_logger()
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
-WAITS: Final = "waiting"
+WAITING: Final = "waiting"
 CONSUMING_ENDS_WITHIN_S: Final = 10.0
 LONG_LIMIT_S: Final = 300.0
 """For loops with long rounds: a turn that isolates failing records, pruning, timers after a long outage."""
 CHECK_STALLS_EVERY_S: Final = 1.0
-WAIT_S: Final = 0.5
+ASK_AGAIN_S: Final = 0.5
 ANSWERS_WITHIN_S: Final = 2.0
 
 
@@ -149,7 +149,7 @@ class Runtime:
 
     @contextlib.asynccontextmanager
     async def searching(self) -> AsyncIterator[Connection]:
-        """A connection for the search of an HTTP request, whose filters are optional: see `planned_anew`."""
+        """A connection for an HTTP request's search. A search has optional filters, so PostgreSQL plans it anew for those given."""
         async with self.reading() as db, planned_anew(db):
             yield db
 
@@ -158,9 +158,9 @@ class Runtime:
         """The partitions of this process; None while it is no member of its group."""
         return self._assignment
 
-    def keep(self, table: str, kept: timedelta, prune: Prune) -> None:
-        """Prune rows older than `kept` from a table of the service, too."""
-        self._pruning.keep(table, kept, prune)
+    def prune_after(self, kept: timedelta, table: str, prune: Prune) -> None:
+        """Have the rows of a table of the service pruned that are older than `kept`."""
+        self._pruning.add(table, kept, prune)
 
     def every(self, seconds: float, work: Callable[[], Awaitable[Any]], name: str, limit_s: float = LIMIT_S) -> None:
         """Start a loop that calls `work` every so many seconds. A round that fails, or lasts longer than `limit_s`, is an alarm."""
@@ -181,7 +181,7 @@ class Runtime:
             self.consuming.stalls.check()
 
     async def _consume(self, beat: Beat) -> None:
-        """The loop that consumes. After a fatal error of the consumer the supervisor restarts it, as a new member of the group."""
+        """The loop that consumes. After a fatal error the supervisor restarts this loop, with a new consumer."""
         await self._wait_for(lambda: answers(self.pool), "the database", beat)
         topics = self._ports.topics(self.settings)
         await self._wait_for(topics.reachable, f"Kafka at {self.settings.kafka_bootstrap_servers}", beat)
@@ -226,17 +226,17 @@ class Runtime:
             finally:
                 instance.release()
 
-    async def _wait_for(self, answers: Callable[[], Awaitable[bool]], what: str, beat: Beat) -> None:
-        while not self._stopping.is_set() and not await answers():
+    async def _wait_for(self, is_up: Callable[[], Awaitable[bool]], what: str, beat: Beat) -> None:
+        while not self._stopping.is_set() and not await is_up():
             beat(well=False)
             if self.alarms.tell(
-                WAITS,
+                WAITING,
                 "",
                 Trouble(f"no record is consumed until {what} answers", f"check that {what} is up and can be reached"),
             ):
                 log.warning(f"waiting for {what}")
-            await asyncio.sleep(WAIT_S)
-        self.alarms.tell(WAITS, "", None)
+            await asyncio.sleep(ASK_AGAIN_S)
+        self.alarms.tell(WAITING, "", None)
 
     async def health(self) -> Health:
         """The health of this process."""

@@ -160,7 +160,7 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
     @post(
         "/api/v1/orders",
         tags=TAGS,
-        summary="Place an order (steps 1-4); 202: at once, 200: an earlier request with the same Idempotency-Key has placed it",
+        summary="Place an order (steps 1-4); 202: at once (`Prefer: respond-async` or `wait=0`), 200: an earlier request with the same Idempotency-Key has placed it",
         **described(
             "placeOrder",
             {201: OrderResource, 202: OrderResource, 200: OrderResource},
@@ -343,8 +343,10 @@ async def _by_operator(orders: Orders, request: AnyRequest, order_id: UUID, comm
 
 async def _place(orders: Orders, request: AnyRequest) -> Json:
     caller = await orders.callers.of(request)
-    seconds, order_id = wait_s(request), orders.runtime.new_id()
+    seconds = wait_s(request)  # without `Prefer`: 2 s, in which Stock usually answers
+    order_id = orders.runtime.new_id()
     raw = await raw_json(request)
+    # The key remembers the order's id, so a repeat is answered with this order.
     key = idempotency_key(request, caller.user_id, "POST /api/v1/orders", raw, order_id)
     try:
         placement = Placement(_order(decoded(raw, _body), caller, order_id), key)

@@ -34,7 +34,7 @@ def create_app(settings: Settings) -> Litestar:
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:
         async with runtime:
-            runtime.keep("order_event", timedelta(days=settings.history_kept_days), store.prune_events)
+            runtime.prune_after(timedelta(days=settings.history_kept_days), "order_event", store.prune_events)
             orders.placing = runtime.gather(Placing(settings))
             orders.acting = runtime.gather(Acting(settings))
             orders.operating = runtime.gather(Operating(settings))

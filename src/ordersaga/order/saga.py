@@ -74,13 +74,13 @@ def decide_placed(order: Order, deadlines: Deadlines = DEADLINES) -> Decision:
 
 
 def decide(
-    order: Order, message: Input, now: datetime, deadlines: Deadlines = DEADLINES, answers: str | None = None
+    order: Order, message: Input, now: datetime, deadlines: Deadlines = DEADLINES, answered_rollback: str | None = None
 ) -> Decision:
     """The order after an input, and what goes out. An input that teaches no new fact changes nothing.
 
-    `answers`: the `message-id` of the rollback that this message answers, None if its sender does not say so.
+    `answered_rollback`: the `message-id` of the rollback that this message answers; None: its sender does not say which, or it answers none.
     """
-    if answers is not None and is_answered(order, answers):
+    if answered_rollback is not None and is_answered(order, answered_rollback):
         return duplicate(order)
     learned = _learn(order, message, now, deadlines)
     if learned.order is order:
@@ -222,16 +222,17 @@ def _wait(order: Order, outgoing: tuple[m.Message, ...], note: str | None, deadl
     """Set the order's timer, `look_at`, for the first awaited answer that becomes overdue (`deadlines.py` `waits`).
 
     If the timer is set for an earlier time it is left so; when it fires, `decide` sets the next. An order that waits for no answer has no
-    timer. A refund at the gateway that no operator has accepted is flagged. Another flag has precedence until no answer is awaited any more.
+    timer. Refunds at the gateway that no operator has accepted are flagged. While an answer is awaited, a flag about an overdue or refused
+    answer stays; once no answer is awaited, the flag for unaccepted refunds, or none, replaces it.
     """
     waiting = waits(order, deadlines)
     order = without_answered_asks(order, waiting)
     wanted, armed = due_at(waiting), order.facts.look_at
     flag = order.facts.flag
     if wanted is None or flag is None:
-        due = order.unaccepted_refunds
-        if flag != due:
-            order = order.flagged(due)
+        refunds_flag = order.unaccepted_refunds
+        if flag != refunds_flag:
+            order = order.flagged(refunds_flag)
     if wanted == armed or (wanted is not None and armed is not None and armed <= wanted):
         return Decision(order, outgoing, note)
     return Decision(replace(order, facts=replace(order.facts, look_at=wanted)), outgoing, note)

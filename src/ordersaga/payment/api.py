@@ -120,6 +120,20 @@ class Payments:
         self.beginning: Gather[Confirm, Begun | Refusal]
         self.request_look_up: Gather[Claim, bool]
 
+    async def _begun(self, confirm: Confirm) -> Begun:
+        """Begin the payment. Raises `Problem`.
+
+        A client may be faster than the record that tells Payment of its order. So `ORDER_NOT_PUBLISHED`, which the rule returns as that one
+        object for this reason alone, is no refusal before `PAYABLE_WAIT_S` are over. Another process may handle the record and wakes no
+        request, so this one begins the payment again every `PAYABLE_POLL_EVERY_S`.
+        """
+        end = asyncio.get_running_loop().time() + PAYABLE_WAIT_S
+        while True:
+            answer = await self.beginning(confirm)
+            if answer is not approval.ORDER_NOT_PUBLISHED or asyncio.get_running_loop().time() > end:
+                return unless_refused(answer)
+            await asyncio.sleep(PAYABLE_POLL_EVERY_S)
+
     async def confirm(self, confirm: Confirm, seconds: float) -> Payment:
         """The payment when its confirm is settled, or its state after `seconds`. Raises `Problem`."""
         outcome = self._waiting.join(confirm.payment_key)
@@ -138,15 +152,6 @@ class Payments:
             return outcome.result() if outcome.done() else begun.payment
         finally:
             self._waiting.leave(confirm.payment_key, outcome)
-
-    async def _begun(self, confirm: Confirm) -> Begun:
-        """Begin the payment. Waits `PAYABLE_WAIT_S` for Order's word on an unknown order: a client may be faster than Kafka."""
-        end = asyncio.get_running_loop().time() + PAYABLE_WAIT_S
-        while True:
-            answer = await self.beginning(confirm)
-            if answer is not approval.ORDER_NOT_PUBLISHED or asyncio.get_running_loop().time() > end:
-                return unless_refused(answer)
-            await asyncio.sleep(PAYABLE_POLL_EVERY_S)
 
     async def visible_payment(self, payment_key: str, caller: Caller) -> Payment:
         """A payment that the caller may see. Raises `Problem` 404."""

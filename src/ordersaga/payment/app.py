@@ -80,7 +80,7 @@ def create_app(settings: Settings) -> Litestar:
             service.open(runtime)
             service.recovery.start()
             operations.start(runtime, "payment")
-            runtime.keep("intent", webhooks.LOOK_UPS_KEPT, store.prune_look_ups)
+            runtime.prune_after(webhooks.LOOK_UPS_KEPT, "intent", store.prune_look_ups)
             runtime.every(WATCH_GATEWAY_EVERY_S, watch_gateway, "watching the gateway")
             runtime.supervise("watching for settled payments", service.waiting.run)
             yield

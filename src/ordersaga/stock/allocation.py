@@ -68,12 +68,12 @@ def allocate(
 
 def _reserve(available: Mapping[UUID, int], known: Reservation | None, request: m.StockDecreaseRequestMessage) -> _Step:
     asked = _pieces(request.products)
-    if known is not None and known.state != "OVERTAKEN":
+    if known is not None and known.state == "OVERTAKEN":
+        return _reserve_nothing(request.order_id, _overtaken(known, asked))
+    if known is not None:  # the request is a repeat
         if asked != {item.product_id: item.quantity for item in known.items}:
             return _Step(Reply(rejection=OTHER_PRODUCTS))
         return _Step(Reply(_answers(known)))
-    if known is not None:
-        return _reserve_nothing(request.order_id, _overtaken(known, asked))
     shortages = {product_id: _shortage(available, product_id, quantity) for product_id, quantity in asked.items()}
     if any(shortages.values()):
         return _reserve_nothing(

@@ -26,7 +26,7 @@ def create_app(settings: Settings) -> Litestar:
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:
         async with runtime:
-            runtime.keep("movement", timedelta(days=settings.history_kept_days), store.prune_movements)
+            runtime.prune_after(timedelta(days=settings.history_kept_days), "movement", store.prune_movements)
             products.add = runtime.gather(commands.add)
             products.receive = runtime.gather(commands.receive)
             products.change = runtime.gather(commands.change)

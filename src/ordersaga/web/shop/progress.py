@@ -32,7 +32,7 @@ class Step(Struct, frozen=True):
 
 
 class Progress(Struct, frozen=True):
-    """What the order page says. `said` and `money` are ends of keys in the catalogue: `progress.…` and `money.…`.
+    """What the order page says. `said` and `money` are ends of keys of the translations: `progress.…` and `money.…`.
 
     `number`: the current step, from 1. `ended`: nothing changes any more by itself, so the stream ends.
     """
@@ -53,18 +53,18 @@ def progress(order: Order, timeline: Sequence[Event], payments: Sequence[Payment
     """The order's progress. `payments`: those of which Payment knows and Order has not heard yet."""
     confirming = order.status == "PENDING" and bool(payments)
     done = _done(order)
-    now = _current(order, done)
+    current = _current(order, done)
     money, amount = _money(order)
     refund_open = money == "refunding"
     is_dead = order.status in ("FAILED", "CANCELLED")
     return Progress(
-        steps=tuple(_step(name, order, done, now, timeline) for name in STEPS),
-        number=STEPS.index(now) + 1,
-        said=_said(order, now, confirming),
+        steps=tuple(_step(name, order, done, current, timeline) for name in STEPS),
+        number=STEPS.index(current) + 1,
+        said=_said(order, current, confirming),
         money=money,
         amount=amount,
         ended=(is_dead and not refund_open) or (order.status == "COMPLETED" and order.returning != "REQUESTED"),
-        can_pay=order.status == "PENDING" and now == "payment" and not confirming,
+        can_pay=order.status == "PENDING" and current == "payment" and not confirming,
         can_cancel=order.status == "PENDING" and order.delivery == "NOT_REQUESTED" and not confirming,
         can_return=order.status == "COMPLETED" and order.returning != "REQUESTED",
         can_repeat=is_dead,
@@ -72,7 +72,7 @@ def progress(order: Order, timeline: Sequence[Event], payments: Sequence[Payment
 
 
 def _done(order: Order) -> set[StepName]:
-    """The steps that are behind the order, whatever became of it later."""
+    """The steps that the order has passed, also if it ended later."""
     done: set[StepName] = {"placed"}
     if order.items and all(line.stock not in ("REQUESTED", "REJECTED") for line in order.items):
         done.add("stock")
@@ -91,13 +91,13 @@ def _current(order: Order, done: set[StepName]) -> StepName:
     return next((name for name in STEPS if name not in done), "done")
 
 
-def _step(name: StepName, order: Order, done: set[StepName], now: StepName, timeline: Sequence[Event]) -> Step:
+def _step(name: StepName, order: Order, done: set[StepName], current: StepName, timeline: Sequence[Event]) -> Step:
     is_over = order.status in ("FAILED", "CANCELLED") and order.reason != "RETURNED"
-    if name == now and is_over:
+    if name == current and is_over:
         return Step(name, "failed", _ended_at(order, timeline))
     if name in done:
         return Step(name, "done", _at(name, order, timeline))
-    return Step(name, "current" if name == now else "skipped" if is_over else "todo")
+    return Step(name, "current" if name == current else "skipped" if is_over else "todo")
 
 
 def _ended_at(order: Order, timeline: Sequence[Event]) -> datetime | None:
@@ -117,15 +117,15 @@ def _at(name: StepName, order: Order, timeline: Sequence[Event]) -> datetime | N
     return min((each.at for each in timeline if each.status == "COMPLETED"), default=None)
 
 
-def _said(order: Order, now: StepName, confirming: bool) -> str:
+def _said(order: Order, current: StepName, confirming: bool) -> str:
     """The key of the sentence that says how the order stands and what comes next."""
     if order.status == "COMPLETED":
         return {"REQUESTED": "returning", "REFUSED": "return_refused"}.get(order.returning, "completed")
     if order.status in ("FAILED", "CANCELLED"):
         return f"ended.{order.reason or order.status}"
-    if now == "payment":
+    if current == "payment":
         return "confirming" if confirming else "payment"
-    return now
+    return current
 
 
 def _money(order: Order) -> tuple[str | None, int]:
