@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -17,6 +17,7 @@ from ordersaga.web.accounts import Credentials, User
 from ordersaga.web.console.model import Outbox
 from ordersaga.web.services import Refused, Services, Unavailable, unless_away
 from ordersaga.web.shop.model import Product
+from ordersaga.web.shop.orders import Orders
 
 USER = User(UUID(int=5))
 KEY = "a key of thirty-two bytes or more"
@@ -53,8 +54,8 @@ def test_the_users_own_token_is_passed_on() -> None:
 
 
 @contextlib.asynccontextmanager
-async def port(answer: bytes | None) -> AsyncIterator[str]:
-    """The address of a server that says these bytes to each connection; None: it accepts and says nothing."""
+async def port(answer: bytes | None, *later: bytes) -> AsyncIterator[str]:
+    """The address of a server that says these bytes to each connection, some of them later; None: it accepts and says nothing."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -62,6 +63,10 @@ async def port(answer: bytes | None) -> AsyncIterator[str]:
             await asyncio.sleep(5)
         else:
             writer.write(answer)
+        for part in later:
+            await writer.drain()
+            await asyncio.sleep(0.02)
+            writer.write(part)
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -102,6 +107,16 @@ async def test_a_service_that_says_nothing_of_use_is_away_within_its_time(answer
         assert await unless_away(services.get("stock", "/api/v1/products/1", Product)) is None
 
 
+async def test_an_answer_that_comes_in_parts_is_read_to_its_end() -> None:
+    """As a long one does, and over a network a short one, too."""
+    answer = said("200 OK", b'{"rows":3,"oldestAgeS":1}')
+    async with (
+        port(answer[:-20], answer[-20:-4], answer[-4:]) as url,
+        Services(Settings(stock_url=url)) as services,
+    ):
+        assert await services.get("stock", "/outbox", Outbox) == Outbox(3, 1.0)
+
+
 async def test_a_refusal_and_a_missing_thing_are_told_apart() -> None:
     async with stock(said("404 Not Found", b'{"title":"There is no such product"}')) as services:
         assert await services.get("stock", "/api/v1/products/1", Product) is None
@@ -118,3 +133,18 @@ async def test_what_is_for_operators_is_asked_at_the_operators_port() -> None:
             found = await services.get("stock", "/api/v1/operations/outbox", Outbox, USER)
             assert found is not None and found.rows == 3
             assert await services.get("stock", "/api/v1/products/x", Product) is None
+
+
+async def test_the_shop_lists_the_orders_of_its_user_alone_whatever_else_the_token_may_see() -> None:
+    """To an operator Order shows every order; the shop's page says `your orders`."""
+    asked: list[dict[str, str]] = []
+
+    class Order:
+        async def get(self, service: str, path: str, kind: Any, user: User, query: dict[str, str]) -> None:
+            asked.append(query)
+
+    orders = Orders(cast(Any, Order()))
+    await orders.page(User(UUID(int=5), ("OPERATOR",), token="theirs"), "")
+    await orders.page(USER, "further")
+    assert [each["customerId"] for each in asked] == [str(USER.user_id)] * 2
+    assert asked[1]["cursor"] == "further"

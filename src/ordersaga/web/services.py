@@ -131,8 +131,13 @@ class Services:
                 timeout=aiohttp.ClientTimeout(total=self._timeout_s + wait_s),
                 allow_redirects=False,
             ) as response:
-                said = await response.content.read(ANSWER_BYTES_MAX)
-                status = response.status
+                said, status = b"", response.status
+                async for (
+                    part
+                ) in response.content.iter_any():  # `read(n)` would be content with the first part that comes
+                    said += part
+                    if len(said) > ANSWER_BYTES_MAX:
+                        raise Unavailable(service)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(service) from error
         if status >= 500 or status == 429:

@@ -59,8 +59,9 @@ class Orders:
         )
 
     async def page(self, user: User, cursor: str) -> tuple[list[Order], str | None]:
-        """A page of the customer's orders, newest first, and the cursor of the next one."""
-        asked = {"limit": str(ORDERS_SHOWN)} | ({"cursor": cursor} if cursor else {})
+        """A page of the customer's orders, newest first, and the cursor of the next one. To a token of an operator Order shows all orders."""
+        asked = {"limit": str(ORDERS_SHOWN), "customerId": str(user.user_id)}
+        asked |= {"cursor": cursor} if cursor else {}
         page = await self._services.get("order", "/api/v1/orders", Page[Order], user, asked)
         return (page.items, page.next) if page else ([], None)
 
