@@ -1,17 +1,19 @@
 """The operators' HTTP face of a running Delivery service: what it shows, and to whom."""
 
 import base64
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
+import pytest
 import pytest_asyncio
 from uuid_utils.compat import uuid7
 
 from ordersaga.contracts import codec
 from ordersaga.devstack import DevStack
 from tests.integration.failing_depot import REQUESTS, ask, break_down, failing_depot, given_up, zipcode
-from tests.integration.operations_face import caller, pages, show
+from tests.integration.operations_face import READER, act, caller, pages, show
 from tests.integration.operator_rig import OperatorRig, until
 
 READS = ["dead-letters", "dead-letters/causes", "parked", "partitions", "outbox", "acts"]
@@ -99,3 +101,40 @@ async def test_partitions_tell_position_owner_and_lag(depot: OperatorRig) -> Non
 async def test_the_outbox_is_empty_or_tells_its_age(depot: OperatorRig) -> None:
     found = await show(depot, "outbox")
     assert found["rows"] == 0 or found["oldestAgeS"] >= 0
+
+
+@pytest.mark.parametrize("path", ["dead-letters", "dead-letters/causes", "parked", "partitions", "acts"])
+async def test_a_search_for_nul_is_refused(depot: OperatorRig, path: str) -> None:
+    """PostgreSQL has no such text; the answer names the parameter."""
+    for name in ("target", "who") if path == "acts" else ("topic",) if path == "partitions" else ("topic", "cause"):
+        refused = await show(depot, path, READER, 400, **{name: "a\0b"})
+        assert [each["field"] for each in refused["errors"]] == [name]
+
+
+async def test_a_time_without_a_zone_is_refused(depot: OperatorRig) -> None:
+    for path in ("dead-letters", "dead-letters/causes"):
+        refused = await show(depot, path, code=400, before="2026-01-01T00:00:00")
+        assert [each["field"] for each in refused["errors"]] == ["before"]
+        await show(depot, path, before="2026-01-01T00:00:00Z")
+    job = {"act": "discard", "reason": "old", "selection": {"before": "2026-01-01T00:00:00"}}
+    refused = await act(depot, "jobs", job, 400)
+    assert [each["field"] for each in refused["errors"]] == ["selection.before"]
+
+
+async def test_a_name_that_no_topic_can_have_is_of_no_topic(depot: OperatorRig) -> None:
+    body = {"reason": "mistyped", "position": 0}
+    assert "no topic" in (await act(depot, "partitions/주문/0/accept", body, 404))["detail"]
+
+
+async def test_a_letter_with_half_of_a_character_is_shown_and_edited(depot: OperatorRig) -> None:
+    """A text that was cut in the middle of an emoji: no message, and no text that can be sent as UTF-8."""
+    order_id, said = uuid7(), {"customerId": str(UUID(int=5)), "name": "김주문 \ud83d", "more": "\ud83d"}
+    value = json.dumps({"orderId": str(order_id), **said})
+    await depot.send_raw(REQUESTS, order_id, value.encode(), [("note", '{"name":"김주문"}'.encode())])
+    (letter,) = await depot.letters(order_id)
+    hidden = await show(depot, f"dead-letters/{letter['id']}")
+    assert '"name":"***"' in hidden["content"]["value"]["text"]
+    assert "김주문" not in str(hidden) and hidden["content"]["headers"][0]["value"]["base64"] is None
+    edit = {"reason": "cut off", "version": "OPEN", "value": value.replace(r"\ud83d", ""), "dryRun": True}
+    shown = await act(depot, f"dead-letters/{letter['id']}/edit", edit)
+    assert any(r"\ud83d" in line for line in shown["diff"])

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from uuid_utils.compat import uuid7
 
 from ordersaga.delivery import app
 from ordersaga.devstack import DevStack
+from ordersaga.operations import jobs
 from tests.integration.failing_depot import REQUESTS, delivered, failing_depot, given_up, mend
 from tests.integration.operations_face import WHO, act, pages, show
 from tests.integration.operator_rig import OperatorRig, until
@@ -120,3 +122,15 @@ async def test_another_process_goes_on_with_the_job_of_one_that_died(depot: Oper
     assert {await delivered(depot, each) for each in order_ids} == {"STARTED"}
     for each in letters:
         assert [one["what"] for one in (await show(depot, "acts", target=str(each)))["items"]] == ["replay"]
+
+
+async def test_a_job_that_has_just_ended_is_not_taken_for_a_lost_one(depot: OperatorRig) -> None:
+    """The lease may be renewed between the job's end and the worker's next round; a lost lease cancels the worker."""
+    await given_up(depot)
+    job = await act(depot, "jobs", {**ALL, "act": "discard"}, 202)
+    await ended(depot, job)
+    worker = await depot.pool.fetchval("SELECT leased_by FROM operator_job WHERE id = $1", UUID(job["id"]))
+    async with depot.pool.acquire() as db:
+        renewed = {"id": UUID(job["id"]), "until": datetime.now(UTC)}
+        assert await jobs.sql.renew_lease(db, worker=worker, **renewed) is not None
+        assert await jobs.sql.renew_lease(db, worker=uuid7(), **renewed) is None

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from ordersaga.contracts.address import Address, address_fields
 from ordersaga.contracts.messages import DeliveryRequestMessage, DeliveryStartMessage
+from ordersaga.delivery.api import resource
 from ordersaga.delivery.carrier import Accepted, BuiltInCarrier, Parcel, Refused
 from ordersaga.delivery.dispatch import dispatch, parcels
 from ordersaga.delivery.model import Delivery
+from ordersaga.http.caller import Caller
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CUSTOMER = UUID(int=7)
@@ -126,3 +128,12 @@ async def test_however_a_batch_is_split_each_order_has_one_delivery_and_one_answ
     for answer in answers:
         delivery = depot.deliveries[answer.order_id]
         assert (answer.delivery_id, answer.status) == (delivery.delivery_id, delivery.status)
+
+
+async def test_a_reader_is_not_told_the_zipcode_by_the_carriers_reason() -> None:
+    depot = Depot()
+    await depot.take(ask(zipcode="63000"))
+    delivery = depot.deliveries[UUID(int=1)]
+    assert "63000" in str(resource(delivery, Caller(CUSTOMER, frozenset({"CUSTOMER"}))))
+    shown = resource(delivery, Caller(UUID(int=8), frozenset({"READER"})))
+    assert shown.refusal == "nothing is delivered to zipcode ***" and "63000" not in str(shown)

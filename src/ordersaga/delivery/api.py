@@ -10,7 +10,7 @@ from litestar.params import FromPath, QueryParameter
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
-from ordersaga.contracts.address import Address
+from ordersaga.contracts.address import HIDDEN, Address
 from ordersaga.delivery import store
 from ordersaga.delivery.model import Delivery
 from ordersaga.http.caller import Caller, Callers
@@ -102,15 +102,20 @@ def routes(runtime: Runtime, callers: Callers) -> list[ControllerRouterHandler]:
 
 
 def resource(delivery: Delivery, caller: Caller) -> DeliveryResource:
-    """The JSON of a delivery, without personal data where the caller may not see it."""
+    """The JSON of a delivery, without personal data where the caller may not see it. The carrier's reason may name the zipcode."""
+    address, refusal = delivery.address, delivery.refusal
+    if not caller.sees_personal_data_of(delivery.customer_id):
+        if refusal and address.zipcode:
+            refusal = refusal.replace(address.zipcode, HIDDEN)
+        address = address.hidden()
     return DeliveryResource(
         delivery.delivery_id,
         delivery.order_id,
         delivery.customer_id,
         delivery.status,
         delivery.tracking_number,
-        delivery.refusal,
-        delivery.address if caller.sees_personal_data_of(delivery.customer_id) else delivery.address.hidden(),
+        refusal,
+        address,
         delivery.at,
     )
 

@@ -343,7 +343,7 @@ def check_value(topic: str, value: bytes) -> None:
             decode(topic, value)
         else:
             msgspec.json.decode(value)
-    except (Undecodable, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (Undecodable, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NotPossible(f"the value does not fit {topic}: {error}", "INVALID") from error
 
 

@@ -10,6 +10,7 @@ from litestar.params import QueryParameter
 from msgspec import Meta, Struct
 
 from ordersaga.http.caller import Caller, Callers
+from ordersaga.http.pages import NO_NUL
 from ordersaga.http.problems import Problem, on_problem, problem_of
 from ordersaga.http.requests import body_of
 from ordersaga.messaging.acts import NotPossible, Operator
@@ -83,7 +84,10 @@ def on_no_kafka(request: AnyRequest, error: KafkaUnavailable) -> Response[bytes]
 OrderId = Annotated[
     UUID | None, QueryParameter(name="orderId", description="Of this order; for prices: of this product.")
 ]
-Topic = Annotated[str | None, QueryParameter(name="topic", description="Of this topic, by its own name.")]
+Topic = Annotated[
+    str | None, QueryParameter(name="topic", description="Of this topic, by its own name.", pattern=NO_NUL)
+]
 Cause = Annotated[
-    str | None, QueryParameter(name="cause", description="With this cause; of Java's, the class alone will do.")
+    str | None,
+    QueryParameter(name="cause", description="With this cause; of Java's, the class alone will do.", pattern=NO_NUL),
 ]

@@ -5,7 +5,9 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ordersaga.http.caller import Caller
 from ordersaga.operations.jobs import Item, Job
+from ordersaga.operations.personal import words_for
 
 
 class JobResource(Struct, rename="camel", kw_only=True):
@@ -72,7 +74,7 @@ def job_resource(job: Job) -> JobResource:
     )
 
 
-def item_resource(item: Item) -> JobItemResource:
+def item_resource(item: Item, caller: Caller) -> JobItemResource:
     """The JSON of one letter of a job."""
     return JobItemResource(
         number=item.number,
@@ -84,5 +86,5 @@ def item_resource(item: Item) -> JobItemResource:
         status=item.status,
         begun_at=item.begun_at,
         result=item.result,
-        detail=item.detail,
+        detail=item.detail and words_for(caller, item.detail),
     )

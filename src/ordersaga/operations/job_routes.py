@@ -31,7 +31,7 @@ class SelectionBody(Struct, rename="camel", kw_only=True, forbid_unknown_fields=
     order_id: UUID | None = None
     topic: str | None = None
     cause: str | None = None
-    before: datetime | None = None
+    before: Annotated[datetime, Meta(tz=True)] | None = None
     all: bool = False
 
 
@@ -84,11 +84,11 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
     async def items(
         request: AnyRequest, job_id: FromPath[UUID], cursor: Cursor = None, limit: Limit = LIMIT_DEFAULT
     ) -> Page[JobItemResource]:
-        await face.reader(request)
+        caller = await face.reader(request)
         await Jobs(face.desk).show(job_id)
         found = await Jobs(face.desk).items(job_id, _items.key(cursor) or 0, limit + 1)
         shown, following = _items.cut(found, limit, lambda each: each.number)
-        return Page([item_resource(each) for each in shown], following)
+        return Page([item_resource(each, caller) for each in shown], following)
 
     @post(
         "/jobs/{job_id:uuid}/stop",

@@ -220,9 +220,10 @@ class Worker:
         self._stops = asyncio.Event()
         working = asyncio.current_task()
         renewing = asyncio.create_task(self._renew(job_id, beat))
+        over = False
 
         def lost(task: "asyncio.Task[None]") -> None:
-            if not task.cancelled() and working is not None:
+            if not (over or task.cancelled() or working is None):
                 working.cancel()
 
         renewing.add_done_callback(lost)
@@ -233,6 +234,7 @@ class Worker:
                 raise
             log.warning("the lease of a job is lost; another process goes on with the job", job=str(job_id))
         finally:
+            over = True  # a cancellation that came now would end the worker
             renewing.cancel()
             with contextlib.suppress(*DATABASE_ERRORS):
                 async with self._desk.pool.acquire() as db:

@@ -43,8 +43,8 @@ WHERE id = (
 RETURNING id;
 
 -- name: renew_lease^
--- Keep a job for longer, and read whether it is to stop. No row: another process has it.
-UPDATE operator_job SET leased_until = :until WHERE id = :id AND leased_by = :worker AND ended_at IS NULL RETURNING stop_who;
+-- Keep a job for longer, and read whether it is to stop. No row: another process has it. One that has just ended is not lost.
+UPDATE operator_job SET leased_until = :until WHERE id = :id AND leased_by = :worker RETURNING stop_who;
 
 -- name: release_job!
 -- Let any process go on with a job.

@@ -11,11 +11,13 @@ from litestar.types import ControllerRouterHandler
 from msgspec import Meta
 
 from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
+from ordersaga.http.problems import invalid
 from ordersaga.http.requests import json_body
 from ordersaga.messaging.acts import STALE, NotPossible
 from ordersaga.messaging.redrive import LetterFilter, Status
 from ordersaga.operations import letters
 from ordersaga.operations.face import ActBody, AnyRequest, Cause, Face, OrderId, Topic, TypeId
+from ordersaga.operations.personal import words_for
 from ordersaga.operations.resources import (
     CausesResource,
     DeadLetterDetails,
@@ -26,6 +28,7 @@ from ordersaga.operations.resources import (
     cause_resource,
     content_resource,
     effect_resource,
+    letter_for,
     letter_resource,
     replay_resource,
 )
@@ -62,7 +65,8 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         cursor: Cursor = None,
         limit: Limit = LIMIT_DEFAULT,
     ) -> Page[DeadLetterResource]:
-        await face.reader(request)
+        caller = await face.reader(request)
+        _must_have_a_zone(before)
         wanted = LetterFilter(
             ids=None if id is None else [id],
             order_key=order_id,
@@ -74,7 +78,7 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         )
         found = await face.desk.redrive.find(wanted, rows_max=limit + 1)
         shown, following = _cursors.cut(found, limit, lambda each: (each.at, each.id))
-        return Page([letter_resource(each) for each in shown], following)
+        return Page([letter_for(each, caller) for each in shown], following)
 
     @get("/dead-letters/causes", operation_id="countDeadLetters", summary="Dead letters, grouped by topic and cause")
     async def causes(
@@ -85,20 +89,21 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         status: OfStatus = "OPEN",
         before: Before = None,
     ) -> CausesResource:
-        await face.reader(request)
+        caller = await face.reader(request)
+        _must_have_a_zone(before)
         wanted = LetterFilter(order_key=order_id, topic=topic, cause=cause, statuses=_statuses(status), before=before)
-        return CausesResource([cause_resource(each) for each in await face.desk.redrive.causes(wanted)])
+        return CausesResource([cause_resource(each, caller) for each in await face.desk.redrive.causes(wanted)])
 
     @get("/dead-letters/{letter_id:uuid}", operation_id="showDeadLetter", summary="One dead letter with its record")
     async def show(request: AnyRequest, letter_id: FromPath[UUID]) -> DeadLetterDetails:
         caller = await face.reader(request)
         story = await letters.story(face.desk, letter_id)
         return DeadLetterDetails(
-            letter=letter_resource(story.letter),
+            letter=letter_for(story.letter, caller),
             content=content_resource(story.content, caller),
-            stacktrace=story.content.stacktrace,
-            replay=replay_resource(story.replay),
-            same_record=[letter_resource(each) for each in story.same_record],
+            stacktrace=story.content.stacktrace and words_for(caller, story.content.stacktrace),
+            replay=replay_resource(story.replay, caller),
+            same_record=[letter_for(each, caller) for each in story.same_record],
             acts=[act_resource(each, caller) for each in story.acts],
         )
 
@@ -184,6 +189,11 @@ def _must_be_open(body: ActBody) -> None:
         raise NotPossible(
             f"the letter was {body.version} when it was shown; only an OPEN letter can be acted on", title=STALE
         )
+
+
+def _must_have_a_zone(before: datetime | None) -> None:
+    if before is not None and before.tzinfo is None:
+        raise invalid("before", "must have a time zone, such as Z", "format")
 
 
 def _statuses(status: str) -> list[Status] | None:

@@ -14,7 +14,7 @@ from ordersaga.messaging import redrive
 from ordersaga.messaging.acts import STALE, Act, NotPossible
 from ordersaga.messaging.redrive import Content, Letter, ReplayState
 from ordersaga.messaging.refusal import FieldError
-from ordersaga.messaging.texts import readable
+from ordersaga.messaging.texts import readable, storable
 from ordersaga.operations.desk import Desk
 
 DIFF_CONTEXT_LINES: int = 100
@@ -81,7 +81,7 @@ def pretty(value: bytes | None) -> str:
     if value is None:
         return "(no value)"
     try:
-        return json.dumps(json.loads(value), indent=2, ensure_ascii=False)
+        return storable(json.dumps(json.loads(value), indent=2, ensure_ascii=False))
     except (ValueError, RecursionError):
         return readable(value) or "(empty)"
 

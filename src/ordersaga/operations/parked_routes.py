@@ -43,11 +43,11 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         cursor: Cursor = None,
         limit: Limit = LIMIT_DEFAULT,
     ) -> Page[QueueResource]:
-        await face.reader(request)
+        caller = await face.reader(request)
         wanted = QueueFilter(order_key=order_id, topic=topic, cause=cause, after=_cursors.key(cursor))
         found = await face.desk.queues.find(wanted, limit + 1)
         shown, following = _cursors.cut(found, limit, lambda each: (each.topic, each.partition, each.order_key))
-        return Page([queue_resource(each, attempts_max) for each in shown], following)
+        return Page([queue_resource(each, attempts_max, caller) for each in shown], following)
 
     @get(
         "/parked/{topic:str}/{partition:int}/{offset:int}",

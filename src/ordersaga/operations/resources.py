@@ -1,15 +1,14 @@
 """The JSON of the HTTP face: what each route answers."""
 
 import base64
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from ordersaga.contracts.address import HIDDEN, Address
 from ordersaga.http.caller import Caller
 from ordersaga.messaging.acts import Act
 from ordersaga.messaging.queues import ParkedRecord, Queue
@@ -17,11 +16,10 @@ from ordersaga.messaging.redrive import CauseCount, Content, Letter, ReplayState
 from ordersaga.messaging.rehearsal import Effect
 from ordersaga.messaging.spring_headers import Headers
 from ordersaga.messaging.texts import readable
+from ordersaga.operations.personal import hidden_in_value, hidden_in_words, words_for
 from ordersaga.operations.rehearsing import Rehearsed
 
 PATH: Final = "/api/v1/operations"
-PERSONAL_FIELDS: Final = frozenset(Address.__struct_encode_fields__)
-"""Hidden wherever a JSON object of a record has them, however deep."""
 
 
 class ServiceResource(Struct, rename="camel", kw_only=True):
@@ -223,9 +221,14 @@ def letter_resource(letter: Letter) -> DeadLetterResource:
     )
 
 
-def replay_resource(state: ReplayState | None) -> ReplayResource | None:
+def letter_for(letter: Letter, caller: Caller) -> DeadLetterResource:
+    """The JSON of a dead letter, for a reader without personal data."""
+    return replace(letter_resource(letter), reason=words_for(caller, letter.reason))
+
+
+def replay_resource(state: ReplayState | None, caller: Caller) -> ReplayResource | None:
     """The JSON of a replay's result."""
-    return ReplayResource(state.result, state.detail) if state else None
+    return ReplayResource(state.result, words_for(caller, state.detail)) if state else None
 
 
 def effect_resource(rehearsed: Rehearsed) -> EffectResource:
@@ -234,7 +237,7 @@ def effect_resource(rehearsed: Rehearsed) -> EffectResource:
     return EffectResource(rehearsed.words, effect.changes, list(effect.sends), effect.problem)
 
 
-def cause_resource(count: CauseCount) -> CauseResource:
+def cause_resource(count: CauseCount, caller: Caller) -> CauseResource:
     """The JSON of a group of dead letters."""
     return CauseResource(
         topic=count.topic,
@@ -243,23 +246,23 @@ def cause_resource(count: CauseCount) -> CauseResource:
         letters=count.letters,
         first_at=count.first_at,
         last_at=count.last_at,
-        last_reason=count.last_reason,
+        last_reason=words_for(caller, count.last_reason),
     )
 
 
 def act_resource(act: Act, caller: Caller) -> ActResource:
-    """The JSON of an act. A reader does not see the values of records, which acts keep as texts."""
+    """The JSON of an act. A reader sees no personal data in the values of records, which acts keep as texts."""
     before, after = act.before, act.after
     if not caller.is_operator:
-        before, after = _without_value(before), _without_value(after)
+        before, after = _without_personal(before), _without_personal(after)
     return ActResource(
         at=act.at, who=act.who, what=act.what, target=act.target, why=act.why, before=before, after=after
     )
 
 
-def _without_value(state: dict[str, Any]) -> dict[str, Any]:
-    value = state.get("value")
-    return state | {"value": _hidden(value)} if isinstance(value, str) else state
+def _without_personal(state: dict[str, Any]) -> dict[str, Any]:
+    hide = {"value": hidden_in_value, "reason": hidden_in_words}
+    return {name: hide[name](each) if name in hide and isinstance(each, str) else each for name, each in state.items()}
 
 
 def content_resource(content: Content, caller: Caller) -> ContentResource:
@@ -271,7 +274,12 @@ def content_resource(content: Content, caller: Caller) -> ContentResource:
 
 
 def _headers(headers: Headers, caller: Caller) -> list[HeaderResource]:
-    return [HeaderResource(name, _shown(value)) for name, value in headers]
+    if caller.is_operator:
+        return [HeaderResource(name, _shown(value)) for name, value in headers]
+    return [
+        HeaderResource(name, None if value is None else BytesResource(hidden_in_words(readable(value) or ""), None))
+        for name, value in headers
+    ]
 
 
 def _shown(value: bytes | None) -> BytesResource | None:
@@ -281,27 +289,10 @@ def _shown(value: bytes | None) -> BytesResource | None:
 
 
 def _masked(value: bytes | None) -> BytesResource | None:
-    return None if value is None else BytesResource(_hidden(readable(value) or ""), None)
+    return None if value is None else BytesResource(hidden_in_value(readable(value) or ""), None)
 
 
-def _hidden(text: str) -> str:
-    """A record's value without personal data. Text that is not JSON may have it anywhere, so all of it is hidden."""
-    try:
-        return json.dumps(_without_personal(json.loads(text)), ensure_ascii=False, separators=(",", ":"))
-    except (ValueError, RecursionError):
-        return HIDDEN
-
-
-def _without_personal(part: Any) -> Any:
-    if isinstance(part, dict):
-        return {
-            name: HIDDEN if name in PERSONAL_FIELDS and each is not None else _without_personal(each)
-            for name, each in part.items()
-        }
-    return [_without_personal(each) for each in part] if isinstance(part, list) else part
-
-
-def queue_resource(queue: Queue, attempts_max: int) -> QueueResource:
+def queue_resource(queue: Queue, attempts_max: int, caller: Caller) -> QueueResource:
     """The JSON of a queue."""
     return QueueResource(
         topic=queue.topic,
@@ -314,7 +305,7 @@ def queue_resource(queue: Queue, attempts_max: int) -> QueueResource:
         attempts_max=attempts_max,
         due_at=queue.due_at,
         cause=queue.cause,
-        reason=queue.reason,
+        reason=queue.reason and words_for(caller, queue.reason),
         parked_at=queue.parked_at,
         records=queue.records,
     )
@@ -335,7 +326,7 @@ def parked_details(parked: ParkedRecord, acts: Sequence[Act], attempts_max: int,
         attempts_max=attempts_max,
         due_at=parked.due_at,
         cause=parked.cause,
-        reason=parked.reason,
+        reason=parked.reason and words_for(caller, parked.reason),
         parked_at=parked.parked_at,
         ahead=parked.ahead,
         behind=parked.behind,

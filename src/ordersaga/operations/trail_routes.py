@@ -6,16 +6,20 @@ from litestar import get
 from litestar.params import QueryParameter
 from litestar.types import ControllerRouterHandler
 
-from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
+from ordersaga.http.pages import LIMIT_DEFAULT, NO_NUL, Cursor, Cursors, Limit, Page
 from ordersaga.messaging import acts
 from ordersaga.operations.face import AnyRequest, Face
 from ordersaga.operations.resources import ActResource, act_resource
 
 Target = Annotated[
     str | None,
-    QueryParameter(name="target", description="On this letter, record, partition, order or job; as an act shows it."),
+    QueryParameter(
+        name="target",
+        description="On this letter, record, partition, order or job; as an act shows it.",
+        pattern=NO_NUL,
+    ),
 ]
-Who = Annotated[str | None, QueryParameter(name="who", description="By this operator.")]
+Who = Annotated[str | None, QueryParameter(name="who", description="By this operator.", pattern=NO_NUL)]
 
 _cursors: Final[Cursors[int]] = Cursors("acts", int)
 

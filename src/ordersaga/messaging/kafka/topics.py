@@ -93,7 +93,7 @@ class Topics:
 
     def _describe(self, names: Sequence[str]) -> dict[str, Any]:
         asked = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=REPEATED_CALL_TIMEOUT_S)
-        return _results(asked, KafkaError.UNKNOWN_TOPIC_OR_PART) if names else {}
+        return _results(asked, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION) if names else {}
 
     def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
         resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
