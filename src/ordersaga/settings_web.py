@@ -25,7 +25,7 @@ class WebSettings(BaseSettings):
     )
     web_sign_in: Literal["demo", "token"] = Field(
         default="token",
-        description="demo: everybody may pick a customer; token: a bearer token that the services accept, from the request or pasted",
+        description="demo: everybody may pick a customer, and a role of the console; token: a bearer token that the services accept, from the request or pasted",
     )
     web_session_secret: SecretStr | None = Field(
         default=None,

@@ -22,14 +22,17 @@ def system() -> Iterator[System]:
         "ORDERSAGA_TRUST_GATEWAY_HEADERS": "false",
         "ORDERSAGA_JWT_KEY": KEY,
         "ORDERSAGA_JWT_ALGORITHMS": '["HS256"]',
+        "ORDERSAGA_JWT_ROLE_CLAIM": "realm_access.roles",
         "ORDERSAGA_WEB_SIGN_IN": "token",
     }
     with System(services=["order"], web=True, extra=extra) as running:
         yield running
 
 
-def token(key: str = KEY, lasts_s: int = 60, role: str = "CUSTOMER") -> str:
-    return jwt.encode({"sub": str(USER), "exp": int(time.time()) + lasts_s, "role": role}, key, "HS256")
+def token(key: str = KEY, lasts_s: int = 60, role: str = "CUSTOMER", more: str = "") -> str:
+    roles = {"roles": [role, "offline_access"]}
+    claims = {"sub": str(USER), "exp": int(time.time()) + lasts_s, "realm_access": roles, "more": more}
+    return jwt.encode(claims, key, "HS256")
 
 
 def by_proxy(browser: httpx.Client, path: str, role: str) -> httpx.Response:
@@ -89,6 +92,34 @@ def test_the_console_takes_the_token_of_a_role_that_may_see_it(browser: httpx.Cl
     answer = browser.post("/console/sign-in", data={"csrf": found[1], "token": token(role=role)})
     assert answer.status_code == status
     assert browser.get("/console").status_code == (200 if status == 303 else 303)
+
+
+def test_a_browser_keeps_long_tokens_for_the_shop_and_for_the_console(browser: httpx.Client) -> None:
+    for path, role in (("/sign-in", "CUSTOMER"), ("/console/sign-in", "OPERATOR")):
+        found = re.search(r'name="csrf" value="([^"]+)"', browser.get(path).text)
+        assert found
+        answer = browser.post(path, data={"csrf": found[1], "token": token(role=role, more="x" * 1_700)})
+        assert answer.status_code == 303
+        assert all(len(each.partition(";")[0]) <= 4_096 for each in answer.headers.get_list("set-cookie"))
+    assert "No orders yet" in browser.get("/orders").text
+    assert browser.get("/console/letters").status_code == 200
+
+
+def test_odd_addresses_and_forms_of_the_console_are_answered(browser: httpx.Client) -> None:
+    found = re.search(r'name="csrf" value="([^"]+)"', browser.get("/console/sign-in").text)
+    assert found
+    browser.post("/console/sign-in", data={"csrf": found[1], "token": token(role="OPERATOR")})
+    found = re.search(r'name="csrf" value="([^"]+)"', browser.get("/console/sign-in").text)
+    assert found
+    form = {"csrf": found[1], "reason": "", "version": "9" * 5_000}
+    for topic in ("%EC%A3%BC%EB%AC%B8", "a%0D%0AX%3A1", "%3Fa", "%00", "%25"):
+        path = f"/console/parked/order/{topic}/0/0"
+        answer = browser.post(f"{path}/retry", data=form)
+        assert (answer.status_code, answer.headers["location"]) == (303, path)
+    for act in ("pause", "accept"):
+        assert browser.post(f"/console/topics/order/x/0/{act}", data=form).status_code == 303
+    assert browser.get("/console/jobs/new?service=order" + "&letter=x" * 300).status_code == 404
+    assert browser.get("/sign-in?then=//[").status_code == 200
 
 
 def test_another_role_is_told_which_one_the_console_needs(browser: httpx.Client) -> None:

@@ -1,18 +1,23 @@
 """The pure parts of the console: what needs attention, the drawing's arrows, and the form of a message."""
 
+import asyncio
 import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
 from msgspec.structs import replace
 
 from ordersaga.contracts.topics import GUIDE_TOPICS
-from ordersaga.settings import SERVICES
-from ordersaga.web.console import editing, flow, overview
-from ordersaga.web.console.model import Alarm, Cause, Causes, HealthStatus, OrderStates, Outbox, Queue, Waiting
-from ordersaga.web.console.reading import Rates, ServiceView, Snapshot, TopicRead
+from ordersaga.settings import SERVICES, ServiceName, Settings
+from ordersaga.web.accounts import User
+from ordersaga.web.console import editing, flow, letters, overview
+from ordersaga.web.console.model import Alarm, Bytes, Cause, Causes, HealthStatus, OrderStates, Outbox, Queue, Waiting
+from ordersaga.web.console.reading import Rates, Reading, ServiceView, Snapshot, TopicRead
+from ordersaga.web.desk import FIELDS_MAX
+from ordersaga.web.services import ProblemAnswer, Refused, Unavailable
 
 NOW = datetime(2026, 5, 5, 12, tzinfo=UTC)
 
@@ -144,3 +149,47 @@ def test_an_empty_field_is_null_where_null_fits_and_a_wrong_number_stays_for_the
 )
 def test_a_value_without_a_schema_is_edited_as_text(topic_name: str, value: str) -> None:
     assert editing.fields_of(topic_name, value) is None
+
+
+@pytest.mark.parametrize("products", [None, [], [None], [1], ["x"], [[]], {}, "none"])
+@pytest.mark.parametrize("topic", ["order-created", "stock-rollback-requested-topic"])
+def test_a_form_can_be_made_and_sent_of_whatever_stands_in_the_place_of_a_list(topic: str, products: object) -> None:
+    value = json.dumps({"orderId": "no id", "products": products, "items": products})
+    fields = editing.fields_of(topic, value) or []
+    form = {each.path: each.value or "7" for each in fields if each.kind != "item"}
+    said = json.loads(editing.value_of(topic, form | {"value": value}))
+    lines = said["products" if topic == "order-created" else "items"]
+    assert lines == ([{"productId": "7", "quantity": 7}] if isinstance(products, list) and products else products)
+
+
+def test_half_of_a_pair_of_surrogates_does_not_keep_a_letter_from_being_shown_and_edited() -> None:
+    value = '{"orderId": "1", "name": "Kim \\ud83d", "more": "\\ud83d"}'
+    texts = [each.value for each in editing.fields_of("delivery-request-topic", value) or []]
+    texts += [editing.value_of("delivery-request-topic", {"value": value, "value.name": "Kim"})]
+    texts += [letters.pretty(Bytes(value, None)) or ""]
+    "".join(texts).encode()
+    assert json.loads(texts[-2])["more"] == "\ud83d"
+
+
+class Services:
+    """Services that do not answer, and that know one token no more."""
+
+    async def get(self, service: ServiceName, path: str, kind: Any, user: User | None = None, query: Any = None) -> Any:
+        if user is not None and user.token == "run out":
+            raise Refused(401, ProblemAnswer())
+        raise Unavailable(service)
+
+
+async def test_a_token_that_has_run_out_spoils_nobody_elses_page() -> None:
+    """Pages of the same roles share one reading, which is made with the first one's token."""
+    reading = Reading(cast(Any, Services()), Settings())
+    gone, well = (User(UUID(int=1), ("OPERATOR",), "", each) for each in ("run out", "good"))
+    first, second = await asyncio.gather(reading.snapshot(gone), reading.snapshot(well), return_exceptions=True)
+    assert isinstance(first, Refused)
+    assert isinstance(second, Snapshot) and second.services["order"].state == "down"
+
+
+def test_the_form_of_the_longest_order_is_read_as_a_whole() -> None:
+    lines = [{"productId": str(UUID(int=n)), "quantity": 1} for n in range(100)]
+    fields = editing.fields_of("order-created", json.dumps({"orderId": str(UUID(int=1)), "products": lines})) or []
+    assert len(fields) + 10 < FIELDS_MAX

@@ -36,6 +36,8 @@ def test_two_sessions_have_two_form_tokens() -> None:
         ("/\n/evil.example", "/"),
         ("orders", "/"),
         ("", "/"),
+        ("//[", "/"),
+        ("//ｅ℀x", "/"),
     ],
 )
 def test_a_link_back_stays_on_this_site(path: str, leads: str) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 import jwt
 from msgspec import Struct
 
-from ordersaga.http.caller import Caller, roles_in
+from ordersaga.http.caller import READER_ROLES, Caller, roles_in
 from ordersaga.settings import Settings
 from ordersaga.settings_http import SECRET_ALGORITHMS
 
@@ -34,10 +34,13 @@ class User(Struct, frozen=True):
         return cls(caller.user_id, tuple(sorted(caller.roles)), "", token)
 
     @classmethod
-    def unchecked(cls, claims: dict[str, Any], token: str) -> "User":
-        """The user whom a token names. A service must accept the token before anything is done. Raises ValueError."""
-        roles = tuple(sorted(each.upper().removeprefix("ROLE_") for each in roles_in(claims, None)))
-        return cls(UUID(str(claims.get("sub"))), roles, "", token)
+    def unchecked(cls, claims: dict[str, Any], token: str, role_claim: str | None) -> "User":
+        """The user whom a token names, with those of its roles that mean something to a page: a cookie has little room.
+
+        A service must accept the token before anything is done. Raises ValueError.
+        """
+        roles = {each.upper().removeprefix("ROLE_") for each in roles_in(claims, role_claim)}
+        return cls(UUID(str(claims.get("sub"))), tuple(sorted(roles & READER_ROLES)), "", token)
 
 
 class Credentials:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from string import punctuation
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -11,6 +12,7 @@ import jinja2
 from litestar import Request, Response
 from litestar.datastructures import Cookie
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ordersaga.http.caller import Callers
 from ordersaga.http.problems import Problem
@@ -27,12 +29,14 @@ AnyRequest = Request[Any, Any, Any]
 Page = Response[Any]
 
 SESSION: Final = "ordersaga_session"
+OPERATOR: Final = "ordersaga_operator"
 CART: Final = "ordersaga_cart"
 LANGUAGE: Final = "ordersaga_language"
 NOTICE: Final = "ordersaga_notice"
 YEAR_S: Final = 365 * 86_400
 NOTICE_S: Final = 60
-FIELDS_MAX: Final = 200
+FIELDS_MAX: Final = 1_000
+"""The form of an order's record with 100 lines has over 300."""
 STATIC: Final = Path(__file__).parent / "static"
 KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -100,6 +104,7 @@ class Desk:
         if language is None:
             language = texts.preferred(header(request, b"accept-language") or "")
         session = self.signer.read(SESSION, cookies.get(SESSION), Session) or Session()
+        session.operator = self.signer.read(OPERATOR, cookies.get(OPERATOR), User)
         if self.settings.web_sign_in != "demo" and session.user and not session.user.token:
             session.user = None
         cart = self.signer.read(CART, cookies.get(CART), Cart) or Cart()
@@ -174,14 +179,24 @@ class Desk:
     def go(self, visit: Visit, path: str, notice: str | None = None) -> Page:
         """Redirect with GET, so that a reload repeats no command. `notice`: shown by the next page, the end of a key `notice.…`."""
         return Response(
-            b"", status_code=303, headers={**self._headers, "Location": path}, cookies=self._cookies(visit, notice)
+            b"",
+            status_code=303,
+            headers={**self._headers, "Location": quote(path, safe=punctuation)},
+            cookies=self._cookies(visit, notice),
         )
 
     def _cookies(self, visit: Visit, notice: str | None) -> list[Cookie]:
         """The cookies that differ from the request's: the answer to one tab must not undo what another tab has done meanwhile."""
-        session = self.signer.sign(SESSION, visit.session)
+        operator = self.signer.sign(OPERATOR, visit.session.operator) if visit.session.operator else ""
+        # The operator has a cookie of its own: two tokens are too long for one.
+        session = self.signer.sign(SESSION, replace(visit.session, operator=None))
         cart = self.signer.sign(CART, visit.cart) if visit.cart.pieces else ""
-        wanted = {SESSION: (session, None), CART: (cart, YEAR_S), NOTICE: (notice or "", NOTICE_S)}
+        wanted = {
+            SESSION: (session, None),
+            OPERATOR: (operator, None),
+            CART: (cart, YEAR_S),
+            NOTICE: (notice or "", NOTICE_S),
+        }
         return [
             self._cookie(name, value, lasts_s if value else 0)
             for name, (value, lasts_s) in wanted.items()

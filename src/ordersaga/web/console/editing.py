@@ -6,6 +6,7 @@ A field's name in the form is its path in the value, as the service names wrong 
 import json
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -62,7 +63,7 @@ def value_of(topic: str, form: dict[str, str]) -> str:
     removed = sorted((name.removeprefix(REMOVE) for name in form if name.startswith(REMOVE)), reverse=True)
     for path in removed:
         _remove(said, _steps(path))
-    return json.dumps(said, ensure_ascii=False)
+    return json.dumps(said, ensure_ascii=False).encode(errors="backslashreplace").decode()
 
 
 def _fields(schema: dict[str, Any], known: dict[str, Any], value: Any, path: str) -> Iterator[Field]:
@@ -79,6 +80,7 @@ def _fields(schema: dict[str, Any], known: dict[str, Any], value: Any, path: str
             yield from _fields(schema.get("items", {}), known, each, f"{path}[{n}]")
     else:
         shown = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        shown = shown.encode(errors="backslashreplace").decode()  # half of a pair, as `\ud83d`, fits no page
         options = tuple(str(each) for each in schema.get("enum", ()))
         form_kind = "choice" if options else "number" if kind == "integer" else "text"
         yield Field(
@@ -130,11 +132,11 @@ def _is_there(value: Any, steps: list[str | int]) -> bool:
 
 
 def _put(value: Any, steps: list[str | int], to: Any) -> None:
-    for step in steps[:-1]:
-        if isinstance(step, str):
-            value = value.setdefault(step, {}) if isinstance(value, dict) else {}
-        else:
-            value = value[step]
+    """Set what is behind the steps. What stands there in the place of an object gives way to one."""
+    for step, following in pairwise(steps):
+        if isinstance(following, str) and not (_is_there(value, [step]) and isinstance(value[step], dict)):
+            value[step] = {}
+        value = value[step]
     value[steps[-1]] = to
 
 

@@ -49,7 +49,10 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         user = await staff.reader(request, visit)
         if not may_act(user):
             raise RoleNeeded("OPERATOR")
-        pairs = parse_qsl(request.scope["query_string"].decode("latin-1"), max_num_fields=IDS_MAX + 10)
+        try:
+            pairs = parse_qsl(request.scope["query_string"].decode("latin-1"), max_num_fields=IDS_MAX + 10)
+        except ValueError:
+            nothing()
         typed = {name: value for name, value in pairs if name != "letter"}
         typed["letters"] = ",".join(value for name, value in pairs if name == "letter")
         return await _form(console, visit, user, typed, {})

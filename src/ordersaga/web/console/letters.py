@@ -125,7 +125,8 @@ def pretty(value: Bytes | None) -> str | None:
     if value is None:
         return None
     try:
-        return json.dumps(json.loads(value.text), indent=2, ensure_ascii=False)
+        told = json.dumps(json.loads(value.text), indent=2, ensure_ascii=False)
+        return told.encode(errors="backslashreplace").decode()  # half of a pair, as `\ud83d`, fits no page
     except (ValueError, RecursionError):
         return value.text
 
@@ -219,7 +220,7 @@ def _edits(console: Console) -> list[ControllerRouterHandler]:
         name = console.service(service)
         details = await _details(console, name, letter_id, user)
         saves = "save" in form or "replay" in form
-        value = form["value"] if saves or "whole" in form else editing.value_of(details.letter.topic, form)
+        value = form.get("value", "") if saves or "whole" in form else editing.value_of(details.letter.topic, form)
         body = _body(form) | {"value": value, "dryRun": not saves}
         edit_path = f"{FACE}/dead-letters/{letter_id}/edit"
         try:

@@ -1,6 +1,7 @@
 """Parked records: queues by their first record, one with its bytes, retry now, give up."""
 
 from typing import Any, Final
+from urllib.parse import quote
 
 from litestar import get, post
 from litestar.params import FromPath
@@ -58,7 +59,7 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         visit = desk.visit(request)
         user = await staff.reader(request, visit)
         name = console.service(service)
-        path = f"{FACE}/parked/{topic}/{partition}/{offset}"
+        path = f"{FACE}/parked/{quote(topic, safe='')}/{partition}/{offset}"
         details = await reading.services.get(name, path, ParkedDetails, user) or nothing()
         values: dict[str, Any] = {
             "service": name,
@@ -83,11 +84,11 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         name = console.service(service)
         done = {"retry": "console.retried", "discard": "console.dropped"}.get(act) or nothing()
         body = {"reason": form.get("reason", ""), "version": form.get("version", "")}
-        back = f"{PATH}/{name}/{topic}/{partition}/{offset}"
+        record = f"{quote(topic, safe='')}/{partition}/{offset}"
         try:
-            await reading.services.post(name, f"{FACE}/parked/{topic}/{partition}/{offset}/{act}", Anything, user, body)
+            await reading.services.post(name, f"{FACE}/parked/{record}/{act}", Anything, user, body)
         except Refused as refused:
-            return desk.go(visit, PATH if refused.status == 404 else back, notice_of(refused))
+            return desk.go(visit, PATH if refused.status == 404 else f"{PATH}/{name}/{record}", notice_of(refused))
         return desk.go(visit, PATH, done)
 
     return [listed, show, act]

@@ -121,7 +121,7 @@ async def _chosen(desk: Desk, form: dict[str, str]) -> User | None:
     ours = next(name for name in SERVICES if name not in desk.settings.foreign_partners)
     try:
         claims = jwt.decode(token, options={"verify_signature": False})  # the service verifies it below
-        user = User.unchecked(claims, token)
+        user = User.unchecked(claims, token, desk.settings.jwt_role_claim)
         await desk.services.get(ours, "/api/v1/operations/acts", Anything, user, {"limit": "1"})
     except (jwt.PyJWTError, ValueError, Refused):
         return None

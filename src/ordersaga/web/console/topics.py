@@ -1,7 +1,9 @@
 """Topics and partitions as their readers stand: lag, stopped and why, and pause, resume, accept."""
 
+import re
 from collections.abc import Iterable
 from typing import Any, Final
+from urllib.parse import quote
 
 from litestar import get, post
 from litestar.params import FromPath
@@ -17,6 +19,7 @@ from ordersaga.web.desk import AnyRequest, Page, nothing
 from ordersaga.web.services import Refused, side_by_side, unless_away
 
 PATH: Final = f"{HOME}/topics"
+POSITION: Final = re.compile(r"[0-9]{1,19}")
 DONE: Final = {"pause": "console.paused", "resume": "console.resumed", "accept": "console.accepted"}
 
 
@@ -74,11 +77,15 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         body: dict[str, Any] = {"reason": form.get("reason", "")}
         if act == "accept":
             position = form.get("version", "")
-            body |= {"position": int(position) if position.isdecimal() else -1, "at": form.get("at", "earliest")}
+            body |= {
+                "position": int(position) if POSITION.fullmatch(position) else -1,
+                "at": form.get("at", "earliest"),
+            }
         else:
             body |= {"version": form.get("version", "")}
         try:
-            await reading.services.post(name, f"{FACE}/partitions/{topic}/{partition}/{act}", Anything, user, body)
+            path = f"{FACE}/partitions/{quote(topic, safe='')}/{partition}/{act}"
+            await reading.services.post(name, path, Anything, user, body)
         except Refused as refused:
             notice = notice_of(refused)
         return desk.go(visit, f"{PATH}?service={name}", notice)
