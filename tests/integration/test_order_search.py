@@ -83,7 +83,7 @@ def hours_ago(hours: float) -> str:
         ({"placedBefore": hours_ago(12.5)}, [13, 14, 15]),
         ({"placedAfter": hours_ago(2.5)}, [0, 1, 2]),
         ({"placedBefore": hours_ago(4.5), "placedAfter": hours_ago(6.5)}, [5, 6]),
-        ({"olderThanS": 13 * 3600 + 60}, [14, 15]),
+        ({"olderThanS": 14 * 3600 - 60}, [14, 15]),
         ({"olderThanS": 3600, "placedBefore": hours_ago(13.5)}, [14, 15]),
         ({"status": "PENDING", "olderThanS": 5 * 3600}, [8, 9]),
         ({"paymentKey": "unknown"}, []),
