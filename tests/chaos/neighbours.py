@@ -42,6 +42,8 @@ TOKENS_AT_ONCE: Final = 150
 TOKEN_LIMIT_S: Final = 20.0
 SEEN_WITHIN_S: Final = 60.0
 ADMIN_S: Final = 30.0
+TRANSACTIONAL_S: Final = 60.0
+"""Longer than a broker is frozen: a transactional producer may begin while Kafka does not answer."""
 OPERATOR: Final = Operator("chaos", "made for a blow of the chaos run")
 FAILING: Final = f"""
 CREATE OR REPLACE FUNCTION fail_for_chaos() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -210,7 +212,7 @@ def _write(settings: Settings, topic: Topic, values: Sequence[bytes], key: UUID 
 
 def _transactional(settings: Settings) -> Any:
     producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers, "transactional.id": f"chaos-{uuid4()}"})
-    producer.init_transactions(10)
+    producer.init_transactions(TRANSACTIONAL_S)
     return producer
 
 
