@@ -15,6 +15,7 @@ from ordersaga.messaging.kafka import Gap, Partition, Topics, gaps_of
 from ordersaga.settings import Settings
 
 SENT_MS = 1_700_000_000_000
+FOR_EVER = {"retention.ms": "-1"}  # SENT_MS is years ago: the broker would remove such records whenever it looks
 
 
 class Log:
@@ -61,7 +62,7 @@ class Log:
 def log(stack: DevStack) -> Iterator[Log]:
     settings = Settings(kafka_bootstrap_servers=stack.bootstrap_servers)
     topic = f"gap-{uuid4().hex[:8]}"
-    asyncio.run(Topics(settings).create([(topic, {})], 1, 1))
+    asyncio.run(Topics(settings).create([(topic, FOR_EVER)], 1, 1))
     made = Log(settings, topic)
     yield made
     made.close()
@@ -119,7 +120,7 @@ def test_a_partition_that_kafka_does_not_have_says_why_and_hides_no_other(log: L
 
 def test_a_record_that_the_client_cannot_decode_counts_as_one_and_hides_no_other(log: Log) -> None:
     other = Log(log.settings, f"{log.topic}-other")
-    asyncio.run(Topics(log.settings).create([(other.topic, {})], 1, 1))
+    asyncio.run(Topics(log.settings).create([(other.topic, FOR_EVER)], 1, 1))
     log.write(1)
     log.write(1, headers=[(b"\xff", b"the name of this header is not UTF-8")])
     other.write(3)

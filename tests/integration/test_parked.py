@@ -130,7 +130,7 @@ async def test_a_partition_that_kafka_does_not_have_any_more_is_forgotten_when_t
         held = [Incoming(codec.decode(topic, record.value), record)]
         await Parking(slow.settings).park(db, [], held, datetime.now(UTC))
     accept = ("topics", "accept", topic)
-    assert "--forget removes it" in (await slow(*accept, json=False, whole=True, code=1)).err
+    assert "--forget removes them" in (await slow(*accept, json=False, whole=True, code=1)).err
     assert "it has parked records" in (await slow(*accept, "--forget", json=False, whole=True, code=1)).err
     there = "SELECT count(*) FROM ledger WHERE topic = $1 AND partition = $2"
     assert await slow.pool.fetchval(there, topic, gone) == 1
