@@ -253,6 +253,7 @@ class Settings(HttpSettings, WebSettings):
             *self._sasl_in_part(),
             *self._http_at_odds(),
             *self._tokens_at_odds(),
+            *self._demo_beside_tokens(),
         ]
         if wrong:
             raise ValueError("; ".join(wrong))
@@ -288,6 +289,15 @@ class Settings(HttpSettings, WebSettings):
             yield f"{', '.join(present)} is set, so {protocol} must be SASL_SSL or SASL_PLAINTEXT"
         if self.kafka_ssl_ca_location and not self.kafka_security_protocol.endswith("SSL"):
             yield f"{PREFIX}KAFKA_SSL_CA_LOCATION is set, so {protocol} must be SSL or SASL_SSL"
+
+    def _demo_beside_tokens(self) -> Iterator[str]:
+        keys = [name for name in ("jwt_jwks_url", "jwt_key") if getattr(self, name) is not None]
+        if self.web_sign_in == "demo" and keys:
+            yield (
+                f"{PREFIX}WEB_SIGN_IN is demo, with which everybody may act as any customer and as MASTER, and "
+                f"{' and '.join(f'{PREFIX}{name.upper()}' for name in keys)} says that tokens are checked here: "
+                "set the first to token; for a demo unset the other"
+            )
 
     @classmethod
     def settings_customise_sources(

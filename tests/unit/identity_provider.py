@@ -9,21 +9,26 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import rsa
-from jwt.algorithms import RSAAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
 class Provider:
     """Keys by id, and how many look-ups came. `mode`: answers, hangs, fails or nonsense."""
 
     def __init__(self) -> None:
-        self.keys: dict[str, rsa.RSAPrivateKey] = {}
+        self.keys: dict[str, Key] = {}
         self.look_ups = 0
         self.mode = "answers"
         self.url = ""
 
-    def new_key(self, kid: str) -> None:
-        self.keys[kid] = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    def new_key(self, kid: str, algorithm: str = "RS256") -> None:
+        if algorithm == "ES256":
+            self.keys[kid] = ec.generate_private_key(ec.SECP256R1())
+        else:
+            self.keys[kid] = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
     def token(self, kid: str = "one", headers: dict[str, Any] | None = None, **claims: Any) -> str:
         """A token for an hour, with these claims; None takes one away."""
@@ -31,15 +36,25 @@ class Provider:
         whole = {name: value for name, value in whole.items() if value is not None}
         # What is no time or text must come into the token too, so the library that makes it does not look at it.
         return jwt.api_jws.encode(
-            json.dumps(whole).encode(), self.keys[kid], "RS256", headers={"kid": kid, "typ": "JWT"} | (headers or {})
+            json.dumps(whole).encode(),
+            self.keys[kid],
+            _algorithm(self.keys[kid]),
+            headers={"kid": kid, "typ": "JWT"} | (headers or {}),
         )
 
     def document(self) -> bytes:
-        keys = [
-            json.loads(RSAAlgorithm.to_jwk(key.public_key())) | {"kid": kid, "use": "sig", "alg": "RS256"}
-            for kid, key in self.keys.items()
-        ]
+        keys = [_jwk(key) | {"kid": kid, "use": "sig", "alg": _algorithm(key)} for kid, key in self.keys.items()]
         return json.dumps({"keys": keys}).encode()
+
+
+def _algorithm(key: Key) -> str:
+    return "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256"
+
+
+def _jwk(key: Key) -> dict[str, Any]:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    return ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
 
 
 @contextlib.contextmanager

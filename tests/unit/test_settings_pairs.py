@@ -22,6 +22,11 @@ MAX_POLL_INTERVAL_S = 300.0
 """librdkafka's default of `max.poll.interval.ms`: a consumer that does not poll for so long leaves its group."""
 
 REFUSED = [
+    ({"WEB_SIGN_IN": "demo", "JWT_KEY": "a key"}, "WEB_SIGN_IN is demo.*MASTER.*ORDERSAGA_JWT_KEY says.*token"),
+    (
+        {"WEB_SIGN_IN": "demo", "JWT_JWKS_URL": "https://keys.example"},
+        "WEB_SIGN_IN is demo.*ORDERSAGA_JWT_JWKS_URL says.*token",
+    ),
     (
         {"LOCK_TIMEOUT_MS": "30000"},
         "LOCK_TIMEOUT_MS must be smaller than ORDERSAGA_STATEMENT_TIMEOUT_MS.*lower the first",

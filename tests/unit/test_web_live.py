@@ -43,7 +43,9 @@ def service() -> Service:
 
 @pytest.fixture
 def live(service: Service) -> Live:
-    return Live(Settings(), service.read)
+    live = Live(Settings(), service.read)
+    live.listening = True
+    return live
 
 
 def record(message: m.Message, key: bytes | None = str(ORDER_ID).encode()) -> Record:
@@ -127,6 +129,22 @@ async def test_an_order_whose_records_are_missed_is_read_now_and_then(
         await opened(service, watched)
         service.says = Shown(order(status="CANCELLED", reason="PAYMENT_EXPIRED"))
         await until(lambda: watched.shown == service.says)
+
+
+async def test_without_kafka_orders_are_read_often_and_all_of_them_together_not_too_often(
+    live: Live, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DEAF_S", 0.05)
+    live.listening = False
+    with live.watch(USER, Shown(reserved())) as watched:
+        await opened(service, watched)
+        service.says = Shown(order(status="CANCELLED", reason="CUSTOMER_CANCELLED"))
+        await until(lambda: watched.shown == service.says)
+        monkeypatch.setattr(module, "READS_PER_S_MAX", 0.01)
+        await asyncio.sleep(0.1)
+        asked = service.asked
+        await asyncio.sleep(0.2)
+        assert service.asked <= asked + 1
 
 
 async def test_nothing_is_left_when_the_last_stream_has_closed(live: Live, service: Service) -> None:

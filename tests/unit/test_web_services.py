@@ -11,22 +11,14 @@ import pytest
 from litestar import Request
 
 from ordersaga.http.caller import Callers
-from ordersaga.http.problems import Problem
 from ordersaga.settings import Settings
-from ordersaga.web.accounts import Credentials, User
+from ordersaga.web.accounts import User, credentials
 from ordersaga.web.console.model import Outbox
 from ordersaga.web.services import Refused, Services, Unavailable, unless_away
 from ordersaga.web.shop.model import Product
 from ordersaga.web.shop.orders import Orders
 
 USER = User(UUID(int=5))
-KEY = "a key of thirty-two bytes or more"
-TOKENS: dict[str, Any] = {
-    "jwt_key": KEY,
-    "jwt_algorithms": ["HS256"],
-    "jwt_issuer": "the shop",
-    "jwt_audience": "services",
-}
 
 
 def asked(headers: dict[str, str]) -> Request[Any, Any, Any]:
@@ -34,23 +26,13 @@ def asked(headers: dict[str, str]) -> Request[Any, Any, Any]:
     return Request({"type": "http", "method": "GET", "path": "/", "headers": raw, "query_string": b""})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "settings", [Settings(**TOKENS), Settings(trust_gateway_headers=True)], ids=["token", "headers"]
-)
-async def test_a_service_knows_the_user_by_the_credentials_of_the_web_process(settings: Settings) -> None:
-    caller = await Callers(settings).of(asked(Credentials(settings).headers(USER)))
+async def test_a_service_of_the_demo_knows_the_user_by_the_headers_of_a_gateway() -> None:
+    caller = await Callers(Settings(trust_gateway_headers=True)).of(asked(credentials(USER)))
     assert caller.user_id == USER.user_id and not caller.is_operator
 
 
-async def test_a_token_of_another_key_is_not_accepted() -> None:
-    headers = Credentials(Settings(**TOKENS | {"jwt_key": "another key of thirty-two bytes "})).headers(USER)
-    with pytest.raises(Problem):
-        await Callers(Settings(**TOKENS)).of(asked(headers))
-
-
-def test_the_users_own_token_is_passed_on() -> None:
-    user = User(UUID(int=5), token="theirs")
-    assert Credentials(Settings(**TOKENS)).headers(user) == {"Authorization": "Bearer theirs"}
+def test_the_users_own_token_is_passed_on_alone() -> None:
+    assert credentials(User(UUID(int=5), token="theirs")) == {"Authorization": "Bearer theirs"}
 
 
 @contextlib.asynccontextmanager

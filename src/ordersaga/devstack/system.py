@@ -146,7 +146,7 @@ class System:
             others = [SANDBOX, WEB] if web else [SANDBOX]
             ports = {name: first_port + n if first_port else None for n, name in enumerate(names)}
             self.processes: Final = {
-                name: ServiceProcess(folder, name, ports[name], 1 if name in others else workers)
+                name: ServiceProcess(folder, name, ports[name], 1 if name == SANDBOX else workers)
                 for name in [*self.services, *others]
             }
             self.urls: Final = {name: process.url for name, process in self.processes.items()}
@@ -180,9 +180,11 @@ class System:
         left_out = {"HTTP_PORT", *own}
         if "kafka" in self.embedded:
             left_out |= {f"KAFKA_{name}" for name in ABOUT_REACHING_KAFKA}
+        given = {*callers, *(name.removeprefix(PREFIX) for name in extra)}
+        checks_tokens = bool(given & {"JWT_JWKS_URL", "JWT_KEY", "JWT_KEY_FILE"})
         defaults = {
             "TRUST_GATEWAY_HEADERS": "true",
-            "WEB_SIGN_IN": "demo",
+            "WEB_SIGN_IN": "token" if checks_tokens else "demo",
             "WEB_SESSION_SECRET": secrets.token_urlsafe(32),
             "FOREIGN_PARTNERS": json.dumps([name for name in SERVICES if name not in self.services]),
         }

@@ -164,7 +164,9 @@ def _errors(desk: Desk) -> dict[Any, Any]:
         WrongForm: lambda request, _: page(request, "old_form", 403),
         Unavailable: lambda request, error: page(request, "away", 503, error.service),
         Refused: refused,
-        TooManyStreams: lambda *_: Response(b"", status_code=503, headers={"Retry-After": "2"}),
+        TooManyStreams: lambda _, error: Response(
+            b"", status_code=429 if error.own else 503, headers={"Retry-After": "2"}
+        ),
         HTTPException: http,
         Exception: unexpected,
     }

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from ordersaga.settings import SERVICES, ServiceName, Settings
-from ordersaga.web.accounts import Credentials, User
+from ordersaga.web.accounts import User, credentials
 
 T = TypeVar("T")
 CONNECTIONS_MAX: Final = 200
@@ -61,7 +61,6 @@ class Services:
         operating = {name: url.rstrip("/") for name, url in settings.web_operations_urls.items()}
         self._operations_urls: Final[dict[str, str]] = self._urls | operating
         self._timeout_s: Final = settings.web_service_timeout_s
-        self._credentials: Final = Credentials(settings)
         self._http: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
@@ -117,7 +116,7 @@ class Services:
         wait_s: float = 0.0,
     ) -> T:
         urls = self._operations_urls if path.startswith(FOR_OPERATORS) else self._urls
-        sent = self._credentials.headers(user) if user else {}
+        sent = credentials(user) if user else {}
         sent |= {"Content-Type": "application/json"} if body is not None else {}
         if wait_s:
             sent["Prefer"] = f"wait={wait_s:.0f}"

@@ -24,10 +24,14 @@ class Session(Struct):
 
 
 class Cart(Struct):
-    """Pieces by product. One cart becomes at most one order: its id is the order's Idempotency-Key."""
+    """Pieces by product. One cart becomes at most one order: its id is the order's Idempotency-Key.
+
+    `offered_at`: Unix time of the first checkout form. An order of this cart is no older.
+    """
 
     cart_id: UUID = field(default_factory=uuid4)
     pieces: dict[UUID, int] = {}
+    offered_at: int | None = None
 
     @property
     def count(self) -> int:

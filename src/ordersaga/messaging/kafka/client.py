@@ -129,9 +129,15 @@ def bounds_of(consumer: Consumer, partitions: Iterable[Partition]) -> dict[Parti
 
 
 def with_retries(work: Callable[[], T]) -> T:
-    """Retry `work` for `CALL_TIMEOUT_S`: a topic that was just created has no leader yet. Raises `KafkaUnavailable`."""
-    for _ in range(int(CALL_TIMEOUT_S / AGAIN_S)):
-        with contextlib.suppress(KafkaException):
+    """Retry `work` for `CALL_TIMEOUT_S`: a topic that was just created has no leader yet. Blocks for that time and one more try at most.
+
+    Raises `KafkaUnavailable`.
+    """
+    end = time.monotonic() + CALL_TIMEOUT_S
+    while True:
+        try:
             return work()
+        except KafkaException as error:
+            if time.monotonic() > end:
+                raise KafkaUnavailable(error.args[0].str()) from error
         time.sleep(AGAIN_S)
-    return translated(work)

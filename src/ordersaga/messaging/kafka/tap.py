@@ -1,4 +1,4 @@
-"""Reads topics without joining a group, for tools and tests."""
+"""Reads topics without joining a group, for pages, tools and tests."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka.client import (
-    CALL_TIMEOUT_S,
+    REPEATED_CALL_TIMEOUT_S,
     KafkaUnavailable,
     Partition,
     bounds_of,
@@ -19,11 +19,12 @@ from ordersaga.messaging.kafka.client import (
     temporary_consumer,
     with_retries,
 )
+from ordersaga.messaging.kafka.lifeline import has_brokers
 from ordersaga.settings import Settings
 
 
 class Tap:
-    """Reads topics without joining a group, from now on or from the beginning, for tools and tests."""
+    """Reads topics without joining a group, from now on or from the beginning. Raises `KafkaUnavailable`, also for a topic that is not there."""
 
     def __init__(self, settings: Settings, topics: Sequence[str], from_beginning: bool = False) -> None:
         self._thread: Final = ThreadPoolExecutor(1, thread_name_prefix="tap")
@@ -44,12 +45,21 @@ class Tap:
     @classmethod
     async def open(cls, settings: Settings, topics: Sequence[str], from_beginning: bool = False) -> "Tap":
         """Make a tap without blocking the event loop."""
-        with ThreadPoolExecutor(1, thread_name_prefix="tap-open") as opening:
+        opening = ThreadPoolExecutor(1, thread_name_prefix="tap-open")
+        try:
             return await asyncio.get_running_loop().run_in_executor(opening, cls, settings, topics, from_beginning)
+        finally:
+            opening.shutdown(
+                wait=False
+            )  # when this is cancelled, the thread may wait for Kafka, and the event loop must not wait for it
 
     async def fetch(self, records_max: int, wait_s: float) -> list[Record]:
         """Up to `records_max` + 1 records; waits up to `wait_s` for the first."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._fetch, records_max, wait_s)
+
+    async def reaches_kafka(self) -> bool:
+        """Whether Kafka answers this client. Without records it cannot be told otherwise: librdkafka reports no lost connection here."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, has_brokers, self._consumer)
 
     def _fetch(self, records_max: int, wait_s: float) -> list[Record]:
         first = self._consumer.poll(wait_s)
@@ -88,8 +98,10 @@ class Tap:
 
 
 def _partitions(consumer: Consumer, topics: Sequence[str]) -> list[Partition]:
-    described = consumer.list_topics(timeout=CALL_TIMEOUT_S).topics
-    return [Partition(name, number) for name in topics if name in described for number in described[name].partitions]
+    described = consumer.list_topics(timeout=REPEATED_CALL_TIMEOUT_S).topics
+    if missing := [name for name in topics if name not in described]:
+        raise KafkaUnavailable(f"there is no topic {', '.join(missing)}")
+    return [Partition(name, number) for name in topics for number in described[name].partitions]
 
 
 def watermarks(settings: Settings, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:

@@ -1,10 +1,13 @@
 """Checkout and payment. Nothing here makes a second order or a second payment, however often it is sent.
 
 A cart is one order: its id is the `Idempotency-Key`, and it stands in the signed checkout form with the lines and the total that the
-customer has seen. A payment key is confirmed once by Payment, however often the browser comes back with it.
+customer has seen. Order keeps a key for `idempotency_key_kept_hours`: a form is shown in the first half of that time after the cart's first
+form, and taken for as long again. Later the customer is asked, if any order was placed since the first form. A payment key is confirmed once
+by Payment, however often the browser comes back with it.
 """
 
 import time
+from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlencode
 from uuid import UUID
@@ -33,14 +36,13 @@ ADDRESS: Final = {"name": 100, "phone": 40, "zipcode": 20, "address": 300, "addr
 OPTIONAL: Final = ("address_detail", "memo")
 FIELDS: Final = {"addressDetail": "address_detail", "deliveryMemo": "memo"}
 DRAFT: Final = "draft"
-DRAFT_S: Final = 12 * 3_600
+ORDERS_ASKED: Final = 5
+CLOCKS_DIFFER_S: Final = 60
+"""By how much Order's clock may be behind."""
 
 
 class Draft(Struct):
-    """What the checkout page shows and its form sends, signed: the order is what the customer has seen. Won.
-
-    `made_at`: Unix time. Order keeps an `Idempotency-Key` for a day, so an older form could be a second order.
-    """
+    """What the checkout page shows and its form sends, signed: the order is what the customer has seen. Won. `made_at`: Unix time."""
 
     cart_id: UUID
     user_id: UUID
@@ -52,11 +54,17 @@ class Draft(Struct):
 
 def routes(desk: Desk, orders: Orders, products: Catalogue) -> list[ControllerRouterHandler]:
     """The routes."""
+    draft_s = desk.settings.idempotency_key_kept_hours * 3_600 // 2
 
     @get("/checkout")
     async def show(request: AnyRequest) -> Page:
         visit = desk.visit(request)
         user = await desk.user(request, visit)
+        now, offered_at = int(time.time()), visit.cart.offered_at
+        if offered_at is None or offered_at + draft_s < now:
+            if offered_at is not None and (found := await _since(orders, user, offered_at)):
+                return desk.page(visit, "shop/ordered_before.html", {"orders": found})
+            visit.cart.offered_at = now
         lines = await products.cart(visit)
         if not lines or any(line.is_short for line in lines) or _total(lines) < ORDER_MIN:
             return desk.go(visit, "/cart")
@@ -66,7 +74,7 @@ def routes(desk: Desk, orders: Orders, products: Catalogue) -> list[ControllerRo
             order_name(lines, visit),
             _total(lines),
             [CheckoutItem(line.product_id, line.pieces) for line in lines],
-            int(time.time()),
+            now,
         )
         return _form(desk, visit, draft, {}, {})
 
@@ -76,14 +84,32 @@ def routes(desk: Desk, orders: Orders, products: Catalogue) -> list[ControllerRo
         form = await desk.form(request, visit)
         user = await desk.user(request, visit)
         draft = desk.signer.read(DRAFT, form.get(DRAFT), Draft)
-        if draft is None or draft.user_id != user.user_id or draft.made_at + DRAFT_S < time.time():
+        if draft is None or draft.user_id != user.user_id or draft.made_at + draft_s < time.time():
             return desk.go(visit, "/cart", "checkout_again")
         wrong = _wrong(form)
         if wrong:
             return _form(desk, visit, draft, form, wrong, 400)
         return await _place(desk, orders, visit, user, draft, form)
 
-    return [show, place, *_payment(desk, orders)]
+    @post("/checkout/again")
+    async def again(request: AnyRequest) -> Page:
+        """The customer says whether the cart was ordered before."""
+        visit = desk.visit(request)
+        form = await desk.form(request, visit)
+        if form.get("again") == "yes":
+            visit.cart = Cart(pieces=visit.cart.pieces)
+            return desk.go(visit, "/checkout")
+        visit.cart = Cart()
+        return desk.go(visit, "/orders")
+
+    return [show, place, again, *_payment(desk, orders)]
+
+
+async def _since(orders: Orders, user: User, moment: int) -> list[Order]:
+    """The customer's newest orders that were placed after a moment."""
+    after = datetime.fromtimestamp(moment - CLOCKS_DIFFER_S, UTC)
+    found, _ = await orders.page(user, placed_after=after, limit=ORDERS_ASKED)
+    return found
 
 
 def _form(

@@ -2,12 +2,14 @@
 
 Records say *that* something has happened; Order says *what*, over HTTP and in the name of the order's customer. `order-completed-topic` is the
 guide's step 11, Order's word to its client: it completes the order here even if Order does not answer then. Each web process reads every record, without a
-group and without commits, so each instance can answer for its own browsers. An order whose records are missed is read every `SLOW_S`.
+group and without commits, so each instance can answer for its own browsers. An order whose records are missed is read every `SLOW_S`, and every
+`DEAF_S` while Kafka does not answer.
 """
 
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 from uuid import UUID
@@ -20,7 +22,7 @@ from msgspec.structs import replace
 from ordersaga.contracts.messages import OrderCompletedMessage
 from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.messaging.handler import Record
-from ordersaga.messaging.kafka import Tap
+from ordersaga.messaging.kafka import KafkaUnavailable, Tap
 from ordersaga.messaging.loops import Beat
 from ordersaga.settings import Settings
 from ordersaga.web.accounts import User
@@ -37,6 +39,11 @@ AFTER_COMMIT: Final = ("order-payable-topic", COMPLETED)
 TOPICS: Final = (*BEFORE_COMMIT, *AFTER_COMMIT)
 AGAIN_AFTER_S: Final = (0.03, 0.1, 0.4, 1.5)
 SLOW_S: Final = 15.0
+DEAF_S: Final = 2.0
+READS_PER_S_MAX: Final = 70
+"""Without Kafka all orders together are read no more often than this, so many orders are read more seldom than every `DEAF_S`."""
+SILENT_S: Final = 2.0
+"""Without a record for this long, Kafka is asked whether it is there."""
 RECORDS_MAX: Final = 2_000
 FETCH_S: Final = 0.5
 READS_MAX: Final = 50
@@ -97,6 +104,7 @@ class Live:
         self._orders: Final[dict[UUID, Watched]] = {}
         self._keys: Final[dict[bytes, Watched]] = {}
         self._reads: Final = asyncio.Semaphore(READS_MAX)
+        self._deaf_until_s = 0.0
         self.listening = False
 
     @contextlib.contextmanager
@@ -124,7 +132,7 @@ class Live:
         """Read the order when it is woken, and now and then."""
         pauses: Iterator[float] = iter(())
         while True:
-            pause_s = next(pauses, SLOW_S * random.uniform(0.8, 1.2))
+            pause_s = next(pauses, self._slow_s() * random.uniform(0.8, 1.2))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await watched.woken.wait()
@@ -134,6 +142,22 @@ class Live:
                 pauses = iter(AGAIN_AFTER_S)
             else:
                 await self._refresh(watched)
+
+    def _slow_s(self) -> float:
+        """After how long an order is read that no record was about."""
+        if self.listening and time.monotonic() > self._deaf_until_s:
+            return SLOW_S
+        return min(SLOW_S, max(DEAF_S, len(self._orders) / READS_PER_S_MAX))
+
+    def _turn(self, listening: bool) -> None:
+        """Note whether records are heard. Each order is read, since records of the time in between were missed.
+
+        Right after Kafka came back, Order has not handled everything yet, so orders are still read often for `SLOW_S`.
+        """
+        self.listening = listening
+        self._deaf_until_s = time.monotonic() + SLOW_S
+        for watched in self._orders.values():
+            watched.wake(committed=True)
 
     async def _refresh(self, watched: Watched) -> None:
         async with self._reads:
@@ -151,13 +175,21 @@ class Live:
         """Read records for as long as the process lives. Raises `KafkaUnavailable`."""
         tap = await Tap.open(self._settings, TOPICS)
         try:
-            self.listening = True
+            self._turn(listening=True)
+            heard_at_s = time.monotonic()
             while True:
-                for record in await tap.fetch(RECORDS_MAX, FETCH_S):
+                records = await tap.fetch(RECORDS_MAX, FETCH_S)
+                for record in records:
                     self.hear(record)
+                if records:
+                    heard_at_s = time.monotonic()
+                elif time.monotonic() - heard_at_s > SILENT_S:
+                    if not await tap.reaches_kafka():
+                        raise KafkaUnavailable("Kafka does not answer")
+                    heard_at_s = time.monotonic()
                 beat()
         finally:
-            self.listening = False
+            self._turn(listening=False)
             await tap.end()
 
     def hear(self, record: Record) -> None:

@@ -1,5 +1,6 @@
 """Orders as the shop reads and changes them, in their customer's name."""
 
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -58,10 +59,13 @@ class Orders:
             "order", "/api/v1/orders", Order, user, checkout, {"Idempotency-Key": str(key)}, STOCK_WAIT_S
         )
 
-    async def page(self, user: User, cursor: str) -> tuple[list[Order], str | None]:
+    async def page(
+        self, user: User, cursor: str = "", placed_after: datetime | None = None, limit: int = ORDERS_SHOWN
+    ) -> tuple[list[Order], str | None]:
         """A page of the customer's orders, newest first, and the cursor of the next one. To a token of an operator Order shows all orders."""
-        asked = {"limit": str(ORDERS_SHOWN), "customerId": str(user.user_id)}
+        asked = {"limit": str(limit), "customerId": str(user.user_id)}
         asked |= {"cursor": cursor} if cursor else {}
+        asked |= {"placedAfter": placed_after.isoformat()} if placed_after else {}
         page = await self._services.get("order", "/api/v1/orders", Page[Order], user, asked)
         return (page.items, page.next) if page else ([], None)
 
