@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from benchmarks.flow import SERVICES
-from benchmarks.peers import spring
+from benchmarks.peers import maven, spring
 from benchmarks.peers.contender import Contender, Ours
 from benchmarks.peers.faststream import faststream
 from benchmarks.peers.shop import Peer
@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 async def run(size: Size, names: Sequence[str] = ALL) -> Report:
     """Ours, which `names` must begin with, and the others in turn; the Java peers only where Java and Maven are there."""
     report = Report(settings={"orders": size.orders, "rounds": size.rounds})
-    if (why := spring.missing()) and set(JAVA) & set(names):
+    if (why := maven.missing()) and set(JAVA) & set(names):
         size.say(f"the Java peers take no part: {why}")
         report.settings["java"] = why
         names = [name for name in names if name not in JAVA]

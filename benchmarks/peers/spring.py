@@ -1,11 +1,10 @@
-"""The Java peers: built by Maven where Java and Maven are there, and started as one process for each service."""
+"""The Java peers: built by Maven, and started as one process for each service."""
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Final
 
 from benchmarks.flow import SERVICES
+from benchmarks.peers import maven
 from benchmarks.peers.contender import ROOT, PeerProcess
 from benchmarks.peers.shop import Peer, Start
 from ordersaga.devstack.server import Server
@@ -16,23 +15,9 @@ JAR: Final = BUILD / "shop.jar"
 HEAP: Final = ("-Xms512m", "-Xmx512m")
 
 
-def missing() -> str | None:
-    """What this machine lacks to build and run Java; None: nothing."""
-    absent = [command for command in ("java", "mvn") if shutil.which(command) is None]
-    return f"{' and '.join(absent)} not found" if absent else None
-
-
 def build() -> None:
-    """Build the jar unless it is newer than all sources. Needs no network when Maven has what it needs. Raises RuntimeError."""
-    sources = [path for path in SOURCE.rglob("*") if path.is_file()]
-    if JAR.exists() and JAR.stat().st_mtime > max(path.stat().st_mtime for path in sources):
-        return
-    command = ["mvn", "--batch-mode", "--quiet", f"-Dbuild.folder={BUILD}", "package"]
-    for extra in (["--offline"], []):
-        done = subprocess.run([*command, *extra], cwd=SOURCE, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return
-    raise RuntimeError(f"Maven cannot build {SOURCE}:\n{done.stdout}{done.stderr}")
+    """Build the jar where it is older than its sources. Raises RuntimeError."""
+    maven.build(SOURCE, BUILD, [JAR])
 
 
 def spring(style: str, *, concurrency: int, pool: int, poll_records: int, outbox_batch: int) -> Start:

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.benches import BENCHES
-from benchmarks.peers import compare, spring
+from benchmarks.peers import compare, maven, spring
 from benchmarks.report import Bench, Report, Size, show, write
 from ordersaga.devstack.system import System
 
@@ -52,7 +52,7 @@ async def test_a_benchmark_measures_and_its_audit_holds(bench: Bench, system: Sy
 
 
 def test_the_java_peers_are_built_where_java_and_maven_are_there_and_else_the_bench_can_say_why_not() -> None:
-    if why := spring.missing():
+    if why := maven.missing():
         assert "not found" in why
     else:
         spring.build()

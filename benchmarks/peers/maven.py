@@ -1,0 +1,25 @@
+"""Builds Java programs with Maven, where Java and Maven are there."""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def missing() -> str | None:
+    """What this machine lacks to build and run Java; None: nothing."""
+    absent = [command for command in ("java", "mvn") if shutil.which(command) is None]
+    return f"{' and '.join(absent)} not found" if absent else None
+
+
+def build(source: Path, folder: Path, jars: Sequence[Path]) -> None:
+    """Build the jars into the folder unless they are newer than all sources. Needs no network when Maven has what it needs. Raises RuntimeError."""
+    newest = max(path.stat().st_mtime for path in source.rglob("*") if path.is_file())
+    if all(jar.exists() and jar.stat().st_mtime > newest for jar in jars):
+        return
+    command = ["mvn", "--batch-mode", "--quiet", f"-Dbuild.folder={folder}", "package"]
+    for extra in (["--offline"], []):
+        done = subprocess.run([*command, *extra], cwd=source, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return
+    raise RuntimeError(f"Maven cannot build {source}:\n{done.stdout}{done.stderr}")
