@@ -356,4 +356,6 @@ def _is_awaited(record: Record) -> bool:
         message = codec.decode(record.topic, record.value)
     except codec.Undecodable:
         return False
-    return not isinstance(message, m.PaymentCancelledMessage) or message.request_id is not None
+    if not isinstance(message, m.PaymentCancelledMessage):
+        return True
+    return message.request_id is not None and not message.request_id.startswith(PARTLY)

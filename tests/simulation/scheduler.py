@@ -139,11 +139,12 @@ class GateFaults(Protocol):
 
 
 class Rest(Struct, frozen=True):
-    """Work that is left though no gate is open, the time at which the first of it is due, and that of the next act of the world, if known."""
+    """Work that is left though no gate is open: when the first of it is due, when the world acts next, and whether a fault still lasts."""
 
     what: str
     until_s: float | None = None
     act_s: float | None = None
+    is_troubled: bool = False
 
 
 class StillWaiting:
@@ -229,7 +230,7 @@ class Scheduler:
                 return
             if self._leaps > LEAPS_MAX or self.now_s > START_S + LIFE_S_MAX:
                 raise Violation(f"it never settles: {rest.what}")
-            self._let_time_pass(rest.until_s, rest.act_s)
+            self._let_time_pass(rest)
 
     def progress(self) -> None:
         """Reset the growing leaps of the clock: the history has made progress."""
@@ -320,11 +321,13 @@ class Scheduler:
 
     # Time ----------------------------------------------------------------------------------------------------------------
 
-    def _let_time_pass(self, until_s: float | None, act_s: float | None) -> None:
+    def _let_time_pass(self, rest: Rest) -> None:
         """Move the clock to the next due time or timer; without progress each leap is longer. Frozen processes thaw first.
 
         The clock never leaps over an act of the world. Otherwise a service that is to be down for seconds is down for longer.
+        While a fault lasts, the leaps are not counted any further: what waits for its end has not been given up.
         """
+        until_s = rest.until_s
         frozen = [gate.process for gate in self.gates if gate.process.frozen]
         if frozen:
             frozen[0].frozen_until_step = 0
@@ -337,9 +340,10 @@ class Scheduler:
             raise Violation(f"nobody can go on: {stuck or 'and nobody wants to'}")
         if until_s is None or until_s <= self.now_s:
             until_s = self.now_s + min(LEAP_S_MAX, LEAP_S_MIN * 2**self._leaps)
-            self._leaps += 1
-        if act_s is not None:
-            until_s = min(until_s, act_s)
+            if not rest.is_troubled or until_s < self.now_s + LEAP_S_MAX:
+                self._leaps += 1
+        if rest.act_s is not None:
+            until_s = min(until_s, rest.act_s)
         self.loop.now_s = max(min(times), min(until_s, self.now_s + DUE_LEAP_S_MAX))
 
 

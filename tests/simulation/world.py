@@ -250,7 +250,17 @@ class World:
                 left.append(f"{service}: {row['unpublished']} letters are not published")
         left += await self._waiting_orders()
         left += await self._left_to_operators(bool(left))
-        return Rest("; ".join(left), min(dues, default=None), min(self._pauses, default=None)) if left else None
+        if not left:
+            return None
+        return Rest("; ".join(left), min(dues, default=None), min(self._pauses, default=None), self._is_troubled)
+
+    @property
+    def _is_troubled(self) -> bool:
+        """Whether a service is still down, or a database read-only or frozen: what waits for it has not been given up."""
+        ends = list(self.faults.back_at.values())
+        for database in self.databases.values():
+            ends += [database.read_only_until_s, database.frozen_until_s]
+        return max(ends) > self.scheduler.now_s
 
     async def _left_to_operators(self, others: bool) -> list[str]:
         """Let the operator mend refusing topics once no other work is left, and accept refunds made at the dashboard."""
