@@ -2,18 +2,19 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 import pytest_asyncio
 from uuid_utils.compat import uuid7
 
 from ordersaga.delivery import app
 from ordersaga.devstack import DevStack
-from ordersaga.operations import jobs
+from ordersaga.operations import job_worker
 from tests.integration.failing_depot import REQUESTS, delivered, failing_depot, given_up, mend
-from tests.integration.operations_face import WHO, act, pages, show
+from tests.integration.operations_face import OPERATING, READER, WHO, act, pages, show
 from tests.integration.operator_rig import OperatorRig, until
 from tests.integration.service import running
 
@@ -132,5 +133,103 @@ async def test_a_job_that_has_just_ended_is_not_taken_for_a_lost_one(depot: Oper
     worker = await depot.pool.fetchval("SELECT leased_by FROM operator_job WHERE id = $1", UUID(job["id"]))
     async with depot.pool.acquire() as db:
         renewed = {"id": UUID(job["id"]), "until": datetime.now(UTC)}
-        assert await jobs.sql.renew_lease(db, worker=worker, **renewed) is not None
-        assert await jobs.sql.renew_lease(db, worker=uuid7(), **renewed) is None
+        assert await job_worker.sql.renew_lease(db, worker=worker, **renewed) is not None
+        assert await job_worker.sql.renew_lease(db, worker=uuid7(), **renewed) is None
+
+
+POISON = """
+CREATE TABLE IF NOT EXISTS poison (id uuid PRIMARY KEY);
+CREATE OR REPLACE FUNCTION poisoned() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF EXISTS (SELECT FROM poison p WHERE p.id = NEW.id) THEN RAISE EXCEPTION 'this row cannot be written, address=1 Sejong-daero'; END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER poisoned BEFORE UPDATE ON dead_letter FOR EACH ROW EXECUTE FUNCTION poisoned();
+"""
+
+
+async def poisoned(depot: OperatorRig, count: int) -> list[str]:
+    """So many letters, of which the first to be acted on fails for a reason that is no refusal."""
+    await depot.pool.execute(POISON)
+    _, order_ids = await given_up(depot, count)
+    letters = [str((await depot.letters(each))[0]["id"]) for each in order_ids]
+    await depot.pool.execute("INSERT INTO poison VALUES ($1)", UUID(letters[0]))
+    return letters
+
+
+async def postponed(depot: OperatorRig, job: dict[str, Any]) -> bool:
+    return (await show(depot, f"jobs/{job['id']}"))["problem"] is not None
+
+
+def of(letters: list[str]) -> dict[str, Any]:
+    return {**ALL, "act": "discard", "selection": {"ids": letters}}
+
+
+async def test_a_job_whose_work_keeps_failing_does_not_hold_up_later_jobs(
+    depot: OperatorRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_worker, "RETRY_AFTER_MAX", timedelta(seconds=2))
+    letters = await poisoned(depot, 3)
+    failing = await act(depot, "jobs", of(letters[:2]), 202)
+    later = await act(depot, "jobs", of(letters[2:]), 202)
+    assert (await ended(depot, later))["counts"] == {"discarded": 1}
+    now = await show(depot, f"jobs/{failing['id']}", OPERATING)
+    assert (now["state"], now["counts"]) == ("RUNNING", {"in flight": 1, "waiting": 1})
+    assert "this row cannot be written" in now["problem"]
+    assert "Sejong" not in (await show(depot, f"jobs/{failing['id']}", READER))["problem"]
+    await depot.pool.execute("DELETE FROM poison")
+    done = await ended(depot, failing)
+    assert (done["counts"], done["problem"]) == ({"discarded": 2}, None)
+
+
+async def test_a_job_whose_work_fails_again_and_again_is_given_up(
+    depot: OperatorRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_worker, "RETRY_AFTER_MAX", timedelta(seconds=0.1))
+    monkeypatch.setattr(job_worker, "TRIES_MAX", 3)
+    letters = await poisoned(depot, 2)
+    done = await ended(depot, await act(depot, "jobs", of(letters), 202))
+    assert done["counts"] == {"refused": 1, "not discarded": 1}
+    assert "this row cannot be written" in done["problem"]
+    first, second = await pages(depot, f"jobs/{done['id']}/items", limit=3)
+    assert (first["letterId"], first["result"], second["status"]) == (letters[0], "refused", "OPEN")
+    await depot.pool.execute("DELETE FROM poison")
+
+
+async def test_a_postponed_job_that_is_stopped_ends_at_once(
+    depot: OperatorRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_worker, "RETRY_AFTER", timedelta(hours=1))
+    monkeypatch.setattr(job_worker, "RETRY_AFTER_MAX", timedelta(hours=1))
+    letters = await poisoned(depot, 2)
+    job = await act(depot, "jobs", of(letters), 202)
+    await until(lambda: postponed(depot, job))
+    await act(depot, f"jobs/{job['id']}/stop", {"reason": "enough", "version": "RUNNING"})
+    assert (await ended(depot, job))["counts"] == {"not discarded": 2}
+    await depot.pool.execute("DELETE FROM poison")
+
+
+FUSE = """
+CREATE TABLE fuse (n int);
+INSERT INTO fuse VALUES (1);
+CREATE FUNCTION blown() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF EXISTS (SELECT FROM fuse) THEN RAISE EXCEPTION 'no result is written'; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER blown BEFORE UPDATE ON operator_job_item FOR EACH ROW WHEN (NEW.result IS NOT NULL) EXECUTE FUNCTION blown();
+"""
+
+
+async def test_a_discard_and_its_result_are_one_so_whoever_goes_on_does_not_read_refused(
+    depot: OperatorRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The work ends between the discard and its result, as it does when the process dies there."""
+    monkeypatch.setattr(job_worker, "RETRY_AFTER_MAX", timedelta(seconds=1))
+    _, [order_id] = await given_up(depot)
+    await depot.pool.execute(FUSE)
+    letter = str((await depot.letters(order_id))[0]["id"])
+    job = await act(depot, "jobs", of([letter]), 202)
+    await until(lambda: postponed(depot, job))
+    assert (await show(depot, f"dead-letters/{letter}"))["letter"]["status"] == "OPEN"
+    await depot.pool.execute("DELETE FROM fuse")
+    assert (await ended(depot, job))["counts"] == {"discarded": 1}
+    assert [one["what"] for one in (await show(depot, "acts", target=letter))["items"]] == ["discard"]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -67,14 +68,16 @@ async def add(
     before: dict[str, Any],
     after: dict[str, Any],
     now: datetime,
+    order_key: UUID | None = None,
 ) -> None:
-    """Write the audit row of an act, in the act's own transaction."""
+    """Write the audit row of an act, in the act's own transaction. `order_key`: the order that the act is about, in whose trail it is."""
     await sql.add_operator_act(
         db,
         now=now,
         who=storable(operator.who),
         what=what,
         target=str(target),
+        order_key=order_key,
         why=storable(operator.why),
         before=_json(before),
         after=_json(after),
@@ -88,10 +91,17 @@ async def about(db: Connection, targets: Sequence[object]) -> list[Act]:
 
 
 async def page(
-    db: Connection, target: str | None, who: str | None, before_id: int | None, rows_max: int
+    db: Connection,
+    target: str | None,
+    who: str | None,
+    before_id: int | None,
+    rows_max: int,
+    order_key: UUID | None = None,
 ) -> list[tuple[int, Act]]:
-    """Acts with their numbers, the latest first: those with a number below `before_id`, on one target and by one operator if given."""
-    rows = await sql.operator_acts_page(db, target=target, who=who, before_id=before_id, rows_max=rows_max)
+    """Acts with their numbers, the latest first: those with a number below `before_id`; on one target, by one operator, about one order if given."""
+    rows = await sql.operator_acts_page(
+        db, target=target, who=who, order_key=order_key, before_id=before_id, rows_max=rows_max
+    )
     return [(row["id"], _act(row)) for row in rows]
 
 

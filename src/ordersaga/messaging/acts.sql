@@ -1,6 +1,7 @@
 -- name: add_operator_act!
 -- Insert the audit row of an operator's act.
-INSERT INTO operator_act (at, who, what, target, why, "before", "after") VALUES (:now, :who, :what, :target, :why, :before, :after);
+INSERT INTO operator_act (at, who, what, target, order_key, why, "before", "after")
+VALUES (:now, :who, :what, :target, :order_key, :why, :before, :after);
 
 -- name: operator_acts
 -- The acts on these targets, in order.
@@ -10,5 +11,5 @@ SELECT at, who, what, target, why, "before", "after" FROM operator_act WHERE tar
 -- Acts, the latest first. A condition that is null matches all.
 SELECT id, at, who, what, target, why, "before", "after" FROM operator_act
 WHERE (:target::text IS NULL OR target = :target::text) AND (:who::text IS NULL OR who = :who::text)
-  AND (:before_id::bigint IS NULL OR id < :before_id::bigint)
+  AND (:order_key::uuid IS NULL OR order_key = :order_key::uuid) AND (:before_id::bigint IS NULL OR id < :before_id::bigint)
 ORDER BY id DESC LIMIT :rows_max;

@@ -145,7 +145,8 @@ class Queues:
             locked = await self._lock_first(db, first, version)
             await sql.make_due(db, **_named(first), now=now)
             before = {"due_at": locked.due_at and locked.due_at.isoformat(), "attempts": locked.attempts}
-            await acts.add(db, operator, "parked retry", first, before, {"due_at": now.isoformat()}, now)
+            after = {"due_at": now.isoformat()}
+            await acts.add(db, operator, "parked retry", first, before, after, now, locked.order_key)
             return now
 
     async def discard(self, first: Coordinates, operator: Operator, version: str | None = None) -> int:
@@ -170,7 +171,7 @@ class Queues:
                 "value": locked.value,
             }
             after = {"status": "DISCARDED", "letter": str(letter_id)}
-            await acts.add(db, operator, "parked discard", first, before, after, now)
+            await acts.add(db, operator, "parked discard", first, before, after, now, locked.order_key)
             return locked.waiting
 
     def _not_parked(self, coordinates: Coordinates) -> NotPossible:
@@ -192,6 +193,7 @@ class Queues:
         if version not in (None, _version(head_row["attempts"], head_row["due_at"])):
             raise NotPossible(f"{first} was tried or changed since it was shown; look at it again", title=STALE)
         return _First(
+            head_row["order_key"],
             head_row["attempts"],
             head_row["due_at"],
             head_row["cause"],
@@ -202,6 +204,7 @@ class Queues:
 
 
 class _First(NamedTuple):
+    order_key: UUID
     attempts: int
     due_at: datetime | None
     cause: str | None

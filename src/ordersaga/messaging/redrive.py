@@ -6,7 +6,7 @@ owner retries it in a fenced turn. A letter that no turn of ours can retry (a pa
 topic through the outbox.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -238,7 +238,7 @@ class Redrive:
             message_id = rows[0].message_id if rows else None
             await sql.mark_dead_letter(db, id=letter.id, status="REPLAYED", replayed_as=message_id, now=now)
             after["status"] = "REPLAYED"
-            await acts.add(db, operator, "replay", letter.id, {"status": letter.status}, after, now)
+            await _add_act(db, operator, "replay", letter, {}, after, now)
         await self._outbox.publish(rows, now)
 
     async def edit(self, letter_id: UUID, value: bytes, operator: Operator) -> Letter:
@@ -256,18 +256,22 @@ class Redrive:
             key = order_key(letter.topic, content.key, value)
             await sql.copy_dead_letter(db, id=letter.id, copy_id=copy_id, order_key=key, value=value, now=now)
             await sql.mark_dead_letter(db, id=letter.id, status="SUPERSEDED", replayed_as=None, now=now)
-            before = {"status": letter.status, "value": readable(content.value)}
+            before = {"value": readable(content.value)}
             after = {"status": "SUPERSEDED", "letter": str(copy_id), "value": readable(value)}
-            await acts.add(db, operator, "edit", letter.id, before, after, now)
+            await _add_act(db, operator, "edit", letter, before, after, now)
             return _letter(await sql.lock_dead_letter(db, id=copy_id))
 
-    async def discard(self, letter_id: UUID, operator: Operator) -> None:
-        """Close a letter without a replay. Its row and its contents stay."""
+    async def discard(
+        self, letter_id: UUID, operator: Operator, note: Callable[[Connection], Awaitable[None]] | None = None
+    ) -> None:
+        """Close a letter without a replay. Its row and its contents stay. `note` writes to the same transaction."""
         async with self.pool.acquire() as db, db.transaction():
             now = self.clock()
             letter = await self._lock_open(db, letter_id)
             await sql.mark_dead_letter(db, id=letter.id, status="DISCARDED", replayed_as=None, now=now)
-            await acts.add(db, operator, "discard", letter.id, {"status": letter.status}, {"status": "DISCARDED"}, now)
+            await _add_act(db, operator, "discard", letter, {}, {"status": "DISCARDED"}, now)
+            if note is not None:
+                await note(db)
 
     async def _lock_open(self, db: Connection, letter_id: UUID) -> Letter:
         row = await sql.lock_dead_letter(db, id=letter_id)
@@ -345,6 +349,19 @@ def check_value(topic: str, value: bytes) -> None:
             msgspec.json.decode(value)
     except (Undecodable, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NotPossible(f"the value does not fit {topic}: {error}", "INVALID") from error
+
+
+async def _add_act(
+    db: Connection,
+    operator: Operator,
+    what: str,
+    letter: Letter,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    now: datetime,
+) -> None:
+    before = {"status": letter.status, **before}
+    await acts.add(db, operator, what, letter.id, before, after, now, letter.order_key)
 
 
 async def _refusal(db: Connection, letter: Letter) -> str:

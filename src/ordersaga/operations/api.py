@@ -15,7 +15,7 @@ from ordersaga.messaging.runtime import Runtime
 from ordersaga.operations import job_routes, letter_routes, parked_routes, partition_routes, trail_routes
 from ordersaga.operations.desk import Desk
 from ordersaga.operations.face import AnyRequest, Face, on_no_kafka, on_not_possible
-from ordersaga.operations.jobs import Worker
+from ordersaga.operations.job_worker import Worker
 from ordersaga.operations.partition_resources import OutboxResource, OutboxTopicResource
 from ordersaga.operations.partitions import REPORT_EVERY_S, Reports
 from ordersaga.operations.rehearsing import NO_HISTORY, History

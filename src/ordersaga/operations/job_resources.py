@@ -4,6 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ordersaga.http.caller import Caller
 from ordersaga.operations.jobs import Item, Job
@@ -13,7 +14,8 @@ from ordersaga.operations.personal import words_for
 class JobResource(Struct, rename="camel", kw_only=True):
     """A bulk job. `version` is its `state`: RUNNING, STOPPING (the results of letters in flight are waited for) or ENDED.
 
-    `counts`: its letters by result; `waiting` and `in flight` have no result yet.
+    `counts`: its letters by result; `waiting` and `in flight` have no result yet. `problem`: why its work has failed; it is tried again, unless
+    the job has ENDED.
     """
 
     id: UUID
@@ -31,6 +33,7 @@ class JobResource(Struct, rename="camel", kw_only=True):
     ended_at: datetime | None
     stopped_by: str | None
     stop_reason: str | None
+    problem: str | None
     letters: int
     counts: dict[str, int]
 
@@ -69,9 +72,15 @@ def job_resource(job: Job) -> JobResource:
         ended_at=job.ended_at,
         stopped_by=job.stopped_by.who if job.stopped_by else None,
         stop_reason=job.stopped_by.why if job.stopped_by else None,
+        problem=job.problem,
         letters=sum(job.counts.values()),
         counts=job.counts,
     )
+
+
+def job_for(job: Job, caller: Caller) -> JobResource:
+    """The JSON of a job, for a reader without personal data."""
+    return replace(job_resource(job), problem=job.problem and words_for(caller, job.problem))
 
 
 def item_resource(item: Item, caller: Caller) -> JobItemResource:

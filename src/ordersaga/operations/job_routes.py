@@ -14,7 +14,7 @@ from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
 from ordersaga.http.requests import json_body
 from ordersaga.messaging.bulk_replay import Pace
 from ordersaga.operations.face import ActBody, AnyRequest, Face, Reason, TypeId
-from ordersaga.operations.job_resources import JobItemResource, JobResource, item_resource, job_resource
+from ordersaga.operations.job_resources import JobItemResource, JobResource, item_resource, job_for, job_resource
 from ordersaga.operations.jobs import Jobs, Plan
 from ordersaga.operations.selection import Selection
 
@@ -70,15 +70,15 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
 
     @get("/jobs", operation_id="listJobs", summary="Bulk jobs, the latest first")
     async def find(request: AnyRequest, cursor: Cursor = None, limit: Limit = LIMIT_DEFAULT) -> Page[JobResource]:
-        await face.reader(request)
+        caller = await face.reader(request)
         found = await Jobs(face.desk).find(_jobs.key(cursor), limit + 1)
         shown, following = _jobs.cut(found, limit, lambda each: (each.created_at, each.id))
-        return Page([job_resource(each) for each in shown], following)
+        return Page([job_for(each, caller) for each in shown], following)
 
     @get("/jobs/{job_id:uuid}", operation_id="showJob", summary="A bulk job and its progress")
     async def show(request: AnyRequest, job_id: FromPath[UUID]) -> JobResource:
-        await face.reader(request)
-        return job_resource(await Jobs(face.desk).show(job_id))
+        caller = await face.reader(request)
+        return job_for(await Jobs(face.desk).show(job_id), caller)
 
     @get("/jobs/{job_id:uuid}/items", operation_id="listJobItems", summary="The letters of a job, each with its result")
     async def items(

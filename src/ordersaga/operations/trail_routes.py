@@ -1,6 +1,7 @@
 """The trail of operators' acts over HTTP."""
 
 from typing import Annotated, Final
+from uuid import UUID
 
 from litestar import get
 from litestar.params import QueryParameter
@@ -21,6 +22,11 @@ Target = Annotated[
 ]
 Who = Annotated[str | None, QueryParameter(name="who", description="By this operator.", pattern=NO_NUL)]
 
+OrderId = Annotated[
+    UUID | None,
+    QueryParameter(name="orderId", description="About this order: on itself, its dead letters and its parked records."),
+]
+
 _cursors: Final[Cursors[int]] = Cursors("acts", int)
 
 
@@ -32,12 +38,13 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         request: AnyRequest,
         target: Target = None,
         who: Who = None,
+        order_id: OrderId = None,
         cursor: Cursor = None,
         limit: Limit = LIMIT_DEFAULT,
     ) -> Page[ActResource]:
         caller = await face.reader(request)
         async with face.runtime.reading() as db:
-            found = await acts.page(db, target, who, _cursors.key(cursor), limit + 1)
+            found = await acts.page(db, target, who, _cursors.key(cursor), limit + 1, order_id)
         shown, following = _cursors.cut(found, limit, lambda each: each[0])
         return Page([act_resource(act, caller) for _, act in shown], following)
 

@@ -151,7 +151,8 @@ class Acting:
                     changes.add(type(each.command).__name__, order, _by_operator(each, decision))
                     if each.operator:
                         states = (standing(order), standing(decision.order))
-                        await acts.add(db, each.operator, ACT_NAMES[type(each.command)], order.order_id, *states, now)
+                        order_id, what = order.order_id, ACT_NAMES[type(each.command)]
+                        await acts.add(db, each.operator, what, order_id, *states, now, order_id)
             await changes.save(db)
             outgoing.extend(changes.outgoing)
             return answers

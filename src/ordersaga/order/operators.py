@@ -74,7 +74,8 @@ class Operating:
                 changes.add(each.command.__name__, order, decision)
                 shown = _money if each.command is AcceptRefund else standing
                 before, after = shown(order), shown(decision.order)
-                await acts.add(db, each.operator, ACT_NAMES[each.command], order.order_id, before, after, now)
+                order_id, what = order.order_id, ACT_NAMES[each.command]
+                await acts.add(db, each.operator, what, order_id, before, after, now, order_id)
         await changes.save(db)
         return Write(answers, changes.outgoing)
 

@@ -229,6 +229,7 @@ class Job(Struct, rename="camel", frozen=True):
     stop_reason: str | None
     letters: int
     counts: dict[str, int]
+    problem: str | None = None
 
     @property
     def done(self) -> int:
