@@ -11,10 +11,12 @@ import pytest
 from msgspec.structs import replace
 
 from ordersaga.contracts.topics import GUIDE_TOPICS
+from ordersaga.operations.parked_resources import QueueResource
+from ordersaga.operations.resources import BytesResource, CauseResource, CausesResource
 from ordersaga.settings import SERVICES, ServiceName, Settings
 from ordersaga.web.accounts import User
 from ordersaga.web.console import editing, flow, letters, overview
-from ordersaga.web.console.model import Alarm, Bytes, Cause, Causes, HealthStatus, OrderStates, Outbox, Queue, Waiting
+from ordersaga.web.console.model import Alarm, HealthStatus, OrderStates, Outbox, Waiting
 from ordersaga.web.console.reading import Rates, Reading, ServiceView, Snapshot, TopicRead
 from ordersaga.web.desk import FIELDS_MAX
 from ordersaga.web.services import ProblemAnswer, Refused, Unavailable
@@ -24,7 +26,10 @@ NOW = datetime(2026, 5, 5, 12, tzinfo=UTC)
 
 def snapshot(**changed: ServiceView) -> Snapshot:
     """All services well, but for the changed ones."""
-    well = {name: ServiceView(name, False, HealthStatus("UP"), {}, Outbox(0, 0.0), Causes([]), []) for name in SERVICES}
+    well = {
+        name: ServiceView(name, False, HealthStatus("UP"), {}, Outbox(0, 0.0), CausesResource([]), [])
+        for name in SERVICES
+    }
     return Snapshot(NOW, well | changed, OrderStates(24, 99, {}, None))
 
 
@@ -43,15 +48,37 @@ def test_another_teams_service_is_no_trouble() -> None:
 
 
 def test_each_trouble_needs_attention_and_the_worst_comes_first() -> None:
-    cause = Cause("order-created", "Undecodable", "OPEN", 3, NOW, NOW, "not JSON")
-    queue = Queue("order-created", 0, 1, "v", uuid4(), 1, 0, 5, None, "Busy", None, NOW, 2)
+    cause = CauseResource(
+        topic="order-created",
+        cause="Undecodable",
+        status="OPEN",
+        letters=3,
+        first_at=NOW,
+        last_at=NOW,
+        last_reason="not JSON",
+    )
+    queue = QueueResource(
+        topic="order-created",
+        partition=0,
+        offset=1,
+        version="v",
+        order_id=uuid4(),
+        attempts=1,
+        attempts_before_replay=0,
+        attempts_max=5,
+        due_at=None,
+        cause="Busy",
+        reason=None,
+        parked_at=NOW,
+        records=2,
+    )
     stock = ServiceView(
         "stock",
         False,
         HealthStatus("UP"),
         topic("order-created", 7, PAUSED=1, STOPPED=2),
         None,
-        Causes([cause]),
+        CausesResource([cause]),
         [queue],
     )
     payment = ServiceView(
@@ -166,7 +193,7 @@ def test_half_of_a_pair_of_surrogates_does_not_keep_a_letter_from_being_shown_an
     value = '{"orderId": "1", "name": "Kim \\ud83d", "more": "\\ud83d"}'
     texts = [each.value for each in editing.fields_of("delivery-request-topic", value) or []]
     texts += [editing.value_of("delivery-request-topic", {"value": value, "value.name": "Kim"})]
-    texts += [letters.pretty(Bytes(value, None)) or ""]
+    texts += [letters.pretty(BytesResource(value, None)) or ""]
     "".join(texts).encode()
     assert json.loads(texts[-2])["more"] == "\ud83d"
 

@@ -56,7 +56,8 @@ def held_items(items: list[Item]) -> dict[str, int]:
     return {item.product_id: item.quantity for item in items if item.state == "RESERVED"}
 
 
-def _in_words(pieces: Mapping[str, int]) -> str:
+def in_words(pieces: Mapping[str, int]) -> str:
+    """The pieces of each product, as a finding says them."""
     return ", ".join(f"{quantity} x {product}" for product, quantity in pieces.items()) or "nothing"
 
 
@@ -70,9 +71,7 @@ def stock_differences(order: AuditedOrder, reservations: list[Any], items: list[
     asked = {item.product_id: item.quantity for item in items}
     # A rollback that came before its request leaves a tombstone with the products of that rollback alone.
     if reservations and reservations[0]["state"] != "OVERTAKEN" and asked != facts.pieces:
-        found.append(
-            Contradiction(f"Order has lines of {_in_words(facts.pieces)}; Stock decided on {_in_words(asked)}")
-        )
+        found.append(Contradiction(f"Order has lines of {in_words(facts.pieces)}; Stock decided on {in_words(asked)}"))
     if order.status == "PENDING":
         held = held_items(items)
         wanted = {line.product_id: line.quantity for line in facts.lines if line.stock == "RESERVED"}

@@ -27,7 +27,7 @@ def _completed(order: AuditedOrder) -> Iterator[str]:
     if order.row["completed_at"] is None:
         yield "COMPLETED, and its timeline does not say when"
     if facts.stock_states != {"RESERVED"}:
-        yield f"COMPLETED, and its products are {sorted(facts.stock_states)}"
+        yield f"COMPLETED, and its products are {', '.join(sorted(facts.stock_states))}"
     if not facts.captured:
         yield "COMPLETED, and no payment was captured"
     elif facts.captured[0].state in UNREFUNDED:
@@ -57,7 +57,7 @@ def _living(order: AuditedOrder) -> Iterator[str]:
         yield f"{order.status}, its products cost {facts.listed_total} won and its total is {total}"
     for each in facts.captured[:1]:
         if each.state == "PAID" and each.meant > each.given_back:
-            yield f"{each.meant} won of payment {each.payment_key} were meant to go back, and {each.given_back} did"
+            yield f"{each.meant} won of payment {each.payment_key} were to be refunded, and {each.given_back} were"
 
 
 def _dead(order: AuditedOrder) -> Iterator[str]:
@@ -72,7 +72,7 @@ def _flag(order: AuditedOrder) -> Iterator[str]:
     facts = order.facts
     unmeant = [] if order.is_dead else facts.unmeant
     if facts.flag is None and unmeant:
-        yield f"money of {_names(unmeant)} went back, which neither Order nor an operator asked for, and no flag says so"
+        yield f"money of {_names(unmeant)} was refunded, neither Order nor an operator asked for that, and no flag says so"
     if facts.flag is not None and facts.look_at is None and not unmeant:
         yield f"flagged though it waits for nothing: {facts.flag}"
 

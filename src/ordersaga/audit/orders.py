@@ -16,6 +16,7 @@ from ordersaga.audit.agreement import (
     Unheard,
     delivery_differences,
     held_items,
+    in_words,
     items_of,
     payable_differences,
     payment_differences,
@@ -231,28 +232,31 @@ def _completed(order: AuditedOrder, held: dict[str, int] | None, rows: OrderRows
     problems = []
     facts, total = order.facts, order.row["total_amount"]
     if held is not None and held != facts.pieces:
-        problems.append(f"stock holds {held} of {facts.pieces}")
+        problems.append(f"Stock holds {in_words(held)}, and the order has {in_words(facts.pieces)}")
     if rows.payments is not None:
         amounts = [row["captured"] - row["refunded"] for row in rows.payments if row["captured"] > row["refunded"]]
         meant = sum(min(each.given_back, each.meant) for each in facts.captured[:1])
         if amounts != ([total - meant] if total > meant else []):
-            back = f", of which {meant} went back as meant" if meant else ""
-            problems.append(f"payments of {amounts} won are held for a total of {total}{back}")
+            back = f", of which {meant} won were refunded, as Order asked or an operator accepted" if meant else ""
+            problems.append(f"Payment holds {_amounts(amounts)} for a total of {total} won{back}")
         problems += [
-            f"{each.given_back} of {each.amount} won of payment {each.payment_key} went back at the gateway, and no operator has "
+            f"{each.given_back} of {each.amount} won of payment {each.payment_key} were refunded at the gateway, and no operator has "
             f"accepted that; to accept it: ordersaga orders accept-refund {order} --why ..."
             for each in facts.captured
             if each.given_back > each.meant and each.state not in UNREFUNDED
         ]
     if rows.deliveries is not None and [row["status"] for row in rows.deliveries] != ["STARTED"]:
-        problems.append(f"deliveries: {[row['status'] for row in rows.deliveries]}")
+        states = ", ".join(row["status"] for row in rows.deliveries)
+        problems.append(
+            f"Delivery has deliveries that are {states}; one STARTED is right" if states else "Delivery has none"
+        )
     return problems
 
 
 def _given_back(order: AuditedOrder, held: dict[str, int] | None, rows: OrderRows) -> list[str]:
     problems = []
     if held:
-        problems.append(f"{order.status}, and stock still holds {held}")
+        problems.append(f"{order.status}, and Stock still holds {in_words(held)}")
     for row in rows.payments or ():
         if row["captured"] > row["refunded"]:
             amount = row["captured"] - row["refunded"]
@@ -260,6 +264,10 @@ def _given_back(order: AuditedOrder, held: dict[str, int] | None, rows: OrderRow
     if order.row["reason"] != "RETURNED" and any(row["status"] == "STARTED" for row in rows.deliveries or ()):
         problems.append(f"{order.status}, and its delivery was started")
     return problems
+
+
+def _amounts(amounts: Sequence[int]) -> str:
+    return f"{' and '.join(map(str, amounts))} won" if amounts else "no money"
 
 
 def _wrong_record(order: Any, record: Any) -> list[str]:

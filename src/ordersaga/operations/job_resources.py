@@ -33,9 +33,14 @@ class JobResource(Struct, rename="camel", kw_only=True):
     ended_at: datetime | None
     stopped_by: str | None
     stop_reason: str | None
-    problem: str | None
     letters: int
     counts: dict[str, int]
+    problem: str | None = None
+
+    @property
+    def done(self) -> int:
+        """How many letters have a result."""
+        return self.letters - self.counts.get("waiting", 0) - self.counts.get("in flight", 0)
 
 
 class JobItemResource(Struct, rename="camel", kw_only=True):

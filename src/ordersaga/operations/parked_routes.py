@@ -1,6 +1,6 @@
 """Parked records over HTTP."""
 
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -16,7 +16,7 @@ from ordersaga.messaging.acts import NotPossible
 from ordersaga.messaging.handler import Coordinates
 from ordersaga.messaging.queues import QueueFilter
 from ordersaga.operations.face import ActBody, AnyRequest, Cause, Face, OrderId, Topic
-from ordersaga.operations.resources import (
+from ordersaga.operations.parked_resources import (
     DiscardedResource,
     ParkedDetails,
     QueueResource,
@@ -27,11 +27,16 @@ from ordersaga.operations.resources import (
 
 _cursors: Final[Cursors[tuple[str, int, UUID]]] = Cursors("parked records", tuple[str, int, UUID])
 INT64_MAX: Final = 2**63 - 1
+ONE: Final = "/parked/{topic:str}/{partition:int}/{offset:int}"
 _act: Final = msgspec.json.Decoder(ActBody)
 
 
 def routes(face: Face) -> list[ControllerRouterHandler]:
     """The routes of parked records."""
+    return [*_reads(face), *_acts(face)]
+
+
+def _reads(face: Face) -> list[ControllerRouterHandler]:
     attempts_max = face.runtime.settings.park_attempts_max
 
     @get("/parked", operation_id="listParked", summary="Queues of parked records, each by its first record")
@@ -49,11 +54,7 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         shown, following = _cursors.cut(found, limit, lambda each: (each.topic, each.partition, each.order_key))
         return Page([queue_resource(each, attempts_max, caller) for each in shown], following)
 
-    @get(
-        "/parked/{topic:str}/{partition:int}/{offset:int}",
-        operation_id="showParked",
-        summary="One parked record with its bytes",
-    )
+    @get(ONE, operation_id="showParked", summary="One parked record with its bytes")
     async def show(
         request: AnyRequest, topic: FromPath[str], partition: FromPath[int], offset: FromPath[int]
     ) -> ParkedDetails:
@@ -63,12 +64,17 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
             done = await acts.about(db, [parked.record.coordinates])
         return parked_details(parked, done, attempts_max, caller)
 
+    return [find, show]
+
+
+def _acts(face: Face) -> list[ControllerRouterHandler]:
+    shared: dict[str, Any] = {"status_code": 200, "operation_class": json_body(ActBody)}
+
     @post(
-        "/parked/{topic:str}/{partition:int}/{offset:int}/retry",
-        status_code=200,
+        f"{ONE}/retry",
         operation_id="retryParked",
-        operation_class=json_body(ActBody),
         summary="Try the first record of a queue now instead of at its due time",
+        **shared,
     )
     async def retry(
         request: AnyRequest, topic: FromPath[str], partition: FromPath[int], offset: FromPath[int]
@@ -78,11 +84,10 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         return RetriedResource(due_at)
 
     @post(
-        "/parked/{topic:str}/{partition:int}/{offset:int}/discard",
-        status_code=200,
+        f"{ONE}/discard",
         operation_id="discardParked",
-        operation_class=json_body(ActBody),
         summary="Give up the first record of a queue, so that the next one is tried",
+        **shared,
     )
     async def discard(
         request: AnyRequest, topic: FromPath[str], partition: FromPath[int], offset: FromPath[int]
@@ -91,7 +96,7 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         coordinates = _coordinates(topic, partition, offset)
         return DiscardedResource(await face.desk.queues.discard(coordinates, operator, body.version))
 
-    return [find, show, retry, discard]
+    return [retry, discard]
 
 
 def _coordinates(topic: str, partition: int, offset: int) -> Coordinates:

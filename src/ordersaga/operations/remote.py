@@ -16,6 +16,7 @@ from ordersaga.messaging.handler import Coordinates
 from ordersaga.messaging.queues import Queue, QueueFilter
 from ordersaga.messaging.redrive import CauseCount, Content, Letter, LetterFilter, ReplayState
 from ordersaga.operations.job_resources import JobItemResource, JobResource
+from ordersaga.operations.parked_resources import ParkedDetails, QueueResource
 from ordersaga.operations.ports import Refused
 from ordersaga.operations.rehearsing import Rehearsed
 from ordersaga.operations.resources import (
@@ -25,8 +26,6 @@ from ordersaga.operations.resources import (
     DeadLetterDetails,
     DeadLetterResource,
     EditedResource,
-    ParkedDetails,
-    QueueResource,
     ServiceResource,
 )
 from ordersaga.settings import SERVICES, ServiceName

@@ -1,7 +1,6 @@
-"""The JSON of the HTTP face: what each route answers."""
+"""The JSON of dead letters, their records and the acts on them, as the HTTP face answers it and as its clients read it."""
 
 import base64
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -11,7 +10,6 @@ from msgspec.structs import replace
 
 from ordersaga.http.caller import Caller
 from ordersaga.messaging.acts import Act
-from ordersaga.messaging.queues import ParkedRecord, Queue
 from ordersaga.messaging.redrive import CauseCount, Content, Letter, ReplayState
 from ordersaga.messaging.rehearsal import Effect
 from ordersaga.messaging.spring_headers import Headers
@@ -146,60 +144,6 @@ class CausesResource(Struct):
     items: list[CauseResource]
 
 
-class QueueResource(Struct, rename="camel", kw_only=True):
-    """A queue of parked records, by its first record, which alone can be acted on. `dueAt`: its next attempt.
-
-    `attempts` counts all; those since the last replay are at most `attemptsMax`. `records`: the queue's length.
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    version: str
-    order_id: UUID
-    attempts: int
-    attempts_before_replay: int
-    attempts_max: int
-    due_at: datetime | None
-    cause: str | None
-    reason: str | None
-    parked_at: datetime
-    records: int
-
-
-class ParkedDetails(Struct, rename="camel", kw_only=True):
-    """A parked record with its bytes. `ahead`, `behind`: the records of its queue that come before and after it."""
-
-    topic: str
-    partition: int
-    offset: int
-    version: str
-    order_id: UUID
-    attempts: int
-    attempts_before_replay: int
-    attempts_max: int
-    due_at: datetime | None
-    cause: str | None
-    reason: str | None
-    parked_at: datetime
-    ahead: int
-    behind: int
-    content: ContentResource
-    acts: list[ActResource]
-
-
-class RetriedResource(Struct, rename="camel"):
-    """When the record is due: now."""
-
-    due_at: datetime
-
-
-class DiscardedResource(Struct):
-    """How many records waited behind the discarded one. The first of them is tried now."""
-
-    waiting: int
-
-
 def letter_resource(letter: Letter) -> DeadLetterResource:
     """The JSON of a dead letter."""
     return DeadLetterResource(
@@ -290,46 +234,3 @@ def _shown(value: bytes | None) -> BytesResource | None:
 
 def _masked(value: bytes | None) -> BytesResource | None:
     return None if value is None else BytesResource(hidden_in_value(readable(value) or ""), None)
-
-
-def queue_resource(queue: Queue, attempts_max: int, caller: Caller) -> QueueResource:
-    """The JSON of a queue."""
-    return QueueResource(
-        topic=queue.topic,
-        partition=queue.partition,
-        offset=queue.offset,
-        version=queue.version,
-        order_id=queue.order_key,
-        attempts=queue.attempts,
-        attempts_before_replay=queue.attempts_before,
-        attempts_max=attempts_max,
-        due_at=queue.due_at,
-        cause=queue.cause,
-        reason=queue.reason and words_for(caller, queue.reason),
-        parked_at=queue.parked_at,
-        records=queue.records,
-    )
-
-
-def parked_details(parked: ParkedRecord, acts: Sequence[Act], attempts_max: int, caller: Caller) -> ParkedDetails:
-    """The JSON of a parked record."""
-    record = parked.record
-    content = Content(record.key, record.value, record.headers or (), record.timestamp_ms, None)
-    return ParkedDetails(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        version=parked.version,
-        order_id=parked.order_key,
-        attempts=parked.attempts,
-        attempts_before_replay=parked.attempts_before,
-        attempts_max=attempts_max,
-        due_at=parked.due_at,
-        cause=parked.cause,
-        reason=parked.reason and words_for(caller, parked.reason),
-        parked_at=parked.parked_at,
-        ahead=parked.ahead,
-        behind=parked.behind,
-        content=content_resource(content, caller),
-        acts=[act_resource(each, caller) for each in acts],
-    )

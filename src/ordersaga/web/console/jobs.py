@@ -9,10 +9,11 @@ from litestar import Response, get, post
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
+from ordersaga.operations.job_resources import JobItemResource, JobResource
+from ordersaga.operations.resources import DeadLetterResource
 from ordersaga.settings import ServiceName
 from ordersaga.web.accounts import User
 from ordersaga.web.console.frame import Console, notice_of, wrong_fields
-from ordersaga.web.console.model import Job, JobItem, Letter
 from ordersaga.web.console.reading import FACE
 from ordersaga.web.console.staff import HOME, RoleNeeded, may_act
 from ordersaga.web.desk import AnyRequest, Page, nothing
@@ -34,7 +35,9 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
     async def listed(request: AnyRequest) -> Page:
         visit = desk.visit(request)
         user = await staff.reader(request, visit)
-        found = await side_by_side(*(reading.page(name, "/jobs", Job, user, {"limit": "20"}) for name in reading.ours))
+        found = await side_by_side(
+            *(reading.page(name, "/jobs", JobResource, user, {"limit": "20"}) for name in reading.ours)
+        )
         by_service = [(name, page and page.items) for name, page in zip(reading.ours, found, strict=True)]
         jobs = [(name, job) for name, items in by_service for job in items or ()]
         values = {
@@ -63,7 +66,7 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         user, form = await staff.operator(request, visit)
         name = console.service(form.get("service", ""))
         try:
-            job = await reading.services.post(name, f"{FACE}/jobs", Job, user, _body(form))
+            job = await reading.services.post(name, f"{FACE}/jobs", JobResource, user, _body(form))
         except Refused as refused:
             if refused.status != 400:
                 raise
@@ -95,7 +98,7 @@ async def _form(
     name = console.service(typed.get("service", ""))
     ids = [each for each in typed.get("letters", "").split(",") if each]
     conditions = {"orderId": typed.get("order", ""), "topic": typed.get("topic", ""), "cause": typed.get("cause", "")}
-    page = None if ids else await console.reading.page(name, "/dead-letters", Letter, user, conditions)
+    page = None if ids else await console.reading.page(name, "/dead-letters", DeadLetterResource, user, conditions)
     values = {
         "service": name,
         "typed": typed,
@@ -133,15 +136,15 @@ def _one(console: Console) -> list[ControllerRouterHandler]:
         notice = "console.job_stopped"
         body = {"reason": form.get("reason", ""), "version": form.get("version", "")}
         try:
-            await reading.services.post(name, f"{FACE}/jobs/{job_id}/stop", Job, user, body)
+            await reading.services.post(name, f"{FACE}/jobs/{job_id}/stop", JobResource, user, body)
         except Refused as refused:
             notice = notice_of(refused)
         return desk.go(visit, f"{PATH}/{name}/{job_id}", notice)
 
     async def _values(name: ServiceName, job_id: UUID, user: User, cursor: str) -> dict[str, Any]:
         job, items = await side_by_side(
-            reading.services.get(name, f"{FACE}/jobs/{job_id}", Job, user),
-            reading.page(name, f"/jobs/{job_id}/items", JobItem, user, {"cursor": cursor, "limit": "100"}),
+            reading.services.get(name, f"{FACE}/jobs/{job_id}", JobResource, user),
+            reading.page(name, f"/jobs/{job_id}/items", JobItemResource, user, {"cursor": cursor, "limit": "100"}),
         )
         if job is None:
             nothing()

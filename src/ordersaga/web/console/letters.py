@@ -12,11 +12,18 @@ from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
+from ordersaga.operations.resources import (
+    BytesResource,
+    CausesResource,
+    DeadLetterDetails,
+    DeadLetterResource,
+    EditedResource,
+    ReplayedResource,
+)
 from ordersaga.settings import ServiceName
 from ordersaga.web.accounts import User
 from ordersaga.web.console import editing
 from ordersaga.web.console.frame import Console, notice_of, wrong_fields
-from ordersaga.web.console.model import Bytes, Causes, Edited, Letter, LetterDetails, Replayed
 from ordersaga.web.console.reading import FACE
 from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page, nothing
@@ -34,8 +41,8 @@ class Part(Struct, frozen=True):
     """One service's dead letters. None: the service does not answer."""
 
     service: ServiceName
-    causes: Causes | None
-    letters: list[Letter] | None
+    causes: CausesResource | None
+    letters: list[DeadLetterResource] | None
     next: str | None
 
 
@@ -86,12 +93,13 @@ async def _part(console: Console, name: ServiceName, user: User, asked: dict[str
     grouping = {each: value for each, value in query.items() if value}
     try:
         causes, page = await side_by_side(
-            reading.part(name, "/dead-letters/causes", Causes, user, grouping), reading.letters(name, user, listing)
+            reading.part(name, "/dead-letters/causes", CausesResource, user, grouping),
+            reading.letters(name, user, listing),
         )
     except Refused as refused:
         if refused.status != 400:
             raise
-        return Part(name, Causes([]), [], None)  # an order id that is none
+        return Part(name, CausesResource([]), [], None)  # an order id that is none
     return Part(name, causes, page and page.items, page and page.next)
 
 
@@ -104,7 +112,7 @@ async def _show(
     more: dict[str, Any] | None = None,
     status: int = 200,
 ) -> Page:
-    details = await console.reading.services.get(service, f"{FACE}/dead-letters/{letter_id}", LetterDetails, user)
+    details = await console.reading.services.get(service, f"{FACE}/dead-letters/{letter_id}", DeadLetterDetails, user)
     if details is None:
         nothing()
     values: dict[str, Any] = {
@@ -120,7 +128,7 @@ async def _show(
     return console.page(visit, user, "letter.html", values | (more or {}), status)
 
 
-def pretty(value: Bytes | None) -> str | None:
+def pretty(value: BytesResource | None) -> str | None:
     """The value as JSON with one field a line; any other text as it is."""
     if value is None:
         return None
@@ -131,7 +139,7 @@ def pretty(value: Bytes | None) -> str | None:
         return value.text
 
 
-def dump(value: Bytes | None) -> str | None:
+def dump(value: BytesResource | None) -> str | None:
     """The bytes in hexadecimal, sixteen a line, as far as a page should show them; None: a reader may not see them."""
     if value is None or value.base64 is None:
         return None
@@ -158,7 +166,9 @@ def _acts(console: Console) -> list[ControllerRouterHandler]:
         dry = "dry" in form
         body = _body(form) | {"dryRun": dry} | ({"typeId": form["type_id"]} if form.get("type_id") else {})
         try:
-            done = await reading.services.post(name, f"{FACE}/dead-letters/{letter_id}/replay", Replayed, user, body)
+            done = await reading.services.post(
+                name, f"{FACE}/dead-letters/{letter_id}/replay", ReplayedResource, user, body
+            )
         except Refused as refused:
             return await _refused(console, visit, user, name, letter_id, form, refused)
         if dry:
@@ -171,7 +181,9 @@ def _acts(console: Console) -> list[ControllerRouterHandler]:
         user, form = await staff.operator(request, visit)
         name = console.service(service)
         try:
-            await reading.services.post(name, f"{FACE}/dead-letters/{letter_id}/discard", Letter, user, _body(form))
+            await reading.services.post(
+                name, f"{FACE}/dead-letters/{letter_id}/discard", DeadLetterResource, user, _body(form)
+            )
         except Refused as refused:
             return await _refused(console, visit, user, name, letter_id, form, refused)
         return desk.go(visit, f"{PATH}/{name}/{letter_id}", "console.discarded")
@@ -224,7 +236,7 @@ def _edits(console: Console) -> list[ControllerRouterHandler]:
         body = _body(form) | {"value": value, "dryRun": not saves}
         edit_path = f"{FACE}/dead-letters/{letter_id}/edit"
         try:
-            done = await reading.services.post(name, edit_path, Edited, user, body)
+            done = await reading.services.post(name, edit_path, EditedResource, user, body)
         except Refused as refused:
             if refused.status == 400:
                 wrong = wrong_fields(refused.problem)
@@ -238,7 +250,7 @@ def _edits(console: Console) -> list[ControllerRouterHandler]:
             copy = {"reason": form.get("reason", ""), "version": done.letter.version}
             try:
                 replay_path = f"{FACE}/dead-letters/{done.letter.id}/replay"
-                await reading.services.post(name, replay_path, Replayed, user, copy)
+                await reading.services.post(name, replay_path, ReplayedResource, user, copy)
                 notice = "console.edited_replayed"
             except Refused as refused:
                 notice = notice_of(refused)
@@ -247,9 +259,9 @@ def _edits(console: Console) -> list[ControllerRouterHandler]:
     return [begin, edit]
 
 
-async def _details(console: Console, service: ServiceName, letter_id: UUID, user: User) -> LetterDetails:
+async def _details(console: Console, service: ServiceName, letter_id: UUID, user: User) -> DeadLetterDetails:
     path = f"{FACE}/dead-letters/{letter_id}"
-    return await console.reading.services.get(service, path, LetterDetails, user) or nothing()
+    return await console.reading.services.get(service, path, DeadLetterDetails, user) or nothing()
 
 
 def _form(
@@ -257,7 +269,7 @@ def _form(
     visit: Visit,
     user: User,
     service: ServiceName,
-    letter: Letter,
+    letter: DeadLetterResource,
     value: str,
     wrong: dict[str, str],
     typed: dict[str, str] | None = None,

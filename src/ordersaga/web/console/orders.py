@@ -9,17 +9,11 @@ from litestar.types import ControllerRouterHandler
 
 from ordersaga.http.pages import LIMIT_MAX
 from ordersaga.http.pages import Page as ListPage
+from ordersaga.operations.resources import ActResource
 from ordersaga.settings import ServiceName
 from ordersaga.web.accounts import User
 from ordersaga.web.console.frame import Console, notice_of
-from ordersaga.web.console.model import (
-    Act,
-    Anything,
-    DeliveryView,
-    OperatorsOrder,
-    PaymentView,
-    TimelineEvent,
-)
+from ordersaga.web.console.model import Anything, DeliveryView, OperatorsOrder, PaymentView, TimelineEvent
 from ordersaga.web.console.reading import FACE, Reading
 from ordersaga.web.console.staff import HOME, may_act
 from ordersaga.web.console.story import story
@@ -142,7 +136,7 @@ async def _values(reading: Reading, user: User, order_id: UUID) -> dict[str, Any
         asking.items("payment", "/api/v1/payments", PaymentView, of_order),
         asking.items("delivery", "/api/v1/deliveries", DeliveryView, of_order),
         reading.of_order(order_id, user),
-        asking.items("order", f"{FACE}/acts", Act, {"target": str(order_id)}),
+        asking.items("order", f"{FACE}/acts", ActResource, {"target": str(order_id)}),
     )
     away = asking.away | {name for name, found in held.items() if found is None}
     if order is None and "order" in reading.ours and "order" not in away:

@@ -8,10 +8,12 @@ from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
+from ordersaga.operations.parked_resources import ParkedDetails, QueueResource
 from ordersaga.settings import ServiceName
+from ordersaga.web.accounts import User
 from ordersaga.web.console.frame import Console, notice_of
 from ordersaga.web.console.letters import dump, pretty
-from ordersaga.web.console.model import Anything, ParkedDetails, Queue
+from ordersaga.web.console.model import Anything
 from ordersaga.web.console.reading import FACE
 from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page, nothing
@@ -19,34 +21,46 @@ from ordersaga.web.services import Refused, side_by_side
 
 PATH: Final = f"{HOME}/parked"
 ONE: Final = "/{service:str}/{topic:str}/{partition:int}/{offset:int}"
+ACTS: Final = {"retry": "console.retried", "discard": "console.dropped"}
+"""The notice of each act."""
 
 
 class Part(Struct, frozen=True):
     """One service's queues. `queues` None: the service does not answer."""
 
     service: ServiceName
-    queues: list[Queue] | None
+    queues: list[QueueResource] | None
     has_more: bool
 
 
 def routes(console: Console) -> list[ControllerRouterHandler]:
     """The routes."""
-    desk, reading, staff = console.desk, console.reading, console.staff
+    return [_listed(console), _show(console), _act(console)]
+
+
+def _listed(console: Console) -> ControllerRouterHandler:
+    desk, reading = console.desk, console.reading
+
+    async def part(name: ServiceName, user: User, asked: dict[str, str]) -> Part:
+        conditions = {"topic": asked["topic"], "cause": asked["cause"], "orderId": asked["order"]}
+        page = await reading.page(name, "/parked", QueueResource, user, conditions)
+        return Part(name, page.items if page else None, bool(page and page.next))
 
     @get(PATH)
     async def listed(request: AnyRequest) -> Page:
         visit = desk.visit(request)
-        user = await staff.reader(request, visit)
+        user = await console.staff.reader(request, visit)
         query = request.query_params
         asked = {name: str(query.get(name, "")).strip()[:300] for name in ("service", "topic", "cause", "order")}
-
-        async def part(name: ServiceName) -> Part:
-            conditions = {"topic": asked["topic"], "cause": asked["cause"], "orderId": asked["order"]}
-            page = await reading.page(name, "/parked", Queue, user, conditions)
-            return Part(name, page.items if page else None, bool(page and page.next))
-
-        parts = await side_by_side(*(part(name) for name in reading.ours if asked["service"] in ("", name)))
+        names = [name for name in reading.ours if asked["service"] in ("", name)]
+        parts = await side_by_side(*(part(name, user, asked) for name in names))
         return console.page(visit, user, "parked.html", {"parts": parts, "asked": asked})
+
+    return listed
+
+
+def _show(console: Console) -> ControllerRouterHandler:
+    desk = console.desk
 
     @get(f"{PATH}{ONE}")
     async def show(
@@ -57,10 +71,10 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         offset: FromPath[int],
     ) -> Page:
         visit = desk.visit(request)
-        user = await staff.reader(request, visit)
+        user = await console.staff.reader(request, visit)
         name = console.service(service)
-        path = f"{FACE}/parked/{quote(topic, safe='')}/{partition}/{offset}"
-        details = await reading.services.get(name, path, ParkedDetails, user) or nothing()
+        path = f"{FACE}/parked/{_record(topic, partition, offset)}"
+        details = await console.reading.services.get(name, path, ParkedDetails, user) or nothing()
         values: dict[str, Any] = {
             "service": name,
             "details": details,
@@ -69,6 +83,12 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
             "wrong": {},
         }
         return console.page(visit, user, "parked_record.html", values)
+
+    return show
+
+
+def _act(console: Console) -> ControllerRouterHandler:
+    desk = console.desk
 
     @post(f"{PATH}{ONE}/{{act:str}}")
     async def act(
@@ -80,15 +100,20 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         act: FromPath[str],
     ) -> Page:
         visit = desk.visit(request)
-        user, form = await staff.operator(request, visit)
+        user, form = await console.staff.operator(request, visit)
         name = console.service(service)
-        done = {"retry": "console.retried", "discard": "console.dropped"}.get(act) or nothing()
+        done = ACTS.get(act) or nothing()
         body = {"reason": form.get("reason", ""), "version": form.get("version", "")}
-        record = f"{quote(topic, safe='')}/{partition}/{offset}"
+        record = _record(topic, partition, offset)
         try:
-            await reading.services.post(name, f"{FACE}/parked/{record}/{act}", Anything, user, body)
+            await console.reading.services.post(name, f"{FACE}/parked/{record}/{act}", Anything, user, body)
         except Refused as refused:
             return desk.go(visit, PATH if refused.status == 404 else f"{PATH}/{name}/{record}", notice_of(refused))
         return desk.go(visit, PATH, done)
 
-    return [listed, show, act]
+    return act
+
+
+def _record(topic: str, partition: int, offset: int) -> str:
+    """The record's place as the address of the service has it."""
+    return f"{quote(topic, safe='')}/{partition}/{offset}"

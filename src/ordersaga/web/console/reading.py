@@ -12,19 +12,12 @@ from msgspec import Struct
 from ordersaga.contracts.topics import TOPICS
 from ordersaga.http.pages import LIMIT_MAX, Page
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Topics
+from ordersaga.operations.job_resources import JobResource
+from ordersaga.operations.parked_resources import QueueResource
+from ordersaga.operations.resources import ActResource, CausesResource, DeadLetterResource
 from ordersaga.settings import SERVICES, ServiceName, Settings
 from ordersaga.web.accounts import User
-from ordersaga.web.console.model import (
-    Act,
-    Causes,
-    HealthStatus,
-    Job,
-    Letter,
-    OrderStates,
-    Outbox,
-    PartitionState,
-    Queue,
-)
+from ordersaga.web.console.model import HealthStatus, OrderStates, Outbox, PartitionState
 from ordersaga.web.services import Refused, Services, side_by_side, unless_away
 
 T = TypeVar("T")
@@ -54,8 +47,8 @@ class ServiceView(Struct, frozen=True):
     health: HealthStatus | None = None
     topics: dict[str, TopicRead] | None = None
     outbox: Outbox | None = None
-    causes: Causes | None = None
-    parked: list[Queue] | None = None
+    causes: CausesResource | None = None
+    parked: list[QueueResource] | None = None
 
     @property
     def state(self) -> str:
@@ -127,8 +120,8 @@ class Reading:
             unless_away(self.services.get(name, "/health/status", HealthStatus)),
             unless_away(self.partitions(name, user)),
             self.part(name, "/outbox", Outbox, user),
-            self.part(name, "/dead-letters/causes", Causes, user),
-            self.page(name, "/parked", Queue, user),
+            self.part(name, "/dead-letters/causes", CausesResource, user),
+            self.page(name, "/parked", QueueResource, user),
         )
         topics = None if partitions is None else self._topics(name, partitions)
         return ServiceView(name, False, health, topics, outbox, causes, parked and parked.items)
@@ -204,26 +197,28 @@ class Reading:
             return None
         return await unless_away(self.services.get("order", "/api/v1/orders/states", OrderStates, user))
 
-    async def letters(self, service: ServiceName, user: User, query: dict[str, str]) -> Page[Letter] | None:
+    async def letters(self, service: ServiceName, user: User, query: dict[str, str]) -> Page[DeadLetterResource] | None:
         """Dead letters of one service, the latest first."""
-        return await self.page(service, "/dead-letters", Letter, user, query)
+        return await self.page(service, "/dead-letters", DeadLetterResource, user, query)
 
-    async def jobs(self, service: ServiceName, user: User) -> list[Job]:
+    async def jobs(self, service: ServiceName, user: User) -> list[JobResource]:
         """The latest bulk jobs of one service."""
-        found = await self.page(service, "/jobs", Job, user, {"limit": "20"})
+        found = await self.page(service, "/jobs", JobResource, user, {"limit": "20"})
         return found.items if found else []
 
-    async def acts(self, service: ServiceName, user: User, query: dict[str, str]) -> Page[Act] | None:
+    async def acts(self, service: ServiceName, user: User, query: dict[str, str]) -> Page[ActResource] | None:
         """The trail of one service, the latest first."""
-        return await self.page(service, "/acts", Act, user, query)
+        return await self.page(service, "/acts", ActResource, user, query)
 
-    async def of_order(self, order_id: UUID, user: User) -> dict[str, tuple[list[Queue], list[Letter]] | None]:
+    async def of_order(
+        self, order_id: UUID, user: User
+    ) -> dict[str, tuple[list[QueueResource], list[DeadLetterResource]] | None]:
         """The parked records and dead letters of one order, by service; None: the service does not answer."""
         query = {"orderId": str(order_id)}
 
-        async def both(name: ServiceName) -> tuple[list[Queue], list[Letter]] | None:
+        async def both(name: ServiceName) -> tuple[list[QueueResource], list[DeadLetterResource]] | None:
             parked, letters = await side_by_side(
-                self.page(name, "/parked", Queue, user, query),
+                self.page(name, "/parked", QueueResource, user, query),
                 self.letters(name, user, query | {"status": "ANY"}),
             )
             return None if parked is None or letters is None else (parked.items, letters.items)

@@ -5,7 +5,9 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from ordersaga.web.console.model import Act, DeliveryView, Letter, PaymentView, Queue, TimelineEvent
+from ordersaga.operations.parked_resources import QueueResource
+from ordersaga.operations.resources import ActResource, DeadLetterResource
+from ordersaga.web.console.model import DeliveryView, PaymentView, TimelineEvent
 
 
 class Line(Struct, frozen=True):
@@ -26,8 +28,8 @@ def story(
     events: Sequence[TimelineEvent],
     payments: Sequence[PaymentView],
     delivery: DeliveryView | None,
-    held: dict[str, tuple[list[Queue], list[Letter]] | None],
-    acts: Sequence[tuple[str, Act]],
+    held: dict[str, tuple[list[QueueResource], list[DeadLetterResource]] | None],
+    acts: Sequence[tuple[str, ActResource]],
 ) -> list[Line]:
     """All lines, the oldest first."""
     lines = [
@@ -72,6 +74,6 @@ def story(
     return sorted(lines, key=lambda each: each.at)
 
 
-def parked_path(service: str, queue: Queue) -> str:
+def parked_path(service: str, queue: QueueResource) -> str:
     """The address of the page of a queue's first record."""
     return f"/console/parked/{service}/{queue.topic}/{queue.partition}/{queue.offset}"
