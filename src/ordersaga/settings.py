@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from ordersaga.contracts.topics import GROUPS
 from ordersaga.masking import masked
 from ordersaga.settings_http import HttpSettings
 from ordersaga.settings_limits import (
@@ -105,10 +106,10 @@ class Settings(HttpSettings, WebSettings):
     topic_partitions: int = Field(default=12, ge=1, le=10_000)
     topic_replication_factor: int = Field(default=-1, ge=-1, le=100, description="-1: the broker's default")
 
-    order_group: Group = "ordersaga-order"
-    stock_group: Group = "ordersaga-stock"
-    payment_group: Group = "ordersaga-payment"
-    delivery_group: Group = "ordersaga-delivery"
+    order_group: Group = GROUPS["order"]
+    stock_group: Group = GROUPS["stock"]
+    payment_group: Group = GROUPS["payment"]
+    delivery_group: Group = GROUPS["delivery"]
     start_at: StartAt = Field(
         default="earliest",
         description="where a partition without a ledger row begins: earliest, latest, a timestamp (ISO 8601), or group:NAME",

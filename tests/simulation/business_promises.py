@@ -9,8 +9,8 @@ import msgspec
 
 from ordersaga.contracts import messages as m
 from ordersaga.contracts.codec import Undecodable, decode
+from ordersaga.contracts.headers import MESSAGE_ID
 from ordersaga.contracts.topics import BY_MESSAGE, key_of
-from ordersaga.messaging.handler import MESSAGE_ID
 from ordersaga.messaging.ids import descent
 from ordersaga.order.model import Facts
 from tests.simulation.database import OutboxWrite

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from confluent_kafka import KafkaError
 
-from ordersaga.messaging.handler import MESSAGE_ID
+from ordersaga.contracts.headers import MESSAGE_ID
 from ordersaga.messaging.kafka import Partition, Publisher
 from ordersaga.settings import Settings
 from tests.simulation.kafka import Log, unavailable

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ordersaga.contracts.codec import decode
+from ordersaga.contracts.headers import MESSAGE_ID
 from ordersaga.contracts.topics import DEAD_LETTER_SUFFIX, key_of
-from ordersaga.messaging.handler import MESSAGE_ID, Record
+from ordersaga.messaging.handler import Record
 from tests.simulation.database import OutboxWrite, Owner
 from tests.simulation.plan import DELAYING
 from tests.simulation.scheduler import START_S, Process

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from opentelemetry.trace import NonRecordingSpan, SpanContext, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ordersaga.messaging.handler import MESSAGE_ID, TRACEPARENT, Record
+from ordersaga.contracts.headers import MESSAGE_ID, TRACEPARENT
+from ordersaga.messaging.handler import Record
 from ordersaga.messaging.ids import descent
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -5,6 +5,7 @@ import struct
 
 import pytest
 
+from ordersaga.contracts.headers import LETTER
 from ordersaga.messaging import spring_headers
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.spring_headers import DeadLetterHeaders, Headers
@@ -31,6 +32,7 @@ SAMPLE: dict[str, bytes] = {
 
 def test_what_we_write_has_the_names_and_the_bytes_of_the_sample() -> None:
     written = dict(spring_headers.write(_record(), GROUP, DESERIALIZATION, "failed to deserialize"))
+    assert list(written) == list(LETTER)  # what the AsyncAPI document says of them
     assert set(written) == set(SAMPLE)
     told_apart = "kafka_dlt-exception-stacktrace"
     assert {name: value for name, value in written.items() if name != told_apart} == {

@@ -12,9 +12,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from ordersaga.contracts.codec import Undecodable, decode
+from ordersaga.contracts.headers import MESSAGE_ID
 from ordersaga.contracts.messages import OrderCompletedMessage
 from ordersaga.contracts.topics import BY_MESSAGE
-from ordersaga.messaging.handler import MESSAGE_ID, Record
+from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka import Gap, KafkaUnavailable, Partition, Tap, Topics, gaps_of
 from ordersaga.settings import Settings
 

@@ -14,9 +14,10 @@ from msgspec import Struct
 
 from ordersaga.audit.finding import Finding, Moment
 from ordersaga.audit.sources import Sources
+from ordersaga.contracts.headers import MESSAGE_ID
 from ordersaga.contracts.topics import TOPICS
 from ordersaga.messaging import spring_headers
-from ordersaga.messaging.handler import MESSAGE_ID, Record
+from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Tap, Topics, gaps_of
 from ordersaga.messaging.queries import queries
 from ordersaga.settings import ServiceName, Settings

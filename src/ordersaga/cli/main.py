@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import typer
 
-from ordersaga.cli import dead_letters, migrate, orders, parked, products, serve, settings, topics, verify
+from ordersaga.cli import contracts, dead_letters, migrate, orders, parked, products, serve, settings, topics, verify
 from ordersaga.cli.errors import Commands
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
 app.command("settings")(settings.settings)
 app.command("openapi")(serve.openapi)
+app.command("asyncapi")(contracts.asyncapi)
 app.command("verify")(verify.verify)
 app.add_typer(topics.app, name="topics")
 app.add_typer(orders.app, name="orders")

@@ -12,9 +12,24 @@ from ordersaga.contracts import messages as m
 
 Role = Literal["order", "stock", "payment", "delivery", "client"]
 
+CONTRACT_VERSION: Final = "1.0.0"
+"""The second number rises with each field or message that is added. What would raise the first is not done: docs/evolution.md."""
+
 PARTITIONS_DEFAULT: Final = 12
 DEAD_LETTER_SUFFIX: Final = "-dlt"
 DEAD_LETTERS_KEPT_DAYS: Final = 90
+DAY_MS: Final = 86_400_000
+HEADERS_BYTES_MAX: Final = 64 * 1024
+MESSAGE_BYTES_DEFAULT: Final = 1_048_588
+"""Kafka's default of `max.message.bytes`."""
+
+RETENTION: Final = "retention.ms"
+RETENTION_BYTES: Final = "retention.bytes"
+CLEANUP: Final = "cleanup.policy"
+MESSAGE_BYTES: Final = "max.message.bytes"
+
+GROUPS: Final[dict[str, str]] = {role: f"ordersaga-{role}" for role in ("order", "stock", "payment", "delivery")}
+"""The consumer group of each service, if no setting names another one."""
 
 
 class Topic(Struct, frozen=True):
@@ -86,6 +101,19 @@ def register(topic: Topic) -> None:
 
 for _topic in TOPICS:
     register(_topic)
+
+
+def configs(topic: Topic) -> dict[str, str]:
+    """The configs that the topic needs in Kafka: compacted if it tells states, else deleted after its retention."""
+    if topic.kept_days is None:
+        return {CLEANUP: "compact"}
+    return {CLEANUP: "delete", RETENTION: str(topic.kept_days * DAY_MS), RETENTION_BYTES: "-1"}
+
+
+def letter_configs(record_bytes_max: int = MESSAGE_BYTES_DEFAULT) -> dict[str, str]:
+    """The configs of a dead letter topic. A letter is as large as its record, which the record's topic limits, plus its headers."""
+    kept = {CLEANUP: "delete", RETENTION: str(DEAD_LETTERS_KEPT_DAYS * DAY_MS), RETENTION_BYTES: "-1"}
+    return kept | {MESSAGE_BYTES: str(record_bytes_max + HEADERS_BYTES_MAX)}
 
 
 def key_of(message: m.Message) -> UUID:

@@ -13,11 +13,12 @@ import structlog
 from msgspec import Struct
 
 from ordersaga.contracts.codec import decode
+from ordersaga.contracts.headers import MESSAGE_ID
 from ordersaga.contracts.topics import BY_NAME, DEAD_LETTER_SUFFIX, key_of
 from ordersaga.masking import masked
 from ordersaga.messaging import spring_headers
 from ordersaga.messaging.database import Connection
-from ordersaga.messaging.handler import MESSAGE_ID, Record, Rejected
+from ordersaga.messaging.handler import Record, Rejected
 from ordersaga.messaging.ids import MessageIds
 from ordersaga.messaging.kafka import Publication
 from ordersaga.messaging.queries import queries

@@ -12,14 +12,12 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordersaga.contracts.codec import Undecodable, decode
+from ordersaga.contracts.headers import CAUSATION_ID
 from ordersaga.contracts.messages import Message
 from ordersaga.contracts.topics import BY_MESSAGE, Topic, key_of
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.texts import storable
 
-MESSAGE_ID: Final = "message-id"
-CAUSATION_ID: Final = "causation-id"
-TRACEPARENT: Final = "traceparent"
 CAUSATION_CHARS_MAX: Final = 200
 
 

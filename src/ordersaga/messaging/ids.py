@@ -11,7 +11,8 @@ from uuid import UUID
 from asyncpg.pgproto import pgproto
 from uuid_utils import uuid7
 
-from ordersaga.messaging.handler import CAUSATION_CHARS_MAX, MESSAGE_ID, TRACEPARENT, Incoming, Record
+from ordersaga.contracts.headers import MESSAGE_ID, TRACEPARENT
+from ordersaga.messaging.handler import CAUSATION_CHARS_MAX, Incoming, Record
 from ordersaga.messaging.texts import storable
 
 _traceparent: Final = re.compile(

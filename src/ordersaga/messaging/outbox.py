@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import structlog
 
+from ordersaga.contracts.headers import MESSAGE_ID
 from ordersaga.messaging import dead_letters
 from ordersaga.messaging.database import DATABASE_ERRORS, Pool
-from ordersaga.messaging.handler import MESSAGE_ID
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, RefusedRecord
 from ordersaga.messaging.outbox_rows import OutboxRow, publication_of
 from ordersaga.messaging.queries import queries

@@ -11,15 +11,15 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordersaga.contracts import codec
+from ordersaga.contracts.headers import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, TYPE_ID
 from ordersaga.contracts.topics import BY_MESSAGE, key_of
 from ordersaga.messaging import dead_letters
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.dead_letters import DeadLetter, GivenUp
-from ordersaga.messaging.handler import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, Outgoing
+from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.ids import MessageIds
 from ordersaga.messaging.kafka import Partition, Publication
 from ordersaga.messaging.queries import queries
-from ordersaga.messaging.spring_headers import TYPE_ID
 from ordersaga.settings import Settings
 from ordersaga.settings_pairs import OUTBOX_BLOCK_IDS
 

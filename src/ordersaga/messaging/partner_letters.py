@@ -11,12 +11,13 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ordersaga.contracts.headers import MESSAGE_ID
 from ordersaga.contracts.topics import BY_NAME, DEAD_LETTER_SUFFIX
 from ordersaga.messaging import acts, dead_letters, spring_headers
 from ordersaga.messaging.acts import NotPossible, Operator
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.dead_letters import REASON_CHARS_MAX, order_key
-from ordersaga.messaging.handler import MESSAGE_ID, Record
+from ordersaga.messaging.handler import Record
 from ordersaga.messaging.ids import output_id
 from ordersaga.messaging.kafka import Tap, Topics
 from ordersaga.messaging.queries import queries

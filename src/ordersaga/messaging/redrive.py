@@ -15,17 +15,18 @@ import msgspec
 from msgspec import Struct
 
 from ordersaga.contracts.codec import Undecodable, decode
+from ordersaga.contracts.headers import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, TYPE_ID
 from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging import acts, dead_letters, ledger, outbox_rows, spring_headers
 from ordersaga.messaging.acts import STALE, Act, NotPossible, Operator
 from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.dead_letters import order_key
-from ordersaga.messaging.handler import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, Record
+from ordersaga.messaging.handler import Record
 from ordersaga.messaging.ids import MessageIds
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.outbox_rows import OutboxRow
 from ordersaga.messaging.queries import queries
-from ordersaga.messaging.spring_headers import TYPE_ID, Headers
+from ordersaga.messaging.spring_headers import Headers
 from ordersaga.messaging.texts import readable
 from ordersaga.settings import ServiceName, Settings
 

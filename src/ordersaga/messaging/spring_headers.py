@@ -11,12 +11,12 @@ from typing import Final
 
 from msgspec import Struct
 
+from ordersaga.contracts.headers import LETTER_PREFIX, TYPE_ID
 from ordersaga.messaging.handler import Record
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
-TYPE_ID: Final = "__TypeId__"
-WRITTEN: Final = "kafka_dlt-"
+WRITTEN: Final = LETTER_PREFIX
 RETRYABLE: Final = "kafka_"
 ATTEMPTS: Final = "retry_topic-attempts"
 PREFIXES: Final = (WRITTEN, "kafka_original-", "kafka_exception-", "kafka_key-exception-", "retry_topic-")

@@ -10,20 +10,21 @@ from typing import Final
 
 from msgspec import Struct
 
-from ordersaga.contracts.topics import DEAD_LETTERS_KEPT_DAYS, TOPICS, Topic
+from ordersaga.contracts.topics import (
+    CLEANUP,
+    DAY_MS,
+    MESSAGE_BYTES,
+    MESSAGE_BYTES_DEFAULT,
+    RETENTION,
+    RETENTION_BYTES,
+    TOPICS,
+    Topic,
+    configs,
+    letter_configs,
+)
 from ordersaga.messaging.kafka.client import AGAIN_S, CALL_TIMEOUT_S, KafkaUnavailable
 from ordersaga.messaging.kafka.topics import Topics, TopicState
 from ordersaga.settings import Settings
-
-DAY_MS: Final = 86_400_000
-HEADERS_BYTES_MAX: Final = 64 * 1024
-MESSAGE_BYTES_DEFAULT: Final = 1_048_588
-"""Kafka's default of `max.message.bytes`."""
-
-RETENTION: Final = "retention.ms"
-RETENTION_BYTES: Final = "retention.bytes"
-CLEANUP: Final = "cleanup.policy"
-MESSAGE_BYTES: Final = "max.message.bytes"
 
 
 class TopicFault(Struct, frozen=True):
@@ -42,18 +43,9 @@ class TopicChange(Struct, frozen=True):
     what: str
 
 
-def wanted_configs(topic: Topic) -> dict[str, str]:
-    """The configs of a topic: compacted if it tells states, else deleted after its retention."""
-    if topic.kept_days is None:
-        return {CLEANUP: "compact"}
-    return {CLEANUP: "delete", RETENTION: str(topic.kept_days * DAY_MS), RETENTION_BYTES: "-1"}
-
-
 def wanted_letter_configs(topic: TopicState | None) -> dict[str, str]:
-    """The configs of the dead letter topic of a topic. A letter is as large as its record plus its headers."""
-    largest = int(((topic and topic.config) or {}).get(MESSAGE_BYTES, MESSAGE_BYTES_DEFAULT))
-    kept = {CLEANUP: "delete", RETENTION: str(DEAD_LETTERS_KEPT_DAYS * DAY_MS), RETENTION_BYTES: "-1"}
-    return kept | {MESSAGE_BYTES: str(largest + HEADERS_BYTES_MAX)}
+    """The configs of the dead letter topic of a topic."""
+    return letter_configs(int(((topic and topic.config) or {}).get(MESSAGE_BYTES, MESSAGE_BYTES_DEFAULT)))
 
 
 async def states(topics: Topics, of: Sequence[Topic] = TOPICS) -> dict[str, TopicState]:
@@ -70,7 +62,7 @@ async def create_missing_topics(
     """
     topics = Topics(settings)
     found = await states(topics, of)
-    missing = {topic.name: wanted_configs(topic) for topic in of if topic.name not in found}
+    missing = {topic.name: configs(topic) for topic in of if topic.name not in found}
     changes = await _create(topics, settings, settings.topic_partitions, missing)
     found |= await _seen(topics, dict.fromkeys(missing, 1))
     by_width: dict[int, dict[str, dict[str, str]]] = {}
@@ -132,7 +124,7 @@ def faults(settings: Settings, found: dict[str, TopicState], of: Sequence[Topic]
     wrong: list[TopicFault] = []
     for topic in of:
         here, letters = found.get(topic.name), found.get(topic.dead_letters)
-        wrong += _faults(settings, topic.name, here, wanted_configs(topic))
+        wrong += _faults(settings, topic.name, here, configs(topic))
         wrong += _faults(settings, topic.dead_letters, letters, wanted_letter_configs(here))
         if here and letters and letters.partitions < here.partitions:
             what = f"it has {letters.partitions} partitions, its topic {here.partitions}"

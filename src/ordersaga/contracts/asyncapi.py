@@ -1,0 +1,187 @@
+"""The AsyncAPI 3 document of the order process: its topics, messages, headers and Kafka bindings, made from the messages' own classes.
+
+The document says who sends and who receives, so `of` makes the document of one service: its operations, and the topics of these alone.
+"""
+
+from collections.abc import Iterator
+from inspect import cleandoc
+from typing import Any, Final
+
+import msgspec
+
+from ordersaga.contracts import headers
+from ordersaga.contracts.codec import encode
+from ordersaga.contracts.examples import EXAMPLES
+from ordersaga.contracts.messages import Message
+from ordersaga.contracts.topics import (
+    CONTRACT_VERSION,
+    GROUPS,
+    PARTITIONS_DEFAULT,
+    TOPICS,
+    Role,
+    Topic,
+    configs,
+    letter_configs,
+)
+
+SCHEMAS: Final = "#/components/schemas/{name}"
+BINDING_VERSION: Final = "0.5.0"
+LETTER: Final = "DeadLetter"
+NUMBERS: Final = ("retention.ms", "retention.bytes", "max.message.bytes")
+
+
+def document(of: Role | None = None) -> dict[str, Any]:
+    """The document as plain JSON values; `of`: of one service, with what it sends and receives."""
+    topics = [topic for topic in TOPICS if of in (None, topic.producer, topic.consumer)]
+    letters = [topic for topic in topics if _gives_up(topic, of)]
+    kinds = [topic.message for topic in topics]
+    _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS)
+    for schema in schemas.values():
+        schema["description"] = cleandoc(schema["description"])
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "ordersaga" + (f": {of}" if of else ""),
+            "version": CONTRACT_VERSION,
+            "description": "The order process of an online shop over Kafka. Values are JSON as Jackson writes it. A reader ignores fields that it "
+            "does not know, and takes an absent optional field for null. A record takes effect once, however often it arrives.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            "kafka": {
+                "host": "{bootstrap}",
+                "protocol": "kafka",
+                "description": "The Kafka that all services share; SASL_SSL where its operators ask for it.",
+                "variables": {"bootstrap": {"default": "127.0.0.1:9092"}},
+            }
+        },
+        "channels": {topic.name: _channel(topic) for topic in topics}
+        | {topic.dead_letters: _letter_channel(topic) for topic in letters},
+        "operations": dict(_operations(topics, of)),
+        "components": {
+            "messages": {kind.__name__: _message(topic) for kind, topic in zip(kinds, topics, strict=True)}
+            | ({LETTER: _letter()} if letters else {}),
+            "schemas": schemas,
+        },
+    }
+
+
+def _gives_up(topic: Topic, of: Role | None) -> bool:
+    """Whether the document has the topic's dead letters: it is about the topic's consumer, or about all."""
+    return topic.consumer is not None and of in (None, topic.consumer)
+
+
+def _channel(topic: Topic) -> dict[str, Any]:
+    name = topic.message.__name__
+    return {
+        "address": topic.name,
+        "title": topic.name,
+        "summary": summary(topic.message),
+        "description": _kept(topic),
+        "messages": {name: {"$ref": f"#/components/messages/{name}"}},
+        "bindings": {"kafka": _topic_binding(topic.name, configs(topic))},
+    }
+
+
+def _letter_channel(topic: Topic) -> dict[str, Any]:
+    return {
+        "address": topic.dead_letters,
+        "title": topic.dead_letters,
+        "summary": f"Records of {topic.name} that {topic.consumer} gave up.",
+        "description": f"It has at least as many partitions as {topic.name}: a letter goes to the partition with its record's number.",
+        "messages": {LETTER: {"$ref": f"#/components/messages/{LETTER}"}},
+        "bindings": {"kafka": _topic_binding(topic.dead_letters, letter_configs())},
+    }
+
+
+def _topic_binding(name: str, wanted: dict[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {key: int(value) if key in NUMBERS else [value] for key, value in wanted.items()}
+    return {
+        "topic": name,
+        "partitions": PARTITIONS_DEFAULT,
+        "topicConfiguration": values,
+        "bindingVersion": BINDING_VERSION,
+    }
+
+
+def _kept(topic: Topic) -> str:
+    kept = (
+        f"Kafka keeps a record for {topic.kept_days} days."
+        if topic.kept_days
+        else "Kafka keeps the last record of each key."
+    )
+    table = (
+        " The last record of a key is a state: a new consumer reads the topic from its beginning."
+        if topic.table
+        else ""
+    )
+    return kept + table
+
+
+def _operations(topics: list[Topic], of: Role | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    for topic in topics:
+        name = topic.message.__name__
+        if topic.producer and of in (None, topic.producer):
+            yield f"{topic.producer}Sends{name}", _operation("send", topic.producer, topic.name, summary(topic.message))
+        if topic.consumer and of in (None, topic.consumer):
+            receives = _operation("receive", topic.consumer, topic.name, summary(topic.message))
+            if group := GROUPS.get(topic.consumer):
+                group_id = {"type": "string", "default": group, "description": "A setting of the service."}
+                receives["bindings"] = {"kafka": {"groupId": group_id, "bindingVersion": BINDING_VERSION}}
+            yield f"{topic.consumer}Receives{name}", receives
+        if _gives_up(topic, of):
+            what = f"Records of {topic.name} that {topic.consumer} could not handle."
+            yield f"{topic.consumer}GivesUp{name}", _operation("send", str(topic.consumer), topic.dead_letters, what)
+
+
+def _operation(action: str, role: str, channel: str, what: str) -> dict[str, Any]:
+    return {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "summary": what,
+        "tags": [{"name": role}],
+    }
+
+
+def _message(topic: Topic) -> dict[str, Any]:
+    kind = topic.message
+    name = kind.__name__
+    return {
+        "name": name,
+        "title": name,
+        "summary": summary(kind),
+        "description": cleandoc(kind.__doc__ or ""),
+        "contentType": "application/json",
+        "headers": {"type": "object", "properties": headers.RECORD},
+        "payload": {"$ref": SCHEMAS.format(name=name)},
+        "correlationId": {
+            "location": f"$message.header#/{headers.MESSAGE_ID}",
+            "description": "An answer of ours carries it as its causation-id.",
+        },
+        "bindings": {"kafka": _key(topic)},
+        "examples": [{"name": "example", "payload": msgspec.json.decode(encode(EXAMPLES[kind]))}],
+    }
+
+
+def _key(topic: Topic) -> dict[str, Any]:
+    field = next(each.encode_name for each in msgspec.structs.fields(topic.message) if each.name == topic.key)
+    said = f"The message's {field} as text. We write it always, and do without it in a partner's record."
+    return {"key": {"type": "string", "format": "uuid", "description": said}, "bindingVersion": BINDING_VERSION}
+
+
+def _letter() -> dict[str, Any]:
+    return {
+        "name": LETTER,
+        "title": "A dead letter",
+        "summary": "A record that a service gave up: its key, value and headers as they were, then the headers of Spring's DeadLetterPublishingRecoverer.",
+        "contentType": "application/octet-stream",
+        "headers": {"type": "object", "properties": headers.RECORD | headers.LETTER, "required": list(headers.LETTER)},
+        "payload": {"description": "The record's bytes. They may be no message of its topic."},
+        "bindings": {"kafka": {"bindingVersion": BINDING_VERSION}},
+    }
+
+
+def summary(kind: type[Message]) -> str:
+    """The first line of a message's description: who sends it to whom, and what it says."""
+    return cleandoc(kind.__doc__ or "").partition("\n")[0]

@@ -1,0 +1,27 @@
+// Parses AsyncAPI documents with the official parser, and prints for each what it read and what it complains about.
+import { readFileSync } from 'node:fs';
+import { Parser } from '@asyncapi/parser';
+
+const parser = new Parser();
+const read = [];
+for (const path of process.argv.slice(2)) {
+  const { document, diagnostics } = await parser.parse(readFileSync(path, 'utf8'));
+  read.push({
+    diagnostics: diagnostics.map(({ severity, message, path }) => ({ severity, message, path: path.join('/') })),
+    channels: document?.allChannels().all().map((channel) => ({
+      address: channel.address(),
+      bindings: channel.bindings().get('kafka')?.value(),
+      messages: channel.messages().all().map((message) => ({
+        name: message.name(),
+        headers: message.headers()?.json(),
+        payload: message.payload()?.json(),
+      })),
+    })),
+    operations: document?.allOperations().all().map((operation) => ({
+      id: operation.id(),
+      action: operation.action(),
+      channels: operation.channels().all().map((channel) => channel.address()),
+    })),
+  });
+}
+console.log(JSON.stringify(read));
