@@ -15,6 +15,7 @@ from ordersaga.contracts.messages import (
     StockRollbackCompletedMessage,
 )
 from ordersaga.devstack import DevStack
+from ordersaga.messaging.handler import Record
 from ordersaga.order.decision import DUPLICATE
 from tests.integration.order_rig import ORDERS, PRICE, PRODUCT, WHO, completed, ends, order_shop, paid, place, reserved
 from tests.integration.service import OPERATOR, Bench, Wire
@@ -131,6 +132,53 @@ async def test_a_second_answer_to_a_rollback_says_nothing_of_the_next_one(
     assert await stock() == ["RELEASED", "RELEASE_REQUESTED"]
     await answer((await rollbacks(3))[2])
     await becomes("RELEASED", "RELEASED")
+
+
+async def test_answers_with_the_copied_headers_of_their_rollbacks_are_each_taken_for_their_own_rollback(
+    client: httpx.AsyncClient, wire: Wire, shop: Bench
+) -> None:
+    """Kafka Streams, and functions of Spring Cloud Stream, copy a request's headers to its answer."""
+    others = [uuid4(), uuid4()]
+    await shop.pool.executemany(
+        "INSERT INTO price (product_id, name, price, changed_at) VALUES ($1, 'mouse', $2, '2026-01-01')",
+        [(each, PRICE) for each in others],
+    )
+    lines = [{"productId": str(each), "quantity": 1} for each in (PRODUCT, *others)]
+    id = UUID((await place(client, items=lines, totalAmount=3 * PRICE))["orderId"])
+    topic, done = "stock-rollback-completed-topic", codec.encode(StockRollbackCompletedMessage(order_id=id))
+
+    async def rollback(number: int) -> Record:
+        """The n-th different rollback: one that is not answered soon is sent again, with a number of its own."""
+        return (await wire.receive_records("stock-rollback-requested-topic", id, number))[number - 1]
+
+    async def answer(record: Record) -> None:
+        copied = {name: value for name, value in record.headers or () if value is not None}
+        await wire.send_raw(topic, str(id).encode(), done, copied)
+
+    async def becomes(*wanted: str) -> None:
+        for _ in range(100):
+            found = (await client.get(f"{ORDERS}/{id}", headers=OPERATOR)).json()
+            if (stock := [line["stock"] for line in found["items"]]) == list(wanted):
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(stock)
+
+    await client.post(f"{ORDERS}/{id}/cancel/delivery-before", headers=WHO)
+    await wire.send(reserved(str(id)))
+    first, again = await rollback(1), await rollback(2)
+    await wire.send(StockResponseMessage(order_id=id, product_id=others[0], status="SUCCESS"))
+    await becomes("RELEASE_REQUESTED", "RESERVED", "REQUESTED")
+    await answer(first)
+    await becomes("RELEASED", "RELEASE_REQUESTED", "REQUESTED")
+    await answer(again)
+    await wire.send(StockResponseMessage(order_id=id, product_id=others[1], status="SUCCESS"))
+    await becomes(
+        "RELEASED", "RELEASE_REQUESTED", "RESERVED"
+    )  # so the first rollback's second answer said nothing of this one
+    second = await rollback(3)
+    assert second.header("causation-id") == first.header("message-id")
+    await answer(second)
+    await becomes("RELEASED", "RELEASED", "RELEASE_REQUESTED")
 
 
 async def test_an_order_that_is_not_paid_in_time_is_cancelled_and_a_late_payment_refunded(

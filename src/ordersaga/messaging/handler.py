@@ -12,7 +12,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordersaga.contracts.codec import Undecodable, decode
-from ordersaga.contracts.headers import CAUSATION_ID
+from ordersaga.contracts.headers import CAUSATION_ID, MESSAGE_ID
 from ordersaga.contracts.messages import Message
 from ordersaga.contracts.topics import BY_MESSAGE, Topic, key_of
 from ordersaga.messaging.database import Connection
@@ -68,7 +68,15 @@ class Incoming(Struct, frozen=True, gc=False, eq=False):
     @property
     def causation_id(self) -> str | None:
         """The header `causation-id`: the `message-id` of the record that this one answers. Java services do not send it."""
-        said = self.record.header(CAUSATION_ID)
+        return self._named_by(CAUSATION_ID)
+
+    @property
+    def message_id(self) -> str | None:
+        """The header `message-id`. Frameworks that copy a request's headers to its answer send the request's own id here."""
+        return self._named_by(MESSAGE_ID)
+
+    def _named_by(self, header: str) -> str | None:
+        said = self.record.header(header)
         return storable(said.decode(errors="replace"), CAUSATION_CHARS_MAX) if said else None
 
 

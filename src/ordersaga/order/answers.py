@@ -3,6 +3,8 @@
 An answer of Stock or Delivery counts only while it is awaited. Later it is a duplicate, or, if it says the opposite of the fact, an anomaly.
 """
 
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
@@ -102,6 +104,12 @@ def release_answered(order: Order, state: StockState, error: str | None) -> Deci
     flag = None if state == "RELEASED" else f"stock refuses the release: {error}"
     facts = replace(order.facts, lines=lines, rollbacks_answered=order.facts.rollbacks)
     return Decision(replace(order, facts=facts).flagged(flag or order.facts.flag), note=flag)
+
+
+def rollback_named(order: Order, named: Iterable[str | None]) -> str | None:
+    """The first of these ids that is the `message-id` of a rollback of this order; None: none is."""
+    sent = {str(rollback_id(order.order_id, number)) for number in range(1, order.facts.rollbacks + 1)}
+    return next((each for each in named if each in sent), None)
 
 
 def is_answered(order: Order, rollback: str) -> bool:

@@ -13,6 +13,7 @@ from ordersaga.contracts import messages as m
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Handler, Incoming, Outgoing, consumes
 from ordersaga.order import store
+from ordersaga.order.answers import rollback_named
 from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.model import Order
 from ordersaga.order.saga import Answer, Priced, decide
@@ -82,7 +83,7 @@ def _decide(order: Order, answers: list[Incoming], batch: Batch, deadlines: Dead
         if problem := _problem(each):
             batch.reject(each, problem)
             continue
-        decision = decide(order, _answer(each), batch.now, deadlines, _answered_rollback(each))
+        decision = decide(order, _answer(each), batch.now, deadlines, _answered_rollback(order, each))
         changes.add(type(each.message).__name__, order, decision, each)
         order = decision.order
 
@@ -97,9 +98,15 @@ def _problem(incoming: Incoming) -> str | None:
     return None
 
 
-def _answered_rollback(incoming: Incoming) -> str | None:
-    """The `message-id` of the rollback that this message answers; None: another message, or its sender does not say."""
-    return incoming.causation_id if type(incoming.message) in ROLLBACK_ANSWERS else None
+def _answered_rollback(order: Order, incoming: Incoming) -> str | None:
+    """The `message-id` of the rollback that this message answers; None: another message, or its sender does not say.
+
+    A framework that copies headers sends the rollback's `message-id` as the answer's own, and its `causation-id` then names what led to the
+    rollback, which may be the answer to an earlier one. So the `message-id` counts first.
+    """
+    if type(incoming.message) not in ROLLBACK_ANSWERS:
+        return None
+    return rollback_named(order, (incoming.message_id, incoming.causation_id))
 
 
 def _answer(incoming: Incoming) -> Answer:
