@@ -101,7 +101,10 @@ class Settings(HttpSettings, WebSettings):
     kafka_sasl_username: str | None = None
     kafka_sasl_password: SecretStr | None = None
     kafka_ssl_ca_location: ReadableFile | None = None
-    kafka_compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
+    kafka_compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
+        default="gzip",
+        description="how batches are compressed; every client reads gzip, while kafkajs (so NestJS) reads no other without a codec of its own",
+    )
     kafka_session_timeout_ms: int = Field(default=8_000, ge=6_000, le=300_000)
     topic_partitions: int = Field(default=12, ge=1, le=10_000)
     topic_replication_factor: int = Field(default=-1, ge=-1, le=100, description="-1: the broker's default")

@@ -68,7 +68,7 @@ class Log:
 async def log(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Log]:
     topic = f"audited-{uuid4().hex[:8]}"
     await Topics(scene.settings).create([(topic, {})], 1, 1)
-    consumed = Topic(topic, StockDecreaseRequestMessage, "order", "stock")
+    consumed = Topic(topic, StockDecreaseRequestMessage, "order", ("stock",))
     monkeypatch.setattr(partitions, "TOPICS", (*TOPICS, consumed))
     made = Log(scene, topic)
     await asyncio.to_thread(watermarks, scene.settings, [made.partition])
@@ -153,7 +153,7 @@ async def test_what_kafka_has_not_is_named_and_everything_else_still_judged(
         "INSERT INTO ledger (topic, partition, topic_id, epoch, next_offset) VALUES ($1, $2, 'id', 1, 7)",
         [(log.topic, 13), ("never-was", 0)],
     )
-    missing = Topic("not-made", StockDecreaseRequestMessage, "order", "stock")
+    missing = Topic("not-made", StockDecreaseRequestMessage, "order", ("stock",))
     monkeypatch.setattr(partitions, "TOPICS", (*TOPICS, missing))
     broken = await log.scene.broken()
     assert broken.keys() == {HANDLED}

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from uuid_utils.compat import uuid7
 
+from ordersaga.contracts.limits import INT32_MAX
 from ordersaga.contracts.messages import (
-    INT32_MAX,
     Message,
     OrderedProduct,
     StockDecreaseRequestMessage,

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from ordersaga.contracts.messages import INT32_MAX
+from ordersaga.contracts.limits import INT32_MAX
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.idempotency import body_hash
 from tests.integration.service import OPERATOR, Bench, Wire, customer

@@ -30,8 +30,8 @@ def tools() -> Path:
         with tempfile.TemporaryDirectory(dir=folder.parent) as made:
             for name in ("package.json", lock.name):
                 shutil.copy(HERE / name, made)
-            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", made]
-            done = subprocess.run(command, cwd=made, capture_output=True, text=True, timeout=INSTALL_S, check=False)
+            install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", made]
+            done = subprocess.run(install, cwd=made, capture_output=True, text=True, timeout=INSTALL_S, check=False)
             assert done.returncode == 0, done.stdout + done.stderr
             if not folder.exists():  # the other process of the tests may have been faster
                 Path(made).rename(folder)

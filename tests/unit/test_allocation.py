@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ordersaga.contracts.limits import INT32_MAX
 from ordersaga.contracts.messages import (
-    INT32_MAX,
     Message,
     OrderedProduct,
     StockDecreaseRequestMessage,

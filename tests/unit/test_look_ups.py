@@ -5,6 +5,7 @@ from uuid import uuid4
 import pytest
 from msgspec.structs import replace
 
+from ordersaga.contracts.limits import TEXT_CHARS_MAX
 from ordersaga.contracts.messages import (
     Message,
     PaymentCancelledMessage,
@@ -209,4 +210,4 @@ def test_words_of_the_gateway_are_kept_as_the_database_can_keep_them() -> None:
     assert books.payment is not None
     assert books.payment.message is not None
     assert "\0" not in books.payment.message
-    assert len(books.payment.message) <= approval.TEXT_CHARS_MAX
+    assert len(books.payment.message) <= TEXT_CHARS_MAX

@@ -30,7 +30,7 @@ async def handled(settings: Settings, ledgers: dict[ServiceName, Sequence[Any]],
     reachable = await Topics(settings).reachable()
 
     async def judge(service: ServiceName, rows: Sequence[Any]) -> None:
-        topics = {topic.name for topic in TOPICS if topic.consumer == service}
+        topics = {topic.name for topic in TOPICS if service in topic.consumers}
         try:
             if not reachable:
                 raise KafkaUnavailable("it does not answer")

@@ -83,7 +83,7 @@ def _table(found: dict[str, TopicState], wrong: set[str]) -> Table:
         table.add_row(
             topic.name,
             topic.producer,
-            topic.consumer,
+            ", ".join(topic.consumers),
             str(here.partitions) if here else "-",
             str(here.replicas) if here else "-",
             _kept(config) if config else "-",

@@ -32,7 +32,7 @@ NUMBERS: Final = ("retention.ms", "retention.bytes", "max.message.bytes")
 
 def document(of: Role | None = None) -> dict[str, Any]:
     """The document as plain JSON values; `of`: of one service, with what it sends and receives."""
-    topics = [topic for topic in TOPICS if of in (None, topic.producer, topic.consumer)]
+    topics = [topic for topic in TOPICS if of in (None, topic.producer, *topic.consumers)]
     letters = [topic for topic in topics if _gives_up(topic, of)]
     kinds = [topic.message for topic in topics]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS)
@@ -124,15 +124,20 @@ def _operations(topics: list[Topic], of: Role | None) -> Iterator[tuple[str, dic
         name = topic.message.__name__
         if topic.producer and of in (None, topic.producer):
             yield f"{topic.producer}Sends{name}", _operation("send", topic.producer, topic.name, summary(topic.message))
-        if topic.consumer and of in (None, topic.consumer):
-            receives = _operation("receive", topic.consumer, topic.name, summary(topic.message))
-            if group := GROUPS.get(topic.consumer):
-                group_id = {"type": "string", "default": group, "description": "A setting of the service."}
-                receives["bindings"] = {"kafka": {"groupId": group_id, "bindingVersion": BINDING_VERSION}}
-            yield f"{topic.consumer}Receives{name}", receives
+        for consumer in topic.consumers:
+            if of in (None, consumer):
+                yield f"{consumer}Receives{name}", _receives(topic, consumer)
         if _gives_up(topic, of):
             what = f"Records of {topic.name} that {topic.consumer} could not handle."
             yield f"{topic.consumer}GivesUp{name}", _operation("send", str(topic.consumer), topic.dead_letters, what)
+
+
+def _receives(topic: Topic, consumer: Role) -> dict[str, Any]:
+    receives = _operation("receive", consumer, topic.name, summary(topic.message))
+    if group := GROUPS.get(consumer):
+        group_id = {"type": "string", "default": group, "description": "A setting of the service."}
+        receives["bindings"] = {"kafka": {"groupId": group_id, "bindingVersion": BINDING_VERSION}}
+    return receives
 
 
 def _operation(action: str, role: str, channel: str, what: str) -> dict[str, Any]:

@@ -11,15 +11,27 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from ordersaga.contracts.status import DeliveryStatus, PaymentStatus, StockStatus
+from ordersaga.contracts import limits
+from ordersaga.contracts.limits import INT32_MAX, INT64_MAX
+from ordersaga.contracts.status import ORDER_CODES, DeliveryStatus, PaymentStatus, StockStatus
 
-INT32_MAX = 2**31 - 1
-INT64_MAX = 2**63 - 1
-Won = Annotated[int, Meta(ge=0, le=INT32_MAX)]
+Won = Annotated[int, Meta(ge=0, le=INT32_MAX, extra_json_schema={"format": "int32"})]
 Moment = Annotated[datetime, Meta(tz=True)]
-Version = Annotated[int, Meta(ge=1, le=INT64_MAX)]
+Version = Annotated[int, Meta(ge=1, le=INT64_MAX, extra_json_schema={"format": "int64"})]
 RequestId = Annotated[str, Meta(max_length=200)]
-Quantity = Annotated[int, Meta(ge=1, le=INT32_MAX)]
+Quantity = Annotated[int, Meta(ge=1, le=INT32_MAX, extra_json_schema={"format": "int32"})]
+
+# The limits of these texts are for writers. They stand in the schema alone: a longer text of a partner is no reason for a dead letter.
+PaymentKey = Annotated[str, Meta(extra_json_schema={"maxLength": limits.PAYMENT_KEY_CHARS_MAX})]
+OrderName = Annotated[str, Meta(extra_json_schema={"maxLength": limits.ORDER_NAME_CHARS_MAX})]
+Text = Annotated[str, Meta(extra_json_schema={"maxLength": limits.TEXT_CHARS_MAX})]
+AddressLine = Annotated[str, Meta(extra_json_schema={"maxLength": limits.ADDRESS_CHARS_MAX})]
+Zipcode = Annotated[str, Meta(extra_json_schema={"maxLength": limits.ZIPCODE_CHARS_MAX})]
+Phone = Annotated[str, Meta(extra_json_schema={"maxLength": limits.PHONE_CHARS_MAX})]
+Person = Annotated[str, Meta(extra_json_schema={"maxLength": limits.PERSON_CHARS_MAX})]
+Memo = Annotated[str, Meta(extra_json_schema={"maxLength": limits.MEMO_CHARS_MAX})]
+ProductName = Annotated[str, Meta(extra_json_schema={"maxLength": limits.PRODUCT_NAME_CHARS_MAX})]
+StatusCode = Annotated[str, Meta(extra_json_schema={"examples": list(ORDER_CODES.values())})]
 
 
 class Message(Struct, rename="camel", frozen=True, gc=False):
@@ -49,14 +61,14 @@ class StockResponseMessage(Message, frozen=True, kw_only=True):
     order_id: UUID
     product_id: UUID | None = None
     status: StockStatus
-    message: str | None = None
+    message: Text | None = None
 
 
 class PaymentSuccessMessage(Message, frozen=True, kw_only=True):
     """Payment -> Order, step 8: the payment's outcome, failures included. Won."""
 
     order_id: UUID
-    payment_key: str | None = None
+    payment_key: PaymentKey | None = None
     amount: Won | None = None
     status: PaymentStatus
 
@@ -66,12 +78,12 @@ class DeliveryRequestMessage(Message, frozen=True, kw_only=True):
 
     order_id: UUID
     customer_id: UUID
-    address: str | None = None
-    address_detail: str | None = None
-    zipcode: str | None = None
-    phone: str | None = None
-    name: str | None = None
-    delivery_memo: str | None = None
+    address: AddressLine | None = None
+    address_detail: AddressLine | None = None
+    zipcode: Zipcode | None = None
+    phone: Phone | None = None
+    name: Person | None = None
+    delivery_memo: Memo | None = None
 
 
 class DeliveryStartMessage(Message, frozen=True, kw_only=True):
@@ -87,9 +99,9 @@ class OrderCompletedMessage(Message, frozen=True, kw_only=True):
 
     order_id: UUID
     customer_id: UUID
-    status: str
+    status: StatusCode
     total_amount: Won
-    order_name: str | None = None
+    order_name: OrderName | None = None
 
 
 # Compensation: the Java team's topics where they exist, otherwise our own --------------------------------------------------
@@ -112,7 +124,7 @@ class StockRollbackFailedMessage(Message, frozen=True, kw_only=True):
     """Stock -> Order: the rollback in flight for this order was refused."""
 
     order_id: UUID
-    error_message: str | None = None
+    error_message: Text | None = None
 
 
 class PaymentCancelRequestedMessage(Message, frozen=True, kw_only=True):
@@ -123,9 +135,9 @@ class PaymentCancelRequestedMessage(Message, frozen=True, kw_only=True):
     """
 
     order_id: UUID
-    payment_key: str
+    payment_key: PaymentKey
     amount: Won
-    reason: str | None = None
+    reason: Text | None = None
     request_id: RequestId | None = None
 
 
@@ -137,10 +149,10 @@ class PaymentCancelledMessage(Message, frozen=True, kw_only=True):
     """
 
     order_id: UUID
-    payment_key: str
+    payment_key: PaymentKey
     amount: Won
     status: PaymentStatus
-    message: str | None = None
+    message: Text | None = None
     balance_amount: Won | None = None
     request_id: RequestId | None = None
 
@@ -155,7 +167,7 @@ class OrderPayableMessage(Message, frozen=True, kw_only=True):
     customer_id: UUID
     total_amount: Won
     pay_before: Moment
-    status: str
+    status: StatusCode
 
 
 class ProductPriceMessage(Message, frozen=True, kw_only=True):
@@ -166,7 +178,7 @@ class ProductPriceMessage(Message, frozen=True, kw_only=True):
     """
 
     product_id: UUID
-    name: str | None = None
+    name: ProductName | None = None
     price: Won
     changed_at: Moment
     version: Version | None = None

@@ -35,7 +35,7 @@ GROUPS: Final[dict[str, str]] = {role: f"ordersaga-{role}" for role in ("order",
 class Topic(Struct, frozen=True):
     """One topic. `key` names the message's field, a UUID, that is the record key (as a string) and the unit of ordering.
 
-    `producer` and `consumer`: the services of the order process that write and read the topic; None for a topic of another system.
+    `producer` and `consumers`: the services of the order process that write and read the topic; none for a topic of another system.
     `kept_days`: how long Kafka keeps a record, and so how long a consumer may be down without losing one. A week is Kafka's own default.
     None: the topic is compacted, and Kafka keeps the last record of each key for ever. `table`: the last record of each key is a state. A
     consumer without a position reads the topic from its beginning, whatever `start_at` says; otherwise it would never get a state that was
@@ -45,10 +45,15 @@ class Topic(Struct, frozen=True):
     name: str
     message: type[m.Message]
     producer: Role | None = None
-    consumer: Role | None = None
+    consumers: tuple[Role, ...] = ()
     key: str = "order_id"
     kept_days: int | None = 7
     table: bool = False
+
+    @property
+    def consumer(self) -> Role | None:
+        """The first of the consumers: the service whose partitions operators pause, and that gives records up as dead letters."""
+        return self.consumers[0] if self.consumers else None
 
     @property
     def dead_letters(self) -> str:
@@ -57,21 +62,23 @@ class Topic(Struct, frozen=True):
 
 
 GUIDE_TOPICS: Final = (
-    Topic("order-created", m.StockDecreaseRequestMessage, "order", "stock"),
-    Topic("stock-response-topic", m.StockResponseMessage, "stock", "order"),
-    Topic("payment-success-topic", m.PaymentSuccessMessage, "payment", "order"),
-    Topic("delivery-request-topic", m.DeliveryRequestMessage, "order", "delivery"),
-    Topic("delivery-start-topic", m.DeliveryStartMessage, "delivery", "order"),
-    Topic("order-completed-topic", m.OrderCompletedMessage, "order", "client", kept_days=30),
+    Topic("order-created", m.StockDecreaseRequestMessage, "order", ("stock",)),
+    Topic("stock-response-topic", m.StockResponseMessage, "stock", ("order",)),
+    Topic("payment-success-topic", m.PaymentSuccessMessage, "payment", ("order",)),
+    Topic("delivery-request-topic", m.DeliveryRequestMessage, "order", ("delivery",)),
+    Topic("delivery-start-topic", m.DeliveryStartMessage, "delivery", ("order",)),
+    Topic("order-completed-topic", m.OrderCompletedMessage, "order", ("client",), kept_days=30),
 )
 OUR_TOPICS: Final = (
-    Topic("stock-rollback-requested-topic", m.StockRollbackRequestedMessage, "order", "stock"),
-    Topic("stock-rollback-completed-topic", m.StockRollbackCompletedMessage, "stock", "order"),
-    Topic("stock-rollback-failed-topic", m.StockRollbackFailedMessage, "stock", "order"),
-    Topic("payment-cancel-requested-topic", m.PaymentCancelRequestedMessage, "order", "payment"),
-    Topic("payment-cancelled-topic", m.PaymentCancelledMessage, "payment", "order"),
-    Topic("order-payable-topic", m.OrderPayableMessage, "order", "payment", table=True),
-    Topic("product-price-topic", m.ProductPriceMessage, "stock", "order", key="product_id", kept_days=None, table=True),
+    Topic("stock-rollback-requested-topic", m.StockRollbackRequestedMessage, "order", ("stock",)),
+    Topic("stock-rollback-completed-topic", m.StockRollbackCompletedMessage, "stock", ("order",)),
+    Topic("stock-rollback-failed-topic", m.StockRollbackFailedMessage, "stock", ("order",)),
+    Topic("payment-cancel-requested-topic", m.PaymentCancelRequestedMessage, "order", ("payment",)),
+    Topic("payment-cancelled-topic", m.PaymentCancelledMessage, "payment", ("order",)),
+    Topic("order-payable-topic", m.OrderPayableMessage, "order", ("payment",), table=True),
+    Topic(
+        "product-price-topic", m.ProductPriceMessage, "stock", ("order",), key="product_id", kept_days=None, table=True
+    ),
 )
 TOPICS: Final = GUIDE_TOPICS + OUR_TOPICS
 """`order-completed-topic` keeps its records for a month, since the audit counts them. `order-payable-topic` has a state for each order and would

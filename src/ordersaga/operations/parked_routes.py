@@ -8,7 +8,7 @@ from litestar import get, post
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
-from ordersaga.contracts.messages import INT32_MAX
+from ordersaga.contracts.limits import INT32_MAX
 from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
 from ordersaga.http.requests import json_body
 from ordersaga.messaging import acts

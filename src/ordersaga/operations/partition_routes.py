@@ -8,7 +8,7 @@ from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
 
-from ordersaga.contracts.messages import INT32_MAX
+from ordersaga.contracts.limits import INT32_MAX
 from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
 from ordersaga.http.requests import json_body
 from ordersaga.messaging.acts import NotPossible

@@ -33,8 +33,8 @@ async def resolve(selection: QueueSelection, desks: Sequence[OperatorsDesk]) -> 
 
 def _reader_of(record: Coordinates, desks: Sequence[OperatorsDesk]) -> OperatorsDesk:
     """The service that would have parked a record: the consumer of its topic, if it is among the given ones."""
-    consumer = BY_NAME[record.topic].consumer if record.topic in BY_NAME else None
-    desk = next((desk for desk in desks if desk.service == consumer), None)
+    consumers = BY_NAME[record.topic].consumers if record.topic in BY_NAME else ()
+    desk = next((desk for desk in desks if desk.service in consumers), None)
     if desk is None:
         readers = " and ".join(desk.service for desk in desks)
         raise NotPossible(f"{record}: {readers} read no topic {record.topic}", "UNKNOWN")

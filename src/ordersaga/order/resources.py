@@ -6,8 +6,9 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from ordersaga.contracts import limits
 from ordersaga.contracts.address import Address
-from ordersaga.contracts.messages import INT32_MAX
+from ordersaga.contracts.limits import INT32_MAX
 from ordersaga.contracts.status import ORDER_CODES, OrderStatus
 from ordersaga.http.pages import Page
 from ordersaga.messaging.held_records import HeldRecord
@@ -30,14 +31,14 @@ class Item(Struct, rename="camel"):
 class PlaceOrder(Struct, rename="camel", kw_only=True):
     """The body of `POST /api/v1/orders`. Won."""
 
-    order_name: Annotated[str, Meta(min_length=1, max_length=200)]
+    order_name: Annotated[str, Meta(min_length=1, max_length=limits.ORDER_NAME_CHARS_MAX)]
     total_amount: Annotated[int, Meta(ge=TOTAL_AMOUNT_MIN, le=INT32_MAX)]
-    address: Annotated[str, Meta(min_length=1, max_length=300)]
-    address_detail: Annotated[str, Meta(max_length=300)] | None = None
-    zipcode: Annotated[str, Meta(min_length=1, max_length=20)]
-    phone: Annotated[str, Meta(min_length=1, max_length=40)]
-    name: Annotated[str, Meta(min_length=1, max_length=100)]
-    delivery_memo: Annotated[str, Meta(max_length=500)] | None = None
+    address: Annotated[str, Meta(min_length=1, max_length=limits.ADDRESS_CHARS_MAX)]
+    address_detail: Annotated[str, Meta(max_length=limits.ADDRESS_CHARS_MAX)] | None = None
+    zipcode: Annotated[str, Meta(min_length=1, max_length=limits.ZIPCODE_CHARS_MAX)]
+    phone: Annotated[str, Meta(min_length=1, max_length=limits.PHONE_CHARS_MAX)]
+    name: Annotated[str, Meta(min_length=1, max_length=limits.PERSON_CHARS_MAX)]
+    delivery_memo: Annotated[str, Meta(max_length=limits.MEMO_CHARS_MAX)] | None = None
     items: Annotated[list[Item], Meta(min_length=1, max_length=ITEMS_MAX)]
 
 

@@ -13,7 +13,7 @@ from litestar.params import FromPath, QueryParameter
 from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
 
-from ordersaga.contracts.messages import INT32_MAX
+from ordersaga.contracts.limits import INT32_MAX, PAYMENT_KEY_CHARS_MAX
 from ordersaga.contracts.status import PAYMENT_CODES
 from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.documents import described
@@ -38,8 +38,8 @@ RETRY_AFTER_S: Final = "1"
 
 Json = Response[bytes]
 AnyRequest = Request[Any, Any, Any]
-PAYMENT_KEY: Final = re.compile(r"[A-Za-z0-9_=-]{1,200}")
-PaymentKey = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_=-]+$(?!\n)")]
+PAYMENT_KEY: Final = re.compile(rf"[A-Za-z0-9_=-]{{1,{PAYMENT_KEY_CHARS_MAX}}}")
+PaymentKey = Annotated[str, Meta(min_length=1, max_length=PAYMENT_KEY_CHARS_MAX, pattern=r"^[A-Za-z0-9_=-]+$(?!\n)")]
 """Toss's keys have letters, digits, `_` and `-`. No other character may reach the path of a call to the gateway."""
 
 

@@ -37,7 +37,6 @@ from ordersaga.payment.model import Confirm, Intent, Payable, Payment
 
 BACKOFF_S_MIN: Final = 0.5
 BACKOFF_S_MAX: Final = 30.0
-TEXT_CHARS_MAX: Final = 500
 REASON_CHARS_MAX: Final = 150
 
 DEAD_STATUSES: Final = frozenset({"ABORTED", "EXPIRED"})

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
+from ordersaga.contracts.limits import TEXT_CHARS_MAX
 from ordersaga.contracts.messages import (
     Message,
     PaymentCancelledMessage,
@@ -19,7 +20,7 @@ from ordersaga.contracts.messages import (
 )
 from ordersaga.contracts.status import FAILED, SUCCESS
 from ordersaga.contracts.status import PaymentStatus as Answered
-from ordersaga.payment.approval import TEXT_CHARS_MAX, Settled, refunds_of
+from ordersaga.payment.approval import Settled, refunds_of
 from ordersaga.payment.gateway import CAPTURED_STATUSES, GatewayPayment, Standing
 from ordersaga.payment.model import Account, Intent, Payment, PaymentStatus
 

@@ -9,7 +9,7 @@ from litestar.params import FromPath, QueryParameter
 from litestar.types import ControllerRouterHandler
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ordersaga.contracts.messages import INT32_MAX
+from ordersaga.contracts.limits import INT32_MAX, PRODUCT_NAME_CHARS_MAX
 from ordersaga.http.caller import Callers
 from ordersaga.http.documents import described
 from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page, Text
@@ -22,12 +22,12 @@ from ordersaga.messaging.runtime import Runtime
 from ordersaga.stock import listing, store
 from ordersaga.stock.commands import AddProduct, ChangeProduct, Done, ReceivePieces
 from ordersaga.stock.listing import Listing, ListingChange
-from ordersaga.stock.model import CATEGORY_CHARS_MAX, DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX, PICTURE_CHARS_MAX, Product
+from ordersaga.stock.model import CATEGORY_CHARS_MAX, DESCRIPTION_CHARS_MAX, PICTURE_CHARS_MAX, Product
 from ordersaga.stock.store import CatalogueFilter
 
 Json = Response[bytes]
 AnyRequest = Request[Any, Any, Any]
-Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX, pattern=r"\S")]
+Name = Annotated[str, Meta(min_length=1, max_length=PRODUCT_NAME_CHARS_MAX, pattern=r"\S")]
 Won = Annotated[int, Meta(ge=0, le=INT32_MAX)]
 Description = Annotated[str, Meta(max_length=DESCRIPTION_CHARS_MAX)]
 Category = Annotated[str, Meta(min_length=1, max_length=CATEGORY_CHARS_MAX, pattern=r"\S")]

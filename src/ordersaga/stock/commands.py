@@ -12,7 +12,8 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ordersaga.contracts.messages import INT32_MAX, ProductPriceMessage
+from ordersaga.contracts.limits import INT32_MAX
+from ordersaga.contracts.messages import ProductPriceMessage
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.messaging.handler import Outgoing

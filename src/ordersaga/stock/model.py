@@ -11,7 +11,6 @@ from ordersaga.stock.listing import Listing
 State = Literal["RESERVED", "RELEASED", "REFUSED", "OVERTAKEN"]
 MovementKind = Literal["received", "reserved", "released"]
 
-NAME_CHARS_MAX: Final = 200
 DESCRIPTION_CHARS_MAX: Final = 5_000
 PICTURE_CHARS_MAX: Final = 2_000
 CATEGORY_CHARS_MAX: Final = 100

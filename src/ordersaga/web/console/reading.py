@@ -130,7 +130,7 @@ class Reading:
         """What Kafka tells of the topics that another team's service reads; None: Kafka does not answer."""
         if self._kafka is None:
             return None
-        names = [topic.name for topic in TOPICS if topic.consumer == name]
+        names = [topic.name for topic in TOPICS if name in topic.consumers]
         try:
             counts = await self._kafka.partition_counts(names)
             ends = await self._kafka.ends(

@@ -1,0 +1,17 @@
+"""How large values are, in characters for texts. Our services write no longer texts and refuse longer ones over HTTP, and read longer ones
+from a partner."""
+
+from typing import Final
+
+INT32_MAX: Final = 2**31 - 1
+INT64_MAX: Final = 2**63 - 1
+ORDER_NAME_CHARS_MAX: Final = 200
+ADDRESS_CHARS_MAX: Final = 300
+ZIPCODE_CHARS_MAX: Final = 20
+PHONE_CHARS_MAX: Final = 40
+PERSON_CHARS_MAX: Final = 100
+MEMO_CHARS_MAX: Final = 500
+PAYMENT_KEY_CHARS_MAX: Final = 200
+PRODUCT_NAME_CHARS_MAX: Final = 200
+TEXT_CHARS_MAX: Final = 500
+"""What a service says in words, such as why a payment was declined."""
