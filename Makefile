@@ -30,7 +30,7 @@ PART_http := $(wildcard $(addprefix tests/integration/test_, $(addsuffix .py, ht
 PART_interop := tests/interop
 PART_browser := $(wildcard tests/browser/test_*.py tests/integration/test_web_*.py)
 NAMED := $(PART_runtime) $(PART_operators) $(PART_order) $(PART_stock) $(PART_payment) $(PART_audit) $(PART_http) $(PART_browser)
-PART_system := $(filter-out $(NAMED), $(wildcard tests/integration/test_*.py)) tests/chaos tests/simulation tests/docs tests/node
+PART_system := $(filter-out $(NAMED), $(wildcard tests/integration/test_*.py)) tests/chaos tests/simulation tests/docs tests/node tests/java
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help

@@ -13,6 +13,7 @@ from ordersaga.contracts import headers
 from ordersaga.contracts.codec import encode
 from ordersaga.contracts.examples import EXAMPLES
 from ordersaga.contracts.messages import Message
+from ordersaga.contracts.schemas import schemas
 from ordersaga.contracts.topics import (
     CONTRACT_VERSION,
     GROUPS,
@@ -32,12 +33,8 @@ NUMBERS: Final = ("retention.ms", "retention.bytes", "max.message.bytes")
 
 def document(of: Role | None = None) -> dict[str, Any]:
     """The document as plain JSON values; `of`: of one service, with what it sends and receives."""
-    topics = [topic for topic in TOPICS if of in (None, topic.producer, *topic.consumers)]
+    topics = tuple(topic for topic in TOPICS if of in (None, topic.producer, *topic.consumers))
     letters = [topic for topic in topics if _gives_up(topic, of)]
-    kinds = [topic.message for topic in topics]
-    _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS)
-    for schema in schemas.values():
-        schema["description"] = cleandoc(schema["description"])
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -60,9 +57,9 @@ def document(of: Role | None = None) -> dict[str, Any]:
         | {topic.dead_letters: _letter_channel(topic) for topic in letters},
         "operations": dict(_operations(topics, of)),
         "components": {
-            "messages": {kind.__name__: _message(topic) for kind, topic in zip(kinds, topics, strict=True)}
+            "messages": {topic.message.__name__: _message(topic) for topic in topics}
             | ({LETTER: _letter()} if letters else {}),
-            "schemas": schemas,
+            "schemas": schemas(topics, SCHEMAS),
         },
     }
 
@@ -119,7 +116,7 @@ def _kept(topic: Topic) -> str:
     return kept + table
 
 
-def _operations(topics: list[Topic], of: Role | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _operations(topics: tuple[Topic, ...], of: Role | None) -> Iterator[tuple[str, dict[str, Any]]]:
     for topic in topics:
         name = topic.message.__name__
         if topic.producer and of in (None, topic.producer):

@@ -1,0 +1,97 @@
+"""The messages as JSON Schemas and as Python dataclasses: both take what our services write, and the schemas refuse what decoding refuses."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator
+
+from ordersaga.contracts import limits
+from ordersaga.contracts import messages as m
+from ordersaga.contracts.code import python
+from ordersaga.contracts.codec import encode
+from ordersaga.contracts.examples import EXAMPLES
+from ordersaga.contracts.schemas import schema_of
+from ordersaga.contracts.topics import BY_MESSAGE, TOPICS
+from ordersaga.order.resources import PlaceOrder
+
+
+def validator(message: type[m.Message]) -> Draft202012Validator:
+    schema = schema_of(BY_MESSAGE[message])
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+@pytest.fixture(scope="module")
+def module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """The Python module, imported as another team would."""
+    ((name, text),) = python.files()
+    path: Path = tmp_path_factory.mktemp("python") / name
+    path.write_text(text)
+    spec = importlib.util.spec_from_file_location("generated_messages", path)
+    assert spec is not None and spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_there_is_an_example_of_each_message() -> None:
+    assert list(EXAMPLES) == [topic.message for topic in TOPICS]
+
+
+@pytest.mark.parametrize("message", EXAMPLES)
+def test_each_schema_takes_its_example_with_a_field_of_a_later_version(message: type[m.Message]) -> None:
+    value = msgspec.json.decode(encode(EXAMPLES[message]))
+    validator(message).validate(value | {"giftMessage": "!"})
+
+
+@pytest.mark.parametrize(
+    ("message", "change"),
+    [
+        (m.StockResponseMessage, {"status": "MAYBE"}),
+        (m.StockResponseMessage, {"orderId": "x"}),
+        (m.StockDecreaseRequestMessage, {"products": []}),
+        (m.PaymentSuccessMessage, {"amount": 2**31}),
+        (m.PaymentSuccessMessage, {"amount": -1}),
+        (m.PaymentCancelRequestedMessage, {"requestId": "x" * 201}),
+    ],
+)
+def test_a_schema_refuses_what_decoding_refuses(message: type[m.Message], change: dict[str, Any]) -> None:
+    value = msgspec.json.decode(encode(EXAMPLES[message])) | change
+    assert not validator(message).is_valid(value)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(value, message, strict=True)
+
+
+def test_a_text_beyond_its_limit_is_no_writers_and_is_read_all_the_same() -> None:
+    value = {"orderId": str(UUID(int=1)), "customerId": str(UUID(int=2)), "address": "x" * 301}
+    assert not validator(m.DeliveryRequestMessage).is_valid(value)
+    assert msgspec.convert(value, m.DeliveryRequestMessage).address == value["address"]
+
+
+def test_what_order_takes_over_http_is_within_the_limits_of_the_messages_that_it_writes() -> None:
+    body = msgspec.json.schema(PlaceOrder)["$defs"]["PlaceOrder"]["properties"]
+    delivery, completed = (
+        msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"]
+        for kind in (m.DeliveryRequestMessage, m.OrderCompletedMessage)
+    )
+    for name, field in [*delivery.items(), *completed.items()]:
+        if name in body and (limit := _limit(field)):
+            assert limit == _limit(body[name]), name
+    assert _limit(completed["orderName"]) == limits.ORDER_NAME_CHARS_MAX
+
+
+def _limit(field: dict[str, Any]) -> int | None:
+    found: int | None = next((each["maxLength"] for each in field.get("anyOf", [field]) if "maxLength" in each), None)
+    return found
+
+
+@pytest.mark.parametrize("message", EXAMPLES)
+def test_the_dataclasses_read_and_write_what_our_services_write(module: ModuleType, message: type[m.Message]) -> None:
+    written = encode(EXAMPLES[message])
+    read = msgspec.json.decode(written, type=module.TOPICS[BY_MESSAGE[message].name])
+    assert msgspec.json.decode(msgspec.json.encode(read)) == msgspec.json.decode(written)
