@@ -34,7 +34,7 @@ PART_system := $(filter-out $(NAMED), $(wildcard tests/integration/test_*.py)) t
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos siege money bench saga screenshots lock
+.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos siege money bench saga contract screenshots lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^#> / {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ hooks: $(VENV)/.project ## have git run lint, format, types and imports before a
 
 saga: $(VENV)/.project ## write docs/saga.md, the saga's table and diagrams, from the code
 	@$(BIN)/python -m tests.docs.saga_page > docs/saga.md
+
+contract: $(VENV)/.project ## write docs/contract, the pages of topics and routes, from the code
+	@$(BIN)/python -m tests.docs.contract_pages
 
 screenshots: setup $(VENV)/.chromium ## take the pictures in docs/screenshots again, from the running pages
 	@$(BIN)/python -m tests.browser.screenshots

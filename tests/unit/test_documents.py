@@ -1,14 +1,17 @@
 """The OpenAPI document of each service: valid, and complete for each operation."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from litestar.testing import TestClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from ordersaga.cli.serve import application
+from ordersaga.contracts import asyncapi
 from ordersaga.http.documents import SECURITY_SCHEMES, document
-from ordersaga.settings import SERVICES, Settings
+from ordersaga.settings import SERVICES, ServiceName, Settings
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -75,3 +78,16 @@ def test_a_document_is_made_once_and_the_same_for_each_process(documents: dict[s
     app = application("stock")(Settings())
     assert document(app) is document(app)
     assert document(app) == documents["stock"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_each_service_shows_its_topics_on_a_page_that_loads_nothing(service: ServiceName) -> None:
+    client = TestClient(application(service)(Settings()))
+    page = client.get("/schema/asyncapi")
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    assert not re.search(r"<script|<link|<img|<iframe|@import|url\(|https?://", page.text)
+    topics = client.get("/schema/asyncapi.json").json()
+    assert topics == asyncapi.document(service)
+    assert topics["channels"] and all(f"<code>{name}</code>" in page.text for name in topics["channels"])
+    assert "href=/schema/asyncapi>" in client.get("/schema").text

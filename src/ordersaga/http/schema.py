@@ -1,16 +1,19 @@
-"""`/schema`: a service's routes as a page that loads nothing from other hosts, and as JSON at `/schema/openapi.json`."""
+"""`/schema`: a service's routes as a page that loads nothing from other hosts, and as JSON at `/schema/openapi.json`; `/schema/asyncapi`: the
+topics that it writes and reads, and as JSON at `/schema/asyncapi.json`."""
 
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from litestar import Request, Router
+from litestar import MediaType, Request, Router
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 
+from ordersaga.contracts import asyncapi
+from ordersaga.contracts.topics import Role
 from ordersaga.http.documents import document
 
 PATH: Final = "/schema"
@@ -26,12 +29,17 @@ POLICY: Final = (
 )
 
 
-def config(title: str) -> OpenAPIConfig:
-    """Litestar's OpenAPI document with our page: Litestar's own pages load scripts from other hosts."""
+def config(service: str) -> OpenAPIConfig:
+    """Litestar's OpenAPI document with our pages: Litestar's own pages load scripts from other hosts."""
     router = Router(
         PATH, route_handlers=[], include_in_schema=False, response_headers={"Content-Security-Policy": POLICY}
     )
-    return OpenAPIConfig(title=title, version="1", openapi_router=router, render_plugins=[_Page(path="/"), _Json()])
+    plugins: list[OpenAPIRenderPlugin] = [_Page(path="/"), _Json()]
+    roles = {role: role for role in get_args(Role)}
+    if role := roles.get(service):
+        topics = asyncapi.document(role)
+        plugins += [_Topics(topics, path="/asyncapi"), _TopicsJson(topics, path="/asyncapi.json")]
+    return OpenAPIConfig(title=f"ordersaga {service}", version="1", openapi_router=router, render_plugins=plugins)
 
 
 class _Page(OpenAPIRenderPlugin):
@@ -39,18 +47,11 @@ class _Page(OpenAPIRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         openapi_schema = document(request.app)
-        title = escape(openapi_schema["info"]["title"])
-        parts = [
-            f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style><h1>{title}</h1>",
-            f"<p>As a document: <a href={PATH}/openapi.json><code>{PATH}/openapi.json</code></a></p>",
-            *_operations(openapi_schema),
-            "<h2>Schemas</h2>",
-            *(
-                f"<details><summary><code>{escape(name)}</code></summary>{_shown(schema)}</details>"
-                for name, schema in sorted(openapi_schema.get("components", {}).get("schemas", {}).items())
-            ),
+        links = [
+            "openapi.json",
+            *(["asyncapi"] if any(isinstance(each, _Topics) for each in _plugins(request)) else []),
         ]
-        return "\n".join(parts).encode()
+        return _page(openapi_schema, links, _operations(openapi_schema))
 
     def receive_router(self, router: Router) -> None:
         """Remove Litestar's catch-all below `/schema`, which answers with a page: unknown paths are 404 as elsewhere."""
@@ -62,6 +63,62 @@ class _Json(JsonRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         return super().render(request, document(request.app))
+
+
+class _Topics(OpenAPIRenderPlugin):
+    """The topics that a service writes and reads, as HTML without scripts."""
+
+    def __init__(self, topics: dict[str, Any], *, path: str) -> None:
+        super().__init__(path=path)
+        self._topics: Final = topics
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        return _page(self._topics, ["asyncapi.json"], _channels(self._topics))
+
+
+class _TopicsJson(JsonRenderPlugin):
+    """The AsyncAPI document of a service as JSON."""
+
+    def __init__(self, topics: dict[str, Any], *, path: str) -> None:
+        super().__init__(path=path, media_type=MediaType.JSON)
+        self._topics: Final = topics
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        return super().render(request, self._topics)
+
+
+def _plugins(request: Request[Any, Any, Any]) -> Sequence[OpenAPIRenderPlugin]:
+    config = request.app.openapi_config
+    return config.render_plugins if config else ()
+
+
+def _page(shown: dict[str, Any], links: Sequence[str], content: Iterator[str]) -> bytes:
+    """A page of a document: its title, links to others, its content, and its schemas."""
+    title = escape(shown["info"]["title"])
+    anchors = ", ".join(f"<a href={PATH}/{each}><code>{PATH}/{each}</code></a>" for each in links)
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style><h1>{title}</h1>",
+        f"<p>See also: {anchors}</p>",
+        *content,
+        "<h2>Schemas</h2>",
+        *(
+            f"<details><summary><code>{escape(name)}</code></summary>{_shown(schema)}</details>"
+            for name, schema in sorted(shown.get("components", {}).get("schemas", {}).items())
+        ),
+    ]
+    return "\n".join(parts).encode()
+
+
+def _channels(shown: dict[str, Any]) -> Iterator[str]:
+    for operation in shown["operations"].values():
+        name = operation["channel"]["$ref"].rpartition("/")[2]
+        channel = shown["channels"][name]
+        yield f"<h2><b>{operation['action']}</b> <code>{escape(name)}</code></h2><p>{escape(operation['summary'])}</p>"
+        for message in channel["messages"]:
+            for part in ("headers", "bindings", "examples"):
+                if said := shown["components"]["messages"][message].get(part):
+                    yield f"<details><summary>{part} of {escape(message)}</summary>{_shown(said)}</details>"
+        yield f"<details><summary>the topic</summary>{_shown(channel)}</details>"
 
 
 def _operations(shown: dict[str, Any]) -> Iterator[str]:

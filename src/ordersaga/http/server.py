@@ -126,7 +126,7 @@ def application(
             TooManyStreams: on_too_many_streams,
             Exception: on_error,
         },
-        openapi_config=schema.config(f"ordersaga {title}"),
+        openapi_config=schema.config(title),
         streams=streams or Streams(0, 0),
         logging_config=None,
         debug=False,
