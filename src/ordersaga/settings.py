@@ -164,6 +164,11 @@ class Settings(HttpSettings, WebSettings):
         default=0.5, gt=0, lt=1, description="a larger share of failed records looks like a bad deployment"
     )
 
+    consumer_faults: bool = Field(
+        default=False,
+        description="development only: operators may make the consumer slow, and records fail, at the console's page of faults",
+    )
+
     # HTTP
     http_host: str = "127.0.0.1"
     http_port: Port | None = Field(

@@ -151,7 +151,7 @@ class System:
             }
             self.urls: Final = {name: process.url for name, process in self.processes.items()}
             self.environment: Final = self._environment(
-                bootstrap_servers or self.stack.bootstrap_servers, folder, extra or {}
+                bootstrap_servers or self.stack.bootstrap_servers, folder, web, extra or {}
             )
             self.settings: Final = Settings.of(self.environment)
         except WrongSettings as error:
@@ -161,7 +161,9 @@ class System:
             self.stack.folder.close()
             raise
 
-    def _environment(self, bootstrap_servers: str, folder: StackFolder, extra: dict[str, str]) -> dict[str, str]:
+    def _environment(
+        self, bootstrap_servers: str, folder: StackFolder, web: bool, extra: dict[str, str]
+    ) -> dict[str, str]:
         """The variables of the services: this system's own addresses, and the caller's settings for everything else."""
         callers = {
             name.upper().removeprefix(PREFIX): value
@@ -185,6 +187,7 @@ class System:
         defaults = {
             "TRUST_GATEWAY_HEADERS": "true",
             "WEB_SIGN_IN": "token" if checks_tokens else "demo",
+            "CONSUMER_FAULTS": str(web and not checks_tokens).lower(),
             "WEB_SESSION_SECRET": secrets.token_urlsafe(32),
             "FOREIGN_PARTNERS": json.dumps([name for name in SERVICES if name not in self.services]),
         }

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from ordersaga.messaging.assignment import Assignment
+from ordersaga.messaging.consumer_faults import ConsumerFaults
 from ordersaga.messaging.database import Pool
 from ordersaga.messaging.handler import Handler
 from ordersaga.messaging.health import Alarms
@@ -16,7 +17,7 @@ from ordersaga.settings import Settings
 
 
 class ConsumerParts(NamedTuple):
-    """`runtime.py` makes the parts for each consumer. `group`: the consumer group of the service."""
+    """`runtime.py` makes the parts for each consumer. `group`: the consumer group of the service. `faults` None: none are allowed."""
 
     settings: Settings
     group: str
@@ -29,3 +30,4 @@ class ConsumerParts(NamedTuple):
     clock: Callable[[], datetime]
     new_id: Callable[[], UUID]
     alarms: Alarms
+    faults: ConsumerFaults | None

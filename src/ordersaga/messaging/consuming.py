@@ -41,6 +41,7 @@ class Consuming:
         self._assignment: Final = parts.assignment
         self._outbox: Final = parts.outbox
         self._clock: Final = parts.clock
+        self._faults: Final = parts.faults
         self._beat: Final = beat
         self._turns: Final = Turns(parts)
         self._retries: Final = Retries(parts)
@@ -74,7 +75,8 @@ class Consuming:
     async def _loop(self) -> None:
         wait_s = IDLE_WAIT_S
         while not self._stopping:
-            fetched = await self._consumer.fetch(self._turns.size.now, wait_s)
+            size = self._turns.size.now
+            fetched = await self._consumer.fetch(self._faults.records_max(size) if self._faults else size, wait_s)
             if fetched.fatal is not None:
                 raise KafkaUnavailable(fetched.fatal.str())
             self._assignment.change(fetched.joined, fetched.assigned, fetched.revoked)
@@ -103,6 +105,8 @@ class Consuming:
             if await self._assignment.take(self._clock()):  # new partitions are read from the offset in the ledger
                 await self._retries.learn()
             if mine:
+                if self._faults:
+                    await self._faults.delay()
                 await self._turns.handle(mine)
             more = await self._retries.step()
             await self._missed.step()

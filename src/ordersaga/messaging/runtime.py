@@ -14,6 +14,7 @@ import structlog
 
 from ordersaga.messaging.assignment import Assignment
 from ordersaga.messaging.backlog import MEASURE_EVERY_S, Backlog
+from ordersaga.messaging.consumer_faults import ConsumerFaults
 from ordersaga.messaging.consumer_parts import ConsumerParts
 from ordersaga.messaging.consuming import Consuming
 from ordersaga.messaging.database import Connection, Pool, answers, connect, planned_anew
@@ -90,6 +91,7 @@ class Runtime:
         self.handler: Final = handler
         self._stopping: Final = asyncio.Event()
         self.alarms: Final = Alarms(clock)
+        self.faults: Final = ConsumerFaults(self.alarms) if settings.consumer_faults else None
         self._loops: Final = Loops(self.alarms, self._stopping)
         self._asking_database: asyncio.Task[bool] | None = None
         self.pool: Pool
@@ -207,7 +209,7 @@ class Runtime:
             parts = ConsumerParts(
                 self.settings,
                 group,
-                self.handler,
+                self.faults.around(self.handler) if self.faults else self.handler,
                 self.pool,
                 consumer,
                 self._assignment,
@@ -216,6 +218,7 @@ class Runtime:
                 self.clock,
                 self.new_id,
                 self.alarms,
+                self.faults,
             )
             self.consuming = Consuming(parts, beat)
             await self.consuming.run()

@@ -12,7 +12,7 @@ from ordersaga.messaging.acts import NotPossible
 from ordersaga.messaging.backlog import outbox_by_topic
 from ordersaga.messaging.kafka import KafkaUnavailable
 from ordersaga.messaging.runtime import Runtime
-from ordersaga.operations import job_routes, letter_routes, parked_routes, partition_routes, trail_routes
+from ordersaga.operations import fault_routes, job_routes, letter_routes, parked_routes, partition_routes, trail_routes
 from ordersaga.operations.desk import Desk
 from ordersaga.operations.face import AnyRequest, Face, on_no_kafka, on_not_possible
 from ordersaga.operations.job_worker import Worker
@@ -61,6 +61,7 @@ def routes(
             *partition_routes.routes(face),
             *job_routes.routes(face),
             *trail_routes.routes(face),
+            *fault_routes.routes(face),
             about,
             outbox,
         ],

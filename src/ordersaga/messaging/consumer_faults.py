@@ -1,0 +1,100 @@
+"""Faults of a consumer on purpose, for development: turns that begin late or have few records, and records that fail.
+
+They exist where `ORDERSAGA_CONSUMER_FAULTS` allows them, are off at the start, and end with the process. While they are on, an alarm says so.
+A rehearsal has none of them.
+"""
+
+import asyncio
+import random
+from typing import Final
+
+from msgspec import Struct
+
+from ordersaga.messaging.database import Connection
+from ordersaga.messaging.handler import Batch, Handle, Handler, Incoming, Outgoing
+from ordersaga.messaging.health import Alarms, Trouble
+
+ON_PURPOSE: Final = "faults on purpose"
+
+
+class PassingFault(Exception):
+    """A record fails on purpose. It is parked, and a later try may succeed."""
+
+
+class Faults(Struct, frozen=True):
+    """What goes wrong. Percentages are shares of records.
+
+    `turn_delay_ms`: each turn begins so much later. `turn_records_max`: a turn has so many records at most; None: as many as without faults.
+    `passing_percent`: the share that fails at a try; each try is drawn anew. `lasting_percent`: the share that becomes dead letters at the
+    first try; a record that was drawn once is drawn again.
+    """
+
+    turn_delay_ms: int = 0
+    turn_records_max: int | None = None
+    passing_percent: float = 0.0
+    lasting_percent: float = 0.0
+
+    @property
+    def words(self) -> str:
+        """The faults as a sentence; empty where there are none."""
+        parts = [
+            f"each turn begins {self.turn_delay_ms} ms late" if self.turn_delay_ms else "",
+            f"a turn has {self.turn_records_max} records at most" if self.turn_records_max else "",
+            f"{self.passing_percent:g} % of the tries fail" if self.passing_percent else "",
+            f"{self.lasting_percent:g} % of the records become dead letters" if self.lasting_percent else "",
+        ]
+        return ", ".join(filter(None, parts))
+
+
+class ConsumerFaults:
+    """The faults of this process's consumer. `now` are those in force."""
+
+    def __init__(self, alarms: Alarms) -> None:
+        self._alarms: Final = alarms
+        self.now = Faults()
+
+    def set(self, faults: Faults, by: str) -> None:
+        """Replace the faults from the next turn on. The alarm names who has set them."""
+        self.now = faults
+        todo = "end them with `POST faults` or at the console's page of faults; they end with the process, too"
+        trouble = Trouble(f"{by} has set faults of this consumer: {faults.words}", todo)
+        self._alarms.tell(ON_PURPOSE, "", trouble if faults.words else None)
+
+    def records_max(self, size: int) -> int:
+        """How many records a turn may have, of the `size` that it could have."""
+        return min(size, self.now.turn_records_max or size)
+
+    async def delay(self) -> None:
+        """Wait before a turn. Outside of its transaction, so that no lock is held meanwhile."""
+        await asyncio.sleep(self.now.turn_delay_ms / 1000)
+
+    def around(self, handler: Handler) -> Handler:
+        """The same handler, whose records fail as the faults say."""
+
+        async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
+            return await self._handle(handler.handle, batch, db)
+
+        return Handler(handler.topics, handle)
+
+    async def _handle(self, handle: Handle, batch: Batch, db: Connection) -> list[Outgoing]:
+        faults = self.now
+        if not faults.passing_percent and not faults.lasting_percent:
+            return await handle(batch, db)
+        for each in batch.incoming:
+            # With the turn's time: the halves of a turn that fails meet the same records again.
+            if _drawn(each, f"{batch.now.timestamp()}", faults.passing_percent):
+                raise PassingFault(f"this try fails on purpose, as {faults.passing_percent:g} % of all do")
+        others = []
+        for each in batch.incoming:
+            if _drawn(each, "", faults.lasting_percent):
+                batch.reject(each, f"the record fails on purpose, as {faults.lasting_percent:g} % of all do")
+            else:
+                others.append(each)
+        part = Batch(others, batch.now, batch.new_id)
+        outgoing = await handle(part, db) if others else []
+        batch.rejected.extend(part.rejected)
+        return outgoing
+
+
+def _drawn(incoming: Incoming, turn: str, percent: float) -> bool:
+    return percent > 0 and random.Random(f"{incoming.record.coordinates} {turn}").random() * 100 < percent
