@@ -59,7 +59,7 @@ def truncated(message: dict[str, Any], chance: random.Random) -> bytes:
 
 
 def wrong_encoding(message: dict[str, Any], chance: random.Random) -> bytes:
-    return _json(message).decode().encode(chance.choice(["utf-16", "utf-16-be", "utf-32", "utf-8-sig", "cp037"]))
+    return _json(message).decode().encode(chance.choice(["utf-7", "cp037", "cp500"])).replace(b"{", b"+AHs-")
 
 
 def bytes_that_are_no_text(message: dict[str, Any], chance: random.Random) -> bytes:
@@ -104,9 +104,7 @@ def missing_field(message: dict[str, Any], chance: random.Random) -> bytes:
 
 
 def unknown_status(message: dict[str, Any], chance: random.Random) -> bytes:
-    return _json(
-        message | {"status": chance.choice(["", "started", " STARTED", "DELIVERED", "ORD0002", "성공", "\ud83d"])}
-    )
+    return _json(message | {"status": chance.choice(["", "STARTED.", "0", "DELIVERED", "ORD0002", "성공", "\ud83d"])})
 
 
 def no_id(message: dict[str, Any], chance: random.Random) -> bytes:

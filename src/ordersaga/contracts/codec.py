@@ -6,20 +6,30 @@ upper-case `\\uXXXX` escapes, and control characters use upper-case hexadecimal 
 
 import json
 import re
-from typing import Final
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
-from msgspec.structs import fields
+from msgspec.structs import FieldInfo, fields
 
-from ordersaga.contracts.messages import Message
+from ordersaga.contracts import lenient
+from ordersaga.contracts.messages import Message, StockDecreaseRequestMessage, StockRollbackRequestedMessage
 from ordersaga.contracts.topics import BY_NAME, TOPICS, Topic, register
 
 REASON_CHARS_MAX: Final = 300
+LINES: Final = tuple(
+    field.type
+    for field in (*fields(StockDecreaseRequestMessage), *fields(StockRollbackRequestedMessage))
+    if field.name in ("products", "items")
+)
+"""The types of a list of lines, each of which has one id."""
+
+BACKSLASH: Final = ord("\\")
 
 _encoder: Final = msgspec.json.Encoder()
-_decoders: Final[dict[str, msgspec.json.Decoder[Message]]] = {}
-_quoted_keys: Final[dict[str, bytes]] = {}
+_readers: "Final[dict[str, _Ids]]" = {}
 _outside_basic_plane: Final = re.compile("[\U00010000-\U0010ffff]")
 _lower_hex_escape: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u(00[01][a-f])")
 
@@ -39,10 +49,39 @@ def declare(topic: Topic) -> Topic:
     return topic
 
 
+class _Ids(NamedTuple):
+    """How to decode a topic's records, and what its ids look like, so that one that is there twice is found by counting.
+
+    `pattern` is in a plain record so many `times`, and once more for each of its `lines`. Where the `optional` id is absent, the `key` could
+    have its place. `other`: the name of an id that has not the pattern.
+    """
+
+    decode: Callable[[bytes], Message]
+    pattern: bytes
+    times: int
+    lines: Callable[[Message], Sequence[object]] | None
+    optional: Callable[[Message], object] | None
+    key: bytes
+    other: bytes | None
+
+
 def _learn(topic: Topic) -> None:
-    key = next(field.encode_name for field in fields(topic.message) if field.name == topic.key)
-    _decoders[topic.name] = msgspec.json.Decoder(topic.message)
-    _quoted_keys[topic.name] = f'"{key}"'.encode()
+    known = fields(topic.message)
+    ids = [field for field in known if field.encode_name.endswith("Id")]
+    lines = [attrgetter(field.name) for field in known if field.type in LINES]
+    optional = [attrgetter(field.name) for field in ids if not field.required]
+    others = [_quoted(field) for field in known if field.encode_name.endswith("Key")]
+    key = _quoted(next(field for field in known if field.name == topic.key))
+    decode = msgspec.json.Decoder(topic.message).decode
+    if any(field.name == topic.key for field in ids) and len(ids) <= (2 if optional else len(ids)) and len(others) < 2:
+        known_ids = (b'Id"', len(ids), lines[0] if lines else None, optional[0] if optional else None, key)
+        _readers[topic.name] = _Ids(decode, *known_ids, others[0] if others else None)
+    else:  # a message of another system: its key alone
+        _readers[topic.name] = _Ids(decode, key, 1, None, None, key, None)
+
+
+def _quoted(field: FieldInfo) -> bytes:
+    return f'"{field.encode_name}"'.encode()
 
 
 for _topic in TOPICS:
@@ -66,26 +105,46 @@ def text_of(id: UUID) -> bytes:
 
 
 def decode(topic: str, value: bytes | None) -> Message:
-    """The message that a record of `topic` carries.
+    """The message that a record of `topic` carries. What the strict decoder refuses is read as Jackson would, see `lenient.py`.
 
-    Raises `Undecodable` for a null value, for bytes that are not JSON, for JSON that is not this topic's message, and for JSON that has its
-    business key twice, since two parsers may read different values.
+    Raises `Undecodable` for a null value, for bytes that are not JSON, for JSON that is not this topic's message, and for an id that is
+    there twice with different values, since two parsers may read different ones.
     """
     if value is None:
         raise Undecodable("the record's value is null; this topic carries messages only")
+    decode, pattern, times, lines, optional, key, other = _readers[topic]
     try:
-        message = _decoders[topic].decode(value)
+        message = decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        name = BY_NAME[topic].message.__name__
-        raise Undecodable(f"not a {name}: {_in_words(error, value)}"[:REASON_CHARS_MAX]) from error
-    if b"\\u0000" in value and _has_nul(msgspec.to_builtins(message)):
-        raise Undecodable("a text has the character NUL (\\u0000) in it, which the database cannot store")
-    quoted = _quoted_keys[topic]
-    if value.count(quoted) > 1:
-        key = quoted.decode().strip('"')
-        if _says_twice(value, key):
-            raise Undecodable(f"the field {key} is there twice, and readers may take different values")
+        return _leniently(topic, value, error)
+    found = value.count(pattern)
+    if lines is not None:
+        found -= len(lines(message))
+    if (
+        found != times
+        or (optional is not None and optional(message) is None and value.count(key) > 1)
+        or (other is not None and value.count(other) > 1)
+        or (BACKSLASH in value and b"\\u00" in value)  # a name may be written with escapes, and a text may have a NUL
+    ):
+        _leniently(topic, value, None)
     return message
+
+
+def _leniently(topic: str, value: bytes, strict: Exception | None) -> Message:
+    """The message by the lenient reader. `strict`: why the strict decoder refuses the value."""
+    kind = BY_NAME[topic].message
+    try:
+        message = lenient.read(kind, value)
+    except lenient.NotPlain as error:
+        why = str(error)
+    except (ValueError, RecursionError) as error:
+        # Where both find no JSON, the strict decoder's words are the better ones: they count bytes.
+        why = _in_words(error if strict is None or isinstance(strict, msgspec.ValidationError) else strict, value)
+    else:
+        if _has_nul(msgspec.to_builtins(message)):
+            raise Undecodable("a text has the character NUL (\\u0000) in it, which the database cannot store")
+        return message
+    raise Undecodable(f"not a {kind.__name__}: {why}"[:REASON_CHARS_MAX]) from strict
 
 
 def _in_words(error: Exception, value: bytes) -> str:
@@ -94,23 +153,10 @@ def _in_words(error: Exception, value: bytes) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, UnicodeDecodeError) or value.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
-        return f"the text is not UTF-8, begins with a byte order mark, or is not JSON: {error}"
+        return f"JSON is malformed, or its text is not UTF-8: {error}"
+    if isinstance(error, json.JSONDecodeError):
+        return f"JSON is malformed: {error.msg} (character {error.pos})"
     return str(error).replace("Input data was truncated", "the JSON ends too early (truncated)")
-
-
-def _says_twice(value: bytes, name: str) -> bool:
-    """Whether the outermost object has a field twice. The same name in nested objects, such as the lines of an order, does not count."""
-    outermost: list[tuple[str, object]] = []
-
-    def last(pairs: list[tuple[str, object]]) -> None:
-        nonlocal outermost
-        outermost = pairs  # the hook is called last for the outermost object
-
-    try:
-        json.loads(value, object_pairs_hook=last)
-    except (ValueError, RecursionError):
-        return True  # msgspec accepts these bytes and json does not, so two parsers may read them differently
-    return [field for field, _ in outermost].count(name) > 1
 
 
 def _has_nul(part: object) -> bool:

@@ -33,6 +33,10 @@ REFUSED: Final = "RefusedByBroker"
 REJECTED: Final = "Rejected"
 UNDECODABLE: Final = "Undecodable"
 UUID_PATTERN: Final = rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_QUOTE: Final = rb'\\*"'
+"""A quote, also of JSON inside a JSON string."""
+_KEY: Final = rb'(?:\{.*"payload"\s*:\s*)?"?(%b)"?\}?' % UUID_PATTERN
+"""A key: an id, in quotes, or in an envelope of Kafka Connect."""
 
 
 class GivenUp(Struct, frozen=True):
@@ -74,9 +78,9 @@ def order_key(topic: str, key: bytes | None, value: bytes | None) -> UUID | None
         except Exception:  # any malformed value: the search below needs only an id
             pass
     field = b"productId" if known is not None and known.key == "product_id" else b"orderId"
-    named = re.search(rb'"' + field + rb'"\s*:\s*"(' + UUID_PATTERN + rb')"', value or b"")
-    found = named[1] if named else key if key and re.fullmatch(UUID_PATTERN, key) else None
-    return UUID(found.decode()) if found else None
+    named = re.search(rb"%b%b%b\s*:\s*%b(%b)" % (_QUOTE, field, _QUOTE, _QUOTE, UUID_PATTERN), value or b"")
+    found = named or (re.fullmatch(_KEY, key) if key else None)
+    return UUID(found[1].decode()) if found else None
 
 
 async def give_up(db: Connection, given_up: Sequence[GivenUp], ids: MessageIds, now: datetime) -> list[DeadLetter]:
