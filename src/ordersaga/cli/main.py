@@ -4,7 +4,19 @@ from importlib.util import find_spec
 
 import typer
 
-from ordersaga.cli import contracts, dead_letters, migrate, orders, parked, products, serve, settings, topics, verify
+from ordersaga.cli import (
+    conform,
+    contracts,
+    dead_letters,
+    migrate,
+    orders,
+    parked,
+    products,
+    serve,
+    settings,
+    topics,
+    verify,
+)
 from ordersaga.cli.errors import Commands
 
 app = typer.Typer(
@@ -27,6 +39,7 @@ app.command("settings")(settings.settings)
 app.command("openapi")(serve.openapi)
 app.command("asyncapi")(contracts.asyncapi)
 app.command("verify")(verify.verify)
+app.command("conform")(conform.conform)
 app.add_typer(topics.app, name="topics")
 app.add_typer(contracts.app, name="contracts")
 app.add_typer(orders.app, name="orders")

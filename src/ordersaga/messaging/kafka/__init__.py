@@ -6,6 +6,7 @@ from ordersaga.messaging.kafka.gaps import Gap, gaps_of
 from ordersaga.messaging.kafka.layout import TopicChange, TopicFault, create_missing_topics, faults, states
 from ordersaga.messaging.kafka.publisher import Publication, Publisher, RefusedRecord
 from ordersaga.messaging.kafka.reach import why_unreachable
+from ordersaga.messaging.kafka.sender import Sender
 from ordersaga.messaging.kafka.tap import Tap, watermarks
 from ordersaga.messaging.kafka.topics import Topics, TopicState
 
@@ -19,6 +20,7 @@ __all__ = [
     "Publication",
     "Publisher",
     "RefusedRecord",
+    "Sender",
     "Tap",
     "TopicChange",
     "TopicFault",

@@ -52,6 +52,14 @@ class Topics:
         self._admin = AdminClient(self._config)
         self._threads: Final = ThreadPoolExecutor(2, thread_name_prefix="topics")
 
+    async def names(self) -> list[str]:
+        """The names of all topics that we may see, Kafka's own left out."""
+        return await self._asked(self._names)
+
+    def _names(self) -> list[str]:
+        listed = self._admin.list_topics(timeout=REPEATED_CALL_TIMEOUT_S).topics
+        return sorted(name for name in listed if not name.startswith("__"))
+
     async def ids(self, names: Sequence[str]) -> dict[str, str]:
         """Kafka's id of each topic that exists. A topic that is deleted and created again gets another id."""
         return {name: str(found.topic_id) for name, found in (await self._asked(self._describe, names)).items()}

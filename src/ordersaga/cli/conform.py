@@ -1,0 +1,253 @@
+"""`ordersaga conform ROLE`: judge anybody's implementation of a role over live Kafka."""
+
+import asyncio
+import os
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ordersaga.cli.options import err, fail, is_setting, load_settings, out, settings_from
+from ordersaga.conformance import PARTS, CannotJudge, NoSuchCase, Plan, Report, Result, WrongHook, run
+from ordersaga.conformance.cases import select
+from ordersaga.conformance.hooks import Hook
+from ordersaga.conformance.report import explanation, html, junit, summary, table
+from ordersaga.conformance.scene import Limits, Offers
+from ordersaga.settings import PREFIX, Settings
+
+FAILED, NOT_JUDGED = 1, 2
+HOOKS: Final = ("seed", "place", "checkout", "pay", "cancel", "return", "read")
+
+
+class RoleName(StrEnum):
+    """The roles that can be judged."""
+
+    order = "order"
+    stock = "stock"
+    payment = "payment"
+    delivery = "delivery"
+
+
+def conform(
+    role: Annotated[RoleName, typer.Argument(help="the role that the service plays; the kit plays the others")],
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="a tag, or a part of a case's name; may be given several times")
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", help="a tag of what the service does not have, such as compensation or dead-letters"),
+    ] = None,
+    list_cases: Annotated[
+        bool, typer.Option("--list", help="print the cases with their tags, and run nothing")
+    ] = False,
+    url: Annotated[str | None, typer.Option(help="where the service's HTTP is, for the hooks' defaults")] = None,
+    seed: Annotated[str | None, typer.Option(help="hook: put $quantity pieces of $productId in stock")] = None,
+    place: Annotated[str | None, typer.Option(help="hook: place an order; its answer has an orderId or id")] = None,
+    checkout: Annotated[
+        str | None, typer.Option(help="hook: what the customer does at the gateway; its answer has a paymentKey")
+    ] = None,
+    pay: Annotated[str | None, typer.Option(help="hook: confirm $paymentKey of $orderId over $amount")] = None,
+    hook: Annotated[
+        list[str] | None,
+        typer.Option("--hook", help="any hook as NAME=..., such as cancel, return or read; docs/conformance.md"),
+    ] = None,
+    header: Annotated[
+        list[str] | None, typer.Option("--header", help="a header of HTTP hooks as NAME: VALUE, such as a token")
+    ] = None,
+    restart_command: Annotated[
+        str | None, typer.Option(help="kills the service and starts it again; without it that case is skipped")
+    ] = None,
+    undeliverable_zipcode: Annotated[
+        str | None, typer.Option(help="delivery: a zipcode that is refused; an empty text if there is none")
+    ] = None,
+    dead_letter_topic: Annotated[
+        str | None, typer.Option(help="where dead letters go; {topic} is the record's topic. Default: {topic}-dlt")
+    ] = None,
+    answer_within: Annotated[
+        float | None, typer.Option(min=0.5, max=600, help="seconds to wait for an answer; default: 10")
+    ] = None,
+    quiet_for: Annotated[
+        float | None, typer.Option(min=0.1, max=600, help="seconds to wait for what must not come; default: 2")
+    ] = None,
+    load: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="requests of the load case; default: 500")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="a TOML file with these options, and settings as [settings]"),
+    ] = None,
+    junit_file: Annotated[Path | None, typer.Option("--junit", dir_okay=False, help="write JUnit XML here")] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", dir_okay=False, help="write a page with every record sent and heard here")
+    ] = None,
+) -> None:
+    """Play all other roles over live Kafka against a service, whoever wrote it, and say which promise of the contract it breaks.
+
+    Kafka is the one of the settings (`ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS`, SASL and TLS as for every command). Use a test system: the kit writes orders
+    and broken records. Stop our own services of the other roles: the kit answers in their place.
+
+    A hook is `POST http://host/path BODY`, `postgresql://user@host/db STATEMENT`, or `run COMMAND`; `$name` in it is replaced.
+
+    Exit code 0: every case passed or was skipped. 1: a case failed. 2: nothing failed, but the service, or a case, could not be judged.
+    """
+    part = PARTS[role]
+    said = _read(config)
+    chosen = only or said.pop("only", [])
+    try:
+        if list_cases:
+            _print_cases(role, chosen)
+            return
+        hooks = _hooks(role, said, url, {"seed": seed, "place": place, "checkout": checkout, "pay": pay}, hook or [])
+        settings = _settings(said.pop("settings", {}))
+        zipcode = _first(undeliverable_zipcode, said.pop("undeliverable-zipcode", None), "63000")
+        plan = Plan(
+            part,
+            settings,
+            hooks,
+            _headers(said.pop("headers", {}), header or []),
+            _first(restart_command, said.pop("restart-command", None)),
+            Limits(
+                float(_first(answer_within, said.pop("answer-within", None), 10.0)),
+                float(_first(quiet_for, said.pop("quiet-for", None), 2.0)),
+            ),
+            Offers(
+                frozenset(without or said.pop("without", [])),
+                zipcode or None,
+                _first(dead_letter_topic, said.pop("dead-letter-topic", None), "{topic}-dlt"),
+                int(_first(load, said.pop("load", None), 500)),
+            ),
+            chosen,
+        )
+        files = [_first(junit_file, said.pop("junit", None)), _first(html_file, said.pop("html", None))]
+        if said:
+            raise fail(f"{config}: {', '.join(said)} is no option of `ordersaga conform`; --help lists all")
+        report = _judge(plan)
+    except (NoSuchCase, WrongHook) as error:
+        raise fail(str(error)) from error
+    except CannotJudge as error:
+        raise fail(f"{role} could not be judged: {error}", NOT_JUDGED) from error
+    _write(report, *files)
+    _print(report)
+    if report.count("failed"):
+        raise typer.Exit(FAILED)
+    if report.count("not judged"):
+        raise typer.Exit(NOT_JUDGED)
+
+
+def _judge(plan: Plan) -> Report:
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(plan.part.role, total=None)
+
+        def say(what: str) -> None:
+            err.print(f"[dim]{what} ...[/]")
+
+        def progress(result: Result, of: int) -> None:
+            bar.update(task, total=of, advance=1)
+            if result.outcome in ("failed", "not judged"):
+                err.print(f"{result.outcome}: {result.case.name}", markup=False, soft_wrap=True)
+
+        return asyncio.run(run(plan, say, progress))
+
+
+def _print_cases(role: RoleName, only: list[str]) -> None:
+    rows = Table("case", "tags", "promise")
+    for case in select(PARTS[role].cases, only):
+        rows.add_row(case.name, ", ".join(sorted(case.tags)), case.promise)
+    out.print(rows)
+
+
+def _print(report: Report) -> None:
+    out.print(table(report))
+    for each in report.results:
+        if each.outcome in ("failed", "not judged"):
+            out.print()
+            for line in explanation(each):
+                out.print(line, markup=False, soft_wrap=True)
+    for each in report.results:
+        if each.outcome == "passed" and "load" in each.case.tags:
+            for note in each.notes:
+                out.print(f"{each.case.name}: {note}", markup=False, soft_wrap=True)
+    for note in report.notes:
+        out.print(f"note: {note}", markup=False, soft_wrap=True)
+    out.print(summary(report))
+
+
+def _write(report: Report, junit_file: Any, html_file: Any) -> None:
+    try:
+        if junit_file:
+            Path(junit_file).write_bytes(junit(report))
+        if html_file:
+            Path(html_file).write_text(html(report))
+    except OSError as error:
+        raise fail(f"the report cannot be written: {error}", NOT_JUDGED) from error
+
+
+def _read(config: Path | None) -> dict[str, Any]:
+    if config is None:
+        return {}
+    try:
+        said = tomllib.loads(config.read_text())
+    except (OSError, ValueError) as error:
+        raise fail(f"{config} cannot be read: {error}") from error
+    return {name.replace("_", "-"): value for name, value in said.items()}
+
+
+def _settings(extra: dict[str, Any]) -> Settings:
+    """The settings of the environment, with those of the file for what it does not name. Names may have the prefix, or not."""
+    named = {
+        name.upper() if name.upper().startswith(PREFIX) else PREFIX + name.upper(): str(v) for name, v in extra.items()
+    }
+    wrong = [name for name in named if not is_setting(name)]
+    if wrong:
+        raise fail(f"{', '.join(wrong)} in [settings] is no setting; `ordersaga settings` prints all there are")
+    return settings_from({**named, **os.environ}) if named else load_settings()
+
+
+def _hooks(
+    role: RoleName, said: dict[str, Any], url: str | None, given: dict[str, str | None], more: list[str]
+) -> dict[str, str]:
+    """The hooks: of the command line, else of the file, else ours at `url`."""
+    part = PARTS[role]
+    base = str(_first(url, said.pop("url", None), f"http://127.0.0.1:{part.port}")).rstrip("/")
+    hooks = {name: text.replace("{url}", base) for name, text in part.hooks.items()}
+    hooks |= dict(said.pop("hooks", {}))
+    hooks |= {name: text for name, text in given.items() if text is not None}
+    for each in more:
+        name, separator, text = each.partition("=")
+        if not separator:
+            raise fail(f"--hook {each!r}: write it as NAME=HOOK")
+        hooks[name.strip()] = text
+    for name, text in hooks.items():
+        if name not in HOOKS:
+            raise fail(f"there is no hook {name!r}; there are {', '.join(HOOKS)}")
+        if text:
+            Hook(name, text)
+    return hooks
+
+
+def _headers(said: dict[str, str], given: list[str]) -> dict[str, str]:
+    headers = {"User-Id": "$userId", "User-Roles": "$userRoles", **said}
+    for each in given:
+        name, separator, value = each.partition(":")
+        if not separator:
+            raise fail(f"--header {each!r}: write it as NAME: VALUE")
+        headers[name.strip()] = value.strip()
+    return headers
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)

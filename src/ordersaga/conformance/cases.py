@@ -1,0 +1,79 @@
+"""What a case is: a name, the promise that it checks, tags, and a coroutine that plays it."""
+
+import difflib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from ordersaga.conformance.scene import Scene
+
+Phase = Literal["together", "restart", "poison"]
+"""`together`: beside other cases. `restart`: alone, while the service is started again. `poison`: alone and last, since a service that
+does not bear the record answers nothing afterwards."""
+Play = Callable[["Scene"], Awaitable[None]]
+
+COMPENSATION: Final = "compensation"
+DEAD_LETTERS: Final = "dead-letters"
+
+
+class Broken(Exception):
+    """The service did something else than the case's promise says. The text says what happened."""
+
+
+class NotOffered(Exception):
+    """The case needs something that this service, or its hooks, do not have. The text says what, and which option gives it."""
+
+
+class Case(Struct, frozen=True):
+    """One case. `promise`: the guide's clause, or the promise that the case checks, in a sentence."""
+
+    name: str
+    promise: str
+    tags: frozenset[str]
+    play: Play
+    phase: Phase = "together"
+
+
+class Cases:
+    """The cases of a role, in their order."""
+
+    def __init__(self) -> None:
+        self.all: list[Case] = []
+
+    def case(self, name: str, promise: str, *tags: str, phase: Phase = "together") -> Callable[[Play], Play]:
+        """Make the decorated coroutine a case."""
+
+        def add(play: Play) -> Play:
+            self.add(Case(name, promise, frozenset(tags), play, phase))
+            return play
+
+        return add
+
+    def add(self, *cases: Case) -> None:
+        """Add cases that are made by a function."""
+        for each in cases:
+            if any(each.name == other.name for other in self.all):
+                raise ValueError(f"two cases are called {each.name!r}")
+            self.all.append(each)
+
+
+class NoSuchCase(ValueError):
+    """A selection that selects nothing. The text names what is near."""
+
+
+def select(cases: Sequence[Case], only: Iterable[str]) -> list[Case]:
+    """The cases that have one of these tags, or one of these texts in their name; all if there is none. Raises `NoSuchCase`."""
+    wanted = list(only)
+    tags = sorted({tag for case in cases for tag in case.tags})
+    for text in wanted:
+        if text not in tags and not any(text.lower() in case.name.lower() for case in cases):
+            near = difflib.get_close_matches(text, [*tags, *(case.name for case in cases)], n=3, cutoff=0.4)
+            meant = f"; near it: {', '.join(near)}" if near else ""
+            raise NoSuchCase(f"no case has the tag or name {text!r}{meant}. Tags: {', '.join(tags)}")
+    return [
+        case
+        for case in cases
+        if not wanted or any(text in case.tags or text.lower() in case.name.lower() for text in wanted)
+    ]

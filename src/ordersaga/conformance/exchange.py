@@ -1,0 +1,50 @@
+"""A request of the kit and the answer of a right service, and the cases that any such pair has."""
+
+from typing import ClassVar
+
+from ordersaga.conformance.cases import Broken, Case, Phase, Play
+from ordersaga.conformance.scene import Scene
+from ordersaga.conformance.wire import Heard, Json
+
+
+class Exchange:
+    """One kind of record that the service reads, with what it must answer.
+
+    `request`, `answer`: the topics. `noun`: what a person calls the request. `optional`: fields of the request that may be absent or null.
+    `texts`: fields with free text. `required`: a field beside `orderId` without which the message means nothing. `tags`: of all its cases.
+    """
+
+    request: ClassVar[str]
+    answer: ClassVar[str]
+    noun: ClassVar[str]
+    optional: ClassVar[tuple[str, ...]] = ()
+    texts: ClassVar[tuple[str, ...]] = ()
+    required: ClassVar[str]
+    tags: ClassVar[frozenset[str]] = frozenset()
+
+    def case(self, name: str, promise: str, *tags: str, play: Play, phase: Phase = "together") -> Case:
+        """A case of this exchange."""
+        return Case(name, promise, frozenset({*tags, *self.tags}), play, phase)
+
+    async def prepare(self, scene: Scene) -> Json:
+        """Bring about what the request needs, such as a product in stock; returns the request, which is not sent yet."""
+        raise NotImplementedError
+
+    async def answered(self, scene: Scene, message: Json) -> list[Heard]:
+        """Wait for the answer of a right service; returns it. Raises `Broken` where another one comes, or none."""
+        raise NotImplementedError
+
+    def essence(self, answer: Heard) -> object:
+        """What a repeated answer must say again."""
+        return answer.json
+
+    async def settled(self, scene: Scene, message: Json, count: int = 1) -> None:
+        """After the answers, wait for further ones. Raises `Broken` unless all say the same as the first `count`."""
+        first = await self.answered(scene, message)
+        await scene.quiet()
+        said = {repr(self.essence(each)) for each in scene.here(self.answer, str(message["orderId"]))}
+        wanted = {repr(self.essence(each)) for each in first}
+        if said != wanted:
+            raise Broken(
+                f"a repeat must be answered as the first time, or not at all; the answers on {self.answer} differ: {', '.join(sorted(said))}"
+            )

@@ -1,0 +1,135 @@
+"""Cases of every exchange: topic, field names, types, status word, ids and key of the answer."""
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from ordersaga.conformance.cases import Case, Play
+from ordersaga.conformance.exchange import Exchange
+from ordersaga.conformance.scene import Scene, must
+from ordersaga.conformance.wire import Heard, Json, shown
+from ordersaga.contracts.topics import BY_NAME
+
+Judge = Callable[[Heard], None]
+
+ID_FIELDS: Final = ("orderId", "productId", "deliveryId", "customerId")
+OF_THE_GUIDE: Final = frozenset({"deliveryId", "paymentKey", "amount"})
+"""Fields that a right answer to a request has, though we also read answers without them."""
+
+
+def form_cases(exchange: Exchange) -> list[Case]:
+    """Each fault of form has its own case."""
+    noun, topic = exchange.noun, BY_NAME[exchange.answer]
+    message = topic.message.__name__
+    fields = msgspec.structs.fields(topic.message)
+    listed = ", ".join(each.encode_name for each in fields)
+    found = [
+        (
+            "is on its topic",
+            f"guide, caution 2: topic names are exactly these; here {exchange.answer}",
+            _on_topic(exchange),
+        ),
+        (
+            "has the guide's fields",
+            f"guide, messages: {message} has {listed}, in camelCase, with these types",
+            _named(message, fields),
+        ),
+        ("has ids in lower case", "wire facts: UUIDs are lower-case strings of 36 characters", _identified),
+        ("is keyed by its order", "wire facts: the record key is the order id as text, or there is none", _keyed),
+    ]
+    if words := _words(fields):
+        found.append(
+            ("has the guide's status word", f"guide, messages: status is {' or '.join(words)}", _worded(words))
+        )
+    return [
+        exchange.case(f"the answer to {noun} {name}", promise, "form", play=_play(exchange, judge))
+        for name, promise, judge in found
+    ]
+
+
+def _play(exchange: Exchange, judge: Judge) -> Play:
+    async def play(scene: Scene) -> None:
+        asked = await exchange.prepare(scene)
+        await scene.send(exchange.request, asked)
+        for answer in await exchange.answered(scene, asked):
+            judge(answer)
+
+    return play
+
+
+def _on_topic(exchange: Exchange) -> Judge:
+    def judge(answer: Heard) -> None:
+        must(answer.topic == exchange.answer, f"the answer came on {answer.topic} instead of {exchange.answer}")
+
+    return judge
+
+
+def _named(message: str, fields: tuple[Any, ...]) -> Judge:
+    wanted = [each.encode_name for each in fields if each.required or each.encode_name in OF_THE_GUIDE]
+
+    def judge(answer: Heard) -> None:
+        there = answer.json
+        if there is None:
+            must(False, f"the value is no JSON object: {shown(answer.record.value)}")
+            return
+        missing = [name for name in wanted if name not in there]
+        must(not missing, f"{message} lacks {', '.join(missing)}; its fields are {', '.join(there)}")
+        wrong = _wrong_types(there, fields)
+        must(not wrong, f"{message} has another type than the guide's: {'; '.join(wrong)}")
+
+    return judge
+
+
+def _wrong_types(there: Json, fields: tuple[Any, ...]) -> list[str]:
+    """Fields of another type. The spelling of ids and the words of a status have cases of their own."""
+    wrong = []
+    for each in fields:
+        value = there.get(each.encode_name)
+        if value is None or each.name == "status":
+            continue
+        try:
+            msgspec.convert(value, each.type)
+        except msgspec.ValidationError as error:
+            wrong.append(f"{each.encode_name} is {json.dumps(value)[:80]} ({error})")
+    return wrong
+
+
+def _words(fields: tuple[Any, ...]) -> list[str]:
+    kind = next((each.type for each in fields if each.name == "status"), None)
+    return [word for word in getattr(kind, "__args__", ()) if isinstance(word, str)]
+
+
+def _worded(words: list[str]) -> Judge:
+    def judge(answer: Heard) -> None:
+        said = answer.field("status")
+        must(said in words, f"the status is {said!r}, not {' or '.join(words)}")
+
+    return judge
+
+
+def _identified(answer: Heard) -> None:
+    for name in ID_FIELDS:
+        value = answer.field(name)
+        if value is not None:
+            must(
+                isinstance(value, str) and _is_plain_uuid(value),
+                f"{name} is {value!r}, not a UUID of 36 lower-case characters",
+            )
+
+
+def _is_plain_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def _keyed(answer: Heard) -> None:
+    key, own = answer.record.key, str(answer.field("orderId")).lower()
+    must(
+        key is None or key.decode(errors="replace").strip('"').lower() == own,
+        f"the record key is {shown(key)}, the order id {own}",
+    )

@@ -1,0 +1,100 @@
+"""Many requests at once: throughput and latency, which are told and not judged, and what becomes of requests while the service restarts."""
+
+import asyncio
+import statistics
+from typing import Final
+
+from ordersaga.conformance.cases import Case
+from ordersaga.conformance.exchange import Exchange
+from ordersaga.conformance.scene import Scene, must
+
+PREPARED_AT_ONCE: Final = 16
+LATENCY_ORDERS: Final = 30
+RESTART_ORDERS: Final = 60
+RESTART_SPREAD_S: Final = 3.0
+RESTARTED_WITHIN_S: Final = 60.0
+
+
+def load_case(exchange: Exchange, share: float = 1.0) -> Case:
+    """One request after the other, then many at once. Only a request without an answer fails it. `share`: of the usual number of requests."""
+
+    async def play(scene: Scene) -> None:
+        count = max(1, int(scene.offers.load * share))
+        messages = await _prepared(exchange, scene, count + LATENCY_ORDERS)
+        singles, crowd = messages[:LATENCY_ORDERS], messages[LATENCY_ORDERS:]
+        loop, took = asyncio.get_running_loop(), []
+        for message in singles:
+            sent = await scene.send(exchange.request, message)
+            answer = (await exchange.answered(scene, message))[0]
+            took.append(max(0.0, answer.at_s - sent.at_s) * 1000)
+        took.sort()
+        scene.notes.append(
+            f"latency of {len(took)} single requests, from sending to hearing: median {statistics.median(took):.0f} ms, "
+            f"longest {took[-1]:.0f} ms"
+        )
+        began = loop.time()
+        await scene.send_all(exchange.request, crowd)
+        last = began
+        for message in crowd:
+            answers = await exchange.answered(scene, message)
+            last = max(last, answers[0].at_s)
+        scene.notes.append(
+            f"throughput: {len(crowd):,} requests at once answered in {last - began:.2f} s, {len(crowd) / max(0.001, last - began):,.0f} a second"
+        )
+
+    return Case(
+        f"many times {exchange.noun}",
+        "every request has an answer, however many come at once; throughput and latency are told and not judged",
+        frozenset({"load", *exchange.tags}),
+        play,
+    )
+
+
+async def _prepared(exchange: Exchange, scene: Scene, count: int) -> list[dict[str, object]]:
+    gate = asyncio.Semaphore(PREPARED_AT_ONCE)
+
+    async def one() -> dict[str, object]:
+        async with gate:
+            return await exchange.prepare(scene)
+
+    return list(await asyncio.gather(*(one() for _ in range(count))))
+
+
+def restart_case(exchange: Exchange) -> Case:
+    """Requests before, during and after a restart; then the first ones again."""
+
+    async def play(scene: Scene) -> None:
+        scene.need(scene.hooks.restart, "--restart-command names a command that kills the service and starts it again")
+        messages = await _prepared(exchange, scene, RESTART_ORDERS)
+        half = len(messages) // 2
+        await scene.send_all(exchange.request, messages[:half])
+        restarting = asyncio.create_task(scene.hooks.run_restart())
+        try:
+            for message in messages[half:]:
+                await scene.send(exchange.request, message)
+                await asyncio.sleep(RESTART_SPREAD_S / half)
+            await restarting
+        finally:
+            restarting.cancel()
+        end = asyncio.get_running_loop().time() + RESTARTED_WITHIN_S
+        lost = []
+        for message in messages:
+            order = str(message["orderId"])
+            left = max(0.1, end - asyncio.get_running_loop().time())
+            if not await scene.stage.until(lambda order=order: bool(scene.here(exchange.answer, order)), left):  # type: ignore[misc]
+                lost.append(order)
+                end = min(end, asyncio.get_running_loop().time())
+        must(
+            not lost,
+            f"{len(lost)} of {len(messages)} requests were never answered after the restart, the first for order {lost[:1]}",
+        )
+        await scene.send(exchange.request, messages[0], note="again, after the restart")
+        await exchange.settled(scene, messages[0])
+
+    return Case(
+        f"{exchange.noun} while the service restarts",
+        "guide, caution 4: Kafka and the database agree; a request is neither lost nor carried out twice when the process is killed",
+        frozenset({"restart", *exchange.tags}),
+        play,
+        "restart",
+    )

@@ -1,0 +1,121 @@
+"""Finds out within seconds whether a service can be judged: its topics are there, and it answers a first request with something readable."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from ordersaga.conformance.cases import COMPENSATION
+from ordersaga.conformance.roles import Part
+from ordersaga.conformance.scene import Manners, Scene, why_of
+from ordersaga.conformance.wire import Heard, shown
+from ordersaga.contracts.topics import BY_NAME
+from ordersaga.messaging.kafka import Topics
+
+if TYPE_CHECKING:
+    from ordersaga.conformance.run import Plan
+
+PROBES: Final = 3
+"""First requests, with different order ids: one partition of the service may be stopped."""
+SECOND_TRY_S: Final = 4.0
+JAVA_TYPE_ID: Final = "com.shop.{producer}.message.{message}"
+
+
+class CannotJudge(Exception):
+    """The service cannot be judged. The text says why, and what to do."""
+
+
+async def look_for_topics(plan: "Plan", note: Callable[[str], None]) -> "Plan":
+    """The plan, without compensation where Kafka has no topics for it. Raises `CannotJudge` if a topic of the guide is missing."""
+    part = plan.part
+    wanted = [*part.reads, *part.writes, *part.compensation]
+    there = await Topics(plan.settings).partition_counts(wanted)
+    missing = [name for name in (*part.reads, *part.writes) if name not in there]
+    if missing:
+        raise CannotJudge(
+            f"Kafka at {plan.settings.kafka_bootstrap_servers} has no topic {', '.join(missing)}; "
+            "`ordersaga topics create` makes every topic that is missing"
+        )
+    lacking = [name for name in part.compensation if name not in there]
+    if lacking and COMPENSATION not in plan.offers.without:
+        note(f"{COMPENSATION} is left out: there is no topic {', '.join(lacking)}")
+        return replace(plan, offers=replace(plan.offers, without=plan.offers.without | {COMPENSATION}))
+    return plan
+
+
+async def probe(part: Part, make: Callable[[], Scene], manners: Manners, note: Callable[[str], None]) -> None:
+    """Send first requests and learn the service's manners from the answers. Raises `CannotJudge` if nothing readable comes."""
+    scene = make()
+    if await _answers(part, scene, manners, note, scene.limits.answer_s):
+        return
+    topic = part.first.request
+    if topic in part.played and topic not in manners.type_ids:
+        known = BY_NAME[topic]
+        manners.type_ids[topic] = JAVA_TYPE_ID.format(producer=known.producer, message=known.message.__name__)
+        if await _answers(part, make(), manners, note, min(SECOND_TRY_S, scene.limits.answer_s)):
+            note(
+                f"the service answers only records with a type header: __TypeId__ {manners.type_ids[topic]} is sent on {topic}"
+            )
+            return
+        del manners.type_ids[topic]
+    raise CannotJudge(_why(part, scene))
+
+
+async def _answers(part: Part, scene: Scene, manners: Manners, note: Callable[[str], None], wait_s: float) -> bool:
+    first = part.first
+    messages = [await first.prepare(scene) for _ in range(PROBES)]
+    for message in messages:
+        await scene.send(first.request, message)
+    ids = [str(message["orderId"]) for message in messages]
+
+    def readable(topic: str) -> list[Heard]:
+        return [each for id in ids for each in scene.here(topic, id) if each.json is not None]
+
+    def came() -> bool:
+        heard = scene.heard()
+        rejected = {each.record.key for each in heard if scene.stage.is_dead_letter_topic(each.topic)}
+        return len(rejected) == PROBES or any(
+            each.topic == first.answer or _is_answer(part, scene, each) for each in heard
+        )
+
+    await scene.stage.until(came, wait_s)
+    if readable(first.answer):
+        return True
+    for each in scene.heard():
+        if _is_answer(part, scene, each):
+            manners.answer_topics[first.answer] = each.topic
+            note(f"the answers come on {each.topic} instead of {first.answer}, and are read there")
+            return True
+    return False
+
+
+def _is_answer(part: Part, scene: Scene, each: Heard) -> bool:
+    """Whether a record on an unknown topic is an answer: no dead letter, and no request that waits in a retry topic."""
+    return (
+        each.json is not None
+        and each.topic not in BY_NAME
+        and not scene.stage.is_dead_letter_topic(each.topic)
+        and not each.topic.startswith(tuple(part.played))
+    )
+
+
+def _why(part: Part, scene: Scene) -> str:
+    first, waited = part.first, f"{scene.limits.answer_s:g} s"
+    garbage = [
+        each for each in (*scene.heard(), *scene.stage.strays) if each.topic == first.answer and each.json is None
+    ]
+    if garbage:
+        return (
+            f"{part.role} answers on {first.answer} with what is no JSON object: {shown(garbage[0].record.value, 120)}; "
+            "the guide's messages are JSON objects, so nothing of it can be judged"
+        )
+    letters = [each for each in scene.heard() if scene.stage.is_dead_letter_topic(each.topic)]
+    if letters:
+        return (
+            f"{part.role} answers nothing: its first requests became dead letters on {letters[0].topic}{why_of(letters[0])}; "
+            f"ORDERSAGA_TYPE_IDS names the __TypeId__ that it may need"
+        )
+    return (
+        f"{part.role} does not answer: {PROBES} requests on {first.request} had no answer on {first.answer} within {waited}. "
+        "Does the service run, on this Kafka, and does it read that topic? --answer-within waits longer"
+    )

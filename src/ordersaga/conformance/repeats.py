@@ -1,0 +1,79 @@
+"""Cases of every exchange: the same record again, the same decision again, and a transaction that is aborted."""
+
+from typing import Final
+
+from ordersaga.conformance.cases import Case
+from ordersaga.conformance.exchange import Exchange
+from ordersaga.conformance.scene import Scene, must
+from ordersaga.conformance.wire import compact
+
+REPEAT: Final = "wire facts: Kafka delivers at least once, so a repeat has no further effect; its answer, if there is one, says the same"
+
+
+def repeat_cases(exchange: Exchange) -> list[Case]:
+    """The same record, and the same decision in other bytes."""
+
+    async def same_record(scene: Scene) -> None:
+        message = await exchange.prepare(scene)
+        await scene.send(exchange.request, message, times=2)
+        await exchange.settled(scene, message)
+
+    async def later(scene: Scene) -> None:
+        message = await exchange.prepare(scene)
+        await scene.send(exchange.request, message)
+        await exchange.answered(scene, message)
+        await scene.send(exchange.request, message, note="again, after the answer")
+        await exchange.settled(scene, message)
+
+    async def other_bytes(scene: Scene) -> None:
+        message = await exchange.prepare(scene)
+        await scene.send(exchange.request, message)
+        again = dict(reversed(message.items())) | {"traceId": "again"}
+        await scene.send(exchange.request, compact(again), key=None, note="the same in other bytes")
+        await exchange.settled(scene, message)
+
+    async def other_partition(scene: Scene) -> None:
+        message = await exchange.prepare(scene)
+        width = scene.stage.partitions.get(exchange.request, 1)
+        for partition in range(min(3, width)):
+            await scene.send(exchange.request, message, partition=partition)
+        await exchange.settled(scene, message)
+
+    async def once(scene: Scene) -> None:
+        message = await exchange.prepare(scene)
+        await scene.send(exchange.request, message)
+        expected = len(await exchange.answered(scene, message))
+        await scene.quiet()
+        there = len(scene.here(exchange.answer, str(message["orderId"])))
+        must(there == expected, f"one record was sent, and {there} answers came instead of {expected}")
+
+    async def aborted(scene: Scene) -> None:
+        message = await exchange.prepare(scene)
+        await scene.send(exchange.request, message, commit=False, note="in a transaction that was aborted")
+        await scene.silence(
+            exchange.answer,
+            str(message["orderId"]),
+            "the transaction was aborted, so the record does not exist (isolation.level=read_committed)",
+        )
+        await scene.send(exchange.request, message)
+        await exchange.answered(scene, message)
+
+    noun = exchange.noun
+    return [
+        exchange.case(f"{noun} has one answer", "one request has one answer while nothing fails", "repeats", play=once),
+        exchange.case(f"{noun} twice in a row", REPEAT, "repeats", play=same_record),
+        exchange.case(f"{noun} again after its answer", REPEAT, "repeats", play=later),
+        exchange.case(f"{noun} again in other bytes", REPEAT, "repeats", play=other_bytes),
+        exchange.case(
+            f"{noun} in several partitions",
+            f"{REPEAT}; the records of one order may be in several partitions, since some producers write no key",
+            "repeats",
+            play=other_partition,
+        ),
+        exchange.case(
+            f"{noun} in an aborted transaction",
+            "guide, caution 4: what a producer has aborted was never said; consumers read committed records only",
+            "transactions",
+            play=aborted,
+        ),
+    ]

@@ -1,0 +1,51 @@
+"""The four roles: which topics each reads and writes, its cases, its first request, and our own hooks for it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from ordersaga.conformance import delivery, stock, stock_rollback
+from ordersaga.conformance.cases import Case
+from ordersaga.conformance.exchange import Exchange
+from ordersaga.contracts.topics import GUIDE_TOPICS, OUR_TOPICS, Role
+
+
+class Part(Struct, frozen=True):
+    """A role as the kit tests it. `first`: the exchange whose answer shows that the service is there. `hooks`: the default of each hook."""
+
+    role: Role
+    cases: Sequence[Case]
+    first: Exchange
+    hooks: Mapping[str, str] = {}
+    port: int = 0
+
+    @property
+    def reads(self) -> list[str]:
+        """The guide's topics that the role reads."""
+        return [topic.name for topic in GUIDE_TOPICS if topic.consumer == self.role]
+
+    @property
+    def writes(self) -> list[str]:
+        """The guide's topics that the role writes."""
+        return [topic.name for topic in GUIDE_TOPICS if topic.producer == self.role]
+
+    @property
+    def compensation(self) -> list[str]:
+        """The further topics that the role reads where it can give back stock or money."""
+        return [topic.name for topic in OUR_TOPICS if topic.consumer == self.role and not topic.table]
+
+    @property
+    def played(self) -> list[str]:
+        """All topics that the kit may write for this role."""
+        return [topic.name for topic in (*GUIDE_TOPICS, *OUR_TOPICS) if topic.consumer == self.role]
+
+
+OUR_SEED: Final = (
+    'POST {url}/api/v1/products {"productId": "$productId", "name": "$name", "price": $price, "quantity": $quantity}'
+)
+
+PARTS: Final[dict[str, Part]] = {
+    "delivery": Part("delivery", delivery.CASES.all, delivery.REQUEST, port=8084),
+    "stock": Part("stock", [*stock.CASES.all, *stock_rollback.CASES.all], stock.REQUEST, {"seed": OUR_SEED}, 8082),
+}

@@ -1,0 +1,191 @@
+"""The stage of one case: sends its records, waits for the answers to its own orders, and keeps both for the report."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from msgspec import Struct
+
+from ordersaga.conformance.cases import DEAD_LETTERS, Broken, NotOffered
+from ordersaga.conformance.hooks import Hooks
+from ordersaga.conformance.stage import Stage
+from ordersaga.conformance.wire import Heard, Json, Sent, compact, shown
+from ordersaga.messaging.kafka import Publication
+from ordersaga.messaging.spring_headers import TYPE_ID
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+OWN_KEY: Final = b"\0the message's own id"
+"""Stands for the record key that Java's producers write: the order id as text."""
+
+
+class Limits(Struct, frozen=True):
+    """How long cases wait. `quiet_s`: after an answer, for a second one that must not come."""
+
+    answer_s: float = 10.0
+    quiet_s: float = 2.0
+
+
+class Offers(Struct, frozen=True):
+    """What the service has. `without`: tags of cases that the service is declared not to have."""
+
+    without: frozenset[str] = frozenset()
+    undeliverable_zipcode: str | None = "63000"
+    dead_letter_topic: str = "{topic}-dlt"
+    load: int = 500
+
+
+class Manners(Struct):
+    """How this service is spoken to, found out by the first request.
+
+    `answer_topics`: where it answers instead of a topic of the guide. `type_ids`: the `__TypeId__` to send on a topic. One fault, a wrong
+    topic or a header that it cannot do without, then fails the cases of that fault alone.
+    """
+
+    answer_topics: dict[str, str] = {}
+    type_ids: dict[str, str] = {}
+
+
+class Scene:
+    """One case's face of the stage."""
+
+    def __init__(self, stage: Stage, hooks: Hooks, limits: Limits, offers: Offers, manners: Manners) -> None:
+        self.stage: Final = stage
+        self.hooks: Final = hooks
+        self.limits: Final = limits
+        self.offers: Final = offers
+        self._answer_topics: Final = manners.answer_topics
+        self._type_ids: Final = manners.type_ids
+        self.sent: Final[list[Sent]] = []
+        self.ids: Final[list[str]] = []
+        self.notes: Final[list[str]] = []
+        """What the report tells beside the records: calls of hooks, figures."""
+
+    def new_id(self) -> str:
+        """A new order id. What comes with it belongs to this case."""
+        return self.follow(str(uuid4()))
+
+    def follow(self, id: str) -> str:
+        """What comes with this id belongs to this case, too."""
+        UUID(id)
+        self.ids.append(id.lower())
+        return id
+
+    def heard(self) -> list[Heard]:
+        """Everything that came for this case, in the order of its coming."""
+        found = {each.record.coordinates: each for id in self.ids for each in self.stage.heard(id)}
+        return sorted(found.values(), key=lambda each: each.at_s)
+
+    async def send(
+        self,
+        topic: str,
+        message: Json | bytes | None,
+        *,
+        key: bytes | None = OWN_KEY,
+        headers: Headers | None = None,
+        partition: int | None = None,
+        commit: bool | None = None,
+        times: int = 1,
+        note: str = "",
+    ) -> Sent:
+        """Send a message, or any bytes, so many times.
+
+        `headers` None: the type header that this service is known to need, if any. `commit`: inside a transaction that is committed, or
+        else aborted.
+        """
+        if key == OWN_KEY:
+            key = str(message["orderId"]).encode() if isinstance(message, dict) else None
+        value = compact(message) if isinstance(message, dict) else message
+        said = list(self.usual_headers(topic) if headers is None else headers)
+        records = [Publication(n, topic, partition, key, value, said) for n in range(times)]
+        sent = await self.stage.send(records, commit, note)
+        self.sent.extend(sent)
+        return sent[-1]
+
+    def usual_headers(self, topic: str) -> Headers:
+        """The headers of a record that is not about headers."""
+        return [(TYPE_ID, self._type_ids[topic].encode())] if topic in self._type_ids else []
+
+    async def send_all(self, topic: str, messages: Sequence[Json]) -> None:
+        """Send many messages at once."""
+        records = [
+            Publication(
+                n, topic, None, str(message["orderId"]).encode(), compact(message), list(self.usual_headers(topic))
+            )
+            for n, message in enumerate(messages)
+        ]
+        self.sent.extend(await self.stage.send(records, None, ""))
+
+    def here(self, topic: str, id: str) -> list[Heard]:
+        """The answers that have come for an order so far."""
+        place = self._answer_topics.get(topic, topic)
+        return [each for each in self.stage.heard(id) if each.topic == place]
+
+    async def answers(self, topic: str, id: str, count: int = 1, wait_s: float | None = None) -> list[Heard]:
+        """The answers for an order, at least `count`. Raises `Broken` if fewer have come in time."""
+        wait_s = self.limits.answer_s if wait_s is None else wait_s
+        if not await self.stage.until(lambda: len(self.here(topic, id)) >= count, wait_s):
+            there = len(self.here(topic, id))
+            what = "no record" if not there else f"only {there} of {count} records"
+            raise Broken(f"{what} for order {id} came on {topic} within {wait_s:g} s{self._came_instead(topic, id)}")
+        return self.here(topic, id)
+
+    def _came_instead(self, topic: str, id: str) -> str:
+        others = [each for each in self.stage.heard(id) if each.topic != self._answer_topics.get(topic, topic)]
+        letters = [each for each in others if self.stage.is_dead_letter_topic(each.topic)]
+        if letters:
+            return f"; the request became a dead letter on {letters[0].topic}{why_of(letters[0])}"
+        return f"; instead a record came on {others[0].topic}" if others else ""
+
+    async def quiet(self) -> None:
+        """Wait long enough for a record that must not come."""
+        await asyncio.sleep(self.limits.quiet_s)
+
+    async def silence(self, topic: str, id: str, why: str) -> None:
+        """Wait, and raise `Broken` if anything comes for this order on the topic."""
+        await self.stage.until(lambda: bool(self.here(topic, id)), self.limits.quiet_s)
+        if came := self.here(topic, id):
+            raise Broken(f"{why}, and yet {shown(came[0].record.value)} came on {topic}")
+
+    async def letter(self, sent: Sent, id: str) -> None:
+        """Wait until a record is a dead letter. Raises `Broken` if it is none in time."""
+        if DEAD_LETTERS in self.offers.without:
+            return
+
+        def found() -> list[Heard]:
+            return self.stage.letters_of(sent.place, sent.value, id)
+
+        if not await self.stage.until(lambda: bool(found()), self.limits.answer_s):
+            topic = self.offers.dead_letter_topic.format(topic=sent.place.topic)
+            raise Broken(
+                f"the record at {sent.place} did not become a dead letter within {self.limits.answer_s:g} s; expected on {topic}, "
+                "or on any topic whose name ends with a word for dead letters. --dead-letter-topic names another; "
+                f"--without {DEAD_LETTERS} says that the service keeps them elsewhere"
+            )
+        self.keep(found())
+
+    def keep(self, records: Sequence[Heard]) -> None:
+        """Show these records in the report, too."""
+        for each in records:
+            self.notes.append(f"dead letter at {each.record.coordinates}{why_of(each)}")
+
+    def need(self, what: object, said: str) -> None:
+        """Raise `NotOffered` unless the service has what this case needs."""
+        if not what:
+            raise NotOffered(said)
+
+
+def why_of(letter: Heard) -> str:
+    """What a dead letter says about its failure, as the end of a sentence."""
+    said: dict[str, Any] = dict(letter.record.headers or ())
+    for name in ("kafka_dlt-exception-message", "kafka_exception-message"):
+        if value := said.get(name):
+            return f" ({shown(value, 200)})"
+    return ""
+
+
+def must(holds: object, happened: str) -> None:
+    """Raise `Broken` with what happened, unless it holds."""
+    if not holds:
+        raise Broken(happened)

@@ -1,0 +1,151 @@
+"""Kafka as the partners of a role see it: sends records, hears the topics, and finds the records that belong to an id."""
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Self
+
+from ordersaga.conformance.wire import Heard, Sent
+from ordersaga.contracts.topics import BY_NAME
+from ordersaga.messaging.handler import Coordinates
+from ordersaga.messaging.kafka import Publication, Sender, Tap, Topics
+from ordersaga.settings import Settings
+
+NEW_TOPICS_EVERY_S: Final = 1.0
+TOPICS_HEARD_MAX: Final = 200
+FETCH_MAX: Final = 2_000
+FETCH_WAIT_S: Final = 0.02
+WORDS: Final = ("order", "stock", "payment", "delivery")
+DEAD_LETTER_ENDS: Final = ("-dlt", ".dlt", "_dlt", "-dlq", ".dlq", "_dlq", ".errors", "-error", ".err")
+
+
+class Stage:
+    """Use with `async with`. Hears every topic whose name has to do with the order process, also one that is made later.
+
+    `own`: the topics that the kit itself writes; what comes there is not heard. A failure of Kafka while it listens is raised by
+    whatever waits next.
+    """
+
+    def __init__(self, settings: Settings, own: Iterable[str], dead_letter_topics: Sequence[str]) -> None:
+        self._settings: Final = settings
+        self._own: Final = frozenset(own)
+        self._dead_letter_topics: Final = frozenset(dead_letter_topics)
+        self._topics: Final = Topics(settings)
+        self._sender: Final = Sender(settings)
+        self._by_id: Final[dict[str, list[Heard]]] = defaultdict(list)
+        self._letters: Final[list[Heard]] = []
+        self._changed: Final = asyncio.Condition()
+        self._taps: Final[list[Tap]] = []
+        self._tapped: Final[set[str]] = set()
+        self._tasks: Final[list[asyncio.Task[None]]] = []
+        self._numbers = 0
+        self.partitions: dict[str, int] = {}
+        self.sent_count = self.heard_count = 0
+        self.strays: Final[list[Heard]] = []
+        """Records without any UUID: garbage, if the service wrote them."""
+
+    async def __aenter__(self) -> Self:
+        names = self._worth_hearing(await self._topics.names())
+        self.partitions = await self._topics.partition_counts([*self._own])
+        await self._tap(names, from_beginning=False)
+        self._tasks.append(asyncio.create_task(self._watch_for_new_topics()))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for tap in self._taps:
+            await tap.end()
+        self._sender.close()
+
+    def _worth_hearing(self, names: Iterable[str]) -> list[str]:
+        """The topics of the guide first, then those with a word of the order process in their name."""
+        wanted = [
+            name
+            for name in names
+            if name not in self._own
+            and (name in BY_NAME or name in self._dead_letter_topics or any(word in name.lower() for word in WORDS))
+        ]
+        return sorted(wanted, key=lambda name: (name not in BY_NAME, name))[:TOPICS_HEARD_MAX]
+
+    async def _tap(self, names: Sequence[str], from_beginning: bool) -> None:
+        self._tapped.update(names)
+        tap = await Tap.open(self._settings, names, from_beginning)
+        self._taps.append(tap)
+        self._tasks.append(asyncio.create_task(self._listen(tap)))
+
+    async def _watch_for_new_topics(self) -> None:
+        while True:
+            await asyncio.sleep(NEW_TOPICS_EVERY_S)
+            names = [name for name in self._worth_hearing(await self._topics.names()) if name not in self._tapped]
+            if names:
+                await self._tap(names, from_beginning=True)
+
+    async def _listen(self, tap: Tap) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            records = await tap.fetch(FETCH_MAX, FETCH_WAIT_S)
+            if not records:
+                continue
+            for record in records:
+                self._note(Heard(record, loop.time()))
+            async with self._changed:
+                self._changed.notify_all()
+
+    def _note(self, heard: Heard) -> None:
+        self.heard_count += 1
+        if self.is_dead_letter_topic(heard.topic):
+            self._letters.append(heard)
+        ids = set(heard.ids())
+        for found in ids:
+            self._by_id[found].append(heard)
+        if not ids:
+            self.strays.append(heard)
+
+    def is_dead_letter_topic(self, topic: str) -> bool:
+        """Whether records on this topic are dead letters, by its name."""
+        return topic in self._dead_letter_topics or topic.lower().endswith(DEAD_LETTER_ENDS)
+
+    async def send(self, records: Sequence[Publication], commit: bool | None, note: str) -> list[Sent]:
+        """Send the records, in a transaction that is committed or aborted; None: without one."""
+        began = asyncio.get_running_loop().time()
+        if commit is None:
+            places = await self._sender.send(records)
+        else:
+            places = await self._sender.send_in_transaction(records, commit)
+        self.sent_count += len(records)
+        return [
+            Sent(place, record.key, record.value, tuple(record.headers), began, note)
+            for place, record in zip(places, records, strict=True)
+        ]
+
+    def heard(self, id: str) -> list[Heard]:
+        """What was heard of an id so far."""
+        return self._by_id.get(id.lower(), [])
+
+    def letters_of(self, place: Coordinates, value: bytes | None, id: str) -> list[Heard]:
+        """The dead letters of a record: by their headers, or else by the record's bytes or id."""
+        return [
+            each
+            for each in self._letters
+            if (each.origin == place)
+            or (each.origin is None and (each.record.value == value or id.lower() in set(each.ids())))
+        ]
+
+    async def until(self, is_there: Callable[[], bool], wait_s: float) -> bool:
+        """Wait until something is heard that makes this true; False: the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s), self._changed:
+                while not is_there():
+                    self._raise_if_deaf()
+                    await self._changed.wait()
+                return True
+        self._raise_if_deaf()
+        return is_there()
+
+    def _raise_if_deaf(self) -> None:
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error

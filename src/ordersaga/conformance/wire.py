@@ -1,0 +1,97 @@
+"""What a case sends and hears: records, and answers read so leniently that one fault does not hide the others."""
+
+import base64
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, Final
+
+from msgspec import Struct
+
+from ordersaga.messaging.handler import Coordinates, Record
+from ordersaga.messaging.spring_headers import read as read_letter_headers
+
+Json = dict[str, Any]
+
+FAILURE_WORDS: Final = frozenset({"FAILED", "FAIL", "FAILURE", "ERROR", "REJECTED", "DECLINED", "REFUSED"})
+_uuid: Final = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_base64_text: Final = re.compile(r'"[A-Za-z0-9+/]{16,}={0,2}"')
+
+
+def compact(message: Mapping[str, Any]) -> bytes:
+    """The message as Jackson writes it by default: no blanks, Korean as UTF-8."""
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class Sent(Struct, frozen=True):
+    """A record that the kit sent. `at_s` is a time of the event loop. `note`: what is special about it."""
+
+    place: Coordinates
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    at_s: float
+    note: str = ""
+
+
+class Heard(Struct, frozen=True, dict=True):
+    """A record that came from Kafka. `at_s` is a time of the event loop."""
+
+    record: Record
+    at_s: float
+
+    @property
+    def topic(self) -> str:
+        return self.record.topic
+
+    @cached_property
+    def json(self) -> Json | None:
+        """The value as a JSON object; None if it is none."""
+        try:
+            value = json.loads(self.record.value or b"")
+        except (ValueError, RecursionError):
+            return None
+        return value if isinstance(value, dict) else None
+
+    @cached_property
+    def _plain_names(self) -> Json:
+        return {_plain(name): value for name, value in (self.json or {}).items()}
+
+    def field(self, name: str) -> Any:
+        """The value of a field of the guide, also where the service spells its name in another way (`order_id`, `OrderId`)."""
+        return self._plain_names.get(_plain(name))
+
+    @property
+    def failed(self) -> bool:
+        """Whether the answer says that something failed, in whatever word."""
+        return str(self.field("status")).upper() in FAILURE_WORDS
+
+    @cached_property
+    def origin(self) -> Coordinates | None:
+        """Where the record of this dead letter was first, if its headers say so."""
+        said = read_letter_headers(self.record.headers or ())
+        if said.topic is None or said.partition is None or said.offset is None:
+            return None
+        return Coordinates(said.topic, said.partition, said.offset)
+
+    def ids(self) -> Iterator[str]:
+        """Every UUID in the key, in the value, and in a value that is wrapped in a JSON text as Base64."""
+        for part in (self.record.key, self.record.value):
+            for found in _uuid.findall(part or b""):
+                yield found.decode().lower()
+        if self.record.value and _base64_text.fullmatch(self.record.value.decode(errors="replace").strip()):
+            for found in _uuid.findall(base64.b64decode(self.record.value.strip().strip(b'"'))):
+                yield found.decode().lower()
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").replace("-", "").lower()
+
+
+def shown(value: bytes | None, chars_max: int = 600) -> str:
+    """A key or value for a person."""
+    if value is None:
+        return "null"
+    text = value.decode(errors="backslashreplace")
+    return text if len(text) <= chars_max else f"{text[:chars_max]}… ({len(value):,} bytes)"

@@ -1,0 +1,111 @@
+"""A small service of another team: right by default, and wrong or unusual in one way on demand.
+
+`python -m tests.conformance.partner delivery --bootstrap HOST:PORT --group G --manner forgets-repeats --ready FILE`. It keeps what it knows in
+a file, so that a restarted one goes on. When it has its partitions, it writes its process id to the ready file.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from tests.conformance.delivery_partner import DeliveryPartner
+from tests.conformance.service_partner import Bad, Reply, ServicePartner
+from tests.conformance.stock_partner import StockPartner
+
+PARTNERS: dict[str, type[ServicePartner]] = {"delivery": DeliveryPartner, "stock": StockPartner}
+SLOW_S = 1.0
+
+
+class Loop:
+    """Reads, handles, answers, commits: one record after the other."""
+
+    def __init__(self, partner: ServicePartner, bootstrap: str, group: str, ready: Path) -> None:
+        self.partner = partner
+        self.ready = ready
+        isolation = "read_uncommitted" if partner.is_("reads-uncommitted") else "read_committed"
+        self.consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "latest",
+                "isolation.level": isolation,
+                "session.timeout.ms": 6000,
+            }
+        )
+        transactional = partner.is_("transactions")
+        self.producer = Producer(
+            {"bootstrap.servers": bootstrap, "linger.ms": 0} | ({"transactional.id": group} if transactional else {})
+        )
+        self.transactional = transactional
+        if transactional:
+            self.producer.init_transactions(10)
+        if partner.is_("wrong-topic"):
+            AdminClient({"bootstrap.servers": bootstrap}).create_topics([NewTopic(partner.answer_topic(""), 3)])
+        self.waiting: list[tuple[float, list[Reply]]] = []
+
+    def run(self) -> None:
+        self.consumer.subscribe(list(self.partner.reads), on_assign=self.assigned)
+        while True:
+            found = self.consumer.poll(0.02)
+            if found is not None and found.error() is None:
+                self.handle(found)
+            self.partner.idle()
+            while self.waiting and self.waiting[0][0] <= time.monotonic():
+                self.publish(self.waiting.pop(0)[1])
+
+    def assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Begin at the end of the log the first time, and note that place, so that a restart goes on from there."""
+        for each in consumer.committed(partitions, timeout=10):
+            if each.offset < 0:
+                each.offset = consumer.get_watermark_offsets(each, timeout=10)[1]
+                consumer.commit(offsets=[each], asynchronous=False)
+        self.ready.write_text(str(os.getpid()))
+
+    def handle(self, found: Message) -> None:
+        replies: list[Reply] = []
+        try:
+            replies = self.partner.replies(found)
+        except Bad as error:
+            if self.partner.is_("dies-on-bad-json"):
+                sys.exit(f"cannot read: {error}")
+            if not self.partner.is_("skips-what-is-bad"):
+                replies = [self.partner.dead_letter(found, str(error))]
+        self.partner.save()
+        if self.partner.is_("loses-on-restart"):  # the offset is committed while the answer still waits in memory
+            self.consumer.commit(message=found, asynchronous=False)
+            self.waiting.append((time.monotonic() + SLOW_S, replies))
+            return
+        self.publish(replies)
+        self.consumer.commit(message=found, asynchronous=False)
+
+    def publish(self, replies: list[Reply]) -> None:
+        if self.transactional:
+            self.producer.begin_transaction()
+        for each in replies:
+            self.producer.produce(each.topic, each.value, each.key, headers=[*each.headers])
+        self.producer.flush(10)
+        if self.transactional:
+            self.producer.commit_transaction(10)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("role", choices=PARTNERS)
+    for name in ("--bootstrap", "--group", "--ready"):
+        options.add_argument(name, required=True)
+    options.add_argument("--manner", default="right")
+    options.add_argument("--port", type=int, default=0)
+    given = options.parse_args()
+    ready = Path(given.ready)
+    partner = PARTNERS[given.role](given.manner, ready.with_suffix(".state"), given.port)
+    Loop(partner, given.bootstrap, given.group, ready).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""What the small services of another team share: reading a record, writing an answer, and the ways to do either wrong."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+from uuid import UUID
+
+from confluent_kafka import Message
+
+Json = dict[str, Any]
+Headers = list[tuple[str, bytes]]
+
+
+class Bad(Exception):
+    """The record is no message."""
+
+
+class Reply(NamedTuple):
+    """A record to publish."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Headers
+
+
+class ServicePartner:
+    """A role. `manner`: in which way it is wrong or unusual; "right" for neither."""
+
+    reads: ClassVar[tuple[str, ...]]
+    optional: ClassVar[frozenset[str]] = frozenset()
+    known: ClassVar[frozenset[str]]
+    """Names of the fields of the messages that it reads."""
+
+    def __init__(self, manner: str, state: Path, port: int) -> None:
+        self.manner = manner
+        self._state = state
+        self.memory: Json = json.loads(state.read_text()) if state.exists() else {}
+        self.start(port)
+
+    def start(self, port: int) -> None:
+        """What a role does first."""
+
+    def idle(self) -> None:
+        """What a role does between records."""
+
+    def is_(self, manner: str) -> bool:
+        return self.manner == manner
+
+    def save(self) -> None:
+        """Keep what the role knows for a restart."""
+        new = self._state.with_suffix(".new")
+        new.write_text(json.dumps(self.memory))
+        new.replace(self._state)
+
+    def replies(self, record: Message) -> list[Reply]:
+        """What the role publishes for a record. Raises `Bad`."""
+        if self.is_("never-answers"):
+            return []
+        message = self._read(record)
+        answers = self.answer(record.topic() or "", message)
+        replies = [self._reply(topic, answer) for topic, answer in answers]
+        return replies * 2 if self.is_("answers-twice") else replies
+
+    def answer(self, topic: str, message: Json) -> list[tuple[str, Json]]:
+        """The rule of the role: the answers, with their topics."""
+        raise NotImplementedError
+
+    def answer_topic(self, topic: str) -> str:
+        return "started-deliveries" if self.is_("wrong-topic") else topic
+
+    def _read(self, record: Message) -> Json:
+        headers = dict(record.headers() or [])
+        try:
+            message = json.loads(record.value() or b"")
+        except ValueError as error:
+            raise Bad(f"no JSON: {error}") from error
+        if not isinstance(message, dict):
+            raise Bad("no object")
+        if self.is_("needs-a-type-header") and "__TypeId__" not in headers:
+            raise Bad("no type information in headers and no default type provided")
+        if self.is_("refuses-unknown-fields") and (more := set(message) - self.known):
+            raise Bad(f"unknown fields {more}")
+        if self.is_("needs-every-field") and (less := self.optional - set(message)):
+            raise Bad(f"missing fields {less}")
+        if self.is_("trips-over-null") and None in message.values():
+            raise Bad("null")
+        if self.is_("takes-the-id-from-the-key"):
+            message["orderId"] = (record.key() or b"").decode()
+        try:
+            message["orderId"] = str(UUID(message["orderId"]))
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise Bad("no order id") from error
+        return message
+
+    def _reply(self, topic: str, answer: Json) -> Reply:
+        key: bytes | None = answer["orderId"].encode()
+        headers: Headers = []
+        match self.manner:
+            case "snake-case":
+                answer = {"".join(f"_{c.lower()}" if c.isupper() else c for c in name): answer[name] for name in answer}
+            case "wrong-status-word":
+                answer = answer | {"status": {"STARTED": "IN_TRANSIT", "SUCCESS": "OK"}.get(answer["status"], "FAILED")}
+            case "upper-case-ids":
+                answer = {name: value.upper() if name.endswith("Id") else value for name, value in answer.items()}
+            case "keyed-by-something-else":
+                key = b"7"
+            case "no-key-and-sorted":
+                key, answer = None, dict(sorted(answer.items()))
+            case "talkative":
+                answer = answer | {"traceId": "t", "more": {"version": 2}}
+                headers = [("__TypeId__", b"com.example.Started"), ("b3", b"0"), ("raw", b"\x00\xff")]
+            case "pretty":
+                return Reply(self.answer_topic(topic), key, json.dumps(answer, indent=2).encode(), headers)
+            case "answers-garbage":
+                return Reply(self.answer_topic(topic), key, b"\x00\x00\x00\x00\x07Hstarted", headers)
+        return Reply(self.answer_topic(topic), key, json.dumps(answer, ensure_ascii=False).encode(), headers)
+
+    def dead_letter(self, record: Message, why: str) -> Reply:
+        """As Spring's recoverer writes it."""
+        headers = [
+            *(record.headers() or []),
+            ("kafka_dlt-original-topic", (record.topic() or "").encode()),
+            ("kafka_dlt-original-partition", struct.pack(">i", record.partition())),
+            ("kafka_dlt-original-offset", struct.pack(">q", record.offset())),
+            ("kafka_dlt-exception-message", why.encode()),
+        ]
+        return Reply(f"{record.topic()}-dlt", record.key(), record.value() or b"", headers)

@@ -1,0 +1,105 @@
+"""A Stock of another team. Products are put in stock over HTTP: `POST /products` with `productId` and `quantity`."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+from tests.conformance.service_partner import Bad, Json, ServicePartner
+
+WRAP = 2**32
+
+
+class StockPartner(ServicePartner):
+    """Takes an order's products all or nothing, and gives them back."""
+
+    reads: ClassVar[tuple[str, ...]] = ("order-created", "stock-rollback-requested-topic")
+    known: ClassVar[frozenset[str]] = frozenset({"orderId", "products", "items"})
+
+    def start(self, port: int) -> None:
+        self.shelf: dict[str, int] = self.memory.setdefault("shelf", {})
+        self.orders: dict[str, Json] = self.memory.setdefault("orders", {})
+        self._received: dict[str, int] = {}
+        received = self._received
+
+        class Shelf(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                received[body["productId"].lower()] = body["quantity"]
+                answer = json.dumps({"productId": body["productId"]}).encode()
+                self.send_response(201)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", port), Shelf)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def answer(self, topic: str, message: Json) -> list[tuple[str, Json]]:
+        while self._received:
+            name, pieces = self._received.popitem()
+            self.shelf[name] = pieces
+        lines = message.get("products" if topic == "order-created" else "items")
+        if not isinstance(lines, list):
+            raise Bad("no list of products")
+        wanted: dict[str, int] = {}
+        for line in lines:
+            name = line["productId"].lower()
+            wanted[name] = wanted.get(name, 0) + line["quantity"]
+        if any(pieces < 1 for pieces in wanted.values()) and not self.is_("takes-negative-quantities"):
+            raise Bad("a quantity that is none")
+        if self.is_("wraps-around"):
+            wanted = {name: (pieces + WRAP // 2) % WRAP - WRAP // 2 for name, pieces in wanted.items()}
+        return self._take(message["orderId"], wanted) if topic == "order-created" else self._give_back(message, wanted)
+
+    def _take(self, order: str, wanted: dict[str, int]) -> list[tuple[str, Json]]:
+        known = self.orders.get(order)
+        if known is not None and not (self.is_("takes-repeats-again") and known["state"] == "taken"):
+            return self._answers(order, known)
+        if self.is_("silent-about-unknown-products") and not set(wanted) <= set(self.shelf):
+            return []
+        short = [name for name, pieces in wanted.items() if self.shelf.get(name, 0) < pieces]
+        if self.is_("oversells"):
+            short = [name for name in wanted if name not in self.shelf]
+        if not short or self.is_("keeps-what-it-refuses"):
+            for name, pieces in wanted.items():
+                if name not in short:
+                    self.shelf[name] = self.shelf.get(name, 0) - pieces
+        state = "refused" if short else "taken"
+        self.orders[order] = {"state": state, "products": wanted, "short": short}
+        return self._answers(order, self.orders[order])
+
+    def _answers(self, order: str, known: Json) -> list[tuple[str, Json]]:
+        if self.is_("decides-for-the-whole-order"):
+            status = "SUCCESS" if known["state"] == "taken" else "FAILED"
+            return [("stock-response-topic", {"orderId": order, "productId": None, "status": status, "message": None})]
+        if known["state"] == "taken":
+            said = dict.fromkeys(known["products"], "SUCCESS")
+        else:
+            said = dict.fromkeys(known["short"] or known["products"], "FAILED")
+        if self.is_("answers-the-first-product-alone"):
+            said = dict(list(said.items())[:1])
+        return [
+            ("stock-response-topic", {"orderId": order, "productId": name, "status": status, "message": status.lower()})
+            for name, status in said.items()
+        ]
+
+    def _give_back(self, message: Json, wanted: dict[str, int]) -> list[tuple[str, Json]]:
+        order = message["orderId"]
+        known = self.orders.setdefault(order, {"state": "given back", "products": {}, "short": list(wanted)})
+        held = known["products"] if known["state"] == "taken" else {}
+        known.setdefault("back", {})
+        for name, pieces in wanted.items():
+            if name in held and held[name] != pieces:
+                text = f"{held[name]} were taken, not {pieces}"
+                return [("stock-rollback-failed-topic", {"orderId": order, "errorMessage": text})]
+            if name in known["products"] and (name not in known["back"] or self.is_("gives-back-twice")):
+                if known["state"] != "refused":
+                    self.shelf[name] += pieces
+                known["back"][name] = pieces
+        if known["state"] == "taken" and set(known["back"]) == set(held):
+            known |= {"state": "given back", "short": list(held)}
+        return [("stock-rollback-completed-topic", {"orderId": order})]
