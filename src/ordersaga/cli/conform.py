@@ -20,7 +20,7 @@ from ordersaga.conformance.scene import Limits, Offers
 from ordersaga.settings import PREFIX, Settings
 
 FAILED, NOT_JUDGED = 1, 2
-HOOKS: Final = ("seed", "place", "checkout", "pay", "cancel", "return", "read")
+HOOKS: Final = ("seed", "place", "checkout", "pay", "cancel", "return")
 
 
 class RoleName(StrEnum):
@@ -53,7 +53,7 @@ def conform(
     pay: Annotated[str | None, typer.Option(help="hook: confirm $paymentKey of $orderId over $amount")] = None,
     hook: Annotated[
         list[str] | None,
-        typer.Option("--hook", help="any hook as NAME=..., such as cancel, return or read; docs/conformance.md"),
+        typer.Option("--hook", help="any hook as NAME=..., such as cancel or return; docs/conformance.md"),
     ] = None,
     header: Annotated[
         list[str] | None, typer.Option("--header", help="a header of HTTP hooks as NAME: VALUE, such as a token")
@@ -101,8 +101,13 @@ def conform(
         if list_cases:
             _print_cases(role, chosen)
             return
-        hooks = _hooks(role, said, url, {"seed": seed, "place": place, "checkout": checkout, "pay": pay}, hook or [])
         settings = _settings(said.pop("settings", {}))
+        urls = {
+            "url": _first(url, said.pop("url", None), f"http://127.0.0.1:{part.port}"),
+            "gateway": settings.gateway_url,
+        }
+        given = {"seed": seed, "place": place, "checkout": checkout, "pay": pay}
+        hooks = _hooks(role, said.pop("hooks", {}), urls, given, hook or [])
         zipcode = _first(undeliverable_zipcode, said.pop("undeliverable-zipcode", None), "63000")
         plan = Plan(
             part,
@@ -218,19 +223,17 @@ def _settings(extra: dict[str, Any]) -> Settings:
 
 
 def _hooks(
-    role: RoleName, said: dict[str, Any], url: str | None, given: dict[str, str | None], more: list[str]
+    role: RoleName, said: dict[str, str], urls: dict[str, str], given: dict[str, str | None], more: list[str]
 ) -> dict[str, str]:
-    """The hooks: of the command line, else of the file, else ours at `url`."""
-    part = PARTS[role]
-    base = str(_first(url, said.pop("url", None), f"http://127.0.0.1:{part.port}")).rstrip("/")
-    hooks = {name: text.replace("{url}", base) for name, text in part.hooks.items()}
-    hooks |= dict(said.pop("hooks", {}))
-    hooks |= {name: text for name, text in given.items() if text is not None}
+    """The hooks: of the command line, else of the file, else ours at the service's and the gateway's address."""
+    hooks = dict(PARTS[role].hooks) | said | {name: text for name, text in given.items() if text is not None}
     for each in more:
         name, separator, text = each.partition("=")
         if not separator:
             raise fail(f"--hook {each!r}: write it as NAME=HOOK")
         hooks[name.strip()] = text
+    for name, address in urls.items():
+        hooks = {hook: text.replace("{" + name + "}", address.rstrip("/")) for hook, text in hooks.items()}
     for name, text in hooks.items():
         if name not in HOOKS:
             raise fail(f"there is no hook {name!r}; there are {', '.join(HOOKS)}")
@@ -240,7 +243,7 @@ def _hooks(
 
 
 def _headers(said: dict[str, str], given: list[str]) -> dict[str, str]:
-    headers = {"User-Id": "$userId", "User-Roles": "$userRoles", **said}
+    headers = {"User-Id": "$userId", "User-Roles": "$userRoles", "Prefer": "respond-async", **said}
     for each in given:
         name, separator, value = each.partition(":")
         if not separator:

@@ -1,5 +1,6 @@
 """A request of the kit and the answer of a right service, and the cases that any such pair has."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from ordersaga.conformance.cases import Broken, Case, Phase, Play
@@ -29,6 +30,14 @@ class Exchange:
     async def prepare(self, scene: Scene) -> Json:
         """Bring about what the request needs, such as a product in stock; returns the request, which is not sent yet."""
         raise NotImplementedError
+
+    async def ask(self, scene: Scene, message: Json) -> None:
+        """Make the request in its plain form."""
+        await scene.send(self.request, message)
+
+    async def ask_all(self, scene: Scene, messages: Sequence[Json]) -> None:
+        """Make many requests at once."""
+        await scene.send_all(self.request, messages)
 
     async def answered(self, scene: Scene, message: Json) -> list[Heard]:
         """Wait for the answer of a right service; returns it. Raises `Broken` where another one comes, or none."""

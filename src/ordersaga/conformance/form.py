@@ -16,7 +16,12 @@ from ordersaga.contracts.topics import BY_NAME
 Judge = Callable[[Heard], None]
 
 ID_FIELDS: Final = ("orderId", "productId", "deliveryId", "customerId")
-OF_THE_GUIDE: Final = frozenset({"deliveryId", "paymentKey", "amount"})
+OF_THE_GUIDE: Final = frozenset(
+    {
+        *("deliveryId", "paymentKey", "amount", "orderName"),
+        *("address", "addressDetail", "zipcode", "phone", "name", "deliveryMemo"),
+    }
+)
 """Fields that a right answer to a request has, though we also read answers without them."""
 
 
@@ -53,7 +58,7 @@ def form_cases(exchange: Exchange) -> list[Case]:
 def _play(exchange: Exchange, judge: Judge) -> Play:
     async def play(scene: Scene) -> None:
         asked = await exchange.prepare(scene)
-        await scene.send(exchange.request, asked)
+        await exchange.ask(scene, asked)
         for answer in await exchange.answered(scene, asked):
             judge(answer)
 

@@ -6,6 +6,7 @@ import shlex
 import tempfile
 from string import Template
 from typing import Any, Final
+from uuid import uuid4
 
 import aiohttp
 import asyncpg
@@ -92,6 +93,7 @@ class Hooks:
     async def call(self, name: str, values: dict[str, Any], *, may_be_refused: bool = False) -> Answer:
         """Call a hook. Raises `HookFailed` where it does not answer, or answers with an error that `may_be_refused` does not allow."""
         hook = self._hooks[name]
+        values = {"userId": str(uuid4()), "userRoles": "CUSTOMER"} | values
         word, rest = hook.text.split(maxsplit=1)
         async with self._gate:
             try:

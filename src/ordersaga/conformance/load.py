@@ -24,16 +24,17 @@ def load_case(exchange: Exchange, share: float = 1.0) -> Case:
         singles, crowd = messages[:LATENCY_ORDERS], messages[LATENCY_ORDERS:]
         loop, took = asyncio.get_running_loop(), []
         for message in singles:
-            sent = await scene.send(exchange.request, message)
+            began = loop.time()
+            await exchange.ask(scene, message)
             answer = (await exchange.answered(scene, message))[0]
-            took.append(max(0.0, answer.at_s - sent.at_s) * 1000)
+            took.append(max(0.0, answer.at_s - began) * 1000)
         took.sort()
         scene.notes.append(
             f"latency of {len(took)} single requests, from sending to hearing: median {statistics.median(took):.0f} ms, "
             f"longest {took[-1]:.0f} ms"
         )
         began = loop.time()
-        await scene.send_all(exchange.request, crowd)
+        await exchange.ask_all(scene, crowd)
         last = began
         for message in crowd:
             answers = await exchange.answered(scene, message)
@@ -67,11 +68,11 @@ def restart_case(exchange: Exchange) -> Case:
         scene.need(scene.hooks.restart, "--restart-command names a command that kills the service and starts it again")
         messages = await _prepared(exchange, scene, RESTART_ORDERS)
         half = len(messages) // 2
-        await scene.send_all(exchange.request, messages[:half])
+        await exchange.ask_all(scene, messages[:half])
         restarting = asyncio.create_task(scene.hooks.run_restart())
         try:
             for message in messages[half:]:
-                await scene.send(exchange.request, message)
+                await exchange.ask(scene, message)
                 await asyncio.sleep(RESTART_SPREAD_S / half)
             await restarting
         finally:

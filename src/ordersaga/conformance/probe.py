@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from ordersaga.conformance.cases import COMPENSATION
+from ordersaga.conformance.cases import COMPENSATION, Broken, NotOffered
 from ordersaga.conformance.roles import Part
 from ordersaga.conformance.scene import Manners, Scene, why_of
 from ordersaga.conformance.wire import Heard, shown
@@ -46,6 +46,17 @@ async def look_for_topics(plan: "Plan", note: Callable[[str], None]) -> "Plan":
 async def probe(part: Part, make: Callable[[], Scene], manners: Manners, note: Callable[[str], None]) -> None:
     """Send first requests and learn the service's manners from the answers. Raises `CannotJudge` if nothing readable comes."""
     scene = make()
+    try:
+        await _introduce(part, scene, make, manners, note)
+    except (Broken, NotOffered) as error:
+        raise CannotJudge(str(error)) from error
+    finally:
+        await scene.end()
+
+
+async def _introduce(
+    part: Part, scene: Scene, make: Callable[[], Scene], manners: Manners, note: Callable[[str], None]
+) -> None:
     if await _answers(part, scene, manners, note, scene.limits.answer_s):
         return
     topic = part.first.request
@@ -58,6 +69,8 @@ async def probe(part: Part, make: Callable[[], Scene], manners: Manners, note: C
             )
             return
         del manners.type_ids[topic]
+    if failure := scene.hook_failure():
+        raise failure
     raise CannotJudge(_why(part, scene))
 
 
@@ -65,7 +78,7 @@ async def _answers(part: Part, scene: Scene, manners: Manners, note: Callable[[s
     first = part.first
     messages = [await first.prepare(scene) for _ in range(PROBES)]
     for message in messages:
-        await scene.send(first.request, message)
+        await first.ask(scene, message)
     ids = [str(message["orderId"]) for message in messages]
 
     def readable(topic: str) -> list[Heard]:
@@ -73,6 +86,8 @@ async def _answers(part: Part, scene: Scene, manners: Manners, note: Callable[[s
 
     def came() -> bool:
         heard = scene.heard()
+        if scene.hook_failure():
+            return True
         rejected = {each.record.key for each in heard if scene.stage.is_dead_letter_topic(each.topic)}
         return len(rejected) == PROBES or any(
             each.topic == first.answer or _is_answer(part, scene, each) for each in heard

@@ -5,7 +5,16 @@ from typing import Final
 
 from msgspec import Struct
 
-from ordersaga.conformance import delivery, stock, stock_rollback
+from ordersaga.conformance import (
+    delivery,
+    order,
+    order_compensation,
+    order_flow,
+    payment,
+    payment_refund,
+    stock,
+    stock_rollback,
+)
 from ordersaga.conformance.cases import Case
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.contracts.topics import GUIDE_TOPICS, OUR_TOPICS, Role
@@ -44,8 +53,34 @@ class Part(Struct, frozen=True):
 OUR_SEED: Final = (
     'POST {url}/api/v1/products {"productId": "$productId", "name": "$name", "price": $price, "quantity": $quantity}'
 )
+OUR_CHECKOUT: Final = 'POST {gateway}/sandbox/payments {"orderId": "$orderId", "amount": $amount, "orderName": "$orderName", "card": "$card"}'
+OUR_PAY: Final = (
+    'POST {url}/api/v1/payments/confirm {"paymentKey": "$paymentKey", "orderId": "$orderId", "amount": $amount}'
+)
+OUR_PLACE: Final = (
+    'POST {url}/api/v1/orders {"orderName": "$orderName", "totalAmount": $totalAmount, "items": $items, "address": "$address", '
+    '"addressDetail": "$addressDetail", "zipcode": "$zipcode", "phone": "$phone", "name": "$name", "deliveryMemo": "$deliveryMemo"}'
+)
 
 PARTS: Final[dict[str, Part]] = {
     "delivery": Part("delivery", delivery.CASES.all, delivery.REQUEST, port=8084),
+    "order": Part(
+        "order",
+        [*order.CASES.all, *order_compensation.CASES.all],
+        order_flow.PLACING,
+        {
+            "place": OUR_PLACE,
+            "cancel": "POST {url}/api/v1/orders/$orderId/cancel/delivery-before {}",
+            "return": "POST {url}/api/v1/orders/$orderId/cancel/return {}",
+        },
+        8081,
+    ),
+    "payment": Part(
+        "payment",
+        [*payment.CASES.all, *payment_refund.CASES.all],
+        payment.EXCHANGE,
+        {"checkout": OUR_CHECKOUT, "pay": OUR_PAY},
+        8083,
+    ),
     "stock": Part("stock", [*stock.CASES.all, *stock_rollback.CASES.all], stock.REQUEST, {"seed": OUR_SEED}, 8082),
 }

@@ -132,10 +132,12 @@ class _Director:
         scene, first = self._make(), self._plan.part.first
         try:
             message = await first.prepare(scene)
-            await scene.send(first.request, message, partition=0)
+            await first.ask(scene, message)
             await first.answered(scene, message)
         except (Broken, HookFailed):
             return False
+        finally:
+            await scene.end()
         return True
 
     async def _one(self, case: Case) -> Result:
@@ -157,6 +159,7 @@ class _Director:
                 outcome, said = "not judged", str(error)
             except TimeoutError:
                 outcome, said = "not judged", f"the case did not end within {CASE_S_MAX:g} s"
+            await scene.end()
             return self._note(
                 Result(case, outcome, said, time.monotonic() - began, scene.sent, scene.heard(), scene.notes)
             )

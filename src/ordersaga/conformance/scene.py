@@ -1,8 +1,8 @@
 """The stage of one case: sends its records, waits for the answers to its own orders, and keeps both for the report."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
 from msgspec import Struct
@@ -14,6 +14,7 @@ from ordersaga.conformance.wire import Heard, Json, Sent, compact, shown
 from ordersaga.messaging.kafka import Publication
 from ordersaga.messaging.spring_headers import TYPE_ID
 
+T = TypeVar("T")
 Headers = Sequence[tuple[str, bytes | None]]
 
 OWN_KEY: Final = b"\0the message's own id"
@@ -61,6 +62,19 @@ class Scene:
         self.ids: Final[list[str]] = []
         self.notes: Final[list[str]] = []
         """What the report tells beside the records: calls of hooks, figures."""
+        self._background: Final[list[asyncio.Task[Any]]] = []
+
+    def in_background(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Begin something that may take until the end of the case."""
+        task = asyncio.create_task(work)
+        self._background.append(task)
+        return task
+
+    async def end(self) -> None:
+        """End what is still under way."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
 
     def new_id(self) -> str:
         """A new order id. What comes with it belongs to this case."""
@@ -130,6 +144,13 @@ class Scene:
             what = "no record" if not there else f"only {there} of {count} records"
             raise Broken(f"{what} for order {id} came on {topic} within {wait_s:g} s{self._came_instead(topic, id)}")
         return self.here(topic, id)
+
+    def hook_failure(self) -> BaseException | None:
+        """Why a hook in the background has failed; None: none has."""
+        for task in self._background:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                return error
+        return None
 
     def _came_instead(self, topic: str, id: str) -> str:
         others = [each for each in self.stage.heard(id) if each.topic != self._answer_topics.get(topic, topic)]

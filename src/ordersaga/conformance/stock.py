@@ -36,7 +36,7 @@ async def product(scene: Scene, quantity: int) -> str:
     scene.need(scene.hooks.has("seed"), "--seed puts a product in stock")
     wanted = str(uuid4())
     values = {"productId": wanted, "quantity": quantity, "price": 1_000, "name": "ordersaga conform"}
-    answer = await scene.hooks.call("seed", values | {"userId": str(uuid4()), "userRoles": "MASTER"})
+    answer = await scene.hooks.call("seed", values | {"userRoles": "MASTER"})
     return str(answer.find("productId", "id") or wanted)
 
 

@@ -1,0 +1,383 @@
+"""The cases of Order. The kit plays the customer, Stock, Payment and Delivery: it places orders and answers what Order asks."""
+
+import itertools
+from typing import Final
+from uuid import uuid4
+
+from ordersaga.conformance.cases import Broken, Case, Cases, Play
+from ordersaga.conformance.form import form_cases
+from ordersaga.conformance.load import load_case, restart_case
+from ordersaga.conformance.order_flow import (
+    COMPLETED,
+    DELIVERY_REQUEST,
+    DELIVERY_START,
+    EXCHANGES,
+    PAYMENT,
+    PLACING,
+    STOCK,
+    TEXTS,
+    Placed,
+    at_delivery,
+    completed,
+    delivery_answer,
+    delivery_asked,
+    draft,
+    pay_for,
+    payment_answer,
+    placed,
+    reserve,
+    stock_answer,
+)
+from ordersaga.conformance.poison import poison_cases
+from ordersaga.conformance.repeats import REPEAT, repeat_cases
+from ordersaga.conformance.scene import Scene, must
+from ordersaga.conformance.shapes import KOREAN, shape_cases
+from ordersaga.contracts.messages import INT32_MAX
+from ordersaga.contracts.status import ORDER_CODES
+
+CASES: Final = Cases()
+LOAD_SHARE: Final = 0.1
+ONLY_THEN: Final = (
+    "guide, steps 3, 8 and 9: Order asks for the delivery once its products are reserved and it is paid, and not before"
+)
+ANY_ORDER: Final = "topics have no order among themselves, so every order of arrival comes out the same"
+FAILS: Final = "guide, messages: a FAILED ends the order; it is neither delivered nor completed"
+
+
+# The eleven steps -----------------------------------------------------------------------------------------------------
+
+
+@CASES.case(
+    "a placed order asks Stock for its products",
+    "guide, step 2: Order sends a stock-decrease request with each product and its quantity",
+    "happy",
+)
+async def asks_stock(scene: Scene) -> None:
+    made = await draft(scene, products=3, quantity=4)
+    order = await placed(scene, made)
+    lines = order.created.field("products") or []
+    there = sorted((str(line.get("productId")).lower(), line.get("quantity")) for line in lines)
+    must(there == sorted(made.products), f"the products are {there}, not {sorted(made.products)}")
+
+
+@CASES.case("a reserved and paid order asks for its delivery", ONLY_THEN, "happy")
+async def asks_delivery(scene: Scene) -> None:
+    await at_delivery(scene)
+
+
+@CASES.case(
+    "the delivery request has the customer's address",
+    "guide, messages: DeliveryRequestMessage has the address, the recipient and the memo of the order",
+    "happy",
+)
+async def address(scene: Scene) -> None:
+    order = await placed(scene)
+    await reserve(scene, order)
+    await pay_for(scene, order)
+    asked = await delivery_asked(scene, order)
+    for name, text in TEXTS.items():
+        if name != "orderName":
+            must(asked.field(name) == text, f"{name} is {asked.field(name)!r}, not {text!r}")
+    _is_customer(str(asked.field("customerId")), order)
+
+
+@CASES.case("Korean, emoji and quotes reach Delivery as they are", "texts are any Unicode, in UTF-8", "happy")
+async def korean(scene: Scene) -> None:
+    text = KOREAN.replace("\t", " ")
+    order = await placed(scene, await draft(scene, address=text, deliveryMemo=text, name=text[:20]))
+    await reserve(scene, order)
+    await pay_for(scene, order)
+    asked = await delivery_asked(scene, order)
+    must(asked.field("address") == text, f"address is {asked.field('address')!r}, not {text!r}")
+
+
+@CASES.case(
+    "a started delivery completes the order",
+    "guide, steps 10 and 11: Order then completes the order and publishes to order-completed-topic",
+    "happy",
+)
+async def completes(scene: Scene) -> None:
+    order = await at_delivery(scene)
+    await scene.send(DELIVERY_START, delivery_answer(order))
+    await completed(scene, order)
+
+
+@CASES.case(
+    "the completion has the order's customer, total, name and code",
+    "wire facts: OrderCompletedMessage.status is ORD0002; a consumer accepts COMPLETED, too",
+    "happy",
+)
+async def completion(scene: Scene) -> None:
+    order = await at_delivery(scene)
+    await scene.send(DELIVERY_START, delivery_answer(order))
+    told = await completed(scene, order)
+    must(told.field("status") in (ORDER_CODES["COMPLETED"], "COMPLETED"), f"status is {told.field('status')!r}")
+    must(
+        told.field("totalAmount") == order.draft.total,
+        f"totalAmount is {told.field('totalAmount')!r}, not {order.draft.total}",
+    )
+    must(told.field("orderName") == TEXTS["orderName"], f"orderName is {told.field('orderName')!r}")
+    _is_customer(str(told.field("customerId")), order)
+
+
+def _is_customer(id: str, order: Placed) -> None:
+    must(len(id) == 36, f"customerId is {id!r}, which is no UUID")
+
+
+@CASES.case(
+    "a total of nearly an int32 is completed as it is", "wire facts: integers are Java Integer, 32-bit signed", "limits"
+)
+async def large_total(scene: Scene) -> None:
+    order = await placed(scene, await draft(scene, quantity=1, price=INT32_MAX))
+    await reserve(scene, order)
+    await pay_for(scene, order)
+    await delivery_asked(scene, order)
+    await scene.send(DELIVERY_START, delivery_answer(order))
+    told = await completed(scene, order)
+    must(told.field("totalAmount") == INT32_MAX, f"totalAmount is {told.field('totalAmount')!r}, not {INT32_MAX}")
+
+
+@CASES.case("an order of twenty products waits for all of them", ONLY_THEN, "limits")
+async def twenty(scene: Scene) -> None:
+    order = await placed(scene, await draft(scene, products=20, quantity=1))
+    await pay_for(scene, order)
+    for product in range(19):
+        await scene.send(STOCK, stock_answer(order, product))
+    await scene.silence(DELIVERY_REQUEST, order.order_id, "19 of 20 products are reserved")
+    await scene.send(STOCK, stock_answer(order, 19))
+    await delivery_asked(scene, order)
+
+
+# Every order of arrival -----------------------------------------------------------------------------------------------
+
+
+def _arrivals() -> list[Case]:
+    names = {"0": "the first product", "1": "the second product", "p": "the payment"}
+    return [
+        Case(
+            f"arrival: {', then '.join(names[each] for each in order)}",
+            ANY_ORDER,
+            frozenset({"arrival"}),
+            _arrival(order),
+        )
+        for order in itertools.permutations(names)
+    ]
+
+
+def _arrival(arrivals: tuple[str, ...]) -> Play:
+    async def play(scene: Scene) -> None:
+        order = await placed(scene, await draft(scene, products=2))
+        for n, each in enumerate(arrivals):
+            if n == len(arrivals) - 1:
+                await scene.silence(DELIVERY_REQUEST, order.order_id, "one of its three answers is still missing")
+            if each == "p":
+                await pay_for(scene, order)
+            else:
+                await scene.send(STOCK, stock_answer(order, int(each)))
+        await delivery_asked(scene, order)
+
+    return play
+
+
+CASES.add(*_arrivals())
+
+
+@CASES.case("a reserved order that is not paid is not delivered", ONLY_THEN, "arrival")
+async def unpaid(scene: Scene) -> None:
+    order = await placed(scene)
+    await reserve(scene, order)
+    await scene.silence(DELIVERY_REQUEST, order.order_id, "nothing is paid")
+
+
+@CASES.case("a paid order that is not reserved is not delivered", ONLY_THEN, "arrival")
+async def unreserved(scene: Scene) -> None:
+    order = await placed(scene)
+    await pay_for(scene, order)
+    await scene.silence(DELIVERY_REQUEST, order.order_id, "nothing is reserved")
+
+
+@CASES.case("a delivery that nobody asked for completes nothing", ONLY_THEN, "arrival")
+async def unasked(scene: Scene) -> None:
+    order = await placed(scene)
+    await scene.send(DELIVERY_START, delivery_answer(order))
+    await scene.silence(COMPLETED, order.order_id, "the order is neither reserved nor paid")
+
+
+@CASES.case(
+    "an answer for the whole order reserves all its products",
+    "a Stock that decides for the whole order answers without productId",
+    "arrival",
+    "whole-order",
+)
+async def whole(scene: Scene) -> None:
+    order = await placed(scene, await draft(scene, products=2))
+    await pay_for(scene, order)
+    await scene.send(STOCK, stock_answer(order) | {"productId": None})
+    await delivery_asked(scene, order)
+
+
+# Failures -------------------------------------------------------------------------------------------------------------
+
+
+async def _dead(scene: Scene, order: Placed, why: str) -> None:
+    """The order is not delivered, and a late answer does not revive it."""
+    await scene.silence(DELIVERY_REQUEST, order.order_id, why)
+    must(not scene.here(COMPLETED, order.order_id), f"{why}, and yet it was completed")
+
+
+@CASES.case("a product out of stock ends the order", FAILS, "failures")
+async def out_of_stock(scene: Scene) -> None:
+    order = await placed(scene)
+    await reserve(scene, order, "FAILED")
+    await pay_for(scene, order)
+    await _dead(scene, order, "its product is out of stock")
+
+
+@CASES.case("one of two products out of stock ends the order", FAILS, "failures")
+async def half_out_of_stock(scene: Scene) -> None:
+    order = await placed(scene, await draft(scene, products=2))
+    await scene.send(STOCK, stock_answer(order, 0))
+    await scene.send(STOCK, stock_answer(order, 1, "FAILED"))
+    await pay_for(scene, order)
+    await _dead(scene, order, "one of its products is out of stock")
+
+
+@CASES.case("a paid order that is out of stock is not delivered", FAILS, "failures", "arrival")
+async def paid_out_of_stock(scene: Scene) -> None:
+    order = await placed(scene)
+    await pay_for(scene, order)
+    await reserve(scene, order, "FAILED")
+    await _dead(scene, order, "its product is out of stock")
+
+
+@CASES.case("a declined payment ends the order", FAILS, "failures")
+async def declined(scene: Scene) -> None:
+    order = await placed(scene)
+    await reserve(scene, order)
+    await pay_for(scene, order, status="FAILED")
+    await _dead(scene, order, "its payment was declined")
+
+
+@CASES.case("a declined payment before the stock answer ends the order", FAILS, "failures", "arrival")
+async def declined_first(scene: Scene) -> None:
+    order = await placed(scene)
+    await pay_for(scene, order, status="FAILED")
+    await reserve(scene, order)
+    await _dead(scene, order, "its payment was declined")
+
+
+@CASES.case(
+    "a payment of another amount is not delivered",
+    "guide, messages: PaymentSuccessMessage.amount is what was paid; less than the total does not pay the order",
+    "failures",
+)
+async def mismatch(scene: Scene) -> None:
+    order = await placed(scene)
+    await reserve(scene, order)
+    await pay_for(scene, order, amount=order.draft.total - 1_000)
+    await _dead(scene, order, "1,000 won of its total are missing")
+
+
+@CASES.case(
+    "a payment of nothing is not delivered",
+    "guide, messages: PaymentSuccessMessage.amount is what was paid",
+    "failures",
+    "limits",
+)
+async def nothing_paid(scene: Scene) -> None:
+    order = await placed(scene)
+    await reserve(scene, order)
+    await pay_for(scene, order, amount=0)
+    await _dead(scene, order, "0 won were paid")
+
+
+@CASES.case("a failed delivery does not complete the order", FAILS, "failures")
+async def undeliverable(scene: Scene) -> None:
+    order = await at_delivery(scene)
+    await scene.send(DELIVERY_START, delivery_answer(order, "FAILED"))
+    await scene.silence(COMPLETED, order.order_id, "its delivery has failed")
+
+
+@CASES.case("a started delivery after a failed one does not complete the order", REPEAT, "failures", "repeats")
+async def revived(scene: Scene) -> None:
+    order = await at_delivery(scene)
+    await scene.send(DELIVERY_START, delivery_answer(order, "FAILED"))
+    await scene.send(DELIVERY_START, delivery_answer(order), note="after the failure")
+    await scene.silence(COMPLETED, order.order_id, "its delivery has failed first")
+
+
+# Repeats --------------------------------------------------------------------------------------------------------------
+
+
+@CASES.case("every record three times completes the order once", REPEAT, "repeats")
+async def thrice(scene: Scene) -> None:
+    order = await placed(scene)
+    await scene.send(STOCK, stock_answer(order), times=3)
+    await scene.send(PAYMENT, payment_answer(order), times=3)
+    await delivery_asked(scene, order)
+    await scene.send(DELIVERY_START, delivery_answer(order), times=3)
+    await completed(scene, order)
+    await scene.quiet()
+    for topic in (DELIVERY_REQUEST, COMPLETED):
+        count = len(scene.here(topic, order.order_id))
+        must(count == 1, f"{count} records came on {topic}")
+
+
+@CASES.case("a repeated stock answer does not stand for another product", REPEAT, "repeats")
+async def not_another(scene: Scene) -> None:
+    order = await placed(scene, await draft(scene, products=2))
+    await pay_for(scene, order)
+    await scene.send(STOCK, stock_answer(order, 0), times=3)
+    await scene.silence(DELIVERY_REQUEST, order.order_id, "its second product was never answered")
+
+
+@CASES.case(
+    "a FAILED after a SUCCESS of a paid order changes nothing",
+    "the first outcome of a payment counts; a late FAILED, of an earlier try, does not end a paid order",
+    "repeats",
+)
+async def late_decline(scene: Scene) -> None:
+    order = await at_delivery(scene)
+    await pay_for(scene, order, status="FAILED", key=f"conform-{uuid4()}")
+    await scene.send(DELIVERY_START, delivery_answer(order))
+    await completed(scene, order)
+
+
+@CASES.case("answers after the completion change nothing", REPEAT, "repeats")
+async def after_the_end(scene: Scene) -> None:
+    order = await at_delivery(scene)
+    await scene.send(DELIVERY_START, delivery_answer(order))
+    await completed(scene, order)
+    await scene.send(STOCK, stock_answer(order, 0, "FAILED"))
+    await scene.send(PAYMENT, payment_answer(order, "FAILED"))
+    await scene.send(DELIVERY_START, delivery_answer(order, "FAILED"))
+    await scene.quiet()
+    count = len(scene.here(COMPLETED, order.order_id))
+    must(count == 1, f"{count} records came on {COMPLETED}")
+
+
+@CASES.case(
+    "answers for an order that nobody placed stop nothing",
+    "guide, caution 3: an answer for an unknown order is ignored or becomes a dead letter; the partition goes on",
+    "failures",
+)
+async def unknown_order(scene: Scene) -> None:
+    order = await placed(scene)
+    stranger = scene.new_id()
+    await scene.send(STOCK, stock_answer(order) | {"orderId": stranger}, partition=0)
+    await scene.send(STOCK, stock_answer(order), partition=0)
+    await scene.send(PAYMENT, payment_answer(order) | {"orderId": stranger}, partition=0)
+    await scene.send(PAYMENT, payment_answer(order), partition=0)
+    try:
+        await delivery_asked(scene, order)
+    except Broken as error:
+        raise Broken(f"answers for an unknown order stood before those of this one: {error}") from error
+    must(not scene.here(DELIVERY_REQUEST, stranger), "a delivery was asked for an order that nobody placed")
+
+
+CASES.add(*form_cases(PLACING), *(case for each in EXCHANGES[1:] for case in form_cases(each)))
+for _exchange in EXCHANGES:
+    CASES.add(*repeat_cases(_exchange), *shape_cases(_exchange))
+CASES.add(load_case(EXCHANGES[1], LOAD_SHARE), restart_case(EXCHANGES[1]))
+for _exchange in EXCHANGES:
+    CASES.add(*poison_cases(_exchange))

@@ -1,0 +1,358 @@
+"""The cases of Payment. The kit plays the customer, who pays over the service's HTTP, and Order, which reads `PaymentSuccessMessage`."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Final
+from uuid import uuid4
+
+from ordersaga.conformance.cases import Cases
+from ordersaga.conformance.exchange import Exchange
+from ordersaga.conformance.form import form_cases
+from ordersaga.conformance.hooks import Answer
+from ordersaga.conformance.load import load_case
+from ordersaga.conformance.scene import Scene, must
+from ordersaga.conformance.wire import Heard, Json
+from ordersaga.contracts.messages import INT32_MAX
+from ordersaga.contracts.status import ORDER_CODES
+
+CASES: Final = Cases()
+PAID: Final = "payment-success-topic"
+PAYABLE: Final = "order-payable-topic"
+AMOUNT: Final = 25_000
+APPROVED: Final = "approve"
+DECLINED: Final = "REJECT_CARD_COMPANY"
+ANSWER_LOST: Final = "answer-lost"
+SMALLEST: Final = 1_000
+PAY_WITHIN: Final = timedelta(minutes=30)
+LOAD_SHARE: Final = 0.2
+OUTCOME: Final = "guide, Payment: it asks the gateway for approval, and then publishes the outcome, success or failure, to payment-success-topic"
+NO_OUTCOME: Final = "guide, Payment: success is published only after the gateway's approval of this payment"
+
+
+class Bill(dict[str, Any]):
+    """What the customer is to pay: `orderId`, `userId`, `amount`, and the `paymentKey` that the gateway gave."""
+
+
+async def bill(scene: Scene, amount: int = AMOUNT, *, card: str = APPROVED, payable: int | None = None) -> Bill:
+    """An order to be paid, and the customer at the gateway's checkout. `payable`: what Order says that it costs."""
+    made = Bill(orderId=scene.new_id(), userId=str(uuid4()), amount=amount, card=card)
+    await tell_payable(scene, made, amount if payable is None else payable)
+    return await check_out(scene, made)
+
+
+async def tell_payable(scene: Scene, made: Bill, amount: int, status: str = ORDER_CODES["PENDING"]) -> None:
+    """Tell Payment who may pay how much, where it wants to know that."""
+    if PAYABLE in scene.stage.partitions:
+        before = (datetime.now(UTC) + PAY_WITHIN).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        message = {"orderId": made["orderId"], "customerId": made["userId"], "totalAmount": amount}
+        await scene.send(PAYABLE, message | {"payBefore": before, "status": status})
+
+
+async def check_out(scene: Scene, made: Bill, card: str | None = None) -> Bill:
+    """A payment key from the gateway for this bill."""
+    if card is not None:
+        made = Bill(made | {"card": card})
+    key = f"conform-{uuid4()}"
+    if scene.hooks.has("checkout"):
+        values = made | {"orderName": "ordersaga conform", "paymentKey": key}
+        key = str((await scene.hooks.call("checkout", values)).find("paymentKey") or key)
+    return Bill(made | {"paymentKey": key})
+
+
+async def pay(scene: Scene, made: Bill, **changed: Any) -> Answer:
+    """Confirm the payment. A refusal is an answer, too."""
+    scene.need(scene.hooks.has("pay"), "--pay confirms a payment")
+    answer = await scene.hooks.call("pay", made | changed, may_be_refused=True)
+    if answer.status >= 400:
+        scene.notes.append(f"the confirm of order {made['orderId']} was refused with {answer.status}: {answer.body}")
+    return answer
+
+
+async def told(scene: Scene, made: Bill) -> Heard:
+    """The first outcome of the order."""
+    return (await scene.answers(PAID, made["orderId"]))[0]
+
+
+async def not_paid(scene: Scene, made: Bill, why: str) -> None:
+    """Wait, and raise `Broken` if the order is told to be paid."""
+    order = made["orderId"]
+    await scene.stage.until(lambda: any(not each.failed for each in scene.here(PAID, order)), scene.limits.quiet_s)
+    paid = [each for each in scene.here(PAID, order) if not each.failed]
+    must(not paid, f"{why}, and yet a success was published")
+
+
+class Confirm(Exchange):
+    """A payment that the gateway approves. The request is the hook `pay`."""
+
+    request: ClassVar[str] = ""
+    answer: ClassVar[str] = PAID
+    noun: ClassVar[str] = "a payment"
+    required: ClassVar[str] = ""
+
+    async def prepare(self, scene: Scene) -> Json:
+        return await bill(scene)
+
+    async def ask(self, scene: Scene, message: Json) -> None:
+        await pay(scene, Bill(message))
+
+    async def ask_all(self, scene: Scene, messages: Sequence[Json]) -> None:
+        await asyncio.gather(*(self.ask(scene, message) for message in messages))
+
+    async def answered(self, scene: Scene, message: Json) -> list[Heard]:
+        answers = await scene.answers(self.answer, str(message["orderId"]))
+        must(not answers[0].failed, "a payment that the gateway approves was told to have failed")
+        return answers[:1]
+
+
+EXCHANGE: Final = Confirm()
+
+
+@CASES.case("an approved payment is published as SUCCESS", OUTCOME, "happy")
+async def approved(scene: Scene) -> None:
+    made = await bill(scene)
+    await pay(scene, made)
+    answer = await told(scene, made)
+    must(not answer.failed, f"the gateway approves, and the status is {answer.field('status')!r}")
+
+
+@CASES.case(
+    "a success names the payment key and the amount",
+    "guide, messages: PaymentSuccessMessage has paymentKey and amount; Order compares the amount with its total",
+    "happy",
+)
+async def names_it(scene: Scene) -> None:
+    made = await bill(scene, 13_370)
+    await pay(scene, made)
+    answer = await told(scene, made)
+    must(
+        answer.field("paymentKey") == made["paymentKey"],
+        f"paymentKey is {answer.field('paymentKey')!r}, not {made['paymentKey']!r}",
+    )
+    must(str(answer.field("amount")) == "13370", f"amount is {answer.field('amount')!r}, not 13370")
+
+
+@CASES.case(
+    "a declined payment is published as FAILED on the same topic",
+    "guide, messages: status is SUCCESS or FAILED; failures go to the same topic",
+    "failures",
+)
+async def declined(scene: Scene) -> None:
+    made = await bill(scene, card=DECLINED)
+    await pay(scene, made)
+    answer = await told(scene, made)
+    must(answer.failed, f"the gateway declines, and the status is {answer.field('status')!r}")
+
+
+@CASES.case("after a decline another payment can succeed", OUTCOME, "failures")
+async def second_card(scene: Scene) -> None:
+    made = await bill(scene, card=DECLINED)
+    await pay(scene, made)
+    await told(scene, made)
+    again = await check_out(scene, made, APPROVED)
+    await pay(scene, again)
+    await scene.answers(PAID, made["orderId"], 2)
+    must(
+        any(not each.failed for each in scene.here(PAID, made["orderId"])),
+        "the second payment was approved, and no success published",
+    )
+
+
+@CASES.case("a payment key that the gateway does not know is no success", NO_OUTCOME, "failures")
+async def unknown_key(scene: Scene) -> None:
+    scene.need(
+        scene.hooks.has("checkout"), "--checkout makes payments at the gateway; without it no key is unknown to it"
+    )
+    made = await bill(scene)
+    await pay(scene, made, paymentKey=f"unknown-{uuid4()}")
+    await not_paid(scene, made, "the gateway does not know the payment key")
+
+
+@CASES.case("an amount that the customer did not approve is no success", NO_OUTCOME, "failures")
+async def other_amount(scene: Scene) -> None:
+    scene.need(
+        scene.hooks.has("checkout"), "--checkout makes payments at the gateway; without it every amount is approved"
+    )
+    made = await bill(scene, AMOUNT, payable=AMOUNT - 5_000)
+    await pay(scene, made, amount=AMOUNT - 5_000)
+    await not_paid(scene, made, f"the customer approved {AMOUNT} won and the confirm says {AMOUNT - 5_000}")
+
+
+@CASES.case(
+    "a payment confirmed twice is published with one outcome",
+    "a client repeats a request that had no answer; the payment is the same by its key",
+    "repeats",
+)
+async def confirmed_twice(scene: Scene) -> None:
+    made = await bill(scene)
+    await pay(scene, made)
+    await told(scene, made)
+    await pay(scene, made)
+    await _one_outcome(scene, made)
+
+
+@CASES.case(
+    "a payment confirmed five times at once is published with one outcome",
+    "a client repeats a request that had no answer; the payment is the same by its key",
+    "repeats",
+    "races",
+)
+async def confirmed_at_once(scene: Scene) -> None:
+    made = await bill(scene)
+    await asyncio.gather(*(pay(scene, made) for _ in range(5)))
+    await told(scene, made)
+    await _one_outcome(scene, made)
+
+
+@CASES.case(
+    "a declined payment confirmed twice stays declined",
+    "a client repeats a request that had no answer; the payment is the same by its key",
+    "repeats",
+    "failures",
+)
+async def declined_twice(scene: Scene) -> None:
+    made = await bill(scene, card=DECLINED)
+    await pay(scene, made)
+    await told(scene, made)
+    await pay(scene, made)
+    await not_paid(scene, made, "the gateway declined the payment")
+
+
+async def _one_outcome(scene: Scene, made: Bill) -> None:
+    await scene.quiet()
+    said = {(each.failed, each.field("paymentKey"), each.field("amount")) for each in scene.here(PAID, made["orderId"])}
+    must(len(said) == 1, f"one payment has {len(said)} different outcomes: {sorted(map(str, said))}")
+
+
+@CASES.case("one payment has one outcome record", "one payment has one outcome while nothing fails", "repeats")
+async def one_record(scene: Scene) -> None:
+    made = await bill(scene)
+    await pay(scene, made)
+    await told(scene, made)
+    await scene.quiet()
+    count = len(scene.here(PAID, made["orderId"]))
+    must(count == 1, f"one payment was confirmed once, and {count} records were published")
+
+
+@CASES.case(
+    "an order is not paid twice",
+    "an order has one open or captured payment; a second payment key is refused, or refunded",
+    "one-payment",
+)
+async def paid_once(scene: Scene) -> None:
+    made = await bill(scene)
+    await pay(scene, made)
+    await told(scene, made)
+    await pay(scene, await check_out(scene, made))
+    await scene.quiet()
+    keys = {str(each.field("paymentKey")) for each in scene.here(PAID, made["orderId"]) if not each.failed}
+    must(len(keys) == 1, f"the order was paid with {len(keys)} payment keys: {', '.join(sorted(keys))}")
+
+
+@CASES.case("the smallest payment is taken", "wire facts: the smallest payment is 1,000 won", "limits")
+async def smallest(scene: Scene) -> None:
+    made = await bill(scene, SMALLEST)
+    await pay(scene, made)
+    must(not (await told(scene, made)).failed, f"a payment of {SMALLEST} won was declined")
+
+
+@CASES.case("less than the smallest payment is no success", "wire facts: the smallest payment is 1,000 won", "limits")
+async def too_small(scene: Scene) -> None:
+    made = Bill(
+        orderId=scene.new_id(), userId=str(uuid4()), amount=SMALLEST - 1, card=APPROVED, paymentKey=f"conform-{uuid4()}"
+    )
+    await tell_payable(scene, made, SMALLEST - 1)
+    await pay(scene, made)
+    await not_paid(scene, made, f"{SMALLEST - 1} won are less than the smallest payment")
+
+
+@CASES.case("the largest int32 is published as it is", "wire facts: integers are Java Integer, 32-bit signed", "limits")
+async def largest(scene: Scene) -> None:
+    made = await bill(scene, INT32_MAX)
+    await pay(scene, made)
+    answer = await told(scene, made)
+    must(
+        answer.failed or str(answer.field("amount")) == str(INT32_MAX),
+        f"amount is {answer.field('amount')!r}, not {INT32_MAX}",
+    )
+
+
+@CASES.case(
+    "more than an int32 is no success",
+    "wire facts: integers are Java Integer, 32-bit signed; an amount must not wrap around",
+    "limits",
+)
+async def beyond(scene: Scene) -> None:
+    made = await bill(scene)
+    await pay(scene, made, amount=INT32_MAX + 1 + AMOUNT)
+    await not_paid(scene, made, "the amount of the confirm is no int32")
+
+
+@CASES.case(
+    "an approval whose answer was lost is published all the same",
+    "guide, caution 4: money that the gateway took is told to Order, also where its answer was lost",
+    "gateway-faults",
+)
+async def answer_lost(scene: Scene) -> None:
+    scene.need(
+        scene.hooks.has("checkout"),
+        "--checkout makes payments at a gateway that loses an answer where $card is answer-lost",
+    )
+    made = await bill(scene, card=ANSWER_LOST)
+    await pay(scene, made)
+    must(
+        not (await told(scene, made)).failed,
+        "the gateway took the money and its answer was lost; a failure was published",
+    )
+
+
+# What Order says that may be paid -------------------------------------------------------------------------------------
+
+
+def _needs_payable(scene: Scene) -> None:
+    scene.need(PAYABLE in scene.stage.partitions, f"there is no topic {PAYABLE}")
+
+
+@CASES.case(
+    "another amount than the order's is no success",
+    "order-payable-topic: nobody may pay another amount than Order says",
+    "payable",
+    "failures",
+)
+async def not_the_total(scene: Scene) -> None:
+    _needs_payable(scene)
+    made = await bill(scene, AMOUNT, payable=AMOUNT + 5_000)
+    await pay(scene, made)
+    await not_paid(scene, made, f"the order costs {AMOUNT + 5_000} won and the payment is {AMOUNT}")
+
+
+@CASES.case(
+    "another customer's order cannot be paid",
+    "order-payable-topic: the order's customer alone may pay",
+    "payable",
+    "failures",
+)
+async def not_the_customer(scene: Scene) -> None:
+    _needs_payable(scene)
+    made = await bill(scene)
+    await pay(scene, made, userId=str(uuid4()))
+    await not_paid(scene, made, "another customer paid")
+
+
+@CASES.case(
+    "a cancelled order cannot be paid",
+    "order-payable-topic: with a status other than ORD0001 nobody may pay",
+    "payable",
+    "failures",
+)
+async def not_pending(scene: Scene) -> None:
+    _needs_payable(scene)
+    made = Bill(orderId=scene.new_id(), userId=str(uuid4()), amount=AMOUNT, card=APPROVED)
+    await tell_payable(scene, made, AMOUNT)
+    await tell_payable(scene, made, AMOUNT, ORDER_CODES["CANCELLED"])
+    await scene.quiet()
+    await pay(scene, await check_out(scene, made))
+    await not_paid(scene, made, "the order is cancelled")
+
+
+CASES.add(*form_cases(EXCHANGE), load_case(EXCHANGE, LOAD_SHARE))

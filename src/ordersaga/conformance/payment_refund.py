@@ -1,0 +1,159 @@
+"""The cases of a Payment that can give back: `PaymentCancelRequestedMessage`, answered with `PaymentCancelledMessage`."""
+
+from typing import ClassVar, Final
+from uuid import uuid4
+
+from ordersaga.conformance.cases import COMPENSATION, Cases
+from ordersaga.conformance.exchange import Exchange
+from ordersaga.conformance.form import form_cases
+from ordersaga.conformance.load import restart_case
+from ordersaga.conformance.payment import AMOUNT, Bill, bill, pay, told
+from ordersaga.conformance.poison import poison_cases
+from ordersaga.conformance.repeats import REPEAT, repeat_cases
+from ordersaga.conformance.scene import Scene, must
+from ordersaga.conformance.shapes import shape_cases
+from ordersaga.conformance.wire import Heard, Json
+
+CASES: Final = Cases()
+ASKED: Final = "payment-cancel-requested-topic"
+ANSWERED: Final = "payment-cancelled-topic"
+GIVEN_BACK: Final = "compensation: a refund is made at the gateway, and then answered with its amount and its outcome"
+IS_ANSWERED: Final = "compensation: every refund is answered, SUCCESS or FAILED; one that nobody answers waits for ever"
+
+
+async def paid(scene: Scene) -> Bill:
+    """An order that is paid."""
+    made = await bill(scene)
+    await pay(scene, made)
+    must(not (await told(scene, made)).failed, "a payment that the gateway approves was told to have failed")
+    return made
+
+
+def refund(made: Bill, amount: int = AMOUNT, request_id: str | None = None) -> Json:
+    """The request to refund so much of a payment."""
+    return {
+        "orderId": made["orderId"],
+        "paymentKey": made["paymentKey"],
+        "amount": amount,
+        "reason": "주문 취소",
+        "requestId": request_id or str(uuid4()),
+    }
+
+
+class Refund(Exchange):
+    """The refund of a whole payment."""
+
+    request: ClassVar[str] = ASKED
+    answer: ClassVar[str] = ANSWERED
+    noun: ClassVar[str] = "a refund"
+    optional: ClassVar[tuple[str, ...]] = ("reason", "requestId")
+    texts: ClassVar[tuple[str, ...]] = ("reason",)
+    required: ClassVar[str] = "amount"
+    tags: ClassVar[frozenset[str]] = frozenset({COMPENSATION})
+
+    async def prepare(self, scene: Scene) -> Json:
+        return refund(await paid(scene))
+
+    async def answered(self, scene: Scene, message: Json) -> list[Heard]:
+        answers = await scene.answers(self.answer, str(message["orderId"]))
+        must(not answers[0].failed, f"the refund of a captured payment failed: {answers[0].field('message')!r}")
+        return answers[:1]
+
+    def essence(self, answer: Heard) -> object:
+        return answer.field("paymentKey"), answer.field("amount"), answer.failed
+
+
+EXCHANGE: Final = Refund()
+
+
+@CASES.case("a captured payment is refunded", GIVEN_BACK, COMPENSATION)
+async def refunded(scene: Scene) -> None:
+    message = await EXCHANGE.prepare(scene)
+    await scene.send(ASKED, message)
+    (answer,) = await EXCHANGE.answered(scene, message)
+    must(answer.field("paymentKey") == message["paymentKey"], f"paymentKey is {answer.field('paymentKey')!r}")
+    must(answer.field("amount") == AMOUNT, f"amount is {answer.field('amount')!r}, not {AMOUNT}")
+
+
+@CASES.case("a part is refunded, and then the rest", GIVEN_BACK, COMPENSATION)
+async def in_parts(scene: Scene) -> None:
+    made = await paid(scene)
+    await scene.send(ASKED, refund(made, 10_000))
+    await scene.answers(ANSWERED, made["orderId"])
+    await scene.send(ASKED, refund(made, AMOUNT - 10_000))
+    answers = await scene.answers(ANSWERED, made["orderId"], 2)
+    must(not any(each.failed for each in answers), "a refund in two parts failed")
+    must(
+        {each.field("amount") for each in answers} == {10_000, AMOUNT - 10_000},
+        f"the amounts are {[each.field('amount') for each in answers]}",
+    )
+
+
+@CASES.case(
+    "two refunds of one amount with two ids are two refunds",
+    "compensation: requestId names the refund; another id asks for a further one",
+    COMPENSATION,
+    "repeats",
+)
+async def two_ids(scene: Scene) -> None:
+    made = await paid(scene)
+    await scene.send(ASKED, refund(made, 5_000))
+    await scene.answers(ANSWERED, made["orderId"])
+    await scene.send(ASKED, refund(made, 5_000))
+    answers = await scene.answers(ANSWERED, made["orderId"], 2)
+    ids = {each.field("requestId") for each in answers}
+    must(len(ids) == 2, "two refunds with two ids have one answer")
+
+
+@CASES.case("a repeated part is refunded once", REPEAT, COMPENSATION, "repeats")
+async def part_once(scene: Scene) -> None:
+    made = await paid(scene)
+    part = refund(made, 15_000)
+    await scene.send(ASKED, part, times=3)
+    await scene.answers(ANSWERED, made["orderId"])
+    await scene.quiet()
+    await scene.send(ASKED, refund(made, 10_000), note="the rest, which is left only if the part was refunded once")
+
+    def rest() -> list[Heard]:
+        return [each for each in scene.here(ANSWERED, made["orderId"]) if each.field("amount") == 10_000]
+
+    await scene.stage.until(lambda: bool(rest()), scene.limits.answer_s)
+    must(
+        rest() and not rest()[0].failed,
+        "15,000 of 25,000 won were refunded in three records of one request; then 10,000 could not be refunded",
+    )
+
+
+@CASES.case("more than was paid is answered FAILED", IS_ANSWERED, COMPENSATION, "failures")
+async def too_much(scene: Scene) -> None:
+    made = await paid(scene)
+    await scene.send(ASKED, refund(made, AMOUNT + 1_000))
+    (answer, *_) = await scene.answers(ANSWERED, made["orderId"])
+    must(answer.failed or (answer.field("amount") or 0) <= AMOUNT, f"{AMOUNT + 1_000} of {AMOUNT} won were refunded")
+
+
+@CASES.case("a refund of an unknown payment is answered FAILED", IS_ANSWERED, COMPENSATION, "failures")
+async def unknown(scene: Scene) -> None:
+    made = Bill(orderId=scene.new_id(), paymentKey=f"unknown-{uuid4()}")
+    await scene.send(ASKED, refund(made))
+    (answer, *_) = await scene.answers(ANSWERED, made["orderId"])
+    must(answer.failed, "a payment that nobody made was refunded")
+
+
+@CASES.case(
+    "a refund of another order's payment is answered FAILED",
+    "compensation: a payment key belongs to one order",
+    COMPENSATION,
+    "failures",
+)
+async def of_another(scene: Scene) -> None:
+    made = await paid(scene)
+    wrong = Bill(orderId=scene.new_id(), paymentKey=made["paymentKey"])
+    await scene.send(ASKED, refund(wrong))
+    await scene.quiet()
+    done = [each for order in (wrong, made) for each in scene.here(ANSWERED, order["orderId"]) if not each.failed]
+    must(not done, "the payment of one order was refunded for another")
+
+
+CASES.add(*form_cases(EXCHANGE), *repeat_cases(EXCHANGE), *shape_cases(EXCHANGE), restart_case(EXCHANGE))
+CASES.add(*poison_cases(EXCHANGE))
