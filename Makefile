@@ -28,6 +28,7 @@ PART_payment := $(wildcard tests/integration/test_payment*.py)
 PART_audit := $(wildcard tests/integration/test_audit*.py)
 PART_http := $(wildcard $(addprefix tests/integration/test_, $(addsuffix .py, http* lists* clients*)))
 PART_interop := tests/interop
+PART_conform := tests/conformance
 PART_browser := $(wildcard tests/browser/test_*.py tests/integration/test_web_*.py)
 NAMED := $(PART_runtime) $(PART_operators) $(PART_order) $(PART_stock) $(PART_payment) $(PART_audit) $(PART_http) $(PART_browser)
 PART_system := $(filter-out $(NAMED), $(wildcard tests/integration/test_*.py)) tests/chaos tests/simulation tests/docs tests/node tests/java

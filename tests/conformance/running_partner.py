@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 from uuid import uuid4
@@ -75,11 +76,15 @@ def settings_of(bootstrap: str) -> dict[str, str]:
     return {"ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS": bootstrap, "ORDERSAGA_TOPIC_PARTITIONS": "3"}
 
 
-def conform(folder: Path, bootstrap: str, role: str, *arguments: str) -> Verdict:
+def conform(
+    folder: Path, bootstrap: str, role: str, *arguments: str, environment: Mapping[str, str] | None = None
+) -> Verdict:
     """Type `ordersaga conform` and read its JUnit XML."""
     file = folder / "junit.xml"
     file.unlink(missing_ok=True)
-    answer = type_command(["conform", role, "--junit", str(file), *arguments], settings_of(bootstrap), folder)
+    answer = type_command(
+        ["conform", role, "--junit", str(file), *arguments], {**settings_of(bootstrap), **(environment or {})}, folder
+    )
     outcomes: dict[str, set[str]] = {"failure": set(), "error": set(), "skipped": set(), "passed": set()}
     if file.exists():
         for case in ElementTree.parse(file).iter("testcase"):

@@ -1,6 +1,7 @@
 """`ordersaga conform ROLE`: judge anybody's implementation of a role over live Kafka."""
 
 import asyncio
+import json
 import os
 import tomllib
 from enum import StrEnum
@@ -214,7 +215,10 @@ def _read(config: Path | None) -> dict[str, Any]:
 def _settings(extra: dict[str, Any]) -> Settings:
     """The settings of the environment, with those of the file for what it does not name. Names may have the prefix, or not."""
     named = {
-        name.upper() if name.upper().startswith(PREFIX) else PREFIX + name.upper(): str(v) for name, v in extra.items()
+        name.upper() if name.upper().startswith(PREFIX) else PREFIX + name.upper(): v
+        if isinstance(v, str)
+        else json.dumps(v)
+        for name, v in extra.items()
     }
     wrong = [name for name in named if not is_setting(name)]
     if wrong:

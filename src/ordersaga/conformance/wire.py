@@ -1,6 +1,7 @@
 """What a case sends and hears: records, and answers read so leniently that one fault does not hide the others."""
 
 import base64
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -81,8 +82,9 @@ class Heard(Struct, frozen=True, dict=True):
             for found in _uuid.findall(part or b""):
                 yield found.decode().lower()
         if self.record.value and _base64_text.fullmatch(self.record.value.decode(errors="replace").strip()):
-            for found in _uuid.findall(base64.b64decode(self.record.value.strip().strip(b'"'))):
-                yield found.decode().lower()
+            with contextlib.suppress(ValueError):
+                for found in _uuid.findall(base64.b64decode(self.record.value.strip().strip(b'"'))):
+                    yield found.decode().lower()
 
 
 def _plain(name: str) -> str:

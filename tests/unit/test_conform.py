@@ -1,0 +1,160 @@
+"""The parts of `ordersaga conform` that need no Kafka: selection, hooks, lenient reading, reports."""
+
+import asyncio
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from ordersaga.conformance import PARTS, NoSuchCase, Report, Result, WrongHook
+from ordersaga.conformance.cases import Case, select
+from ordersaga.conformance.hooks import Answer, Hook, HookFailed, Hooks
+from ordersaga.conformance.report import explanation, html, junit, summary
+from ordersaga.conformance.wire import Heard, Sent, compact
+from ordersaga.messaging.handler import Coordinates, Record
+from tests.commands import type_command
+
+ORDER = "8b91c74c-f28d-4f11-823a-8e727ff052c2"
+
+
+async def _nothing(_: object) -> None:
+    pass
+
+
+CASES = [
+    Case("a happy case", "guide, step 1", frozenset({"happy"}), _nothing),
+    Case("a sad case", "guide, step 2", frozenset({"failures", "limits"}), _nothing),
+]
+
+
+def heard(value: bytes | None, key: bytes | None = None, headers: tuple[tuple[str, bytes | None], ...] = ()) -> Heard:
+    return Heard(Record("delivery-start-topic", 0, 7, key, value, headers, 0), 1.0)
+
+
+@pytest.mark.parametrize("role", PARTS)
+def test_each_role_has_its_cases_with_a_promise_each(role: str) -> None:
+    cases = PARTS[role].cases
+    assert len(cases) >= 25 and len({each.name for each in cases}) == len(cases)
+    assert all(len(each.promise) > 20 and each.tags for each in cases)
+
+
+def test_cases_are_selected_by_tag_or_by_a_part_of_their_name() -> None:
+    assert select(CASES, []) == CASES
+    assert select(CASES, ["happy"]) == CASES[:1]
+    assert select(CASES, ["SAD"]) == CASES[1:]
+    assert select(CASES, ["limits", "happy"]) == CASES
+
+
+def test_a_selection_of_nothing_names_what_is_near() -> None:
+    with pytest.raises(NoSuchCase, match="near it: failures"):
+        select(CASES, ["failure-s"])
+
+
+@pytest.mark.parametrize("text", ["", "POST", "http://host/path", "mysql://host/db SELECT 1", "FETCH http://host"])
+def test_a_hook_of_no_form_is_refused_with_the_three_forms(text: str) -> None:
+    with pytest.raises(WrongHook, match="'run command arguments'"):
+        Hook("seed", text)
+
+
+def test_a_value_is_found_anywhere_in_a_hooks_answer() -> None:
+    answer = Answer(200, {"result": {"data": [{"x": 1}, {"orderId": ORDER}]}, "id": 5})
+    assert answer.find("orderId", "id") == ORDER
+    assert answer.find("productId") is None
+
+
+async def test_a_command_hook_gets_its_values_quoted_and_may_leave_processes_behind(tmp_path: Path) -> None:
+    async with Hooks({"seed": f"run sleep 60 & printf '%s' $name > {tmp_path}/said"}, {}, None) as hooks:
+        async with asyncio.timeout(10):
+            await hooks.call("seed", {"name": "two words; $(rm -r /nowhere)"})
+    assert (tmp_path / "said").read_text() == "two words; $(rm -r /nowhere)"
+
+
+async def test_a_hook_that_fails_says_what_came_back() -> None:
+    async with Hooks(
+        {"seed": "run echo no such shelf; exit 3", "pay": "GET http://127.0.0.1:1/$nothing"}, {}, None
+    ) as hooks:
+        with pytest.raises(HookFailed, match=r"the hook seed failed: .*exit code 3: no such shelf"):
+            await hooks.call("seed", {})
+        with pytest.raises(HookFailed, match=r"there is no value \$nothing"):
+            await hooks.call("pay", {"orderId": ORDER})
+
+
+def test_an_answer_is_read_in_any_spelling_of_its_fields() -> None:
+    answer = heard(compact({"order_id": ORDER.upper(), "Delivery-Id": "x", "STATUS": "fail"}))
+    assert (answer.field("orderId"), answer.field("deliveryId"), answer.failed) == (ORDER.upper(), "x", True)
+    assert list(answer.ids()) == [ORDER]
+
+
+@pytest.mark.parametrize(
+    "value", [None, b"", b"[1]", b"\xff\x00", b'"' + b"A" * 20 + b'"', b'"' + b"A" * 17 + b'"', b"[" * 100_000]
+)
+def test_garbage_is_no_answer_and_no_error(value: bytes | None) -> None:
+    answer = heard(value)
+    assert answer.json is None and answer.field("status") is None and not list(answer.ids())
+
+
+def test_a_letter_says_where_its_record_was() -> None:
+    place = (
+        ("kafka_dlt-original-topic", b"order-created"),
+        ("kafka_dlt-original-partition", b"\0\0\0\2"),
+        ("kafka_dlt-original-offset", b"\0\0\0\0\0\0\0\5"),
+    )
+    assert heard(b"x", headers=place).origin == Coordinates("order-created", 2, 5)
+    assert heard(b"x").origin is None
+
+
+def report() -> Report:
+    sent = Sent(
+        Coordinates("delivery-request-topic", 0, 3),
+        ORDER.encode(),
+        b'{"memo":"<b>\x01\xff"}',
+        (("h", None),),
+        1.0,
+        "spoilt",
+    )
+    failed = Result(
+        CASES[1], "failed", "no record <came>", 2.5, [sent], [heard(compact({"orderId": ORDER}))], ["a note"]
+    )
+    return Report("delivery", 0.0, [Result(CASES[0], "passed", "", 0.1), failed], ["the run's note"], 3.0)
+
+
+def test_a_failed_case_tells_the_promise_what_happened_and_the_records() -> None:
+    lines = "\n".join(explanation(report().results[1]))
+    for part in ("guide, step 2", "no record <came>", "delivery-request-topic/0/3", "spoilt", ORDER, "a note"):
+        assert part in lines
+    assert summary(report()) == "delivery: 1 passed, 1 failed, in 3.0 s"
+
+
+def test_the_junit_xml_can_be_parsed_whatever_a_record_contains() -> None:
+    suite = ElementTree.fromstring(junit(report()))[0]
+    assert (suite.attrib["tests"], suite.attrib["failures"], suite.attrib["errors"]) == ("2", "1", "0")
+    assert [len(case) for case in suite] == [0, 1]
+    assert "no record <came>" in (suite[1][0].text or "")
+
+
+def test_the_html_report_needs_nothing_else_and_escapes_what_records_contain() -> None:
+    page = html(report())
+    assert "&lt;b&gt;" in page and "<b>\x01" not in page and "no record &lt;came&gt;" in page
+    assert not re.search(r"""(?:src|href)=|url\(|<script""", page)
+
+
+def test_what_cannot_be_run_is_told_with_exit_code_2(tmp_path: Path) -> None:
+    config = tmp_path / "conform.toml"
+    config.write_text('quiet-fro = 1\nwithout = ["compensation"]\n')
+    wrong = {
+        ("--config", str(config)): "quiet-fro is no option",
+        ("--only", "hapy"): "near it: happy",
+        ("--hook", "cancel"): "NAME=HOOK",
+        ("--hook", "sell=run x"): "there is no hook 'sell'",
+        ("--header", "x"): "NAME: VALUE",
+        ("--seed", "INSERT INTO product"): "write it as",
+    }
+    for arguments, said in wrong.items():
+        answer = type_command(["conform", "stock", *arguments], {"ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+        assert answer.code == 2 and said in answer.err, (arguments, answer)
+
+
+def test_the_list_of_cases_needs_no_kafka() -> None:
+    answer = type_command(["conform", "delivery", "--list", "--only", "happy"], {})
+    assert answer.code == 0 and "answered STARTED" in answer.out and "bad JSON" not in answer.out
