@@ -26,6 +26,10 @@ class NotOffered(Exception):
     """The case needs something that this service, or its hooks, do not have. The text says what, and which option gives it."""
 
 
+class NotMeasurable(Exception):
+    """What the case measures cannot be seen, because of another fault of the service. The text says which."""
+
+
 class Case(Struct, frozen=True):
     """One case. `promise`: the guide's clause, or the promise that the case checks, in a sentence."""
 

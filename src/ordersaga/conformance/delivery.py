@@ -133,7 +133,7 @@ async def no_address(scene: Scene) -> None:
     order = str(message["orderId"])
 
     def heard() -> bool:
-        return bool(scene.here(REQUEST.answer, order) or scene.stage.letters_of(sent.place, sent.value, order))
+        return bool(scene.here(REQUEST.answer, order) or scene.stage.letters_of(sent, order))
 
     must(
         await scene.stage.until(heard, scene.limits.answer_s),

@@ -12,7 +12,8 @@ PREPARED_AT_ONCE: Final = 16
 LATENCY_ORDERS: Final = 30
 RESTART_ORDERS: Final = 60
 RESTART_SPREAD_S: Final = 3.0
-RESTARTED_WITHIN_S: Final = 60.0
+RESTART_PATIENCE: Final = 6
+"""How many times as long as for another answer the kit waits for the answers after a restart."""
 
 
 def load_case(exchange: Exchange, share: float = 1.0) -> Case:
@@ -77,7 +78,7 @@ def restart_case(exchange: Exchange) -> Case:
             await restarting
         finally:
             restarting.cancel()
-        end = asyncio.get_running_loop().time() + RESTARTED_WITHIN_S
+        end = asyncio.get_running_loop().time() + RESTART_PATIENCE * scene.limits.answer_s
         lost = []
         for message in messages:
             order = str(message["orderId"])

@@ -23,6 +23,7 @@ COMPLETED: Final = "order-completed-topic"
 PRICES: Final = "product-price-topic"
 
 PRICE: Final = 12_500
+PRICE_PATIENCE: Final = 0.8
 REFUSED_AGAIN_S: Final = 0.3
 """Order may refuse an order whose products have no price yet: the price is on its way."""
 
@@ -83,7 +84,7 @@ async def draft(scene: Scene, products: int = 1, quantity: int = 2, price: int =
 async def _sent_in(scene: Scene, made: Draft) -> Answer:
     """Place the order. A refusal is repeated for a while: the price of its product may not be there yet."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + scene.limits.answer_s
+    end = loop.time() + PRICE_PATIENCE * scene.limits.answer_s
     while True:
         answer = await scene.hooks.call("place", made.values, may_be_refused=True)
         if answer.status < 400:

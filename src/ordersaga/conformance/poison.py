@@ -1,11 +1,15 @@
 """Cases of every exchange: records that are no messages."""
 
 from collections.abc import Callable
+from typing import Final
 
 from ordersaga.conformance.cases import Broken, Case, Play
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.scene import Scene, must
 from ordersaga.conformance.wire import Json, compact
+
+KEYLESS: Final = ("an id that is none", "no order id")
+"""Without a key, since a service that takes the id from there has a case of its own."""
 
 
 def poison_cases(exchange: Exchange) -> list[Case]:
@@ -22,7 +26,10 @@ def poison_cases(exchange: Exchange) -> list[Case]:
         ),
         "an empty value": ("a value of no bytes", lambda _: b""),
         "a list instead of an object": ("JSON that is no object", lambda message: b"[" + compact(message) + b"]"),
-        "a wrong type": (f"a text where {exchange.required} should be", spoilt({exchange.required: {"not": "this"}})),
+        "a wrong type": (
+            f"an object where {exchange.required} should be",
+            spoilt({exchange.required: {"not": "this"}}),
+        ),
         "an id that is none": ("an orderId that is no UUID", spoilt({"orderId": "order-1"})),
         "no order id": (
             "a message without orderId",
@@ -35,7 +42,7 @@ def poison_cases(exchange: Exchange) -> list[Case]:
             f"guide, caution 3: {what} is retried or becomes a dead letter, and does not stop its partition",
             "poison",
             phase="poison",
-            play=_poison(exchange, spoil, dead_letter=True),
+            play=_poison(exchange, spoil, dead_letter=True, keyed=name not in KEYLESS),
         )
         for name, (what, spoil) in kinds.items()
     ]
@@ -45,20 +52,20 @@ def poison_cases(exchange: Exchange) -> list[Case]:
             "guide, caution 3: a record without a value is skipped or becomes a dead letter, and does not stop its partition",
             "poison",
             phase="poison",
-            play=_poison(exchange, lambda _: None, dead_letter=False),
+            play=_poison(exchange, lambda _: None, dead_letter=False, keyed=True),
         )
     )
     return cases
 
 
-def _poison(exchange: Exchange, spoil: Callable[[Json], bytes | None], dead_letter: bool) -> Play:
+def _poison(exchange: Exchange, spoil: Callable[[Json], bytes | None], dead_letter: bool, keyed: bool) -> Play:
     async def play(scene: Scene) -> None:
         good = await exchange.prepare(scene)
         bad_id = scene.new_id()
         bad = await scene.send(
             exchange.request,
             spoil(good | {"orderId": bad_id}),
-            key=bad_id.encode(),
+            key=bad_id.encode() if keyed else None,
             partition=0,
             note="this record is spoilt",
         )

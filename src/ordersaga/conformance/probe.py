@@ -60,7 +60,7 @@ async def _introduce(
     if await _answers(part, scene, manners, note, scene.limits.answer_s):
         return
     topic = part.first.request
-    if topic in part.played and topic not in manners.type_ids:
+    if not _garbage(part, scene) and topic in part.played and topic not in manners.type_ids:
         known = BY_NAME[topic]
         manners.type_ids[topic] = JAVA_TYPE_ID.format(producer=known.producer, message=known.message.__name__)
         if await _answers(part, make(), manners, note, min(SECOND_TRY_S, scene.limits.answer_s)):
@@ -114,12 +114,16 @@ def _is_answer(part: Part, scene: Scene, each: Heard) -> bool:
     )
 
 
+def _garbage(part: Part, scene: Scene) -> list[Heard]:
+    """Answers that are no JSON objects."""
+    return [
+        each for each in (*scene.heard(), *scene.stage.strays) if each.topic == part.first.answer and each.json is None
+    ]
+
+
 def _why(part: Part, scene: Scene) -> str:
     first, waited = part.first, f"{scene.limits.answer_s:g} s"
-    garbage = [
-        each for each in (*scene.heard(), *scene.stage.strays) if each.topic == first.answer and each.json is None
-    ]
-    if garbage:
+    if garbage := _garbage(part, scene):
         return (
             f"{part.role} answers on {first.answer} with what is no JSON object: {shown(garbage[0].record.value, 120)}; "
             "the guide's messages are JSON objects, so nothing of it can be judged"

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from ordersaga.conformance.cases import COMPENSATION, Broken, Case, NotOffered, Phase, select
+from ordersaga.conformance.cases import COMPENSATION, Broken, Case, NotMeasurable, NotOffered, Phase, select
 from ordersaga.conformance.hooks import HookFailed, Hooks
 from ordersaga.conformance.probe import CannotJudge, look_for_topics, probe
 from ordersaga.conformance.roles import Part
@@ -155,7 +155,7 @@ class _Director:
                 outcome, said = "failed", str(error)
             except NotOffered as error:
                 outcome, said = "skipped", str(error)
-            except HookFailed as error:
+            except (HookFailed, NotMeasurable) as error:
                 outcome, said = "not judged", str(error)
             except TimeoutError:
                 outcome, said = "not judged", f"the case did not end within {CASE_S_MAX:g} s"

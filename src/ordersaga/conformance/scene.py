@@ -175,7 +175,7 @@ class Scene:
             return
 
         def found() -> list[Heard]:
-            return self.stage.letters_of(sent.place, sent.value, id)
+            return self.stage.letters_of(sent, id)
 
         if not await self.stage.until(lambda: bool(found()), self.limits.answer_s):
             topic = self.offers.dead_letter_topic.format(topic=sent.place.topic)

@@ -8,7 +8,6 @@ from typing import Final, Self
 
 from ordersaga.conformance.wire import Heard, Sent
 from ordersaga.contracts.topics import BY_NAME
-from ordersaga.messaging.handler import Coordinates
 from ordersaga.messaging.kafka import Publication, Sender, Tap, Topics
 from ordersaga.settings import Settings
 
@@ -16,7 +15,7 @@ NEW_TOPICS_EVERY_S: Final = 1.0
 TOPICS_HEARD_MAX: Final = 200
 FETCH_MAX: Final = 2_000
 FETCH_WAIT_S: Final = 0.02
-WORDS: Final = ("order", "stock", "payment", "delivery")
+WORDS: Final = ("order", "stock", "pay", "deliver")
 DEAD_LETTER_ENDS: Final = ("-dlt", ".dlt", "_dlt", "-dlq", ".dlq", "_dlq", ".errors", "-error", ".err")
 
 
@@ -125,13 +124,17 @@ class Stage:
         """What was heard of an id so far."""
         return self._by_id.get(id.lower(), [])
 
-    def letters_of(self, place: Coordinates, value: bytes | None, id: str) -> list[Heard]:
-        """The dead letters of a record: by their headers, or else by the record's bytes or id."""
+    def letters_of(self, sent: Sent, id: str) -> list[Heard]:
+        """The dead letters of a record: by their headers, or else, of those that came later, by the record's bytes or id."""
         return [
             each
             for each in self._letters
-            if (each.origin == place)
-            or (each.origin is None and (each.record.value == value or id.lower() in set(each.ids())))
+            if each.origin == sent.place
+            or (
+                each.origin is None
+                and each.at_s > sent.at_s
+                and (each.record.value == sent.value or id.lower() in set(each.ids()))
+            )
         ]
 
     async def until(self, is_there: Callable[[], bool], wait_s: float) -> bool:
