@@ -5,12 +5,13 @@ a file, so that a restarted one goes on. When it has its partitions, it writes i
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import time
 from pathlib import Path
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from tests.conformance.delivery_partner import DeliveryPartner
@@ -35,6 +36,7 @@ class Loop:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "latest",
                 "isolation.level": isolation,
+                "group.instance.id": group,  # a restarted one gets its partitions back at once
                 "session.timeout.ms": 6000,
             }
         )
@@ -46,7 +48,9 @@ class Loop:
         if transactional:
             self.producer.init_transactions(10)
         if partner.is_("wrong-topic"):
-            AdminClient({"bootstrap.servers": bootstrap}).create_topics([NewTopic(partner.answer_topic(""), 3)])
+            topic = partner.answer_topic("")
+            with contextlib.suppress(KafkaException):  # it is there already
+                AdminClient({"bootstrap.servers": bootstrap}).create_topics([NewTopic(topic, 3)])[topic].result(10)
         self.waiting: list[tuple[float, list[Reply]]] = []
 
     def run(self) -> None:
@@ -76,12 +80,12 @@ class Loop:
                 sys.exit(f"cannot read: {error}")
             if not self.partner.is_("skips-what-is-bad"):
                 replies = [self.partner.dead_letter(found, str(error))]
-        self.partner.save()
         if self.partner.is_("loses-on-restart"):  # the offset is committed while the answer still waits in memory
             self.consumer.commit(message=found, asynchronous=False)
             self.waiting.append((time.monotonic() + SLOW_S, replies))
             return
         self.publish(replies)
+        self.partner.save()
         self.consumer.commit(message=found, asynchronous=False)
 
     def publish(self, replies: list[Reply]) -> None:

@@ -1,6 +1,7 @@
 """Many requests at once: throughput and latency, which are told and not judged, and what becomes of requests while the service restarts."""
 
 import asyncio
+import math
 import statistics
 from typing import Final
 
@@ -9,7 +10,8 @@ from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.scene import Scene, must
 
 PREPARED_AT_ONCE: Final = 16
-LATENCY_ORDERS: Final = 30
+SINGLES_MAX: Final = 30
+SINGLES_SHARE: Final = 0.1
 RESTART_ORDERS: Final = 60
 RESTART_SPREAD_S: Final = 3.0
 RESTART_PATIENCE: Final = 6
@@ -21,8 +23,9 @@ def load_case(exchange: Exchange, share: float = 1.0) -> Case:
 
     async def play(scene: Scene) -> None:
         count = max(1, int(scene.offers.load * share))
-        messages = await _prepared(exchange, scene, count + LATENCY_ORDERS)
-        singles, crowd = messages[:LATENCY_ORDERS], messages[LATENCY_ORDERS:]
+        alone = min(SINGLES_MAX, math.ceil(count * SINGLES_SHARE))
+        messages = await _prepared(exchange, scene, count + alone)
+        singles, crowd = messages[:alone], messages[alone:]
         loop, took = asyncio.get_running_loop(), []
         for message in singles:
             began = loop.time()
