@@ -32,7 +32,7 @@ from ordersaga.conformance.poison import poison_cases
 from ordersaga.conformance.repeats import REPEAT, repeat_cases
 from ordersaga.conformance.scene import Scene, must
 from ordersaga.conformance.shapes import KOREAN, shape_cases
-from ordersaga.contracts.messages import INT32_MAX
+from ordersaga.contracts.limits import INT32_MAX
 from ordersaga.contracts.status import ORDER_CODES
 
 CASES: Final = Cases()

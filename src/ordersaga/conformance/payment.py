@@ -13,7 +13,7 @@ from ordersaga.conformance.hooks import Answer
 from ordersaga.conformance.load import load_case
 from ordersaga.conformance.scene import Scene, must
 from ordersaga.conformance.wire import Heard, Json
-from ordersaga.contracts.messages import INT32_MAX
+from ordersaga.contracts.limits import INT32_MAX
 from ordersaga.contracts.status import ORDER_CODES
 
 CASES: Final = Cases()

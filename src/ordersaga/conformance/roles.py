@@ -32,7 +32,7 @@ class Part(Struct, frozen=True):
     @property
     def reads(self) -> list[str]:
         """The guide's topics that the role reads."""
-        return [topic.name for topic in GUIDE_TOPICS if topic.consumer == self.role]
+        return [topic.name for topic in GUIDE_TOPICS if self.role in topic.consumers]
 
     @property
     def writes(self) -> list[str]:
@@ -42,12 +42,12 @@ class Part(Struct, frozen=True):
     @property
     def compensation(self) -> list[str]:
         """The further topics that the role reads where it can give back stock or money."""
-        return [topic.name for topic in OUR_TOPICS if topic.consumer == self.role and not topic.table]
+        return [topic.name for topic in OUR_TOPICS if self.role in topic.consumers and not topic.table]
 
     @property
     def played(self) -> list[str]:
         """All topics that the kit may write for this role."""
-        return [topic.name for topic in (*GUIDE_TOPICS, *OUR_TOPICS) if topic.consumer == self.role]
+        return [topic.name for topic in (*GUIDE_TOPICS, *OUR_TOPICS) if self.role in topic.consumers]
 
 
 OUR_SEED: Final = (

@@ -11,8 +11,8 @@ from ordersaga.conformance.cases import DEAD_LETTERS, Broken, NotOffered
 from ordersaga.conformance.hooks import Hooks
 from ordersaga.conformance.stage import Stage
 from ordersaga.conformance.wire import Heard, Json, Sent, compact, shown
+from ordersaga.contracts.headers import TYPE_ID
 from ordersaga.messaging.kafka import Publication
-from ordersaga.messaging.spring_headers import TYPE_ID
 
 T = TypeVar("T")
 Headers = Sequence[tuple[str, bytes | None]]

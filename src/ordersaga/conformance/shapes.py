@@ -10,7 +10,7 @@ from ordersaga.conformance.cases import Case, Play
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.scene import OWN_KEY, Headers, Scene
 from ordersaga.conformance.wire import Json, compact
-from ordersaga.messaging.spring_headers import TYPE_ID
+from ordersaga.contracts.headers import TYPE_ID
 
 LONG: Final = "서울특별시 중구 세종대로 110 " * 12
 KOREAN: Final = '김하나 🚚 "따옴표" \\ / \' \t é 漢字'

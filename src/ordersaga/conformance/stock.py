@@ -17,7 +17,7 @@ from ordersaga.conformance.repeats import REPEAT, repeat_cases
 from ordersaga.conformance.scene import Scene, must
 from ordersaga.conformance.shapes import shape_cases
 from ordersaga.conformance.wire import Heard, Json
-from ordersaga.contracts.messages import INT32_MAX
+from ordersaga.contracts.limits import INT32_MAX
 
 CASES: Final = Cases()
 REQUESTED: Final = "order-created"
