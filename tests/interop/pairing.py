@@ -19,6 +19,8 @@ from tests.interop.customers import ORDERS, STOCK, SUCCEEDS, Customers, Ended
 from tests.interop.partner import Kind, Partner
 
 SETTLE_S: Final = 30.0
+PATIENCE: Final = {f"ORDERSAGA_{name}_DEADLINE_S": "300" for name in ("STOCK", "DELIVERY", "COMPENSATION")}
+"""Order asks no partner again: whatever a partner loses or gives up stays so until the test mends it."""
 
 Make = Callable[[StackFolder, Kind, Settings], Partner]
 
@@ -99,7 +101,7 @@ async def pairing(kind: Kind, make: Make) -> AsyncIterator[Pairing]:
             stack.callback(partner.kill)
             starting.append((partner, beside.submit(partner.start)))
 
-        system = System(services=ours, addressed=begin)
+        system = System(services=ours, extra=PATIENCE, addressed=begin)
         await asyncio.to_thread(stack.enter_context, system)
         ((partner, started),) = starting
         await asyncio.wrap_future(started)
