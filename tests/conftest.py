@@ -13,6 +13,14 @@ FOLDERS_WITHOUT_STACK = ("tests/unit/",)
 END_S = 60
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-pairings",
+        action="store_true",
+        help="tests/interop: each pairing with each Spring Boot and each variant, 96 instead of 8",
+    )
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[DevStack]:
     """The stack of the session. Tests share it: name topics, groups and databases so that no two tests meet in them,

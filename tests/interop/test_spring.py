@@ -23,6 +23,24 @@ THREE_OF_THEIRS = (
 )
 
 
+VARIANTS = (
+    (),
+    ("types",),
+    ("retryable",),
+    ("retryable", "types"),
+    ("transactions",),
+    ("transactions", "types"),
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The short form has each pairing, each Spring Boot and each variant once; --all-pairings has each with each."""
+    short = ONE_OF_THEIRS if "one_of_their" in metafunc.function.__name__ else THREE_OF_THEIRS
+    roles = dict.fromkeys(kind.roles for kind in short)
+    every = [Kind(stack, each, options) for stack in spring.JARS for each in roles for options in VARIANTS]
+    metafunc.parametrize("kind", every if metafunc.config.getoption("--all-pairings") else short, ids=str)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def jars() -> None:
     if lacking := maven.missing():
@@ -30,7 +48,6 @@ def jars() -> None:
     spring.build()
 
 
-@pytest.mark.parametrize("kind", ONE_OF_THEIRS, ids=str)
 async def test_one_of_their_services_beside_three_of_ours(kind: Kind) -> None:
     async with pairing(kind, spring.partner) as pair:
         orders = await pair.customers.shop()
@@ -40,7 +57,6 @@ async def test_one_of_their_services_beside_three_of_ours(kind: Kind) -> None:
         await pair.audit_holds()
 
 
-@pytest.mark.parametrize("kind", THREE_OF_THEIRS, ids=str)
 async def test_three_of_their_services_beside_one_of_ours(kind: Kind) -> None:
     async with pairing(kind, spring.partner) as pair:
         await pair.all_is_as_it_must_be(await pair.customers.shop())
