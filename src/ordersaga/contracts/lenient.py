@@ -90,6 +90,8 @@ def _type(message: type[Message]) -> inspect.Type:
 def _read(kind: inspect.Type, value: Any, path: str) -> Any:
     """The value as `msgspec.convert` takes it for this type. What is not plain raises `NotPlain`, or is left for `convert` to refuse."""
     match kind:
+        case inspect.Metadata(type=inner):  # the type has a description or the like
+            return _read(inner, value, path)
         case inspect.UnionType(types=types):
             if value is None:
                 return None
