@@ -22,6 +22,7 @@ from ordersaga.order.decision import ANOMALY, Decision
 from ordersaga.order.model import Facts, Line, Order, OrderPayment
 from ordersaga.order.outgoing import refund_id
 from ordersaga.order.refunds import AcceptRefund
+from ordersaga.order.resending import Resend
 from ordersaga.order.returns import CancelBeforeDelivery, ReceiveReturn, RefuseReturn, RequestReturn, Return
 from ordersaga.order.saga import Input, Priced, decide, decide_placed
 
@@ -110,6 +111,7 @@ def arrivals(products: Sequence[UUID], keys: Sequence[str]) -> list[Arrival]:
     found.append(Arrival("the customer asks to return", RequestReturn()))
     found.append(Arrival("an operator has the returned goods", ReceiveReturn("operator", "they came")))
     found.append(Arrival("an operator refuses the return", RefuseReturn("operator", "they are worn")))
+    found.append(Arrival("an operator has the requests sent again", Resend("operator", "the partner is back")))
     found.append(Arrival("the prices come to the total", Priced(TOTAL)))
     found.append(Arrival("the prices come to another total", Priced(TOTAL - 1)))
     found.append(Arrival("time passes", TimePassed()))

@@ -2,16 +2,18 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest_asyncio
 import uvicorn
+from litestar import Litestar
 from uuid_utils.compat import uuid7
 
 from ordersaga.contracts import codec
 from ordersaga.delivery import app
 from ordersaga.devstack import DevStack
+from ordersaga.settings import Settings
 from tests.commands import Answer, type_command
 from tests.integration.failing_depot import ask, break_down, delivered, failing_depot, given_up, mend, zipcode
 from tests.integration.operations_face import OPERATING, READER, WHO
@@ -41,9 +43,11 @@ async def depot(stack: DevStack) -> AsyncIterator[OperatorRig]:
 
 
 @contextlib.asynccontextmanager
-async def on_a_port(rig: OperatorRig) -> AsyncIterator[Remote]:
+async def on_a_port(
+    rig: OperatorRig, create_app: Callable[[Settings], Litestar] = app.create_app
+) -> AsyncIterator[Remote]:
     """The service's routes on a port."""
-    server = uvicorn.Server(uvicorn.Config(app.create_app(rig.settings), port=0, log_config=None, lifespan="on"))
+    server = uvicorn.Server(uvicorn.Config(create_app(rig.settings), port=0, log_config=None, lifespan="on"))
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
     serving = asyncio.create_task(server.serve())
     await until(lambda: _started(server))

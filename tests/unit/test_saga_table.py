@@ -6,6 +6,7 @@ import pytest
 
 from ordersaga.contracts import messages as m
 from ordersaga.order.deadlines import TimePassed, due_at, waits
+from ordersaga.order.resending import Resend
 from ordersaga.order.returns import ReceiveReturn, RequestReturn, Return
 from ordersaga.order.saga import decide
 from tests.docs.saga_page import DEADLINES, Step, document, walk
@@ -42,8 +43,8 @@ def only_a_pending_order_changes_its_status_but_for_a_return(step: Step) -> bool
 
 def a_repeat_has_no_effect(step: Step) -> bool:
     message = step.arrival.message
-    if isinstance(message, ANSWERS_THAT_NAME_ONLY_THE_ORDER | TimePassed):
-        return True  # the first may stand for a rollback sent meanwhile; time is no message that comes twice
+    if isinstance(message, ANSWERS_THAT_NAME_ONLY_THE_ORDER | TimePassed | Resend):
+        return True  # the first may stand for a rollback sent meanwhile; time is no message that comes twice; a resend is meant to have one
     again = decide(step.after, message, step.arrival.at, DEADLINES)
     return again.order == step.after and not again.outgoing
 

@@ -1,28 +1,35 @@
-"""`orders show` prints an order and its timeline; `accept-refund`, `receive-return` and `refuse-return` are operators' decisions."""
+"""`orders show` prints an order and its timeline; the other commands are an operator's acts on an order."""
 
 import asyncio
-from typing import Annotated, Final
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import typer
+from msgspec import Struct
 from rich.markup import escape
 from rich.table import Table
 
 from ordersaga.cli.errors import DATABASE_PROBLEMS, database_problem
-from ordersaga.cli.operating import Who, Why, open_desks, operator, run, shown
-from ordersaga.cli.options import fail, load_settings, out
+from ordersaga.cli.operating import Service, Who, Why, at_desks, must_be_local, open_desks, operator, reach, run, shown
+from ordersaga.cli.options import err, fail, load_settings, out
 from ordersaga.masking import masked
 from ordersaga.messaging import guests
 from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.held_records import HeldRecord, held_records
+from ordersaga.messaging.queues import QueueFilter
 from ordersaga.messaging.refusal import Refusal
+from ordersaga.operations.desk import Desk
+from ordersaga.operations.ports import OperatorsDesk
 from ordersaga.order import store
 from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.explanation import Explanation, explain
 from ordersaga.order.model import Event, Order, OrderPayment
 from ordersaga.order.operators import Operating, OperatorAct
+from ordersaga.order.resending import Resend
 from ordersaga.order.returns import ReceiveReturn, RefuseReturn
 from ordersaga.order.saga import OperatorCommand
+from ordersaga.payment.operators import OpenIntent, OpenIntents
 from ordersaga.settings import SERVICES, Settings
 
 UNASKED: Final = {
@@ -30,12 +37,15 @@ UNASKED: Final = {
     "ProductPriceMessage": "to be sent by Stock, which sends all prices again with `ordersaga products publish-prices`",
 }
 
-app = typer.Typer(help="Orders, read from the Order service's database.", no_args_is_help=True)
+app = typer.Typer(help="One order: why it waits, and an operator's acts on it.", no_args_is_help=True)
+
+app.callback()(reach)
 
 
 @app.command()
 def show(order_id: Annotated[UUID, typer.Argument(help="the order's id")]) -> None:
     """Show an order, its timeline (what came in, what went out), and why it waits."""
+    must_be_local("orders show")
     settings = load_settings()
     try:
         order, events = asyncio.run(_story(settings, order_id))
@@ -52,6 +62,7 @@ def accept_refund(
     order_id: Annotated[UUID, typer.Argument(help="the order's id")], why: Why = None, who: Who = None
 ) -> None:
     """Accept the refunds made at the gateway: the order goes on with the money still held, and its flag is removed."""
+    must_be_local("orders accept-refund")
     run(_accept(load_settings(), order_id, operator(who, why)))
 
 
@@ -60,6 +71,7 @@ def receive_return(
     order_id: Annotated[UUID, typer.Argument(help="the order's id")], why: Why = None, who: Who = None
 ) -> None:
     """The goods have arrived: the order is CANCELLED, RETURNED; its refund and the release of its products are requested."""
+    must_be_local("orders receive-return")
     run(_return(load_settings(), order_id, operator(who, why), ReceiveReturn))
 
 
@@ -68,7 +80,74 @@ def refuse_return(
     order_id: Annotated[UUID, typer.Argument(help="the order's id")], why: Why = None, who: Who = None
 ) -> None:
     """Refuse a return: the order stays COMPLETED, and its customer may ask again."""
+    must_be_local("orders refuse-return")
     run(_return(load_settings(), order_id, operator(who, why), RefuseReturn))
+
+
+@app.command()
+def resend(order_id: Annotated[UUID, typer.Argument(help="the order's id")], why: Why = None, who: Who = None) -> None:
+    """Send the last request for each answer that the order waits for once more, now. Partners that may act twice are not asked."""
+    said = operator(who, why)
+    waits = at_desks("order", lambda desks: _resend(desks[0], order_id, said))
+    out.print(f"{order_id}: sent again", soft_wrap=True)
+    print_obstacles(waits, {})
+
+
+async def _resend(desk: OperatorsDesk, order_id: UUID, by: Operator) -> list[Explanation]:
+    """The answers that the order waits for after the resend."""
+    if isinstance(desk, Desk):
+        order = await _act_at(desk, OperatorAct(order_id, by, Resend))
+        return explain(order, Deadlines.of(desk.settings))
+    remote: Any = desk
+    return list((await remote.http.act_now(f"orders/{order_id}", "resend", by, _Waits)).waits_for)
+
+
+class _Waits(Struct, rename="camel"):
+    waits_for: list[Explanation]
+
+
+@app.command()
+def retry(
+    order_id: Annotated[UUID, typer.Argument(help="the order's id")],
+    service: Service = None,
+    why: Why = "tried at once",
+    who: Who = None,
+) -> None:
+    """Try now what is put off for an order: its parked records in every service, and its calls to the gateway in Payment."""
+    said = operator(who, why)
+    tried = at_desks(service, lambda desks: _retry(desks, order_id, said))
+    for each in tried:
+        out.print(each, soft_wrap=True)
+    if not tried:
+        err.print("nothing of this order is parked or put off")
+
+
+async def _retry(desks: Sequence[OperatorsDesk], order_id: UUID, by: Operator) -> list[str]:
+    tried = []
+    for desk in desks:
+        for queue in await desk.queues.find(QueueFilter(order_key=order_id)):
+            await desk.queues.retry(queue.first, by)
+            tried.append(f"{desk.service}  {queue.first}  due now")
+        if desk.service == "payment":
+            tried += [f"payment  {each}  due now" for each in await _retry_intents(desk, order_id, by)]
+    return tried
+
+
+async def _retry_intents(desk: OperatorsDesk, order_id: UUID, by: Operator) -> list[str]:
+    """Make the gateway's open calls for an order due now. A refund that waits for its confirm is left."""
+    found: list[OpenIntent]
+    if isinstance(desk, Desk):
+        intents = OpenIntents(desk.pool, desk.clock)
+        found = [each for each in await intents.of_order(order_id) if each.due_at]
+        for each in found:
+            await intents.retry(each.id, by, each.version)
+    else:
+        remote: Any = desk
+        found = [each for each in await remote.http.pages("intents", OpenIntent, orderId=order_id) if each.due_at]
+        for each in found:
+            body = {"reason": by.why, "version": each.version}
+            await remote.http.act(f"intents/{each.id}/retry", OpenIntent, body)
+    return [f"{each.kind.lower()} of {each.payment_key}" for each in found]
 
 
 async def _return(settings: Settings, order_id: UUID, by: Operator, command: type[OperatorCommand]) -> None:
@@ -79,7 +158,11 @@ async def _return(settings: Settings, order_id: UUID, by: Operator, command: typ
 async def _carried_out(settings: Settings, act: OperatorAct) -> Order:
     """Carries out the operator's command; returns the order after it, or ends the command with the refusal."""
     async with open_desks(settings, "order") as [desk]:
-        answer = await desk.gather(Operating(settings))(act)
+        return await _act_at(desk, act)
+
+
+async def _act_at(desk: Desk, act: OperatorAct) -> Order:
+    answer = await desk.gather(Operating(desk.settings))(act)
     if isinstance(answer, Refusal):
         if answer.kind == "UNKNOWN":
             raise fail(f"there is no order {act.order_id}", 1)

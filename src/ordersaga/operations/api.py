@@ -1,8 +1,10 @@
-"""The HTTP face for operators, the same in every service, below `/api/v1/operations`.
+"""The HTTP face for operators, below `/api/v1/operations`: the same in every service, beside what one service alone has.
 
 A READER may read, an OPERATOR or MASTER may also act. Who acts is the caller. Each act has a reason, and the version of the thing that the
 operator saw: an act on a thing that has changed since is refused with 409, and nothing is done.
 """
+
+from collections.abc import Callable, Sequence
 
 from litestar import Router, get
 from litestar.types import ControllerRouterHandler
@@ -30,9 +32,13 @@ def start(runtime: Runtime, service: ServiceName, history: History = NO_HISTORY)
 
 
 def routes(
-    runtime: Runtime, callers: Callers, service: ServiceName, history: History = NO_HISTORY
+    runtime: Runtime,
+    callers: Callers,
+    service: ServiceName,
+    history: History = NO_HISTORY,
+    own: Callable[[Face], Sequence[ControllerRouterHandler]] = lambda _: (),
 ) -> ControllerRouterHandler:
-    """The operators' routes of one service. `history`: for rehearsals, see `desk.py`."""
+    """The operators' routes of one service. `history`: for rehearsals, see `desk.py`. `own`: routes that this service alone has."""
     face = Face(runtime, callers, service, history)
 
     @get("/", operation_id="showService", summary="Which service this is")
@@ -62,6 +68,7 @@ def routes(
             *job_routes.routes(face),
             *trail_routes.routes(face),
             *fault_routes.routes(face),
+            *own(face),
             about,
             outbox,
         ],

@@ -16,7 +16,7 @@ from ordersaga.messaging.handler import Coordinates
 from ordersaga.messaging.queues import Queue, QueueFilter
 from ordersaga.messaging.redrive import CauseCount, Content, Letter, LetterFilter, ReplayState
 from ordersaga.operations.job_resources import JobItemResource, JobResource
-from ordersaga.operations.parked_resources import ParkedDetails, QueueResource
+from ordersaga.operations.parked_resources import DiscardedResource, QueueResource
 from ordersaga.operations.ports import Refused
 from ordersaga.operations.rehearsing import Rehearsed
 from ordersaga.operations.resources import (
@@ -55,6 +55,11 @@ class Service:
         async with self._http.post(f"{self._url}/{path}", data=data, headers=headers) as answer:
             return msgspec.json.decode(await _body(answer), type=kind)
 
+    async def act_now(self, path: str, what: str, operator: Operator, kind: type[Any] = Any) -> Any:
+        """An act on a thing. A command has shown no version before, so the thing's present one is taken."""
+        seen = await self.read(path, _Versioned)
+        return await self.act(f"{path}/{what}", kind, {"reason": operator.why, "version": seen.version})
+
     async def pages(self, path: str, kind: type[Any], rows_max: int | None = None, **query: object) -> list[Any]:
         """The items of a list, page by page, at most `rows_max`."""
         items: list[Any] = []
@@ -67,6 +72,10 @@ class Service:
             if cursor is None:
                 break
         return items
+
+
+class _Versioned(msgspec.Struct):
+    version: str
 
 
 class _Page(msgspec.Struct):
@@ -97,7 +106,8 @@ class RemoteDesk:
     """One service, as `OperatorsDesk` wants it."""
 
     def __init__(self, http: Service, service: ServiceName, attempts_max: int) -> None:
-        self._http: Final = http
+        self.http: Final = http
+        """For routes that this service alone has."""
         self.service: Final[ServiceName] = service
         self.attempts_max: Final = attempts_max
         self.redrive: Final = RemoteLetters(http, service)
@@ -114,11 +124,11 @@ class RemoteDesk:
             "selection": {"ids": [letter.id for letter in letters]},
             "typeId": type_id,
         }
-        job = await self._http.act("jobs", JobResource, wanted)
+        job = await self.http.act("jobs", JobResource, wanted)
         while job.state != "ENDED":
             await asyncio.sleep(POLL_EVERY_S)
-            job = await self._http.read(f"jobs/{job.id}", JobResource)
-        items = await self._http.pages(f"jobs/{job.id}/items", JobItemResource)
+            job = await self.http.read(f"jobs/{job.id}", JobResource)
+        items = await self.http.pages(f"jobs/{job.id}/items", JobItemResource)
         by_id = {letter.id: letter for letter in letters}
         return [Rehearsed(by_id[item.letter_id], item.detail or "", None) for item in items]
 
@@ -214,18 +224,14 @@ class RemoteQueues:
 
     async def retry(self, first: Coordinates, operator: Operator) -> None:
         """Make a queue's first record due now."""
-        await self._act(first, "retry", operator)
+        await self._http.act_now(f"parked/{first}", "retry", operator)
 
     async def discard(self, first: Coordinates, operator: Operator) -> int:
         """Discard a queue's first record. Returns how many records the queue has left."""
-        waiting: int = (await self._act(first, "discard", operator))["waiting"]
-        return waiting
-
-    async def _act(self, first: Coordinates, what: str, operator: Operator) -> Any:
-        """A command has shown no version before, so the record's present one is taken."""
-        seen = await self._http.read(f"parked/{first}", ParkedDetails)
-        body = {"reason": operator.why, "version": seen.version}
-        return await self._http.act(f"parked/{first}/{what}", Any, body)
+        discarded: DiscardedResource = await self._http.act_now(
+            f"parked/{first}", "discard", operator, DiscardedResource
+        )
+        return discarded.waiting
 
 
 def _query(wanted: LetterFilter) -> dict[str, Any]:

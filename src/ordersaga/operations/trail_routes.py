@@ -43,7 +43,7 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         limit: Limit = LIMIT_DEFAULT,
     ) -> Page[ActResource]:
         caller = await face.reader(request)
-        async with face.runtime.reading() as db:
+        async with face.runtime.searching() as db:
             found = await acts.page(db, target, who, _cursors.key(cursor), limit + 1, order_id)
         shown, following = _cursors.cut(found, limit, lambda each: each[0])
         return Page([act_resource(act, caller) for _, act in shown], following)

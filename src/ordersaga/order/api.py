@@ -42,7 +42,7 @@ from ordersaga.order.commands import CustomerAct, Placed, Placement
 from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.explanation import Explanation, explain
 from ordersaga.order.model import Facts, Line, Order, Reason
-from ordersaga.order.operators import OperatorAct
+from ordersaga.order.operators import OperatorAct, version_of
 from ordersaga.order.refunds import AcceptRefund
 from ordersaga.order.resources import (
     ACTED,
@@ -234,7 +234,7 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
         order = await orders.visible_order(order_id, caller)
         shown = resource_for(order, caller)
         if caller.sees_all:
-            shown.flag = order.facts.flag
+            shown.flag, shown.version = order.facts.flag, version_of(order)
             shown.waits_for, shown.held_records = await orders.obstacles(order)
         return Response(_json.encode(shown), media_type="application/json")
 

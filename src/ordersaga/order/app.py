@@ -13,7 +13,7 @@ from ordersaga.messaging import timers
 from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.runtime import Runtime, utc_now
 from ordersaga.operations import api as operations
-from ordersaga.order import store
+from ordersaga.order import operators_face, store
 from ordersaga.order.api import Orders, routes
 from ordersaga.order.commands import Acting, Placing
 from ordersaga.order.handlers import handler
@@ -43,5 +43,8 @@ def create_app(settings: Settings) -> Litestar:
             runtime.supervise("watching for events", watch.run, needed_for_http=True)
             yield
 
-    shown = [*routes(orders), operations.routes(runtime, callers, "order", (HISTORY, last_note))]
+    shown = [
+        *routes(orders),
+        operations.routes(runtime, callers, "order", (HISTORY, last_note), operators_face.routes(orders)),
+    ]
     return application("order", shown, runtime, running, streams)

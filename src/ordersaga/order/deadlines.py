@@ -166,7 +166,7 @@ def overdue(order: Order, now: datetime, deadlines: Deadlines) -> Decision:
             continue
         again = deadlines.may_ask_again(each.awaited)
         if again:
-            order, requests = _ask_again(order, each)
+            order, requests = ask_again(order, each)
             outgoing += requests
             notes.append(f"{each.awaited} asked again")
         if each.awaited != "stock" and (each.attempts >= deadlines.asks_max or not again):
@@ -174,7 +174,7 @@ def overdue(order: Order, now: datetime, deadlines: Deadlines) -> Decision:
     return Decision(order, tuple(outgoing), ", ".join(dict.fromkeys(notes)) or None)
 
 
-def _ask_again(order: Order, wait: Wait) -> tuple[Order, list[m.Message]]:
+def ask_again(order: Order, wait: Wait) -> tuple[Order, list[m.Message]]:
     """Send the same request again. A release or refund that was refused is requested anew.
 
     A refused release waits while another release is in flight: an answer names only the order, so it would count for both.

@@ -9,6 +9,7 @@ from ordersaga.contracts import messages as m
 from ordersaga.contracts.topics import BY_MESSAGE
 from ordersaga.order.deadlines import UNRELEASED, Deadlines, Wait, waits
 from ordersaga.order.model import Awaited, Order
+from ordersaga.order.resending import may_be_resent
 
 ANSWERS: Final[dict[Awaited, type[m.Message]]] = {
     "stock": m.StockResponseMessage,
@@ -24,6 +25,7 @@ class Explanation(Struct, frozen=True, rename="camel"):
     """One answer that an order waits for: which message on which topic about what, since when, and after how many requests.
 
     `next_attempt_at`: when the request is sent again. `ends_at`: when the order ends without the answer. Neither: a person must act.
+    `can_resend`: an operator may have the request sent again now.
     """
 
     message: str
@@ -33,6 +35,7 @@ class Explanation(Struct, frozen=True, rename="camel"):
     attempts: int
     next_attempt_at: datetime | None
     ends_at: datetime | None
+    can_resend: bool
 
 
 def explain(order: Order, deadlines: Deadlines) -> list[Explanation]:
@@ -54,6 +57,7 @@ def _explained(order: Order, wait: Wait, deadlines: Deadlines) -> Explanation:
         0 if is_unasked else wait.attempts,
         wait.until if again else None,
         ends_at,
+        may_be_resent(wait, deadlines),
     )
 
 

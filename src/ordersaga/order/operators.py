@@ -1,14 +1,17 @@
 """Carries out operators' commands on orders as a gathered write. Each act is one transaction, with a row in `operator_act`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ordersaga.messaging import acts
-from ordersaga.messaging.acts import Operator
+from ordersaga.messaging.acts import STALE, Operator
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.messaging.refusal import Refusal
@@ -18,6 +21,7 @@ from ordersaga.order.commands import NO_SUCH_ORDER, standing
 from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.model import Order
 from ordersaga.order.refunds import AcceptRefund
+from ordersaga.order.resending import Resend
 from ordersaga.order.returns import ReceiveReturn, RefuseReturn
 from ordersaga.order.saga import OperatorCommand, decide
 from ordersaga.order.store import Changes
@@ -27,8 +31,9 @@ ACT_NAMES: Final[dict[type[OperatorCommand], str]] = {
     AcceptRefund: "accept refund",
     ReceiveReturn: "receive return",
     RefuseReturn: "refuse return",
+    Resend: "resend",
 }
-
+CHANGED: Final = Refusal("CONFLICT", STALE, "the order has changed since it was shown; look at it again")
 
 HISTORY: Final = frozenset({"order_event"})
 """The tables that only record incoming messages: in a rehearsal a row there is no effect."""
@@ -41,11 +46,12 @@ async def last_note(db: Connection, order_id: UUID) -> str | None:
 
 
 class OperatorAct(Struct, frozen=True):
-    """An operator's command on an order."""
+    """An operator's command on an order. `version`: that of the order when the operator saw it; None: any."""
 
     order_id: UUID
     operator: Operator
     command: type[OperatorCommand] = AcceptRefund
+    version: str | None = None
 
 
 class Operating:
@@ -66,13 +72,16 @@ class Operating:
             if order is None:
                 answers.append(NO_SUCH_ORDER)
                 continue
+            if each.version not in (None, version_of(order)):
+                answers.append(CHANGED)
+                continue
             command = each.command(storable(each.operator.who), storable(each.operator.why))
             decision = decide(order, command, now, self._deadlines)
             answers.append(decision.refusal or decision.order)
             if decision.order is not order:
                 orders[order.order_id] = decision.order
                 changes.add(each.command.__name__, order, decision)
-                shown = _money if each.command is AcceptRefund else standing
+                shown = SHOWN.get(each.command, standing)
                 before, after = shown(order), shown(decision.order)
                 order_id, what = order.order_id, ACT_NAMES[each.command]
                 await acts.add(db, each.operator, what, order_id, before, after, now, order_id)
@@ -80,8 +89,25 @@ class Operating:
         return Write(answers, changes.outgoing)
 
 
+def version_of(order: Order) -> str:
+    """Changes with each thing that an operator may want to know of before an act: status, answers and requests. Not with the timer."""
+    seen = (order.status, order.reason, replace(order.facts, look_at=None))
+    return blake2b(msgspec.json.encode(seen), digest_size=8).hexdigest()
+
+
+def _asked(order: Order) -> dict[str, Any]:
+    return {
+        each.awaited if each.about is None else f"{each.awaited} {each.about}": each.attempts
+        for each in order.facts.asks
+    }
+
+
 def _money(order: Order) -> dict[str, Any]:
     return {
         each.payment_key: {"captured": each.amount, "held": each.left, "meant": each.meant}
         for each in order.facts.payments
     }
+
+
+SHOWN: Final[dict[type[OperatorCommand], Callable[[Order], dict[str, Any]]]] = {AcceptRefund: _money, Resend: _asked}
+"""What an act's row says of the order before and after; of other commands the status."""

@@ -52,7 +52,7 @@ class OperatorsReason(Struct, rename="camel", kw_only=True):
 
 
 class OrderResource(Struct, rename="camel", kw_only=True):
-    """The JSON of an order. Won. Only operators see `flag`, `waits_for` and `held_records`."""
+    """The JSON of an order. Won. Only operators see `flag`, `version`, `waits_for` and `held_records`."""
 
     order_id: UUID
     customer_id: UUID
@@ -71,6 +71,7 @@ class OrderResource(Struct, rename="camel", kw_only=True):
     delivery_id: UUID | None
     returning: str
     flag: str | UnsetType | None = UNSET
+    version: str | UnsetType = UNSET
     waits_for: list[Explanation] | UnsetType = UNSET
     held_records: list[HeldRecord] | UnsetType = UNSET
 

@@ -29,6 +29,7 @@ from ordersaga.order.decision import Decision, duplicate
 from ordersaga.order.model import Ask, Order
 from ordersaga.order.outgoing import completed, delivery_request, payable, refund_request, rollback, stock_request
 from ordersaga.order.refunds import AcceptRefund, accept_refund, refund_answered
+from ordersaga.order.resending import Resend, resend
 from ordersaga.order.returns import (
     CancelBeforeDelivery,
     ReceiveReturn,
@@ -51,8 +52,10 @@ Answer: TypeAlias = (
     | m.PaymentCancelledMessage
 )
 CustomerCommand: TypeAlias = CancelBeforeDelivery | Return | RequestReturn
-OperatorCommand: TypeAlias = AcceptRefund | ReceiveReturn | RefuseReturn
+OperatorCommand: TypeAlias = AcceptRefund | ReceiveReturn | RefuseReturn | Resend
 Command: TypeAlias = CustomerCommand | OperatorCommand
+Decided: TypeAlias = CustomerCommand | AcceptRefund | ReceiveReturn | RefuseReturn
+"""The commands whose outcome does not depend on the time."""
 
 
 class Priced(Struct, frozen=True):
@@ -112,11 +115,13 @@ def _learn(order: Order, message: Input, now: datetime, deadlines: Deadlines) ->
             return _priced(order, message.listed_total)
         case TimePassed():
             return overdue(order, now, deadlines)
+        case Resend():
+            return resend(order, message, now, deadlines)
         case _:
             return _commanded(order, message)
 
 
-def _commanded(order: Order, command: Command) -> Decision:
+def _commanded(order: Order, command: Decided) -> Decision:
     match command:
         case CancelBeforeDelivery():
             return cancel(order)

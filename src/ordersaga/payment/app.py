@@ -12,7 +12,7 @@ from ordersaga.messaging.health import Trouble
 from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.runtime import Runtime, utc_now
 from ordersaga.operations import api as operations
-from ordersaga.payment import store, webhooks
+from ordersaga.payment import operators_face, store, webhooks
 from ordersaga.payment.api import Payments, routes
 from ordersaga.payment.commands import Beginning, Settling, advance
 from ordersaga.payment.gateway import PaymentGateway
@@ -86,5 +86,5 @@ def create_app(settings: Settings) -> Litestar:
             yield
             await service.intents.close(DRAIN_S)
 
-    shown = [*routes(service.payments), operations.routes(runtime, callers, "payment")]
+    shown = [*routes(service.payments), operations.routes(runtime, callers, "payment", own=operators_face.routes)]
     return application("payment", shown, runtime, running)
