@@ -89,16 +89,14 @@ def _type(message: type[Message]) -> inspect.Type:
 
 def _read(kind: inspect.Type, value: Any, path: str) -> Any:
     """The value as `msgspec.convert` takes it for this type. What is not plain raises `NotPlain`, or is left for `convert` to refuse."""
-    match kind:
-        case inspect.Metadata(type=inner):  # the type has a description or the like
-            return _read(inner, value, path)
+    match _without_notes(kind):
         case inspect.UnionType(types=types):
             if value is None:
                 return None
             others = [each for each in types if not isinstance(each, inspect.NoneType)]
             return _read(others[0], value, path) if len(others) == 1 else _builtin(value)
-        case inspect.StructType():
-            return _fields(kind, value, path)
+        case inspect.StructType() as struct:
+            return _fields(struct, value, path)
         case inspect.VarTupleType(item_type=item) | inspect.ListType(item_type=item):
             if not isinstance(value, list):
                 raise _unlike("a list", value, path)
@@ -118,6 +116,11 @@ def _read(kind: inspect.Type, value: Any, path: str) -> Any:
     return _builtin(value)
 
 
+def _without_notes(kind: inspect.Type) -> inspect.Type:
+    """The type itself, where it has a description or another note for generators."""
+    return _without_notes(kind.type) if isinstance(kind, inspect.Metadata) else kind
+
+
 def _fields(kind: inspect.StructType, value: Any, path: str) -> dict[str, Any]:
     if not isinstance(value, _Object):
         raise _unlike("an object", value, path)
@@ -128,7 +131,7 @@ def _fields(kind: inspect.StructType, value: Any, path: str) -> dict[str, Any]:
             continue
         where = f"{path}.{name}"
         found[name] = _read(field.type, value[name], where)
-        if name.endswith(IDS) or isinstance(field.type, inspect.UUIDType):
+        if name.endswith(IDS) or isinstance(_without_notes(field.type), inspect.UUIDType):
             for other in value.values_of.get(name, ()):
                 if _read(field.type, other, where) != found[name]:
                     raise NotPlain(f"the field {name} is there twice with different values - at `{where}`")
