@@ -23,10 +23,8 @@ TIMES = 200
 async def test_kafkajs_reads_every_message_as_our_services_publish_it_by_default(stack: DevStack, node: Node) -> None:
     settings = Settings.model_validate({"kafka_bootstrap_servers": stack.bootstrap_servers})
     topic = f"kafkajs-{uuid4().hex[:8]}"
-    (made,) = (
-        AdminClient({"bootstrap.servers": stack.bootstrap_servers}).create_topics([NewTopic(topic, 3, 1)]).values()
-    )
-    made.result(20)
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
+    admin.create_topics([NewTopic(topic, 3, 1)])[topic].result(20)
     rows = compose([Outgoing(each) for each in EXAMPLES.values()] * TIMES, 1, MessageIds("kafkajs", {}, uuid4), {})
     publisher = Publisher(settings)
     await publisher.publish([msgspec.structs.replace(row.publication(), topic=topic) for row in rows])

@@ -31,6 +31,8 @@ TOPIC_AGAIN_S: Final = 0.5
 MESSAGE_BYTES_MAX: Final = 33_554_432
 """Larger than the limit of any topic, so that the broker decides; far below the 100 MB at which a broker closes the connection."""
 PARTITIONER: Final = "murmur2_random"
+GZIP_LEVEL: Final = 1
+"""A third of the default level's time for our records, which come out a tenth larger."""
 
 
 class Publication(Struct, frozen=True, gc=False):
@@ -74,6 +76,7 @@ class Publisher:
             "acks": "all",
             "enable.idempotence": True,
             "compression.type": settings.kafka_compression,
+            "compression.level": GZIP_LEVEL if settings.kafka_compression == "gzip" else -1,
             "partitioner": PARTITIONER,
             "message.timeout.ms": 0,
             "linger.ms": 0,
