@@ -119,10 +119,11 @@ def _references(said: Any) -> Iterator[str]:
 
 def _dead_letters(shown: Json) -> str:
     letter = shown["components"]["messages"][asyncapi.LETTER]
+    letter_headers = shown["components"]["schemas"][asyncapi.LETTER_HEADERS]
     names = [name for name, channel in shown["channels"].items() if asyncapi.LETTER in channel["messages"]]
     limit = shown["channels"][names[0]]["bindings"]["kafka"]["topicConfiguration"]
-    headers = letter["headers"]["properties"]
-    required = letter["headers"]["required"]
+    headers = letter_headers["properties"]
+    required = letter_headers["required"]
     ours = [(f"`{name}`", _prose(said["description"])) for name, said in headers.items() if name not in required]
     springs = [(f"`{name}`", _prose(said["description"])) for name, said in headers.items() if name in required]
     return "\n\n".join(

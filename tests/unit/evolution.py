@@ -40,7 +40,9 @@ def contract() -> Contract:
 def _undocumented(schema: Any) -> Any:
     """A schema without its words for people: their change breaks nobody."""
     if isinstance(schema, dict):
-        return {key: _undocumented(each) for key, each in schema.items() if key not in ("description", "examples")}
+        return {
+            key: _undocumented(each) for key, each in schema.items() if key not in ("description", "examples", "title")
+        }
     return [_undocumented(each) for each in schema] if isinstance(schema, list) else schema
 
 
@@ -92,8 +94,8 @@ def _message(name: str, old: Contract, new: Contract) -> Iterator[str]:
 
 
 def _not_null(said: Contract) -> Contract:
-    (schema,) = (each for each in said.get("anyOf", [said]) if each.get("type") != "null")
-    return dict(schema)
+    kinds = said.get("type")
+    return {**said, "type": kinds[0]} if isinstance(kinds, list) else said
 
 
 def _values(what: str, old: Contract, new: Contract) -> Iterator[str]:
@@ -109,7 +111,7 @@ def _values(what: str, old: Contract, new: Contract) -> Iterator[str]:
             yield f"{what}: {bound} is {is_} instead of {was}: old writers send what is refused now"
         else:
             yield f"{what}: {bound} is {is_} instead of {was}: old readers may refuse what is written now"
-    others = {*old, *new} - BOUNDS.keys() - {"enum", "default", "title"}
+    others = {*old, *new} - BOUNDS.keys() - {"enum", "default"}
     for key in sorted(others):
         if old.get(key) != new.get(key):
             yield f"{what}: its {key} was {old.get(key)} and is {new.get(key)}. A field never changes its type"

@@ -28,6 +28,8 @@ from ordersaga.contracts.topics import (
 SCHEMAS: Final = "#/components/schemas/{name}"
 BINDING_VERSION: Final = "0.5.0"
 LETTER: Final = "DeadLetter"
+HEADERS: Final = "RecordHeaders"
+LETTER_HEADERS: Final = "DeadLetterHeaders"
 NUMBERS: Final = ("retention.ms", "retention.bytes", "max.message.bytes")
 
 
@@ -59,7 +61,11 @@ def document(of: Role | None = None) -> dict[str, Any]:
         "components": {
             "messages": {topic.message.__name__: _message(topic) for topic in topics}
             | ({LETTER: _letter()} if letters else {}),
-            "schemas": schemas(topics, SCHEMAS),
+            "schemas": {
+                **schemas(topics, SCHEMAS),
+                HEADERS: {"title": HEADERS, "type": "object", "properties": headers.RECORD},
+                **({LETTER_HEADERS: _letter_headers()} if letters else {}),
+            },
         },
     }
 
@@ -155,7 +161,7 @@ def _message(topic: Topic) -> dict[str, Any]:
         "summary": summary(kind),
         "description": cleandoc(kind.__doc__ or ""),
         "contentType": "application/json",
-        "headers": {"type": "object", "properties": headers.RECORD},
+        "headers": {"$ref": SCHEMAS.format(name=HEADERS)},
         "payload": {"$ref": SCHEMAS.format(name=name)},
         "correlationId": {
             "location": f"$message.header#/{headers.MESSAGE_ID}",
@@ -178,9 +184,21 @@ def _letter() -> dict[str, Any]:
         "title": "A dead letter",
         "summary": "A record that a service gave up: its key, value and headers as they were, then the headers of Spring's DeadLetterPublishingRecoverer.",
         "contentType": "application/octet-stream",
-        "headers": {"type": "object", "properties": headers.RECORD | headers.LETTER, "required": list(headers.LETTER)},
-        "payload": {"description": "The record's bytes. They may be no message of its topic."},
+        "headers": {"$ref": SCHEMAS.format(name=LETTER_HEADERS)},
+        "payload": {
+            "title": "DeadLetterValue",
+            "description": "The record's bytes. They may be no message of its topic.",
+        },
         "bindings": {"kafka": {"bindingVersion": BINDING_VERSION}},
+    }
+
+
+def _letter_headers() -> dict[str, Any]:
+    return {
+        "title": LETTER_HEADERS,
+        "type": "object",
+        "properties": headers.RECORD | headers.LETTER,
+        "required": list(headers.LETTER),
     }
 
 

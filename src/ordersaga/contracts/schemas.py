@@ -17,7 +17,16 @@ def schemas(topics: tuple[Topic, ...] = TOPICS, at: str = "#/$defs/{name}") -> d
     _, found = msgspec.json.schema_components([topic.message for topic in topics], ref_template=at)
     for each in found.values():
         each["description"] = cleandoc(each["description"])
+        each["properties"] = {name: _nullable(said) for name, said in each["properties"].items()}
     return found
+
+
+def _nullable(said: Schema) -> Schema:
+    """An optional field as one schema with two types: of a choice between two schemas many generators make an untyped field."""
+    kinds = [each for each in said.get("anyOf", ()) if each != {"type": "null"}]
+    if len(kinds) != 1:
+        return said
+    return {**kinds[0], "type": [kinds[0]["type"], "null"], "default": None}
 
 
 def schema_of(topic: Topic) -> Schema:

@@ -1,10 +1,13 @@
 """Status strings and codes on the wire. Source: the integration guide, and the Java services' own codes."""
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-StockStatus = Literal["SUCCESS", "FAILED"]
-PaymentStatus = Literal["SUCCESS", "FAILED"]
-DeliveryStatus = Literal["STARTED", "FAILED"]
+from msgspec import Meta
+
+TEXT: Final = {"type": "string"}
+StockStatus = Annotated[Literal["SUCCESS", "FAILED"], Meta(title="StockStatus", extra_json_schema=TEXT)]
+PaymentStatus = Annotated[Literal["SUCCESS", "FAILED"], Meta(title="PaymentStatus", extra_json_schema=TEXT)]
+DeliveryStatus = Annotated[Literal["STARTED", "FAILED"], Meta(title="DeliveryStatus", extra_json_schema=TEXT)]
 
 SUCCESS: Final = "SUCCESS"
 FAILED: Final = "FAILED"

@@ -11,7 +11,7 @@ from msgspec import Struct
 from ordersaga.contracts.schemas import Schema, schemas
 from ordersaga.contracts.topics import CONTRACT_VERSION, TOPICS
 
-Kind = Literal["uuid", "moment", "text", "int32", "int64", "boolean", "words", "list", "record"]
+Kind = Literal["uuid", "moment", "text", "int32", "int64", "boolean", "words", "list"]
 
 GENERATED: Final = (
     f"From the contract of ordersaga, version {CONTRACT_VERSION}. Do not edit: `ordersaga contracts` writes it again."
@@ -21,7 +21,7 @@ _FORMATS: Final[dict[str, Kind]] = {"uuid": "uuid", "date-time": "moment", "int3
 
 
 class Field(Struct, frozen=True):
-    """A field by its name on the wire. `of`: the record's name, or that of a list's elements. `words`: the values that it may have."""
+    """A field by its name on the wire. `of`: the record of a list's elements. `words`: the values that it may have."""
 
     name: str
     kind: Kind
@@ -48,18 +48,11 @@ def records() -> Iterator[Record]:
 
 def _field(name: str, said: Schema, within: Schema) -> Field:
     is_optional = name not in within["required"]
-    kinds = [each for each in said.get("anyOf", [said]) if each.get("type") != "null"]
-    (schema,) = kinds
-    if "enum" in schema:
-        return Field(name, "words", is_optional, words=tuple(schema["enum"]))
-    if "$ref" in schema:
-        return Field(name, "record", is_optional, _named(schema))
-    if schema["type"] == "array":
-        return Field(name, "list", is_optional, _named(schema["items"]))
-    if schema["type"] == "boolean":
+    kinds = said["type"] if isinstance(said["type"], list) else [said["type"]]
+    if "enum" in said:
+        return Field(name, "words", is_optional, words=tuple(said["enum"]))
+    if "array" in kinds:
+        return Field(name, "list", is_optional, str(said["items"]["$ref"]).rpartition("/")[2])
+    if "boolean" in kinds:
         return Field(name, "boolean", is_optional)
-    return Field(name, _FORMATS.get(schema.get("format", ""), "text"), is_optional)
-
-
-def _named(schema: Schema) -> str:
-    return str(schema["$ref"]).rpartition("/")[2]
+    return Field(name, _FORMATS.get(said.get("format", ""), "text"), is_optional)

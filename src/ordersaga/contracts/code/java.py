@@ -65,4 +65,4 @@ def _type(field: Field) -> str:
         return field.name[0].upper() + field.name[1:]
     if field.kind == "list":
         return f"List<{field.of}>"
-    return field.of if field.kind == "record" else TYPES[field.kind]
+    return TYPES[field.kind]

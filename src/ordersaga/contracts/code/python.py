@@ -48,4 +48,4 @@ def _type(field: Field) -> str:
         return f"Literal[{', '.join(map(repr, field.words))}]".replace("'", '"')
     if field.kind == "list":
         return f"tuple[{field.of}, ...]"
-    return field.of if field.kind == "record" else TYPES[field.kind]
+    return TYPES[field.kind]

@@ -45,4 +45,4 @@ def _type(field: Field) -> str:
         return " | ".join(f'"{each}"' for each in field.words)
     if field.kind == "list":
         return f"readonly {field.of}[]"
-    return field.of if field.kind == "record" else TYPES[field.kind]
+    return TYPES[field.kind]
