@@ -131,7 +131,7 @@ async def test_a_partition_that_kafka_does_not_have_any_more_is_forgotten_when_t
         await Parking(slow.settings).park(db, [], held, datetime.now(UTC))
     accept = ("topics", "accept", topic)
     assert "--forget removes them" in (await slow(*accept, json=False, whole=True, code=1)).err
-    assert "it has parked records" in (await slow(*accept, "--forget", json=False, whole=True, code=1)).err
+    assert "records of theirs are parked" in (await slow(*accept, "--forget", json=False, whole=True, code=1)).err
     there = "SELECT count(*) FROM ledger WHERE topic = $1 AND partition = $2"
     assert await slow.pool.fetchval(there, topic, gone) == 1
     await slow.pool.execute("DELETE FROM parked WHERE partition = $1", gone)

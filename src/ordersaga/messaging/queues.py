@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from ordersaga.messaging import acts, ledger, parking
 from ordersaga.messaging.acts import STALE, NotPossible, Operator
-from ordersaga.messaging.database import Connection, Pool
+from ordersaga.messaging.database import Connection, Pool, planned_anew
 from ordersaga.messaging.handler import Coordinates, Record
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.texts import readable
@@ -111,7 +111,7 @@ class Queues:
     async def find(self, wanted: QueueFilter = EVERY_QUEUE, rows_max: int | None = None) -> list[Queue]:
         """The queues that match, ordered by topic, partition and key."""
         topic, partition, key = wanted.after or (None, None, None)
-        async with self._pool.acquire() as db:
+        async with self._pool.acquire() as db, planned_anew(db):
             rows = await sql.parked_queues(
                 db,
                 order_key=wanted.order_key,

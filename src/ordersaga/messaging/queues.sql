@@ -1,16 +1,30 @@
 -- name: parked_queues
--- The first record of each queue, and how many records the queue has. A condition that is null matches all.
+-- The first record of each queue, and how many records the queue has. A condition that is null matches all. Walks from queue to queue along the
+-- index, and stops after `rows_max` queues, however many records are parked.
+WITH RECURSIVE queue AS (
+    (SELECT topic, partition, order_key FROM parked
+     WHERE (:order_key::uuid IS NULL OR order_key = :order_key::uuid) AND (:topic::text IS NULL OR topic = :topic::text)
+       AND (:after_topic::text IS NULL OR (topic, partition, order_key) > (:after_topic::text, :after_partition::int, :after_key::uuid))
+     ORDER BY topic, partition, order_key LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM queue q, LATERAL (
+        SELECT p.topic, p.partition, p.order_key FROM parked p
+        WHERE (:order_key::uuid IS NULL OR p.order_key = :order_key::uuid) AND (:topic::text IS NULL OR p.topic = :topic::text)
+          AND (p.topic, p.partition, p.order_key) > (q.topic, q.partition, q.order_key)
+        ORDER BY p.topic, p.partition, p.order_key LIMIT 1) AS next
+)
 SELECT * FROM (
-    SELECT DISTINCT ON (topic, partition, order_key)
-           topic, partition, record_offset, order_key, attempts, attempts_before, due_at, cause, reason, parked_at,
-           count(*) OVER (PARTITION BY topic, partition, order_key) AS records
-    FROM parked
-    WHERE (:order_key::uuid IS NULL OR order_key = :order_key::uuid) AND (:topic::text IS NULL OR topic = :topic::text)
-      AND (:after_topic::text IS NULL OR (topic, partition, order_key) > (:after_topic::text, :after_partition::int, :after_key::uuid))
-    ORDER BY topic, partition, order_key, record_offset
-) AS first
-WHERE :cause::text IS NULL OR lower(cause) = lower(:cause::text)
-ORDER BY topic, partition, order_key LIMIT :rows_max;
+    SELECT q.topic, q.partition, first.record_offset, q.order_key, first.attempts, first.attempts_before, first.due_at, first.cause, first.reason,
+           first.parked_at, counted.records
+    FROM queue q, LATERAL (
+        SELECT * FROM parked p WHERE p.topic = q.topic AND p.partition = q.partition AND p.order_key = q.order_key ORDER BY p.record_offset LIMIT 1
+    ) AS first, LATERAL (
+        SELECT count(*) AS records FROM parked p WHERE p.topic = q.topic AND p.partition = q.partition AND p.order_key = q.order_key
+    ) AS counted
+    WHERE :cause::text IS NULL OR lower(first.cause) = lower(:cause::text)
+    LIMIT :rows_max
+) AS found
+ORDER BY topic, partition, order_key;
 
 -- name: parked_record
 -- One parked record, and how many records of its queue come before and after it.

@@ -6,6 +6,7 @@ owner retries it in a fenced turn. A letter that no turn of ours can retry (a pa
 topic through the outbox.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -19,7 +20,7 @@ from ordersaga.contracts.headers import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, T
 from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging import acts, dead_letters, ledger, outbox_rows, spring_headers
 from ordersaga.messaging.acts import STALE, Act, NotPossible, Operator
-from ordersaga.messaging.database import Connection, Pool
+from ordersaga.messaging.database import Connection, Pool, planned_anew
 from ordersaga.messaging.dead_letters import order_key
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.ids import MessageIds
@@ -31,6 +32,7 @@ from ordersaga.messaging.texts import readable
 from ordersaga.settings import ServiceName, Settings
 
 sql: Final = queries(__file__)
+ID_BEGINNING: Final = re.compile("[0-9a-f]{1,32}")
 
 Status = Literal["OPEN", "REPLAYED", "RESOLVED", "DISCARDED", "SUPERSEDED"]
 STATUSES: Final[tuple[Status, ...]] = ("OPEN", "REPLAYED", "RESOLVED", "DISCARDED", "SUPERSEDED")
@@ -96,16 +98,29 @@ class LetterFilter(Struct, frozen=True, kw_only=True):
 
     def conditions(self) -> dict[str, Any]:
         """The parameters of the queries `dead_letters` and `dead_letter_causes`."""
+        statuses = None if self.statuses is None else list(self.statuses)
+        first_id, last_id = _bounds(self.ids)
         return {
             "id_patterns": None if self.ids is None else [f"{each}%" for each in self.ids],
+            "first_id": first_id,
+            "last_id": last_id,
             "order_key": self.order_key,
             "topic": self.topic,
             "cause": self.cause,
-            "statuses": None if self.statuses is None else list(self.statuses),
+            "status": statuses[0] if statuses and len(statuses) == 1 else None,
+            "statuses": statuses if statuses is None or len(statuses) != 1 else None,
             "before": self.before,
             "after_at": self.after and self.after[0],
             "after_id": self.after and self.after[1],
         }
+
+
+def _bounds(beginnings: Sequence[str] | None) -> tuple[UUID | None, UUID | None]:
+    """The first and the last id that may begin so, for the index; None where a text is the beginning of no id."""
+    digits = [each.replace("-", "") for each in beginnings or ()]
+    if not digits or not all(ID_BEGINNING.fullmatch(each) for each in digits):
+        return None, None
+    return UUID(min(each.ljust(32, "0") for each in digits)), UUID(max(each.ljust(32, "f") for each in digits))
 
 
 class CauseCount(Struct, frozen=True):
@@ -154,7 +169,8 @@ class Redrive:
         """The letters that match, the latest first."""
         async with self.pool.acquire() as db:
             await dead_letters.settle_published(db, self.clock())
-            rows = await sql.dead_letters(db, **wanted.conditions(), rows_max=rows_max)
+            async with planned_anew(db):
+                rows = await sql.dead_letters(db, **wanted.conditions(), rows_max=rows_max)
         return list(map(_letter, rows))
 
     async def by_ids(self, ids: Sequence[UUID]) -> dict[UUID, Letter]:
@@ -170,7 +186,8 @@ class Redrive:
             await dead_letters.settle_published(db, self.clock())
             conditions = wanted.conditions()
             del conditions["after_at"], conditions["after_id"]
-            return [CauseCount(*row.values()) for row in await sql.dead_letter_causes(db, **conditions)]
+            async with planned_anew(db):
+                return [CauseCount(*row.values()) for row in await sql.dead_letter_causes(db, **conditions)]
 
     async def contents(self, ids: Sequence[UUID]) -> dict[UUID, Content]:
         """The contents of letters, by id."""

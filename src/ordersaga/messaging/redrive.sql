@@ -3,9 +3,12 @@
 SELECT id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group
 FROM dead_letter
 WHERE (:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
+  AND (:first_id::uuid IS NULL OR id BETWEEN :first_id::uuid AND :last_id::uuid)
   AND (:order_key::uuid IS NULL OR order_key = :order_key::uuid)
   AND (:topic::text IS NULL OR topic = :topic::text)
   AND (:cause::text IS NULL OR lower(cause) = lower(:cause::text) OR right(lower(cause), length(:cause::text) + 1) = '.' || lower(:cause::text))
+  AND (:cause::text IS NULL OR reverse(lower(cause)) LIKE regexp_replace(reverse(lower(:cause::text)), '([\\%_])', '\\\1', 'g') || '%')
+  AND (:status::text IS NULL OR status = :status::text)
   AND (:statuses::text[] IS NULL OR status = ANY (:statuses::text[]))
   AND (:before::timestamptz IS NULL OR at < :before::timestamptz)
   AND (:after_at::timestamptz IS NULL OR (at, id) < (:after_at::timestamptz, :after_id::uuid))
@@ -21,9 +24,12 @@ FROM dead_letter WHERE id = ANY (:ids::uuid[]);
 SELECT topic, cause, status, count(*) AS letters, min(at) AS first_at, max(at) AS last_at, (array_agg(reason ORDER BY at DESC))[1] AS last_reason
 FROM dead_letter
 WHERE (:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
+  AND (:first_id::uuid IS NULL OR id BETWEEN :first_id::uuid AND :last_id::uuid)
   AND (:order_key::uuid IS NULL OR order_key = :order_key::uuid)
   AND (:topic::text IS NULL OR topic = :topic::text)
   AND (:cause::text IS NULL OR lower(cause) = lower(:cause::text) OR right(lower(cause), length(:cause::text) + 1) = '.' || lower(:cause::text))
+  AND (:cause::text IS NULL OR reverse(lower(cause)) LIKE regexp_replace(reverse(lower(:cause::text)), '([\\%_])', '\\\1', 'g') || '%')
+  AND (:status::text IS NULL OR status = :status::text)
   AND (:statuses::text[] IS NULL OR status = ANY (:statuses::text[]))
   AND (:before::timestamptz IS NULL OR at < :before::timestamptz)
 GROUP BY topic, cause, status

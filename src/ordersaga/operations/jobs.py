@@ -13,6 +13,7 @@ from msgspec import Struct
 from ordersaga.messaging import acts
 from ordersaga.messaging.acts import STALE, NotPossible, Operator
 from ordersaga.messaging.bulk_replay import Pace
+from ordersaga.messaging.database import planned_anew
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.refusal import FieldError
 from ordersaga.messaging.texts import storable
@@ -122,7 +123,7 @@ class Jobs:
 
     async def _find(self, job_id: UUID | None, after: tuple[datetime, UUID] | None, rows_max: int) -> list[Job]:
         at, after_id = after or (None, None)
-        async with self._desk.pool.acquire() as db:
+        async with self._desk.pool.acquire() as db, planned_anew(db):
             rows = await sql.jobs(db, id=job_id, after_at=at, after_id=after_id, rows_max=rows_max)
         return [_job(row) for row in rows]
 
