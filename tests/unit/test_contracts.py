@@ -11,6 +11,13 @@ import pytest
 from ordersaga.contracts import messages as m
 from ordersaga.contracts.codec import Undecodable, declare, decode, encode
 from ordersaga.contracts.topics import BY_MESSAGE, BY_NAME, GUIDE_TOPICS, TOPICS, Topic, key_of
+from ordersaga.delivery.carrier import BuiltInCarrier
+from ordersaga.delivery.handlers import handler as delivery
+from ordersaga.messaging.handler import Handler
+from ordersaga.order.handlers import handler as order
+from ordersaga.payment.handlers import handler as payment
+from ordersaga.settings import ServiceName, Settings
+from ordersaga.stock.handlers import handler as stock
 
 ORDER = UUID("8b91c74c-f28d-4f11-823a-8e727ff052c2")
 PRODUCT = UUID("6937dc1c-5d67-4222-961c-cfa6421b26df")
@@ -170,3 +177,15 @@ def test_a_topic_that_would_be_ambiguous_is_not_declared(topic: Topic, said: str
         declare(topic)
     assert topic.name not in BY_NAME or BY_NAME[topic.name] is not topic
     assert Visit not in BY_MESSAGE
+
+
+def test_each_service_consumes_the_topics_that_the_contract_says() -> None:
+    settings = Settings()
+    handlers: dict[ServiceName, Handler] = {
+        "order": order(settings),
+        "stock": stock(settings),
+        "payment": payment(settings),
+        "delivery": delivery(BuiltInCarrier(())),
+    }
+    for service, handler in handlers.items():
+        assert set(handler.topics) == {topic for topic in TOPICS if service in topic.consumers}, service

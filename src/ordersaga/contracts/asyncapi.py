@@ -71,8 +71,8 @@ def document(of: Role | None = None) -> dict[str, Any]:
 
 
 def _gives_up(topic: Topic, of: Role | None) -> bool:
-    """Whether the document has the topic's dead letters: it is about the topic's consumer, or about all."""
-    return topic.consumer is not None and of in (None, topic.consumer)
+    """Whether the document has the topic's dead letters: it is about a consumer of the topic, or about all."""
+    return of is None or of in topic.consumers
 
 
 def _channel(topic: Topic) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _letter_channel(topic: Topic) -> dict[str, Any]:
     return {
         "address": topic.dead_letters,
         "title": topic.dead_letters,
-        "summary": f"Records of {topic.name} that {topic.consumer} gave up.",
+        "summary": f"Records of {topic.name} that {' or '.join(topic.consumers)} gave up.",
         "description": f"It has at least as many partitions as {topic.name}: a letter goes to the partition with its record's number.",
         "messages": {LETTER: {"$ref": f"#/components/messages/{LETTER}"}},
         "bindings": {"kafka": _topic_binding(topic.dead_letters, letter_configs())},
@@ -130,9 +130,8 @@ def _operations(topics: tuple[Topic, ...], of: Role | None) -> Iterator[tuple[st
         for consumer in topic.consumers:
             if of in (None, consumer):
                 yield f"{consumer}Receives{name}", _receives(topic, consumer)
-        if _gives_up(topic, of):
-            what = f"Records of {topic.name} that {topic.consumer} could not handle."
-            yield f"{topic.consumer}GivesUp{name}", _operation("send", str(topic.consumer), topic.dead_letters, what)
+                what = f"Records of {topic.name} that {consumer} could not handle."
+                yield f"{consumer}GivesUp{name}", _operation("send", consumer, topic.dead_letters, what)
 
 
 def _receives(topic: Topic, consumer: Role) -> dict[str, Any]:

@@ -115,10 +115,16 @@ def _channels(shown: dict[str, Any]) -> Iterator[str]:
         channel = shown["channels"][name]
         yield f"<h2><b>{operation['action']}</b> <code>{escape(name)}</code></h2><p>{escape(operation['summary'])}</p>"
         for message in channel["messages"]:
-            for part in ("headers", "bindings", "examples"):
+            for part in ("payload", "headers", "bindings", "examples"):
                 if said := shown["components"]["messages"][message].get(part):
-                    yield f"<details><summary>{part} of {escape(message)}</summary>{_shown(said)}</details>"
+                    yield f"<details><summary>{part} of {escape(message)}</summary>{_shown(_resolved(said, shown))}</details>"
         yield f"<details><summary>the topic</summary>{_shown(channel)}</details>"
+
+
+def _resolved(said: Any, shown: dict[str, Any]) -> Any:
+    """A schema that is said by its name alone."""
+    name = said.get("$ref", "").rpartition("/")[2] if isinstance(said, dict) else ""
+    return shown["components"]["schemas"].get(name, said)
 
 
 def _operations(shown: dict[str, Any]) -> Iterator[str]:
