@@ -1,4 +1,4 @@
-"""The Java records: javac takes them, and Jackson reads and writes with them what our services write, byte for byte."""
+"""The Java records: javac takes them, and Jackson 2 and 3 read and write with them what our services write, byte for byte."""
 
 import shutil
 import subprocess
@@ -8,48 +8,66 @@ import pytest
 
 from ordersaga.contracts.codec import encode
 from ordersaga.contracts.examples import EXAMPLES
-from ordersaga.contracts.messages import DeliveryRequestMessage, Message, OrderPayableMessage, ProductPriceMessage
-from ordersaga.devstack import jars
+from ordersaga.contracts.messages import DeliveryRequestMessage, Message
 from tests.commands import type_command
 
 pytestmark = pytest.mark.processes
 
+HERE = Path(__file__).parent
 PACKAGE = "com.example.orders"
-WITH_A_TIME = (OrderPayableMessage, ProductPriceMessage)  # need a module of Jackson's that Kafka's jars do not have
+CLASSPATH = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath"
+MAVEN_S = 300
 LIMIT_S = 120
 
 
-@pytest.fixture(scope="module")
-def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the compiled records."""
-    javac = shutil.which("javac")
-    if javac is None:
-        pytest.skip("there is no JDK here: javac is not installed")
+class Records:
+    """The compiled records in a folder, with a Jackson."""
+
+    def __init__(self, folder: Path, jackson: str) -> None:
+        self.folder = folder
+        self.classpath = f"{jackson}:{folder}"
+
+    def round_trip(self, values: dict[type[Message], bytes]) -> dict[type[Message], bytes]:
+        """What Jackson makes of each value, read as its record and written again."""
+        for kind, value in values.items():
+            (self.folder / f"{kind.__name__}.json").write_bytes(value)
+        names = [kind.__name__ for kind in values]
+        run("java", "-cp", self.classpath, "RoundTrip", str(self.folder), PACKAGE, *names)
+        return {kind: (self.folder / f"{kind.__name__}.written").read_bytes() for kind in values}
+
+
+@pytest.fixture(scope="module", params=["jackson2", "jackson3"])
+def records(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Records:
+    for tool in ("javac", "mvn"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed here, so the Java records are not compiled")
     folder = tmp_path_factory.mktemp("java")
     said = type_command(["contracts", "java", "--out", str(folder), "--package", PACKAGE], {})
     assert said.code == 0, said
-    sources = [*map(str, folder.glob("*.java")), str(Path(__file__).with_name("RoundTrip.java"))]
+    jars = folder / "classpath"
+    profile, pom = str(request.param), str(HERE / "pom.xml")
+    run("mvn", "-B", "-q", "-f", pom, "-P", profile, CLASSPATH, f"-Dmdep.outputFile={jars}", limit_s=MAVEN_S)
+    source = (HERE / "RoundTrip.java").read_text()
+    if profile == "jackson3":
+        source = source.replace("com.fasterxml.jackson.databind", "tools.jackson.databind")
+    (folder / "RoundTrip.java").write_text(source)
+    sources = list(map(str, folder.glob("*.java")))
     assert len(sources) == len(EXAMPLES) + 2
-    command = [javac, "-Xlint:all", "-Werror", "-cp", _jackson(), "-d", str(folder), *sources]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    run("javac", "-Xlint:all", "-Werror", "-cp", jars.read_text(), "-d", str(folder), *sources)
+    return Records(folder, jars.read_text())
 
 
-def test_jackson_reads_every_message_and_writes_it_byte_for_byte(classes: Path) -> None:
-    kinds = [kind for kind in EXAMPLES if kind not in WITH_A_TIME]
-    for kind in kinds:
-        (classes / f"{kind.__name__}.json").write_bytes(encode(EXAMPLES[kind]))
-    _round_trip(classes, kinds)
-    for kind in kinds:
-        assert (classes / f"{kind.__name__}.written").read_bytes() == encode(EXAMPLES[kind])
+@pytest.mark.timeout(MAVEN_S + LIMIT_S)
+def test_jackson_reads_every_message_and_writes_it_byte_for_byte(records: Records) -> None:
+    written = {kind: encode(message) for kind, message in EXAMPLES.items()}
+    assert records.round_trip(written) == written
 
 
-def test_jackson_ignores_a_field_that_a_later_version_adds(classes: Path) -> None:
+@pytest.mark.timeout(MAVEN_S + LIMIT_S)
+def test_jackson_ignores_a_field_that_a_later_version_adds(records: Records) -> None:
     as_now = encode(EXAMPLES[DeliveryRequestMessage])
-    (classes / "DeliveryRequestMessage.json").write_bytes(as_now[:-1] + b',"giftMessage":{"text":"!"}}')
-    _round_trip(classes, [DeliveryRequestMessage])
-    assert (classes / "DeliveryRequestMessage.written").read_bytes() == as_now
+    newer = as_now[:-1] + b',"giftMessage":{"text":"!"}}'
+    assert records.round_trip({DeliveryRequestMessage: newer}) == {DeliveryRequestMessage: as_now}
 
 
 @pytest.mark.parametrize("package", ["", "1a", "a..b", "a;b", "a b"])
@@ -59,13 +77,6 @@ def test_what_names_no_package_is_refused(package: str, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def _jackson() -> str:
-    return ":".join(str(jar) for jar in jars.classpath() if jar.name.startswith("jackson-"))
-
-
-def _round_trip(folder: Path, kinds: list[type[Message]]) -> None:
-    java = Path(str(shutil.which("javac"))).with_name("java")
-    names = [kind.__name__ for kind in kinds]
-    command = [str(java), "-cp", f"{_jackson()}:{folder}", "RoundTrip", str(folder), PACKAGE, *names]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+def run(*command: str, limit_s: float = LIMIT_S) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
