@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from ordersaga.contracts.topics import GROUPS
 from ordersaga.masking import masked
+from ordersaga.settings_audit import AuditSettings
 from ordersaga.settings_http import HttpSettings
 from ordersaga.settings_limits import (
     DAYS_MAX,
@@ -43,7 +44,15 @@ from ordersaga.settings_web import WebSettings
 
 ServiceName = Literal["order", "stock", "payment", "delivery"]
 SERVICES: Final[tuple[ServiceName, ...]] = ("order", "stock", "payment", "delivery")
-HTTP_PORTS: Final = {"order": 8081, "stock": 8082, "payment": 8083, "delivery": 8084, "sandbox": 8085, "web": 8086}
+HTTP_PORTS: Final = {
+    "order": 8081,
+    "stock": 8082,
+    "payment": 8083,
+    "delivery": 8084,
+    "sandbox": 8085,
+    "web": 8086,
+    "audit": 8087,
+}
 
 RETIRED: Final = {
     "PAYABLE_REQUIRED": """where another team runs Order, set ORDERSAGA_FOREIGN_PARTNERS='["order"]' instead""",
@@ -89,7 +98,7 @@ def _content(variable: str, path: str) -> str:
         raise WrongSettings(f"{variable}: the file {path} cannot be read: {why}") from error
 
 
-class Settings(HttpSettings, WebSettings):
+class Settings(HttpSettings, WebSettings, AuditSettings):
     """All settings of all services; each service reads those it needs."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
@@ -172,7 +181,8 @@ class Settings(HttpSettings, WebSettings):
     # HTTP
     http_host: str = "127.0.0.1"
     http_port: Port | None = Field(
-        default=None, description="default: order 8081, stock 8082, payment 8083, delivery 8084, sandbox 8085, web 8086"
+        default=None,
+        description="default: order 8081, stock 8082, payment 8083, delivery 8084, sandbox 8085, web 8086, audit 8087",
     )
     request_timeout_ms: int = Field(
         default=5_000,

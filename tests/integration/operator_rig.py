@@ -118,7 +118,7 @@ class OperatorRig:
 
 async def accounted_for(rig: OperatorRig) -> None:
     """What the audit says of this service's letters and parked records."""
-    found, parked = Finding("letters"), Finding("parked")
+    found, parked = Finding("letters", "letters"), Finding("parked", "parked")
     async with rig.pool.acquire() as db, db.transaction():
         await audit.judge_letters(rig.service, db, found, Counter())
         await audit.judge_queues(rig.service, db, parked, timedelta(hours=1), Moment(datetime.now(UTC), 0))

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ordersaga.audit.mentions import mentions
 from tests.integration.audit_rig import (
     AGREED,
     BOOKS,
@@ -197,6 +198,9 @@ async def test_planted_breakage_is_named_and_gone_after_repair(
     assert found.keys() == broken.keys(), found
     for invariant, named in broken.items():
         assert any(kept.named(named) in what for what in found[invariant]), found[invariant]
+        for what in found[invariant]:
+            about = mentions(what, about_products=invariant in (STOCK, PRICED))
+            assert about.order_id or about.product_id or about.letter_id or about.topic, what
 
 
 async def test_the_last_repair_was_whole(kept: Scene) -> None:

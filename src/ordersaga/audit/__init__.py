@@ -4,7 +4,8 @@ May see every service's tables and imports no service. Start with `verify.py`. `
 order from Order's database, `contradictions.py` compares its status, facts and timeline, `agreement.py` compares it with the other
 services, `completions.py` reads the completion records. `partitions.py` compares ledgers with Kafka, `records.py` judges outboxes, dead
 letters and parked records, `letters.py` compares dead letters with their topics, `shelf.py` judges products and prices, `books.py` the
-gateway's money. `sources.py` opens the databases, and `queries.sql` holds all statements.
+gateway's money. `sources.py` opens the databases, and `queries.sql` holds all statements. `app.py`
+begins the HTTP face, for which `auditor.py` runs the audit and `kept.py` keeps its results.
 """
 
 from ordersaga.audit.finding import Finding

@@ -44,7 +44,7 @@ _page: Final = msgspec.json.Decoder(_Page)
 async def books(settings: Settings, sources: Sources, moment: Moment, progress: Callable[[str, int], None]) -> Finding:
     """Compare the books with Payment's snapshot. The books are read after the snapshot was taken, so a later change at the gateway is in
     flight. A payment with an open intent is in flight, too."""
-    finding = Finding("the gateway's books and the payment table agree to the won", unit="payments")
+    finding = Finding("the gateway's books and the payment table agree to the won", "books", unit="payments")
     if not settings.gateway_books or (urlsplit(settings.gateway_url).hostname or "").endswith(REAL_GATEWAY):
         finding.left_out = f"the gateway at {settings.gateway_url} is no sandbox, and shows no books"
         return finding
@@ -122,7 +122,10 @@ async def _compare(
         elif ours is not None:
             amount = ours["captured"] - ours["refunded"]
             if amount and is_whole:
-                finding.breaks(f"{ours['payment_key']}: our table says {amount} won, the gateway has no such payment")
+                whose = f" of order {ours['order_id']}" if ours["order_id"] else ""
+                finding.breaks(
+                    f"{ours['payment_key']}{whose}: our table says {amount} won, the gateway has no such payment"
+                )
             ours = await anext(payments, None)
 
 

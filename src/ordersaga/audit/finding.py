@@ -1,13 +1,34 @@
 """One invariant of the system, with the audit's result for it."""
 
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from msgspec import Struct, field
 
 NAMED_MAX: Final = 1_000
 CLOCKS_APART: Final = timedelta(minutes=10)
 """A time further ahead than this is wrong. The clocks of two machines differ by less."""
+
+Code = Literal[
+    "stock",
+    "completed",
+    "recorded",
+    "given_back",
+    "in_time",
+    "timed",
+    "told",
+    "agreed",
+    "known",
+    "prices",
+    "settled",
+    "books",
+    "published",
+    "handled",
+    "letters",
+    "parked",
+]
+"""Stands for an invariant in programs, while its sentence is for people. In the order in which `verify` answers."""
+INVARIANTS: Final[tuple[Code, ...]] = get_args(Code)
 
 Judgement = Literal["holds", "broken", "could not be judged", "not applicable"]
 
@@ -20,6 +41,7 @@ class Finding(Struct):
     """
 
     invariant: str
+    code: Code
     count: int = 0
     unit: str = "orders"
     broken: list[str] = field(default_factory=list)

@@ -72,17 +72,18 @@ class OrderAudit:
         self._log: Final = log
         self._unheard: Final = unheard
         self.completed: Final = Finding(
-            "a completed order has its stock, one captured payment of its total, one started delivery"
+            "a completed order has its stock, one captured payment of its total, one started delivery",
+            "completed",
         )
-        self.recorded: Final = Finding("an order that was ever completed has one completion record")
-        self.given_back: Final = Finding("a failed or cancelled order holds no stock and no money")
-        self.in_time: Final = Finding("no pending order is older than its deadlines")
-        self.timed: Final = Finding("an order that waits for something has a timer that will wake it")
-        self.told: Final = Finding("an order's facts and timeline say what its status says")
+        self.recorded: Final = Finding("an order that was ever completed has one completion record", "recorded")
+        self.given_back: Final = Finding("a failed or cancelled order holds no stock and no money", "given_back")
+        self.in_time: Final = Finding("no pending order is older than its deadlines", "in_time")
+        self.timed: Final = Finding("an order that waits for something has a timer that will wake it", "timed")
+        self.told: Final = Finding("an order's facts and timeline say what its status says", "told")
         self.agreed: Final = Finding(
-            "what Order believes of stock, payments and delivery is what the others have", unit="rows"
+            "what Order believes of stock, payments and delivery is what the others have", "agreed", unit="rows"
         )
-        self.known: Final = Finding("no stock, payment or delivery without its order", unit="rows")
+        self.known: Final = Finding("no stock, payment or delivery without its order", "known", unit="rows")
         self._removed = 0
         self._unknown_records = 0
 

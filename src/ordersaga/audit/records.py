@@ -28,7 +28,7 @@ class Outboxes(Struct):
 
 async def outboxes(sources: Sources, adopt_after: timedelta, moment: Moment) -> Outboxes:
     """Find committed records that Kafka has not acknowledged. Recent ones are in flight."""
-    found = Outboxes(Finding("every committed record is published", unit="outboxes"))
+    found = Outboxes(Finding("every committed record is published", "published", unit="outboxes"))
     finding = found.finding
     for service in sources.db:
         async with sources.guarded(service, finding) as db:
@@ -53,7 +53,7 @@ async def outboxes(sources: Sources, adopt_after: timedelta, moment: Moment) -> 
 
 async def dead_letters(sources: Sources) -> Finding:
     """Judge the dead letters of all services."""
-    finding = Finding("each dead letter is accounted for", unit="dead letters")
+    finding = Finding("each dead letter is accounted for", "letters", unit="dead letters")
     counts: Counter[str] = Counter()
     for service in sources.db:
         async with sources.guarded(service, finding) as db:
@@ -82,7 +82,7 @@ async def judge_letters(service: str, db: Connection, finding: Finding, counts: 
 
 async def parked(sources: Sources, retry_wait_max: timedelta, moment: Moment) -> Finding:
     """Judge the queues of parked records of all services."""
-    finding = Finding("each parked record will be tried again", unit="parked records")
+    finding = Finding("each parked record will be tried again", "parked", unit="parked records")
     for service in sources.db:
         async with sources.guarded(service, finding) as db:
             await judge_queues(service, db, finding, retry_wait_max, moment)

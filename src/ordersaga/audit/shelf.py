@@ -17,7 +17,7 @@ async def stock(sources: Sources) -> Finding:
     """Compare Stock's tables with each other. All are read from one snapshot, so nothing can be in flight. A balance row counts as a
     movement."""
     finding = Finding(
-        "stock is conserved: received - reserved + released = available, never below zero", unit="products"
+        "stock is conserved: received - reserved + released = available, never below zero", "stock", unit="products"
     )
     if sources.lacks(finding, "stock"):
         return finding
@@ -59,7 +59,7 @@ def _judge_product(finding: Finding, row: Any) -> None:
 
 async def prices(sources: Sources, moment: Moment, is_behind: bool) -> Finding:
     """Compare Stock's prices with Order's copy. `is_behind`: records of prices may still be unpublished or unhandled."""
-    finding = Finding("Order knows the price of each of Stock's products", unit="products")
+    finding = Finding("Order knows the price of each of Stock's products", "prices", unit="products")
     if sources.lacks(finding, "stock", "order"):
         return finding
     async with sources.guarded("stock", finding) as stock_db, sources.guarded("order", finding) as order_db:

@@ -41,35 +41,47 @@ async def verify(
     unchanged_for_s: float = 0.0,
     only: Collection[ServiceName] | None = None,
     say: Say = lambda _: None,
+    say_every_s: float = SAY_EVERY_S,
+    judged: Callable[[Finding], None] = lambda _: None,
 ) -> list[Finding]:
     """Judge every invariant.
 
-    `only`: the services whose databases are ours to read; None: all but those of foreign partners. `say` is called every few seconds with
-    the audit's progress.
+    `only`: the services whose databases are ours to read; None: all but those of foreign partners. `say` is called every
+    `say_every_s` with the audit's progress, and `judged` with each invariant once it is judged.
 
     `unchanged_for_s` 0 judges a system at rest: nothing may be in flight. More judges a live system: orders and records that changed within
     so many seconds are in flight, and are named as such. Each database is read in one snapshot; Kafka and the gateway's books are read
     after the snapshots were taken. A database, Kafka or gateway that does not answer makes invariants unknown and raises nothing.
     """
     moment = Moment(datetime.now(UTC), unchanged_for_s)
-    progress = _every(SAY_EVERY_S, say)
+    progress = _every(say_every_s, say)
     ours = [name for name in SERVICES if name not in settings.foreign_partners] if only is None else only
     async with snapshots(settings, ours) as sources:
+
+        def done(*findings: Finding) -> list[Finding]:
+            for finding in findings:
+                judged(finding)
+            return list(findings)
+
+        def done_for_all(finding: Finding) -> list[Finding]:
+            _say_missing(sources, finding, SERVICES)
+            return done(finding)
+
         outboxes = await records.outboxes(sources, timedelta(milliseconds=settings.outbox_adopt_after_ms), moment)
+        of_each = done_for_all(outboxes.finding)
         handled = await _handled(settings, sources, moment)
-        found = [await shelf.stock(sources)]
-        found += await _orders(settings, sources, moment, _unheard(moment, outboxes, handled), progress)
+        of_each += done_for_all(handled.finding)
+        found = done(await shelf.stock(sources))
+        found += done(*await _orders(settings, sources, moment, _unheard(moment, outboxes, handled), progress))
         topic = shelf.PRICE_TOPIC
         is_behind = ("order", topic) in handled.behind or ("stock", topic) in outboxes.unsent
-        found.append(await shelf.prices(sources, moment, is_behind))
-        found.append(await _settled(settings, sources, moment))
-        found.append(await books(settings, sources, moment, progress))
+        found += done(await shelf.prices(sources, moment, is_behind))
+        found += done(await _settled(settings, sources, moment))
+        found += done(await books(settings, sources, moment, progress))
         letters = await records.dead_letters(sources)
         await LettersInKafka(settings, sources, moment, letters).judge(progress)
-        parked = await records.parked(sources, _retry_wait_max(settings), moment)
-        of_each = [outboxes.finding, handled.finding, letters, parked]
-        for finding in of_each:
-            _say_missing(sources, finding, SERVICES)
+        of_each += done_for_all(letters)
+        of_each += done_for_all(await records.parked(sources, _retry_wait_max(settings), moment))
     return found + of_each
 
 
@@ -96,14 +108,11 @@ def _every(seconds: float, say: Say) -> Callable[[str, int], None]:
 async def _handled(settings: Settings, sources: Sources, moment: Moment) -> partitions.Handled:
     """Read the ledgers, then Kafka. In the other order, a position could lie past the end that Kafka told earlier."""
     ledgers: dict[ServiceName, Any] = {}
-    trouble = Finding("")
+    finding = partitions.finding()
     for service in sources.db:
-        async with sources.guarded(service, trouble) as db:
+        async with sources.guarded(service, finding) as db:
             ledgers[service] = await sql.ledger_rows(db)
-    found = await partitions.handled(settings, ledgers, moment)
-    for why in trouble.unjudged:
-        found.finding.unknown(why)
-    return found
+    return await partitions.handled(settings, ledgers, moment, finding)
 
 
 def _unheard(moment: Moment, outboxes: records.Outboxes, handled: partitions.Handled) -> Unheard:
@@ -204,7 +213,7 @@ def _say_missing(sources: Sources, finding: Finding, services: Collection[Servic
 
 async def _settled(settings: Settings, sources: Sources, moment: Moment) -> Finding:
     """Open payments and the intents that will settle them, in Payment's database alone."""
-    finding = Finding("every open payment has an intent that will settle it", unit="open intents")
+    finding = Finding("every open payment has an intent that will settle it", "settled", unit="open intents")
     far = moment.now + INTENT_WAIT_MAX + timedelta(milliseconds=settings.recovery_after_ms)
     if not sources.lacks(finding, "payment"):
         async with sources.guarded("payment", finding) as db:

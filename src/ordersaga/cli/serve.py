@@ -35,7 +35,7 @@ GIVE_BACK_EVERY_S: Final = 5.0
 
 
 class Server(StrEnum):
-    """The services, and the sandbox."""
+    """The services, the sandbox, the pages, and the audit."""
 
     order = "order"
     stock = "stock"
@@ -43,6 +43,7 @@ class Server(StrEnum):
     delivery = "delivery"
     sandbox = "sandbox"
     web = "web"
+    audit = "audit"
 
 
 def serve(
@@ -66,6 +67,8 @@ def serve(
     if workers > 1:
         if server is Server.sandbox:
             raise fail("the sandbox keeps its books in memory, so it runs as one process")
+        if server is Server.audit:
+            raise fail("the audit keeps its runs in memory and runs one at a time, so it is one process")
         if server is Server.web and settings.web_session_secret is None:
             raise fail("the workers of web must sign cookies alike: set ORDERSAGA_WEB_SESSION_SECRET", CANNOT_START)
         raise typer.Exit(_supervise(server, workers, settings, share_port))

@@ -38,7 +38,9 @@ def up(
     first_port: Annotated[
         int,
         typer.Option(
-            min=1024, max=65000, help="order's port; stock, payment, delivery, the sandbox and the shop follow"
+            min=1024,
+            max=65000,
+            help="order's port; stock, payment, delivery, the sandbox, the shop and the audit follow",
         ),
     ] = HTTP_PORTS["order"],
     bootstrap: Annotated[str | None, typer.Option(help="use this Kafka (host:port) instead of starting one")] = None,

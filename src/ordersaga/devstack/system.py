@@ -43,6 +43,7 @@ ABOUT_REACHING_KAFKA: Final = (
 )
 SANDBOX: Final = "sandbox"
 WEB: Final = "web"
+AUDIT: Final = "audit"
 WORKERS_WAIT_MS: Final = 1_500
 
 
@@ -109,7 +110,7 @@ class System:
     `services` names the services to start; other teams run the rest. `first_port` None: any free ports. `bootstrap_servers` and
     `database_url` name a Kafka and a PostgreSQL server to use instead of starting them. `extra` are settings for the services, each of
     which runs as `workers` processes. `long_lived`: the system will run for minutes, so Kafka's JVM optimises its code. `web`: the shop's and
-    console's process is started, too.
+    console's process is started, too, and the audit's.
     `addressed` is called when Kafka, databases and topics are ready, before the services start. Raises `DevStackError`, which says what to
     do; nothing is left running then, nor after Ctrl-C at any moment.
     """
@@ -142,8 +143,8 @@ class System:
                 self.stack.kafka.members_wait_ms = WORKERS_WAIT_MS if workers > 1 else 0
                 self.stack.kafka.long_lived = long_lived
             folder = self.stack.folder
-            names = [*SERVICES, SANDBOX, WEB]
-            others = [SANDBOX, WEB] if web else [SANDBOX]
+            names = [*SERVICES, SANDBOX, WEB, AUDIT]
+            others = [SANDBOX, WEB, AUDIT] if web else [SANDBOX]
             ports = {name: first_port + n if first_port else None for n, name in enumerate(names)}
             self.processes: Final = {
                 name: ServiceProcess(folder, name, ports[name], 1 if name == SANDBOX else workers)
@@ -174,9 +175,10 @@ class System:
             "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
             "GATEWAY_URL": self.urls[SANDBOX],
             "SANDBOX_JOURNAL_PATH": str(folder.path / SANDBOX / "books.jsonl"),
+            "AUDIT_RUNS_PATH": str(folder.path / AUDIT / "runs"),
         }
         own |= {f"{name.upper()}_DATABASE_URL": self._database(name) for name in SERVICES}
-        own |= {f"{name.upper()}_URL": self.urls[name] for name in self.services}
+        own |= {f"{name.upper()}_URL": self.urls[name] for name in [*self.services, AUDIT] if name in self.urls}
         if "payment" in self.urls:
             own["SANDBOX_WEBHOOK_URL"] = f"{self.urls['payment']}/api/v1/payments/webhook"
         left_out = {"HTTP_PORT", *own}
