@@ -1,6 +1,8 @@
 """The audit over HTTP: run, watched, stopped, its results kept and listed, with the role that each needs."""
 
 import asyncio
+import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+import uvicorn
 from pydantic import SecretStr
 
 from ordersaga.audit.app import create_app
@@ -15,8 +18,10 @@ from ordersaga.audit.finding import INVARIANTS
 from ordersaga.audit.kept import CUT_OFF, Kept
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.settings import SERVICES
+from tests.commands import Answer, type_command
 from tests.integration.audit_rig import Scene
 from tests.integration.operations_face import FACE, OPERATING, READER, WHO, caller
+from tests.integration.operator_rig import until
 from tests.integration.service import running
 
 AUDITS = f"{FACE}/audits"
@@ -203,3 +208,51 @@ async def test_odd_addresses_are_answered(face: httpx.AsyncClient) -> None:
     ):
         answer = await face.get(path, headers=READER)
         assert (answer.status_code, answer.headers["content-type"]) == (code, "application/problem+json"), path
+
+
+@contextlib.asynccontextmanager
+async def _on_a_port(scene: Scene) -> AsyncIterator[str]:
+    settings = scene.settings.model_copy(update={"trust_gateway_headers": True})
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_config=None, lifespan="on"))
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    serving = asyncio.create_task(server.serve())
+    await until(lambda: _started(server))
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def _started(server: uvicorn.Server) -> bool:
+    return server.started
+
+
+async def _verify(url: str, *more: str, headers: dict[str, str] = OPERATING) -> Answer:
+    said = [each for name, value in headers.items() for each in ("--header", f"{name}: {value}")]
+    return await asyncio.to_thread(type_command, ["verify", "--via-http", url, *said, "--live", "0", *more], {})
+
+
+async def test_the_command_prints_what_the_audit_of_a_running_system_finds(scene: Scene) -> None:
+    async with _on_a_port(scene) as url:
+        answer = await _verify(url)
+        assert answer.code == 0 and "stock is conserved" in answer.out
+        await scene.db["stock"].execute(
+            "INSERT INTO reservation SELECT gen_random_uuid(), 'REFUSED', '[]', now() FROM generate_series(1, 25)"
+        )
+        answer = await _verify(url, "--json")
+        here = {each.code: each for each in await scene.findings()}
+        there = {each["code"]: each for each in json.loads(answer.out)}
+        assert answer.code == 1 and there.keys() == here.keys()
+        for code, each in here.items():
+            assert (there[code]["broken"], there[code]["outcome"]) == (each.broken, each.outcome)
+        assert (await _verify(url, "--only", "order", "--json")).code == 0
+        refused = await _verify(url, headers=READER)
+        assert refused.code == 1 and "OPERATOR" in refused.err
+        async with scene.db["order"].transaction():
+            await scene.db["order"].execute("LOCK TABLE orders")
+            waits = asyncio.create_task(_verify(url))
+            await asyncio.sleep(2)
+            busy = await _verify(url)
+            assert busy.code == 2 and "wait until it has ended" in busy.err
+        assert (await waits).code == 1

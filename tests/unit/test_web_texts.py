@@ -3,10 +3,13 @@
 import re
 import string
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from ordersaga import web
+from ordersaga.audit.finding import INVARIANTS, Judgement
+from ordersaga.audit.kept import State
 from ordersaga.web.texts import TEXTS, local, preferred, won
 
 TEMPLATES = sorted((Path(web.__file__).parent / "templates").rglob("*.html"))
@@ -63,3 +66,12 @@ def test_the_browsers_language_is_chosen(wanted: str, language: str) -> None:
 def test_names_and_amounts_are_written_as_people_write_them() -> None:
     assert local("Cup / 컵", "ko") == "컵" and local("Cup / 컵", "en") == "Cup" and local("Cup", "ko") == "Cup"
     assert won(12_500, "en") == "₩12,500" and won(12_500, "ko") == "12,500원"
+
+
+def test_every_invariant_and_result_of_the_audit_has_a_text() -> None:
+    for code in INVARIANTS:
+        assert f"console.audit.invariant.{code}" in TEXTS["en"], code
+    for outcome in get_args(Judgement):
+        assert f"console.outcome.{outcome}" in TEXTS["en"], outcome
+    for state in get_args(State):
+        assert f"console.audit.state.{state}" in TEXTS["en"], state

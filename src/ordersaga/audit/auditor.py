@@ -40,14 +40,14 @@ class Auditor:
 
     def start(self, who: str, unchanged_for_s: float, only: Sequence[ServiceName] | None) -> Run:
         """Begin a run. Raises `NotPossible` while another one goes on."""
-        if self._work is not None and self._work.is_alive:
+        if self._work is not None and not self._work.run.is_over:
             raise NotPossible("wait until it has ended, or stop it", title=BUSY)
         services = [name for name in (self.ours if only is None else SERVICES) if only is None or name in only]
         run = Run(
             id=self._new_id(), who=who, unchanged_for_s=unchanged_for_s, services=services, began_at=self._clock()
         )
         self.kept.add(run)
-        self._work = _Work(self.settings, run, self._ended)
+        self._work = _Work(self.settings, run, self._clock, self._ended)
         return run
 
     def stop(self, run: Run, version: str, who: str) -> None:
@@ -62,7 +62,6 @@ class Auditor:
             self._work.join(STOP_WITHIN_S)
 
     def _ended(self, run: Run) -> None:
-        run.ended_at = self._clock()
         self.kept.write(run)
         log.info("the audit has ended", state=run.state, broken=sum(each.broken_count for each in run.findings))
         self._tell()
@@ -86,19 +85,18 @@ class Auditor:
 class _Work:
     """One run in its thread, with an event loop of its own."""
 
-    def __init__(self, settings: Settings, run: Run, ended: Callable[[Run], None]) -> None:
+    def __init__(
+        self, settings: Settings, run: Run, clock: Callable[[], datetime], ended: Callable[[Run], None]
+    ) -> None:
         self.run: Final = run
         self._settings: Final = settings
+        self._clock: Final = clock
         self._ended: Final = ended
         self._state: Final = threading.Lock()
         self._loop: Final = asyncio.new_event_loop()
         self._task: Final = self._loop.create_task(self._judge())
         self._thread: Final = threading.Thread(target=self._work, name="audit", daemon=True)
         self._thread.start()
-
-    @property
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
 
     def stop(self, run: Run, who: str | None) -> bool:
         """Stop the run, if it is this one and goes on. Returns whether it does."""
@@ -115,7 +113,7 @@ class _Work:
     def _work(self) -> None:
         state, failure = self._outcome()
         with self._state:
-            self.run.state, self.run.failure = state, failure
+            self.run.state, self.run.failure, self.run.ended_at = state, failure, self._clock()
         self._ended(self.run)
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()

@@ -108,6 +108,11 @@ def reach(via_http: ViaHttp = None, token: Token = None, header: Headers = None)
         if token or header:
             raise fail("--token and --header are for --via-http")
         return
+    _via.set(Via(via_http, headers_of(token, header)))
+
+
+def headers_of(token: str | None, header: Sequence[str] | None) -> dict[str, str]:
+    """The headers that say who calls."""
     headers = {}
     for each in header or []:
         name, colon, value = each.partition(":")
@@ -117,7 +122,7 @@ def reach(via_http: ViaHttp = None, token: Token = None, header: Headers = None)
     if token:
         headers["Authorization"] = f"Bearer {token}"
         remember([token])
-    _via.set(Via(via_http, headers))
+    return headers
 
 
 def must_be_local(what: str) -> None:

@@ -9,8 +9,10 @@ from rich.table import Table
 
 from ordersaga.audit import Finding
 from ordersaga.audit import verify as judge
+from ordersaga.audit.remote import verify_via_http
 from ordersaga.cli.migrate import services
-from ordersaga.cli.options import err, load_settings, out
+from ordersaga.cli.operating import Headers, Token, headers_of, run
+from ordersaga.cli.options import err, fail, load_settings, out
 
 NAMED: int = 20
 REASONS: int = 5
@@ -33,14 +35,23 @@ def verify(
             help="the services whose databases are ours, as in order,payment; default: all but those of FOREIGN_PARTNERS"
         ),
     ] = None,
+    via_http: Annotated[
+        str | None, typer.Option(help="have the `serve audit` at this address run it, such as http://localhost:8087")
+    ] = None,
+    token: Token = None,
+    header: Headers = None,
 ) -> None:
     """Prove from the four databases, Kafka and the gateway's books that nothing was lost and nothing was taken twice.
 
     Exit code 0: every invariant holds. 1: one is broken. 2: none is broken, but one could not be judged.
     """
     ours = None if only is None else services(only)
-    settings = load_settings()
-    findings = asyncio.run(judge(settings, live, ours, _say))
+    if via_http is not None:
+        findings = run(verify_via_http(via_http, headers_of(token, header), live, ours, _say))
+    else:
+        if header:
+            raise fail("--header is for --via-http")
+        findings = asyncio.run(judge(load_settings(), live, ours, _say))
     if json:
         print(
             msgspec.json.encode(

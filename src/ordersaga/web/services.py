@@ -1,8 +1,8 @@
-"""The four services as this process sees them: over HTTP, in a user's name, within a bounded time."""
+"""The four services and the audit as this process sees them: over HTTP, in a user's name, within a bounded time."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
 
 import aiohttp
 import msgspec
@@ -12,6 +12,7 @@ from ordersaga.settings import SERVICES, ServiceName, Settings
 from ordersaga.web.accounts import User, credentials
 
 T = TypeVar("T")
+Backend: TypeAlias = ServiceName | Literal["audit"]
 CONNECTIONS_MAX: Final = 200
 ANSWER_BYTES_MAX: Final = 4_000_000
 FOR_OPERATORS: Final = ("/api/v1/operations/", "/health/")
@@ -21,9 +22,9 @@ FOR_OPERATORS: Final = ("/api/v1/operations/", "/health/")
 class Unavailable(Exception):
     """A service did not answer in time, or answered that it cannot now. A command may have been carried out all the same."""
 
-    def __init__(self, service: ServiceName) -> None:
+    def __init__(self, service: Backend) -> None:
         super().__init__(f"{service} does not answer")
-        self.service: Final = service
+        self.service: Final[Backend] = service
 
 
 class Refused(Exception):
@@ -58,6 +59,8 @@ class Services:
         self._urls: Final[dict[str, str]] = {
             name: str(getattr(settings, f"{name}_url")).rstrip("/") for name in SERVICES
         }
+        if settings.audit_url is not None:
+            self._urls["audit"] = settings.audit_url.rstrip("/")
         operating = {name: url.rstrip("/") for name, url in settings.web_operations_urls.items()}
         self._operations_urls: Final[dict[str, str]] = self._urls | operating
         self._timeout_s: Final = settings.web_service_timeout_s
@@ -76,7 +79,7 @@ class Services:
 
     async def get(
         self,
-        service: ServiceName,
+        service: Backend,
         path: str,
         kind: type[T],
         user: User | None = None,
@@ -92,7 +95,7 @@ class Services:
 
     async def post(
         self,
-        service: ServiceName,
+        service: Backend,
         path: str,
         kind: type[T],
         user: User,
@@ -106,7 +109,7 @@ class Services:
     async def _call(
         self,
         method: str,
-        service: ServiceName,
+        service: Backend,
         path: str,
         kind: type[T],
         user: User | None,

@@ -7,6 +7,7 @@ from ordersaga.messaging.kafka.layout import TopicChange, TopicFault, create_mis
 from ordersaga.messaging.kafka.publisher import Publication, Publisher, RefusedRecord
 from ordersaga.messaging.kafka.reach import why_unreachable
 from ordersaga.messaging.kafka.sender import Sender
+from ordersaga.messaging.kafka.tail import Look, Tail, TooManyLook
 from ordersaga.messaging.kafka.tap import Tap, watermarks
 from ordersaga.messaging.kafka.topics import Topics, TopicState
 
@@ -15,13 +16,16 @@ __all__ = [
     "Fetched",
     "Gap",
     "KafkaUnavailable",
+    "Look",
     "Partition",
     "PartitionConsumer",
     "Publication",
     "Publisher",
     "RefusedRecord",
     "Sender",
+    "Tail",
     "Tap",
+    "TooManyLook",
     "TopicChange",
     "TopicFault",
     "TopicState",

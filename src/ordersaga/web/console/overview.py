@@ -44,6 +44,8 @@ def concerns(snapshot: Snapshot) -> list[Concern]:
             found += _of_service(view)
     if gateway_state(snapshot) == "degraded":
         found.append(Concern("bad", "gateway", {}, "#flow"))
+    for each in snapshot.audit.alarms if snapshot.audit else ():
+        found.append(Concern("bad", "audit", {}, "/console/audit", each.what.removeprefix("broken: ")))
     oldest = snapshot.orders.oldest if snapshot.orders else None
     if oldest and snapshot.at - oldest.placed_at > WAITS_LONG:
         found.append(Concern("few", "order", {"name": oldest.order_name}, f"/console/orders/{oldest.order_id}"))

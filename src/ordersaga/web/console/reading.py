@@ -17,13 +17,14 @@ from ordersaga.operations.parked_resources import QueueResource
 from ordersaga.operations.resources import ActResource, CausesResource, DeadLetterResource
 from ordersaga.settings import SERVICES, ServiceName, Settings
 from ordersaga.web.accounts import User
-from ordersaga.web.console.model import HealthStatus, OrderStates, Outbox, PartitionState
-from ordersaga.web.services import Refused, Services, side_by_side, unless_away
+from ordersaga.web.console.model import Anything, HealthStatus, OrderStates, Outbox, PartitionState
+from ordersaga.web.services import Backend, Refused, Services, Unavailable, side_by_side, unless_away
 
 T = TypeVar("T")
 FACE: Final = "/api/v1/operations"
 FRESH_S: Final = 1.5
 RATE_OVER_S: Final = 2.0
+RATE_OVER_S_MAX: Final = 60.0
 
 
 class TopicRead(Struct, frozen=True):
@@ -61,11 +62,12 @@ class ServiceView(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """All services at a moment. `orders` None: Order does not answer or is another team's."""
+    """All services at a moment. `orders` None: Order does not answer or is another team's. `audit`: what its last run says, where there is one."""
 
     at: datetime
     services: dict[str, ServiceView]
     orders: OrderStates | None
+    audit: HealthStatus | None = None
 
 
 class Rates:
@@ -75,9 +77,11 @@ class Rates:
         self._seen: Final[dict[tuple[str, str], tuple[float, int, float | None]]] = {}
 
     def rate(self, service: str, topic: str, position: int) -> float | None:
-        """Records a second since the last call that was at least `RATE_OVER_S` ago."""
+        """Records a second since the last call that was at least `RATE_OVER_S` ago; None: nobody has looked for a while."""
         now = time.monotonic()
         at, before, rate = self._seen.get((service, topic), (now, position, None))
+        if now - at > RATE_OVER_S_MAX:
+            at, before, rate = now, position, None
         if now - at >= RATE_OVER_S:
             rate = max(0, position - before) / (now - at)
             at, before = now, position
@@ -91,8 +95,9 @@ class Reading:
     def __init__(self, services: Services, settings: Settings) -> None:
         self.services: Final = services
         self.ours: Final = [name for name in SERVICES if name not in settings.foreign_partners]
+        self.has_audit: Final = settings.audit_url is not None
         self._kafka: Final = Topics(settings) if settings.foreign_partners else None
-        self._rates: Final = Rates()
+        self.rates: Final = Rates()
         self._recent: Final[dict[tuple[str, ...], tuple[float, asyncio.Future[Snapshot]]]] = {}
 
     async def snapshot(self, user: User) -> Snapshot:
@@ -108,10 +113,15 @@ class Reading:
             return await self._read(user)
 
     async def _read(self, user: User) -> Snapshot:
-        views, orders = await side_by_side(
-            side_by_side(*(self._view(name, user) for name in SERVICES)), self.order_states(user)
+        views, orders, audit = await side_by_side(
+            side_by_side(*(self._view(name, user) for name in SERVICES)), self.order_states(user), self._audit()
         )
-        return Snapshot(datetime.now(UTC), {view.name: view for view in views}, orders)
+        return Snapshot(datetime.now(UTC), {view.name: view for view in views}, orders, audit)
+
+    async def _audit(self) -> HealthStatus | None:
+        if not self.has_audit:
+            return None
+        return await unless_away(self.services.get("audit", "/health/status", HealthStatus))
 
     async def _view(self, name: ServiceName, user: User) -> ServiceView:
         if name not in self.ours:
@@ -142,7 +152,7 @@ class Reading:
         for partition, end in ends.items():
             written[partition.topic] += end
         return {
-            topic: TopicRead(topic, None, self._rates.rate(name, topic, count), Counter(), count)
+            topic: TopicRead(topic, None, self.rates.rate(name, topic, count), Counter(), count)
             for topic, count in written.items()
         }
 
@@ -154,16 +164,26 @@ class Reading:
             topic: TopicRead(
                 topic,
                 None if any(each.lag is None for each in several) else sum(each.lag or 0 for each in several),
-                self._rates.rate(service, topic, sum(each.position for each in several)),
+                self.rates.rate(service, topic, sum(each.position for each in several)),
                 Counter(each.state for each in several),
             )
             for topic, several in by_topic.items()
         }
 
-    async def partitions(self, service: ServiceName, user: User) -> list[PartitionState]:
-        """Every partition that the service reads. Raises `Unavailable`."""
+    async def check(self, user: User) -> None:
+        """Have a service check the token of a user who is shown what this process reads by itself. Raises `Unavailable` and `Refused`."""
+        if not user.token:
+            return
+        for name in self.ours:
+            answer = await unless_away(self.services.get(name, f"{FACE}/", Anything, user))
+            if answer is not None:
+                return
+        raise Unavailable(self.ours[0])
+
+    async def partitions(self, service: ServiceName, user: User, topic: str = "") -> list[PartitionState]:
+        """Every partition that the service reads, or those of one topic. Raises `Unavailable`."""
         found: list[PartitionState] = []
-        query = {"limit": str(LIMIT_MAX)}
+        query = {"limit": str(LIMIT_MAX)} | ({"topic": topic} if topic else {})
         while True:
             page = await self.services.get(service, f"{FACE}/partitions", Page[PartitionState], user, query)
             found += page.items if page else []
@@ -172,13 +192,13 @@ class Reading:
             query["cursor"] = page.next
 
     async def part(
-        self, service: ServiceName, path: str, kind: type[T], user: User, query: dict[str, str] | None = None
+        self, service: Backend, path: str, kind: type[T], user: User, query: dict[str, str] | None = None
     ) -> T | None:
         """A resource below the operators' face; None if the service does not answer, or has no such thing."""
         return await unless_away(self.services.get(service, FACE + path, kind, user, query))
 
     async def page(
-        self, service: ServiceName, path: str, item: type[T], user: User, query: dict[str, str] | None = None
+        self, service: Backend, path: str, item: type[T], user: User, query: dict[str, str] | None = None
     ) -> Page[T] | None:
         """A page of a list; None if the service does not answer, or refuses these conditions."""
         kind: Any = Page[item]  # type: ignore[valid-type]

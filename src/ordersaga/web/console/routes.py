@@ -2,7 +2,7 @@
 
 from litestar.types import ControllerRouterHandler
 
-from ordersaga.web.console import faults, jobs, letters, orders, parked, staff, topics, trail, watching
+from ordersaga.web.console import audit, faults, jobs, letters, orders, parked, staff, topic, topics, trail, watching
 from ordersaga.web.console.frame import Console
 from ordersaga.web.console.reading import Reading
 from ordersaga.web.desk import Desk
@@ -11,5 +11,5 @@ from ordersaga.web.desk import Desk
 def routes(desk: Desk) -> list[ControllerRouterHandler]:
     """Sign-in of operators, and every page."""
     console = Console(desk, Reading(desk.services, desk.settings))
-    pages = (watching, orders, letters, parked, jobs, topics, trail, faults)
+    pages = (watching, orders, letters, parked, jobs, topics, topic, audit, trail, faults)
     return [*staff.routes(desk), *(route for each in pages for route in each.routes(console))]

@@ -5,15 +5,16 @@ from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
-from litestar import get, post
+from litestar import Response, get, post
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
 from ordersaga.settings import SERVICES
+from ordersaga.web.accounts import User
 from ordersaga.web.console.frame import Console, notice_of
 from ordersaga.web.console.model import Anything, PartitionState
-from ordersaga.web.console.reading import FACE
+from ordersaga.web.console.reading import FACE, Rates
 from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page, nothing
 from ordersaga.web.services import Refused, side_by_side, unless_away
@@ -24,10 +25,12 @@ DONE: Final = {"pause": "console.paused", "resume": "console.resumed", "accept":
 
 
 class TopicState(Struct, frozen=True):
-    """One topic of one reader."""
+    """One topic of one reader: its records come in at `rate_in` and are handled at `rate_out` a second. None: not known yet."""
 
     topic: str
     partitions: list[PartitionState]
+    rate_in: float | None = None
+    rate_out: float | None = None
 
     @property
     def lag(self) -> int | None:
@@ -46,21 +49,33 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
     """The routes."""
     desk, reading, staff = console.desk, console.reading, console.staff
 
-    @get(PATH)
-    async def listed(request: AnyRequest) -> Page:
-        visit = desk.visit(request)
-        user = await staff.reader(request, visit)
+    async def found(request: AnyRequest, user: User) -> dict[str, Any]:
         asked = {
             "service": str(request.query_params.get("service", "")),
             "topic": str(request.query_params.get("topic", "")),
         }
         names = [name for name in reading.ours if asked["service"] in ("", name)]
-        found = await side_by_side(*(unless_away(reading.partitions(name, user)) for name in names))
+        read = await side_by_side(*(unless_away(reading.partitions(name, user)) for name in names))
         parts = [
-            (name, states if states is None else _topics(states)) for name, states in zip(names, found, strict=True)
+            (name, states if states is None else _topics(states, reading.rates))
+            for name, states in zip(names, read, strict=True)
         ]
         foreign = [name for name in SERVICES if name not in reading.ours]
-        return console.page(visit, user, "topics.html", {"parts": parts, "asked": asked, "foreign": foreign})
+        return {"parts": parts, "asked": asked, "foreign": foreign}
+
+    @get(PATH)
+    async def listed(request: AnyRequest) -> Page:
+        visit = desk.visit(request)
+        user = await staff.reader(request, visit)
+        return console.page(visit, user, "topics.html", await found(request, user))
+
+    @get(f"{PATH}/now")
+    async def now(request: AnyRequest) -> Response[str]:
+        """Lag and throughput of each topic, for the page's script. The forms of the page stay as they are."""
+        visit = desk.visit(request)
+        user = await staff.reader(request, visit)
+        text = console.part(visit, user, "_flows.html", await found(request, user))
+        return Response(text, media_type="text/html")
 
     @post(f"{PATH}/{{service:str}}/{{topic:str}}/{{partition:int}}/{{act:str}}")
     async def act(
@@ -90,11 +105,17 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
             notice = notice_of(refused)
         return desk.go(visit, f"{PATH}?service={name}", notice)
 
-    return [listed, act]
+    return [listed, now, act]
 
 
-def _topics(states: Iterable[PartitionState]) -> list[TopicState]:
+def _topics(states: Iterable[PartitionState], rates: Rates) -> list[TopicState]:
     by_topic: dict[str, list[PartitionState]] = {}
     for each in states:
         by_topic.setdefault(each.topic, []).append(each)
-    return [TopicState(topic, several) for topic, several in sorted(by_topic.items())]
+    return [_with_rates(topic, several, rates) for topic, several in sorted(by_topic.items())]
+
+
+def _with_rates(topic: str, partitions: list[PartitionState], rates: Rates) -> TopicState:
+    ends = [each.end for each in partitions if each.end is not None]
+    rate_in = rates.rate("in", topic, sum(ends)) if len(ends) == len(partitions) else None
+    return TopicState(topic, partitions, rate_in, rates.rate("out", topic, sum(each.position for each in partitions)))

@@ -14,7 +14,10 @@ function refresh(part) {
     for (const next of fresh.content.children) {
       const old = document.getElementById(next.id);
       if (!old || old.contains(document.activeElement)) continue;
-      for (const [n, each] of next.querySelectorAll("details").entries()) each.open = !!old.querySelectorAll("details")[n]?.open;
+      for (const [n, each] of next.querySelectorAll("details").entries()) {
+        const before = each.id ? document.getElementById(each.id) : old.querySelectorAll("details")[n];
+        each.open = !!before?.open;
+      }
       if (old.className !== next.className) old.className = next.className;
       if (old.innerHTML !== next.innerHTML) old.replaceChildren(...next.childNodes);
     }

@@ -1,0 +1,194 @@
+"""Reads the newest records of a topic for a person who looks at it: without a group, without commits, and back to a limit.
+
+One thread reads for all who ask, one after the other, and those who ask for the same at nearly the same time share one answer. So the number of
+lookers does not matter to Kafka.
+"""
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+from msgspec import Struct
+
+from ordersaga.messaging.handler import Record
+from ordersaga.messaging.kafka.client import (
+    KafkaUnavailable,
+    Partition,
+    bounds_of,
+    client_config,
+    record_of,
+    temporary_consumer,
+    translated,
+)
+from ordersaga.settings import Settings
+
+NEWEST: Final = 20
+FOUND_MAX: Final = 50
+LOOK_BACK: Final = 50_000
+"""So many records are searched at most."""
+SEARCH_AT_ONCE: Final = 4_000
+LIMIT_S: Final = 5.0
+BYTES_MAX: Final = 8_000_000
+WAITING_MAX: Final = 8
+FRESH_S: Final = 1.0
+METADATA_S: Final = 3.0
+POLL_S: Final = 0.2
+AT_ONCE: Final = 500
+
+
+class TooManyLook(Exception):
+    """So many wait for a look into Kafka that another one is refused."""
+
+
+class Look(Struct, frozen=True):
+    """What a look found, the newest first.
+
+    `looked`: how many records were read. `since_ms`: every record after this time was among them; None: all that Kafka has were.
+    `bounds`: the first offset of each partition, and the offset of its next record.
+    """
+
+    records: list[Record]
+    looked: int
+    since_ms: int | None
+    bounds: dict[Partition, tuple[int, int]]
+
+
+class Tail:
+    """Raises `KafkaUnavailable` and `TooManyLook`. A topic that Kafka does not have has no partition in `bounds`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._config: Final = client_config(settings) | {
+            "group.id": "ordersaga-tail",  # the client wants one; it is not joined
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",  # if retention removes what was asked for
+            "queued.max.messages.kbytes": 4_096,
+        }
+        self._thread: Final = ThreadPoolExecutor(1, thread_name_prefix="tail")
+        self._waiting = 0
+        self._recent: Final[dict[tuple[Any, ...], asyncio.Future[Look]]] = {}
+
+    async def newest(self, topic: str) -> Look:
+        """The newest records of all partitions."""
+        return await self._shared(("newest", topic), lambda: self._look(topic, NEWEST, NEWEST, lambda _: True))
+
+    async def search(self, topic: str, order_id: str) -> Look:
+        """The newest records with this id as their key or anywhere in their value."""
+        wanted = order_id.encode()
+
+        def fits(record: Record) -> bool:
+            return record.key == wanted or wanted in (record.value or b"")
+
+        return await self._shared(
+            ("search", topic, order_id), lambda: self._look(topic, FOUND_MAX, SEARCH_AT_ONCE, fits)
+        )
+
+    async def at(self, place: Partition, offset: int) -> Look:
+        """Records of one partition from an offset on."""
+        return await self._shared(("at", place, offset), lambda: self._at(place, offset))
+
+    async def _shared(self, key: tuple[Any, ...], work: Callable[[], Look]) -> Look:
+        if key not in self._recent:
+            if self._waiting >= WAITING_MAX:
+                raise TooManyLook
+            self._waiting += 1
+            asked = asyncio.get_running_loop().run_in_executor(self._thread, lambda: translated(work))
+            asked.add_done_callback(functools.partial(self._done, key))
+            self._recent[key] = asked
+        return await asyncio.shield(self._recent[key])
+
+    def _done(self, key: tuple[Any, ...], asked: asyncio.Future[Look]) -> None:
+        self._waiting -= 1
+        if not asked.cancelled():
+            asked.exception()  # whoever asked has it, or has left
+        asyncio.get_running_loop().call_later(FRESH_S, self._recent.pop, key, None)
+
+    def _look(self, topic: str, found_max: int, at_once: int, fits: Callable[[Record], bool]) -> Look:
+        """Read back from the end, span by span, until enough is found or the limit is reached."""
+        deadline = time.monotonic() + LIMIT_S
+        with temporary_consumer(self._config) as consumer:
+            bounds = _bounds(consumer, topic)
+            begins = {each: high for each, (_, high) in bounds.items()}
+            oldest: dict[Partition, int] = {}
+            found: list[Record] = []
+            looked = 0
+            while time.monotonic() < deadline and len(found) < found_max and looked < LOOK_BACK:
+                each_max = max(found_max, at_once // max(1, len(bounds)))
+                spans = {
+                    each: (max(low, begins[each] - each_max), begins[each])
+                    for each, (low, _) in bounds.items()
+                    if begins[each] > low
+                }
+                if not spans:
+                    break
+                span = _Span(consumer, spans)
+                is_whole = span.read(deadline)
+                found += filter(fits, span.records)
+                if not is_whole:
+                    break
+                looked += len(span.records)
+                begins |= {each: begin for each, (begin, _) in spans.items()}
+                for record in span.records:
+                    place = Partition(record.topic, record.partition)
+                    oldest[place] = min(oldest.get(place, record.timestamp_ms), record.timestamp_ms)
+        left = [each for each, (low, _) in bounds.items() if begins[each] > low]
+        since = max((oldest.get(each, _now_ms()) for each in left), default=None)
+        found.sort(key=lambda each: (each.timestamp_ms, each.offset), reverse=True)
+        return Look(found[:found_max], looked, since, bounds)
+
+    def _at(self, place: Partition, offset: int) -> Look:
+        with temporary_consumer(self._config) as consumer:
+            bounds = _bounds(consumer, place.topic)
+            low, high = bounds.get(place, (0, 0))
+            begin = max(low, offset)
+            if begin >= high:
+                return Look([], 0, None, bounds)
+            span = _Span(consumer, {place: (begin, min(high, begin + NEWEST))})
+            span.read(time.monotonic() + LIMIT_S)
+        return Look(span.records, len(span.records), None, bounds)
+
+
+class _Span:
+    """Reads the offsets from a begin up to an end of some partitions."""
+
+    def __init__(self, consumer: Consumer, spans: Mapping[Partition, tuple[int, int]]) -> None:
+        self.records: Final[list[Record]] = []
+        self._consumer: Final = consumer
+        self._ends: Final = {each: end for each, (_, end) in spans.items()}
+        self._bytes = 0
+        consumer.assign([TopicPartition(*each, begin) for each, (begin, _) in spans.items()])
+
+    def read(self, deadline: float) -> bool:
+        """Whether all of them were read before the deadline, and were not too large."""
+        while self._ends and self._bytes < BYTES_MAX and time.monotonic() < deadline:
+            for message in self._consumer.consume(AT_ONCE, POLL_S):
+                place, problem = Partition(message.topic() or "", message.partition() or 0), message.error()
+                if problem is not None and problem.code() != KafkaError._PARTITION_EOF:
+                    raise KafkaUnavailable(f"{place} cannot be read: {problem.str()}")
+                end = self._ends.get(place)
+                if end is None:
+                    continue
+                offset = message.offset() or 0
+                if problem is None and offset < end:
+                    record = record_of(message)
+                    self.records.append(record)
+                    self._bytes += len(record.value or b"")
+                # The last offsets may have no record (transaction markers, aborted or compacted records): then EOF or a later record tells.
+                if problem is not None or offset + 1 >= end:
+                    del self._ends[place]
+        return not self._ends
+
+
+def _bounds(consumer: Consumer, topic: str) -> dict[Partition, tuple[int, int]]:
+    described = consumer.list_topics(topic, timeout=METADATA_S).topics.get(topic)
+    if described is None or described.error is not None:
+        return {}
+    return bounds_of(consumer, [Partition(topic, number) for number in sorted(described.partitions)])
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

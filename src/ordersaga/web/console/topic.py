@@ -1,0 +1,118 @@
+"""One topic as Kafka has it: how fast records come in and are handled, its newest records, and those of one order."""
+
+from typing import Any, Final
+from uuid import UUID
+
+from litestar import Response, get
+from litestar.params import FromPath
+from litestar.types import ControllerRouterHandler
+from msgspec import Struct
+
+from ordersaga.contracts.topics import TOPICS, Topic
+from ordersaga.messaging.kafka import KafkaUnavailable, Look, Partition, Tail, TooManyLook
+from ordersaga.settings import SERVICES
+from ordersaga.web.accounts import User
+from ordersaga.web.console.frame import Console, is_id
+from ordersaga.web.console.model import PartitionState
+from ordersaga.web.console.records import shown, time_of
+from ordersaga.web.console.staff import may_act
+from ordersaga.web.console.topics import PATH
+from ordersaga.web.desk import AnyRequest, Page, nothing
+from ordersaga.web.services import unless_away
+
+KNOWN: Final[dict[str, Topic]] = {name: topic for topic in TOPICS for name in (topic.name, topic.dead_letters)}
+OFFSET_DIGITS_MAX: Final = 18
+
+
+class Flow(Struct, frozen=True):
+    """A partition: its records come in at `rate_in` and are handled at `rate_out` a second. None: not known, or nobody of ours reads it."""
+
+    partition: int
+    begin: int
+    end: int
+    rate_in: float | None
+    position: int | None = None
+    lag: int | None = None
+    rate_out: float | None = None
+
+
+class Looking:
+    """Reads a topic for its page. Raises `Nothing`, `Refused` and `Unavailable`."""
+
+    def __init__(self, console: Console) -> None:
+        self._reading: Final = console.reading
+        self._tail: Final = Tail(console.desk.settings)
+
+    async def values(self, name: str, user: User, query: Any) -> dict[str, Any]:
+        """The values of the page of a topic: its newest records, those of an order, or those from a place on."""
+        topic = KNOWN.get(name) or nothing()
+        await self._reading.check(user)
+        asked = {each: str(query.get(each, "")).strip()[:40] for each in ("order", "partition", "offset")}
+        place = _place(name, asked)
+        mode = "search" if asked["order"] else "newest" if place is None else "at"
+        shared = {"topic": topic, "name": name, "services": SERVICES, "asked": asked, "mode": mode}
+        none: dict[str, Any] = {"look": None, "records": [], "flows": [], "since": None}
+        if mode == "search" and not is_id(asked["order"]):
+            return shared | none | {"trouble": "no_id"}
+        try:
+            if mode == "search":
+                look = await self._tail.search(name, str(UUID(asked["order"])))
+            else:
+                look = await (self._tail.newest(name) if place is None else self._tail.at(*place))
+        except KafkaUnavailable:
+            return shared | none | {"trouble": "away"}
+        except TooManyLook:
+            return shared | none | {"trouble": "busy"}
+        return shared | {
+            "look": look,
+            "records": [shown(each, topic, may_act(user)) for each in look.records],
+            "flows": await self._flows(topic, name, look, user),
+            "since": time_of(look.since_ms),
+            "trouble": None,
+        }
+
+    async def _flows(self, topic: Topic, name: str, look: Look, user: User) -> list[Flow]:
+        """Each partition, with what its reader says of it, if that is ours."""
+        states: dict[int, PartitionState] = {}
+        reader = next((each for each in self._reading.ours if each == topic.consumer), None)
+        if reader is not None and name == topic.name:
+            found = await unless_away(self._reading.partitions(reader, user, name))
+            states = {each.partition: each for each in found or ()}
+        return [self._flow(place, bounds, states.get(place.partition)) for place, bounds in look.bounds.items()]
+
+    def _flow(self, place: Partition, bounds: tuple[int, int], state: PartitionState | None) -> Flow:
+        low, high = bounds
+        rate_in = self._reading.rates.rate("in", str(place), high)
+        if state is None:
+            return Flow(place.partition, low, high, rate_in)
+        rate_out = self._reading.rates.rate("out", str(place), state.position)
+        return Flow(place.partition, low, high, rate_in, state.position, state.lag, rate_out)
+
+
+def routes(console: Console) -> list[ControllerRouterHandler]:
+    """The routes."""
+    desk, staff = console.desk, console.staff
+    looking = Looking(console)
+
+    @get(f"{PATH}/{{name:str}}")
+    async def show(request: AnyRequest, name: FromPath[str]) -> Page:
+        visit = desk.visit(request)
+        user = await staff.reader(request, visit)
+        return console.page(visit, user, "topic.html", await looking.values(name, user, request.query_params))
+
+    @get(f"{PATH}/{{name:str}}/now")
+    async def now(request: AnyRequest, name: FromPath[str]) -> Response[str]:
+        """The changing part of the page, for its script."""
+        visit = desk.visit(request)
+        user = await staff.reader(request, visit)
+        text = console.part(visit, user, "_topic.html", await looking.values(name, user, {}))
+        return Response(text, media_type="text/html")
+
+    return [show, now]
+
+
+def _place(topic: str, asked: dict[str, str]) -> tuple[Partition, int] | None:
+    numbers = [asked["partition"], asked["offset"]]
+    if not all(each.isascii() and each.isdigit() and len(each) <= OFFSET_DIGITS_MAX for each in numbers):
+        return None
+    return Partition(topic, int(numbers[0])), int(numbers[1])

@@ -1,0 +1,137 @@
+"""A topic in the console: its newest records as they come, the search for an order, throughput, and what a reader does not see."""
+
+import json
+import re
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+import httpx
+from axe_playwright_python.sync_playwright import Axe
+from confluent_kafka import Producer
+from playwright.sync_api import Page, expect
+
+from ordersaga.devstack.system import System
+from tests.browser.troubles import enter
+from tests.browser.visitor import ADDRESS, RULES, Visitor
+
+Visitors = Callable[..., Visitor]
+REQUESTS = "delivery-request-topic"
+COMPLETED = "order-completed-topic"
+
+
+def axe(page: Page) -> None:
+    found = Axe().run(page, options=RULES)
+    assert found.violations_count == 0, f"{page.url}\n{found.generate_report()}"
+
+
+def bought(visitor: Visitors) -> UUID:
+    """An order that is completed, and so has a record on each topic of the guide."""
+    customer = visitor()
+    path = customer.order()
+    customer.pay()
+    customer.sees("on its way")
+    return UUID(path.rpartition("/")[2])
+
+
+def test_an_order_is_found_in_a_topic_and_a_reader_sees_no_personal_data(visitor: Visitors) -> None:
+    order_id = bought(visitor)
+    one = enter(visitor)
+    page = one.open(f"/console/topics/{REQUESTS}")
+    page.get_by_label("Order id").fill(str(order_id))
+    one.press("Search this topic")
+    expect(page.locator("#tail [role=status]")).to_contain_text("Found: 1.")
+    expect(page.locator("#tail [role=status]")).to_contain_text("records that Kafka keeps were searched")
+    page.locator(".records summary").click()
+    expect(page.locator(".records pre")).to_contain_text(ADDRESS["phone"])
+    expect(page.locator(".records dl")).to_contain_text("message-id")
+    axe(page)
+    page.locator(".records").get_by_role("link", name="Order").click()
+    expect(page).to_have_url(f"{one.url}/console/orders/{order_id}")
+
+    rin = enter(visitor, "reader")
+    page = rin.open(f"/console/topics/{REQUESTS}?order={order_id}")
+    page.locator(".records summary").click()
+    expect(page.locator(".records pre")).to_contain_text(str(order_id))
+    for secret in (ADDRESS["phone"], ADDRESS["name"], ADDRESS["memo"]):
+        expect(page.locator("main")).not_to_contain_text(secret)
+    expect(page.locator("main")).to_contain_text("Personal data is hidden")
+
+    page.get_by_label("Order id").fill("not an id")
+    rin.press("Search this topic")
+    expect(page.locator("main")).to_contain_text("An order id has 36 characters")
+    page.get_by_label("Order id").fill(str(uuid4()))
+    rin.press("Search this topic")
+    expect(page.locator("#tail [role=status]")).to_contain_text("Found: 0.")
+
+
+def test_new_records_and_their_rate_appear_by_themselves_and_an_open_one_stays_open(
+    visitor: Visitors, system: System
+) -> None:
+    producer = Producer({"bootstrap.servers": system.settings.kafka_bootstrap_servers})
+    one = enter(visitor)
+
+    def write(word: str) -> None:
+        producer.produce(COMPLETED, json.dumps({"word": word}).encode(), str(uuid4()).encode())
+        producer.flush()
+
+    write("first-word")
+    page = one.open(f"/console/topics/{COMPLETED}")
+    one.evaluate("window.stayed = true")
+    first = page.locator(".records details").first
+    expect(first).to_contain_text("first-word")
+    first.locator("summary").click()
+    page.locator("h1").click()  # the focus leaves the list, which is not renewed under a person's hands
+    page.evaluate("document.activeElement.blur()")
+    write("second-word")
+    expect(page.locator(".records details").first).to_contain_text("second-word")
+    expect(page.locator(".records details[open]")).to_have_count(1)
+    expect(page.locator(".records details[open]")).to_contain_text("first-word")
+    assert one.evaluate("window.stayed"), "the page was not loaded again"
+    expect(page.locator("#throughput tbody tr").first.locator("td").nth(3)).to_have_text(re.compile(r"^\d+\.\d$"))
+    axe(page)
+
+
+def test_the_page_of_topics_leads_to_the_newest_records_and_to_the_reader(visitor: Visitors) -> None:
+    bought(visitor)
+    one = enter(visitor)
+    page = one.open(f"/console/topics?service=delivery&topic={REQUESTS}")
+    expect(page.locator(f"#flow-delivery-{REQUESTS}")).to_contain_text(re.compile(r"in \d+\.\d/s, out \d+\.\d/s"))
+    axe(page)
+    one.follow("Newest records")
+    expect(page.get_by_role("heading", name=REQUESTS)).to_be_visible()
+    expect(page.locator("main")).to_contain_text("Order writes it, Delivery reads it")
+    expect(page.locator("#throughput tbody tr").first.locator("td").nth(5)).to_have_text("0")
+    one.follow(f"{REQUESTS}-dlt")
+    expect(page.locator("main")).to_contain_text("Records that were given up")
+    axe(page)
+
+
+def test_odd_addresses_of_topics_are_answered(visitor: Visitors, system: System) -> None:
+    one = enter(visitor)
+    cookies = {each["name"]: each["value"] for each in one.context.cookies()}
+    for path, code in (
+        ("__consumer_offsets", 404),
+        ("no-such-topic", 404),
+        (f"{REQUESTS}?partition=999999999&offset=0", 200),
+        (f"{REQUESTS}?partition=0&offset=999999999999999999", 200),
+        (f"{REQUESTS}?partition=-1&offset=x", 200),
+        (f"{REQUESTS}?order=%00%ff", 200),
+        (f"{REQUESTS}/now", 200),
+    ):
+        answer = httpx.get(f"{system.urls['web']}/console/topics/{path}", cookies=cookies)
+        assert answer.status_code == code, path
+    assert httpx.get(f"{system.urls['web']}/console/topics/{REQUESTS}").status_code == 303
+
+
+def test_an_operator_reads_korean_on_a_phone(visitor: Visitors) -> None:
+    order_id = bought(visitor)
+    one = enter(visitor, language="ko-KR", width=360, color_scheme="dark")
+    page = one.open(f"/console/topics/{REQUESTS}?order={order_id}")
+    expect(page.locator("#tail [role=status]")).to_contain_text("1건 찾음")
+    page.locator(".records summary").click()
+    assert one.evaluate("document.documentElement.scrollWidth") <= 360
+    axe(page)
+    page = one.open(f"/console/topics/{REQUESTS}")
+    expect(page.locator("#tail-title")).to_have_text("최근 레코드")
+    assert one.evaluate("document.documentElement.scrollWidth") <= 360
+    axe(page)
