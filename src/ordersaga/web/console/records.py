@@ -12,9 +12,9 @@ from ordersaga.contracts.topics import Topic
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.texts import readable
 from ordersaga.operations.personal import hidden_in_value, hidden_in_words
+from ordersaga.operations.resources import BytesResource
 from ordersaga.web.console.frame import is_id
 from ordersaga.web.console.letters import pretty
-from ordersaga.web.console.model import Bytes
 
 VALUE_CHARS_MAX: Final = 20_000
 
@@ -44,7 +44,7 @@ def shown(record: Record, topic: Topic, is_operator: bool) -> ShownRecord:
     if not is_operator:
         value = value and hidden_in_value(value)
         headers = [(name, each and hidden_in_words(each)) for name, each in headers]
-    told = None if value is None else pretty(Bytes(value, None))
+    told = None if value is None else pretty(BytesResource(value, None))
     return ShownRecord(
         record.partition,
         record.offset,
