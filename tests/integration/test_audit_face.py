@@ -74,7 +74,7 @@ async def test_each_difference_of_a_broken_invariant_leads_to_what_it_is_about(
     assert [each["code"] for each in broken] == ["completed"]
     (difference,) = broken[0]["differences"]
     assert (difference["kind"], difference["orderId"]) == ("BROKEN", str(scene.completed))
-    assert "deliver" in difference["text"]
+    assert "Delivery" in difference["text"]
     path = f"{AUDITS}/{found['run']['id']}/completed"
     assert (await face.get(path, headers=READER)).json() == {"items": [difference], "next": None}
     assert (await face.get(f"{path}?kind=IN_FLIGHT", headers=READER)).json()["items"] == []

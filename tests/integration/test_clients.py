@@ -21,7 +21,8 @@ import pytest
 from ordersaga.devstack.system import System
 from ordersaga.settings import SERVICES
 
-pytestmark = pytest.mark.processes
+# The first test waits for five clients to be made, each by a JVM of its own.
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 LIMIT_S = 60.0
 DOCUMENTED = (*SERVICES, "audit")
