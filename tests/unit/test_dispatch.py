@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from ordersaga.contracts.address import Address, address_fields
 from ordersaga.contracts.messages import DeliveryRequestMessage, DeliveryStartMessage
-from ordersaga.delivery.api import resource
 from ordersaga.delivery.carrier import Accepted, BuiltInCarrier, Parcel, Refused
 from ordersaga.delivery.dispatch import dispatch, parcels
 from ordersaga.delivery.model import Delivery
+from ordersaga.delivery.resources import resource
 from ordersaga.http.caller import Caller
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

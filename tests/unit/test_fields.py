@@ -9,7 +9,7 @@ from ordersaga.http.fields import ERRORS_MAX, find_wrong_fields
 from ordersaga.http.problems import Problem
 from ordersaga.http.requests import decoded
 from ordersaga.order.resources import PlaceOrder
-from ordersaga.payment.api import ConfirmPayment
+from ordersaga.payment.resources import ConfirmPayment
 
 GOOD: dict[str, Any] = {
     "orderName": "a",

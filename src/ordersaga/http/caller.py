@@ -60,16 +60,14 @@ class Callers:
 
     async def operator(self, request: Request[Any, Any, Any]) -> Caller:
         """The caller, who must be an operator. Raises `Problem` 401, 403 or 503."""
-        return await self._with_role(request, OPERATOR_ROLES, "Only an operator may do this")
+        caller = await self.of(request)
+        must_operate(caller)
+        return caller
 
     async def reader(self, request: Request[Any, Any, Any]) -> Caller:
         """The caller, who may see what operators see. Raises `Problem` 401, 403 or 503."""
-        return await self._with_role(request, READER_ROLES, "Only an operator or a reader may see this")
-
-    async def _with_role(self, request: Request[Any, Any, Any], roles: frozenset[str], title: str) -> Caller:
         caller = await self.of(request)
-        if not caller.roles & roles:
-            raise Problem(403, title, f"one of the roles {', '.join(sorted(roles))} is needed")
+        _must_have(caller, READER_ROLES, "Only an operator or a reader may see this")
         return caller
 
     async def _by_token(self, token: str) -> Caller:
@@ -122,6 +120,16 @@ class Callers:
         if key is None:
             raise _unknown("the token's key is not known")
         return key
+
+
+def must_operate(caller: Caller) -> None:
+    """Raises `Problem` 403, with the roles that are needed, unless the caller is an operator."""
+    _must_have(caller, OPERATOR_ROLES, "Only an operator may do this")
+
+
+def _must_have(caller: Caller, roles: frozenset[str], title: str) -> None:
+    if not caller.roles & roles:
+        raise Problem(403, title, f"one of the roles {', '.join(sorted(roles))} is needed")
 
 
 def roles_in(claims: dict[str, Any], claim: str | None) -> list[str]:

@@ -60,6 +60,7 @@ REFUSED: Final[dict[int, str]] = {
     403: "The caller's role does not allow this",
     404: "There is no such thing, or it is another caller's",
     409: "The state does not allow this",
+    413: "The body is larger than ORDERSAGA_HTTP_BODY_BYTES_MAX",
     415: "The body must be JSON",
     422: "It contradicts what is known, or the Idempotency-Key stands for another body",
     429: "Too many at once for this caller; `Retry-After` says when to try again",
@@ -181,7 +182,7 @@ def _always_refused(operation: dict[str, Any], said: Described) -> set[int]:
     if operation.get("parameters") or said.body or said.headers:
         always.add(400)
     if said.body:
-        always.add(415)
+        always |= {413, 415}
     if said.access != "anybody":
         always.add(401)
     if said.access == "operator":

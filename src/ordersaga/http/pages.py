@@ -8,11 +8,12 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 from litestar.params import QueryParameter
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ordersaga.http.problems import invalid
 
@@ -31,10 +32,14 @@ Cursor = Annotated[
 
 
 TEXT_CHARS_MAX: Final = 200
-NO_NUL: Final = r"^[^\0]*$"
+NO_NUL: Final = r"^[^\x00]*$"
 """PostgreSQL stores no NUL."""
 Text = Annotated[str | None, QueryParameter(max_length=TEXT_CHARS_MAX, pattern=NO_NUL)]
 """A text that a list is searched or filtered by."""
+KeyNumber = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+KeyText = Annotated[str, Meta(pattern=NO_NUL)]
+KeyTime = Annotated[datetime, Meta(tz=True)]
+"""Parts of a cursor's key, within what PostgreSQL can compare with: anybody can forge a cursor."""
 
 
 class Page(Struct, Generic[Item]):

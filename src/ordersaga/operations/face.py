@@ -9,6 +9,7 @@ from litestar import Request, Response
 from litestar.params import QueryParameter
 from msgspec import Meta, Struct
 
+from ordersaga.contracts.limits import INT32_MAX
 from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.pages import NO_NUL
 from ordersaga.http.problems import Problem, on_problem, problem_of
@@ -27,6 +28,7 @@ REASON_CHARS_MAX: Final = 500
 
 Reason = Annotated[str, Meta(min_length=1, max_length=REASON_CHARS_MAX, pattern=r"\S")]
 TypeId = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[\x21-\x7e]+$")]
+PartitionNumber = Annotated[int, Meta(ge=0, le=INT32_MAX)]
 Version = Annotated[str, Meta(min_length=1, max_length=100)]
 
 

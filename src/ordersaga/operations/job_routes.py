@@ -10,7 +10,7 @@ from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
 
-from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
+from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, KeyNumber, KeyTime, Limit, Page
 from ordersaga.http.requests import json_body
 from ordersaga.messaging.bulk_replay import Pace
 from ordersaga.operations.face import ActBody, AnyRequest, Face, Reason, TypeId
@@ -18,10 +18,11 @@ from ordersaga.operations.job_resources import JobItemResource, JobResource, ite
 from ordersaga.operations.jobs import Jobs, Plan
 from ordersaga.operations.selection import Selection
 
-IDS_MAX: Final = 5_000
+IDS_MAX: Final = 1_500
+"""So many ids fit into a body (`http_body_bytes_max`). More letters are selected by a condition."""
 
-_jobs: Final[Cursors[tuple[datetime, UUID]]] = Cursors("jobs", tuple[datetime, UUID])
-_items: Final[Cursors[int]] = Cursors("items of a job", int)
+_jobs: Final[Cursors[tuple[datetime, UUID]]] = Cursors("jobs", tuple[KeyTime, UUID])
+_items: Final[Cursors[int]] = Cursors("items of a job", KeyNumber)
 
 
 class SelectionBody(Struct, rename="camel", kw_only=True, forbid_unknown_fields=True):

@@ -10,7 +10,7 @@ from litestar.params import FromPath, QueryParameter
 from litestar.types import ControllerRouterHandler
 from msgspec import Meta
 
-from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
+from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, KeyTime, Limit, Page
 from ordersaga.http.problems import invalid
 from ordersaga.http.requests import json_body
 from ordersaga.messaging.acts import STALE, NotPossible
@@ -47,7 +47,7 @@ IdBegins = Annotated[
     str | None, QueryParameter(name="id", description="Whose id begins so.", pattern=r"^[0-9a-f-]{1,36}$")
 ]
 
-_cursors: Final[Cursors[tuple[datetime, UUID]]] = Cursors("dead letters", tuple[datetime, UUID])
+_cursors: Final[Cursors[tuple[datetime, UUID]]] = Cursors("dead letters", tuple[KeyTime, UUID])
 
 
 def routes(face: Face) -> list[ControllerRouterHandler]:

@@ -9,13 +9,13 @@ from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
 from ordersaga.contracts.limits import INT32_MAX
-from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
+from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, KeyText, Limit, Page
 from ordersaga.http.requests import json_body
 from ordersaga.messaging import acts
 from ordersaga.messaging.acts import NotPossible
 from ordersaga.messaging.handler import Coordinates
 from ordersaga.messaging.queues import QueueFilter
-from ordersaga.operations.face import ActBody, AnyRequest, Cause, Face, OrderId, Topic
+from ordersaga.operations.face import ActBody, AnyRequest, Cause, Face, OrderId, PartitionNumber, Topic
 from ordersaga.operations.parked_resources import (
     DiscardedResource,
     ParkedDetails,
@@ -25,7 +25,7 @@ from ordersaga.operations.parked_resources import (
     queue_resource,
 )
 
-_cursors: Final[Cursors[tuple[str, int, UUID]]] = Cursors("parked records", tuple[str, int, UUID])
+_cursors: Final[Cursors[tuple[str, int, UUID]]] = Cursors("parked records", tuple[KeyText, PartitionNumber, UUID])
 INT64_MAX: Final = 2**63 - 1
 ONE: Final = "/parked/{topic:str}/{partition:int}/{offset:int}"
 _act: Final = msgspec.json.Decoder(ActBody)

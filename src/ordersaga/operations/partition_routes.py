@@ -9,14 +9,14 @@ from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
 
 from ordersaga.contracts.limits import INT32_MAX
-from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
+from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, KeyText, Limit, Page
 from ordersaga.http.requests import json_body
 from ordersaga.messaging.acts import NotPossible
 from ordersaga.messaging.kafka import Partition
-from ordersaga.operations.face import ActBody, AnyRequest, Face, Reason, Topic
+from ordersaga.operations.face import ActBody, AnyRequest, Face, PartitionNumber, Reason, Topic
 from ordersaga.operations.partition_resources import AcceptedResource, PartitionResource, partition_resource
 
-_cursors: Final[Cursors[tuple[str, int]]] = Cursors("partitions", tuple[str, int])
+_cursors: Final[Cursors[tuple[str, int]]] = Cursors("partitions", tuple[KeyText, PartitionNumber])
 
 
 class AcceptBody(Struct, rename="camel", kw_only=True):

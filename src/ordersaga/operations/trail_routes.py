@@ -7,7 +7,7 @@ from litestar import get
 from litestar.params import QueryParameter
 from litestar.types import ControllerRouterHandler
 
-from ordersaga.http.pages import LIMIT_DEFAULT, NO_NUL, Cursor, Cursors, Limit, Page
+from ordersaga.http.pages import LIMIT_DEFAULT, NO_NUL, Cursor, Cursors, KeyNumber, Limit, Page
 from ordersaga.messaging import acts
 from ordersaga.operations.face import AnyRequest, Face
 from ordersaga.operations.resources import ActResource, act_resource
@@ -27,7 +27,7 @@ OrderId = Annotated[
     QueryParameter(name="orderId", description="About this order: on itself, its dead letters and its parked records."),
 ]
 
-_cursors: Final[Cursors[int]] = Cursors("acts", int)
+_cursors: Final[Cursors[int]] = Cursors("acts", KeyNumber)
 
 
 def routes(face: Face) -> list[ControllerRouterHandler]:

@@ -13,8 +13,7 @@ from ordersaga.messaging import timers
 from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.runtime import Runtime, utc_now
 from ordersaga.operations import api as operations
-from ordersaga.order import operators_face, store
-from ordersaga.order.api import Orders, routes
+from ordersaga.order import api, command_routes, operators_face, reading_routes, store
 from ordersaga.order.commands import Acting, Placing
 from ordersaga.order.handlers import handler
 from ordersaga.order.operators import HISTORY, Operating, last_note
@@ -29,7 +28,7 @@ def create_app(settings: Settings) -> Litestar:
     watch = Watch(runtime, settings.database_url("order"))
     streams = Streams(settings.http_streams_max, settings.http_streams_per_caller_max)
     callers = Callers(settings)
-    orders = Orders(runtime, callers, watch, streams)
+    orders = api.Orders(runtime, callers, watch, streams)
 
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -43,8 +42,6 @@ def create_app(settings: Settings) -> Litestar:
             runtime.supervise("watching for events", watch.run, needed_for_http=True)
             yield
 
-    shown = [
-        *routes(orders),
-        operations.routes(runtime, callers, "order", (HISTORY, last_note), operators_face.routes(orders)),
-    ]
+    shown = [each for part in (api, reading_routes, command_routes) for each in part.routes(orders)]
+    shown.append(operations.routes(runtime, callers, "order", (HISTORY, last_note), operators_face.routes(orders)))
     return application("order", shown, runtime, running, streams)

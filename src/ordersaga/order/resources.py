@@ -1,4 +1,4 @@
-"""The JSON of Order's API: bodies, orders, pages and events, with the examples of the OpenAPI document."""
+"""The JSON of Order's API: bodies, orders, pages and events, and what the OpenAPI document says of each route."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -10,7 +10,8 @@ from ordersaga.contracts import limits
 from ordersaga.contracts.address import Address
 from ordersaga.contracts.limits import INT32_MAX
 from ordersaga.contracts.status import ORDER_CODES, OrderStatus
-from ordersaga.http.pages import Page
+from ordersaga.http.documents import described
+from ordersaga.http.pages import Cursors, Page
 from ordersaga.messaging.held_records import HeldRecord
 from ordersaga.order.explanation import Explanation
 from ordersaga.order.model import Event, Line, OrderPayment
@@ -145,15 +146,73 @@ ORDER: Final = OrderResource(
     returning="NOT_REQUESTED",
 )
 EVENT: Final = EventResource(ORDER.placed_at, "Placed", ("StockDecreaseRequestMessage",), "PENDING", None, None)
-ACTED: Final[dict[str, Any]] = {
-    "answers": {200: OrderResource},
-    "refusals": (404, 409, 422),
-    "examples": {200: ORDER},
-}
-"""The examples of the OpenAPI document, and the answers of a command on an order."""
 STATES: Final = OrderStates(
     24,
     10_000,
     {"PENDING": 3, "COMPLETED": 96, "CANCELLED": 2, "FAILED": 1},
     Waiting(ORDER.order_id, ORDER.order_name, ORDER.placed_at),
 )
+cursors: Final[Cursors[UUID]] = Cursors("orders", UUID)
+
+TAGS: Final = ("orders",)
+PLACE: Final = {
+    "tags": TAGS,
+    "summary": "Place an order (steps 1-4); 202: at once (`Prefer: respond-async` or `wait=0`), 200: an earlier request with the same Idempotency-Key has placed it",
+    **described(
+        "placeOrder",
+        {201: OrderResource, 202: OrderResource, 200: OrderResource},
+        refusals=(422,),
+        body=PlaceOrder,
+        headers=("Idempotency-Key", "Prefer"),
+        examples={201: ORDER},
+        body_example=NEW_ORDER,
+    ),
+}
+"""What the OpenAPI document says of a route. The same below."""
+LIST: Final = {
+    "tags": TAGS,
+    "summary": "The caller's orders, newest first; an operator sees all orders",
+    **described("listOrders", {200: OrderPage}, examples={200: OrderPage([ORDER], cursors.of(ORDER.order_id))}),
+}
+COUNT: Final = {
+    "tags": TAGS,
+    "summary": "How many recent orders have each status, and the oldest order that has not ended (operators, readers)",
+    **described("countOrders", {200: OrderStates}, access="operator", examples={200: STATES}),
+}
+SHOW: Final = {
+    "tags": TAGS,
+    "summary": "One order; to an operator also why it waits",
+    **described("showOrder", {200: OrderResource}, refusals=(404,), examples={200: ORDER}),
+}
+STREAM: Final = {
+    "tags": TAGS,
+    "summary": "An order's timeline as server-sent events",
+    **described("streamEvents", {200: bytes}, refusals=(404, 429), headers=("Last-Event-ID",)),
+}
+TIMELINE: Final = {
+    "tags": TAGS,
+    "summary": "An order's timeline up to now, the oldest event first",
+    **described("listEvents", {200: EventPage}, refusals=(404,), examples={200: EventPage([EVENT], None)}),
+}
+
+
+def _command(operation_id: str, summary: str, **more: Any) -> dict[str, Any]:
+    said = described(operation_id, {200: OrderResource}, refusals=(403, 404, 409, 422), examples={200: ORDER}, **more)
+    return {"tags": TAGS, "status_code": 200, "summary": summary, **said}
+
+
+def _operators(operation_id: str, summary: str) -> dict[str, Any]:
+    example = OperatorsReason(why="the customer called")
+    return _command(operation_id, summary, body=OperatorsReason, body_example=example)
+
+
+CANCEL: Final = _command("cancelOrder", "Cancel before delivery is requested", headers=("Idempotency-Key",))
+RETURN: Final = _command("returnOrder", "Return a completed order", headers=("Idempotency-Key",))
+ACCEPT_REFUND: Final = _operators(
+    "acceptRefund",
+    "An operator accepts a refund that was made at the gateway; the order goes on with the money that is held",
+)
+RECEIVE_RETURN: Final = _operators(
+    "receiveReturn", "An operator has received the goods of a return: the order is CANCELLED, RETURNED, and refunded"
+)
+REFUSE_RETURN: Final = _operators("refuseReturn", "An operator does not accept a return: the order stays COMPLETED")

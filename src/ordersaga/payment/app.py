@@ -12,8 +12,8 @@ from ordersaga.messaging.health import Trouble
 from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.runtime import Runtime, utc_now
 from ordersaga.operations import api as operations
-from ordersaga.payment import operators_face, store, webhooks
-from ordersaga.payment.api import Payments, routes
+from ordersaga.payment import api, operators_face, reading_routes, store, webhooks
+from ordersaga.payment.api import Payments
 from ordersaga.payment.commands import Beginning, Settling, advance
 from ordersaga.payment.gateway import PaymentGateway
 from ordersaga.payment.handlers import handler
@@ -86,5 +86,6 @@ def create_app(settings: Settings) -> Litestar:
             yield
             await service.intents.close(DRAIN_S)
 
-    shown = [*routes(service.payments), operations.routes(runtime, callers, "payment", own=operators_face.routes)]
+    shown = [each for part in (api, reading_routes) for each in part.routes(service.payments)]
+    shown.append(operations.routes(runtime, callers, "payment", own=operators_face.routes))
     return application("payment", shown, runtime, running)

@@ -12,8 +12,7 @@ from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.runtime import Runtime, utc_now
 from ordersaga.operations import api as operations
 from ordersaga.settings import Settings
-from ordersaga.stock import commands, store
-from ordersaga.stock.api import Products, routes
+from ordersaga.stock import api, commands, reading_routes, store
 from ordersaga.stock.handlers import handler
 
 
@@ -21,7 +20,7 @@ def create_app(settings: Settings) -> Litestar:
     """The ASGI application. It connects when it starts, and waits for a database or a Kafka that does not answer yet."""
     runtime = Runtime(settings, "stock", handler(settings), utc_now, new_id)
     callers = Callers(settings)
-    products = Products(runtime, callers)
+    products = api.Products(runtime, callers)
 
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -33,5 +32,6 @@ def create_app(settings: Settings) -> Litestar:
             operations.start(runtime, "stock")
             yield
 
-    shown = [*routes(products), operations.routes(runtime, callers, "stock")]
+    shown = [each for part in (api, reading_routes) for each in part.routes(products)]
+    shown.append(operations.routes(runtime, callers, "stock"))
     return application("stock", shown, runtime, running)
