@@ -57,8 +57,10 @@ const server = createServer(async (request, response) => {
 
 consumer.on(consumer.events.GROUP_JOIN, () => (ready = true));
 consumer.on(consumer.events.CRASH, ({ payload }) => {
-  console.error(payload.error);
-  process.exit(1);
+  if (!payload.restart) {
+    console.error(payload.error);
+    process.exit(1);
+  }
 });
 process.on("SIGTERM", () => process.exit(0));
 await producer.connect();
