@@ -39,7 +39,7 @@ async def theirs_are_replayed_by_ours(pair: Pairing) -> None:
     assert letter["topic"] == INPUT[role] and letter["cause"] == "java.lang.IllegalStateException", letter
     await pair.partner.bug("NONE")
     replayed = (await pair.type("dead-letters", "replay", letter["id"], *WHY, "--json")).rows
-    assert [each["result"] for each in replayed] == ["resolved"], replayed
+    assert [each["result"] for each in replayed] == ["published"], replayed
     await _ends(pair, order, scenario, unpaid=role in ("order", "stock"))
 
 

@@ -1,6 +1,5 @@
 """`dead-letters` finds, shows, replays, edits and discards records that could not be handled, and imports a partner's dead letters."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ import typer
 
 from ordersaga.cli import letters as view
 from ordersaga.cli.change import Change
-from ordersaga.cli.errors import require_kafka
+from ordersaga.cli.importing import import_topic
 from ordersaga.cli.operating import (
     Cause,
     Json,
@@ -24,7 +23,6 @@ from ordersaga.cli.operating import (
     Why,
     at_desks,
     must_be_local,
-    open_desks,
     operator,
     out,
     reach,
@@ -33,7 +31,6 @@ from ordersaga.cli.operating import (
     time,
 )
 from ordersaga.cli.options import err, fail, load_settings
-from ordersaga.messaging import partner_letters
 from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.bulk_replay import BulkReplay, Pace, Replay
 from ordersaga.messaging.redrive import STATUSES, LetterFilter, Status, check_value
@@ -107,7 +104,7 @@ def replay(
     """Have the records of letters that are open now handled again, and print the result of each.
 
     A record of ours goes back to the service that failed, which tries it at once; a partner's record is published on its topic. Exit code 1
-    unless all letters are resolved.
+    unless all letters are resolved or published.
     """
     selection = _selection(ids, order, topic, cause, before, everything)
     if dry_run:
@@ -168,18 +165,32 @@ def discard(
 
 @app.command("import")
 def import_letters(
-    topic: Annotated[str, typer.Argument(help="a topic, or its dead letter topic: TOPIC-dlt or TOPIC.DLT")],
+    topic: Annotated[
+        str,
+        typer.Argument(
+            help="the topic with the letters, whatever its name; for a topic of ours TOPIC-dlt and TOPIC.DLT"
+        ),
+    ],
     service: Annotated[
         str | None,
-        typer.Option(help="whose database keeps them and whose outbox sends them; default: the topic's producer"),
+        typer.Option(
+            help="whose database keeps them and whose outbox sends them; default: the producer of each letter's topic"
+        ),
+    ] = None,
+    original_topic: Annotated[
+        str | None, typer.Option(help="where the records come from, if no header of theirs says it")
     ] = None,
     why: Why = "imported",
     who: Who = None,
     json: Json = False,
 ) -> None:
-    """Import dead letters of a partner's consumer that writes Spring Kafka's headers. A second import adds only new ones."""
+    """Import dead letters that a partner's consumer has left, and print how many are new. A second import adds only new ones.
+
+    Read are the headers of Spring Kafka, Spring Cloud Stream, Kafka Streams, Kafka Connect, share groups, SmallRye and Watermill. Exit code
+    1 if some records are left out, since nothing says which topic they come from or which service keeps them.
+    """
     must_be_local("an import")
-    run(_import(topic, service, operator(who, why), json))
+    run(import_topic(topic, service, original_topic, operator(who, why), json))
 
 
 # The commands' work ---------------------------------------------------------------------------------------------------
@@ -282,7 +293,7 @@ def _summarize(replays: Sequence[Replay], json: bool) -> None:
     if not json:
         said = ", ".join(f"{count} {result}" for result, count in counts.items())
         out.print(f"[bold]{len(replays)} letters[/]: {said}")
-    if counts["resolved"] < len(replays):
+    if counts["resolved"] + counts["published"] < len(replays):
         raise typer.Exit(1)
 
 
@@ -316,17 +327,3 @@ async def _discard(desks: Desks, selection: Selection, said: Operator, json: boo
         else:
             short = str(letter.id)[: view.ID_CHARS]
             out.print(f"discarded  {short}  {letter.coordinates}  order {letter.order_key or '-'}")
-
-
-async def _import(topic: str, service: str | None, said: Operator, json: bool) -> None:
-    settings = load_settings()
-    await asyncio.to_thread(require_kafka, settings)
-    keeper = service or partner_letters.keeper_of(topic)
-    async with open_desks(settings, keeper) as (desk,):
-        for name, topic_id in (await partner_letters.find_topics(settings, topic)).items():
-            imported = await partner_letters.import_letters(desk.redrive, name, topic_id, said)
-            if json:
-                say_json(service=desk.service, **msgspec.to_builtins(imported))
-            else:
-                said_ours = f", {imported.ours} of our own left out" if imported.ours else ""
-                out.print(f"{name}: {imported.new} new, {imported.known} known{said_ours}; kept by {desk.service}")

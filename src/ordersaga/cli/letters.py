@@ -17,7 +17,14 @@ from ordersaga.operations.ports import OperatorsDesk
 from ordersaga.operations.rehearsing import Rehearsed
 
 ID_CHARS: int = 8
-COLOURS = {"resolved": "green", "failed again": "red", "refused": "red", "waits": "yellow", "not replayed": "yellow"}
+COLOURS = {
+    "resolved": "green",
+    "published": "green",
+    "failed again": "red",
+    "refused": "red",
+    "waits": "yellow",
+    "not replayed": "yellow",
+}
 
 
 def print_letters(found: Sequence[tuple[OperatorsDesk, Letter]]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from ordersaga.messaging.handler import Coordinates, Record
-from ordersaga.messaging.spring_headers import read as read_letter_headers
+from ordersaga.messaging.letter_headers import read as read_letter_headers
 
 Json = dict[str, Any]
 

@@ -19,7 +19,7 @@ from ordersaga.settings import ServiceName
 
 POLL_EVERY_S: Final = 0.1
 
-Result = Literal["resolved", "failed again", "waits", "refused", "not replayed"]
+Result = Literal["resolved", "published", "failed again", "waits", "refused", "not replayed"]
 
 
 class Pace(Struct, frozen=True):

@@ -38,6 +38,12 @@ Status = Literal["OPEN", "REPLAYED", "RESOLVED", "DISCARDED", "SUPERSEDED"]
 STATUSES: Final[tuple[Status, ...]] = ("OPEN", "REPLAYED", "RESOLVED", "DISCARDED", "SUPERSEDED")
 
 
+NO_VALUE: Final = "the letter came without its record's value, and the record was not at its original place any more; give it one with `dead-letters edit`"
+
+
+PUBLISHED: Final = "its partner has the record again; if it fails there, the next import says so"
+
+
 class Letter(Struct, frozen=True):
     """A dead letter without its bytes. `offset` None: Kafka refused the record. `imported_from`: the record of a partner's letter."""
 
@@ -136,10 +142,10 @@ class CauseCount(Struct, frozen=True):
 
 
 class ReplayState(Struct, frozen=True):
-    """The result of a replayed letter; None: not known yet, for the reason in `detail`. `behind`: an earlier record of its queue comes
-    first."""
+    """The result of a replayed letter; None: not known yet, for the reason in `detail`. `published`: a partner's letter is on its topic again,
+    and only the partner knows whether it was handled. `behind`: an earlier record of its queue comes first."""
 
-    result: Literal["resolved", "failed again"] | None
+    result: Literal["resolved", "published", "failed again"] | None
     detail: str
     behind: bool = False
 
@@ -213,7 +219,8 @@ class Redrive:
                 f"{row['next_cause']}: {row['next_reason']}; the record is dead letter {row['next_id']} now",
             )
         if row["status"] == "RESOLVED":
-            return ReplayState("resolved", "")
+            is_partners = row["imported_from"] is not None
+            return ReplayState("published", PUBLISHED) if is_partners else ReplayState("resolved", "")
         if row["status"] != "REPLAYED":
             return ReplayState("failed again", f"the letter is {row['status']} now")
         if row["attempts"] is None:
@@ -315,6 +322,8 @@ class Redrive:
     async def _publication_row(self, db: Connection, letter: Letter, type_id: str | None) -> OutboxRow:
         """The outbox row that publishes a letter's record: its own key, value and headers, and a new `message-id`."""
         content = (await _contents(db, [letter.id]))[letter.id]
+        if content.value is None:
+            raise NotPossible(NO_VALUE)
         headers = restored(self.settings, letter, content, type_id)
         parent, its_id = content.header(TRACEPARENT), content.header(MESSAGE_ID)
         ids = MessageIds("", {}, self.new_id, readable(parent))

@@ -1,9 +1,7 @@
-"""Writes Spring Kafka's headers on our dead letters, so that Java's tools read them, and reads the headers of a partner's dead letters.
+"""Writes Spring Kafka's headers on our dead letters, so that Java's tools read them, and reads them again.
 
-Source: `DeadLetterPublishingRecoverer` (`kafka_dlt-...`, the family that we write) and `@RetryableTopic` (`kafka_original-...`,
-`kafka_exception-...`, `retry_topic-...`) of spring-kafka. Integers are big-endian. They are written with a fixed width and read with any
-width, since some of Spring's versions use another. A header that cannot be read counts as missing: a repair tool must not fail on a broken
-record.
+Source: `DeadLetterPublishingRecoverer` of spring-kafka. Integers are big-endian, of a fixed width. `letter_headers.py` reads the dead
+letters of partners, of Spring and of others.
 """
 
 import struct
@@ -17,26 +15,15 @@ from ordersaga.messaging.handler import Record
 Headers = tuple[tuple[str, bytes | None], ...]
 
 WRITTEN: Final = LETTER_PREFIX
-RETRYABLE: Final = "kafka_"
-ATTEMPTS: Final = "retry_topic-attempts"
-PREFIXES: Final = (WRITTEN, "kafka_original-", "kafka_exception-", "kafka_key-exception-", "retry_topic-")
-OTHERS: Final = ("kafka_deliveryAttempt", "springDeserializerExceptionKey", "springDeserializerExceptionValue")
-INT_MAX: Final = 2**31 - 1
-LONG_MAX: Final = 2**63 - 1
 
 
-class DeadLetterHeaders(Struct, frozen=True):
-    """The record's topic, partition, offset and time stamp, the group that gave it up, the error, and the number of attempts."""
+class Written(Struct, frozen=True):
+    """What `write` says: the record's topic, partition and offset, and the group that gave it up. None: not there, or not to be read."""
 
     topic: str | None
     partition: int | None
     offset: int | None
-    timestamp_ms: int | None
     group: str | None
-    cause: str | None
-    message: str | None
-    stacktrace: str | None
-    attempts: int
 
 
 def write(record: Record, group: str, cause: str, message: str) -> Headers:
@@ -56,38 +43,16 @@ def write(record: Record, group: str, cause: str, message: str) -> Headers:
     return tuple((WRITTEN + name, value) for name, value in values)
 
 
-def read(headers: Headers) -> DeadLetterHeaders:
-    """Read either family.
-
-    A record with both came through retry topics: `@RetryableTopic`'s headers name its first topic, `kafka_dlt-` its last failure. The
-    cause comes before `exception-fqcn`, which is usually a wrapper.
-    """
-    last = dict(headers)
-
-    def original(name: str) -> bytes | None:
-        return last.get(RETRYABLE + name) or last.get(WRITTEN + name)
-
-    def last_failure(*names: str) -> str | None:
-        found = (last.get(family + name) for name in names for family in (WRITTEN, RETRYABLE))
-        return next((value.decode(errors="replace") for value in found if value), None)
-
-    topic = original("original-topic")
-    return DeadLetterHeaders(
+def read(headers: Headers) -> Written:
+    """What was written last. A record may have such headers of an earlier failure, before those that were added."""
+    last = {name.removeprefix(WRITTEN): value for name, value in headers if name.startswith(WRITTEN)}
+    topic, group = last.get("original-topic"), last.get("original-consumer-group")
+    return Written(
         topic.decode(errors="replace") if topic else None,
-        _integer(original("original-partition"), INT_MAX),
-        _integer(original("original-offset"), LONG_MAX),
-        _integer(original("original-timestamp"), LONG_MAX),
-        last_failure("original-consumer-group"),
-        last_failure("exception-cause-fqcn", "exception-fqcn", "key-exception-fqcn"),
-        last_failure("exception-message", "key-exception-message"),
-        last_failure("exception-stacktrace", "key-exception-stacktrace"),
-        max(1, _integer(last.get(ATTEMPTS), INT_MAX) or 1),
+        _integer(last.get("original-partition")),
+        _integer(last.get("original-offset")),
+        group.decode(errors="replace") if group else None,
     )
-
-
-def without(headers: Headers) -> Headers:
-    """The record's headers without those of Spring's tools."""
-    return tuple(header for header in headers if not header[0].startswith(PREFIXES) and header[0] not in OTHERS)
 
 
 def with_type_id(headers: Headers, type_id: str | None, instead: bool) -> Headers:
@@ -100,6 +65,6 @@ def with_type_id(headers: Headers, type_id: str | None, instead: bool) -> Header
     return (*((name, value) for name, value in headers if name != TYPE_ID), (TYPE_ID, type_id.encode()))
 
 
-def _integer(value: bytes | None, most: int) -> int | None:
-    number = int.from_bytes(value, "big", signed=True) if value else -1
-    return number if 0 <= number <= most else None
+def _integer(value: bytes | None) -> int | None:
+    number = int.from_bytes(value, "big", signed=True) if value and len(value) in (4, 8) else -1
+    return number if number >= 0 else None

@@ -44,7 +44,7 @@ class JobResource(Struct, rename="camel", kw_only=True):
 
 
 class JobItemResource(Struct, rename="camel", kw_only=True):
-    """One letter of a job. `result`: resolved, failed again, waits (for the reason in `detail`), refused, not replayed, discarded, not
+    """One letter of a job. `result`: resolved, published, failed again, waits (for the reason in `detail`), refused, not replayed, discarded, not
     discarded, or would (a dry run; `detail` says what); null: not known yet. The record is null once its letter is not kept any more."""
 
     number: int

@@ -7,7 +7,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordersaga.messaging.handler import Handler
-from ordersaga.messaging.redrive import Letter, Redrive, has_type_id, record_of, restored
+from ordersaga.messaging.redrive import NO_VALUE, Letter, Redrive, has_type_id, record_of, restored
 from ordersaga.messaging.rehearsal import Effect, Explain, Rehearsal
 
 History: TypeAlias = tuple[frozenset[str], Explain | None]
@@ -44,7 +44,9 @@ async def _one_order(
     contents = await redrive.contents([letter.id for letter in letters])
     told = []
     for letter in letters:
-        if letter.replay_publishes:
+        if letter.replay_publishes and contents[letter.id].value is None:
+            told.append(Rehearsed(letter, f"is refused: {NO_VALUE}", None))
+        elif letter.replay_publishes:
             with_type = has_type_id(restored(redrive.settings, letter, contents[letter.id], type_id))
             words = f"goes out on {letter.topic}, {'with' if with_type else 'without'} __TypeId__"
             told.append(Rehearsed(letter, words, None))

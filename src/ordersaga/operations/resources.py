@@ -86,7 +86,7 @@ class ActResource(Struct, rename="camel", kw_only=True):
 
 
 class ReplayResource(Struct):
-    """What became of a replayed letter: `resolved` or `failed again`; null: not known yet, for the reason in `detail`."""
+    """What became of a replayed letter: `resolved`, `published` (a partner has its record again) or `failed again`; null: not known yet, for the reason in `detail`."""
 
     result: str | None
     detail: str

@@ -8,7 +8,7 @@ from ordersaga.messaging.kafka.publisher import Publication, Publisher, RefusedR
 from ordersaga.messaging.kafka.reach import why_unreachable
 from ordersaga.messaging.kafka.sender import Sender
 from ordersaga.messaging.kafka.tail import Look, Tail, TooManyLook
-from ordersaga.messaging.kafka.tap import Tap, watermarks
+from ordersaga.messaging.kafka.tap import Tap, records_at, watermarks
 from ordersaga.messaging.kafka.topics import Topics, TopicState
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "create_missing_topics",
     "faults",
     "gaps_of",
+    "records_at",
     "states",
     "watermarks",
     "why_unreachable",

@@ -1,13 +1,14 @@
 """Reads topics without joining a group, for pages, tools and tests."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from ordersaga.messaging.handler import Record
+from ordersaga.messaging.handler import Coordinates, Record
 from ordersaga.messaging.kafka.client import (
     REPEATED_CALL_TIMEOUT_S,
     KafkaUnavailable,
@@ -17,10 +18,15 @@ from ordersaga.messaging.kafka.client import (
     close_consumer,
     record_of,
     temporary_consumer,
+    translated,
     with_retries,
 )
 from ordersaga.messaging.kafka.lifeline import has_brokers
 from ordersaga.settings import Settings
+
+NEAR: Final = 500
+"""So many records are read through rather than sought behind."""
+NOTHING_THERE: Final = (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET)
 
 
 class Tap:
@@ -95,6 +101,56 @@ class Tap:
         """Stop reading. Blocks."""
         self._thread.submit(close_consumer, self._consumer).result()
         self._thread.shutdown()
+
+
+def records_at(settings: Settings, places: Collection[Coordinates]) -> dict[Coordinates, Record]:
+    """The records at these places; a place whose record is gone, or that never was, is left out. Blocks. Raises `KafkaUnavailable`."""
+    config = client_config(settings) | {
+        "group.id": "ordersaga-tap",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+    }
+    found, bounds = {}, dict[Partition, tuple[int, int]]()
+    following: Coordinates | None = None
+    with temporary_consumer(config) as consumer:
+        for place in sorted(places):
+            partition = Partition(place.topic, place.partition)
+            if partition not in bounds:
+                bounds[partition] = translated(partial(_bounds, consumer, partition))
+            first, end = bounds[partition]
+            if not first <= place.offset < end:
+                continue
+            if following is None or following[:2] != partition or not 0 <= place.offset - following.offset < NEAR:
+                consumer.assign([TopicPartition(*place)])
+            record = _next_from(consumer, place)
+            following = None if record is None else Coordinates(*partition, record.offset + 1)
+            if record is not None and record.coordinates == place:
+                found[place] = record
+            else:  # the log goes on behind the place: the record was compacted away, or its transaction was aborted
+                following = None
+    return found
+
+
+def _bounds(consumer: Consumer, partition: Partition) -> tuple[int, int]:
+    described = consumer.list_topics(partition.topic, timeout=REPEATED_CALL_TIMEOUT_S).topics[partition.topic]
+    if partition.partition not in described.partitions:
+        return 0, 0
+    return bounds_of(consumer, [partition])[partition]
+
+
+def _next_from(consumer: Consumer, place: Coordinates) -> Record | None:
+    """The first record at the place or behind it; None: there is none."""
+    while True:
+        message = consumer.poll(REPEATED_CALL_TIMEOUT_S)
+        problem = message.error() if message is not None else None
+        if message is None or (problem is not None and problem.code() not in NOTHING_THERE):
+            why = "nothing came in time" if problem is None else problem.str()
+            raise KafkaUnavailable(f"{place.topic}/{place.partition} cannot be read: {why}")
+        if problem is not None:
+            return None
+        if (message.offset() or 0) >= place.offset:
+            return record_of(message)
 
 
 def _partitions(consumer: Consumer, topics: Sequence[str]) -> list[Partition]:

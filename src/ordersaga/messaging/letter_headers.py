@@ -1,0 +1,209 @@
+"""Reads what other stacks write on the records that they give up, and takes it off again. docs/dead-letters.md lists the stacks.
+
+Each stack names the record's original place and the error in headers of its own. A record may carry those of several failures: it was
+replayed with them, or its dead letter was given up, too. The newest say the error. The place is where the record was before it got into
+queues of dead letters. A header that cannot be read counts as missing: a repair tool must not fail on a broken record.
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from ordersaga.contracts.headers import TYPE_ID
+from ordersaga.contracts.topics import BY_NAME, DEAD_LETTER_SUFFIX
+from ordersaga.messaging import spring_headers
+from ordersaga.messaging.handler import Record
+from ordersaga.messaging.letter_stacks import (
+    OFFSET_MAX,
+    PARTITION_MAX,
+    RETRY_ATTEMPTS,
+    RETRY_TOPICS,
+    SPRING,
+    STACKS,
+    Stack,
+    binary,
+)
+from ordersaga.messaging.spring_headers import Headers
+
+BYTES_TYPE: Final = b"[B"
+"""Java's name of an array of bytes, which Spring's JSON serializer writes as a text in base64."""
+_CAUSED_BY: Final = "\nCaused by: "
+_ENDS_OF_MESSAGE: Final = ("\n\tat ", "\n\t... ", _CAUSED_BY, "\n\tSuppressed: ")
+_CLASS: Final = re.compile(r"[\w$]+(?:\.[\w$]+)+", re.ASCII)
+
+
+class Failure(Struct, frozen=True):
+    """Who gave a record up, where the record was, and why. `topic` None: no header says it."""
+
+    stack: str | None = None
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    timestamp_ms: int | None = None
+    group: str | None = None
+    cause: str | None = None
+    message: str | None = None
+    stacktrace: str | None = None
+    attempts: int = 1
+    is_rewritten: bool = False
+    """Whether a stack was among them that writes the value again from what it has read: fields that it does not know are lost."""
+
+
+_OTHERS: Final = ("kafka_deliveryAttempt", "springDeserializerExceptionKey", "springDeserializerExceptionValue")
+_PREFIXES: Final = tuple(prefix for stack in STACKS for prefix in stack.prefixes)
+
+
+def read(headers: Headers) -> Failure:
+    """The newest failure that the headers tell of."""
+    found = _newest_first(headers)
+    if not found:
+        return Failure()
+    newest = found[0]
+    last = dict(reversed(headers)) if newest.comes_first else dict(headers)
+    text = _first_text(last)
+    stacktrace = text(newest.stacktraces)
+    cause, message = root_of(stacktrace) or (text(newest.causes), text(newest.messages))
+    group = last.get(newest.group)
+    place = _place(found, headers)
+    return Failure(
+        newest.name,
+        place.topic,
+        place.partition,
+        place.offset,
+        place.timestamp_ms,
+        place.group or (newest.group_prefix + group.decode(errors="replace") if group else None),
+        cause,
+        text(newest.messages) if message is None else message,
+        stacktrace,
+        _attempts(newest, last),
+        any(stack.rewrites for stack in found),
+    )
+
+
+def is_of(record: Record, groups: frozenset[str]) -> bool:
+    """Whether a consumer of these groups gave the record up, and no other after it: its headers are the newest, and the queue is its own."""
+    found = _newest_first(record.headers or ())
+    if not found or found[0] is not SPRING:
+        return False
+    newest = spring_headers.read(record.headers or ())
+    return newest.group in groups and record.topic == f"{newest.topic}{DEAD_LETTER_SUFFIX}"
+
+
+def without(headers: Headers) -> Headers:
+    """The record's own headers: without those of any stack, and without the type that Spring gives to bytes."""
+    return tuple(
+        (name, value)
+        for name, value in headers
+        if not name.startswith(_PREFIXES) and name not in _OTHERS and (name, value) != (TYPE_ID, BYTES_TYPE)
+    )
+
+
+def unwrapped(value: bytes | None, headers: Headers) -> bytes | None:
+    """The value as it was before Spring's JSON serializer made a text in base64 of its bytes, once for each failure."""
+    times = sum(name in (SPRING.topic, RETRY_TOPICS.topic) for name, _ in headers)
+    for _ in range(times):
+        inner = _bytes_in(value)
+        if inner is None:
+            break
+        value = inner
+    return value
+
+
+def root_of(stacktrace: str | None) -> tuple[str, str | None] | None:
+    """Class and message of the innermost error of a Java stack trace, behind the last `Caused by:`."""
+    if not stacktrace:
+        return None
+    text = stacktrace.rpartition(_CAUSED_BY)[2]
+    ends = [at for end in _ENDS_OF_MESSAGE if (at := text.find(end)) >= 0]
+    name, _, message = text[: min(ends, default=len(text))].partition(":")
+    return (name.strip(), message.strip() or None) if _CLASS.fullmatch(name.strip()) else None
+
+
+def _newest_first(headers: Headers) -> list[Stack]:
+    """The stacks whose headers are there. New headers are appended, but for one stack that puts its own before all others."""
+    names = [name for name, _ in headers]
+    at = {}
+    for stack in STACKS:
+        theirs = [n for n, name in enumerate(names) if name in (stack.topic, *stack.causes, *stack.messages)]
+        if theirs:
+            at[stack.name] = len(names) if stack.comes_first and names[0].startswith(stack.prefixes) else theirs[-1]
+    return sorted((stack for stack in STACKS if stack.name in at), key=lambda stack: at[stack.name], reverse=True)
+
+
+class _Place(Struct, frozen=True):
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    timestamp_ms: int | None = None
+    group: str | None = None
+
+
+def _place(found: Sequence[Stack], headers: Headers) -> _Place:
+    """Where the record was before it got into any queue of dead letters.
+
+    Places in the order of the failures: a place on another topic than the one before is a queue's, unless that topic is of the contract.
+    A place on the same topic is that of a record which was replayed with its old headers.
+    """
+    meant = _Place()
+    for place in (place for stack in reversed(found) for place in _places(stack, headers)):
+        if meant.topic in (None, place.topic) or place.topic in BY_NAME:
+            meant = place
+    return meant
+
+
+def _places(stack: Stack, headers: Headers) -> list[_Place]:
+    """The places that a stack names, in the order of its failures."""
+
+    def all_of(name: str) -> list[bytes | None]:
+        values = [value for each, value in headers if each == name] if name else []
+        return values[::-1] if stack.comes_first else values
+
+    topics = all_of(stack.topic)
+
+    def nth(name: str, n: int) -> bytes | None:
+        values = all_of(name)
+        # Of a header that is not there once for each failure the last counts.
+        return values[n] if len(values) == len(topics) else values[-1] if values else None
+
+    return [
+        _Place(
+            topic.decode(errors="replace") if topic else None,
+            stack.number(nth(stack.partition, n), PARTITION_MAX),
+            stack.number(nth(stack.offset, n), OFFSET_MAX),
+            stack.number(nth(stack.timestamp, n), OFFSET_MAX),
+            group.decode(errors="replace") if (group := nth(stack.group, n)) and not stack.group_prefix else None,
+        )
+        for n, topic in enumerate(topics)
+    ]
+
+
+def _first_text(last: dict[str, bytes | None]) -> Callable[[Sequence[str]], str | None]:
+    def text(names: Sequence[str]) -> str | None:
+        values = (last.get(name) for name in names)
+        return next((value.decode(errors="replace") for value in values if value), None)
+
+    return text
+
+
+def _attempts(newest: Stack, last: dict[str, bytes | None]) -> int:
+    """How often the record was tried. Spring's retry topics name the attempt that would have been the next."""
+    next_attempt = binary(last.get(RETRY_ATTEMPTS), PARTITION_MAX)
+    if next_attempt is not None and newest in (SPRING, RETRY_TOPICS):
+        return max(1, next_attempt - 1)
+    return max(1, newest.number(last.get(newest.attempts), PARTITION_MAX) or 1)
+
+
+def _bytes_in(value: bytes | None) -> bytes | None:
+    """The bytes in a JSON text in base64; None for anything else."""
+    if not value or not value.startswith(b'"'):
+        return None
+    try:
+        text = json.loads(value)
+        return base64.b64decode(text, validate=True) if isinstance(text, str) else None
+    except (ValueError, binascii.Error):
+        return None

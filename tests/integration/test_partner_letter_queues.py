@@ -1,0 +1,183 @@
+"""Letters on queues of any name, of any stack: whose they are, one for each failure, and what is sent when they are replayed."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import pytest_asyncio
+from uuid_utils.compat import uuid7
+
+from ordersaga import payment
+from ordersaga.devstack import DevStack
+from ordersaga.messaging.kafka import Topics, create_missing_topics
+from ordersaga.payment import handlers
+from tests.integration.operator_rig import WHY, OperatorRig, accounted_for
+from tests.integration.service import bench
+from tests.integration.test_partner_letters import records, spring
+
+PAID = "payment-success-topic"
+CANCELLED = "payment-cancelled-topic"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def keeper(stack: DevStack) -> AsyncIterator[OperatorRig]:
+    """A service's database; the service itself does not run."""
+    async with bench(stack, "payment", payment, handlers.handler) as one:
+        await create_missing_topics(one.settings)
+        yield OperatorRig("payment", one)
+
+
+async def queue(rig: OperatorRig, name: str) -> str:
+    await Topics(rig.settings).create([(name, {})], 1, 1)
+    return name
+
+
+def paid(order_id: UUID, **fields: Any) -> bytes:
+    said = {"orderId": str(order_id), "paymentKey": "k", "amount": 1_000, "status": "SUCCESS"} | fields
+    return json.dumps(said).encode()
+
+
+def streams(topic: str, partition: int, offset: int) -> list[Any]:
+    """What Kafka Streams writes, in short."""
+    return [
+        ("__streams.errors.exception", b"java.lang.IllegalStateException"),
+        ("__streams.errors.message", b"no such payment"),
+        ("__streams.errors.topic", topic.encode()),
+        ("__streams.errors.partition", b"%d" % partition),
+        ("__streams.errors.offset", b"%d" % offset),
+    ]
+
+
+def share_group(topic: str, partition: int, offset: int) -> list[Any]:
+    """What a share group of Kafka 4.4 leaves by default: headers alone."""
+    return [
+        ("__dlq.errors.topic", topic.encode()),
+        ("__dlq.errors.partition", b"%d" % partition),
+        ("__dlq.errors.offset", b"%d" % offset),
+        ("__dlq.errors.group", b"share-shop"),
+        ("__dlq.errors.delivery.count", b"5"),
+        ("__dlq.errors.message", b"rejected by the client"),
+    ]
+
+
+async def test_the_headers_say_whose_letter_it_is_and_not_the_queue(keeper: OperatorRig) -> None:
+    name = await queue(keeper, "order-created-errors")
+    first, second, plain = uuid7(), uuid7(), uuid7()
+    await keeper.send_raw(name, first, paid(first), streams(PAID, 1, 4))
+    await keeper.send_raw(name, second, paid(second), [*spring(CANCELLED, 5), ("own", b"1")])
+    await keeper.send_raw(name, uuid7(), b"{}", streams("visits", 1, 4))
+    await keeper.send_raw(name, plain, paid(plain), [("own", b"1")])
+    told = (await keeper("dead-letters", "import", name, whole=True, code=1)).row
+    assert (told["new"], told["services"], told["strange"], told["unclear"]) == (2, {"payment": 2}, {"visits": 1}, 1)
+    (letter,) = await keeper.letters(first)
+    assert (letter["topic"], letter["record_offset"], letter["cause"]) == (PAID, 4, "java.lang.IllegalStateException")
+    assert (await keeper.letters(second))[0]["topic"] == CANCELLED
+    words = (await keeper("dead-letters", "import", name, whole=True, json=False, code=1)).err
+    assert "`--original-topic`" in words and "`--service`" in words
+
+    told = (await keeper("dead-letters", "import", name, "--original-topic", PAID, whole=True, code=1)).row
+    assert (told["new"], told["known"], told["unclear"]) == (1, 2, 0)
+    (letter,) = await keeper.letters(plain)
+    assert (letter["topic"], letter["record_offset"], letter["header_names"]) == (PAID, None, ["own"])
+    assert (await keeper("dead-letters", "import", name, "--original-topic", PAID)).row["new"] == 1, "the visit, too"
+    said = (await keeper("dead-letters", "import", "no-such-queue", code=2)).err
+    assert "there is no topic no-such-queue" in said.replace("\n", " ")
+
+
+async def test_several_letters_of_one_failure_are_one(keeper: OperatorRig) -> None:
+    name, order_id = await queue(keeper, "copies"), uuid7()
+    for cause in ("java.lang.First", "java.lang.Second"):
+        await keeper.send_raw(name, order_id, paid(order_id), spring(PAID, 77, cause=cause))
+    await keeper.send_raw(name, order_id, paid(order_id), spring(PAID, 77, group="another-group"))
+    told = (await keeper("dead-letters", "import", name)).row
+    assert (told["new"], told["copies"]) == (3, 0)
+    letters = {each["cause"]: each for each in await keeper.letters(order_id, 3)}
+    assert letters["java.lang.First"]["status"] == "SUPERSEDED"
+    assert letters["java.lang.Second"]["follows"] == letters["java.lang.First"]["id"]
+    assert sum(each["status"] == "OPEN" for each in letters.values()) == 2, (
+        "a failure of another group is another failure"
+    )
+    assert (await keeper("dead-letters", "import", name)).row["known"] == 3
+
+    open_one = letters["java.lang.Second"]["id"]
+    await keeper("dead-letters", "discard", open_one, *WHY)
+    await keeper.send_raw(name, order_id, paid(order_id), spring(PAID, 77, cause="java.lang.Third"))
+    told = (await keeper("dead-letters", "import", name)).row
+    assert (told["new"], told["known"], told["copies"]) == (0, 3, 1), "an operator has decided on this failure"
+    other = uuid7()
+    await keeper.send_raw(name, other, paid(other), spring(PAID, 77))
+    assert (await keeper("dead-letters", "import", name)).row["new"] == 1, "another record: the topic was made again"
+    await accounted_for(keeper)
+
+
+async def test_a_letter_without_a_value_is_fetched_or_refused_and_never_sent_as_a_tombstone(
+    keeper: OperatorRig,
+) -> None:
+    name, order_id = await queue(keeper, "dlq.share-shop"), uuid7()
+    await keeper.send_raw(PAID, order_id, paid(order_id), [("own", b"1")])
+    (original,) = await records(keeper, PAID, order_id)
+    await keeper.send_raw(name, None, None, share_group(PAID, original.partition, original.offset))
+    await keeper.send_raw(name, None, None, share_group(PAID, original.partition, 10_000_000))
+    assert (await keeper("dead-letters", "import", name)).row["new"] == 2
+    (letter,) = await keeper.letters(order_id)
+    assert (letter["value"], letter["header_names"], letter["attempts"]) == (original.value, ["own"], 5)
+    assert (letter["consumer_group"], letter["reason"]) == ("share-shop", "rejected by the client")
+    assert (await keeper("dead-letters", "replay", letter["id"], *WHY)).row["result"] == "published"
+    assert (await records(keeper, PAID, order_id, 2))[1].value == original.value
+
+    gone = await keeper.pool.fetchval("SELECT id FROM dead_letter WHERE record_offset = 10000000")
+    assert (
+        "is refused: the letter came without"
+        in (await keeper("dead-letters", "replay", "--dry-run", gone)).row["would"]
+    )
+    told = (await keeper("dead-letters", "replay", gone, *WHY, code=1)).row
+    assert told["result"] == "refused" and "dead-letters edit" in told["detail"]
+    mended = uuid7()
+    copy = (await keeper("dead-letters", "edit", gone, "--value", paid(mended).decode(), *WHY)).row
+    assert (await keeper("dead-letters", "replay", copy["id"], *WHY)).row["result"] == "published"
+
+
+async def test_a_replay_sends_the_record_as_it_was_before_the_stack_wrote_it_again(keeper: OperatorRig) -> None:
+    name, order_id = await queue(keeper, "rewritten"), uuid7()
+    await keeper.send_raw(PAID, order_id, paid(order_id, extra="kept"), [("__TypeId__", b"com.example.Paid")])
+    (original,) = await records(keeper, PAID, order_id)
+    headers = dict(spring(PAID, original.offset))
+    headers["kafka_dlt-original-partition"] = original.partition.to_bytes(4, "big")
+    headers["kafka_dlt-original-timestamp"] = original.timestamp_ms.to_bytes(8, "big")
+    stale = headers | {
+        "kafka_dlt-original-timestamp": (1).to_bytes(8, "big"),
+        "kafka_dlt-original-consumer-group": b"b",
+    }
+    for each in (headers, stale):
+        await keeper.send_raw(name, order_id, paid(order_id), [*each.items(), ("__TypeId__", b"com.partner.Paid")])
+    await keeper("dead-letters", "import", name)
+    whole, rewritten = sorted(await keeper.letters(order_id, 2), key=lambda each: len(each["value"]), reverse=True)
+    assert (whole["value"], whole["header_values"]) == (original.value, [b"com.example.Paid"])
+    assert rewritten["value"] == paid(order_id), "the record at its place has another time: the topic was made again"
+    await keeper("dead-letters", "replay", whole["id"], *WHY)
+    again = (await records(keeper, PAID, order_id, 2))[1]
+    assert again.value == original.value
+    assert sorted(name for name, _ in again.headers or ()) == [
+        "__TypeId__",
+        "causation-id",
+        "message-id",
+        "traceparent",
+    ]
+
+
+async def test_a_record_that_was_caused_by_a_replayed_one_does_not_count_as_its_renewed_failure(
+    keeper: OperatorRig,
+) -> None:
+    """Kafka Streams copies all headers to what it sends, our `message-id` too."""
+    name, order_id = await queue(keeper, "streams-errors"), uuid7()
+    await keeper.send_raw(name, order_id, paid(order_id), streams(PAID, 0, 500))
+    await keeper("dead-letters", "import", name)
+    (letter,) = await keeper.letters(order_id)
+    await keeper("dead-letters", "replay", letter["id"], *WHY)
+    sent = (await records(keeper, PAID, order_id))[0]
+    caused = [*(sent.headers or ()), *streams(CANCELLED, 0, 1)]
+    await keeper.send_raw(name, order_id, paid(order_id), caused)
+    await keeper("dead-letters", "import", name)
+    by_topic = {each["topic"]: each for each in await keeper.letters(order_id, 2)}
+    assert (by_topic[PAID]["status"], by_topic[CANCELLED]["follows"]) == ("RESOLVED", None)
