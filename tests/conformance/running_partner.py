@@ -18,7 +18,7 @@ from tests.commands import Answer, type_command
 
 ROOT = Path(__file__).parents[2]
 READY_S = 30.0
-QUICK = ("--answer-within", "4", "--quiet-for", "1", "--load", "40")
+QUICK = ("--answer-within", "4", "--quiet-for", "0.7", "--load", "40")
 
 
 class Verdict(NamedTuple):
@@ -66,9 +66,10 @@ class RunningPartner:
         command = " ".join(self.command)
         return f"kill -9 $(cat {self._ready}); rm {self._ready}; cd {ROOT}; {command} >> {self._folder}/log 2>&1 &"
 
-    def conform(self, *arguments: str) -> Verdict:
-        """Type the command."""
-        return conform(self._folder, self.bootstrap, self.role, "--restart-command", self.restart, *QUICK, *arguments)
+    def conform(self, *arguments: str, restart: bool = True) -> Verdict:
+        """Type the command. A restart takes seconds, so most of the tests do without."""
+        restarting = ("--restart-command", self.restart) if restart else ("--without", "restart")
+        return conform(self._folder, self.bootstrap, self.role, *restarting, *QUICK, *arguments)
 
 
 def settings_of(bootstrap: str) -> dict[str, str]:

@@ -158,3 +158,21 @@ def test_what_cannot_be_run_is_told_with_exit_code_2(tmp_path: Path) -> None:
 def test_the_list_of_cases_needs_no_kafka() -> None:
     answer = type_command(["conform", "delivery", "--list", "--only", "happy"], {})
     assert answer.code == 0 and "answered STARTED" in answer.out and "bad JSON" not in answer.out
+
+
+def test_a_config_file_has_the_options_and_the_settings(tmp_path: Path) -> None:
+    config = tmp_path / "conform.toml"
+    config.write_text(
+        'only = ["happy"]\nanswer-within = 3\n[hooks]\nseed = "run ./seed $productId"\n'
+        '[settings]\nkafka_bootstrap_servers = "127.0.0.1:2"\n'
+    )
+    answer = type_command(["conform", "stock", "--config", str(config)], {})
+    assert answer.code == 2 and "Kafka at 127.0.0.1:2 cannot be used" in answer.err, answer
+    config.write_text('[settings]\nkafka_bootstrap_server = "127.0.0.1:2"\n')
+    answer = type_command(["conform", "stock", "--config", str(config)], {})
+    assert answer.code == 2 and "ORDERSAGA_KAFKA_BOOTSTRAP_SERVER in [settings] is no setting" in answer.err, answer
+
+
+def test_a_failure_of_what_the_guide_does_not_ask_names_the_option_that_leaves_it_out() -> None:
+    case = Case("a refund", "compensation: ...", frozenset({"compensation"}), _nothing)
+    assert "--without compensation" in explanation(Result(case, "failed", "x", 0.0))[-1]

@@ -109,7 +109,7 @@ def conform(
         }
         given = {"seed": seed, "place": place, "checkout": checkout, "pay": pay}
         hooks = _hooks(role, said.pop("hooks", {}), urls, given, hook or [])
-        zipcode = _first(undeliverable_zipcode, said.pop("undeliverable-zipcode", None), "63000")
+        zipcode = _first(undeliverable_zipcode, said.pop("undeliverable-zipcode", None))
         plan = Plan(
             part,
             settings,
@@ -122,7 +122,7 @@ def conform(
             ),
             Offers(
                 frozenset(without or said.pop("without", [])),
-                zipcode or None,
+                zipcode,
                 _first(dead_letter_topic, said.pop("dead-letter-topic", None), "{topic}-dlt"),
                 int(_first(load, said.pop("load", None), 500)),
             ),

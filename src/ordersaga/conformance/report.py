@@ -10,9 +10,12 @@ import jinja2
 from rich.markup import escape
 from rich.table import Table
 
+from ordersaga.conformance.cases import COMPENSATION
 from ordersaga.conformance.run import Report, Result
 from ordersaga.conformance.wire import Heard, Sent, shown
 
+OPTIONAL: Final = frozenset({COMPENSATION, "payable", "one-payment", "gateway-faults", "whole-order"})
+"""What the guide does not ask of a service."""
 STYLES: Final = {"passed": "green", "failed": "bold red", "skipped": "dim", "not judged": "bold yellow"}
 RECORDS_SHOWN_MAX: Final = 12
 VALUE_CHARS_MAX: Final = 2_000
@@ -44,7 +47,10 @@ def explanation(result: Result) -> list[str]:
     ]
     lines += [f"  sent      {line}" for line in _some([_sent_line(each) for each in result.sent])]
     lines += [f"  came      {line}" for line in _some([_heard_line(each) for each in result.heard])]
-    return lines + [f"  note      {note}" for note in result.notes]
+    lines += [f"  note      {note}" for note in result.notes]
+    for tag in sorted(result.case.tags & OPTIONAL) if result.outcome == "failed" else []:
+        lines.append(f"  option    --without {tag}, if the service is not meant to have it")
+    return lines
 
 
 def summary(report: Report) -> str:

@@ -29,10 +29,14 @@ class Limits(Struct, frozen=True):
 
 
 class Offers(Struct, frozen=True):
-    """What the service has. `without`: tags of cases that the service is declared not to have."""
+    """What the service has.
+
+    `without`: tags of cases that the service is declared not to have. `undeliverable_zipcode`: one that Delivery refuses; None: nobody has
+    said, so ours is tried; empty: there is none.
+    """
 
     without: frozenset[str] = frozenset()
-    undeliverable_zipcode: str | None = "63000"
+    undeliverable_zipcode: str | None = None
     dead_letter_topic: str = "{topic}-dlt"
     load: int = 500
 
