@@ -13,6 +13,7 @@ class DeliveryPartner(ServicePartner):
 
     reads: ClassVar[tuple[str, ...]] = ("delivery-request-topic",)
     known: ClassVar[frozenset[str]] = frozenset(FIELDS)
+    own_topics: ClassVar[dict[str, str]] = {"wrong-topic": "started-deliveries"}
     optional: ClassVar[frozenset[str]] = frozenset({"addressDetail", "deliveryMemo"})
 
     def answer(self, topic: str, message: Json) -> list[tuple[str, Json]]:

@@ -15,10 +15,17 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from tests.conformance.delivery_partner import DeliveryPartner
+from tests.conformance.order_partner import OrderPartner
+from tests.conformance.payment_partner import PaymentPartner
 from tests.conformance.service_partner import Bad, Reply, ServicePartner
 from tests.conformance.stock_partner import StockPartner
 
-PARTNERS: dict[str, type[ServicePartner]] = {"delivery": DeliveryPartner, "stock": StockPartner}
+PARTNERS: dict[str, type[ServicePartner]] = {
+    "delivery": DeliveryPartner,
+    "order": OrderPartner,
+    "payment": PaymentPartner,
+    "stock": StockPartner,
+}
 SLOW_S = 1.0
 
 
@@ -47,8 +54,7 @@ class Loop:
         self.transactional = transactional
         if transactional:
             self.producer.init_transactions(10)
-        if partner.is_("wrong-topic"):
-            topic = partner.answer_topic("")
+        if topic := partner.own_topics.get(partner.manner):
             with contextlib.suppress(KafkaException):  # it is there already
                 AdminClient({"bootstrap.servers": bootstrap}).create_topics([NewTopic(topic, 3)])[topic].result(10)
         self.waiting: list[tuple[float, list[Reply]]] = []
@@ -58,8 +64,10 @@ class Loop:
         while True:
             found = self.consumer.poll(0.02)
             if found is not None and found.error() is None:
-                self.handle(found)
-            self.partner.idle()
+                with self.partner.lock:
+                    self.handle(found)
+            while self.partner.unsaid:
+                self.publish([self.partner.unsaid.popleft()])
             while self.waiting and self.waiting[0][0] <= time.monotonic():
                 self.publish(self.waiting.pop(0)[1])
 

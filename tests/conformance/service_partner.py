@@ -2,6 +2,10 @@
 
 import json
 import struct
+import threading
+from collections import deque
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
@@ -32,18 +36,44 @@ class ServicePartner:
     optional: ClassVar[frozenset[str]] = frozenset()
     known: ClassVar[frozenset[str]]
     """Names of the fields of the messages that it reads."""
+    own_topics: ClassVar[dict[str, str]] = {}
+    """The topic that a manner needs."""
 
     def __init__(self, manner: str, state: Path, port: int) -> None:
         self.manner = manner
         self._state = state
         self.memory: Json = json.loads(state.read_text()) if state.exists() else {}
+        self.unsaid: deque[Reply] = deque()
+        self.lock = threading.Lock()
+        """Held while a request or a record is handled."""
         self.start(port)
 
     def start(self, port: int) -> None:
         """What a role does first."""
 
-    def idle(self) -> None:
-        """What a role does between records."""
+    def serve(self, port: int, answer: Callable[[Json], Json]) -> None:
+        """Answer each HTTP request with what this makes of its body."""
+
+        lock = self.lock
+
+        class Door(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with lock:
+                    said = json.dumps(answer(body)).encode()
+                self.send_response(201)
+                self.send_header("Content-Length", str(len(said)))
+                self.end_headers()
+                self.wfile.write(said)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        threading.Thread(target=ThreadingHTTPServer(("127.0.0.1", port), Door).serve_forever, daemon=True).start()
+
+    def say(self, topic: str, message: Json) -> None:
+        """Publish a message that answers no record."""
+        self.unsaid.append(self._reply(topic, message))
 
     def is_(self, manner: str) -> bool:
         return self.manner == manner
@@ -68,7 +98,7 @@ class ServicePartner:
         raise NotImplementedError
 
     def answer_topic(self, topic: str) -> str:
-        return "started-deliveries" if self.is_("wrong-topic") else topic
+        return self.own_topics[self.manner] if self.is_("wrong-topic") else topic
 
     def _read(self, record: Message) -> Json:
         headers = dict(record.headers() or [])

@@ -1,9 +1,6 @@
 """A Stock of another team. Products are put in stock over HTTP: `POST /products` with `productId` and `quantity`."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tests.conformance.service_partner import Bad, Json, ServicePartner
 
@@ -20,23 +17,11 @@ class StockPartner(ServicePartner):
         self.shelf: dict[str, int] = self.memory.setdefault("shelf", {})
         self.orders: dict[str, Json] = self.memory.setdefault("orders", {})
         self._received: dict[str, int] = {}
-        received = self._received
+        self.serve(port, self._put_on_the_shelf)
 
-        class Shelf(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                received[body["productId"].lower()] = body["quantity"]
-                answer = json.dumps({"productId": body["productId"]}).encode()
-                self.send_response(201)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", port), Shelf)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    def _put_on_the_shelf(self, body: Json) -> Json:
+        self._received[body["productId"].lower()] = body["quantity"]
+        return {"productId": body["productId"]}
 
     def answer(self, topic: str, message: Json) -> list[tuple[str, Json]]:
         while self._received:

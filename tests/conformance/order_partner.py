@@ -1,0 +1,100 @@
+"""An Order of another team, without compensation. Orders are placed over HTTP with the body of the wire facts."""
+
+from typing import ClassVar
+from uuid import uuid4
+
+from tests.conformance.service_partner import Bad, Json, ServicePartner
+
+STOCK, PAYMENT, DELIVERY = "stock-response-topic", "payment-success-topic", "delivery-start-topic"
+ADDRESS = ("address", "addressDetail", "zipcode", "phone", "name", "deliveryMemo")
+
+
+class OrderPartner(ServicePartner):
+    """Asks for the delivery once all products are reserved and the total is paid; a started delivery completes the order."""
+
+    reads: ClassVar[tuple[str, ...]] = (STOCK, PAYMENT, DELIVERY)
+    known: ClassVar[frozenset[str]] = frozenset(
+        {"orderId", "productId", "status", "message", "paymentKey", "amount", "deliveryId"}
+    )
+    optional: ClassVar[frozenset[str]] = frozenset({"message"})
+
+    def start(self, port: int) -> None:
+        self.orders: dict[str, Json] = self.memory.setdefault("orders", {})
+        self.serve(port, self._place)
+
+    def _place(self, body: Json) -> Json:
+        order = str(uuid4())
+        self.orders[order] = {
+            "body": body,
+            "customer": str(uuid4()),
+            "open": [line["productId"].lower() for line in body["items"]],
+            "paid": False,
+            "state": "placed",
+        }
+        self.save()
+        products = [{"productId": line["productId"], "quantity": line["quantity"]} for line in body["items"]]
+        if self.is_("asks-for-one-piece-each"):
+            products = [line | {"quantity": 1} for line in products]
+        self.say("order-created", {"orderId": order, "products": products})
+        return {"orderId": order}
+
+    def answer(self, topic: str, message: Json) -> list[tuple[str, Json]]:
+        self._check(topic, message)
+        order = self.orders.get(message["orderId"])
+        if order is None:
+            raise Bad("no such order")
+        good = message["status"] in ("SUCCESS", "STARTED")
+        match topic:
+            case "stock-response-topic":
+                self._stock(order, message, good)
+            case "payment-success-topic":
+                self._payment(order, message, good)
+            case _:
+                return self._delivered(message["orderId"], order, good)
+        return self._delivery_request(message["orderId"], order)
+
+    def _check(self, topic: str, message: Json) -> None:
+        if message.get("status") not in ("SUCCESS", "STARTED", "FAILED"):
+            raise Bad("no status")
+        if topic == PAYMENT and not isinstance(message.get("amount"), int):
+            raise Bad("no amount")
+
+    def _stock(self, order: Json, message: Json, good: bool) -> None:
+        if not good and not self.is_("ignores-stock-failures"):
+            order["state"] = order["state"] if order["state"] in ("asked", "completed") else "dead"
+        elif message.get("productId") is None:
+            order["open"] = []
+        elif self.is_("counts-stock-answers"):
+            order["open"] = order["open"][1:]
+        else:
+            order["open"] = [name for name in order["open"] if name != message["productId"].lower()]
+
+    def _payment(self, order: Json, message: Json, good: bool) -> None:
+        if order["paid"]:
+            return
+        if not good or (message["amount"] != order["body"]["totalAmount"] and not self.is_("takes-any-amount")):
+            order["state"] = "dead"
+        order["paid"] = good
+
+    def _delivery_request(self, id: str, order: Json) -> list[tuple[str, Json]]:
+        reserved = not order["open"] or self.is_("delivers-unreserved")
+        paid = order["paid"] or self.is_("delivers-unpaid")
+        asked_again = self.is_("asks-again") and order["state"] == "asked"
+        if not (reserved and paid and (order["state"] == "placed" or asked_again)):
+            return []
+        order["state"] = "asked"
+        address = {name: order["body"].get(name) for name in ADDRESS}
+        if self.is_("spoils-korean"):
+            address = {name: text.encode("ascii", "replace").decode() for name, text in address.items()}
+        return [("delivery-request-topic", {"orderId": id, "customerId": order["customer"], **address})]
+
+    def _delivered(self, id: str, order: Json, good: bool) -> list[tuple[str, Json]]:
+        if order["state"] != "asked" and not (self.is_("completes-again") and order["state"] == "completed"):
+            return []
+        order["state"] = "completed" if good or self.is_("completes-failed-deliveries") else "dead"
+        if order["state"] == "dead":
+            return []
+        body = order["body"]
+        status = "DONE" if self.is_("wrong-code") else "ORD0002"
+        told = {"orderId": id, "customerId": order["customer"], "status": status}
+        return [("order-completed-topic", told | {"totalAmount": body["totalAmount"], "orderName": body["orderName"]})]
