@@ -16,17 +16,14 @@ class StockPartner(ServicePartner):
     def start(self, port: int) -> None:
         self.shelf: dict[str, int] = self.memory.setdefault("shelf", {})
         self.orders: dict[str, Json] = self.memory.setdefault("orders", {})
-        self._received: dict[str, int] = {}
         self.serve(port, self._put_on_the_shelf)
 
     def _put_on_the_shelf(self, body: Json) -> Json:
-        self._received[body["productId"].lower()] = body["quantity"]
+        self.shelf[body["productId"].lower()] = body["quantity"]
+        self.save()
         return {"productId": body["productId"]}
 
     def answer(self, topic: str, message: Json) -> list[tuple[str, Json]]:
-        while self._received:
-            name, pieces = self._received.popitem()
-            self.shelf[name] = pieces
         lines = message.get("products" if topic == "order-created" else "items")
         if not isinstance(lines, list):
             raise Bad("no list of products")
