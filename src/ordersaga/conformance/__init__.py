@@ -1,7 +1,8 @@
 """The conformance kit: plays all other roles over live Kafka against a service of any team, and says which promise it breaks.
 
-Start with `run.py`. `probe.py` finds out whether a service can be judged. `delivery.py`, `stock.py`, `payment.py` and `order.py` have the
-cases of each role; `shapes.py`, `repeats.py` and `load.py` those that every exchange of messages has (`exchange.py`). `stage.py` is Kafka,
+Start with `run.py`. `probe.py` finds out whether a service can be judged. `roles.py` names the files
+with the cases of each role: `stock_flow.py` is how the kit asks Stock, `stock.py` and `stock_rollback.py` what it asks, and so on. `form.py`,
+`shapes.py`, `repeats.py`, `poison.py` and `load.py` have the cases that every exchange of messages has (`exchange.py`). `stage.py` is Kafka,
 `scene.py` one case's face of it, `hooks.py` what the guide lacks. `report.py` writes what was found. May import contracts and the Kafka
 wrapper, and no service.
 """

@@ -7,7 +7,7 @@ from ordersaga.conformance.cases import COMPENSATION, Cases
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.form import form_cases
 from ordersaga.conformance.load import restart_case
-from ordersaga.conformance.payment import AMOUNT, Bill, bill, pay, told
+from ordersaga.conformance.payment_flow import AMOUNT, Bill, bill, pay, told
 from ordersaga.conformance.poison import poison_cases
 from ordersaga.conformance.repeats import REPEAT, repeat_cases
 from ordersaga.conformance.scene import Scene, must

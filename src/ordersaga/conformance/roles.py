@@ -9,10 +9,13 @@ from ordersaga.conformance import (
     delivery,
     order,
     order_compensation,
+    order_failures,
     order_flow,
     payment,
+    payment_flow,
     payment_refund,
     stock,
+    stock_flow,
     stock_rollback,
 )
 from ordersaga.conformance.cases import Case
@@ -66,7 +69,7 @@ PARTS: Final[dict[str, Part]] = {
     "delivery": Part("delivery", delivery.CASES.all, delivery.REQUEST, port=8084),
     "order": Part(
         "order",
-        [*order.CASES.all, *order_compensation.CASES.all],
+        [*order.CASES.all, *order_failures.CASES.all, *order_compensation.CASES.all],
         order_flow.PLACING,
         {
             "place": OUR_PLACE,
@@ -78,9 +81,9 @@ PARTS: Final[dict[str, Part]] = {
     "payment": Part(
         "payment",
         [*payment.CASES.all, *payment_refund.CASES.all],
-        payment.EXCHANGE,
+        payment_flow.EXCHANGE,
         {"checkout": OUR_CHECKOUT, "pay": OUR_PAY},
         8083,
     ),
-    "stock": Part("stock", [*stock.CASES.all, *stock_rollback.CASES.all], stock.REQUEST, {"seed": OUR_SEED}, 8082),
+    "stock": Part("stock", [*stock.CASES.all, *stock_rollback.CASES.all], stock_flow.REQUEST, {"seed": OUR_SEED}, 8082),
 }

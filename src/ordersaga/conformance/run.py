@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from ordersaga.conformance.cases import COMPENSATION, Broken, Case, NotMeasurable, NotOffered, Phase, select
+from ordersaga.conformance.cases import Broken, Case, NotMeasurable, NotOffered, Phase, select
 from ordersaga.conformance.hooks import HookFailed, Hooks
 from ordersaga.conformance.probe import CannotJudge, look_for_topics, probe
 from ordersaga.conformance.roles import Part
@@ -168,6 +168,3 @@ class _Director:
         self._report.results.append(result)
         self._progress(result, len(self._cases))
         return result
-
-
-__all__ = ["COMPENSATION", "CannotJudge", "Plan", "Report", "Result", "run"]

@@ -9,7 +9,7 @@ from ordersaga.conformance.poison import poison_cases
 from ordersaga.conformance.repeats import REPEAT, repeat_cases
 from ordersaga.conformance.scene import Scene, must
 from ordersaga.conformance.shapes import shape_cases
-from ordersaga.conformance.stock import PLENTY, REQUESTED, ask, left_is, outcome, product, request
+from ordersaga.conformance.stock_flow import PLENTY, REQUESTED, ask, left_is, outcome, product, request
 from ordersaga.conformance.wire import Heard, Json
 
 CASES: Final = Cases()
