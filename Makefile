@@ -31,11 +31,11 @@ PART_interop := tests/interop
 PART_conform := tests/conformance
 PART_browser := $(wildcard tests/browser/test_*.py tests/integration/test_web_*.py)
 NAMED := $(PART_runtime) $(PART_operators) $(PART_order) $(PART_stock) $(PART_payment) $(PART_audit) $(PART_http) $(PART_browser)
-PART_system := $(filter-out $(NAMED), $(wildcard tests/integration/test_*.py)) tests/chaos tests/simulation tests/docs tests/node tests/java
+PART_system := $(filter-out $(NAMED), $(wildcard tests/integration/test_*.py)) tests/chaos tests/simulation tests/fuzz tests/docs tests/node tests/java
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos siege money bench saga contract screenshots lock
+.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos siege money fuzz bench saga contract screenshots lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^#> / {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ siege: setup ## MINUTES=30 of overload and hostile clients beside ordinary custo
 
 money: setup ## ORDERS=2000 while 30 % of the gateway's calls fail and Payment is killed five times; the books must agree
 	@$(BIN)/python -m tests.chaos.money $(if $(ORDERS),--orders $(ORDERS)) $(ARGS)
+
+fuzz: setup ## valid and odd requests to each operation by each role, and to each page; no answer may be an error of ours; ARGS=--help
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 #> Measure it
 bench: setup ## the benchmarks; BENCH=name for one, ORDERS=n for its size, ARGS=--help for their names

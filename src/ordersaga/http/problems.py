@@ -1,5 +1,6 @@
 """Errors as `application/problem+json` (RFC 9457)."""
 
+import re
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -19,6 +20,8 @@ log: Final = structlog.get_logger()
 T = TypeVar("T")
 
 PROBLEM_JSON: Final = "application/problem+json"
+_missing: Final = re.compile("Missing required query parameter '([^']+)'")
+"""How Litestar tells of a parameter that is not there; its error has no field for the name."""
 REFUSAL_STATUS: Final[dict[RefusalKind, int]] = {
     "UNKNOWN": 404,
     "INVALID": 400,
@@ -109,6 +112,8 @@ def on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[b
         for each in error.extra or []
         if isinstance(each, dict)
     ]
+    if missing := _missing.match(error.detail or ""):
+        errors = [FieldError(missing[1], "must be given", "missing")]
     if errors:
         return _answer(invalid_fields(errors).body)
     return _answer(ProblemBody(error.detail or NOT_VALID, error.status_code))

@@ -10,6 +10,7 @@ import structlog
 from litestar import Litestar, Request, Response, get
 from litestar.datastructures import ResponseHeader
 from litestar.exceptions import HTTPException
+from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
 from ordersaga.http.application import Application
@@ -105,7 +106,7 @@ def _static(files: Mapping[str, File]) -> list[ControllerRouterHandler]:
         include_in_schema=False,
         response_headers=[ResponseHeader(name="Cache-Control", value=FOREVER)],
     )
-    async def static(name: str) -> Response[bytes]:
+    async def static(name: FromPath[str]) -> Response[bytes]:
         """A file of ours, from memory. Its address has a hash of its content, so a browser may keep it."""
         if name not in files:
             raise Nothing

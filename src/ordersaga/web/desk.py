@@ -163,6 +163,10 @@ class Desk:
         key = f"notice.{visit.cookies.get(NOTICE)}"
         return visit.t(key) if visit.has(key) else None
 
+    def fragment(self, visit: Visit, template: str, values: Mapping[str, Any]) -> Page:
+        """Answer with a part of a page, for its script. A browser may also open it as a page, so it has a page's headers."""
+        return Response(self.part(visit, template, values), headers=dict(self._headers), media_type="text/html")
+
     def part(self, visit: Visit, template: str, values: Mapping[str, Any]) -> str:
         """A template's text, for a page or for a stream."""
         shared = {

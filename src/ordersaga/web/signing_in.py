@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import jwt
 from litestar import get, post
+from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
@@ -50,7 +51,7 @@ def routes(desk: Desk) -> list[ControllerRouterHandler]:
         return desk.go(visit, "/", "signed_out")
 
     @get("/language/{code:str}")
-    async def language(request: AnyRequest, code: str) -> Page:
+    async def language(request: AnyRequest, code: FromPath[str]) -> Page:
         chosen = next((each for each in LANGUAGES if each == code), None) or nothing()
         answer = desk.go(desk.visit(request), local_path(request.query_params.get("then", "/")))
         answer.cookies.append(desk.language_cookie(chosen))

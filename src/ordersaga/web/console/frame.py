@@ -29,9 +29,9 @@ class Console:
         """Answer with a page of the console."""
         return self.desk.page(visit, f"console/{template}", self._shared(visit, user) | dict(values), status)
 
-    def part(self, visit: Visit, user: User, template: str, values: Mapping[str, Any]) -> str:
-        """A part of a page, for its refreshing."""
-        return self.desk.part(visit, f"console/{template}", self._shared(visit, user) | dict(values))
+    def part(self, visit: Visit, user: User, template: str, values: Mapping[str, Any]) -> Page:
+        """Answer with a part of a page, for its refreshing."""
+        return self.desk.fragment(visit, f"console/{template}", self._shared(visit, user) | dict(values))
 
     def _shared(self, visit: Visit, user: User) -> dict[str, Any]:
         return {

@@ -5,7 +5,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 from uuid import UUID
 
-from litestar import Response, get, post
+from litestar import get, post
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
@@ -121,12 +121,12 @@ def _one(console: Console) -> list[ControllerRouterHandler]:
         return console.page(visit, user, "job.html", await _values(console.service(service), job_id, user, cursor))
 
     @get(f"{PATH}/{{service:str}}/{{job_id:uuid}}/now")
-    async def now(request: AnyRequest, service: FromPath[str], job_id: FromPath[UUID]) -> Response[str]:
+    async def now(request: AnyRequest, service: FromPath[str], job_id: FromPath[UUID]) -> Page:
         """The changing part of the page, for its script."""
         visit = desk.visit(request)
         user = await staff.reader(request, visit)
         values = await _values(console.service(service), job_id, user, "")
-        return Response(console.part(visit, user, "_job.html", values), media_type="text/html")
+        return console.part(visit, user, "_job.html", values)
 
     @post(f"{PATH}/{{service:str}}/{{job_id:uuid}}/stop")
     async def stop(request: AnyRequest, service: FromPath[str], job_id: FromPath[UUID]) -> Page:

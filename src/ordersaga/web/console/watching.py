@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from litestar import Response, get
+from litestar import get
 from litestar.types import ControllerRouterHandler
 
 from ordersaga.web.console import flow, overview
@@ -25,12 +25,11 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         return console.page(visit, user, "overview.html", _values(await reading.snapshot(user)))
 
     @get(f"{HOME}/now")
-    async def now(request: AnyRequest) -> Response[str]:
+    async def now(request: AnyRequest) -> Page:
         """The changing part of the page, for its script."""
         visit = desk.visit(request)
         user = await staff.reader(request, visit)
-        text = console.part(visit, user, "_overview.html", _values(await reading.snapshot(user)))
-        return Response(text, media_type="text/html")
+        return console.part(visit, user, "_overview.html", _values(await reading.snapshot(user)))
 
     return [home, now]
 

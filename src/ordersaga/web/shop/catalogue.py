@@ -109,7 +109,7 @@ def routes(desk: Desk, products: Catalogue) -> list[ControllerRouterHandler]:
         return desk.go(visit, "/cart", "changed")
 
     @get("/pictures/{name:str}")
-    async def drawn(name: str) -> Response[str]:
+    async def drawn(name: FromPath[str]) -> Response[str]:
         """One of our drawings as a file, for whoever shows the product elsewhere."""
         svg = pictures.file(name.removesuffix(".svg")) or nothing()
         return Response(svg, media_type="image/svg+xml")

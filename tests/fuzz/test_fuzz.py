@@ -1,0 +1,100 @@
+"""A short `make fuzz`: each role at each operation, systematic odd requests to each operation, and odd requests to each page."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ordersaga.http.pages import Cursors
+from ordersaga.settings import SERVICES, ServiceName
+from tests.fuzz import faces, pages
+from tests.fuzz.world import USERS, World, document, errors_of, headers, world
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
+SEED = 7
+STREAM = "/api/v1/orders/{order_id}/events"
+ACTS_ON_ORDERS = re.compile(r"/api/v1/orders/\{order_id\}/(cancel|refund|return)/")
+FORGED: dict[str, tuple[str, list[Any]]] = {
+    "/api/v1/operations/acts": ("acts", [2**63, -1, 2**200]),
+    "/api/v1/operations/dead-letters": ("dead letters", [["2026-01-01T00:00:00", "0" * 32]]),
+    "/api/v1/operations/jobs": ("jobs", [["2026-01-01T00:00:00", "0" * 32]]),
+    "/api/v1/operations/parked": ("parked records", [["a\0b", 0, "0" * 32], ["a", 2**31, "0" * 32]]),
+    "/api/v1/operations/partitions": ("partitions", [["a\0b", 0], ["a", 2**63], ["a", -1]]),
+}
+"""Cursors that a client has made itself, by the list's path and name: keys that PostgreSQL cannot compare with."""
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[World]:
+    with world() as one:
+        yield one
+        assert errors_of(one) == []
+
+
+def operations(one: World, service: ServiceName) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    """Method, path as in the document, path of something real with the parameters that must be there, and what the document says."""
+    for path, item in document(one, service)["paths"].items():
+        real = re.sub(r"{([^}]+)}", lambda name: str(one.things[service].get(name[1], "x")), path)
+        for method, said in item.items():
+            needed = [each["name"] for each in said.get("parameters", []) if each["in"] == "query" and each["required"]]
+            query = httpx.QueryParams({name: one.things[service][name] for name in needed})
+            if path != STREAM:
+                yield method.upper(), path, f"{real}?{query}", said
+
+
+def roles_of(method: str, path: str, said: dict[str, Any]) -> tuple[set[str], str]:
+    """Which roles an operation is for, and how a refusal names them."""
+    acts, sees = {"OPERATOR", "MASTER"}, {"READER", "OPERATOR", "MASTER"}
+    if ACTS_ON_ORDERS.match(path):
+        return {"CUSTOMER"} | acts, "MASTER, OPERATOR"
+    if "403" not in said["responses"] or said["security"] == []:
+        return set(USERS), ""
+    return (sees, "MASTER, OPERATOR, READER") if method == "GET" else (acts, "MASTER, OPERATOR")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_each_role_may_do_what_it_is_for_and_is_told_which_role_is_needed(system: World, service: ServiceName) -> None:
+    with httpx.Client(base_url=system.system.urls[service], timeout=faces.ANSWER_S) as http:
+        for method, path, real, said in operations(system, service):
+            allowed, named = roles_of(method, path, said)
+            body: dict[str, Any] | None = None if method == "GET" else {}
+            for role in (None, *USERS):
+                answer = http.request(method, real, json=body, headers=headers(role))
+                where = (method, path, role, answer.text)
+                assert answer.status_code < 500 and str(answer.status_code) in said["responses"], where
+                if role is None:
+                    assert (answer.status_code == 401) == (said["security"] != []), where
+                elif role in allowed:
+                    assert answer.status_code not in (401, 403), where
+                else:
+                    assert answer.status_code == 403 and named in answer.json()["detail"], where
+
+
+def test_a_parameter_that_is_missing_is_named(system: World) -> None:
+    answer = httpx.get(f"{system.system.urls['payment']}/api/v1/payments", headers=headers("MASTER"))
+    assert answer.status_code == 400
+    assert [(each["field"], each["code"]) for each in answer.json()["errors"]] == [("orderId", "missing")]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_request_is_answered_as_the_document_does_not_say(
+    system: World, service: ServiceName, tmp_path: Path
+) -> None:
+    outcome = faces.fuzz(system, service, "MASTER", tmp_path, phases="examples,coverage", examples=1, seed=SEED)
+    assert outcome.is_right, outcome.report
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_cursor_that_a_client_has_made_is_refused(system: World, service: ServiceName) -> None:
+    with httpx.Client(base_url=system.system.urls[service], headers=headers("MASTER")) as http:
+        for path, (name, keys) in FORGED.items():
+            for key in keys:
+                answer = http.get(path, params={"cursor": Cursors[Any](name, Any).of(key)})
+                assert answer.status_code == 400, (path, key, answer.text)
+
+
+def test_no_page_answers_an_odd_request_with_an_error_of_ours(system: World) -> None:
+    assert pages.fuzz(system, SEED, 3) == []
