@@ -4,7 +4,7 @@ import re
 from typing import Any, Final
 from uuid import UUID
 
-from litestar import Response, get, post
+from litestar import get, post
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
@@ -82,12 +82,11 @@ def _one(console: Console) -> list[ControllerRouterHandler]:
         return console.page(visit, user, "audit_run.html", await found(run_id, user))
 
     @get(f"{PATH}/{{run_id:uuid}}/now")
-    async def now(request: AnyRequest, run_id: FromPath[UUID]) -> Response[str]:
+    async def now(request: AnyRequest, run_id: FromPath[UUID]) -> Page:
         """The changing part of the page, for its script."""
         visit = desk.visit(request)
         user = await staff.reader(request, visit)
-        text = console.part(visit, user, "_audit_run.html", await found(run_id, user))
-        return Response(text, media_type="text/html")
+        return console.part(visit, user, "_audit_run.html", await found(run_id, user))
 
     @get(f"{PATH}/{{run_id:uuid}}/{{code:str}}")
     async def differences(request: AnyRequest, run_id: FromPath[UUID], code: FromPath[str]) -> Page:

@@ -3,7 +3,7 @@
 from typing import Any, Final
 from uuid import UUID
 
-from litestar import Response, get
+from litestar import get
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
@@ -101,12 +101,11 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         return console.page(visit, user, "topic.html", await looking.values(name, user, request.query_params))
 
     @get(f"{PATH}/{{name:str}}/now")
-    async def now(request: AnyRequest, name: FromPath[str]) -> Response[str]:
+    async def now(request: AnyRequest, name: FromPath[str]) -> Page:
         """The changing part of the page, for its script."""
         visit = desk.visit(request)
         user = await staff.reader(request, visit)
-        text = console.part(visit, user, "_topic.html", await looking.values(name, user, {}))
-        return Response(text, media_type="text/html")
+        return console.part(visit, user, "_topic.html", await looking.values(name, user, {}))
 
     return [show, now]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
-from litestar import Response, get, post
+from litestar import get, post
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
@@ -70,12 +70,11 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         return console.page(visit, user, "topics.html", await found(request, user))
 
     @get(f"{PATH}/now")
-    async def now(request: AnyRequest) -> Response[str]:
+    async def now(request: AnyRequest) -> Page:
         """Lag and throughput of each topic, for the page's script. The forms of the page stay as they are."""
         visit = desk.visit(request)
         user = await staff.reader(request, visit)
-        text = console.part(visit, user, "_flows.html", await found(request, user))
-        return Response(text, media_type="text/html")
+        return console.part(visit, user, "_flows.html", await found(request, user))
 
     @post(f"{PATH}/{{service:str}}/{{topic:str}}/{{partition:int}}/{{act:str}}")
     async def act(
