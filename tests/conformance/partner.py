@@ -55,8 +55,9 @@ class Loop:
         if transactional:
             self.producer.init_transactions(10)
         if topic := partner.own_topics.get(partner.manner):
+            admin = AdminClient({"bootstrap.servers": bootstrap})
             with contextlib.suppress(KafkaException):  # it is there already
-                AdminClient({"bootstrap.servers": bootstrap}).create_topics([NewTopic(topic, 3)])[topic].result(10)
+                admin.create_topics([NewTopic(topic, 3)])[topic].result(10)
         self.waiting: list[tuple[float, list[Reply]]] = []
 
     def run(self) -> None:

@@ -1,0 +1,92 @@
+"""`ordersaga conform delivery` against small Deliveries: each wrong one fails the cases of its fault and no other; unusual ones pass."""
+
+from pathlib import Path
+
+import pytest
+
+from ordersaga.devstack import DevStack
+from tests.conformance.running_partner import RunningPartner, conform
+
+A = "a delivery request"
+ANSWER = f"the answer to {A}"
+RESTARTED = f"{A} while the service restarts"
+BAD = {
+    f"{A}: bad JSON",
+    f"{A}: no text at all",
+    f"{A}: an empty value",
+    f"{A}: a list instead of an object",
+    f"{A}: a wrong type",
+    f"{A}: an id that is none",
+    f"{A}: no order id",
+}
+WRONG = {
+    "answers-twice": {f"{A} has one answer"},
+    "forgets-repeats": {
+        f"{A} twice in a row",
+        f"{A} again after its answer",
+        f"{A} again in other bytes",
+        f"{A} in several partitions",
+        RESTARTED,
+        "a second request with another address starts no second delivery",
+    },
+    "snake-case": {f"{ANSWER} has the guide's fields"},
+    "wrong-status-word": {f"{ANSWER} has the guide's status word"},
+    "upper-case-ids": {f"{ANSWER} has ids in lower case"},
+    "keyed-by-something-else": {f"{ANSWER} is keyed by its order"},
+    "wrong-topic": {f"{ANSWER} is on its topic"},
+    "skips-what-is-bad": BAD,
+    "loses-on-restart": {RESTARTED},
+    "reads-uncommitted": {f"{A} in an aborted transaction"},
+    "takes-the-id-from-the-key": {f"{A} without a record key", f"{A} with another record key"},
+    "refuses-unknown-fields": {f"{A} with unknown fields"},
+    "needs-every-field": {f"{A} without optional fields"},
+    "trips-over-null": {f"{A} with null in optional fields"},
+    "needs-a-type-header": {f"{A} without a type header"},
+    "silent-about-failures": {
+        "an address without delivery is answered FAILED",
+        "an address that is missing is answered or becomes a dead letter",
+    },
+}
+UNUSUAL = ["right", "no-key-and-sorted", "talkative", "pretty", "transactions", "silent-about-repeats"]
+
+
+@pytest.mark.parametrize("manner", WRONG)
+def test_a_wrong_delivery_fails_the_cases_of_its_fault_alone(stack: DevStack, tmp_path: Path, manner: str) -> None:
+    restart = RESTARTED in WRONG[manner]
+    with RunningPartner(tmp_path, stack, "delivery", manner) as partner:
+        verdict = partner.conform(restart=restart)
+    assert verdict.failed == WRONG[manner], verdict.answer
+    assert (
+        verdict.answer.code == 1 and not verdict.not_judged and verdict.skipped == (set() if restart else {RESTARTED})
+    )
+
+
+def test_a_delivery_that_dies_of_a_bad_record_is_named_by_the_first(stack: DevStack, tmp_path: Path) -> None:
+    with RunningPartner(tmp_path, stack, "delivery", "dies-on-bad-json") as partner:
+        verdict = partner.conform()
+    assert verdict.answer.code == 1 and verdict.failed == {f"{A}: bad JSON"}, verdict.answer
+    assert verdict.not_judged == BAD - verdict.failed | {f"{A}: a tombstone"}
+    assert "the record behind the spoilt one was not answered" in verdict.answer.out
+
+
+@pytest.mark.parametrize("manner", UNUSUAL)
+def test_a_right_but_unusual_delivery_passes(stack: DevStack, tmp_path: Path, manner: str) -> None:
+    with RunningPartner(tmp_path, stack, "delivery", manner) as partner:
+        verdict = partner.conform()
+    assert verdict.answer.code == 0 and not verdict.skipped, verdict.answer
+    assert len(verdict.passed) > 40
+
+
+@pytest.mark.parametrize(
+    "manner, said",
+    [("never-answers", "had no answer on delivery-start-topic"), ("answers-garbage", "with what is no JSON object")],
+)
+def test_a_delivery_that_cannot_be_judged_is_told(stack: DevStack, tmp_path: Path, manner: str, said: str) -> None:
+    with RunningPartner(tmp_path, stack, "delivery", manner) as partner:
+        verdict = partner.conform()
+    assert verdict.answer.code == 2 and said in verdict.answer.err, verdict.answer
+
+
+def test_a_kafka_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    verdict = conform(tmp_path, "127.0.0.1:1", "delivery")
+    assert verdict.answer.code == 2 and "127.0.0.1:1 cannot be used" in verdict.answer.err, verdict.answer

@@ -1,0 +1,73 @@
+"""`ordersaga conform order` against small Orders without compensation: each wrong one fails the cases of its fault and no other."""
+
+from pathlib import Path
+
+import pytest
+
+from ordersaga.devstack import DevStack
+from tests.conformance.running_partner import RunningPartner, Verdict
+
+PLACE = (
+    '{"orderName": "$orderName", "totalAmount": $totalAmount, "items": $items, "address": "$address", "addressDetail": "$addressDetail", '
+    '"zipcode": "$zipcode", "phone": "$phone", "name": "$name", "deliveryMemo": "$deliveryMemo"}'
+)
+OUT_OF_STOCK = {
+    "a product out of stock ends the order",
+    "one of two products out of stock ends the order",
+    "a paid order that is out of stock is not delivered",
+}
+WRONG = {
+    "asks-for-one-piece-each": {"a placed order asks Stock for its products"},
+    "counts-stock-answers": {"a repeated stock answer does not stand for another product"},
+    "takes-any-amount": {"a payment of another amount is not delivered", "a payment of nothing is not delivered"},
+    "spoils-korean": {
+        "the delivery request has the customer's address",
+        "Korean, emoji and quotes reach Delivery as they are",
+    },
+    "completes-failed-deliveries": {
+        "a failed delivery does not complete the order",
+        "a started delivery after a failed one does not complete the order",
+    },
+    "wrong-code": {"the completion has the order's customer, total, name and code"},
+    "ignores-stock-failures": OUT_OF_STOCK,
+    "asks-again": {"every record three times completes the order once"},
+    "completes-again": {"every record three times completes the order once"},
+    "snake-case": {
+        "the answer to a placed order has the guide's fields",
+        "the answer to a payment outcome has the guide's fields",
+        "the answer to a started delivery has the guide's fields",
+    },
+}
+
+
+def judged(stack: DevStack, folder: Path, manner: str) -> Verdict:
+    with RunningPartner(folder, stack, "order", manner) as partner:
+        place = f"POST http://127.0.0.1:{partner.port}/orders {PLACE}"
+        return partner.conform("--place", place, "--without", "compensation", restart=False)
+
+
+@pytest.mark.parametrize("manner", WRONG)
+def test_a_wrong_order_fails_the_cases_of_its_fault_alone(stack: DevStack, tmp_path: Path, manner: str) -> None:
+    verdict = judged(stack, tmp_path, manner)
+    assert verdict.failed == WRONG[manner], verdict.answer
+    assert verdict.answer.code == 1 and not verdict.not_judged
+
+
+@pytest.mark.parametrize(
+    "manner, one",
+    [
+        ("delivers-unpaid", "a reserved order that is not paid is not delivered"),
+        ("delivers-unreserved", "a paid order that is not reserved is not delivered"),
+    ],
+)
+def test_an_order_that_is_wrong_in_many_ways_is_named(stack: DevStack, tmp_path: Path, manner: str, one: str) -> None:
+    verdict = judged(stack, tmp_path, manner)
+    assert one in verdict.failed and "the answer to a placed order has the guide's fields" in verdict.passed, (
+        verdict.answer
+    )
+
+
+@pytest.mark.parametrize("manner", ["right", "no-key-and-sorted", "talkative"])
+def test_a_right_but_unusual_order_passes(stack: DevStack, tmp_path: Path, manner: str) -> None:
+    verdict = judged(stack, tmp_path, manner)
+    assert verdict.answer.code == 0, verdict.answer

@@ -1,0 +1,53 @@
+"""`ordersaga conform payment` against small Payments without refunds: each wrong one fails the cases of its fault and no other."""
+
+from pathlib import Path
+
+import pytest
+
+from ordersaga.devstack import DevStack
+from tests.conformance.running_partner import RunningPartner, Verdict
+
+NOT_OFFERED = ("compensation", "payable", "one-payment", "gateway-faults", "restart")
+DECLINED = {
+    "a declined payment is published as FAILED on the same topic",
+    "a declined payment confirmed twice stays declined",
+    "after a decline another payment can succeed",
+}
+WRONG = {
+    "never-declines": {
+        "a declined payment is published as FAILED on the same topic",
+        "a declined payment confirmed twice stays declined",
+    },
+    "silent-about-declines": DECLINED,
+    "failures-elsewhere": DECLINED,
+    "fails-repeats": {
+        "a payment confirmed twice is published with one outcome",
+        "a payment confirmed five times at once is published with one outcome",
+    },
+    "amount-as-text": {"the answer to a payment has the guide's fields"},
+    "forgets-the-key": {"a success names the payment key and the amount"},
+    "takes-any-amount": {"less than the smallest payment is no success"},
+    "wraps-around": {"more than an int32 is no success"},
+    "wrong-status-word": {"the answer to a payment has the guide's status word"},
+}
+
+
+def judged(stack: DevStack, folder: Path, manner: str) -> Verdict:
+    without = [option for tag in NOT_OFFERED for option in ("--without", tag)]
+    with RunningPartner(folder, stack, "payment", manner) as partner:
+        body = '{"paymentKey": "$paymentKey", "orderId": "$orderId", "amount": $amount, "card": "$card"}'
+        pay = f"POST http://127.0.0.1:{partner.port}/confirm {body}"
+        return partner.conform("--pay", pay, "--checkout", "", *without, restart=False)
+
+
+@pytest.mark.parametrize("manner", WRONG)
+def test_a_wrong_payment_fails_the_cases_of_its_fault_alone(stack: DevStack, tmp_path: Path, manner: str) -> None:
+    verdict = judged(stack, tmp_path, manner)
+    assert verdict.failed == WRONG[manner], verdict.answer
+    assert verdict.answer.code == 1 and not verdict.not_judged
+
+
+@pytest.mark.parametrize("manner", ["right", "no-key-and-sorted", "talkative"])
+def test_a_right_but_unusual_payment_passes(stack: DevStack, tmp_path: Path, manner: str) -> None:
+    verdict = judged(stack, tmp_path, manner)
+    assert verdict.answer.code == 0 and len(verdict.passed) > 15, verdict.answer

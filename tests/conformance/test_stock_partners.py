@@ -1,0 +1,65 @@
+"""`ordersaga conform stock` against small Stocks: each wrong one fails the cases of its fault and no other; unusual ones pass."""
+
+from pathlib import Path
+
+import pytest
+
+from ordersaga.devstack import DevStack
+from tests.conformance.running_partner import RunningPartner, Verdict
+
+WRONG = {
+    "oversells": {
+        "more than there is is answered FAILED",
+        "a product without stock is answered FAILED",
+        "what fails in part is taken as it was answered",
+        "orders for the last pieces at once do not oversell",
+        "one product in two lines is counted twice",
+        "the largest int32 is answered FAILED",
+        "two lines that overflow an int32 are answered FAILED",
+        "given back pieces can be taken by another order",
+    },
+    "takes-repeats-again": {
+        "a repeated request takes its pieces once",
+        "a repeated request in upper case takes its pieces once",
+    },
+    "keeps-what-it-refuses": {"what fails in part is taken as it was answered"},
+    "wraps-around": {"two lines that overflow an int32 are answered FAILED"},
+    "takes-negative-quantities": {"a negative quantity adds nothing to the stock"},
+    "gives-back-twice": {"a repeated rollback puts the pieces back once"},
+    "silent-about-unknown-products": {"an unknown product is answered FAILED"},
+    "answers-the-first-product-alone": {
+        "each product of an order is answered",
+        "an order of fifty products is answered whole",
+        "orders for two products in opposite orders all end",
+        "a rollback of one product leaves the others",
+    },
+}
+
+
+def judged(stack: DevStack, folder: Path, manner: str, *arguments: str, restart: bool = False) -> Verdict:
+    with RunningPartner(folder, stack, "stock", manner) as partner:
+        seed = f'POST http://127.0.0.1:{partner.port}/products {{"productId": "$productId", "quantity": $quantity}}'
+        return partner.conform("--seed", seed, *arguments, restart=restart)
+
+
+@pytest.mark.parametrize("manner", WRONG)
+def test_a_wrong_stock_fails_the_cases_of_its_fault(stack: DevStack, tmp_path: Path, manner: str) -> None:
+    verdict = judged(stack, tmp_path, manner)
+    assert verdict.failed == WRONG[manner], verdict.answer
+    assert verdict.answer.code == 1
+    assert bool(verdict.not_judged) == (manner == "oversells"), (
+        "nobody sees what is left where more is given than there is"
+    )
+
+
+@pytest.mark.parametrize(
+    "manner", ["right", "decides-for-the-whole-order", "no-key-and-sorted", "talkative", "transactions"]
+)
+def test_a_right_but_unusual_stock_passes(stack: DevStack, tmp_path: Path, manner: str) -> None:
+    verdict = judged(stack, tmp_path, manner, restart=True)
+    assert verdict.answer.code == 0 and not verdict.skipped, verdict.answer
+
+
+def test_a_stock_that_gives_nothing_back_says_so(stack: DevStack, tmp_path: Path) -> None:
+    verdict = judged(stack, tmp_path, "right", "--without", "compensation", "--only", "happy", "--only", "compensation")
+    assert verdict.answer.code == 0 and len(verdict.skipped) > 30 and len(verdict.passed) == 3, verdict.answer
