@@ -123,6 +123,9 @@ def test_of_retry_topics_the_attempts_are_not_one_too_many(source: str) -> None:
 
 JSON_ERROR = "com.fasterxml.jackson.core.io.JsonEOFException"
 OTHERS: dict[tuple[str, str], list[tuple[Any, ...]]] = {
+    ("spring-cloud-stream", "error.order-completed-topic.stream-shop"): [
+        ("order-completed-topic", 1, 0, None, "tools.jackson.databind.exc.MismatchedInputException", ..., 1)
+    ],
     ("Kafka 4.4.0", "payment-errors"): [
         (
             "delivery-start-topic",
