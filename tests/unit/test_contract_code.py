@@ -9,7 +9,9 @@ from uuid import UUID
 import msgspec
 import pytest
 from jsonschema import Draft202012Validator
+from typer.testing import CliRunner
 
+from ordersaga.cli.contracts import app
 from ordersaga.contracts import asyncapi, limits
 from ordersaga.contracts import messages as m
 from ordersaga.contracts.code import python
@@ -111,3 +113,19 @@ def test_the_dataclasses_read_and_write_what_our_services_write(module: ModuleTy
     written = encode(EXAMPLES[message])
     read = msgspec.json.decode(written, type=module.TOPICS[BY_MESSAGE[message].name])
     assert msgspec.json.decode(msgspec.json.encode(read)) == msgspec.json.decode(written)
+
+
+@pytest.mark.parametrize("language", ["schemas", "java", "typescript", "python"])
+def test_the_commands_write_their_files_again_and_say_which(language: str, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / language
+    first, second = (CliRunner().invoke(app, [language, "--out", str(folder)]) for _ in range(2))
+    assert first.exit_code == second.exit_code == 0
+    assert first.stdout == second.stdout
+    assert sorted(first.stdout.split()) == sorted(map(str, folder.iterdir()))
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = CliRunner().invoke(app, ["schemas", "--out", str(tmp_path / "file")])
+    assert said.exit_code == 1
+    assert f"{tmp_path / 'file'}: " in said.stderr
