@@ -8,6 +8,7 @@ from ordersaga.cli import (
     conform,
     contracts,
     dead_letters,
+    load,
     migrate,
     orders,
     parked,
@@ -37,6 +38,7 @@ app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
 app.command("settings")(settings.settings)
 app.command("openapi")(serve.openapi)
+app.command("load")(load.load)
 app.command("asyncapi")(contracts.asyncapi)
 app.command("verify")(verify.verify)
 app.command("conform")(conform.conform)

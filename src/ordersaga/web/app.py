@@ -23,6 +23,8 @@ from ordersaga.settings import Settings
 from ordersaga.web import signing_in
 from ordersaga.web.console import routes as console
 from ordersaga.web.console import staff
+from ordersaga.web.console.audience import Audience
+from ordersaga.web.console.load import Load
 from ordersaga.web.desk import Desk, File, Nothing, Page, SignInFirst, WrongForm
 from ordersaga.web.services import Refused, Services, Unavailable
 from ordersaga.web.shop.live import Live
@@ -48,16 +50,18 @@ def create_app(settings: Settings) -> Litestar:
     live = Live(settings, orders.read_again)
     streams = Streams(settings.http_streams_max, settings.http_streams_per_caller_max)
     reporter = Reporter(live)
+    audience = Audience()
+    load = Load(audience)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with services, reporter.running():
+        async with services, reporter.running(), load:
             yield
 
     return Application(
         [
             *routes(desk, orders, live, streams),
-            *console.routes(desk),
+            *console.routes(desk, load, audience),
             *signing_in.routes(desk),
             *_static(desk.files),
             *health("web", reporter),

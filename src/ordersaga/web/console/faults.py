@@ -1,64 +1,138 @@
-"""The sandbox's faults, for a demo: what share of the gateway's calls fail, and how. Only where everybody may sign in; elsewhere 404."""
+"""Faults on purpose, for a demo, and what the system makes of them: the sandbox's calls that fail, consumers that are slow or fail, and orders
+placed at a rate. Only where everybody may sign in; elsewhere 404."""
 
 import re
 from typing import Any, Final
 
-import aiohttp
-import msgspec
 from litestar import get, post
+from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
-from ordersaga.web.console.frame import Console
+from ordersaga.settings import SERVICES
+from ordersaga.web.accounts import User
+from ordersaga.web.console import curves
+from ordersaga.web.console.figures import IN_FLIGHT_MAX, RATE_MAX
+from ordersaga.web.console.flow import gateway_state
+from ordersaga.web.console.frame import Console, notice_of
+from ordersaga.web.console.model import Anything, ConsumerFaults
+from ordersaga.web.console.reading import FACE
+from ordersaga.web.console.sandbox import Sandbox
 from ordersaga.web.console.staff import HOME
-from ordersaga.web.desk import AnyRequest, Page, nothing
+from ordersaga.web.desk import AnyRequest, Page
+from ordersaga.web.services import Refused, side_by_side
 
 PATH: Final = f"{HOME}/faults"
-TIMEOUT_S: Final = 3.0
 CALLS: Final = ("confirm", "get", "cancel")
 OUTCOMES: Final = ("slow", "dropped", "answer-lost", "bad-gateway")
 NUMBER: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,2})?")
+CONSUMER_FIELDS: Final = ("turnDelayMs", "turnRecordsMax", "passingPercent", "lastingPercent")
+MINUTES: Final = (1, 2, 5, 10)
 
 
 def routes(console: Console) -> list[ControllerRouterHandler]:
     """The routes."""
-    desk, staff = console.desk, console.staff
-    url = f"{desk.settings.gateway_url.rstrip('/')}/sandbox/faults"
+    if console.desk.settings.web_sign_in != "demo":
+        return []
+    sandbox = Sandbox(console.desk.settings.gateway_url)
+    return [*_shown(console, sandbox), *_changed(console, sandbox), _load_changed(console, sandbox)]
 
-    def demo_only() -> None:
-        if desk.settings.web_sign_in != "demo":
-            nothing()
 
-    async def ask(method: str, body: Any = None) -> dict[str, Any] | None:
-        """The faults in force; None: there is no sandbox there, or it refuses the body."""
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-        sent = None if body is None else msgspec.json.encode(body)
-        try:
-            async with aiohttp.ClientSession(timeout=timeout) as http, http.request(method, url, data=sent) as answer:
-                if answer.status != 200:
-                    return None
-                found: dict[str, Any] = msgspec.json.decode(await answer.read(), type=dict[str, Any])
-                return found
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError):
-            return None
+def _shown(console: Console, sandbox: Sandbox) -> list[ControllerRouterHandler]:
+    desk, reading, staff = console.desk, console.reading, console.staff
+    past = curves.Past()
+    load = console.load
+
+    async def now(user: User) -> dict[str, Any]:
+        """How the system is: what changes by itself on the page."""
+        snapshot = await reading.snapshot(user)
+        moments = past.note(snapshot, load.figures if load.is_running else None)
+        return {
+            "snapshot": snapshot,
+            "gateway": gateway_state(snapshot),
+            "lags": curves.lags(snapshot),
+            "charts": curves.charts(moments, reading.ours),
+            "load": load,
+            "minutes": MINUTES,
+            "rate_max": RATE_MAX,
+            "in_flight_max": IN_FLIGHT_MAX,
+            "whole": len(reading.ours) == len(SERVICES),
+        }
 
     @get(PATH)
     async def show(request: AnyRequest) -> Page:
-        demo_only()
         visit = desk.visit(request)
         user = await staff.reader(request, visit)
-        values = {"faults": await ask("GET"), "calls": CALLS, "outcomes": OUTCOMES}
-        return console.page(visit, user, "faults.html", values)
+        found, faults, *consumers = await side_by_side(
+            now(user),
+            sandbox.faults(),
+            *(reading.part(name, "/faults", ConsumerFaults, user) for name in reading.ours),
+        )
+        found |= {"faults": faults, "calls": CALLS, "outcomes": OUTCOMES}
+        found["consumers"] = dict(zip(reading.ours, consumers, strict=True))
+        return console.page(visit, user, "faults.html", found)
+
+    @get(f"{PATH}/now")
+    async def again(request: AnyRequest) -> Page:
+        """The changing part of the page, for its script."""
+        visit = desk.visit(request)
+        user = await staff.reader(request, visit)
+        return console.part(visit, user, "_faults_now.html", await now(user))
+
+    return [show, again]
+
+
+def _changed(console: Console, sandbox: Sandbox) -> list[ControllerRouterHandler]:
+    desk, reading, staff = console.desk, console.reading, console.staff
 
     @post(PATH)
     async def change(request: AnyRequest) -> Page:
-        demo_only()
         visit = desk.visit(request)
         _, form = await staff.operator(request, visit)
-        before = await ask("GET")
-        done = None if before is None else await ask("PUT", {} if "end" in form else before | _wanted(form))
-        return desk.go(visit, PATH, "console.faults" if done is not None else "console.faults_wrong")
+        before = await sandbox.faults()
+        done = before is not None and await sandbox.set({} if "end" in form else before | _wanted(form))
+        return desk.go(visit, PATH, "console.faults" if done else "console.faults_wrong")
 
-    return [show, change]
+    @post(f"{PATH}/consumers/{{service:str}}")
+    async def change_consumer(request: AnyRequest, service: FromPath[str]) -> Page:
+        visit = desk.visit(request)
+        user, form = await staff.operator(request, visit)
+        name, notice = console.service(service), "console.faults"
+        body: dict[str, Any] = {"reason": form.get("reason", ""), "version": form.get("version", "")}
+        if "end" not in form:
+            body |= {field: _number(form.get(field, "") or "0") for field in CONSUMER_FIELDS}
+            body["turnRecordsMax"] = body["turnRecordsMax"] or None
+        try:
+            await reading.services.post(name, f"{FACE}/faults", Anything, user, body)
+        except Refused as refused:
+            notice = notice_of(refused)
+        return desk.go(visit, PATH, notice)
+
+    return [change, change_consumer]
+
+
+def _load_changed(console: Console, sandbox: Sandbox) -> ControllerRouterHandler:
+    desk, reading, staff, load = console.desk, console.reading, console.staff, console.load
+
+    @post(f"{PATH}/load")
+    async def change_load(request: AnyRequest) -> Page:
+        visit = desk.visit(request)
+        _, form = await staff.operator(request, visit)
+        act, rate, minutes = form.get("act"), _number(form.get("rate", "")), _number(form.get("minutes", "0"))
+        if act == "stop":
+            return desk.go(visit, PATH, "console.load.stopped" if load.stop() else "console.load.none")
+        if not (isinstance(rate, int | float) and rate <= RATE_MAX):
+            return desk.go(visit, PATH, "console.wrong")
+        if act == "steer":
+            return desk.go(visit, PATH, None if load.steer(rate) else "console.load.none")
+        if act != "begin" or minutes not in MINUTES:
+            return desk.go(visit, PATH, "console.wrong")
+        # Without the sandbox a gateway may be there that takes real money.
+        if len(reading.ours) < len(SERVICES) or await sandbox.faults() is None:
+            return desk.go(visit, PATH, "console.load.no_sandbox")
+        begun = await load.begin(rate, int(minutes) * 60)
+        return desk.go(visit, PATH, "console.load.begun" if begun else "console.load.running")
+
+    return change_load
 
 
 def _wanted(form: dict[str, str]) -> dict[str, Any]:
@@ -80,4 +154,7 @@ def _wanted(form: dict[str, str]) -> dict[str, Any]:
 
 
 def _number(text: str) -> Any:
-    return float(text) if NUMBER.fullmatch(text) else text
+    """The number; a text that is none stays as it is, and is refused where it is used."""
+    if not NUMBER.fullmatch(text):
+        return text
+    return int(text) if text.isdigit() else float(text)

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from ordersaga.settings import SERVICES, ServiceName
 from ordersaga.web.accounts import User
+from ordersaga.web.console.audience import Audience
+from ordersaga.web.console.load import Load
 from ordersaga.web.console.reading import Reading
 from ordersaga.web.console.staff import NAMES, Staff, may_act
 from ordersaga.web.desk import Desk, Page, nothing
@@ -20,10 +22,11 @@ UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60))
 class Console:
     """Reads and answers for the routes of the console."""
 
-    def __init__(self, desk: Desk, reading: Reading) -> None:
+    def __init__(self, desk: Desk, reading: Reading, load: Load, audience: Audience) -> None:
         self.desk: Final = desk
         self.reading: Final = reading
-        self.staff: Final = Staff(desk)
+        self.load: Final = load
+        self.staff: Final = Staff(desk, audience)
 
     def page(self, visit: Visit, user: User, template: str, values: Mapping[str, Any], status: int = 200) -> Page:
         """Answer with a page of the console."""

@@ -60,6 +60,21 @@ class Outbox(Struct, rename="camel", frozen=True):
     oldest_age_s: float
 
 
+class ConsumerFaults(Struct, rename="camel", frozen=True):
+    """What goes wrong on purpose in a service's consumer. `allowed` false: the service was started without."""
+
+    allowed: bool
+    version: str
+    turn_delay_ms: int
+    turn_records_max: int | None
+    passing_percent: float
+    lasting_percent: float
+
+    @property
+    def are_on(self) -> bool:
+        return bool(self.turn_delay_ms or self.turn_records_max or self.passing_percent or self.lasting_percent)
+
+
 class Anything(Struct):
     """An answer whose content does not matter."""
 

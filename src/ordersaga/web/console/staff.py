@@ -11,6 +11,7 @@ from litestar.types import ControllerRouterHandler
 from ordersaga.http.caller import OPERATOR_ROLES, READER_ROLES
 from ordersaga.settings import SERVICES
 from ordersaga.web.accounts import User
+from ordersaga.web.console.audience import Audience
 from ordersaga.web.console.model import Anything
 from ordersaga.web.desk import AnyRequest, Desk, Page, SignInFirst
 from ordersaga.web.services import Refused
@@ -38,14 +39,16 @@ class RoleNeeded(Exception):
 class Staff:
     """Finds who asks. Raises `SignInFirst` and `RoleNeeded`."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, audience: Audience) -> None:
         self._desk: Final = desk
+        self._audience: Final = audience
 
     async def reader(self, request: AnyRequest, visit: Visit) -> User:
         """Somebody who may see the console."""
         user = await self._user(request, visit)
         if not READER_ROLES & set(user.roles):
             raise RoleNeeded("READER")
+        self._audience.seen(visit.session.session_id)
         return user
 
     async def operator(self, request: AnyRequest, visit: Visit) -> tuple[User, dict[str, str]]:
@@ -76,7 +79,7 @@ def may_act(user: User) -> bool:
     return bool(OPERATOR_ROLES & set(user.roles))
 
 
-def routes(desk: Desk) -> list[ControllerRouterHandler]:
+def routes(desk: Desk, audience: Audience) -> list[ControllerRouterHandler]:
     """Sign-in and sign-out of the console."""
 
     @get(SIGN_IN)
@@ -100,6 +103,7 @@ def routes(desk: Desk) -> list[ControllerRouterHandler]:
     async def sign_out(request: AnyRequest) -> Page:
         visit = desk.visit(request)
         await desk.form(request, visit)
+        audience.left(visit.session.session_id)
         visit.session = Session(user=visit.session.user)
         return desk.go(visit, SIGN_IN, "signed_out")
 

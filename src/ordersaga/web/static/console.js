@@ -14,6 +14,9 @@ function refresh(part) {
     for (const next of fresh.content.children) {
       const old = document.getElementById(next.id);
       if (!old || old.contains(document.activeElement)) continue;
+      // A form that somebody fills in is replaced only when it becomes another form.
+      if (old.dataset.state !== undefined && old.dataset.state === next.dataset.state) continue;
+      if (next.dataset.state !== undefined) old.dataset.state = next.dataset.state;
       for (const [n, each] of next.querySelectorAll("details").entries()) {
         const before = each.id ? document.getElementById(each.id) : old.querySelectorAll("details")[n];
         each.open = !!before?.open;
@@ -44,10 +47,22 @@ function refresh(part) {
         told(true);
       }
     }
-    if (!ended) setTimeout(again, EVERY_MS);
+    if (!ended) setTimeout(again, every);
     else live?.remove();
   }
-  setTimeout(again, EVERY_MS);
+  const every = Number(part.dataset.every) || EVERY_MS;
+  setTimeout(again, every);
 }
 
 for (const part of document.querySelectorAll("[data-refresh]")) refresh(part);
+
+// A slider says its value while it moves; in a live form it takes effect when it is let go.
+document.addEventListener("input", ({ target }) => {
+  if (target.type === "range") target.form.querySelector("output").value = target.value;
+});
+document.addEventListener("change", ({ target }) => {
+  if (target.type !== "range" || target.form.dataset.live === undefined) return;
+  const body = new URLSearchParams(new FormData(target.form));
+  body.set("act", "steer");
+  fetch(target.form.action, { method: "POST", body, redirect: "manual" }).catch(() => {});
+});

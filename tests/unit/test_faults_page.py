@@ -1,0 +1,72 @@
+"""The page of faults is there where everybody may sign in, and nowhere else; its curves; and who still looks at the console."""
+
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+
+from ordersaga.settings import SERVICES, Settings
+from ordersaga.web.app import create_app
+from ordersaga.web.console import curves
+from ordersaga.web.console.audience import Audience
+from ordersaga.web.console.curves import HEIGHT, WIDTH, Moment, charts
+from ordersaga.web.console.figures import Figures
+from ordersaga.web.console.model import HealthStatus
+from ordersaga.web.console.reading import ServiceView, Snapshot, TopicRead
+
+FIGURES = Figures(20, 19.5, 18.0, 100, 2, 5, 0, 80.0, 400.0, {"place: 503": 2}, 30.0)
+
+
+@pytest.mark.parametrize(("sign_in", "there"), [("demo", True), ("token", False)])
+def test_the_page_is_for_demonstrations_alone(sign_in: str, there: bool) -> None:
+    app = create_app(Settings(web_sign_in=sign_in))  # type: ignore[arg-type]
+    assert any(route.path.startswith("/console/faults") for route in app.routes) is there
+
+
+def test_a_curve_ends_at_the_right_edge_and_has_a_gap_where_nothing_was_known() -> None:
+    moments = [Moment(10.0, FIGURES, {"stock": 0}), Moment(70.0, None, {"stock": 150}), Moment(130.0, FIGURES, {})]
+    rate, took, lag = charts(moments, ["stock"])
+    assert (rate.top, took.top, lag.top) == (20, 500, 200)
+    assert [line.value for line in rate.lines] == [20, 18.0]
+    assert rate.lines[0].paths == [f"0.0,{0.0}", f"{WIDTH:.1f},{0.0}"]
+    assert lag.lines[0].value is None
+    assert lag.lines[0].paths == [f"0.0,{HEIGHT:.1f} {WIDTH / 2:.1f},{HEIGHT * 0.25:.1f}"]
+
+
+def test_without_any_moment_there_are_empty_curves() -> None:
+    assert [chart.lines[0].paths for chart in charts([], ["stock"])] == [[], [], []]
+
+
+def test_moments_are_noted_once_a_second_and_kept_for_two_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter((0.0, 0.1, 1.0, 121.0))
+    monkeypatch.setattr("ordersaga.web.console.curves.time.monotonic", lambda: next(clock))
+    reads = {"order-created": TopicRead("order-created", 7, 1.0, Counter())}
+    views: dict[str, ServiceView] = {
+        **{name: ServiceView(name) for name in SERVICES},
+        "stock": ServiceView("stock", health=HealthStatus("UP"), topics=reads),
+        "order": ServiceView("order", foreign=True, topics=reads),
+    }
+    snapshot, past = Snapshot(datetime.now(UTC), views, None), curves.Past()
+    moments = [past.note(snapshot, None) for _ in range(3)][-1]
+    assert [each.at_s for each in moments] == [0.0, 1.0]
+    assert moments[0].lags == {"stock": 7}
+    assert [each.at_s for each in past.note(snapshot, None)] == [1.0, 121.0]
+
+
+def test_the_audience_is_gone_after_the_last_sign_out_or_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr("ordersaga.web.console.audience.time.monotonic", lambda: now_s[0])
+    people = Audience()
+    assert people.is_gone
+    people.seen("one")
+    people.seen("two")
+    people.left("one")
+    assert not people.is_gone
+    people.left("two")
+    people.left("nobody")
+    assert people.is_gone
+    people.seen("three")
+    now_s[0] = 59.0
+    assert not people.is_gone
+    now_s[0] = 61.0
+    assert people.is_gone
