@@ -91,11 +91,15 @@ class Customers:
             "POST", "payment", "/api/v1/payments/confirm", confirm, order["customer"] | {"Prefer": "wait=10"}
         )
 
+    async def shown(self, order: Any) -> Any:
+        """The order as its customer sees it now."""
+        return await self._send("GET", "order", f"/api/v1/orders/{order['orderId']}", None, order["customer"])
+
     async def ended(self, order: Any, scenario: Scenario = SUCCEEDS) -> Ended:
         """Wait until the order is no longer PENDING. Raises TimeoutError."""
         end = time.monotonic() + END_LIMIT_S
         while True:
-            shown = await self._send("GET", "order", f"/api/v1/orders/{order['orderId']}", None, order["customer"])
+            shown = await self.shown(order)
             if shown["status"] != "PENDING":
                 return Ended(scenario, UUID(order["orderId"]), (shown["status"], shown["reason"]))
             if time.monotonic() > end:

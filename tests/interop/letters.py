@@ -1,11 +1,12 @@
 """Dead letters in both directions: a partner's are imported and replayed by our commands, ours are read and replayed by the partner's tool."""
 
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from ordersaga.cli.demo import SCENARIOS
 from ordersaga.cli.shop import Scenario
 from ordersaga.settings import ServiceName
+from tests.integration.service import Wire
 from tests.interop.customers import SUCCEEDS
 from tests.interop.pairing import Pairing, settled
 
@@ -37,10 +38,25 @@ async def theirs_are_replayed_by_ours(pair: Pairing) -> None:
         await pair.customers.pay(order)
     letter = await _imported(pair, INPUT[role], UUID(order["orderId"]))
     assert letter["topic"] == INPUT[role] and letter["cause"] == "java.lang.IllegalStateException", letter
+    shown = await pair.customers.shown(order)
+    assert shown["status"] == ("FAILED" if role == "payment" else "PENDING"), "what was rolled back counts for nobody"
     await pair.partner.bug("NONE")
     replayed = (await pair.type("dead-letters", "replay", letter["id"], *WHY, "--json")).rows
     assert [each["result"] for each in replayed] == ["published"], replayed
     await _ends(pair, order, scenario, unpaid=role in ("order", "stock"))
+
+
+async def a_malformed_record_is_kept_as_it_was(pair: Pairing) -> None:
+    """The partner cannot read a record. Its recoverer writes the bytes as a JSON text in base64; our letter has the bytes."""
+    (role,) = pair.partner.kind.roles
+    order_id = uuid4()
+    value = f'{{"orderId": "{order_id}", "status": '
+    await Wire(pair.system.settings).send_raw(INPUT[role], str(order_id).encode(), value.encode())
+    letter = await _imported(pair, INPUT[role], order_id)
+    shown = (await pair.type("dead-letters", "show", letter["id"], "--json")).row
+    assert shown["value"] == value and "DeserializationException" not in letter["cause"], shown
+    discarded = await pair.type("dead-letters", "discard", letter["id"], "--why", "a test's", "--json")
+    assert discarded.code == 0, discarded
 
 
 async def ours_are_replayed_by_theirs(pair: Pairing) -> None:

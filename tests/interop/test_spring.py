@@ -53,6 +53,7 @@ async def test_one_of_their_services_beside_three_of_ours(kind: Kind) -> None:
         orders = await pair.customers.shop()
         await pair.all_is_as_it_must_be(orders)
         await letters.theirs_are_replayed_by_ours(pair)
+        await letters.a_malformed_record_is_kept_as_it_was(pair)
         await letters.ours_are_replayed_by_theirs(pair)
         await pair.audit_holds()
 
