@@ -15,7 +15,9 @@ from ordersaga.contracts import codec, topics
 from ordersaga.contracts import messages as m
 from ordersaga.contracts.codec import Undecodable, declare, decode
 from ordersaga.contracts.topics import Topic
+from ordersaga.messaging.acts import NotPossible
 from ordersaga.messaging.dead_letters import order_key
+from ordersaga.operations.letters import check_value
 
 ORDER = UUID("8b91c74c-f28d-4f11-823a-8e727ff052c2")
 OTHER = UUID("c40e15db-f0a8-4d39-9d8f-af94768c83f6")
@@ -70,6 +72,13 @@ def test_what_is_no_whole_number_of_32_bits_is_refused_with_its_place(written: s
     assert shown in str(refused.value)
     assert "`$.amount`" in str(refused.value)
     assert len(str(refused.value)) <= codec.REASON_CHARS_MAX
+
+
+def test_of_an_edited_letter_only_the_fields_are_named_that_are_wrong() -> None:
+    with pytest.raises(NotPossible) as refused:
+        check_value(PAID, paid("25000.00").replace(b"SUCCESS", b"DONE"))
+    assert [each.field for each in refused.value.errors] == ["value.status"]
+    check_value(PAID, paid("25000.00").replace(b"SUCCESS", b"success"))
 
 
 def test_an_absent_amount_is_no_zero() -> None:

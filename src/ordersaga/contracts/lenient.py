@@ -59,6 +59,15 @@ def read(message: type[Message], value: bytes) -> Message:
         raise NotPlain(_wrapping(parsed) or str(error)) from error
 
 
+def takes(kind: Any, value: bytes) -> bool:
+    """Whether the JSON of one field is taken for this type, on its own."""
+    try:
+        msgspec.convert(_read(inspect.type_info(kind), _parse(value), "$"), kind)
+    except (ValueError, RecursionError, msgspec.DecodeError):
+        return False
+    return True
+
+
 def _parse(value: bytes) -> Any:
     return json.loads(
         value.decode(json.detect_encoding(value)),

@@ -8,6 +8,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from ordersaga.contracts import lenient
+from ordersaga.contracts.messages import Message
 from ordersaga.contracts.topics import BY_NAME
 from ordersaga.http.fields import find_wrong_fields
 from ordersaga.messaging import redrive
@@ -61,11 +63,22 @@ def check_value(topic: str, value: bytes) -> None:
         redrive.check_value(topic, value)
     except NotPossible as error:
         model = BY_NAME[topic].message if topic in BY_NAME else None
-        wrong = find_wrong_fields(model, value) if model is not None and _is_json(value) else []
+        wrong = _wrong_fields(model, value) if model is not None and _is_json(value) else []
         named = [FieldError(f"value.{each.field}", each.message, each.code) for each in wrong if each.field != "body"]
         raise NotPossible(
             str(error), "INVALID", errors=named or [FieldError("value", str(error), "invalid")]
         ) from error
+
+
+def _wrong_fields(model: type[Message], value: bytes) -> list[FieldError]:
+    """The wrong fields of a message, without those that are written in another way and taken all the same, such as `25000.00`."""
+    values = msgspec.json.decode(value, type=dict[str, msgspec.Raw]) if value.lstrip().startswith(b"{") else {}
+    types = {field.encode_name: field.type for field in msgspec.structs.fields(model)}
+    return [
+        each
+        for each in find_wrong_fields(model, value)
+        if each.field not in values or not lenient.takes(types[each.field], bytes(values[each.field]))
+    ]
 
 
 def _is_json(value: bytes) -> bool:
