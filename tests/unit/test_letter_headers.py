@@ -105,7 +105,7 @@ def test_bytes_in_base64_are_unwrapped_as_often_as_they_were_wrapped(source: str
     assert dict(letter_headers.without(malformed.headers or ())) == dict(OWN[:1]), "neither headers of Spring nor `[B`"
 
 
-@pytest.mark.parametrize("source", ["spring-kafka 3.3.10"])
+@SPRINGS
 def test_of_retry_topics_the_attempts_are_not_one_too_many(source: str) -> None:
     letters = golden(source, "delivery-request-topic-dlt")
     failures = [told(read(each)) for each in letters]
