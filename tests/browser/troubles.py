@@ -7,9 +7,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import psycopg
 from confluent_kafka import Producer
 
 from ordersaga.devstack.system import System
+from ordersaga.settings import ServiceName
 from tests.browser.visitor import Visitor
 
 FACE = "/api/v1/operations"
@@ -49,3 +51,40 @@ def enter(visitor: Callable[..., Visitor], role: str = "operator", **options: An
     one.page.locator(f"button[name=role][value={role}]").click()
     one.page.wait_for_url(one.url + "/console")
     return one
+
+
+def place(system: System, zipcode: str = "04524") -> tuple[str, dict[str, str], int]:
+    """An order of one product, over HTTP: its id, its customer's headers, its total."""
+    product = httpx.get(f"{system.urls['stock']}/api/v1/products").json()["items"][0]
+    customer = {"User-Id": str(uuid4()), "User-Roles": "CUSTOMER", "Prefer": "wait=0"}
+    order = {
+        "orderName": product["name"],
+        "totalAmount": product["price"],
+        "items": [{"productId": product["productId"], "quantity": 1}],
+        "name": "Hana Kim",
+        "phone": PHONE,
+        "address": "1 Sejong-daero",
+        "zipcode": zipcode,
+    }
+    placed = httpx.post(f"{system.urls['order']}/api/v1/orders", json=order, headers=customer)
+    placed.raise_for_status()
+    return placed.json()["orderId"], customer, product["price"]
+
+
+def pay(system: System, order_id: str, customer: dict[str, str], total: int) -> None:
+    """What the customer does at the checkout, and the confirm."""
+    checkout = {"orderId": order_id, "amount": total, "card": "approve"}
+    key = httpx.post(f"{system.urls['sandbox']}/sandbox/payments", json=checkout).json()["paymentKey"]
+    confirm = {"paymentKey": key, "orderId": order_id, "amount": total}
+    url = f"{system.urls['payment']}/api/v1/payments/confirm"
+    for _ in range(100):  # Payment hears of the order a moment after it was placed
+        if httpx.post(url, json=confirm, headers=customer).status_code in (200, 202):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the order cannot be paid")
+
+
+def execute(system: System, service: ServiceName, statement: str) -> None:
+    """Change a service's database."""
+    with psycopg.connect(system.settings.database_url(service), autocommit=True) as db:
+        db.execute(statement.encode())

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
+from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,7 +16,7 @@ from ordersaga.operations.parked_resources import QueueResource
 from ordersaga.operations.resources import BytesResource, CauseResource, CausesResource
 from ordersaga.settings import SERVICES, ServiceName, Settings
 from ordersaga.web.accounts import User
-from ordersaga.web.console import editing, flow, letters, overview
+from ordersaga.web.console import editing, flow, letters, order_page, overview
 from ordersaga.web.console.model import Alarm, HealthStatus, OrderStates, Outbox, Waiting
 from ordersaga.web.console.reading import Rates, Reading, ServiceView, Snapshot, TopicRead
 from ordersaga.web.desk import FIELDS_MAX
@@ -146,6 +147,7 @@ def test_a_form_has_each_field_of_the_message_and_each_item_of_a_list() -> None:
     fields = editing.fields_of("order-created", json.dumps(REQUEST)) or []
     assert [(each.path, each.kind, each.value) for each in fields] == [
         ("value.orderId", "text", str(UUID(int=1))),
+        ("value.products", "list", ""),
         ("value.products[0]", "item", ""),
         ("value.products[0].productId", "text", str(UUID(int=2))),
         ("value.products[0].quantity", "number", "3"),
@@ -160,6 +162,42 @@ def test_the_form_becomes_the_message_and_keeps_what_the_schema_does_not_know() 
     assert said["extra"] == [1]
     without = json.loads(editing.value_of("order-created", form | {"remove:value.products[0]": "on"}))
     assert without["products"] == []
+
+
+def test_items_are_added_to_a_list_and_removed_from_it_by_their_numbers() -> None:
+    ids = [str(UUID(int=n)) for n in range(12)]
+    value = json.dumps({"orderId": ids[0], "products": [{"productId": each, "quantity": 1} for each in ids]})
+    form = {"value": value, "remove:value.products[9]": "1", "remove:value.products[10]": "1"}
+    left = [each["productId"] for each in json.loads(editing.value_of("order-created", form))["products"]]
+    assert left == [*ids[:9], ids[11]]
+
+    more = editing.value_of("order-created", {"value": value, "add:value.products": "1"})
+    assert json.loads(more)["products"][12:] == [{}]
+    paths = [each.path for each in editing.fields_of("order-created", more) or []]
+    assert paths[-2:] == ["value.products[12].productId", "value.products[12].quantity"]
+    typed = {"value": more, "value.products[12].productId": ids[0], "value.products[12].quantity": "2"}
+    said = json.loads(editing.value_of("order-created", typed))
+    assert said["products"][12] == {"productId": ids[0], "quantity": 2}
+
+
+@pytest.mark.parametrize("products", [None, [], {}, "none", 1, [None]])
+def test_an_item_is_added_to_whatever_stands_in_the_place_of_a_list(products: object) -> None:
+    form = {
+        "value": json.dumps({"orderId": "1", "products": products}),
+        "add:value.products": "1",
+        "add:elsewhere[1]": "1",
+    }
+    before = products if isinstance(products, list) else []
+    assert json.loads(editing.value_of("order-created", form))["products"] == [*before, {}]
+
+
+def test_the_bytes_of_a_form_are_those_that_a_browser_sends() -> None:
+    value = json.dumps({"orderId": "주문", "name": "김하나"}, ensure_ascii=False)
+    assert editing.bytes_of(value) - editing.ROOM_BYTES == len(urlencode({"value": value}))
+    fields = editing.fields_of("delivery-request-topic", value) or []
+    assert editing.bytes_of(value, fields) > editing.bytes_of(value) + len(fields) * 10
+    quotes = '"' * 100
+    assert editing.bytes_of(quotes) > editing.ROOM_BYTES + 200, "in JSON for the service"
 
 
 def test_an_empty_field_is_null_where_null_fits_and_a_wrong_number_stays_for_the_service_to_name() -> None:
@@ -183,7 +221,7 @@ def test_a_value_without_a_schema_is_edited_as_text(topic_name: str, value: str)
 def test_a_form_can_be_made_and_sent_of_whatever_stands_in_the_place_of_a_list(topic: str, products: object) -> None:
     value = json.dumps({"orderId": "no id", "products": products, "items": products})
     fields = editing.fields_of(topic, value) or []
-    form = {each.path: each.value or "7" for each in fields if each.kind != "item"}
+    form = {each.path: each.value or "7" for each in fields if each.kind not in editing.HEADS}
     said = json.loads(editing.value_of(topic, form | {"value": value}))
     lines = said["products" if topic == "order-created" else "items"]
     assert lines == ([{"productId": "7", "quantity": 7}] if isinstance(products, list) and products else products)
@@ -220,3 +258,19 @@ def test_the_form_of_the_longest_order_is_read_as_a_whole() -> None:
     lines = [{"productId": str(UUID(int=n)), "quantity": 1} for n in range(100)]
     fields = editing.fields_of("order-created", json.dumps({"orderId": str(UUID(int=1)), "products": lines})) or []
     assert len(fields) + 10 < FIELDS_MAX
+
+
+@pytest.mark.parametrize(
+    ("form", "path"),
+    [
+        ({"record": "delivery-request-topic/2/17"}, "parked/delivery-request-topic/2/17"),
+        ({"record": "a?b#c/0/0"}, "parked/a%3Fb%23c/0/0"),
+        ({"intent": str(UUID(int=7))}, f"intents/{UUID(int=7)}"),
+        ({"record": "../acts/1/2/3"}, None),
+        ({"record": "topic/1"}, None),
+        ({"record": "topic/1/2x", "intent": "7"}, None),
+        ({}, None),
+    ],
+)
+def test_only_a_record_or_an_intent_is_tried_now(form: dict[str, str], path: str | None) -> None:
+    assert order_page._put_off(form) == path

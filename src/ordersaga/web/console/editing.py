@@ -5,9 +5,10 @@ A field's name in the form is its path in the value, as the service names wrong 
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Struct
@@ -16,11 +17,20 @@ from ordersaga.contracts.topics import BY_NAME
 
 ROOT: Final = "value"
 PATH: Final = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d{1,4})\]")
+ADD: Final = "add:"
 REMOVE: Final = "remove:"
+"""What the names of buttons begin with; the rest is the path of a list, or of one of its items."""
+ROOM_BYTES: Final = 8_192
+"""What a form has beside the value: a token, a reason of any language, what somebody adds."""
+
+
+HEADS: Final = ("list", "item")
+"""Kinds without a value of their own."""
 
 
 class Field(Struct, frozen=True):
-    """One field of the form. `kind`: text, number, choice, or item (the head of one element of a list). `nullable`: empty means null."""
+    """One field of the form. `kind`: text, number, choice, list (the head of a list), or item (that of one of its elements). `nullable`: empty
+    means null."""
 
     path: str
     label: str
@@ -31,6 +41,7 @@ class Field(Struct, frozen=True):
     least: int | None = None
     most: int | None = None
     chars_max: int | None = None
+    holds_objects: bool = False
 
 
 def fields_of(topic: str, value: str) -> list[Field] | None:
@@ -48,7 +59,10 @@ def fields_of(topic: str, value: str) -> list[Field] | None:
 
 
 def value_of(topic: str, form: dict[str, str]) -> str:
-    """The JSON that a form says. Fields that the schema does not know come from the form's hidden `value` as they are."""
+    """The JSON that a form says, with what its buttons add to lists and remove from them.
+
+    Fields that the schema does not know come from the form's hidden `value` as they are.
+    """
     try:
         before = json.loads(form.get("value", "{}"))
     except (ValueError, RecursionError):
@@ -56,14 +70,31 @@ def value_of(topic: str, form: dict[str, str]) -> str:
     fields = fields_of(topic, json.dumps(before)) or []
     said = before if isinstance(before, dict) else {}
     for field in fields:
-        if field.kind != "item" and field.path in form:
+        if field.kind not in HEADS and field.path in form:
             steps, read = _steps(field.path), _read(field, form[field.path])
             if read is not None or _is_there(said, steps):
                 _put(said, steps, read)
-    removed = sorted((name.removeprefix(REMOVE) for name in form if name.startswith(REMOVE)), reverse=True)
-    for path in removed:
+    for field in fields:
+        if field.kind == "list" and ADD + field.path in form:
+            _add(said, _steps(field.path), {} if field.holds_objects else "")
+    # The last item first: the others keep their numbers until it is their turn.
+    for path in [each.path for each in fields if each.kind == "item" and REMOVE + each.path in form][::-1]:
         _remove(said, _steps(path))
     return json.dumps(said, ensure_ascii=False).encode(errors="backslashreplace").decode()
+
+
+def changes_a_list(form: dict[str, str]) -> bool:
+    """Whether a button was pressed that adds an item or removes one, and not the one that goes on."""
+    return any(name.startswith((ADD, REMOVE)) for name in form)
+
+
+def bytes_of(value: str, fields: Iterable[Field] = ()) -> int:
+    """How many bytes a form with this value has at most, as a browser sends it; with its fields, or the whole value as one text.
+
+    The console sends the value on to the service as a text in JSON, which may be longer.
+    """
+    pairs = [("value", value), *((each.path, each.value) for each in fields if each.kind not in HEADS)]
+    return ROOM_BYTES + max(len(urlencode(pairs)), len(msgspec.json.encode(value)))
 
 
 def _fields(schema: dict[str, Any], known: dict[str, Any], value: Any, path: str) -> Iterator[Field]:
@@ -75,6 +106,8 @@ def _fields(schema: dict[str, Any], known: dict[str, Any], value: Any, path: str
         for name, of_it in schema["properties"].items():
             yield from _fields(of_it, known, there.get(name), f"{path}.{name}")
     elif kind == "array":
+        items, _ = _resolved(schema.get("items", {}), known)
+        yield Field(path, label, "list", holds_objects="properties" in items)
         for n, each in enumerate(value if isinstance(value, list) else []):
             yield Field(f"{path}[{n}]", f"{label}[{n}]", "item")
             yield from _fields(schema.get("items", {}), known, each, f"{path}[{n}]")
@@ -138,6 +171,14 @@ def _put(value: Any, steps: list[str | int], to: Any) -> None:
             value[step] = {}
         value = value[step]
     value[steps[-1]] = to
+
+
+def _add(value: Any, steps: list[str | int], item: Any) -> None:
+    """Add an item to a list, which is begun if something else stands in its place."""
+    there = value
+    for step in steps:
+        there = there[step] if _is_there(there, [step]) else None
+    _put(value, steps, [*there, item] if isinstance(there, list) else [item])
 
 
 def _remove(value: Any, steps: list[str | int]) -> None:

@@ -1,4 +1,4 @@
-"""Dead letters: by cause, one with its record and history, replay, discard, and edit with a difference to look at before it is saved."""
+"""Dead letters: by cause, one with its record and history, replay and discard. `letter_edits.py` has their edit."""
 
 import base64
 import binascii
@@ -17,17 +17,15 @@ from ordersaga.operations.resources import (
     CausesResource,
     DeadLetterDetails,
     DeadLetterResource,
-    EditedResource,
     ReplayedResource,
 )
 from ordersaga.settings import ServiceName
 from ordersaga.web.accounts import User
-from ordersaga.web.console import editing
-from ordersaga.web.console.frame import Console, notice_of, wrong_fields
-from ordersaga.web.console.reading import FACE
+from ordersaga.web.console.frame import Console, is_id, notice_of, wrong_fields
+from ordersaga.web.console.reading import FACE, Reading
 from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page, nothing
-from ordersaga.web.services import Refused, side_by_side
+from ordersaga.web.services import Refused, Unavailable, side_by_side
 from ordersaga.web.visit import Visit
 
 PATH: Final = f"{HOME}/letters"
@@ -55,6 +53,12 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         visit = desk.visit(request)
         user = await staff.reader(request, visit)
         asked = _asked(request.query_params)
+        if asked["id"]:
+            found, away = await _by_id(console, user, asked["id"])
+            if len(found) == 1 and not away:
+                return desk.go(visit, f"{PATH}/{found[0][0]}/{found[0][1].id}")
+            values = {"asked": asked, "found": found, "away": away, "statuses": STATUSES}
+            return console.page(visit, user, "letters_found.html", values)
         wanted = [name for name in reading.ours if asked["service"] in ("", name)]
         parts = await side_by_side(*(_part(console, name, user, asked, request) for name in wanted))
         values = {"parts": parts, "asked": asked, "statuses": STATUSES, "link": _link(asked)}
@@ -66,13 +70,41 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         user = await staff.reader(request, visit)
         return await _show(console, visit, user, console.service(service), letter_id)
 
-    return [listed, show, *_acts(console), *_edits(console)]
+    return [listed, show, *_acts(console)]
 
 
 def _asked(query: Any) -> dict[str, str]:
-    asked = {name: str(query.get(name, "")).strip()[:300] for name in ("service", "topic", "cause", "order", "status")}
+    asked = {
+        name: str(query.get(name, "")).strip()[:300] for name in ("service", "topic", "cause", "order", "status", "id")
+    }
     asked["status"] = asked["status"] if asked["status"] in STATUSES else "OPEN"
     return asked
+
+
+async def _by_id(
+    console: Console, user: User, begins: str
+) -> tuple[list[tuple[ServiceName, DeadLetterResource]], list[ServiceName]]:
+    """The letters of all services, of any status, whose id begins so, and the services that do not answer."""
+    ours, reading = console.reading.ours, console.reading
+    if is_id(begins):
+        path = f"{FACE}/dead-letters/{UUID(begins)}"
+        known = await side_by_side(*(_one(reading, name, path, user) for name in ours))
+        pages = [None if each is None else [one.letter for one in each] for each in known]
+    else:
+        query = {"id": begins.lower(), "status": "ANY", "limit": str(SHOWN)}
+        lists = await side_by_side(*(reading.letters(name, user, query) for name in ours))
+        pages = [page and page.items for page in lists]
+    letters = [(name, each) for name, page in zip(ours, pages, strict=True) for each in page or ()]
+    return letters, [name for name, page in zip(ours, pages, strict=True) if page is None]
+
+
+async def _one(reading: Reading, name: ServiceName, path: str, user: User) -> list[DeadLetterDetails] | None:
+    """The letter at this path, if there is one; None: the service does not answer."""
+    try:
+        found = await reading.services.get(name, path, DeadLetterDetails, user)
+    except Unavailable:
+        return None
+    return [found] if found else []
 
 
 def _link(asked: dict[str, str]) -> Any:
@@ -164,7 +196,7 @@ def _acts(console: Console) -> list[ControllerRouterHandler]:
         user, form = await staff.operator(request, visit)
         name = console.service(service)
         dry = "dry" in form
-        body = _body(form) | {"dryRun": dry} | ({"typeId": form["type_id"]} if form.get("type_id") else {})
+        body = body_of(form) | {"dryRun": dry} | ({"typeId": form["type_id"]} if form.get("type_id") else {})
         try:
             done = await reading.services.post(
                 name, f"{FACE}/dead-letters/{letter_id}/replay", ReplayedResource, user, body
@@ -182,7 +214,7 @@ def _acts(console: Console) -> list[ControllerRouterHandler]:
         name = console.service(service)
         try:
             await reading.services.post(
-                name, f"{FACE}/dead-letters/{letter_id}/discard", DeadLetterResource, user, _body(form)
+                name, f"{FACE}/dead-letters/{letter_id}/discard", DeadLetterResource, user, body_of(form)
             )
         except Refused as refused:
             return await _refused(console, visit, user, name, letter_id, form, refused)
@@ -191,7 +223,8 @@ def _acts(console: Console) -> list[ControllerRouterHandler]:
     return [replay, discard]
 
 
-def _body(form: dict[str, str]) -> dict[str, Any]:
+def body_of(form: dict[str, str]) -> dict[str, Any]:
+    """The body of an act on a letter, as the form says it."""
     return {"reason": form.get("reason", ""), "version": form.get("version", "")}
 
 
@@ -209,79 +242,3 @@ async def _refused(
         more = {"wrong": wrong_fields(refused.problem), "typed": form}
         return await _show(console, visit, user, service, letter_id, more, 400)
     return console.desk.go(visit, f"{PATH}/{service}/{letter_id}", notice_of(refused))
-
-
-def _edits(console: Console) -> list[ControllerRouterHandler]:
-    desk, reading, staff = console.desk, console.reading, console.staff
-    path = f"{PATH}/{{service:str}}/{{letter_id:uuid}}/edit"
-
-    @get(path)
-    async def begin(request: AnyRequest, service: FromPath[str], letter_id: FromPath[UUID]) -> Page:
-        visit = desk.visit(request)
-        user = await staff.reader(request, visit)
-        name = console.service(service)
-        details = await _details(console, name, letter_id, user)
-        value = details.content.value.text if details.content.value else ""
-        return _form(console, visit, user, name, details.letter, value, {})
-
-    @post(path)
-    async def edit(request: AnyRequest, service: FromPath[str], letter_id: FromPath[UUID]) -> Page:
-        """First the difference, then, with the button `save`, the edited copy; with `replay` that copy is replayed, too."""
-        visit = desk.visit(request)
-        user, form = await staff.operator(request, visit)
-        name = console.service(service)
-        details = await _details(console, name, letter_id, user)
-        saves = "save" in form or "replay" in form
-        value = form.get("value", "") if saves or "whole" in form else editing.value_of(details.letter.topic, form)
-        body = _body(form) | {"value": value, "dryRun": not saves}
-        edit_path = f"{FACE}/dead-letters/{letter_id}/edit"
-        try:
-            done = await reading.services.post(name, edit_path, EditedResource, user, body)
-        except Refused as refused:
-            if refused.status == 400:
-                wrong = wrong_fields(refused.problem)
-                return _form(console, visit, user, name, details.letter, value, wrong, form, 400)
-            return desk.go(visit, f"{PATH}/{name}/{letter_id}", notice_of(refused))
-        if not saves or done.letter is None:
-            values = {"service": name, "letter": details.letter, "diff": done.diff, "value": value, "typed": form}
-            return console.page(visit, user, "difference.html", values)
-        notice = "console.edited"
-        if "replay" in form:
-            copy = {"reason": form.get("reason", ""), "version": done.letter.version}
-            try:
-                replay_path = f"{FACE}/dead-letters/{done.letter.id}/replay"
-                await reading.services.post(name, replay_path, ReplayedResource, user, copy)
-                notice = "console.edited_replayed"
-            except Refused as refused:
-                notice = notice_of(refused)
-        return desk.go(visit, f"{PATH}/{name}/{done.letter.id}", notice)
-
-    return [begin, edit]
-
-
-async def _details(console: Console, service: ServiceName, letter_id: UUID, user: User) -> DeadLetterDetails:
-    path = f"{FACE}/dead-letters/{letter_id}"
-    return await console.reading.services.get(service, path, DeadLetterDetails, user) or nothing()
-
-
-def _form(
-    console: Console,
-    visit: Visit,
-    user: User,
-    service: ServiceName,
-    letter: DeadLetterResource,
-    value: str,
-    wrong: dict[str, str],
-    typed: dict[str, str] | None = None,
-    status: int = 200,
-) -> Page:
-    values = {
-        "service": service,
-        "letter": letter,
-        "fields": editing.fields_of(letter.topic, value),
-        "value": value,
-        "wrong": wrong,
-        "typed": typed or {},
-        "whole": "whole" in (typed or {}) or visit.path.endswith("?whole=1"),
-    }
-    return console.page(visit, user, "edit.html", values, status)

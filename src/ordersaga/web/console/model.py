@@ -106,13 +106,25 @@ class Wait(Struct, rename="camel", frozen=True):
     attempts: int
     next_attempt_at: datetime | None = None
     ends_at: datetime | None = None
+    can_resend: bool = False
 
 
 class OperatorsOrder(Order, rename="camel", frozen=True):
     """An order as Order shows it to operators."""
 
     flag: str | None = None
+    version: str = ""
     waits_for: tuple[Wait, ...] = ()
+
+    @property
+    def seen(self) -> str:
+        """What an operator has seen who cancels, returns or decides: status, delivery and return, but not each request and answer."""
+        return f"{self.status}/{self.delivery}/{self.returning}"
+
+    @property
+    def can_resend(self) -> bool:
+        """Whether it waits for a request that may be sent again."""
+        return any(each.can_resend for each in self.waits_for)
 
 
 class TimelineEvent(Struct, rename="camel", frozen=True):
@@ -136,6 +148,20 @@ class PaymentView(Struct, rename="camel", frozen=True):
     refunded_amount: int
     requested_at: datetime
     approved_at: datetime | None = None
+
+
+class IntentView(Struct, rename="camel", frozen=True):
+    """A confirm or refund that the gateway has not settled. Won. `due_at` None: a refund that waits for the confirm."""
+
+    id: UUID
+    version: str
+    kind: str
+    payment_key: str
+    amount: int
+    created_at: datetime
+    due_at: datetime | None
+    tries: int
+    message: str | None = None
 
 
 class DeliveryView(Struct, rename="camel", frozen=True):

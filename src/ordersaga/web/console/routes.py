@@ -2,7 +2,21 @@
 
 from litestar.types import ControllerRouterHandler
 
-from ordersaga.web.console import audit, faults, jobs, letters, orders, parked, staff, topic, topics, trail, watching
+from ordersaga.web.console import (
+    audit,
+    faults,
+    jobs,
+    letter_edits,
+    letters,
+    order_page,
+    orders,
+    parked,
+    staff,
+    topic,
+    topics,
+    trail,
+    watching,
+)
 from ordersaga.web.console.audience import Audience
 from ordersaga.web.console.frame import Console
 from ordersaga.web.console.load import Load
@@ -13,5 +27,5 @@ from ordersaga.web.desk import Desk
 def routes(desk: Desk, load: Load, audience: Audience) -> list[ControllerRouterHandler]:
     """Sign-in of operators, and every page."""
     console = Console(desk, Reading(desk.services, desk.settings), load, audience)
-    pages = (watching, orders, letters, parked, jobs, topics, topic, audit, trail, faults)
+    pages = (watching, orders, order_page, letters, letter_edits, parked, jobs, topics, topic, audit, trail, faults)
     return [*staff.routes(desk, audience), *(route for each in pages for route in each.routes(console))]

@@ -3,6 +3,28 @@
 
 const EVERY_MS = 3000;
 
+// A part in which somebody types, chooses or marks text stays as it is, however long it takes.
+function inUse(part) {
+  const focused = part.contains(document.activeElement) && !document.activeElement.matches("a[href]");
+  const typed = [...part.querySelectorAll("input:not([type=hidden]), textarea")].some((each) => each.value !== each.defaultValue || each.checked !== each.defaultChecked);
+  const selection = getSelection();
+  return focused || typed || part.matches("[data-typed]") || (!selection.isCollapsed && selection.containsNode(part, true));
+}
+
+// New content in the place of the old. Opened details stay open, and the focus stays on its link.
+function renew(old, next) {
+  for (const [n, each] of next.querySelectorAll("details").entries()) {
+    const before = each.id ? document.getElementById(each.id) : old.querySelectorAll("details")[n];
+    each.open = !!before?.open;
+  }
+  if (old.className !== next.className) old.className = next.className;
+  for (const name of ["version", "state"]) if (next.dataset[name] !== undefined) old.dataset[name] = next.dataset[name];
+  if (old.innerHTML === next.innerHTML) return;
+  const link = old.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  old.replaceChildren(...next.childNodes);
+  if (link) [...old.querySelectorAll("a[href]")].find((each) => each.getAttribute("href") === link)?.focus();
+}
+
 function refresh(part) {
   const live = document.getElementById("live");
   const still = live?.textContent;
@@ -11,18 +33,20 @@ function refresh(part) {
     const fresh = document.createElement("template");
     fresh.innerHTML = html;
     localTimes(fresh.content);
-    for (const next of fresh.content.children) {
+    const parts = fresh.content.querySelectorAll("[data-part]");
+    for (const next of parts.length ? parts : fresh.content.children) {
       const old = document.getElementById(next.id);
-      if (!old || old.contains(document.activeElement)) continue;
-      // A form that somebody fills in is replaced only when it becomes another form.
-      if (old.dataset.state !== undefined && old.dataset.state === next.dataset.state) continue;
-      if (next.dataset.state !== undefined) old.dataset.state = next.dataset.state;
-      for (const [n, each] of next.querySelectorAll("details").entries()) {
-        const before = each.id ? document.getElementById(each.id) : old.querySelectorAll("details")[n];
-        each.open = !!before?.open;
+      // What a service that is away has said before stays readable; a banner names the service.
+      if (!old || (next.matches("[data-away]") && old.firstElementChild)) continue;
+      // A form with a state is replaced only when it becomes another form.
+      const isForm = next.dataset.state !== undefined;
+      if (isForm && old.dataset.state === next.dataset.state) continue;
+      if (isForm ? !old.contains(document.activeElement) : !inUse(old)) {
+        renew(old, next);
+        continue;
       }
-      if (old.className !== next.className) old.className = next.className;
-      if (old.innerHTML !== next.innerHTML) old.replaceChildren(...next.childNodes);
+      const kept = old.querySelector("[data-kept]");
+      if (kept) kept.hidden = old.dataset.version === next.dataset.version;
     }
     return fresh.content.querySelector("[data-ended]");
   }
@@ -66,3 +90,13 @@ document.addEventListener("change", ({ target }) => {
   body.set("act", "steer");
   fetch(target.form.action, { method: "POST", body, redirect: "manual" }).catch(() => {});
 });
+
+// A form that has grown past what the server takes is told so, and stays as it is.
+for (const form of document.querySelectorAll("form[data-bytes-max]")) {
+  form.addEventListener("submit", (event) => {
+    const sent = new URLSearchParams(new FormData(form, event.submitter)).toString().length;
+    const isTooLarge = sent > Number(form.dataset.bytesMax);
+    form.querySelector("[data-too-large]").hidden = !isTooLarge;
+    if (isTooLarge) event.preventDefault();
+  });
+}

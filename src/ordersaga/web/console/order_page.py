@@ -1,0 +1,220 @@
+"""One order for operators: its story over all services, what it waits for, and the acts on it. The page's parts change by themselves."""
+
+import re
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+from uuid import UUID
+
+from litestar import get, post
+from litestar.params import FromPath
+from litestar.types import ControllerRouterHandler
+
+from ordersaga.http.pages import LIMIT_MAX
+from ordersaga.http.pages import Page as ListPage
+from ordersaga.messaging.acts import STALE
+from ordersaga.operations.resources import ActResource
+from ordersaga.settings import ServiceName
+from ordersaga.web.accounts import User
+from ordersaga.web.console.frame import Console, notice_of
+from ordersaga.web.console.model import (
+    Anything,
+    DeliveryView,
+    IntentView,
+    OperatorsOrder,
+    PaymentView,
+    TimelineEvent,
+)
+from ordersaga.web.console.orders import PATH
+from ordersaga.web.console.reading import FACE, Reading
+from ordersaga.web.console.staff import may_act
+from ordersaga.web.console.story import story
+from ordersaga.web.desk import AnyRequest, Page, nothing
+from ordersaga.web.services import Refused, Unavailable, side_by_side
+from ordersaga.web.shop.model import Event
+from ordersaga.web.shop.progress import progress
+from ordersaga.web.visit import Visit
+
+COMMANDS: Final = {
+    "cancel": ("cancel/delivery-before", "console.order_cancelled"),
+    "return": ("cancel/return", "console.order_returned"),
+    "accept-refund": ("refund/accept", "console.refund_accepted"),
+    "receive-return": ("return/receive", "console.return_received"),
+    "refuse-return": ("return/refuse", "console.return_refused"),
+}
+"""Order's route and the notice of each command."""
+PLACE: Final = re.compile(r"([^/\0]{1,249})/([0-9]{1,10})/([0-9]{1,19})")
+T = TypeVar("T")
+
+
+def routes(console: Console) -> list[ControllerRouterHandler]:
+    """The routes."""
+    return [_show(console), _now(console), *_acts(console)]
+
+
+def _show(console: Console) -> ControllerRouterHandler:
+    @get(f"{PATH}/{{order_id:uuid}}")
+    async def show(request: AnyRequest, order_id: FromPath[UUID]) -> Page:
+        visit = console.desk.visit(request)
+        user = await console.staff.reader(request, visit)
+        return await _page(console, visit, user, order_id)
+
+    return show
+
+
+def _now(console: Console) -> ControllerRouterHandler:
+    @get(f"{PATH}/{{order_id:uuid}}/now")
+    async def now(request: AnyRequest, order_id: FromPath[UUID]) -> Page:
+        """The page's changing parts, for its script."""
+        visit = console.desk.visit(request)
+        user = await console.staff.reader(request, visit)
+        return console.part(visit, user, "_order.html", await _values(console.reading, user, order_id))
+
+    return now
+
+
+async def _page(console: Console, visit: Visit, user: User, order_id: UUID, more: dict[str, Any] | None = None) -> Page:
+    values = await _values(console.reading, user, order_id)
+    return console.page(visit, user, "order.html", values | (more or {}))
+
+
+def _acts(console: Console) -> list[ControllerRouterHandler]:
+    desk, reading, staff = console.desk, console.reading, console.staff
+
+    async def acted(
+        visit: Visit, user: User, order_id: UUID, form: dict[str, str], notice: str, done: bool, part: str = "acts"
+    ) -> Page:
+        """The order's page with a notice; an act that was not done leaves the reason that was typed in its part of the page."""
+        if done:
+            return desk.go(visit, f"{PATH}/{order_id}", notice)
+        more = {"notice": visit.t(f"notice.{notice}"), "typed_in": {part: form.get("reason", "")}}
+        return await _page(console, visit, user, order_id, more)
+
+    @post(f"{PATH}/{{order_id:uuid}}/resend")
+    async def resend(request: AnyRequest, order_id: FromPath[UUID]) -> Page:
+        """Have the requests that the order waits for sent again."""
+        visit = desk.visit(request)
+        user, form = await staff.operator(request, visit)
+        notice, done = await _face_act(reading, user, "order", f"orders/{order_id}/resend", form, "console.resent")
+        return await acted(visit, user, order_id, form, notice, done)
+
+    @post(f"{PATH}/{{order_id:uuid}}/retry/{{service:str}}")
+    async def retry(request: AnyRequest, order_id: FromPath[UUID], service: FromPath[str]) -> Page:
+        """Try now what is put off: a parked record (`record`), or a call to the gateway (`intent`)."""
+        visit = desk.visit(request)
+        user, form = await staff.operator(request, visit)
+        name, path = console.service(service), _put_off(form) or nothing()
+        notice, done = await _face_act(reading, user, name, f"{path}/retry", form, "console.retried")
+        return await acted(visit, user, order_id, form, notice, done, "held")
+
+    @post(f"{PATH}/{{order_id:uuid}}/{{act:str}}")
+    async def act(request: AnyRequest, order_id: FromPath[UUID], act: FromPath[str]) -> Page:
+        """A command on an order. The form carries the version that the operator saw: an order that has moved on is told, and nothing is done."""
+        visit = desk.visit(request)
+        user, form = await staff.operator(request, visit)
+        route, notice = COMMANDS.get(act) or nothing()
+        path = f"/api/v1/orders/{order_id}"
+        order = await reading.services.get("order", path, OperatorsOrder, user) or nothing()
+        done = False
+        if order.seen != form.get("seen"):
+            notice = "console.stale"
+        elif not form.get("reason"):
+            notice = "console.reason_missing"
+        else:
+            try:
+                await reading.services.post("order", f"{path}/{route}", Anything, user, {"why": form["reason"]})
+                done = True
+            except Refused as refused:
+                notice = "console.order_refused" if refused.status == 409 else notice_of(refused)
+        return await acted(visit, user, order_id, form, notice, done)
+
+    return [resend, retry, act]
+
+
+def _put_off(form: dict[str, str]) -> str | None:
+    """The path of what a form wants to have tried, below the operators' face."""
+    if record := PLACE.fullmatch(form.get("record", "")):
+        topic, partition, offset = record.groups()
+        return f"parked/{quote(topic, safe='')}/{partition}/{offset}"
+    try:
+        return f"intents/{UUID(form.get('intent', ''))}"
+    except ValueError:
+        return None
+
+
+async def _face_act(
+    reading: Reading, user: User, service: ServiceName, path: str, form: dict[str, str], notice: str
+) -> tuple[str, bool]:
+    """Act at a service's operators' face. Returns the notice, and whether it was done."""
+    if not form.get("reason"):
+        return "console.reason_missing", False
+    body = {"reason": form["reason"], "version": form.get("version", "")}
+    try:
+        await reading.services.post(service, f"{FACE}/{path}", Anything, user, body)
+    except Refused as refused:
+        is_stale = refused.problem.title == STALE
+        return "console.order_refused" if refused.status == 409 and not is_stale else notice_of(refused), False
+    return notice, True
+
+
+async def _values(reading: Reading, user: User, order_id: UUID) -> dict[str, Any]:
+    """All that is known of an order. A service that does not answer is named. Raises `Nothing` if Order says that there is no such order."""
+    asking = _Asking(reading, user)
+    path, of_order = f"/api/v1/orders/{order_id}", {"orderId": str(order_id)}
+    order, events, payments, deliveries, intents, held, *trails = await side_by_side(
+        asking.one("order", path, OperatorsOrder),
+        asking.items("order", f"{path}/timeline", TimelineEvent, {}),
+        asking.items("payment", "/api/v1/payments", PaymentView, of_order),
+        asking.items("delivery", "/api/v1/deliveries", DeliveryView, of_order),
+        asking.items("payment", f"{FACE}/intents", IntentView, of_order),
+        reading.of_order(order_id, user),
+        *(asking.items(name, f"{FACE}/acts", ActResource, of_order) for name in reading.ours),
+    )
+    away = asking.away | {name for name, found in held.items() if found is None}
+    if order is None and "order" in reading.ours and "order" not in away:
+        nothing()
+    delivery = deliveries[0] if deliveries else None
+    shop_events = [Event(each.at, each.came_in, tuple(each.went_out), each.status, each.reason) for each in events]
+    acts = [(name, act) for name, trail in zip(reading.ours, trails, strict=True) for act in trail]
+    return {
+        "order_id": order_id,
+        "order": order,
+        "progress": progress(order, shop_events) if order else None,
+        "lines": story(events, payments, delivery, held, acts),
+        "payments": payments,
+        "intents": intents,
+        "delivery": delivery,
+        "held": {name: found for name, found in held.items() if found and (found[0] or found[1])},
+        "away": sorted(away),
+        "recipient_shown": may_act(user),
+        "typed_in": {},
+    }
+
+
+class _Asking:
+    """Reads for one page, which remember the services that did not answer."""
+
+    def __init__(self, reading: Reading, user: User) -> None:
+        self._reading: Final = reading
+        self._user: Final = user
+        self.away: Final[set[str]] = set()
+
+    async def one(
+        self, service: ServiceName, path: str, kind: type[T], query: dict[str, str] | None = None
+    ) -> T | None:
+        """A resource; None: there is none, it is not for this role, or the service does not answer or is another team's."""
+        if service not in self._reading.ours:
+            return None
+        try:
+            return await self._reading.services.get(service, path, kind, self._user, query)
+        except Unavailable:
+            self.away.add(service)
+        except Refused as refused:
+            if refused.status != 403:
+                raise
+        return None
+
+    async def items(self, service: ServiceName, path: str, item: type[T], query: dict[str, str]) -> list[T]:
+        """The first page of a list."""
+        kind: Any = ListPage[item]  # type: ignore[valid-type]
+        found = await self.one(service, path, kind, query | {"limit": str(LIMIT_MAX)})
+        return found.items if found else []

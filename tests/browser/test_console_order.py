@@ -1,0 +1,308 @@
+"""One order before an operator: its page changes by itself, loses nothing that is typed, and mends what an order waits for. And the edit of
+letters: lists, and letters that are too large for a form."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from confluent_kafka import Producer
+from playwright.sync_api import Page, expect
+
+from ordersaga.devstack.system import System
+from ordersaga.settings import SERVICES
+from tests.browser.troubles import FACE, OPERATOR, enter, execute, letter_of, pay, place, spoil
+from tests.browser.visitor import RULES, Visitor
+
+Visitors = Callable[..., Visitor]
+TIRED = """
+CREATE OR REPLACE FUNCTION tired() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.zipcode = '11111' THEN RAISE EXCEPTION 'the carrier is away'; END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER tired BEFORE INSERT ON delivery FOR EACH ROW EXECUTE FUNCTION tired();
+"""
+LIVE = "window.stayed = true"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(system: System) -> Iterator[None]:
+    """Discard what a test leaves open, and end the sandbox's faults."""
+    yield
+    httpx.put(f"{system.urls['sandbox']}/sandbox/faults", json={})
+    for service in SERVICES:
+        url = f"{system.urls[service]}{FACE}/dead-letters"
+        for letter in httpx.get(url, params={"limit": "200"}, headers=OPERATOR).json()["items"]:
+            httpx.post(f"{url}/{letter['id']}/discard", json={"reason": "a test", "version": "OPEN"}, headers=OPERATOR)
+
+
+def follow_an_order(one: Visitor, order_id: str) -> Page:
+    page = one.open(f"/console/orders/{order_id}")
+    one.evaluate(LIVE)
+    return page
+
+
+def test_an_orders_page_changes_by_itself_and_keeps_what_is_typed(visitor: Visitors, system: System) -> None:
+    order_id, customer, total = place(system)
+    one = enter(visitor)
+    page = follow_an_order(one, order_id)
+    acts = page.locator("#order-acts")
+    expect(page.locator("[aria-current=step]")).to_contain_text("Payment")
+    expect(acts.get_by_role("button", name="Cancel")).to_be_visible()
+    reason = acts.get_by_label("Reason")
+    reason.fill("the customer called, and wants")
+    page.get_by_role("heading", level=1).click()  # the field has the focus no more
+    pay(system, order_id, customer, total)
+    expect(page.locator("#order-head .badge")).to_have_text("completed")
+    expect(page.locator("#order-story")).to_contain_text("DeliveryStartMessage")
+    expect(page.locator("#order-facts")).to_contain_text("STARTED")
+    expect(reason).to_have_value("the customer called, and wants")
+    expect(acts.get_by_text("has moved on since you began to type")).to_be_visible()
+    assert one.evaluate("window.stayed"), "the page was not loaded again"
+
+    reason.press("Enter")  # of several acts none is the one that is meant
+    acts.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("status").first).to_contain_text("Somebody else has acted meanwhile")
+    expect(reason).to_have_value("the customer called, and wants")
+    expect(acts.get_by_role("button", name="Return and refund")).to_be_visible()
+    time.sleep(4)  # a refresh leaves it, too
+    expect(reason).to_have_value("the customer called, and wants")
+
+
+def test_the_focus_stays_where_it_is_while_the_page_changes(visitor: Visitors, system: System) -> None:
+    order_id, customer, total = place(system)
+    one = enter(visitor)
+    page = follow_an_order(one, order_id)
+    link = page.locator("#order-facts a[href^='/console/orders?customer=']")
+    link.focus()
+    pay(system, order_id, customer, total)
+    expect(page.locator("#order-facts")).to_contain_text("STARTED")
+    expect(link).to_be_focused()
+
+
+def test_the_request_that_an_order_waits_for_is_sent_again(visitor: Visitors, system: System) -> None:
+    system.kill("stock")
+    try:
+        order_id, _, _ = place_while_stock_is_away(system)
+        reader = enter(visitor, "reader")
+        page = reader.open(f"/console/orders/{order_id}")
+        page.locator("#order-acts").get_by_label("Reason").fill("let me")
+        reader.expected.append("status of 403")
+        reader.press("Send again")
+        expect(page.get_by_text("you need the role OPERATOR")).to_be_visible()
+
+        one = enter(visitor)
+        page = follow_an_order(one, order_id)
+        expect(page.locator("#order-steps")).to_contain_text("asked so often: 1")
+        other = one.tab()
+        other.goto(page.url)
+        acts = page.locator("#order-acts")
+        acts.get_by_label("Reason").fill("Stock comes back now")
+        acts.get_by_role("button", name="Send again").click()
+        expect(page.get_by_role("status").first).to_contain_text("The requests are sent again")
+        expect(page.locator("#order-steps")).to_contain_text("asked so often: 2")
+        expect(page.locator("#order-story")).to_contain_text("Resend")
+        trail = page.locator("#order-story li.act")
+        expect(trail).to_contain_text("resend")
+        expect(trail).to_contain_text("Oliver")
+        expect(trail).to_contain_text("Stock comes back now")
+
+        acts = other.locator("#order-acts")
+        acts.get_by_label("Reason").fill("and mine")
+        other.evaluate("document.querySelector('#order-acts input[name=version]').value = 'seen before'")
+        acts.get_by_role("button", name="Send again").click()
+        expect(other.get_by_role("status").first).to_contain_text("Somebody else has acted meanwhile")
+        expect(acts.get_by_label("Reason")).to_have_value("and mine")
+    finally:
+        system.start("stock")
+    expect(page.locator("#order-story")).to_contain_text("StockResponseMessage")
+    expect(page.locator("#order-acts").get_by_role("button", name="Send again")).to_have_count(0)
+
+
+def place_while_stock_is_away(system: System) -> tuple[str, dict[str, str], int]:
+    """Like `place`, with a product that Order has the price of from a copy of its own."""
+    customer = {"User-Id": str(uuid4()), "User-Roles": "CUSTOMER", "Prefer": "wait=0"}
+    product, price = str(UUID(int=5)), 12_000
+    execute(
+        system,
+        "order",
+        f"INSERT INTO price (product_id, name, price, changed_at) VALUES ('{product}', 'cup', {price}, now()) ON CONFLICT DO NOTHING",
+    )
+    address = {"name": "Hana Kim", "phone": "010", "address": "1", "zipcode": "04524"}
+    order = {"orderName": "cup", "totalAmount": price, "items": [{"productId": product, "quantity": 1}], **address}
+    placed = httpx.post(f"{system.urls['order']}/api/v1/orders", json=order, headers=customer)
+    placed.raise_for_status()
+    return placed.json()["orderId"], customer, price
+
+
+def test_a_parked_record_of_the_order_is_tried_now_and_the_trail_has_deliverys_act(
+    visitor: Visitors, system: System
+) -> None:
+    execute(system, "delivery", TIRED)
+    order_id, customer, total = place(system, zipcode="11111")
+    one = enter(visitor)
+    page = follow_an_order(one, order_id)
+    pay(system, order_id, customer, total)
+    held = page.locator("#order-held")
+    expect(held).to_contain_text("Held in Delivery")
+    execute(system, "delivery", f"UPDATE parked SET due_at = now() + interval '1 hour' WHERE order_key = '{order_id}'")
+    page.reload()
+    one.evaluate(LIVE)
+    execute(system, "delivery", "DROP TRIGGER tired ON delivery")
+    held.locator("summary").click()
+    held.get_by_label("Reason").fill("the carrier is back")
+    held.get_by_role("button", name="Try now").click()
+    expect(page.get_by_role("status").first).to_contain_text("It is tried now")
+    expect(page.locator("#order-head .badge")).to_have_text("completed")
+    expect(held).not_to_contain_text("Held in Delivery")
+    act = page.locator("#order-story li.act")
+    expect(act).to_contain_text("Delivery")
+    expect(act).to_contain_text("parked retry")
+    expect(act).to_contain_text("the carrier is back")
+
+
+def test_a_call_to_the_gateway_that_is_put_off_is_made_now(visitor: Visitors, system: System) -> None:
+    order_id, customer, total = place(system)
+    broken = {"confirm": {"outcome": "bad-gateway"}, "get": {"outcome": "bad-gateway"}}
+    httpx.put(f"{system.urls['sandbox']}/sandbox/faults", json={"orders": {order_id: broken}}).raise_for_status()
+    pay(system, order_id, customer, total)
+    one = enter(visitor)
+    page = follow_an_order(one, order_id)
+    held = page.locator("#order-held")
+    expect(held).to_contain_text("Open at the payment gateway")
+    expect(held).to_contain_text(re.compile("put off so often: [1-9]"))
+    execute(system, "payment", f"UPDATE intent SET due_at = now() + interval '1 hour' WHERE order_id = '{order_id}'")
+    httpx.put(f"{system.urls['sandbox']}/sandbox/faults", json={})
+    page.reload()
+    held.locator("summary").click()
+    held.get_by_label("Reason").fill("the gateway is well again")
+    held.get_by_role("button", name="Try now: Payment").click()
+    expect(page.get_by_role("status").first).to_contain_text("It is tried now")
+    expect(page.locator("#order-head .badge")).to_have_text("completed")
+    expect(page.locator("#order-story li.act")).to_contain_text("retry confirm")
+
+
+def test_what_a_service_that_goes_away_has_said_stays_readable(visitor: Visitors, system: System) -> None:
+    order_id, _, _ = place(system)
+    one = enter(visitor)
+    page = follow_an_order(one, order_id)
+    expect(page.locator("#order-steps")).to_contain_text("Payment")
+    system.kill("order")
+    try:
+        expect(page.locator("#order-away")).to_contain_text("is not answering now")
+        expect(page.locator("#order-head .badge")).to_have_text("pending")
+        expect(page.locator("#order-steps")).to_contain_text("Payment")
+        expect(page.locator("#order-facts")).to_contain_text(order_id)
+    finally:
+        system.start("order")
+    expect(page.locator("#order-away")).not_to_contain_text("is not answering now")
+    assert one.evaluate("window.stayed")
+
+
+@pytest.mark.parametrize(("language", "width", "scheme"), [("en-US", 1280, "light"), ("ko-KR", 360, "dark")])
+def test_an_orders_page_has_no_fault_that_axe_finds(
+    visitor: Visitors, system: System, language: str, width: int, scheme: str
+) -> None:
+    execute(system, "delivery", TIRED)
+    order_id, customer, total = place(system, zipcode="11111")
+    pay(system, order_id, customer, total)
+    one = enter(visitor, language=language, width=width, color_scheme=scheme, reduced_motion="reduce")
+    page = one.open(f"/console/orders/{order_id}")
+    expect(page.locator("#order-held summary")).to_be_visible()
+    page.locator("#order-held summary").click()
+    found = Axe().run(page, options=RULES)
+    assert found.violations_count == 0, found.generate_report()
+    assert one.evaluate("document.documentElement.scrollWidth") <= width
+    assert len(re.findall("[가-힣]", page.locator("#order-acts").inner_text())) > 10 or language == "en-US"
+    execute(system, "delivery", "DROP TRIGGER tired ON delivery")
+
+
+def test_a_letter_is_found_by_its_id_or_the_beginning_of_it(visitor: Visitors, system: System) -> None:
+    ids: dict[str, list[str]] = {}
+    while all(len(each) < 2 for each in ids.values()):  # until two begin alike
+        letter_id = letter_of(system, spoil(system, 1)[0])
+        ids.setdefault(letter_id[0], []).append(letter_id)
+    first, second = next(each for each in ids.values() if len(each) == 2)
+    one = enter(visitor)
+    page = one.open("/console/letters")
+    for text in (first, first[:-4], first.upper()):
+        page.get_by_label("Letter id").fill(text)
+        one.press("Show")
+        page.wait_for_url(f"**/console/letters/delivery/{first}")
+        one.open("/console/letters")
+    page.get_by_label("Letter id").fill(first[0])
+    one.press("Show")
+    for each in (first, second):
+        expect(page.get_by_role("link", name=each)).to_be_visible()
+    for nothing in ("0" * 8, "no id at all", str(uuid4())):
+        one.open("/console/letters")
+        page.get_by_label("Letter id").fill(nothing)
+        one.press("Show")
+        expect(page.get_by_text("No letter of any status has an id that begins so")).to_be_visible()
+
+
+def failed(system: System, topic: str, order_id: UUID, value: dict[str, object], service: str) -> str:
+    producer = Producer({"bootstrap.servers": system.settings.kafka_bootstrap_servers})
+    producer.produce(topic, json.dumps(value).encode(), str(order_id).encode())
+    producer.flush()
+    return letter_of(system, order_id, service)
+
+
+def test_lines_are_added_to_a_letters_list_and_removed_from_it(visitor: Visitors, system: System) -> None:
+    order_id = uuid4()
+    lines = [{"productId": "no id", "quantity": 1}, {"productId": str(UUID(int=2)), "quantity": 2}]
+    value: dict[str, object] = {"orderId": str(order_id), "products": lines}
+    letter_id = failed(system, "order-created", order_id, value, "stock")
+    one = enter(visitor)
+    page = one.open(f"/console/letters/stock/{letter_id}/edit")
+    page.get_by_label("Reason").fill("the wrong line")
+    page.get_by_label("products[1].quantity").fill("7")
+    one.press("Remove products[0]")
+    expect(page.get_by_label("products[0].productId")).to_have_value(str(UUID(int=2)))
+    expect(page.get_by_label("products[0].quantity")).to_have_value("7")
+    expect(page.get_by_label("products[1].productId")).to_have_count(0)
+    one.press("Add one to products")
+    page.get_by_label("products[1].productId").fill(str(UUID(int=3)))
+    page.get_by_label("products[1].quantity").fill("4")
+    expect(page.get_by_label("Reason")).to_have_value("the wrong line")
+    page.get_by_label("products[1].quantity").press("Enter")  # goes on, and presses no button of a line
+    expect(page.get_by_role("heading", name="The difference")).to_be_visible()
+    expect(page.locator(".plus").filter(has_text=str(UUID(int=3)))).to_be_visible()
+    one.press("Save the copy only")
+    expect(page.get_by_role("status").first).to_contain_text("An edited copy is made")
+    shown = httpx.get(
+        f"{system.urls['stock']}{FACE}/dead-letters/{page.url.rpartition('/')[2]}", headers=OPERATOR
+    ).json()
+    assert json.loads(shown["content"]["value"]["text"])["products"] == [
+        {"productId": str(UUID(int=2)), "quantity": 7},
+        {"productId": str(UUID(int=3)), "quantity": 4},
+    ]
+
+
+def test_a_letter_that_is_too_large_for_a_form_is_told_before_anybody_types(visitor: Visitors, system: System) -> None:
+    order_id = uuid4()
+    one = enter(visitor)
+    large: dict[str, object] = {"orderId": str(order_id), "products": "none", "more": "x" * 70_000}
+    page = one.open(f"/console/letters/stock/{failed(system, 'order-created', order_id, large, 'stock')}/edit")
+    expect(page.get_by_text("ordersaga dead-letters edit")).to_be_visible()
+    expect(page.get_by_label("Reason")).to_have_count(0)
+
+    # Twice in a form of fields, once in a text: the text alone fits.
+    order_id = uuid4()
+    middle: dict[str, object] = {"orderId": str(order_id), "customerId": "nobody", "address": "x" * 30_000}
+    letter_id = failed(system, "delivery-request-topic", order_id, middle, "delivery")
+    page = one.open(f"/console/letters/delivery/{letter_id}/edit")
+    expect(page.get_by_text("Edit it as text")).to_be_visible()
+    text = page.get_by_label("Value")
+    page.get_by_label("Reason").fill("shorter")
+    text.fill(text.input_value() + "가" * 9_000)
+    one.press("Look at the difference")
+    expect(page.get_by_role("alert")).to_contain_text("Nothing was sent")
+    right = {"orderId": str(order_id), "customerId": str(uuid4()), "address": "1", "zipcode": "1", "name": "Kim"}
+    text.fill(json.dumps(right))
+    one.press("Look at the difference")
+    expect(page.get_by_role("heading", name="The difference")).to_be_visible()
