@@ -23,9 +23,9 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         visit = desk.visit(request)
         user = await staff.reader(request, visit)
         query = request.query_params
-        asked = {name: str(query.get(name, "")).strip()[:300] for name in ("service", "target", "who")}
+        asked = {name: str(query.get(name, "")).strip()[:300] for name in ("service", "target", "who", "order")}
         names = [name for name in reading.ours if asked["service"] in ("", name)]
-        conditions = {"target": asked["target"], "who": asked["who"], "limit": str(SHOWN)}
+        conditions = {"target": asked["target"], "who": asked["who"], "orderId": asked["order"], "limit": str(SHOWN)}
         if asked["service"]:
             conditions["cursor"] = str(query.get("cursor", ""))
         pages = dict(
