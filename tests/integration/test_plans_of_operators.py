@@ -1,6 +1,7 @@
 """A page of an operators' list reads about a page of rows, whatever it is filtered by, also where a plan was kept for all parameters."""
 
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from itertools import combinations
@@ -37,8 +38,8 @@ FILLED = [
     f"""INSERT INTO parked (topic, partition, record_offset, order_key, header_names, header_values, timestamp_ms, attempts, due_at, cause, reason, parked_at)
     SELECT CASE WHEN n <= {FEW} THEN '{RARE_TOPIC}' ELSE '{TOPIC}' END, n % 12, n, md5('order' || n / 2)::uuid, '{{}}', '{{}}', 0, 1, now(), 'Busy', 'x', now()
     FROM generate_series(1, $1) AS n""",
-    f"""INSERT INTO operator_act (at, who, what, target, why, "before", "after")
-    SELECT to_timestamp(1700000000 + n), CASE WHEN n <= {FEW} THEN 'rare' ELSE 'kim' END, 'replay', md5((n / 2)::text), 'x', '{{}}', '{{}}'
+    f"""INSERT INTO operator_act (at, who, what, target, order_key, why, "before", "after")
+    SELECT to_timestamp(1700000000 + n), CASE WHEN n <= {FEW} THEN 'rare' ELSE 'kim' END, 'replay', md5((n / 2)::text), md5('order' || n / 2)::uuid, 'x', '{{}}', '{{}}'
     FROM generate_series(1, $1) AS n""",
     f"""INSERT INTO operator_job (id, act, dry_run, who, why, letters_per_s, failures_max, wait_s, created_at, ended_at)
     SELECT md5(n::text)::uuid, 'replay', false, 'kim', 'x', 1, 1, 1, to_timestamp(1700000000 + n), now() FROM generate_series(1, {JOBS}) AS n""",
@@ -162,22 +163,24 @@ async def test_queues_are_listed_each_once_and_in_order(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "who", "before_id"),
+    ("target", "who", "before_id", "order_key"),
     [
-        (None, None, None),
-        (None, "rare", None),
-        (None, "nobody", None),
-        (None, "kim", ROWS // 2),
-        ("none", None, None),
-        ("c4ca4238a0b923820dcc509a6f75849b", "rare", None),
+        (None, None, None, None),
+        (None, "rare", None, None),
+        (None, "nobody", None, None),
+        (None, "kim", ROWS // 2, None),
+        ("none", None, None, None),
+        ("c4ca4238a0b923820dcc509a6f75849b", "rare", None, None),
+        (None, None, None, UUID("d9bd5c0d-5fd4-4e9a-8a40-66c1b1c1ffff")),
+        (None, "kim", None, UUID(hashlib.md5(b"order7").hexdigest())),
     ],
 )
 async def test_a_page_of_the_trail_reads_a_page_of_acts(
-    shelf: Shelf, target: str | None, who: str | None, before_id: int | None
+    shelf: Shelf, target: str | None, who: str | None, before_id: int | None, order_key: UUID | None
 ) -> None:
     async def page(shelf: Shelf) -> Any:
         async with planned_anew(shelf.db):  # as the route has it: `Runtime.searching`
-            return await acts.page(shelf.db, target, who, before_id, LIMIT)
+            return await acts.page(shelf.db, target, who, before_id, LIMIT, order_key)
 
     read, _ = await shelf.read(page)
     assert read <= READ_MAX
