@@ -65,11 +65,13 @@ class _Letter(Struct, frozen=True):
 
 
 async def find_topics(settings: Settings, topic: str) -> dict[str, str]:
-    """The topics to import, with Kafka's ids: the dead letter topics of a topic of the contract, otherwise the topic itself."""
-    names = [topic + suffix for suffix in SUFFIXES] if topic in BY_NAME else [topic]
-    found = await Topics(settings).ids(names)
+    """The topics to import, with Kafka's ids: the topic itself, or, for one of the contract or one that is not there, its dead letter topics."""
+    kafka, names = Topics(settings), [topic + suffix for suffix in SUFFIXES]
+    found = {} if topic in BY_NAME else await kafka.ids([topic])
+    found = found or await kafka.ids(names)
     if not found:
-        raise NotPossible(f"there is no topic {' or '.join(names)} on {settings.kafka_bootstrap_servers}")
+        itself = "" if topic in BY_NAME else f", and none {topic},"
+        raise NotPossible(f"there is no topic {' or '.join(names)}{itself} on {settings.kafka_bootstrap_servers}")
     return found
 
 
