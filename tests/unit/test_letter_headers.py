@@ -158,6 +158,18 @@ def test_stacks_that_copy_the_record(source: str, queue: str) -> None:
         assert not read(letter).is_rewritten
 
 
+def test_smallrye_puts_its_headers_before_those_of_the_record() -> None:
+    (letter,) = golden("smallrye", "dead-letter-topic-orders")
+    headers = letter.headers or ()
+    assert headers[0][0].startswith("dead-letter-") and headers[-1] == OWN[-1]
+    all_that_it_knows = (
+        "java.lang.reflect.InvocationTargetException"  # outside of Quarkus it calls the method by reflection
+    )
+    assert told(read(letter)) == ("order-completed-topic", 1, 0, None, all_that_it_knows, all_that_it_knows, 1)
+    assert read(letter).is_rewritten
+    assert list(letter_headers.without(headers)) == OWN
+
+
 def test_share_groups_leave_headers_alone_or_with_key_and_value_but_without_the_records_own() -> None:
     (bare,), (copy,) = golden("Kafka 4.4.0", "dlq.share-shop"), golden("Kafka 4.4.0", "dlq.share-copy")
     assert told(read(bare)) == ("order-created", 1, 0, "share-shop", None, "Offset rejected by client.", 1)
