@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -15,6 +16,8 @@ from tests.fuzz.world import USERS, World, document, errors_of, headers, world
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 SEED = 7
+UNKNOWN = UUID(int=5)
+"""For a parameter of which the world has nothing real."""
 STREAM = "/api/v1/orders/{order_id}/events"
 ACTS_ON_ORDERS = re.compile(r"/api/v1/orders/\{order_id\}/(cancel|refund|return)/")
 FORGED: dict[str, tuple[str, list[Any]]] = {
@@ -37,7 +40,7 @@ def system() -> Iterator[World]:
 def operations(one: World, service: ServiceName) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
     """Method, path as in the document, path of something real with the parameters that must be there, and what the document says."""
     for path, item in document(one, service)["paths"].items():
-        real = re.sub(r"{([^}]+)}", lambda name: str(one.things[service].get(name[1], "x")), path)
+        real = re.sub(r"{([^}]+)}", lambda name: str(one.things[service].get(name[1], UNKNOWN)), path)
         for method, said in item.items():
             needed = [each["name"] for each in said.get("parameters", []) if each["in"] == "query" and each["required"]]
             query = httpx.QueryParams({name: one.things[service][name] for name in needed})
