@@ -9,9 +9,9 @@ import functools
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from msgspec import Struct
 
 from ordersaga.messaging.handler import Record
@@ -31,6 +31,7 @@ FOUND_MAX: Final = 50
 LOOK_BACK: Final = 50_000
 """So many records are searched at most."""
 SEARCH_AT_ONCE: Final = 4_000
+"""So many at first."""
 LIMIT_S: Final = 5.0
 BYTES_MAX: Final = 8_000_000
 WAITING_MAX: Final = 8
@@ -38,6 +39,9 @@ FRESH_S: Final = 1.0
 METADATA_S: Final = 3.0
 POLL_S: Final = 0.2
 AT_ONCE: Final = 500
+
+
+Fits: TypeAlias = Callable[[Record], bool]
 
 
 class TooManyLook(Exception):
@@ -74,7 +78,7 @@ class Tail:
 
     async def newest(self, topic: str) -> Look:
         """The newest records of all partitions."""
-        return await self._shared(("newest", topic), lambda: self._look(topic, NEWEST, NEWEST, lambda _: True))
+        return await self._shared(("newest", topic), lambda: self._look(topic, NEWEST, NEWEST, _any))
 
     async def search(self, topic: str, order_id: str) -> Look:
         """The newest records with this id as their key or anywhere in their value."""
@@ -107,8 +111,9 @@ class Tail:
             asked.exception()  # whoever asked has it, or has left
         asyncio.get_running_loop().call_later(FRESH_S, self._recent.pop, key, None)
 
-    def _look(self, topic: str, found_max: int, at_once: int, fits: Callable[[Record], bool]) -> Look:
-        """Read back from the end, span by span, until enough is found or the limit is reached."""
+    def _look(self, topic: str, found_max: int, at_once: int, fits: Fits) -> Look:
+        """Read back from the end, span by span, until enough is found or the limit is reached. Each span is twice as long as the one before:
+        the client takes a while to turn to another place."""
         deadline = time.monotonic() + LIMIT_S
         with temporary_consumer(self._config) as consumer:
             bounds = _bounds(consumer, topic)
@@ -117,24 +122,23 @@ class Tail:
             found: list[Record] = []
             looked = 0
             while time.monotonic() < deadline and len(found) < found_max and looked < LOOK_BACK:
-                each_max = max(found_max, at_once // max(1, len(bounds)))
+                length = max(found_max, min(at_once, LOOK_BACK - looked) // max(1, len(bounds)))
                 spans = {
-                    each: (max(low, begins[each] - each_max), begins[each])
+                    each: (max(low, begins[each] - length), begins[each])
                     for each, (low, _) in bounds.items()
                     if begins[each] > low
                 }
                 if not spans:
                     break
-                span = _Span(consumer, spans)
+                span = _Span(consumer, spans, fits)
                 is_whole = span.read(deadline)
-                found += filter(fits, span.records)
+                found += span.records
                 if not is_whole:
                     break
-                looked += len(span.records)
+                looked += span.looked
                 begins |= {each: begin for each, (begin, _) in spans.items()}
-                for record in span.records:
-                    place = Partition(record.topic, record.partition)
-                    oldest[place] = min(oldest.get(place, record.timestamp_ms), record.timestamp_ms)
+                oldest |= span.oldest
+                at_once *= 2
         left = [each for each, (low, _) in bounds.items() if begins[each] > low]
         since = max((oldest.get(each, _now_ms()) for each in left), default=None)
         found.sort(key=lambda each: (each.timestamp_ms, each.offset), reverse=True)
@@ -147,17 +151,21 @@ class Tail:
             begin = max(low, offset)
             if begin >= high:
                 return Look([], 0, None, bounds)
-            span = _Span(consumer, {place: (begin, min(high, begin + NEWEST))})
+            span = _Span(consumer, {place: (begin, min(high, begin + NEWEST))}, _any)
             span.read(time.monotonic() + LIMIT_S)
-        return Look(span.records, len(span.records), None, bounds)
+        return Look(span.records, span.looked, None, bounds)
 
 
 class _Span:
-    """Reads the offsets from a begin up to an end of some partitions."""
+    """Reads the offsets from a begin up to an end of some partitions. `records`: those that fit. `oldest`: the time of each partition's first
+    record."""
 
-    def __init__(self, consumer: Consumer, spans: Mapping[Partition, tuple[int, int]]) -> None:
+    def __init__(self, consumer: Consumer, spans: Mapping[Partition, tuple[int, int]], fits: Fits) -> None:
         self.records: Final[list[Record]] = []
+        self.oldest: Final[dict[Partition, int]] = {}
+        self.looked = 0
         self._consumer: Final = consumer
+        self._fits: Final = fits
         self._ends: Final = {each: end for each, (_, end) in spans.items()}
         self._bytes = 0
         consumer.assign([TopicPartition(*each, begin) for each, (begin, _) in spans.items()])
@@ -165,22 +173,33 @@ class _Span:
     def read(self, deadline: float) -> bool:
         """Whether all of them were read before the deadline, and were not too large."""
         while self._ends and self._bytes < BYTES_MAX and time.monotonic() < deadline:
-            for message in self._consumer.consume(AT_ONCE, POLL_S):
-                place, problem = Partition(message.topic() or "", message.partition() or 0), message.error()
-                if problem is not None and problem.code() != KafkaError._PARTITION_EOF:
-                    raise KafkaUnavailable(f"{place} cannot be read: {problem.str()}")
-                end = self._ends.get(place)
-                if end is None:
-                    continue
-                offset = message.offset() or 0
-                if problem is None and offset < end:
-                    record = record_of(message)
-                    self.records.append(record)
-                    self._bytes += len(record.value or b"")
-                # The last offsets may have no record (transaction markers, aborted or compacted records): then EOF or a later record tells.
-                if problem is not None or offset + 1 >= end:
-                    del self._ends[place]
+            first = self._consumer.poll(POLL_S)  # `consume` would wait for as many as it may return
+            for message in [] if first is None else [first, *self._consumer.consume(AT_ONCE, 0)]:
+                self._take(message)
         return not self._ends
+
+    def _take(self, message: Message) -> None:
+        place, problem = Partition(message.topic() or "", message.partition() or 0), message.error()
+        if problem is not None and problem.code() != KafkaError._PARTITION_EOF:
+            raise KafkaUnavailable(f"{place} cannot be read: {problem.str()}")
+        end = self._ends.get(place)
+        if end is None:
+            return
+        offset = message.offset() or 0
+        if problem is None and offset < end:
+            record = record_of(message)
+            self.looked += 1
+            self.oldest[place] = min(self.oldest.get(place, record.timestamp_ms), record.timestamp_ms)
+            if self._fits(record):
+                self.records.append(record)
+                self._bytes += len(record.value or b"")
+        # The last offsets may have no record (transaction markers, aborted or compacted records): then EOF or a later record tells.
+        if problem is not None or offset + 1 >= end:
+            del self._ends[place]
+
+
+def _any(_: Record) -> bool:
+    return True
 
 
 def _bounds(consumer: Consumer, topic: str) -> dict[Partition, tuple[int, int]]:
