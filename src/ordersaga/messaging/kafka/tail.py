@@ -23,6 +23,7 @@ from ordersaga.messaging.kafka.client import (
     record_of,
     temporary_consumer,
     translated,
+    with_retries,
 )
 from ordersaga.settings import Settings
 
@@ -206,7 +207,8 @@ def _bounds(consumer: Consumer, topic: str) -> dict[Partition, tuple[int, int]]:
     described = consumer.list_topics(topic, timeout=METADATA_S).topics.get(topic)
     if described is None or described.error is not None:
         return {}
-    return bounds_of(consumer, [Partition(topic, number) for number in sorted(described.partitions)])
+    places = [Partition(topic, number) for number in sorted(described.partitions)]
+    return with_retries(lambda: bounds_of(consumer, places))
 
 
 def _now_ms() -> int:
