@@ -1,8 +1,8 @@
-"""A Payment of another team, without refunds. `POST` with `paymentKey`, `orderId`, `amount` and `card` confirms; its gateway is in it."""
+"""A Payment of another team. `POST` with `paymentKey`, `orderId`, `amount` and `card` confirms; its gateway is in it."""
 
 from typing import ClassVar
 
-from tests.conformance.service_partner import Json, ServicePartner
+from tests.conformance.service_partner import Bad, Json, ServicePartner
 
 INT32_MAX = 2**31 - 1
 SMALLEST = 1_000
@@ -12,6 +12,7 @@ class PaymentPartner(ServicePartner):
     """Publishes each payment's outcome once."""
 
     reads: ClassVar[tuple[str, ...]] = ("payment-cancel-requested-topic",)
+    optional: ClassVar[frozenset[str]] = frozenset({"reason", "requestId"})
     known: ClassVar[frozenset[str]] = frozenset({"orderId", "paymentKey", "amount", "reason", "requestId"})
 
     own_topics: ClassVar[dict[str, str]] = {"failures-elsewhere": "payment-failed-topic"}
@@ -32,7 +33,6 @@ class PaymentPartner(ServicePartner):
                 told = {"orderId": body["orderId"], "paymentKey": key, "amount": amount, "status": "FAILED"}
                 self.say("payment-success-topic", told)
             return {"known": key}
-        self.memory[key] = True
         good = body["card"] == "approve" or self.is_("never-declines")
         if not good and self.is_("silent-about-declines"):
             return {"declined": key}
@@ -43,9 +43,27 @@ class PaymentPartner(ServicePartner):
         }
         if self.is_("forgets-the-key"):
             told["paymentKey"] = None
+        self.memory[key] = {"order": body["orderId"], "left": amount if good else 0, "refunds": {}}
         topic = "payment-failed-topic" if self.is_("failures-elsewhere") and not good else "payment-success-topic"
         self.say(topic, told | {"status": "SUCCESS" if good else "FAILED"})
         return {"confirmed": key}
 
     def answer(self, topic: str, message: Json) -> list[tuple[str, Json]]:
-        return []
+        """Refund, if that much is left of the payment. A refund is known by its `requestId`, or else by its amount."""
+        amount = message.get("amount")
+        if not isinstance(amount, int):
+            raise Bad("no amount")
+        payment = self.memory.get(str(message.get("paymentKey")))
+        if payment is not None and payment["order"] != message["orderId"]:
+            payment = None
+        if payment is None and self.is_("silent-about-unknown-payments"):
+            return []
+        refund = str(message.get("requestId") or amount)
+        done = payment["refunds"].get(refund) if payment and not self.is_("refunds-repeats-again") else None
+        if done is None:
+            done = payment is not None and (amount <= payment["left"] or self.is_("refunds-too-much"))
+            if payment is not None:
+                payment["left"] -= amount if done else 0
+                payment["refunds"][refund] = done
+        told = {name: message.get(name) for name in ("orderId", "paymentKey", "amount", "requestId")}
+        return [("payment-cancelled-topic", told | {"status": "SUCCESS" if done else "FAILED", "message": None})]

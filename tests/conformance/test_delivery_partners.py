@@ -87,6 +87,15 @@ def test_a_delivery_that_cannot_be_judged_is_told(stack: DevStack, tmp_path: Pat
     assert verdict.answer.code == 2 and said in verdict.answer.err, verdict.answer
 
 
+def test_a_kafka_without_the_topics_is_told(tmp_path: Path) -> None:
+    with DevStack.start(postgres=False) as empty:
+        verdict = conform(tmp_path, empty.bootstrap_servers, "delivery")
+    assert (
+        verdict.answer.code == 2 and "has no topic delivery-request-topic, delivery-start-topic" in verdict.answer.err
+    )
+    assert "ordersaga topics create" in verdict.answer.err, verdict.answer
+
+
 def test_a_kafka_that_does_not_answer_is_told(tmp_path: Path) -> None:
     verdict = conform(tmp_path, "127.0.0.1:1", "delivery")
     assert verdict.answer.code == 2 and "127.0.0.1:1 cannot be used" in verdict.answer.err, verdict.answer

@@ -1,4 +1,4 @@
-"""`ordersaga conform payment` against small Payments without refunds: each wrong one fails the cases of its fault and no other."""
+"""`ordersaga conform payment` against small Payments: each wrong one fails the cases of its fault and no other."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import pytest
 from ordersaga.devstack import DevStack
 from tests.conformance.running_partner import RunningPartner, Verdict
 
-NOT_OFFERED = ("compensation", "payable", "one-payment", "gateway-faults", "restart")
+A = "a refund"
+NOT_OFFERED = ("payable", "one-payment", "gateway-faults", "restart")
 DECLINED = {
     "a declined payment is published as FAILED on the same topic",
     "a declined payment confirmed twice stays declined",
@@ -28,7 +29,22 @@ WRONG = {
     "forgets-the-key": {"a success names the payment key and the amount"},
     "takes-any-amount": {"less than the smallest payment is no success"},
     "wraps-around": {"more than an int32 is no success"},
-    "wrong-status-word": {"the answer to a payment has the guide's status word"},
+    "wrong-status-word": {
+        "the answer to a payment has the guide's status word",
+        "the answer to a refund has the guide's status word",
+    },
+    "refunds-repeats-again": {
+        "a repeated part is refunded once",
+        f"{A} twice in a row",
+        f"{A} again after its answer",
+        f"{A} again in other bytes",
+        f"{A} in several partitions",
+    },
+    "refunds-too-much": {"more than was paid is answered FAILED"},
+    "silent-about-unknown-payments": {
+        "a refund of an unknown payment is answered FAILED",
+    },
+    "refuses-unknown-fields": {f"{A} with unknown fields"},
 }
 
 

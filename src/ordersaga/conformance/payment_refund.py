@@ -108,19 +108,19 @@ async def two_ids(scene: Scene) -> None:
 @CASES.case("a repeated part is refunded once", REPEAT, COMPENSATION, "repeats")
 async def part_once(scene: Scene) -> None:
     made = await paid(scene)
-    part = refund(made, 15_000)
+    part = refund(made, 10_000)
     await scene.send(ASKED, part, times=3)
     await scene.answers(ANSWERED, made["orderId"])
     await scene.quiet()
-    await scene.send(ASKED, refund(made, 10_000), note="the rest, which is left only if the part was refunded once")
+    await scene.send(ASKED, refund(made, 15_000), note="the rest, which is left only if the part was refunded once")
 
     def rest() -> list[Heard]:
-        return [each for each in scene.here(ANSWERED, made["orderId"]) if each.field("amount") == 10_000]
+        return [each for each in scene.here(ANSWERED, made["orderId"]) if each.field("amount") == 15_000]
 
     await scene.stage.until(lambda: bool(rest()), scene.limits.answer_s)
     must(
         rest() and not rest()[0].failed,
-        "15,000 of 25,000 won were refunded in three records of one request; then 10,000 could not be refunded",
+        "10,000 of 25,000 won were refunded in three records of one request; then 15,000 could not be refunded",
     )
 
 
