@@ -47,14 +47,16 @@ def conform(
     ] = False,
     url: Annotated[str | None, typer.Option(help="where the service's HTTP is, for the hooks' defaults")] = None,
     seed: Annotated[str | None, typer.Option(help="hook: put $quantity pieces of $productId in stock")] = None,
-    place: Annotated[str | None, typer.Option(help="hook: place an order; its answer has an orderId or id")] = None,
+    place: Annotated[
+        str | None, typer.Option(help="hook: place an order of $items for $totalAmount; it is known by its products")
+    ] = None,
     checkout: Annotated[
         str | None, typer.Option(help="hook: what the customer does at the gateway; its answer has a paymentKey")
     ] = None,
     pay: Annotated[str | None, typer.Option(help="hook: confirm $paymentKey of $orderId over $amount")] = None,
     hook: Annotated[
         list[str] | None,
-        typer.Option("--hook", help="any hook as NAME=..., such as cancel or return; docs/conformance.md"),
+        typer.Option("--hook", help="any hook as NAME=HOOK, such as cancel or return: see docs/conformance.md"),
     ] = None,
     header: Annotated[
         list[str] | None, typer.Option("--header", help="a header of HTTP hooks as NAME: VALUE, such as a token")
