@@ -39,6 +39,19 @@ def test_each_role_has_its_cases_with_a_promise_each(role: str) -> None:
     assert all(len(each.promise) > 20 and each.tags for each in cases)
 
 
+@pytest.mark.parametrize(
+    "role, words",
+    [
+        ("delivery", ["STARTED or FAILED"]),
+        ("payment", ["SUCCESS or FAILED", "SUCCESS or FAILED"]),
+        ("stock", ["SUCCESS or FAILED"]),
+    ],
+)
+def test_each_status_word_of_the_guide_has_its_case(role: str, words: list[str]) -> None:
+    promises = [each.promise for each in PARTS[role].cases if "status word" in each.name]
+    assert sorted(promises) == [f"guide, messages: status is {each}" for each in words]
+
+
 def test_cases_are_selected_by_tag_or_by_a_part_of_their_name() -> None:
     assert select(CASES, []) == CASES
     assert select(CASES, ["happy"]) == CASES[:1]

@@ -103,8 +103,10 @@ def _wrong_types(there: Json, fields: tuple[Any, ...]) -> list[str]:
 
 
 def _words(fields: tuple[Any, ...]) -> list[str]:
+    """The words of the field `status`, as its JSON schema has them."""
     kind = next((each.type for each in fields if each.name == "status"), None)
-    return [word for word in getattr(kind, "__args__", ()) if isinstance(word, str)]
+    words: list[str] = msgspec.json.schema(kind).get("enum", []) if kind is not None else []
+    return words
 
 
 def _worded(words: list[str]) -> Judge:
