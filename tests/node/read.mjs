@@ -14,8 +14,8 @@ await consumer.run({
       headers: Object.fromEntries(Object.entries(message.headers).map(([name, value]) => [name, value.toString()])),
     });
     if (read.length === Number(count)) {
-      console.log(JSON.stringify(read));
-      process.exit(0);
+      // A pipe takes the text in parts: an exit before the last one would cut it.
+      process.stdout.write(JSON.stringify(read), () => process.exit(0));
     }
   },
 });
