@@ -5,11 +5,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from ordersaga.devstack.system import System
+from ordersaga.settings import SERVICES
 from ordersaga.web.shop import seeds
+from tests.browser.troubles import FACE, OPERATOR, end_faults
 from tests.browser.visitor import Visitor
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
@@ -68,3 +71,14 @@ def visitor(chromium: Browser, system: System) -> Iterator[Callable[..., Visitor
     for context in contexts:
         context.close()
     assert errors == []
+
+
+@pytest.fixture
+def nothing_left(system: System) -> Iterator[None]:
+    """End the faults that a test leaves on, and discard the letters that it leaves open, so that the next one finds a system without trouble."""
+    yield
+    for service in SERVICES:
+        end_faults(system, service)
+        url = f"{system.urls[service]}{FACE}/dead-letters"
+        for letter in httpx.get(url, params={"limit": "200"}, headers=OPERATOR).json()["items"]:
+            httpx.post(f"{url}/{letter['id']}/discard", json={"reason": "a test", "version": "OPEN"}, headers=OPERATOR)

@@ -2,30 +2,21 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from uuid import uuid4
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from ordersaga.devstack.system import System
-from ordersaga.settings import SERVICES
 from tests.browser.troubles import FACE, OPERATOR, PHONE, REQUESTS, enter, letter_of, spoil
-from tests.browser.visitor import ADDRESS, RULES, Visitor
+from tests.browser.visitor import ADDRESS, Visitor
 
 Visitors = Callable[..., Visitor]
 
 
-@pytest.fixture(autouse=True)
-def nothing_left(system: System) -> Iterator[None]:
-    """Discard what a test leaves open, so that the next one finds a system without trouble."""
-    yield
-    for service in SERVICES:
-        url = f"{system.urls[service]}{FACE}/dead-letters"
-        for letter in httpx.get(url, params={"limit": "200"}, headers=OPERATOR).json()["items"]:
-            httpx.post(f"{url}/{letter['id']}/discard", json={"reason": "a test", "version": "OPEN"}, headers=OPERATOR)
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_one_look_tells_that_all_is_well_and_then_what_is_wrong(visitor: Visitors, system: System) -> None:
@@ -207,40 +198,6 @@ def test_a_customer_is_no_operator_and_a_forged_form_does_nothing(visitor: Visit
     cookies = {each["name"]: each["value"] for each in staff.context.cookies()}
     forged = httpx.post(f"{system.urls['web']}/console/faults", cookies=cookies, data={"csrf": "guessed", "end": "1"})
     assert forged.status_code == 403
-
-
-def pages(one: Visitor, system: System) -> Iterator[Page]:
-    """Each page of the console, while there is a dead letter."""
-    (order_id,) = spoil(system, 1)
-    letter = f"/console/letters/delivery/{letter_of(system, order_id)}"
-    one.expected.append("status of 404")
-    for path in (
-        "/console",
-        "/console/orders",
-        "/console/letters",
-        letter,
-        f"{letter}/edit",
-        f"/console/jobs/new?service=delivery&topic={REQUESTS}",
-        "/console/jobs",
-        "/console/parked",
-        "/console/topics?service=delivery",
-        "/console/trail",
-        "/console/faults",
-        "/console/nowhere",
-    ):
-        yield one.open(path)
-
-
-@pytest.mark.parametrize(("language", "width", "scheme"), [("en-US", 1280, "light"), ("ko-KR", 360, "dark")])
-def test_no_page_of_the_console_has_a_fault_that_axe_finds_or_scrolls_sideways(
-    visitor: Visitors, system: System, language: str, width: int, scheme: str
-) -> None:
-    one = enter(visitor, language=language, width=width, color_scheme=scheme, reduced_motion="reduce")
-    for page in pages(one, system):
-        found = Axe().run(page, options=RULES)
-        assert found.violations_count == 0, f"{page.url}\n{found.generate_report()}"
-        assert one.evaluate("document.documentElement.scrollWidth") <= width, page.url
-        assert page.locator("html").get_attribute("lang") == language[:2]
 
 
 def test_an_operator_reads_korean(visitor: Visitors) -> None:

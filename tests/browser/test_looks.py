@@ -13,6 +13,7 @@ from ordersaga.web.desk import CART
 from ordersaga.web.shop.seeds import SEEDS
 from ordersaga.web.signing import Signer
 from ordersaga.web.visit import Cart
+from tests.browser.keyboard import Keyboard
 from tests.browser.visitor import ADDRESS, PAY, RULES, Visitor
 
 Visitors = Callable[..., Visitor]
@@ -88,40 +89,23 @@ def test_an_order_is_placed_and_paid_by_keyboard_alone(visitor: Visitors) -> Non
     one = visitor()
     page = one.open("/sign-in")
 
-    def to(name: str, role: str) -> None:
-        """Tab until this is in focus, and see that its focus is shown."""
-        for _ in range(60):
-            page.keyboard.press("Tab")
-            there = page.evaluate(
-                "(e => [e.getAttribute('aria-label') || e.labels?.[0]?.innerText || e.innerText || '', "
-                "getComputedStyle(e).outlineStyle])(document.activeElement)"
-            )
-            if re.search(name, " ".join(there[0].split())):
-                assert there[1] != "none", f"the focus on {name} is not seen"
-                return
-        raise AssertionError(f"no {role} {name} is reached by Tab")
-
-    def activate(name: str, role: str = "button") -> None:
-        to(name, role)
-        page.keyboard.press("Enter")
-
-    activate("Hana Kim")
+    hands = Keyboard(page)
+    hands.activate("Hana Kim")
     page.wait_for_url(one.url + "/")
-    activate("Skip to content", "link")
-    activate("Stoneware teapot", "link")
+    hands.activate("Skip to content")
+    hands.activate("Stoneware teapot")
     page.wait_for_url(re.compile("/products/"))
-    activate("Add to cart")
+    hands.activate("Add to cart")
     page.wait_for_url(re.compile("/cart"))
-    activate("Go to checkout", "link")
+    hands.activate("Go to checkout")
     page.wait_for_url(re.compile("/checkout"))
     for label, value in zip(("Recipient", "Phone", "Postcode", "Address"), list(ADDRESS.values()), strict=False):
-        to(f"^{label}", "field")
-        page.keyboard.type(value)
-    activate("Place order")
+        hands.fill(f"^{label}", value)
+    hands.activate("Place order")
     one.sees("Ready for your payment")
-    activate("^Pay ")
+    hands.activate("^Pay ")
     page.wait_for_url(re.compile("/checkout"))
-    activate("^Pay ")
+    hands.activate("^Pay ")
     one.sees("Your parcel is on its way")
 
 

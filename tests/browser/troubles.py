@@ -10,6 +10,8 @@ import httpx
 import psycopg
 from confluent_kafka import Producer
 
+from ordersaga.contracts import codec
+from ordersaga.contracts.messages import DeliveryRequestMessage
 from ordersaga.devstack.system import System
 from ordersaga.settings import ServiceName
 from tests.browser.visitor import Visitor
@@ -88,3 +90,50 @@ def execute(system: System, service: ServiceName, statement: str) -> None:
     """Change a service's database."""
     with psycopg.connect(system.settings.database_url(service), autocommit=True) as db:
         db.execute(statement.encode())
+
+
+def ask_delivery(system: System, partition: int = -1) -> UUID:
+    """Send Delivery a request that it can handle, of an order that Order does not know. Returns the order's id."""
+    order_id = uuid4()
+    request = DeliveryRequestMessage(
+        order_id=order_id, customer_id=uuid4(), address="1 Sejong-daero", zipcode="04524", name="Hana"
+    )
+    producer = Producer({"bootstrap.servers": system.settings.kafka_bootstrap_servers})
+    producer.produce(REQUESTS, codec.encode(request), str(order_id).encode(), partition=partition)
+    producer.flush()
+    return order_id
+
+
+def set_faults(system: System, service: str, **faults: float) -> None:
+    """Faults of a service's consumer, and no others."""
+    url = f"{system.urls[service]}{FACE}/faults"
+    version = httpx.get(url, headers=OPERATOR).json()["version"]
+    httpx.post(url, json={"reason": "a test", "version": version, **faults}, headers=OPERATOR).raise_for_status()
+
+
+def end_faults(system: System, service: str) -> None:
+    """No more faults of a service's consumer."""
+    set_faults(system, service)
+
+
+def parked_of(system: System, order_id: UUID) -> dict[str, Any]:
+    """Delivery's parked record of an order, once it is there."""
+    for _ in range(200):
+        found = httpx.get(
+            f"{system.urls['delivery']}{FACE}/parked", params={"orderId": str(order_id)}, headers=OPERATOR
+        ).json()["items"]
+        if found:
+            one: dict[str, Any] = found[0]
+            return one
+        time.sleep(0.1)
+    raise AssertionError("the record is not parked")
+
+
+def lose_position(system: System, partition: int) -> None:
+    """As after records were removed: Delivery's ledger stands where the log has nothing, which its process notices at the next record."""
+    with psycopg.connect(system.settings.database_url("delivery"), autocommit=True) as db:
+        db.execute(
+            "UPDATE ledger SET next_offset = 1000000, epoch = epoch + 1 WHERE topic = %s AND partition = %s",
+            (REQUESTS, partition),
+        )
+    ask_delivery(system, partition)
