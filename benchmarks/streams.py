@@ -1,13 +1,11 @@
 """Open order streams on one web process: how long after an order's change each browser is told, and what idle streams cost.
 
 `python -m benchmarks.streams --streams 1000`. Each stream shows an order of its own, placed here. Then every order is cancelled, one after the
-other at a steady rate; a stream's delay is from sending the cancellation to the event that tells of it. At last `--stored` orders of the past
-are put into the databases, and each kind of page is asked for, one at a time. Starts a system of its own.
+other at a steady rate; a stream's delay is from sending the cancellation to the event that tells of it. Starts a system of its own.
 """
 
 import argparse
 import asyncio
-import hashlib
 import time
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,10 +13,8 @@ from uuid import UUID, uuid4
 import aiohttp
 import psutil
 
-from benchmarks.history import History
 from benchmarks.measure import machine
 from ordersaga.devstack.system import System
-from ordersaga.settings import Settings
 from ordersaga.web.accounts import User
 from ordersaga.web.desk import SESSION
 from ordersaga.web.shop.seeds import OPERATOR
@@ -26,8 +22,6 @@ from ordersaga.web.signing import Signer
 from ordersaga.web.visit import Session
 
 STREAMS = 1_000
-STORED = 100_000
-PAGES = 50
 RATE = 40
 STREAMS_OF_ONE = 20
 IDLE_S = 10.0
@@ -126,25 +120,8 @@ class Streams:
         async with self._http.post(url, headers={"User-Id": str(customer)}) as answer:
             answer.raise_for_status()
 
-    async def pages(self, settings: Settings, stored: int) -> None:
-        """Time the pages of a customer of the past, with so many orders stored."""
-        await History(settings, [UUID(self._product)]).add(stored, print)
-        customer = UUID(hashlib.md5(b"customer7").hexdigest())
-        cookies = {SESSION: self._signer.sign(SESSION, Session(user=User(customer)))}
-        async with self._http.get(f"{self._urls['order']}/api/v1/orders", headers={"User-Id": str(customer)}) as answer:
-            order = (await answer.json())["items"][0]["orderId"]
-        for path in ("/", "/?q=key", f"/products/{self._product}", "/cart", "/orders", f"/orders/{order}"):
-            took: list[float] = []
-            for _ in range(PAGES):
-                asked = time.perf_counter()
-                async with self._http.get(self._urls["web"] + path, cookies=cookies) as answer:
-                    answer.raise_for_status()
-                    await answer.read()
-                took.append((time.perf_counter() - asked) * 1000)
-            print(f"{path.replace(order, 'ID').replace(self._product, 'ID'):14} {_spread(took)}")
 
-
-async def run(system: System, count: int, stored: int) -> None:
+async def run(system: System, count: int) -> None:
     web = psutil.Process(system.processes["web"].pid)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         streams = Streams(system, http, count)
@@ -172,7 +149,6 @@ async def run(system: System, count: int, stored: int) -> None:
         await asyncio.wait_for(asyncio.gather(*tasks), 60)
         print(f"{RATE} changes a second, told after {_spread(streams.delays_ms)}")
         print(f"meanwhile the first page took {_spread(page)}")
-        await streams.pages(system.settings, stored)
 
 
 def _spread(values: list[float]) -> str:
@@ -183,11 +159,10 @@ def _spread(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=STREAMS)
-    parser.add_argument("--stored", type=int, default=STORED)
     given = parser.parse_args()
     print(f"machine: {machine()}")
     with System(web=True, extra={"ORDERSAGA_LOG_LEVEL": "error"}) as system:
-        asyncio.run(run(system, given.streams, given.stored))
+        asyncio.run(run(system, given.streams))
 
 
 if __name__ == "__main__":
