@@ -42,9 +42,9 @@ def test_each_role_has_its_cases_with_a_promise_each(role: str) -> None:
 @pytest.mark.parametrize(
     "role, words",
     [
-        ("delivery", ["STARTED or FAILED"]),
-        ("payment", ["SUCCESS or FAILED", "SUCCESS or FAILED"]),
-        ("stock", ["SUCCESS or FAILED"]),
+        ("delivery", ["FAILED or STARTED"]),
+        ("payment", ["FAILED or SUCCESS", "FAILED or SUCCESS"]),
+        ("stock", ["FAILED or SUCCESS"]),
     ],
 )
 def test_each_status_word_of_the_guide_has_its_case(role: str, words: list[str]) -> None:
