@@ -111,20 +111,24 @@ async def test_rights_and_addresses_are_told(depot: OperatorRig) -> None:
 
 
 async def test_parked_records_are_retried_and_discarded(stack: DevStack) -> None:
-    async with failing_depot(stack, park_backoff_ms=60_000) as slow, on_a_port(slow) as remote:
+    async with failing_depot(stack, park_backoff_ms=60_000, park_attempts_max=4) as slow, on_a_port(slow) as remote:
         bad, order_id = zipcode(), uuid7()
         await break_down(slow, bad)
         await slow.send(ask(order_id, bad))
         await slow.parked(order_id, 1)
         (queue,) = (await remote("parked", "list")).rows
         assert (queue["order_key"], queue["attempts"], queue["service"]) == (str(order_id), 1, "delivery")
-        assert "1 of 3" in (await remote("parked", "list", json=False)).out
+        assert "1 of 4" in (await remote("parked", "list", json=False)).out
         assert (await remote("parked", "retry", queue["record"], "--why", "now")).row["result"] == "due now"
 
-        async def tried() -> bool:
+        async def tried(attempts: int) -> bool:
             rows: list[dict[str, Any]] = (await remote("parked", "list")).rows
-            return bool(rows[0]["attempts"] == 2)
+            return bool(rows[0]["attempts"] == attempts)
 
-        await until(tried)
+        await until(lambda: tried(2))
+        said = (await remote("orders", "retry", order_id, "--why", "for the order", json=False)).out
+        assert said.split() == ["delivery", queue["record"], "due", "now"]
+        await until(lambda: tried(3))
         assert (await remote("parked", "discard", "--all", "--why", "a test")).row["result"] == "discarded"
-        assert [each["who"] for each in await slow.acts(queue["record"])] == [WHO, WHO]
+        done = [(each["who"], each["why"]) for each in await slow.acts(queue["record"])]
+        assert done == [(WHO, "now"), (WHO, "for the order"), (WHO, "a test")]
