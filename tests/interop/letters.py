@@ -39,7 +39,10 @@ async def theirs_are_replayed_by_ours(pair: Pairing) -> None:
     letter = await _imported(pair, INPUT[role], UUID(order["orderId"]))
     assert letter["topic"] == INPUT[role] and letter["cause"] == "java.lang.IllegalStateException", letter
     shown = await pair.customers.shown(order)
-    assert shown["status"] == ("FAILED" if role == "payment" else "PENDING"), "what was rolled back counts for nobody"
+    # Without a transaction Delivery's answer is out before its listener throws.
+    answered = role == "delivery" and "transactions" not in pair.partner.kind.options
+    expected = "FAILED" if role == "payment" else "COMPLETED" if answered else "PENDING"
+    assert shown["status"] == expected, "what was rolled back counts for nobody"
     await pair.partner.bug("NONE")
     replayed = (await pair.type("dead-letters", "replay", letter["id"], *WHY, "--json")).rows
     assert [each["result"] for each in replayed] == ["published"], replayed
