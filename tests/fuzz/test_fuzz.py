@@ -16,8 +16,6 @@ from tests.fuzz.world import USERS, World, document, errors_of, headers, world
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 SEED = 7
-ONE_EACH = httpx.Limits(max_keepalive_connections=0)
-"""A connection for each request: the server closes one on which it has refused a request before its body came."""
 UNKNOWN = UUID(int=5)
 """For a parameter of which the world has nothing real."""
 STREAM = "/api/v1/orders/{order_id}/events"
@@ -62,7 +60,7 @@ def roles_of(method: str, path: str, said: dict[str, Any]) -> tuple[set[str], st
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_each_role_may_do_what_it_is_for_and_is_told_which_role_is_needed(system: World, service: ServiceName) -> None:
-    with httpx.Client(base_url=system.system.urls[service], timeout=faces.ANSWER_S, limits=ONE_EACH) as http:
+    with httpx.Client(base_url=system.system.urls[service], timeout=faces.ANSWER_S) as http:
         for method, path, real, said in operations(system, service):
             allowed, named = roles_of(method, path, said)
             body: dict[str, Any] | None = None if method == "GET" else {}

@@ -340,6 +340,27 @@ async def test_an_offer_of_another_protocol_is_ignored(server: Server, protocol:
             assert await reader.readexactly(1) == body
 
 
+async def test_a_body_behind_an_answer_is_dropped_and_the_next_request_is_answered(server: Server) -> None:
+    """Clients send head and body apart, and a refusal that needs no body may come between them."""
+    async with server.connection() as (reader, writer):
+        for _ in range(3):
+            writer.write(b"POST /nothing HTTP/1.1\r\n" + HEAD + b"Content-Length: 7\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 404") and b"connection: close" not in head.lower()
+            assert msgspec.json.decode(await reader.readuntil(b"}"))["status"] == 404
+            writer.write(b'{"a":2}' + get())
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            assert await reader.readexactly(1) == b"0"
+
+
+@pytest.mark.parametrize("body", [b"1\r\nx", b"4000000\r\n" + b"x" * 4_000_000])
+async def test_a_request_that_is_answered_is_not_answered_again_when_its_body_breaks_a_limit(
+    server: Server, body: bytes
+) -> None:
+    said = await server.says(b"POST /nothing HTTP/1.1\r\n" + HEAD + CHUNKED + b"\r\n", body, within_s=10)
+    assert said.count(b"HTTP/1.1 ") == 1 and said.startswith(b"HTTP/1.1 404")
+
+
 async def test_a_client_that_has_said_all_it_wants_still_gets_its_answer(server: Server) -> None:
     async with server.connection() as (reader, writer):
         writer.write(get("/slow?seconds=0.3"))

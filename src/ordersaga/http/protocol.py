@@ -224,15 +224,19 @@ class Protocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
+        """The rest of a body whose request is answered is read and dropped: many clients send it behind the head whatever they are answered.
+
+        A client that asked with `Expect` may send it or not, and what comes next could be either. So its connection ends.
+        """
         was_last = not self.pipeline
-        unread = was_last and self.cycle.more_body
+        is_unclear = was_last and self.cycle.more_body and self.expect_100_continue
         super().on_response_complete()
         if not was_last or self.transport.is_closing():
             return
         self.waits_since = self.loop.time()
         if self._queued_refusal:
             self._send_last(self._queued_refusal)
-        elif unread:
+        elif is_unclear:
             self._linger()
 
     def _refuse(self, status: int, title: str, detail: str) -> None:
@@ -241,7 +245,9 @@ class Protocol(HttpToolsProtocol):
         self._reads_no_more = True
         refusal = self._problem(status, title, detail)
         running = self._running
-        if running is None or running.response_complete:
+        if running is not None and running is self.cycle and running.response_complete and running.more_body:
+            self._linger()  # the request is answered; a second answer would be taken for the next request's
+        elif running is None or running.response_complete:
             self._send_last(refusal)
         elif running is not self.cycle or not running.more_body:
             if self.pipeline and self.pipeline[0][0].more_body:
