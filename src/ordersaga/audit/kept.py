@@ -79,11 +79,6 @@ class Kept:
             run.state, run.failure, run.ended_at = "FAILED", CUT_OFF, run.began_at
             self.write(run)
 
-    @property
-    def latest(self) -> Run | None:
-        """The run that began last."""
-        return next(reversed(self._runs.values()), None)
-
     def get(self, run_id: UUID) -> Run | None:
         return self._runs.get(run_id)
 
@@ -93,13 +88,17 @@ class Kept:
         return found[:runs_max]
 
     def add(self, run: Run) -> None:
-        """Keep a run that begins, and forget the oldest."""
+        """Keep a run that begins, and forget the oldest. A file that cannot be removed is left, and is read at the next start."""
         self._runs[run.id] = run
         self.write(run)
         for oldest in list(self._runs)[: -self._runs_max]:
             del self._runs[oldest]
             if self._folder is not None:
-                (self._folder / f"{oldest}{SUFFIX}").unlink(missing_ok=True)
+                path = self._folder / f"{oldest}{SUFFIX}"
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    log.error("an old result of the audit cannot be removed", file=str(path), error=str(error))
 
     def write(self, run: Run) -> None:
         """Write a run as it is now. A run that cannot be written is kept in memory."""
