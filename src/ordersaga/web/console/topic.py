@@ -1,5 +1,6 @@
 """One topic as Kafka has it: how fast records come in and are handled, its newest records, and those of one order."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -36,6 +37,16 @@ class Flow(Struct, frozen=True):
     rate_out: float | None = None
 
 
+def total_of(flows: Sequence[Flow]) -> dict[str, float | None]:
+    """The sums over all partitions; None where that of a partition is not known."""
+
+    def total(name: str) -> float | None:
+        values = [getattr(each, name) for each in flows]
+        return None if None in values else sum(values)
+
+    return {name: total(name) for name in ("rate_in", "position", "lag", "rate_out")}
+
+
 class Looking:
     """Reads a topic for its page. Raises `Nothing`, `Refused` and `Unavailable`."""
 
@@ -51,7 +62,7 @@ class Looking:
         place = _place(name, asked)
         mode = "search" if asked["order"] else "newest" if place is None else "at"
         shared = {"topic": topic, "name": name, "services": SERVICES, "asked": asked, "mode": mode}
-        none: dict[str, Any] = {"look": None, "records": [], "flows": [], "since": None}
+        none: dict[str, Any] = {"look": None, "records": [], "flows": [], "total": {}, "since": None}
         if mode == "search" and not is_id(asked["order"]):
             return shared | none | {"trouble": "no_id"}
         try:
@@ -63,10 +74,12 @@ class Looking:
             return shared | none | {"trouble": "away"}
         except TooManyLook:
             return shared | none | {"trouble": "busy"}
+        flows = await self._flows(topic, name, look, user)
         return shared | {
             "look": look,
             "records": [shown(each, topic, may_act(user)) for each in look.records],
-            "flows": await self._flows(topic, name, look, user),
+            "flows": flows,
+            "total": total_of(flows),
             "since": time_of(look.since_ms),
             "trouble": None,
         }
