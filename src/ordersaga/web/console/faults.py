@@ -90,13 +90,13 @@ def _changed(console: Console, sandbox: Sandbox) -> list[ControllerRouterHandler
         _, form = await staff.operator(request, visit)
         before = await sandbox.faults()
         done = before is not None and await sandbox.set({} if "end" in form else before | _wanted(form))
-        return desk.go(visit, PATH, "console.faults" if done else "console.faults_wrong")
+        return desk.go(visit, PATH, _in_force(form) if done else "console.faults_wrong")
 
     @post(f"{PATH}/consumers/{{service:str}}")
     async def change_consumer(request: AnyRequest, service: FromPath[str]) -> Page:
         visit = desk.visit(request)
         user, form = await staff.operator(request, visit)
-        name, notice = console.service(service), "console.faults"
+        name, notice = console.service(service), _in_force(form)
         body: dict[str, Any] = {"reason": form.get("reason", ""), "version": form.get("version", "")}
         if "end" not in form:
             body |= {field: _number(form.get(field, "") or "0") for field in CONSUMER_FIELDS}
@@ -133,6 +133,11 @@ def _load_changed(console: Console, sandbox: Sandbox) -> ControllerRouterHandler
         return desk.go(visit, PATH, "console.load.begun" if begun else "console.load.running")
 
     return change_load
+
+
+def _in_force(form: dict[str, str]) -> str:
+    """The notice of a change that was made."""
+    return "console.faults_ended" if "end" in form else "console.faults"
 
 
 def _wanted(form: dict[str, str]) -> dict[str, Any]:
