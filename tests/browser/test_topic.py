@@ -6,22 +6,16 @@ from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import httpx
-from axe_playwright_python.sync_playwright import Axe
 from confluent_kafka import Producer
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from ordersaga.devstack.system import System
 from tests.browser.troubles import enter
-from tests.browser.visitor import ADDRESS, RULES, Visitor
+from tests.browser.visitor import ADDRESS, Visitor, axe
 
 Visitors = Callable[..., Visitor]
 REQUESTS = "delivery-request-topic"
 COMPLETED = "order-completed-topic"
-
-
-def axe(page: Page) -> None:
-    found = Axe().run(page, options=RULES)
-    assert found.violations_count == 0, f"{page.url}\n{found.generate_report()}"
 
 
 def bought(visitor: Visitors) -> UUID:

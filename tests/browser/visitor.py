@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, expect
 
 WAIT_MS = 20_000
@@ -17,6 +18,12 @@ PAY = re.compile("^Pay |결제하기$")
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 """What axe looks for."""
 expect.set_options(timeout=WAIT_MS)
+
+
+def axe(page: Page) -> None:
+    """Fails with what axe finds wrong on a page."""
+    found = Axe().run(page, options=RULES)
+    assert found.violations_count == 0, f"{page.url}\n{found.generate_report()}"
 
 
 class Visitor:

@@ -42,7 +42,7 @@ class Auditor:
         """Begin a run. Raises `NotPossible` while another one goes on."""
         if self._work is not None and not self._work.run.is_over:
             raise NotPossible("wait until it has ended, or stop it", title=BUSY)
-        services = [name for name in (self.ours if only is None else SERVICES) if only is None or name in only]
+        services = self.ours if only is None else [name for name in SERVICES if name in only]
         run = Run(
             id=self._new_id(), who=who, unchanged_for_s=unchanged_for_s, services=services, began_at=self._clock()
         )

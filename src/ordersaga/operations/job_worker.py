@@ -1,7 +1,7 @@
 """Works on bulk jobs, one at a time in a process.
 
-One process works on a job, by a lease that it renews. When the process dies, another one goes on after `LEASE`: a letter that was begun with
-and is still OPEN is acted on again, and the result of a letter that was replayed is waited for. No letter is replayed twice, since only an
+One process works on a job, by a lease that it renews. When the process dies, another one goes on after `LEASE`: a letter that was begun and is
+still OPEN is acted on again, and the result of a letter that was replayed is waited for. No letter is replayed twice, since only an
 OPEN letter can be replayed. A job whose work fails is postponed, each time for longer, and the jobs after it go on.
 """
 

@@ -40,7 +40,7 @@ class AuditRun(Struct, rename="camel", frozen=True):
 
 
 class Difference(Struct, rename="camel", frozen=True):
-    """Something that breaks an invariant or could not be judged, in the audit's words, and what these name."""
+    """Something that breaks an invariant, could not be judged, or is in flight, in the audit's words; and the things that the words name."""
 
     kind: str
     text: str

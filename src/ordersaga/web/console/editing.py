@@ -22,10 +22,8 @@ REMOVE: Final = "remove:"
 """What the names of buttons begin with; the rest is the path of a list, or of one of its items."""
 ROOM_BYTES: Final = 8_192
 """What a form has beside the value: a token, a reason of any language, what somebody adds."""
-
-
 HEADS: Final = ("list", "item")
-"""Kinds without a value of their own."""
+"""Kinds of fields that have no value of their own."""
 
 
 class Field(Struct, frozen=True):

@@ -8,7 +8,7 @@ from litestar.types import ControllerRouterHandler
 
 from ordersaga.http.pages import Page as ListPage
 from ordersaga.web.accounts import User
-from ordersaga.web.console.frame import Console
+from ordersaga.web.console.frame import Console, is_id
 from ordersaga.web.console.reading import Reading
 from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page
@@ -37,8 +37,8 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         user = await staff.reader(request, visit)
         query = request.query_params
         asked = {name: str(query.get(name, "")).strip()[:300] for name in (*SEARCHED, "older")}
-        if order_id := _uuid(asked["order"]):
-            return desk.go(visit, f"{PATH}/{order_id}")
+        if is_id(asked["order"]):
+            return desk.go(visit, f"{PATH}/{UUID(asked['order'])}")
         found, away, wrong = await _search(reading, user, asked, str(query.get("cursor", "")))
         values = {
             "asked": asked,
@@ -52,13 +52,6 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         return console.page(visit, user, "orders.html", values)
 
     return [listed]
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
 
 
 async def _search(
