@@ -4,6 +4,7 @@ Each row that says what Jackson does was seen with jackson-databind 2.19.2 and 3
 """
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -146,6 +147,14 @@ def test_a_time_is_taken_as_a_number_too(written: str, moment: datetime) -> None
 def test_a_time_without_a_zone_or_beyond_all_years_is_refused_with_its_place(written: str) -> None:
     with pytest.raises(Undecodable, match=r"`\$\.changedAt`"):
         decode(PRICE, price(changedAt=written))
+
+
+@pytest.mark.parametrize("written", ["1e999990", "1e1000000", "-1e999999999", '"1e999990"', "9" * 5_000])
+def test_a_time_of_very_many_digits_is_refused_at_once(written: str) -> None:
+    began = time.process_time()
+    with pytest.raises(Undecodable, match=r"is too large - at `\$\.changedAt`"):
+        decode(PRICE, price(changedAt=written))
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("written", ["success", "Success", " SUCCESS ", "sUCCESS"])

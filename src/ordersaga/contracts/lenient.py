@@ -45,7 +45,7 @@ class _Number(str):
 
 
 class _Object(dict[str, Any]):
-    """A JSON object. `values`: all values of the fields that are there more than once."""
+    """A JSON object. `values_of`: all values of the fields that are there more than once."""
 
     values_of: dict[str, list[Any]]
 
@@ -150,12 +150,18 @@ def _fields(kind: inspect.StructType, value: Any, path: str) -> dict[str, Any]:
 def _whole(value: Any, path: str) -> int:
     if not isinstance(value, str) or not _NUMBER.fullmatch(value):
         raise _unlike("a whole number", value, path)
-    number = Decimal(value.strip())
-    if number.adjusted() >= DIGITS_MAX:
-        raise NotPlain(f"{_shown(value)} is too large - at `{path}`")
+    number = _decimal(value, path)
     if number != number.to_integral_value():
         raise _unlike("a whole number", value, path)
     return int(number)
+
+
+def _decimal(value: str, path: str) -> Decimal:
+    """The number. One of many digits is refused before anything is computed: `1e999990` as an `int` takes seconds."""
+    number = Decimal(value.strip())
+    if number.adjusted() >= DIGITS_MAX:
+        raise NotPlain(f"{_shown(value)} is too large - at `{path}`")
+    return number
 
 
 def _uuid(value: Any, path: str) -> UUID:
@@ -176,13 +182,13 @@ def _moment(value: Any, path: str) -> datetime | str:
         raise _unlike("a time", value, path)
     try:
         if _NUMBER.fullmatch(value):
-            number = Decimal(value.strip())
+            number = _decimal(value, path)
             seconds = number / 1000 if abs(number) >= MILLISECONDS_FROM else number
             return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(seconds * 1_000_000))
-        text = value.strip().partition("[")[
-            0
-        ]  # `2026-01-01T00:00:00+09:00[Asia/Seoul]`: the zone's name says nothing new
-        moment = datetime.fromisoformat(text)
+        # In `2026-01-01T00:00:00+09:00[Asia/Seoul]` the offset decides; the zone's name is left out.
+        moment = datetime.fromisoformat(value.strip().partition("[")[0])
+    except NotPlain:
+        raise
     except (ValueError, OverflowError):
         raise _unlike("a time", value, path) from None
     if moment.tzinfo is None:
