@@ -1,18 +1,24 @@
 """The parts of `ordersaga conform` that need no Kafka: selection, hooks, lenient reading, reports."""
 
 import asyncio
+import json
 import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from msgspec.structs import replace
 
-from ordersaga.conformance import PARTS, NoSuchCase, Report, Result, WrongHook
+from ordersaga.conformance import PARTS, NoSuchCase, Plan, Report, Result, WrongHook
+from ordersaga.conformance import hooks as hooks_module
 from ordersaga.conformance.cases import Case, select
-from ordersaga.conformance.hooks import Answer, Hook, HookFailed, Hooks
-from ordersaga.conformance.report import explanation, html, junit, summary
+from ordersaga.conformance.hooks import Answer, Hook, HookFailed, Hooks, _literal
+from ordersaga.conformance.report import RECORDS_SHOWN_MAX, explanation, html, junit, summary
+from ordersaga.conformance.run import CASE_S_MAX, longest_of
+from ordersaga.conformance.scene import Limits, Offers, why_of
 from ordersaga.conformance.wire import Heard, Sent, compact
 from ordersaga.messaging.handler import Coordinates, Record
+from ordersaga.settings import Settings
 from tests.commands import type_command
 
 ORDER = "8b91c74c-f28d-4f11-823a-8e727ff052c2"
@@ -83,6 +89,26 @@ async def test_a_command_hook_gets_its_values_quoted_and_may_leave_processes_beh
     assert (tmp_path / "said").read_text() == "two words; $(rm -r /nowhere)"
 
 
+async def test_a_command_hook_gets_a_list_as_json(tmp_path: Path) -> None:
+    async with Hooks({"place": f"run printf '%s' $items > {tmp_path}/said"}, {}, None) as hooks:
+        await hooks.call("place", {"items": [{"productId": "키보드's", "quantity": 2}]})
+    assert json.loads((tmp_path / "said").read_text()) == [{"productId": "키보드's", "quantity": 2}]
+
+
+def test_an_sql_hook_gets_a_list_as_a_literal_with_json() -> None:
+    assert _literal([{"productId": "it's"}]) == "'[{\"productId\": \"it''s\"}]'"
+    assert (_literal(5), _literal("it's")) == ("5", "'it''s'")
+
+
+async def test_a_hook_or_a_restart_command_that_does_not_end_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks_module, "HOOK_S", 0.05)
+    async with Hooks({"seed": "run exec sleep 5"}, {}, "exec sleep 5") as hooks:
+        with pytest.raises(HookFailed, match=r"the hook seed did not end within 0\.05 s"):
+            await hooks.call("seed", {})
+        with pytest.raises(HookFailed, match=r"the restart command did not end within 0\.05 s"):
+            await hooks.run_restart()
+
+
 async def test_a_hook_that_fails_says_what_came_back() -> None:
     async with Hooks(
         {"seed": "run echo no such shelf; exit 3", "pay": "GET http://127.0.0.1:1/$nothing"}, {}, None
@@ -115,6 +141,21 @@ def test_a_letter_says_where_its_record_was() -> None:
     )
     assert heard(b"x", headers=place).origin == Coordinates("order-created", 2, 5)
     assert heard(b"x").origin is None
+
+
+@pytest.mark.parametrize("name", ["kafka_dlt-exception-message", "x-exception-message", "reason_poisoned"])
+def test_the_reason_of_a_letter_is_read_whatever_stack_wrote_it(name: str) -> None:
+    assert why_of(heard(b"x", headers=((name, b"no such product"),))) == " (no such product)"
+    assert why_of(heard(b"x")) == ""
+
+
+def test_a_case_may_take_longer_where_its_waits_or_its_load_are_longer() -> None:
+    plan = Plan(PARTS["delivery"], Settings(), {})
+    load = Case("load", "", frozenset({"load"}), _nothing)
+    assert longest_of(CASES[0], plan) == longest_of(load, plan) == CASE_S_MAX
+    patient = replace(plan, limits=Limits(answer_s=600), offers=Offers(load=100_000))
+    assert longest_of(CASES[0], patient) >= 10 * 600
+    assert longest_of(load, patient) >= 100 * CASE_S_MAX
 
 
 def report() -> Report:
@@ -152,6 +193,12 @@ def test_the_html_report_needs_nothing_else_and_escapes_what_records_contain() -
     assert not re.search(r"""(?:src|href)=|url\(|<script""", page)
 
 
+def test_the_html_report_counts_the_records_that_it_leaves_out() -> None:
+    many = [heard(compact({"n": n})) for n in range(RECORDS_SHOWN_MAX + 3)]
+    page = html(Report("delivery", 0.0, [Result(CASES[0], "passed", "", 0.1, (), many)], []))
+    assert "and 3 more records" in page
+
+
 def test_what_cannot_be_run_is_told_with_exit_code_2(tmp_path: Path) -> None:
     config = tmp_path / "conform.toml"
     config.write_text('quiet-fro = 1\nwithout = ["compensation"]\n')
@@ -162,10 +209,39 @@ def test_what_cannot_be_run_is_told_with_exit_code_2(tmp_path: Path) -> None:
         ("--hook", "sell=run x"): "there is no hook 'sell'",
         ("--header", "x"): "NAME: VALUE",
         ("--seed", "INSERT INTO product"): "write it as",
+        ("--without", "compensatoin"): "no case has this tag. Tags: ",
+        ("--dead-letter-topic", "failed-{topc}"): "{topic} is the only name",
     }
     for arguments, said in wrong.items():
         answer = type_command(["conform", "stock", *arguments], {"ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
         assert answer.code == 2 and said in answer.err, (arguments, answer)
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ('without = "compensation"', "Expected `array`, got `str` - at `$.without`"),
+        ('answer-within = "fast"', "Expected `float`, got `str` - at `$.answer-within`"),
+        ("answer-within = 0", "Expected `float` >= 0.5 - at `$.answer-within`"),
+        ("load = 0", "Expected `int` >= 1 - at `$.load`"),
+        ('hooks = ["run x"]', "Expected `object`, got `array` - at `$.hooks`"),
+        ("settings = 1", "Expected `object`, got `int` - at `$.settings`"),
+        ("only = [", "cannot be used"),
+    ],
+)
+def test_a_config_file_with_a_wrong_value_is_refused_with_its_place(tmp_path: Path, line: str, said: str) -> None:
+    config = tmp_path / "conform.toml"
+    config.write_text(line)
+    answer = type_command(["conform", "stock", "--config", str(config)], {})
+    assert answer.code == 2 and said in answer.err, answer
+
+
+def test_an_option_of_the_command_line_takes_precedence_over_the_config_file(tmp_path: Path) -> None:
+    config = tmp_path / "conform.toml"
+    config.write_text('only = ["hapy"]\nwithout = ["load"]\nquiet-for = 3\n')
+    options = ["--config", str(config), "--only", "happy", "--without", "compensation", "--quiet-for", "2"]
+    answer = type_command(["conform", "stock", *options], {"ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    assert answer.code == 2 and "Kafka at 127.0.0.1:1 cannot be used" in answer.err, answer
 
 
 def test_the_list_of_cases_needs_no_kafka() -> None:

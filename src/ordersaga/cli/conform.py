@@ -8,19 +8,24 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import msgspec
 import typer
+from msgspec import Meta, Struct
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ordersaga.cli.options import err, fail, is_setting, load_settings, out, settings_from
 from ordersaga.conformance import PARTS, CannotJudge, NoSuchCase, Plan, Report, Result, WrongHook, run
-from ordersaga.conformance.cases import select
+from ordersaga.conformance.cases import DEAD_LETTERS, select
 from ordersaga.conformance.hooks import Hook
 from ordersaga.conformance.report import explanation, html, junit, summary, table
 from ordersaga.conformance.scene import Limits, Offers
 from ordersaga.settings import PREFIX, Settings
 
 FAILED, NOT_JUDGED = 1, 2
+ANSWER_S: Final = (0.5, 600)
+QUIET_S: Final = (0.1, 600)
+LOAD: Final = (1, 100_000)
 HOOKS: Final = ("seed", "place", "checkout", "pay", "cancel", "return")
 
 
@@ -31,6 +36,25 @@ class RoleName(StrEnum):
     stock = "stock"
     payment = "payment"
     delivery = "delivery"
+
+
+class Config(Struct, frozen=True, rename="kebab"):
+    """What a config file may say: the options, without their dashes, and the tables `hooks`, `headers` and `settings`."""
+
+    only: list[str] = []
+    without: list[str] = []
+    url: str | None = None
+    restart_command: str | None = None
+    undeliverable_zipcode: str | None = None
+    dead_letter_topic: str = Offers().dead_letter_topic
+    answer_within: Annotated[float, Meta(ge=ANSWER_S[0], le=ANSWER_S[1])] = Limits().answer_s
+    quiet_for: Annotated[float, Meta(ge=QUIET_S[0], le=QUIET_S[1])] = Limits().quiet_s
+    load: Annotated[int, Meta(ge=LOAD[0], le=LOAD[1])] = Offers().load
+    junit: str | None = None
+    html: str | None = None
+    hooks: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    settings: dict[str, Any] = {}
 
 
 def conform(
@@ -71,13 +95,14 @@ def conform(
         str | None, typer.Option(help="where dead letters go; {topic} is the record's topic. Default: {topic}-dlt")
     ] = None,
     answer_within: Annotated[
-        float | None, typer.Option(min=0.5, max=600, help="seconds to wait for an answer; default: 10")
+        float | None, typer.Option(min=ANSWER_S[0], max=ANSWER_S[1], help="seconds to wait for an answer; default: 10")
     ] = None,
     quiet_for: Annotated[
-        float | None, typer.Option(min=0.1, max=600, help="seconds to wait for what must not come; default: 2")
+        float | None,
+        typer.Option(min=QUIET_S[0], max=QUIET_S[1], help="seconds to wait for what must not come; default: 2"),
     ] = None,
     load: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="requests of the load case; default: 500")
+        int | None, typer.Option(min=LOAD[0], max=LOAD[1], help="requests of the load case; default: 500")
     ] = None,
     config: Annotated[
         Path | None,
@@ -99,47 +124,35 @@ def conform(
     """
     part = PARTS[role]
     said = _read(config)
-    chosen = only or said.pop("only", [])
     try:
         if list_cases:
-            _print_cases(role, chosen)
+            _print_cases(role, only or said.only)
             return
-        settings = _settings(said.pop("settings", {}))
-        urls = {
-            "url": _first(url, said.pop("url", None), f"http://127.0.0.1:{part.port}"),
-            "gateway": settings.gateway_url,
-        }
+        settings = _settings(said.settings)
+        urls = {"url": _first(url, said.url, f"http://127.0.0.1:{part.port}"), "gateway": settings.gateway_url}
         given = {"seed": seed, "place": place, "checkout": checkout, "pay": pay}
-        hooks = _hooks(role, said.pop("hooks", {}), urls, given, hook or [])
-        zipcode = _first(undeliverable_zipcode, said.pop("undeliverable-zipcode", None))
         plan = Plan(
             part,
             settings,
-            hooks,
-            _headers(said.pop("headers", {}), header or []),
-            _first(restart_command, said.pop("restart-command", None)),
-            Limits(
-                float(_first(answer_within, said.pop("answer-within", None), 10.0)),
-                float(_first(quiet_for, said.pop("quiet-for", None), 2.0)),
-            ),
+            _hooks(role, said.hooks, urls, given, hook or []),
+            _headers(said.headers, header or []),
+            _first(restart_command, said.restart_command),
+            Limits(_first(answer_within, said.answer_within), _first(quiet_for, said.quiet_for)),
             Offers(
-                frozenset(without or said.pop("without", [])),
-                zipcode,
-                _first(dead_letter_topic, said.pop("dead-letter-topic", None), "{topic}-dlt"),
-                int(_first(load, said.pop("load", None), 500)),
+                _tags(without or said.without),
+                _first(undeliverable_zipcode, said.undeliverable_zipcode),
+                _topic_name(_first(dead_letter_topic, said.dead_letter_topic)),
+                _first(load, said.load),
             ),
-            chosen,
+            only or said.only,
         )
-        files = [_first(junit_file, said.pop("junit", None)), _first(html_file, said.pop("html", None))]
-        if said:
-            raise fail(f"{config}: {', '.join(said)} is no option of `ordersaga conform`; --help lists all")
         report = _judge(plan)
     except (NoSuchCase, WrongHook) as error:
         raise fail(str(error)) from error
     except CannotJudge as error:
         raise fail(f"{role} could not be judged: {error}", NOT_JUDGED) from error
-    _write(report, *files)
     _print(report)
+    _write(report, _first(junit_file, said.junit), _first(html_file, said.html))
     if report.count("failed"):
         raise typer.Exit(FAILED)
     if report.count("not judged"):
@@ -199,19 +212,36 @@ def _write(report: Report, junit_file: Any, html_file: Any) -> None:
         if junit_file:
             Path(junit_file).write_bytes(junit(report))
         if html_file:
-            Path(html_file).write_text(html(report))
+            Path(html_file).write_text(html(report), encoding="utf-8")
     except OSError as error:
         raise fail(f"the report cannot be written: {error}", NOT_JUDGED) from error
 
 
-def _read(config: Path | None) -> dict[str, Any]:
+def _read(config: Path | None) -> Config:
     if config is None:
-        return {}
+        return Config()
     try:
-        said = tomllib.loads(config.read_text())
+        said = {name.replace("_", "-"): value for name, value in tomllib.loads(config.read_text("utf-8")).items()}
+        if unknown := said.keys() - {field.encode_name for field in msgspec.structs.fields(Config)}:
+            raise fail(f"{config}: {', '.join(sorted(unknown))} is no option of `ordersaga conform`; --help lists all")
+        return msgspec.convert(said, Config)
     except (OSError, ValueError) as error:
-        raise fail(f"{config} cannot be read: {error}") from error
-    return {name.replace("_", "-"): value for name, value in said.items()}
+        raise fail(f"{config} cannot be used: {error}") from error
+
+
+def _tags(without: list[str]) -> frozenset[str]:
+    known = {DEAD_LETTERS, *(tag for part in PARTS.values() for case in part.cases for tag in case.tags)}
+    if wrong := sorted(set(without) - known):
+        raise fail(f"--without {wrong[0]!r}: no case has this tag. Tags: {', '.join(sorted(known))}")
+    return frozenset(without)
+
+
+def _topic_name(pattern: str) -> str:
+    if set("{}") & set(pattern.replace("{topic}", "")):
+        raise fail(
+            f"--dead-letter-topic {pattern!r}: {{topic}} is the only name that is replaced, as in 'failed-{{topic}}'"
+        )
+    return pattern
 
 
 def _settings(extra: dict[str, Any]) -> Settings:

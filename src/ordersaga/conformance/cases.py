@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 Phase = Literal["together", "restart", "poison"]
 """`together`: beside other cases. `restart`: alone, while the service is started again. `poison`: alone and last, since a service that
-does not bear the record answers nothing afterwards."""
+such a record has stopped answers nothing afterwards."""
 Play = Callable[["Scene"], Awaitable[None]]
 
 COMPENSATION: Final = "compensation"

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from ordersaga.conformance.cases import Case, Play
+from ordersaga.conformance.cases import Broken, Case, Play
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.scene import Scene, must
 from ordersaga.conformance.wire import Heard, Json, shown
@@ -78,8 +78,7 @@ def _named(message: str, fields: tuple[Any, ...]) -> Judge:
     def judge(answer: Heard) -> None:
         there = answer.json
         if there is None:
-            must(False, f"the value is no JSON object: {shown(answer.record.value)}")
-            return
+            raise Broken(f"the value is no JSON object: {shown(answer.record.value)}")
         missing = [name for name in wanted if name not in there]
         must(not missing, f"{message} lacks {', '.join(missing)}; its fields are {', '.join(there)}")
         wrong = _wrong_types(there, fields)

@@ -30,7 +30,8 @@ class WrongHook(ValueError):
 
 
 class Hook(Struct, frozen=True):
-    """One of the three forms. `$name` in it is replaced by a value of the call, in SQL by a literal, in a body by JSON's content."""
+    """One of the three forms. `$name` in it is replaced by a value of the call: in SQL by a literal, in a command by a quoted word, in a body
+    by JSON."""
 
     name: str
     text: str
@@ -75,6 +76,7 @@ class Hooks:
         self.restart: Final = restart
         self._gate: Final = asyncio.Semaphore(AT_ONCE_MAX)
         self._pools: Final[dict[str, asyncpg.Pool]] = {}
+        self._pool_lock: Final = asyncio.Lock()
         self._http: aiohttp.ClientSession
 
     async def __aenter__(self) -> "Hooks":
@@ -98,13 +100,15 @@ class Hooks:
         async with self._gate:
             try:
                 if word == "run":
-                    quoted = {key: shlex.quote(str(value)) for key, value in values.items()}
+                    quoted = {key: shlex.quote(_text(value)) for key, value in values.items()}
                     answer = await _run(Template(rest).safe_substitute(quoted))  # the shell has variables of its own
                 elif word in METHODS:
                     answer = await self._request(word, rest, values)
                 else:
                     answer = await self._statement(word, rest, values)
-            except (OSError, TimeoutError, aiohttp.ClientError, asyncpg.PostgresError, ValueError) as error:
+            except TimeoutError as error:
+                raise HookFailed(f"the hook {name} did not end within {HOOK_S:g} s") from error
+            except (OSError, aiohttp.ClientError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
                 raise HookFailed(f"the hook {name} failed: {type(error).__name__}: {error}") from error
         if answer.status >= 500 or (answer.status >= 400 and not may_be_refused):
             raise HookFailed(
@@ -114,7 +118,7 @@ class Hooks:
 
     async def _request(self, method: str, rest: str, values: dict[str, Any]) -> Answer:
         url, _, body = rest.partition(" ")
-        plain = {key: str(value) for key, value in values.items()}
+        plain = {key: _text(value) for key, value in values.items()}
         quoted = {
             key: json.dumps(value)[1:-1] if isinstance(value, str) else json.dumps(value)
             for key, value in values.items()
@@ -131,12 +135,10 @@ class Hooks:
                 return Answer(answer.status, said[:SAID_CHARS_MAX])
 
     async def _statement(self, url: str, statement: str, values: dict[str, Any]) -> Answer:
-        if url not in self._pools:
-            self._pools[url] = await asyncpg.create_pool(url, min_size=0, max_size=4, timeout=HOOK_S)
-        literals = {
-            key: str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
-            for key, value in values.items()
-        }
+        async with self._pool_lock:
+            if url not in self._pools:
+                self._pools[url] = await asyncpg.create_pool(url, min_size=0, max_size=4, timeout=HOOK_S)
+        literals = {key: _literal(value) for key, value in values.items()}
         rows = await self._pools[url].fetch(_filled(statement, literals), timeout=HOOK_S)
         return Answer(200, [{name: str(value) for name, value in row.items()} for row in rows])
 
@@ -145,8 +147,20 @@ class Hooks:
         assert self.restart is not None
         try:
             await _run(self.restart)
-        except (OSError, TimeoutError) as error:
+        except TimeoutError as error:
+            raise HookFailed(
+                f"the restart command did not end within {HOOK_S:g} s; it has to start the service in the background"
+            ) from error
+        except OSError as error:
             raise HookFailed(f"the restart command failed: {error}") from error
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _literal(value: Any) -> str:
+    return str(value) if isinstance(value, int) else "'" + _text(value).replace("'", "''") + "'"
 
 
 def _filled(text: str, values: dict[str, str]) -> str:

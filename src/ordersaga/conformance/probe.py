@@ -63,7 +63,12 @@ async def _introduce(
     if not _garbage(part, scene) and topic in part.played and topic not in manners.type_ids:
         known = BY_NAME[topic]
         manners.type_ids[topic] = JAVA_TYPE_ID.format(producer=known.producer, message=known.message.__name__)
-        if await _answers(part, make(), manners, note, min(SECOND_TRY_S, scene.limits.answer_s)):
+        second = make()
+        try:
+            is_answered = await _answers(part, second, manners, note, min(SECOND_TRY_S, scene.limits.answer_s))
+        finally:
+            await second.end()
+        if is_answered:
             note(
                 f"the service answers only records with a type header: __TypeId__ {manners.type_ids[topic]} is sent on {topic}"
             )
@@ -132,7 +137,7 @@ def _why(part: Part, scene: Scene) -> str:
     if letters:
         return (
             f"{part.role} answers nothing: its first requests became dead letters on {letters[0].topic}{why_of(letters[0])}; "
-            f"ORDERSAGA_TYPE_IDS names the __TypeId__ that it may need"
+            "ORDERSAGA_TYPE_IDS names the __TypeId__ that it may need"
         )
     return (
         f"{part.role} does not answer: {PROBES} requests on {first.request} had no answer on {first.answer} within {waited}. "

@@ -130,7 +130,7 @@ def _case(result: Result) -> dict[str, Any]:
         "took": f"{result.took_s:.1f} s",
         "notes": result.notes,
         "records": _records(result),
-        "more": max(0, len(result.sent) + len(result.heard) - 2 * RECORDS_SHOWN_MAX),
+        "more": sum(max(0, len(records) - RECORDS_SHOWN_MAX) for records in (result.sent, result.heard)),
     }
 
 

@@ -77,7 +77,7 @@ async def run(plan: Plan, say: Callable[[str], None], progress: Progress) -> Rep
     report = Report(plan.part.role, began_at, [], [])
     try:
         plan = await look_for_topics(plan, report.notes.append)
-        letters = [plan.offers.dead_letter_topic.format(topic=topic) for topic in plan.part.played]
+        letters = [plan.offers.dead_letter_topic_of(topic) for topic in plan.part.played]
         async with (
             Stage(plan.settings, plan.part.played, letters) as stage,
             Hooks(plan.hooks, plan.headers, plan.restart) as hooks,
@@ -95,8 +95,15 @@ async def run(plan: Plan, say: Callable[[str], None], progress: Progress) -> Rep
     return report
 
 
+def longest_of(case: Case, plan: Plan) -> float:
+    """After how many seconds a case is given up: longer where an answer may take longer, or the load is larger, than by default."""
+    waits = plan.limits.answer_s / Limits().answer_s
+    load = plan.offers.load / Offers().load if "load" in case.tags else 1.0
+    return CASE_S_MAX * max(1.0, waits, load)
+
+
 class _Director:
-    """Plays the cases: those that bear company together, then the others one after the other."""
+    """Plays the cases: many at once those that may run beside others, then the load cases, then the others, each alone."""
 
     def __init__(
         self, make: Callable[[], Scene], cases: Sequence[Case], report: Report, progress: Progress, plan: Plan
@@ -146,10 +153,11 @@ class _Director:
             return self._note(Result(case, "skipped", f"--without {without[0]}", 0.0))
         async with self._gate:
             scene, began = self._make(), time.monotonic()
+            longest_s = longest_of(case, self._plan)
             outcome: Outcome = "passed"
             said = ""
             try:
-                async with asyncio.timeout(CASE_S_MAX):
+                async with asyncio.timeout(longest_s):
                     await case.play(scene)
             except Broken as error:
                 outcome, said = "failed", str(error)
@@ -158,7 +166,7 @@ class _Director:
             except (HookFailed, NotMeasurable) as error:
                 outcome, said = "not judged", str(error)
             except TimeoutError:
-                outcome, said = "not judged", f"the case did not end within {CASE_S_MAX:g} s"
+                outcome, said = "not judged", f"the case did not end within {longest_s:g} s"
             await scene.end()
             return self._note(
                 Result(case, outcome, said, time.monotonic() - began, scene.sent, scene.heard(), scene.notes)

@@ -1,4 +1,4 @@
-"""The stage of one case: sends its records, waits for the answers to its own orders, and keeps both for the report."""
+"""What one case sends and hears: sends its records, waits for the answers to its own orders, and keeps both for the report."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -10,13 +10,14 @@ from msgspec import Struct
 from ordersaga.conformance.cases import DEAD_LETTERS, Broken, NotOffered
 from ordersaga.conformance.hooks import Hooks
 from ordersaga.conformance.stage import Stage
-from ordersaga.conformance.wire import Heard, Json, Sent, compact, shown
+from ordersaga.conformance.wire import Heard, Json, Sent, compact, shortened, shown
 from ordersaga.contracts.headers import TYPE_ID
 from ordersaga.messaging.kafka import Publication
 
 T = TypeVar("T")
 Headers = Sequence[tuple[str, bytes | None]]
 
+WHY_CHARS_MAX: Final = 200
 OWN_KEY: Final = b"\0the message's own id"
 """Stands for the record key that Java's producers write: the order id as text."""
 
@@ -40,6 +41,10 @@ class Offers(Struct, frozen=True):
     dead_letter_topic: str = "{topic}-dlt"
     load: int = 500
 
+    def dead_letter_topic_of(self, topic: str) -> str:
+        """The topic where dead letters of a topic are expected."""
+        return self.dead_letter_topic.replace("{topic}", topic)
+
 
 class Manners(Struct):
     """How this service is spoken to, found out by the first request.
@@ -53,7 +58,7 @@ class Manners(Struct):
 
 
 class Scene:
-    """One case's face of the stage."""
+    """One case: its records and its orders. All cases share one `Stage`, which hears the records of every order."""
 
     def __init__(self, stage: Stage, hooks: Hooks, limits: Limits, offers: Offers, manners: Manners) -> None:
         self.stage: Final = stage
@@ -182,7 +187,7 @@ class Scene:
             return self.stage.letters_of(sent, id)
 
         if not await self.stage.until(lambda: bool(found()), self.limits.answer_s):
-            topic = self.offers.dead_letter_topic.format(topic=sent.place.topic)
+            topic = self.offers.dead_letter_topic_of(sent.place.topic)
             raise Broken(
                 f"the record at {sent.place} did not become a dead letter within {self.limits.answer_s:g} s; expected on {topic}, "
                 "or on any topic whose name ends with a word for dead letters. --dead-letter-topic names another; "
@@ -202,12 +207,9 @@ class Scene:
 
 
 def why_of(letter: Heard) -> str:
-    """What a dead letter says about its failure, as the end of a sentence."""
-    said: dict[str, Any] = dict(letter.record.headers or ())
-    for name in ("kafka_dlt-exception-message", "kafka_exception-message"):
-        if value := said.get(name):
-            return f" ({shown(value, 200)})"
-    return ""
+    """What a dead letter says about its failure, as the end of a sentence. Empty where its headers say nothing."""
+    said = letter.failure.message
+    return f" ({shortened(said, WHY_CHARS_MAX)})" if said else ""
 
 
 def must(holds: object, happened: str) -> None:

@@ -16,7 +16,7 @@ LONG: Final = "서울특별시 중구 세종대로 110 " * 12
 KOREAN: Final = '김하나 🚚 "따옴표" \\ / \' \t é 漢字'
 PADDING_BYTES: Final = 900_000
 
-FACTS: Final = "the Java services"
+JAVA: Final = "the Java services"
 
 
 class Shape(Struct, frozen=True):
@@ -87,7 +87,7 @@ def _padded(message: Json) -> bytes:
 SHAPES: Final = (
     Shape(
         "without a record key",
-        f"wire facts: some of {FACTS} write no key; the order id is taken from the message",
+        f"wire facts: some of {JAVA} write no key; the order id is taken from the message",
         key=None,
     ),
     Shape(
@@ -97,7 +97,7 @@ SHAPES: Final = (
     ),
     Shape(
         "with a Java type header",
-        f"wire facts: {FACTS} add {TYPE_ID} by default, with a class that the reader does not have; readers ignore it",
+        f"wire facts: {JAVA} add {TYPE_ID} by default, with a class that the reader does not have; readers ignore it",
         headers=((TYPE_ID, b"com.example.somewhere.UnknownMessage"),),
     ),
     Shape(

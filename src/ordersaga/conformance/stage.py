@@ -38,9 +38,7 @@ class Stage:
         self._taps: Final[list[Tap]] = []
         self._tapped: Final[set[str]] = set()
         self._tasks: Final[list[asyncio.Task[None]]] = []
-        self._numbers = 0
         self.partitions: dict[str, int] = {}
-        self.sent_count = self.heard_count = 0
         self.strays: Final[list[Heard]] = []
         """Records without any UUID: garbage, if the service wrote them."""
 
@@ -94,7 +92,6 @@ class Stage:
                 self._changed.notify_all()
 
     def _note(self, heard: Heard) -> None:
-        self.heard_count += 1
         if self.is_dead_letter_topic(heard.topic):
             self._letters.append(heard)
         ids = set(heard.ids())
@@ -114,7 +111,6 @@ class Stage:
             places = await self._sender.send(records)
         else:
             places = await self._sender.send_in_transaction(records, commit)
-        self.sent_count += len(records)
         return [
             Sent(place, record.key, record.value, tuple(record.headers), began, note)
             for place, record in zip(places, records, strict=True)

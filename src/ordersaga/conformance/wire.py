@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from ordersaga.messaging.handler import Coordinates, Record
+from ordersaga.messaging.letter_headers import Failure
 from ordersaga.messaging.letter_headers import read as read_letter_headers
 
 Json = dict[str, Any]
@@ -71,10 +72,15 @@ class Heard(Struct, frozen=True, dict=True):
     @cached_property
     def origin(self) -> Coordinates | None:
         """Where the record of this dead letter was first, if its headers say so."""
-        said = read_letter_headers(self.record.headers or ())
+        said = self.failure
         if said.topic is None or said.partition is None or said.offset is None:
             return None
         return Coordinates(said.topic, said.partition, said.offset)
+
+    @cached_property
+    def failure(self) -> Failure:
+        """What the headers of this dead letter say, whatever stack wrote them."""
+        return read_letter_headers(self.record.headers or ())
 
     def ids(self) -> Iterator[str]:
         """Every UUID in the key, in the value, and in a value that is wrapped in a JSON text as Base64."""
@@ -97,3 +103,8 @@ def shown(value: bytes | None, chars_max: int = 600) -> str:
         return "null"
     text = value.decode(errors="backslashreplace")
     return text if len(text) <= chars_max else f"{text[:chars_max]}… ({len(value):,} bytes)"
+
+
+def shortened(text: str, chars_max: int) -> str:
+    """The text, or its beginning."""
+    return text if len(text) <= chars_max else text[:chars_max] + "…"
