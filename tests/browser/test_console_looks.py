@@ -6,7 +6,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from ordersaga.devstack.system import System
@@ -23,7 +22,7 @@ from tests.browser.troubles import (
     set_faults,
     spoil,
 )
-from tests.browser.visitor import RULES, Visitor
+from tests.browser.visitor import Visitor, axe
 
 Visitors = Callable[..., Visitor]
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -92,8 +91,7 @@ def test_no_page_of_the_console_has_a_fault_that_axe_finds_or_scrolls_sideways(
     visitor().order()
     one = enter(visitor, language=language, width=width, color_scheme=scheme, reduced_motion="reduce")
     for page in pages(one, system):
-        found = Axe().run(page, options=RULES)
-        assert found.violations_count == 0, f"{page.url}\n{found.generate_report()}"
+        axe(page)
         assert one.evaluate("document.documentElement.scrollWidth") <= width, page.url
         assert page.locator("html").get_attribute("lang") == language[:2]
 

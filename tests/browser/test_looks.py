@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from ordersaga.devstack.system import System
@@ -14,7 +13,7 @@ from ordersaga.web.shop.seeds import SEEDS
 from ordersaga.web.signing import Signer
 from ordersaga.web.visit import Cart
 from tests.browser.keyboard import Keyboard
-from tests.browser.visitor import ADDRESS, PAY, RULES, Visitor
+from tests.browser.visitor import ADDRESS, PAY, Visitor, axe
 
 Visitors = Callable[..., Visitor]
 
@@ -43,8 +42,7 @@ def test_no_page_has_a_fault_that_axe_finds_or_scrolls_sideways(
     one.open(f"/products/{SEEDS[3].product_id}")
     one.page.locator(".add button").click()
     for page in pages(one, path, system.environment["ORDERSAGA_WEB_SESSION_SECRET"]):
-        found = Axe().run(page, options=RULES)
-        assert found.violations_count == 0, f"{page.url}\n{found.generate_report()}"
+        axe(page)
         assert one.evaluate("document.documentElement.scrollWidth") <= width, page.url
         assert page.locator("html").get_attribute("lang") == language[:2]
 

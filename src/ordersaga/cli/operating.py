@@ -106,7 +106,7 @@ def reach(via_http: ViaHttp = None, token: Token = None, header: Headers = None)
     """The options of a group of commands that also work over HTTP: `app.callback()(reach)`."""
     if not via_http:
         if token or header:
-            raise fail("--token and --header are for --via-http")
+            raise fail(f"--token (or {TOKEN}) and --header are for --via-http; give that, too, or leave them out")
         return
     _via.set(Via(via_http, headers_of(token, header)))
 

@@ -50,7 +50,7 @@ def verify(
         findings = run(verify_via_http(via_http, headers_of(token, header), live, ours, _say))
     else:
         if header:
-            raise fail("--header is for --via-http")
+            raise fail("--header is for --via-http; give that, too, or leave it out")
         findings = asyncio.run(judge(load_settings(), live, ours, _say))
     if json:
         print(

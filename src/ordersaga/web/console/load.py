@@ -24,7 +24,7 @@ RATE_FIRST: Final = 20.0
 
 class Load:
     """At most one generator at a time. `rate`: the one that it was told last. `figures`: its last ones, also after its end. `trouble`: why it
-    ended early, in its own words.
+    could place no order at all, in its own words.
 
     Use with `async with`: leaving it ends the generator.
     """

@@ -108,7 +108,9 @@ def _acts(console: Console) -> list[ControllerRouterHandler]:
 
     @post(f"{PATH}/{{order_id:uuid}}/{{act:str}}")
     async def act(request: AnyRequest, order_id: FromPath[UUID], act: FromPath[str]) -> Page:
-        """A command on an order. The form carries the version that the operator saw: an order that has moved on is told, and nothing is done."""
+        """A command on an order. The form carries what the operator has seen of the order (`seen`). If the order has moved on, the operator is told,
+        and no command is sent. An order that moves on after that look is Order's to judge, which refuses what the new state does not allow.
+        """
         visit = desk.visit(request)
         user, form = await staff.operator(request, visit)
         route, notice = COMMANDS.get(act) or nothing()

@@ -12,7 +12,6 @@ from msgspec import Struct
 from ordersaga.contracts.topics import TOPICS
 from ordersaga.http.pages import LIMIT_MAX, Page
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Topics
-from ordersaga.operations.job_resources import JobResource
 from ordersaga.operations.parked_resources import QueueResource
 from ordersaga.operations.resources import ActResource, CausesResource, DeadLetterResource
 from ordersaga.settings import SERVICES, ServiceName, Settings
@@ -220,11 +219,6 @@ class Reading:
     async def letters(self, service: ServiceName, user: User, query: dict[str, str]) -> Page[DeadLetterResource] | None:
         """Dead letters of one service, the latest first."""
         return await self.page(service, "/dead-letters", DeadLetterResource, user, query)
-
-    async def jobs(self, service: ServiceName, user: User) -> list[JobResource]:
-        """The latest bulk jobs of one service."""
-        found = await self.page(service, "/jobs", JobResource, user, {"limit": "20"})
-        return found.items if found else []
 
     async def acts(self, service: ServiceName, user: User, query: dict[str, str]) -> Page[ActResource] | None:
         """The trail of one service, the latest first."""
