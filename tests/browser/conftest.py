@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, sync_playwright
 from ordersaga.devstack.system import System
 from ordersaga.settings import SERVICES
 from ordersaga.web.shop import seeds
-from tests.browser.troubles import FACE, OPERATOR, end_faults
+from tests.browser.troubles import FACE, OPERATOR, accept_stopped, end_faults
 from tests.browser.visitor import Visitor
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
@@ -75,8 +75,9 @@ def visitor(chromium: Browser, system: System) -> Iterator[Callable[..., Visitor
 
 @pytest.fixture
 def nothing_left(system: System) -> Iterator[None]:
-    """End the faults that a test leaves on, and discard the letters that it leaves open, so that the next one finds a system without trouble."""
+    """End the faults, accept the stopped partitions and discard the letters that a test leaves, so that the next one finds no trouble."""
     yield
+    accept_stopped(system)
     for service in SERVICES:
         end_faults(system, service)
         url = f"{system.urls[service]}{FACE}/dead-letters"

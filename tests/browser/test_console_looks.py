@@ -49,7 +49,7 @@ def pages(one: Visitor, system: System) -> Iterator[Page]:
     letter_id = letter_of(system, spoilt)
     letter = f"/console/letters/delivery/{letter_id}"
     set_faults(system, "delivery", passingPercent=100, turnDelayMs=10)
-    held = parked_of(system, ask_delivery(system, 0))  # partition 1 has stopped since the test before
+    held = parked_of(system, ask_delivery(system, 0))
     lose_position(system, 1)
     one.expected.append("status of 404")
     for path in (

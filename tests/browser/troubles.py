@@ -130,10 +130,34 @@ def parked_of(system: System, order_id: UUID) -> dict[str, Any]:
 
 
 def lose_position(system: System, partition: int) -> None:
-    """As after records were removed: Delivery's ledger stands where the log has nothing, which its process notices at the next record."""
+    """Stop a partition, as after records were removed: Delivery's ledger stands where the log has nothing, which it notices at the next record."""
     with psycopg.connect(system.settings.database_url("delivery"), autocommit=True) as db:
         db.execute(
             "UPDATE ledger SET next_offset = 1000000, epoch = epoch + 1 WHERE topic = %s AND partition = %s",
             (REQUESTS, partition),
         )
     ask_delivery(system, partition)
+    _wait_until(lambda: partition in [each["partition"] for each in _stopped(system)])
+
+
+def accept_stopped(system: System) -> None:
+    """Let Delivery's stopped partitions go on behind all that they have."""
+    url = f"{system.urls['delivery']}{FACE}/partitions/{REQUESTS}"
+    for each in _stopped(system):
+        body = {"reason": "a test", "position": each["position"], "at": "latest"}
+        httpx.post(f"{url}/{each['partition']}/accept", json=body, headers=OPERATOR).raise_for_status()
+    _wait_until(lambda: not _stopped(system))
+
+
+def _stopped(system: System) -> list[dict[str, Any]]:
+    params = {"topic": REQUESTS, "limit": "200"}
+    url = f"{system.urls['delivery']}{FACE}/partitions"
+    found = httpx.get(url, params=params, headers=OPERATOR).raise_for_status().json()["items"]
+    return [each for each in found if each["state"] == "STOPPED"]
+
+
+def _wait_until(there: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not there():
+        assert time.monotonic() < until
+        time.sleep(0.1)
