@@ -19,6 +19,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="tests/interop: each pairing with each Spring Boot and each variant, 96 instead of 8",
     )
+    parser.addoption(
+        "--all-partners",
+        action="store_true",
+        help="tests/conformance: the kit against every small partner, instead of the short form",
+    )
 
 
 @pytest.fixture(scope="session")

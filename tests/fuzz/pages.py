@@ -60,16 +60,7 @@ class Person:
     def send(
         self, method: str, path: str, fields: dict[str, str], headers: dict[str, str] | None = None
     ) -> httpx.Response:
-        """One request; a form goes with the session's token unless `fields` has another.
-
-        After an answer that came before the whole form was read, the server closes the connection. A browser sends the next request again then.
-        """
-        try:
-            return self._send(method, path, fields, headers)
-        except httpx.RemoteProtocolError:
-            return self._send(method, path, fields, headers)
-
-    def _send(self, method: str, path: str, fields: dict[str, str], headers: dict[str, str] | None) -> httpx.Response:
+        """One request; a form goes with the session's token unless `fields` has another."""
         self._http.cookies = httpx.Cookies(self._cookies)
         if method == "GET":
             return self._http.get(path, params=fields, headers=headers)

@@ -85,6 +85,8 @@ class Buyers:
             outcome = await self._shop.buy(PIECE, customer=random.choice(CUSTOMERS))
         except NotServed as error:
             self._failures[f"{error.step}: {error.why}"] += 1
+        except (LookupError, TypeError, ValueError) as error:
+            self._failures[f"an answer that nobody understands: {type(error).__name__}: {error}"[:200]] += 1
         else:
             self._ended(outcome)
 

@@ -1,0 +1,38 @@
+"""The short form of the tests with small partners. Each takes some seconds, most of them waiting for what must not come."""
+
+import pytest
+
+SHORT = {
+    "test_a_wrong_delivery_fails_the_cases_of_its_fault_alone": {
+        "answers-twice",
+        "forgets-repeats",
+        "snake-case",
+        "wrong-status-word",
+        "wrong-topic",
+        "loses-on-restart",
+        "reads-uncommitted",
+        "needs-a-type-header",
+    },
+    "test_a_right_but_unusual_delivery_passes": {"no-key-and-sorted", "transactions"},
+    "test_a_wrong_stock_fails_the_cases_of_its_fault": {"oversells", "gives-back-twice"},
+    "test_a_right_but_unusual_stock_passes": {"no-key-and-sorted"},
+    "test_a_wrong_order_fails_the_cases_of_its_fault_alone": {"counts-stock-answers", "completes-again"},
+    "test_a_right_but_unusual_order_passes": {"no-key-and-sorted"},
+    "test_a_wrong_payment_fails_the_cases_of_its_fault_alone": {"takes-any-amount", "refunds-repeats-again"},
+    "test_a_right_but_unusual_payment_passes": {"no-key-and-sorted"},
+}
+"""By test, the manners of its short form."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without `--all-partners`, keep the short form of each test that has one, and each test that has none."""
+    if config.getoption("--all-partners"):
+        return
+    dropped = [item for item in items if not _is_short(item)]
+    items[:] = [item for item in items if item not in dropped]
+    config.hook.pytest_deselected(items=dropped)
+
+
+def _is_short(item: pytest.Item) -> bool:
+    short = SHORT.get(getattr(item, "originalname", ""))
+    return short is None or item.callspec.params["manner"] in short  # type: ignore[attr-defined]
