@@ -8,6 +8,7 @@ import pytest
 
 from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging.handler import Record
+from ordersaga.messaging.kafka.tail import has_id
 from ordersaga.web.console.records import VALUE_CHARS_MAX, shown
 
 ORDER = uuid4()
@@ -34,6 +35,15 @@ def test_an_operator_sees_all_and_a_reader_no_personal_data() -> None:
 @pytest.mark.parametrize("value", [b"Kim Hana", b'"Kim Hana"', b'{"name": "Kim Hana"', b'{"name":"Kim Hana","a":\xff}'])
 def test_a_reader_sees_nothing_of_a_value_that_is_no_json_object(value: bytes) -> None:
     assert "Hana" not in str(shown(record(value), TOPIC, False))
+
+
+@pytest.mark.parametrize("id", [str(ORDER), str(ORDER).upper()])
+def test_a_search_finds_an_id_in_key_or_value_in_either_case(id: str) -> None:
+    other = str(uuid4()).encode()
+    assert has_id(str(ORDER), record(None, f'"{id}"'.encode()))
+    assert has_id(str(ORDER), record(json.dumps({"items": [{"orderId": id}]}).encode(), None))
+    assert not has_id(str(ORDER), record(b'{"orderId":"%b"}' % other, other))
+    assert not has_id(str(ORDER), record(None, None))
 
 
 def test_the_order_is_known_by_the_key_or_by_the_value() -> None:

@@ -1,5 +1,7 @@
-"""How large values are, in characters for texts. Our services write no longer texts and refuse longer ones over HTTP, and read longer ones
-from a partner."""
+"""How large values may be: numbers, and texts in characters. Our services neither write longer texts nor take them over HTTP.
+
+A longer text in a partner's record is read all the same.
+"""
 
 from typing import Final
 

@@ -1,7 +1,7 @@
 """Faults of a consumer on purpose, for development: turns that begin late or have few records, and records that fail.
 
 They exist where `ORDERSAGA_CONSUMER_FAULTS` allows them, are off at the start, and end with the process. While they are on, an alarm says so.
-A rehearsal has none of them.
+The dry run of a replay has none of them.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class Faults(Struct, frozen=True):
 
     `turn_delay_ms`: each turn begins so much later. `turn_records_max`: a turn has so many records at most; None: as many as without faults.
     `passing_percent`: the share that fails at a try; each try is drawn anew. `lasting_percent`: the share that becomes dead letters at the
-    first try; a record that was drawn once is drawn again.
+    first try, the same records whenever they are replayed.
     """
 
     turn_delay_ms: int = 0
@@ -56,7 +56,7 @@ class ConsumerFaults:
     def set(self, faults: Faults, by: str) -> None:
         """Replace the faults from the next turn on. The alarm names who has set them."""
         self.now = faults
-        todo = "end them with `POST faults` or at the console's page of faults; they end with the process, too"
+        todo = "end them with `POST /api/v1/operations/faults` or at the console's page of faults; they end with the process, too"
         trouble = Trouble(f"{by} has set faults of this consumer: {faults.words}", todo)
         self._alarms.tell(ON_PURPOSE, "", trouble if faults.words else None)
 

@@ -34,6 +34,8 @@ BYTES_TYPE: Final = b"[B"
 """Java's name of an array of bytes, which Spring's JSON serializer writes as a text in base64."""
 _CAUSED_BY: Final = "\nCaused by: "
 _ENDS_OF_MESSAGE: Final = ("\n\tat ", "\n\t... ", _CAUSED_BY, "\n\tSuppressed: ")
+_OTHERS: Final = ("kafka_deliveryAttempt", "springDeserializerExceptionKey", "springDeserializerExceptionValue")
+_PREFIXES: Final = tuple(prefix for stack in STACKS for prefix in stack.prefixes)
 _CLASS: Final = re.compile(r"[\w$]+(?:\.[\w$]+)+", re.ASCII)
 
 
@@ -51,11 +53,7 @@ class Failure(Struct, frozen=True):
     stacktrace: str | None = None
     attempts: int = 1
     is_rewritten: bool = False
-    """Whether a stack was among them that writes the value again from what it has read: fields that it does not know are lost."""
-
-
-_OTHERS: Final = ("kafka_deliveryAttempt", "springDeserializerExceptionKey", "springDeserializerExceptionValue")
-_PREFIXES: Final = tuple(prefix for stack in STACKS for prefix in stack.prefixes)
+    """Whether one of the stacks has read the value and written it again, without the fields that it does not know."""
 
 
 def read(headers: Headers) -> Failure:

@@ -155,7 +155,7 @@ class Import:
 
 
 def producer_of(topic: str) -> ServiceName | None:
-    """The service that sends a topic's records, and so keeps its imported letters. (Where the consumer is ours, its letters are not imported.)"""
+    """The service that sends a topic's records, and so keeps its imported letters. The letters of our own consumers are not imported."""
     known = BY_NAME.get(topic)
     return known.producer if known is not None and known.producer not in (None, "client") else None  # type: ignore[return-value]
 

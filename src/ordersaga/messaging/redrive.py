@@ -37,10 +37,7 @@ ID_BEGINNING: Final = re.compile("[0-9a-f]{1,32}")
 Status = Literal["OPEN", "REPLAYED", "RESOLVED", "DISCARDED", "SUPERSEDED"]
 STATUSES: Final[tuple[Status, ...]] = ("OPEN", "REPLAYED", "RESOLVED", "DISCARDED", "SUPERSEDED")
 
-
-NO_VALUE: Final = "the letter came without its record's value, and the record was not at its original place any more; give it one with `dead-letters edit`"
-
-
+NO_VALUE: Final = "the letter came without its record's value, and the record was gone from its original place; give the letter a value with `dead-letters edit`"
 PUBLISHED: Final = "its partner has the record again; if it fails there, the next import says so"
 
 

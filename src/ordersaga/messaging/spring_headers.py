@@ -5,16 +5,14 @@ letters of partners, of Spring and of others.
 """
 
 import struct
-from typing import Final
 
 from msgspec import Struct
 
 from ordersaga.contracts.headers import LETTER_PREFIX, TYPE_ID
 from ordersaga.messaging.handler import Record
+from ordersaga.messaging.letter_stacks import OFFSET_MAX, PARTITION_MAX, binary
 
 Headers = tuple[tuple[str, bytes | None], ...]
-
-WRITTEN: Final = LETTER_PREFIX
 
 
 class Written(Struct, frozen=True):
@@ -40,17 +38,17 @@ def write(record: Record, group: str, cause: str, message: str) -> Headers:
         ("exception-message", message.encode(errors="backslashreplace")),
         ("exception-stacktrace", f"{cause}: {message}".encode(errors="backslashreplace")),
     )
-    return tuple((WRITTEN + name, value) for name, value in values)
+    return tuple((LETTER_PREFIX + name, value) for name, value in values)
 
 
 def read(headers: Headers) -> Written:
     """What was written last. A record may have such headers of an earlier failure, before those that were added."""
-    last = {name.removeprefix(WRITTEN): value for name, value in headers if name.startswith(WRITTEN)}
+    last = {name.removeprefix(LETTER_PREFIX): value for name, value in headers if name.startswith(LETTER_PREFIX)}
     topic, group = last.get("original-topic"), last.get("original-consumer-group")
     return Written(
         topic.decode(errors="replace") if topic else None,
-        _integer(last.get("original-partition")),
-        _integer(last.get("original-offset")),
+        binary(last.get("original-partition"), PARTITION_MAX),
+        binary(last.get("original-offset"), OFFSET_MAX),
         group.decode(errors="replace") if group else None,
     )
 
@@ -63,8 +61,3 @@ def with_type_id(headers: Headers, type_id: str | None, instead: bool) -> Header
     if type_id is None or (not instead and any(name == TYPE_ID for name, _ in headers)):
         return headers
     return (*((name, value) for name, value in headers if name != TYPE_ID), (TYPE_ID, type_id.encode()))
-
-
-def _integer(value: bytes | None) -> int | None:
-    number = int.from_bytes(value, "big", signed=True) if value and len(value) in (4, 8) else -1
-    return number if number >= 0 else None

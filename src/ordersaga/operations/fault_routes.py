@@ -29,7 +29,7 @@ Percent = Annotated[float, Meta(ge=0, le=100)]
 
 
 class FaultsBody(ActBody, rename="camel", kw_only=True):
-    """The body of `POST faults`: all faults from now on. What is left out is no fault."""
+    """The body of `POST /api/v1/operations/faults`: all faults from now on. What is left out is no fault."""
 
     turn_delay_ms: Annotated[int, Meta(ge=0, le=DELAY_MS_MAX)] = 0
     turn_records_max: Annotated[int, Meta(ge=1, le=RECORDS_MAX)] | None = None

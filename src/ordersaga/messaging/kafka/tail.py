@@ -30,9 +30,9 @@ from ordersaga.settings import Settings
 NEWEST: Final = 20
 FOUND_MAX: Final = 50
 LOOK_BACK: Final = 50_000
-"""So many records are searched at most."""
+"""A search reads at most so many records."""
 SEARCH_AT_ONCE: Final = 4_000
-"""So many at first."""
+"""The first span of a search has so many records, of all partitions together. Each span is twice as long as the one before."""
 LIMIT_S: Final = 5.0
 BYTES_MAX: Final = 8_000_000
 WAITING_MAX: Final = 8
@@ -83,11 +83,7 @@ class Tail:
 
     async def search(self, topic: str, order_id: str) -> Look:
         """The newest records with this id as their key or anywhere in their value."""
-        wanted = order_id.encode()
-
-        def fits(record: Record) -> bool:
-            return record.key == wanted or wanted in (record.value or b"")
-
+        fits = functools.partial(has_id, order_id)
         return await self._shared(
             ("search", topic, order_id), lambda: self._look(topic, FOUND_MAX, SEARCH_AT_ONCE, fits)
         )
@@ -197,6 +193,12 @@ class _Span:
         # The last offsets may have no record (transaction markers, aborted or compacted records): then EOF or a later record tells.
         if problem is not None or offset + 1 >= end:
             del self._ends[place]
+
+
+def has_id(order_id: str, record: Record) -> bool:
+    """Whether the key or the value has this id, in lower or upper case. Partners write either, and a key also in quotes."""
+    wanted = order_id.lower().encode()
+    return any(wanted in part.lower() for part in (record.key, record.value) if part)
 
 
 def _any(_: Record) -> bool:
