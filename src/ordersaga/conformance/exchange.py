@@ -40,12 +40,12 @@ class Exchange:
         await scene.send_all(self.request, messages)
 
     async def answered(self, scene: Scene, message: Json) -> list[Heard]:
-        """Wait for the answer of a right service; returns it. Raises `Broken` where another one comes, or none."""
-        raise NotImplementedError
+        """Wait for the answer of a right service; returns it. Raises `Broken` where another one comes, or none. Here any record is right."""
+        return (await scene.answers(self.answer, str(message["orderId"])))[:1]
 
     def essence(self, answer: Heard) -> object:
-        """What a repeated answer must say again."""
-        return answer.json
+        """What a repeated answer must say again: here every field, in any order."""
+        return sorted((answer.json or {}).items(), key=str)
 
     async def settled(self, scene: Scene, message: Json, count: int = 1) -> None:
         """After the answers, wait for further ones. Raises `Broken` unless all say the same as the first `count`."""

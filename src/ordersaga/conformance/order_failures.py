@@ -30,7 +30,7 @@ FAILS: Final = "guide, messages: a FAILED ends the order; it is neither delivere
 
 
 async def _dead(scene: Scene, order: Placed, why: str) -> None:
-    """The order is not delivered, and a late answer does not revive it."""
+    """Wait, and raise `Broken` if the order is delivered or completed all the same."""
     await scene.silence(DELIVERY_REQUEST, order.order_id, why)
     must(not scene.here(COMPLETED, order.order_id), f"{why}, and yet it was completed")
 

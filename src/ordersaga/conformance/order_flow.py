@@ -12,7 +12,7 @@ from ordersaga.conformance.cases import Broken
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.hooks import Answer, HookFailed
 from ordersaga.conformance.scene import Scene
-from ordersaga.conformance.wire import Heard, Json
+from ordersaga.conformance.wire import Heard, Json, instant
 
 CREATED: Final = "order-created"
 STOCK: Final = "stock-response-topic"
@@ -74,8 +74,8 @@ async def draft(scene: Scene, products: int = 1, quantity: int = 2, price: int =
     scene.need(scene.hooks.has("place"), "--place places an order")
     names = [scene.follow(str(uuid4())) for _ in range(products)]
     for name in names if PRICES in scene.stage.partitions else []:
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        known = {"productId": name, "name": "ordersaga conform", "price": price, "changedAt": at, "version": 1}
+        changed_at = instant(datetime.now(UTC))
+        known = {"productId": name, "name": "ordersaga conform", "price": price, "changedAt": changed_at, "version": 1}
         await scene.send(PRICES, known | {"active": True}, key=name.encode())
     lines = [(name, quantity) for name in names]
     return Draft(str(uuid4()), lines, products * quantity * price, {**TEXTS, **texts})
@@ -191,21 +191,8 @@ class Placing(Exchange):
         for message in messages:
             await self.ask(scene, message)
 
-    async def answered(self, scene: Scene, message: Json) -> list[Heard]:
-        return (await scene.answers(self.answer, str(message["orderId"])))[:1]
 
-
-class _AboutAnOrder(Exchange):
-    """An answer of a partner, after which Order does the next step."""
-
-    async def answered(self, scene: Scene, message: Json) -> list[Heard]:
-        return (await scene.answers(self.answer, str(message["orderId"])))[:1]
-
-    def essence(self, answer: Heard) -> object:
-        return sorted((answer.json or {}).items(), key=str)
-
-
-class StockAnswer(_AboutAnOrder):
+class StockAnswer(Exchange):
     """Stock's SUCCESS for a paid order: the last thing that is missing for the delivery."""
 
     request: ClassVar[str] = STOCK
@@ -221,7 +208,7 @@ class StockAnswer(_AboutAnOrder):
         return stock_answer(order)
 
 
-class PaymentAnswer(_AboutAnOrder):
+class PaymentAnswer(Exchange):
     """Payment's SUCCESS for a reserved order."""
 
     request: ClassVar[str] = PAYMENT
@@ -235,7 +222,7 @@ class PaymentAnswer(_AboutAnOrder):
         return payment_answer(order)
 
 
-class DeliveryAnswer(_AboutAnOrder):
+class DeliveryAnswer(Exchange):
     """Delivery's STARTED."""
 
     request: ClassVar[str] = DELIVERY_START

@@ -9,7 +9,7 @@ from uuid import uuid4
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.hooks import Answer
 from ordersaga.conformance.scene import Scene, must
-from ordersaga.conformance.wire import Heard, Json
+from ordersaga.conformance.wire import Heard, Json, instant
 from ordersaga.contracts.status import ORDER_CODES
 
 PAID: Final = "payment-success-topic"
@@ -33,7 +33,7 @@ async def bill(scene: Scene, amount: int = AMOUNT, *, card: str = APPROVED, paya
 async def tell_payable(scene: Scene, made: Bill, amount: int, status: str = ORDER_CODES["PENDING"]) -> None:
     """Tell Payment who may pay how much, where it wants to know that."""
     if PAYABLE in scene.stage.partitions:
-        before = (datetime.now(UTC) + PAY_WITHIN).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        before = instant(datetime.now(UTC) + PAY_WITHIN)
         message = {"orderId": made["orderId"], "customerId": made["userId"], "totalAmount": amount}
         await scene.send(PAYABLE, message | {"payBefore": before, "status": status})
 

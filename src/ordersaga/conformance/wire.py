@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 
@@ -24,6 +25,11 @@ _base64_text: Final = re.compile(r'"[A-Za-z0-9+/]{16,}={0,2}"')
 def compact(message: Mapping[str, Any]) -> bytes:
     """The message as Jackson writes it by default: no blanks, Korean as UTF-8."""
     return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def instant(moment: datetime) -> str:
+    """A moment in UTC as Jackson writes it, in milliseconds."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Sent(Struct, frozen=True):

@@ -73,10 +73,18 @@ def _learn(topic: Topic) -> None:
     others = [_quoted(field) for field in known if field.encode_name.endswith("Key")]
     key = _quoted(next(field for field in known if field.name == topic.key))
     decode = msgspec.json.Decoder(topic.message).decode
-    if any(field.name == topic.key for field in ids) and len(ids) <= (2 if optional else len(ids)) and len(others) < 2:
-        known_ids = (b'Id"', len(ids), lines[0] if lines else None, optional[0] if optional else None, key)
-        _readers[topic.name] = _Ids(decode, *known_ids, others[0] if others else None)
-    else:  # a message of another system: its key alone
+    has_key = any(field.name == topic.key for field in ids)
+    if has_key and (not optional or len(ids) <= 2) and len(others) < 2:
+        _readers[topic.name] = _Ids(
+            decode,
+            b'Id"',
+            len(ids),
+            lines[0] if lines else None,
+            optional[0] if optional else None,
+            key,
+            others[0] if others else None,
+        )
+    else:  # a message of another system, with more ids than are told apart by counting: its key alone
         _readers[topic.name] = _Ids(decode, key, 1, None, None, key, None)
 
 
@@ -126,7 +134,9 @@ def decode(topic: str, value: bytes | None) -> Message:
         or (other is not None and value.count(other) > 1)
         or (BACKSLASH in value and b"\\u00" in value)  # a name may be written with escapes, and a text may have a NUL
     ):
-        _leniently(topic, value, None)
+        _leniently(
+            topic, value, None
+        )  # raises where an id has two values or a text a NUL; otherwise the message stands
     return message
 
 
