@@ -16,10 +16,13 @@ from ordersaga.conformance.hooks import Answer, Hook, HookFailed, Hooks, _litera
 from ordersaga.conformance.report import RECORDS_SHOWN_MAX, explanation, html, junit, summary
 from ordersaga.conformance.run import CASE_S_MAX, longest_of
 from ordersaga.conformance.scene import Limits, Offers, why_of
+from ordersaga.conformance.stage import has_dead_letter_name
 from ordersaga.conformance.wire import Heard, Sent, compact
+from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging.handler import Coordinates, Record
 from ordersaga.settings import Settings
 from tests.commands import type_command
+from tests.unit.test_letter_headers import GOLDEN
 
 ORDER = "8b91c74c-f28d-4f11-823a-8e727ff052c2"
 
@@ -147,6 +150,16 @@ def test_a_letter_says_where_its_record_was() -> None:
 def test_the_reason_of_a_letter_is_read_whatever_stack_wrote_it(name: str) -> None:
     assert why_of(heard(b"x", headers=((name, b"no such product"),))) == " (no such product)"
     assert why_of(heard(b"x")) == ""
+
+
+@pytest.mark.parametrize("topic", sorted({each["topic"] for each in GOLDEN} - {"poisoned"}))
+def test_the_queue_of_each_stack_is_known_by_its_name(topic: str) -> None:
+    assert has_dead_letter_name(topic)
+
+
+@pytest.mark.parametrize("topic", BY_NAME)
+def test_no_topic_of_the_contract_is_taken_for_one_of_dead_letters(topic: str) -> None:
+    assert not has_dead_letter_name(topic) and has_dead_letter_name(BY_NAME[topic].dead_letters)
 
 
 def test_a_case_may_take_longer_where_its_waits_or_its_load_are_longer() -> None:

@@ -190,7 +190,7 @@ class Scene:
             topic = self.offers.dead_letter_topic_of(sent.place.topic)
             raise Broken(
                 f"the record at {sent.place} did not become a dead letter within {self.limits.answer_s:g} s; expected on {topic}, "
-                "or on any topic whose name ends with a word for dead letters. --dead-letter-topic names another; "
+                "or on any topic whose name begins or ends as those for dead letters do. --dead-letter-topic names another; "
                 f"--without {DEAD_LETTERS} says that the service keeps them elsewhere"
             )
         self.keep(found())

@@ -16,7 +16,15 @@ TOPICS_HEARD_MAX: Final = 200
 FETCH_MAX: Final = 2_000
 FETCH_WAIT_S: Final = 0.02
 WORDS: Final = ("order", "stock", "pay", "deliver")
-DEAD_LETTER_ENDS: Final = ("-dlt", ".dlt", "_dlt", "-dlq", ".dlq", "_dlq", ".errors", "-error", ".err")
+DEAD_LETTER_ENDS: Final = ("-dlt", ".dlt", "_dlt", "-dlq", ".dlq", "_dlq", ".errors", "-errors", "-error", ".err")
+DEAD_LETTER_BEGINNINGS: Final = ("error.", "dlq.", "dead-letter-")
+"""Of Spring Cloud Stream, share groups and SmallRye."""
+
+
+def has_dead_letter_name(topic: str) -> bool:
+    """Whether a topic is called as topics for dead letters are."""
+    name = topic.lower()
+    return name.endswith(DEAD_LETTER_ENDS) or name.startswith(DEAD_LETTER_BEGINNINGS)
 
 
 class Stage:
@@ -102,7 +110,7 @@ class Stage:
 
     def is_dead_letter_topic(self, topic: str) -> bool:
         """Whether records on this topic are dead letters, by its name."""
-        return topic in self._dead_letter_topics or topic.lower().endswith(DEAD_LETTER_ENDS)
+        return topic in self._dead_letter_topics or has_dead_letter_name(topic)
 
     async def send(self, records: Sequence[Publication], commit: bool | None, note: str) -> list[Sent]:
         """Send the records, in a transaction that is committed or aborted; None: without one."""
