@@ -120,6 +120,15 @@ def test_what_is_no_uuid_is_refused_with_its_place(written: str) -> None:
         decode(STOCK, answer(orderId=json.dumps(written)))
 
 
+@pytest.mark.parametrize("value", [b"\\" * 1_000_000, b'"orderId' + b"\\" * 1_000_000, b'"orderId":' * 100_000])
+def test_an_id_is_looked_for_in_a_large_broken_value_at_once(value: bytes) -> None:
+    began = time.process_time()
+    assert order_key(STOCK, None, value) is None
+    assert order_key(STOCK, None, value + b'"orderId": "%b"' % str(ORDER).encode()) == ORDER
+    assert order_key(STOCK, None, value + rb"{\"orderId\": \"%b\"" % str(ORDER).encode()) == ORDER
+    assert time.process_time() - began < 2
+
+
 SECONDS = datetime(2026, 11, 23, 1, 19, 49, tzinfo=UTC)
 
 

@@ -33,8 +33,9 @@ REFUSED: Final = "RefusedByBroker"
 REJECTED: Final = "Rejected"
 UNDECODABLE: Final = "Undecodable"
 UUID_PATTERN: Final = rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-_QUOTE: Final = rb'\\*"'
-"""A quote, also of JSON inside a JSON string."""
+_FIELD: Final = rb'"%b\\*"\s*:\s*\\*"(%b)'
+"""A field with an id, also of JSON inside a JSON string, where quotes have backslashes. The pattern begins with the quote itself: one that began
+with backslashes would read a long run of them again from each."""
 _KEY: Final = rb'(?:\{.*"payload"\s*:\s*)?"?(%b)"?\}?' % UUID_PATTERN
 """A key: an id, in quotes, or in an envelope of Kafka Connect."""
 
@@ -78,7 +79,7 @@ def order_key(topic: str, key: bytes | None, value: bytes | None) -> UUID | None
         except Exception:  # any malformed value: the search below needs only an id
             pass
     field = b"productId" if known is not None and known.key == "product_id" else b"orderId"
-    named = re.search(rb"%b%b%b\s*:\s*%b(%b)" % (_QUOTE, field, _QUOTE, _QUOTE, UUID_PATTERN), value or b"")
+    named = re.search(_FIELD % (field, UUID_PATTERN), value or b"")
     found = named or (re.fullmatch(_KEY, key) if key else None)
     return UUID(found[1].decode()) if found else None
 
