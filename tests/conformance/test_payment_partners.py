@@ -43,6 +43,7 @@ WRONG = {
     "refunds-too-much": {"more than was paid is answered FAILED"},
     "silent-about-unknown-payments": {
         "a refund of an unknown payment is answered FAILED",
+        "a refund of another order's payment is answered FAILED",
     },
     "refuses-unknown-fields": {f"{A} with unknown fields"},
 }

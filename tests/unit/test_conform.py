@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -14,7 +15,7 @@ from ordersaga.conformance import hooks as hooks_module
 from ordersaga.conformance.cases import Case, select
 from ordersaga.conformance.hooks import Answer, Hook, HookFailed, Hooks, _literal
 from ordersaga.conformance.report import RECORDS_SHOWN_MAX, explanation, html, junit, summary
-from ordersaga.conformance.run import CASE_S_MAX, longest_of
+from ordersaga.conformance.run import CASE_S_MAX, Director, longest_of
 from ordersaga.conformance.scene import Limits, Offers, why_of
 from ordersaga.conformance.stage import has_dead_letter_name
 from ordersaga.conformance.wire import Heard, Sent, compact
@@ -169,6 +170,33 @@ def test_a_case_may_take_longer_where_its_waits_or_its_load_are_longer() -> None
     patient = replace(plan, limits=Limits(answer_s=600), offers=Offers(load=100_000))
     assert longest_of(CASES[0], patient) >= 10 * 600
     assert longest_of(load, patient) >= 100 * CASE_S_MAX
+
+
+class _Scene:
+    """What the director asks of a scene."""
+
+    sent, notes = (), ()
+
+    def heard(self) -> list[Heard]:
+        return []
+
+    async def end(self) -> None:
+        pass
+
+
+async def test_a_case_that_trips_over_an_odd_answer_is_not_judged_and_the_others_are() -> None:
+    async def trip(_: object) -> None:
+        raise AttributeError("'int' object has no attribute 'get'")
+
+    cases = [Case("odd", "", frozenset(), trip), CASES[0]]
+    told = Report("delivery", 0.0, [], [])
+    make: Any = _Scene
+    await Director(make, cases, told, lambda *_: None, Plan(PARTS["delivery"], Settings(), {})).run()
+    assert [(each.case.name, each.outcome) for each in told.results] == [
+        ("odd", "not judged"),
+        ("a happy case", "passed"),
+    ]
+    assert "'int' object has no attribute 'get'" in told.results[0].said
 
 
 def report() -> Report:

@@ -150,6 +150,7 @@ async def of_another(scene: Scene) -> None:
     made = await paid(scene)
     wrong = Bill(orderId=scene.new_id(), paymentKey=made["paymentKey"])
     await scene.send(ASKED, refund(wrong))
+    await scene.answers(ANSWERED, wrong["orderId"])
     await scene.quiet()
     done = [each for order in (wrong, made) for each in scene.here(ANSWERED, order["orderId"]) if not each.failed]
     must(not done, "the payment of one order was refunded for another")

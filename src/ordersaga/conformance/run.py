@@ -86,7 +86,7 @@ async def run(plan: Plan, say: Callable[[str], None], progress: Progress) -> Rep
             make = lambda: Scene(stage, hooks, plan.limits, plan.offers, manners)  # noqa: E731
             say(f"asking {plan.part.role} for a first answer")
             await probe(plan.part, make, manners, report.notes.append)
-            await _Director(make, chosen, report, progress, plan).run()
+            await Director(make, chosen, report, progress, plan).run()
     except (KafkaUnavailable, HookFailed) as error:
         raise CannotJudge(str(error)) from error
     report.took_s = time.monotonic() - began
@@ -102,8 +102,8 @@ def longest_of(case: Case, plan: Plan) -> float:
     return CASE_S_MAX * max(1.0, waits, load)
 
 
-class _Director:
-    """Plays the cases: many at once those that may run beside others, then the load cases, then the others, each alone."""
+class Director:
+    """Plays cases and adds their results to a report: many at once those that may run beside others, then the load cases, then the others, each alone."""
 
     def __init__(
         self, make: Callable[[], Scene], cases: Sequence[Case], report: Report, progress: Progress, plan: Plan
@@ -167,6 +167,10 @@ class _Director:
                 outcome, said = "not judged", str(error)
             except TimeoutError:
                 outcome, said = "not judged", f"the case did not end within {longest_s:g} s"
+            except KafkaUnavailable:
+                raise
+            except Exception as error:  # a fault of the kit, as an answer that it did not foresee: the other cases are judged all the same
+                outcome, said = "not judged", f"the kit could not go on: {type(error).__name__}: {error}"
             await scene.end()
             return self._note(
                 Result(case, outcome, said, time.monotonic() - began, scene.sent, scene.heard(), scene.notes)
