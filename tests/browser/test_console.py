@@ -88,7 +88,7 @@ def test_many_letters_are_replayed_at_a_rate_until_stopped(visitor: Visitors, sy
     one.press("Dry run")
     expect(page.locator("#job-state")).to_contain_text("Ended")
     expect(page.locator("#job-items tbody tr")).to_have_count(6)
-    expect(page.locator("#job-items")).to_contain_text("would")
+    expect(page.locator("#job-items")).to_contain_text("tried out")
 
     one.open("/console/letters?service=delivery")
     one.follow("All of these …")

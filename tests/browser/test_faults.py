@@ -63,7 +63,7 @@ def test_the_gateways_faults_are_switched_on_and_off(visitor: Visitors, system: 
     gateway.get_by_role("button", name="Set these faults").click()
     expect(page.get_by_role("status").first).to_contain_text("The sandbox does not take these values")
     assert httpx.get(there).json()["percent"]["confirm"] == {"slow": 100}
-    gateway.get_by_role("button", name="End all faults").click()
+    gateway.get_by_role("button", name="End the gateway's faults").click()
     expect(page.get_by_role("status").first).to_contain_text("All these faults are ended")
     assert httpx.get(there).json()["percent"] == {}
     one.press("Sign out")  # nobody is left before the console whom another test does not know of
@@ -73,7 +73,7 @@ def test_a_services_consumer_fails_on_purpose_and_recovers_on_the_same_page(visi
     one = enter(visitor)
     page = one.open("/console/faults")
     depot = page.get_by_role("region", name="Delivery", exact=True)
-    expect(depot.get_by_role("button", name="End all faults")).to_have_count(0)
+    expect(depot.get_by_role("button", name="End the faults of Delivery")).to_have_count(0)
     depot.get_by_label("Fail for a passing reason (%)").fill("100")
     depot.get_by_label("Reason", exact=True).fill("a rehearsal")
     depot.get_by_role("button", name="Set these faults").click()
@@ -87,7 +87,7 @@ def test_a_services_consumer_fails_on_purpose_and_recovers_on_the_same_page(visi
 
     page = one.open("/console/faults")
     depot.get_by_label("Reason", exact=True).fill("enough")
-    depot.get_by_role("button", name="End all faults").click()
+    depot.get_by_role("button", name="End the faults of Delivery").click()
     expect(page.get_by_role("status").first).to_contain_text("All these faults are ended")
     expect(row).to_contain_text("well")
     expect(row.get_by_role("link").first).to_have_text("0")

@@ -102,6 +102,23 @@ def test_each_trouble_needs_attention_and_the_worst_comes_first() -> None:
     assert [each.level for each in found] == sorted(each.level for each in found)
 
 
+def paused(states: dict[str, TopicRead] | None, count: int = 1) -> list[overview.Concern]:
+    alarms = [
+        Alarm("partition paused", f"order-created/{n}", "Mina has paused the partition: a check", "resume it", NOW, 3)
+        for n in range(count)
+    ]
+    view = ServiceView("stock", False, HealthStatus("DEGRADED", [], alarms), states, Outbox(0, 0.0), CausesResource([]))
+    return overview.concerns(snapshot(stock=view))
+
+
+def test_a_paused_partition_needs_attention_once_and_says_who_and_why() -> None:
+    (concern,) = paused(topic("order-created", PAUSED=1, READING=11))
+    assert concern.text == "paused"
+    assert concern.said == "order-created/0 Mina has paused the partition: a check"
+    assert [each.said for each in paused(topic("order-created", PAUSED=2, READING=10), 2)] == [""]
+    assert [each.text for each in paused(None)] == ["alarm"]
+
+
 def test_the_drawing_has_the_guides_eleven_steps_and_its_topics() -> None:
     arrows = flow.arrows(snapshot())
     assert [each.number for each in arrows] == list(range(1, 12))

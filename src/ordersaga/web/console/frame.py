@@ -44,6 +44,8 @@ class Console:
             "faults_page": self.desk.settings.web_sign_in == "demo",
             "ago": lambda at: ago(visit, at),
             "who": lambda name: visit.t(f"console.staff.{NAMES[name]}") if name in NAMES else name,
+            "act_name": lambda what: visit.t(f"console.acts.{what}") if visit.has(f"console.acts.{what}") else what,
+            "named": lambda words: named(visit, words),
             "seconds": lambda s: duration(visit, s),
             "reason_chars_max": REASON_CHARS_MAX,
             "is_id": is_id,
@@ -52,6 +54,13 @@ class Console:
     def service(self, name: str) -> ServiceName:
         """A service of ours by its name in a path or form. Raises `Nothing`."""
         return next((each for each in SERVICES if each == name and each in self.reading.ours), None) or nothing()
+
+
+def named(visit: Visit, words: str) -> str:
+    """A service's words, in which the demo's staff have names instead of ids."""
+    for user_id, name in NAMES.items():
+        words = words.replace(user_id, visit.t(f"console.staff.{name}"))
+    return words
 
 
 def ago(visit: Visit, at: datetime | None) -> str:

@@ -10,6 +10,7 @@ from ordersaga.web.console.flow import gateway_state
 from ordersaga.web.console.reading import ServiceView, Snapshot
 
 OUTBOX_OLD_S: Final = 10.0
+PAUSED: Final = "partition paused"
 WAITS_LONG: Final = timedelta(minutes=15)
 
 Level = Literal["bad", "few"]
@@ -63,17 +64,20 @@ def _of_service(view: ServiceView) -> list[Concern]:
     if stopped:
         found.append(Concern("bad", "stopped", {"service": name, "count": stopped}, f"/console/topics?service={name}"))
     if paused := sum(read.states["PAUSED"] for read in (view.topics or {}).values()):
-        found.append(Concern("few", "paused", {"service": name, "count": paused}, f"/console/topics?service={name}"))
+        values: dict[str, str | int] = {"service": name, "count": paused}
+        said = [f"{each.where} {each.what}" for each in view.health.alarms if each.alarm == PAUSED]
+        words = said[0] if len(said) == 1 else ""
+        found.append(Concern("few", "paused", values, f"/console/topics?service={name}", words))
     if letters := sum(each.letters for each in (view.causes.items if view.causes else ())):
         found.append(Concern("bad", "letters", {"service": name, "count": letters}, f"/console/letters?service={name}"))
     if view.parked:
         records = sum(each.records for each in view.parked)
         found.append(Concern("few", "parked", {"service": name, "count": records}, f"/console/parked?service={name}"))
     if view.outbox and view.outbox.oldest_age_s > OUTBOX_OLD_S:
-        values: dict[str, str | int] = {"service": name, "count": view.outbox.rows}
+        values = {"service": name, "count": view.outbox.rows}
         found.append(Concern("bad", "outbox", values, "#services"))
     for alarm in view.health.alarms:
-        if alarm.alarm not in ("gateway", "parked", "dead letters"):
+        if alarm.alarm not in ("gateway", "parked", "dead letters") and not (paused and alarm.alarm == PAUSED):
             words = " ".join(filter(None, (alarm.where, alarm.what)))
             found.append(Concern("few", "alarm", {"service": name}, "#services", words))
     return found

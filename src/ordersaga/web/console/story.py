@@ -36,12 +36,12 @@ def story(
         Line(each.at, "order", "event", each.came_in, each.went_out, each.status, each.note or "") for each in events
     ]
     for payment in payments:
-        lines.append(Line(payment.requested_at, "payment", "payment", payment.payment_key, (), "requested"))
+        lines.append(Line(payment.requested_at, "payment", "payment", "requested", words=payment.payment_key))
         if payment.approved_at:
-            lines.append(Line(payment.approved_at, "payment", "payment", payment.payment_key, (), "approved"))
+            lines.append(Line(payment.approved_at, "payment", "payment", "approved", words=payment.payment_key))
     if delivery:
         words = delivery.tracking_number or delivery.refusal or ""
-        lines.append(Line(delivery.at, "delivery", "delivery", str(delivery.delivery_id), (), delivery.status, words))
+        lines.append(Line(delivery.at, "delivery", "delivery", delivery.status, words=words))
     for service, found in held.items():
         queues, letters = found or ([], [])
         lines += [
