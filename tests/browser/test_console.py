@@ -78,7 +78,7 @@ def test_many_letters_are_replayed_at_a_rate_until_stopped(visitor: Visitors, sy
     one = enter(visitor)
     page = one.open("/console/letters?service=delivery")
     one.follow("All of these …")
-    expect(page.locator(".lead")).to_contain_text("6 open letters")
+    expect(page.locator(".lead")).to_contain_text("Open letters that fit: 6")
     page.get_by_label("Reason").fill("try them")
     one.press("Dry run")
     expect(page.locator("#job-state")).to_contain_text("Ended")
