@@ -156,7 +156,8 @@ async def test_a_replay_sends_the_record_as_it_was_before_the_stack_wrote_it_aga
     assert (whole["value"], whole["header_values"]) == (original.value, [b"com.example.Paid"])
     assert rewritten["value"] == paid(order_id), "the record at its place has another time: the topic was made again"
     await keeper("dead-letters", "replay", whole["id"], *WHY)
-    again = (await records(keeper, PAID, order_id, 2))[1]
+    sent = await records(keeper, PAID, order_id, 2)
+    (again,) = [each for each in sent if each.coordinates != original.coordinates]
     assert again.value == original.value
     assert sorted(name for name, _ in again.headers or ()) == [
         "__TypeId__",

@@ -147,7 +147,7 @@ class System:
             others = [SANDBOX, WEB, AUDIT] if web else [SANDBOX]
             ports = {name: first_port + n if first_port else None for n, name in enumerate(names)}
             self.processes: Final = {
-                name: ServiceProcess(folder, name, ports[name], 1 if name == SANDBOX else workers)
+                name: ServiceProcess(folder, name, ports[name], 1 if name in (SANDBOX, AUDIT) else workers)
                 for name in [*self.services, *others]
             }
             self.urls: Final = {name: process.url for name, process in self.processes.items()}
