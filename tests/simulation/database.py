@@ -240,7 +240,7 @@ class Connection:
         for row in rows if table == "outbox" else ():
             self.note(OutboxWrite(self._database.service, dict(zip(columns, row, strict=True))))
 
-    def transaction(self, *, lock_timeout_ms: int | None = None) -> "Transaction":
+    def transaction(self, *, lock_timeout_ms: int | None = None, readonly: bool = False) -> "Transaction":
         return Transaction(self)
 
     def _tell_moment(self, query: str) -> None:

@@ -126,7 +126,14 @@ class Faults:
 
     def _send_operator(self, fault: Fault) -> None:
         work = mend if fault.amount == 1 else discard
-        self._world.operator.spawn(work(self._world, fault.who, self._world.operator))
+
+        async def act() -> None:
+            try:
+                await work(self._world, fault.who, self._world.operator)
+            except TypeError as error:  # the simulated database lacks what the code calls: otherwise an operator who never acts
+                self._world.complain(f"the operator could not act: {error}")
+
+        self._world.operator.spawn(act())
 
     # At times --------------------------------------------------------------------------------------------------------------
 
