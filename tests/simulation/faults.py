@@ -130,7 +130,9 @@ class Faults:
         async def act() -> None:
             try:
                 await work(self._world, fault.who, self._world.operator)
-            except TypeError as error:  # the simulated database lacks what the code calls: otherwise an operator who never acts
+            except (
+                TypeError
+            ) as error:  # the simulated database lacks what the code calls: otherwise an operator who never acts
                 self._world.complain(f"the operator could not act: {error}")
 
         self._world.operator.spawn(act())
