@@ -75,8 +75,9 @@ def visitor(chromium: Browser, system: System) -> Iterator[Callable[..., Visitor
 
 @pytest.fixture
 def nothing_left(system: System) -> Iterator[None]:
-    """End the faults, accept the stopped partitions and discard the letters that a test leaves, so that the next one finds no trouble."""
+    """End the faults, the sandbox's too, accept stopped partitions and discard the letters that a test leaves: the next one finds no trouble."""
     yield
+    httpx.put(f"{system.urls['sandbox']}/sandbox/faults", json={}).raise_for_status()
     accept_stopped(system)
     for service in SERVICES:
         end_faults(system, service)

@@ -4,7 +4,7 @@ letters: lists, and letters that are too large for a form."""
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import httpx
@@ -13,7 +13,6 @@ from confluent_kafka import Producer
 from playwright.sync_api import Page, expect
 
 from ordersaga.devstack.system import System
-from ordersaga.settings import SERVICES
 from tests.browser.troubles import FACE, OPERATOR, enter, execute, letter_of, pay, place, spoil
 from tests.browser.visitor import Visitor, axe
 
@@ -26,17 +25,7 @@ END $$;
 CREATE OR REPLACE TRIGGER tired BEFORE INSERT ON delivery FOR EACH ROW EXECUTE FUNCTION tired();
 """
 LIVE = "window.stayed = true"
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(system: System) -> Iterator[None]:
-    """Discard what a test leaves open, and end the sandbox's faults."""
-    yield
-    httpx.put(f"{system.urls['sandbox']}/sandbox/faults", json={})
-    for service in SERVICES:
-        url = f"{system.urls[service]}{FACE}/dead-letters"
-        for letter in httpx.get(url, params={"limit": "200"}, headers=OPERATOR).json()["items"]:
-            httpx.post(f"{url}/{letter['id']}/discard", json={"reason": "a test", "version": "OPEN"}, headers=OPERATOR)
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def follow_an_order(one: Visitor, order_id: str) -> Page:

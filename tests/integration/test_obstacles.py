@@ -13,6 +13,7 @@ from ordersaga import order
 from ordersaga.contracts.messages import PaymentSuccessMessage
 from ordersaga.devstack import DevStack
 from ordersaga.order.handlers import handler
+from tests.integration.operations_face import FACE, READER
 from tests.integration.operator_rig import OperatorRig
 from tests.integration.order_rig import ORDERS, PRICE, PRODUCT, place
 from tests.integration.service import OPERATOR, Bench, Wire, bench, customer
@@ -86,6 +87,14 @@ async def test_what_was_not_handled_is_named_by_http_and_by_the_command(client: 
     held = (await seen_by(client, order_id, OPERATOR))["heldRecords"]
     states = {each["state"]: (each["topic"], each["partition"], each["offset"], each["attempts"]) for each in held}
     assert states == {"PARKED": ("stock-response-topic", 2, 7, 2), "OPEN": ("delivery-start-topic", 1, 9, 1)}
+
+    await shop.pool.execute(
+        "UPDATE parked SET reason = 'no such place: name=김주문, zipcode=1' WHERE order_key = $1", UUID(order_id)
+    )
+    for url in (f"{ORDERS}/{order_id}", f"{FACE}/orders/{order_id}"):
+        told = [(await client.get(url, headers=who)).text for who in (OPERATOR, READER)]
+        assert ["name=김주문" in each for each in told] == [True, False], url
+        assert "no such place: name=***" in told[1]
 
     said = (await OperatorRig("order", shop)("orders", "show", order_id, json=False, whole=True)).out
     assert f"waits for StockResponseMessage about {PRODUCT}, since" in said

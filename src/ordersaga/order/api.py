@@ -12,6 +12,7 @@ import msgspec
 import structlog
 from litestar import Request, Response, post
 from litestar.types import ControllerRouterHandler
+from msgspec.structs import replace
 
 from ordersaga.contracts.address import Address, address_fields
 from ordersaga.contracts.status import ORDER_CODES
@@ -24,6 +25,7 @@ from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.held_records import HeldRecord, held_records
 from ordersaga.messaging.refusal import FieldError, Refusal
 from ordersaga.messaging.runtime import Runtime
+from ordersaga.operations.personal import words_for
 from ordersaga.order import store
 from ordersaga.order.commands import CustomerAct, Placed, Placement
 from ordersaga.order.deadlines import Deadlines
@@ -68,10 +70,15 @@ class Orders:
             raise not_found("order")
         return order
 
-    async def obstacles(self, order: Order) -> tuple[list[Explanation], list[HeldRecord]]:
-        """Why an order waits: the answers that have not come, and the records that Order has parked or given up."""
+    async def obstacles(self, order: Order, caller: Caller) -> tuple[list[Explanation], list[HeldRecord]]:
+        """Why an order waits: the answers that have not come, and the records that Order has parked or given up.
+
+        The reason of a failure may repeat what a record says, so a reader is shown it without personal data.
+        """
         async with self.runtime.reading() as db:
-            return explain(order, self._deadlines), await held_records(db, order.order_id)
+            held = await held_records(db, order.order_id)
+        shown = [replace(each, reason=each.reason and words_for(caller, each.reason)) for each in held]
+        return explain(order, self._deadlines), shown
 
     async def with_stock_answer(self, order: Order, seconds: float) -> Order:
         """The order once Stock has answered (step 3 of the guide), or as it was placed when `seconds` are over or the wait fails.

@@ -10,11 +10,11 @@ from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
+from ordersaga.http.caller import Caller
 from ordersaga.http.problems import not_found, unless_refused
 from ordersaga.http.requests import json_body
 from ordersaga.messaging.held_records import HeldRecord
 from ordersaga.operations.face import ActBody, AnyRequest, Face
-from ordersaga.operations.personal import words_for
 from ordersaga.order import store
 from ordersaga.order.api import Orders
 from ordersaga.order.explanation import Explanation
@@ -40,8 +40,8 @@ class WaitingOrder(Struct, rename="camel", kw_only=True):
 def routes(orders: Orders) -> Callable[[Face], list[ControllerRouterHandler]]:
     """The routes, over the service's own parts."""
 
-    async def shown(order: Order, hides: Callable[[str], str]) -> WaitingOrder:
-        waits, held = await orders.obstacles(order)
+    async def shown(order: Order, caller: Caller) -> WaitingOrder:
+        waits, held = await orders.obstacles(order, caller)
         return WaitingOrder(
             order_id=order.order_id,
             version=version_of(order),
@@ -49,7 +49,7 @@ def routes(orders: Orders) -> Callable[[Face], list[ControllerRouterHandler]]:
             reason=order.reason,
             flag=order.facts.flag,
             waits_for=waits,
-            held_records=[msgspec.structs.replace(each, reason=each.reason and hides(each.reason)) for each in held],
+            held_records=held,
         )
 
     def of(face: Face) -> list[ControllerRouterHandler]:
@@ -60,7 +60,7 @@ def routes(orders: Orders) -> Callable[[Face], list[ControllerRouterHandler]]:
                 order = (await store.find(db, [order_id])).get(order_id)
             if order is None:
                 raise not_found("order")
-            return await shown(order, lambda words: words_for(caller, words))
+            return await shown(order, caller)
 
         @post(
             "/orders/{order_id:uuid}/resend",
@@ -72,7 +72,7 @@ def routes(orders: Orders) -> Callable[[Face], list[ControllerRouterHandler]]:
         async def resend(request: AnyRequest, order_id: FromPath[UUID]) -> WaitingOrder:
             operator, body = await face.act(request, _resend)
             act = OperatorAct(order_id, operator, Resend, body.version)
-            return await shown(unless_refused(await orders.operating(act)), str)
+            return await shown(unless_refused(await orders.operating(act)), await face.reader(request))
 
         return [show, resend]
 

@@ -106,7 +106,7 @@ def _routes_of_one(orders: Orders) -> list[ControllerRouterHandler]:
         shown = resource_for(order, caller)
         if caller.sees_all:
             shown.flag, shown.version = order.facts.flag, version_of(order)
-            shown.waits_for, shown.held_records = await orders.obstacles(order)
+            shown.waits_for, shown.held_records = await orders.obstacles(order, caller)
         return _answer(shown)
 
     @get("/api/v1/orders/{order_id:uuid}/events", **STREAM)
