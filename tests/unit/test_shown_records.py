@@ -11,7 +11,7 @@ from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka.tail import has_id
 from ordersaga.web.console.records import VALUE_CHARS_MAX, shown
 
-ORDER = uuid4()
+ORDER = UUID("8b91c74c-f28d-4f11-823a-8e727ff052c2")
 TOPIC = BY_NAME["delivery-request-topic"]
 ADDRESS = {"orderId": str(ORDER), "name": "Kim Hana", "phone": "010-1234-5678"}
 
