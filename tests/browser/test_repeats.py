@@ -147,10 +147,15 @@ def test_an_order_service_that_is_away_is_told_and_the_same_button_works_later(
 def test_a_catalogue_that_is_away_takes_only_names_from_an_order(visitor: Visitors, system: System) -> None:
     hana = visitor()
     hana.expected.append(CONNECTION)
-    path = hana.order("Linen cushion")
+    of_one = hana.order("Linen cushion")
+    hana.put_in_cart("Quiet plant")
+    of_two = hana.order("Linen cushion")
     system.kill("stock")
     try:
-        hana.open(path)
+        hana.open(of_one)
+        expect(hana.page.locator(".lines")).to_contain_text("Linen cushion")
+        expect(hana.page.get_by_text("The catalogue does not answer")).to_have_count(0)
+        hana.open(of_two)
         expect(hana.page.get_by_text("The catalogue does not answer")).to_be_visible()
         hana.sees("Ready for your payment")
         hana.open("/")
