@@ -111,8 +111,8 @@ class Settings(HttpSettings, WebSettings, AuditSettings):
     kafka_sasl_password: SecretStr | None = None
     kafka_ssl_ca_location: ReadableFile | None = None
     kafka_compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
-        default="gzip",
-        description="how batches are compressed; every client reads gzip, while kafkajs (so NestJS) reads no other without a codec of its own",
+        default="none",
+        description="how batches are compressed. kafkajs (so NestJS) reads none and gzip, and needs a codec of its own for the others",
     )
     kafka_session_timeout_ms: int = Field(default=8_000, ge=6_000, le=300_000)
     topic_partitions: int = Field(default=12, ge=1, le=10_000)
