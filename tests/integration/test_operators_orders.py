@@ -104,7 +104,7 @@ async def test_the_trail_of_an_order_has_the_acts_on_its_letters_and_parked_reco
     """Also once the record is parked no more, and none of another order."""
     await shop.pool.execute("""
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no payments today'; END $$;
-        CREATE TRIGGER refuse BEFORE INSERT ON order_payment FOR EACH ROW EXECUTE FUNCTION refuse();
+        CREATE TRIGGER refuse BEFORE INSERT ON order_event FOR EACH ROW WHEN (NEW.payment_hash IS NOT NULL) EXECUTE FUNCTION refuse();
     """)
     order_id, other = (await place(client))["orderId"], (await place(client))["orderId"]
     await wire.send(paid(order_id), paid(other))
@@ -114,7 +114,7 @@ async def test_the_trail_of_an_order_has_the_acts_on_its_letters_and_parked_reco
         record = f"{queue['topic']}/{queue['partition']}/{queue['offset']}"
         answer = await client.post(f"{FACE}/parked/{record}/discard", json=body, headers=OPERATING)
         assert answer.status_code == 200, answer.text
-    await shop.pool.execute("DROP TRIGGER refuse ON order_payment")
+    await shop.pool.execute("DROP TRIGGER refuse ON order_event")
     found = (await client.get(f"{FACE}/acts", params={"orderId": order_id}, headers=READER)).json()["items"]
     assert [(each["what"], each["why"]) for each in found] == [("parked discard", f"now, {order_id}")]
 

@@ -7,11 +7,13 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from ordersaga import order
 from ordersaga.devstack import DevStack
 from ordersaga.order.handlers import handler
-from ordersaga.order.search import first_id_at
+from ordersaga.order.search import first_id_at, payment_hash
+from ordersaga.order.store import prune_events
 from tests.integration.order_rig import ORDERS, PRICE, PRODUCT, paid, place, reserved
 from tests.integration.service import OPERATOR, Bench, bench, customer
 
@@ -115,6 +117,35 @@ async def test_an_order_is_found_by_each_payment_key_it_has_heard_of(shop: Bench
         assert [each["orderId"] for each in page["items"]] == [mine]
     stranger = (await client.get(ORDERS, params={"paymentKey": f"k-{mine}"}, headers=customer(uuid4()))).json()
     assert stranger["items"] == []
+
+
+async def test_two_payment_keys_with_the_same_hash_are_told_apart(shop: Bench, client: httpx.AsyncClient) -> None:
+    keys = ["plumless", "buckeroo"]
+    assert payment_hash(keys[0]) == payment_hash(keys[1])
+    placed = [(await place(client))["orderId"] for _ in keys]
+    await shop.turn(*(replace(paid(order_id), payment_key=key) for order_id, key in zip(placed, keys, strict=True)))
+    for order_id, key in zip(placed, keys, strict=True):
+        page = (await client.get(ORDERS, params={"paymentKey": key}, headers=OPERATOR)).json()
+        assert [each["orderId"] for each in page["items"]] == [order_id]
+
+
+async def test_an_order_is_found_by_a_payment_key_also_when_its_timeline_was_shortened(
+    shop: Bench, client: httpx.AsyncClient
+) -> None:
+    placed = [(await place(client))["orderId"] for _ in range(2)]
+    await shop.turn(*(paid(each) for each in placed))
+    await shop.pool.execute(
+        "UPDATE saga SET status = 'FAILED' WHERE order_id = ANY ($1)", [UUID(each) for each in placed]
+    )
+    await shop.turn(*(reserved(each) for each in placed))
+    earlier = UUID(placed[1])
+    await shop.pool.execute("UPDATE order_event SET payment_hash = NULL WHERE order_id = $1", earlier)
+    await shop.pool.execute("INSERT INTO order_payment VALUES ($1, $2)", f"k-{earlier}", earlier)
+    async with shop.pool.acquire() as db:
+        assert await prune_events(db, NOW + timedelta(days=1), 1_000) > 0
+    for each in placed:
+        page = (await client.get(ORDERS, params={"paymentKey": f"k-{each}"}, headers=OPERATOR)).json()
+        assert [found["orderId"] for found in page["items"]] == [each]
 
 
 async def test_a_customer_searches_their_own_orders_alone(client: httpx.AsyncClient) -> None:

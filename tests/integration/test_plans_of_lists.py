@@ -39,6 +39,8 @@ SPARSE = [
         CASE WHEN n BETWEEN 101 AND 150 THEN 'OUT_OF_STOCK' END, NULL, '{}'
         FROM (SELECT order_id, row_number() OVER (ORDER BY order_id) AS n FROM orders) AS each""",
     "INSERT INTO order_payment SELECT 'key-' || order_id, order_id FROM orders",
+    """INSERT INTO order_event (order_id, at, came_in, went_out, status, stock_known, payment_hash)
+        SELECT order_id, now(), 'PaymentSuccessMessage', '{}', 'PENDING', true, hashtext(order_id::text) FROM orders""",
 ]
 RARE = """UPDATE listing SET category = n::text, active = n % 2 = 0, search_text = '무선' || n, search_parts = ARRAY['무', '선', '무선', n::text]
     FROM (SELECT product_id, row_number() OVER () AS n FROM listing) AS numbered WHERE numbered.product_id = listing.product_id AND n <= 100"""

@@ -226,7 +226,10 @@ class Order(Struct, frozen=True, rename="camel"):
 
 
 class Event(Struct, frozen=True):
-    """One line of an order's timeline: the input, the messages that went out, the status after it. No personal data."""
+    """One line of an order's timeline: the input, the messages that went out, the status after it. No personal data.
+
+    `payment_hash`: of the payment key that the order first heard of then. It is written and searched, never read.
+    """
 
     order_id: UUID
     at: datetime
@@ -236,3 +239,4 @@ class Event(Struct, frozen=True):
     reason: Reason | None
     stock_known: bool
     note: str | None = None
+    payment_hash: int | None = None

@@ -14,14 +14,18 @@ WHERE s.order_id = ANY (:order_ids::uuid[]);
 
 -- name: find_orders
 -- One page of orders that fit all given filters, the newest first. Planned for its parameters, so that the index of a given filter is used. The
--- range of ids stands at both tables, since PostgreSQL carries only an equality over to the other one.
+-- range of ids stands at both tables, since PostgreSQL carries only an equality over to the other one. Two payment keys may have the same hash;
+-- the facts say which one is meant.
 SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts
 FROM orders o JOIN saga s USING (order_id)
 WHERE (:order_id::uuid IS NULL OR o.order_id = :order_id)
   AND (:ids_below::uuid IS NULL OR (o.order_id < :ids_below AND s.order_id < :ids_below))
   AND (:ids_from::uuid IS NULL OR (o.order_id >= :ids_from AND s.order_id >= :ids_from))
   AND (:customer_id::uuid IS NULL OR o.customer_id = :customer_id)
-  AND (:payment_key::text IS NULL OR o.order_id = ANY (ARRAY(SELECT order_id FROM order_payment WHERE payment_key = :payment_key)))
+  AND (:payment_key::text IS NULL OR (
+    o.order_id = ANY (ARRAY(
+      SELECT order_id FROM order_event WHERE payment_hash = :payment_hash UNION SELECT order_id FROM order_payment WHERE payment_key = :payment_key))
+    AND EXISTS (SELECT FROM json_array_elements(s.facts -> 'payments') AS payment WHERE payment ->> 'paymentKey' = :payment_key)))
   AND (:status::text IS NULL OR s.status = :status)
   AND (:reason::text IS NULL OR s.reason = :reason)
   AND (:placed_before::timestamptz IS NULL OR o.placed_at < :placed_before)
@@ -38,10 +42,6 @@ FROM unnest(:statuses::text[]) AS each (status);
 -- The oldest order that has not ended.
 SELECT o.order_id, o.order_name, o.placed_at
 FROM (SELECT order_id FROM saga WHERE status = 'PENDING' ORDER BY order_id LIMIT 1) AS oldest JOIN orders o USING (order_id);
-
--- name: add_payment_keys!
--- Note which orders have heard of which payment keys. The orders are locked.
-INSERT INTO order_payment (payment_key, order_id) SELECT * FROM unnest(:payment_keys::text[], :order_ids::uuid[]) ON CONFLICT DO NOTHING;
 
 -- name: save_sagas!
 -- Save saga rows, which exist and are locked, and notify the processes in which a request waits for an event.
@@ -64,10 +64,11 @@ CROSS JOIN LATERAL (
 ORDER BY e.seq;
 
 -- name: prune_events$
--- Shorten the timelines of orders that have ended, at most `rows_max` rows at a time. The last event and the COMPLETED events stay.
+-- Shorten the timelines of orders that have ended, at most `rows_max` rows at a time. The last event and the COMPLETED events stay,
+-- and the events by which an order is found.
 WITH old AS (
     SELECT e.order_id, e.seq FROM order_event e JOIN saga s USING (order_id)
-    WHERE e.at < :before AND e.status <> 'COMPLETED' AND s.status <> 'PENDING'
+    WHERE e.at < :before AND e.status <> 'COMPLETED' AND e.payment_hash IS NULL AND s.status <> 'PENDING'
       AND EXISTS (SELECT FROM order_event later WHERE later.order_id = e.order_id AND later.seq > e.seq)
     LIMIT :rows_max
 ), gone AS (

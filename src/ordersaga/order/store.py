@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import astuple
 
 from ordersaga.contracts.address import Address
 from ordersaga.contracts.messages import Message, ProductPriceMessage, StockRollbackRequestedMessage
@@ -20,7 +21,7 @@ from ordersaga.messaging.queries import queries
 from ordersaga.order.decision import Decision
 from ordersaga.order.model import Event, Facts, Order
 from ordersaga.order.outgoing import rollback_id
-from ordersaga.order.search import EVERY_ORDER, OrderFilter
+from ordersaga.order.search import EVERY_ORDER, OrderFilter, payment_hash
 
 sql: Final = queries(__file__)
 
@@ -33,7 +34,17 @@ ORDER_COLUMNS: Final = (
     "placed_at",
     "pay_before",
 )
-EVENT_COLUMNS: Final = ("order_id", "at", "came_in", "went_out", "status", "reason", "stock_known", "note")
+EVENT_COLUMNS: Final = (
+    "order_id",
+    "at",
+    "came_in",
+    "went_out",
+    "status",
+    "reason",
+    "stock_known",
+    "note",
+    "payment_hash",
+)
 
 _json: Final = msgspec.json.Encoder()
 _facts: Final = msgspec.json.Decoder(Facts)
@@ -93,8 +104,7 @@ async def save(db: Connection, rows: Collection[SagaRow]) -> None:
 async def add_events(db: Connection, events: Sequence[Event]) -> None:
     """Append lines to timelines."""
     if events:
-        records = [(e.order_id, e.at, e.came_in, e.went_out, e.status, e.reason, e.stock_known, e.note) for e in events]
-        await db.copy_records_to_table("order_event", columns=EVENT_COLUMNS, records=records)
+        await db.copy_records_to_table("order_event", columns=EVENT_COLUMNS, records=map(astuple, events))
 
 
 async def find(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Order]:
@@ -111,6 +121,7 @@ async def page(db: Connection, before: UUID | None, rows_max: int, wanted: Order
         ids_from=wanted.ids_from,
         customer_id=wanted.customer_id,
         payment_key=wanted.payment_key,
+        payment_hash=payment_hash(wanted.payment_key) if wanted.payment_key is not None else None,
         status=wanted.status,
         reason=wanted.reason,
         placed_before=wanted.placed_before,
@@ -131,13 +142,6 @@ async def oldest_pending(db: Connection) -> tuple[UUID, str, datetime] | None:
     for row in await sql.oldest_pending(db):
         return row["order_id"], row["order_name"], row["placed_at"]
     return None
-
-
-async def add_payment_keys(db: Connection, keys: Sequence[tuple[str, UUID]]) -> None:
-    """Note the payment keys of orders, which are locked, to find the orders by."""
-    if keys:
-        payment_keys, order_ids = map(list, zip(*keys, strict=True))
-        await sql.add_payment_keys(db, payment_keys=payment_keys, order_ids=order_ids)
 
 
 async def events_after(db: Connection, seen: dict[UUID, int], each_max: int | None = None) -> list[tuple[int, Event]]:
@@ -214,7 +218,6 @@ class Changes:
         self._rows: Final[dict[UUID, SagaRow]] = {}
         self._events: Final[list[Event]] = []
         self._timers: Final[dict[UUID, datetime | None]] = {}
-        self._payment_keys: Final[list[tuple[str, UUID]]] = []
         self.outgoing: Final[list[Outgoing]] = []
 
     def add(self, came_in: str | None, before: Order, decision: Decision, cause: Incoming | None = None) -> None:
@@ -224,19 +227,20 @@ class Changes:
             self._rows[order.order_id] = saga_row(order)
             if order.facts.look_at != before.facts.look_at:
                 self._timers[order.order_id] = order.facts.look_at
-            if order.facts.payments is not before.facts.payments:
-                known = {each.payment_key for each in before.facts.payments}
-                new = [
-                    each.payment_key
-                    for each in order.facts.payments
-                    if each.payment_key and each.payment_key not in known
-                ]
-                self._payment_keys.extend((key, order.order_id) for key in new)
         if came_in is not None:
             went_out = tuple([type(message).__name__ for message in decision.outgoing])
             is_known = order.stock_is_known
+            found_by = _new_payment(order, before)
             line = Event(
-                order.order_id, self._now, came_in, went_out, order.status, order.reason, is_known, decision.note
+                order.order_id,
+                self._now,
+                came_in,
+                went_out,
+                order.status,
+                order.reason,
+                is_known,
+                decision.note,
+                found_by,
             )
             self._events.append(line)
         for message in decision.outgoing:
@@ -245,7 +249,6 @@ class Changes:
     async def save(self, db: Connection) -> None:
         """Write the orders, which are locked, their timelines and their timers."""
         await save(db, self._rows.values())
-        await add_payment_keys(db, self._payment_keys)
         await self._save_events_and_timers(db)
 
     async def save_placed(self, db: Connection, placed: Sequence[Order]) -> None:
@@ -257,6 +260,15 @@ class Changes:
     async def _save_events_and_timers(self, db: Connection) -> None:
         await add_events(db, self._events)
         await timers.put(db, self._timers)
+
+
+def _new_payment(order: Order, before: Order) -> int | None:
+    """The hash of the payment key that the order has heard of by this decision: one message names one key at most."""
+    payments = order.facts.payments
+    if len(payments) == len(before.facts.payments):
+        return None
+    key = payments[-1].payment_key
+    return payment_hash(key) if key else None
 
 
 def _outgoing(order: Order, message: Message, cause: Incoming | None) -> Outgoing:
