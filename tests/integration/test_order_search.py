@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from ordersaga import order
 from ordersaga.devstack import DevStack
 from ordersaga.order.handlers import handler
-from ordersaga.order.search import first_id_at, payment_hash
-from ordersaga.order.store import prune_events
+from ordersaga.order.search import first_id_at
+from ordersaga.order.store import payment_hash, prune_events
 from tests.integration.order_rig import ORDERS, PRICE, PRODUCT, paid, place, reserved
 from tests.integration.service import OPERATOR, Bench, bench, customer
 

@@ -4,18 +4,24 @@ import asyncio
 from typing import Final
 
 from ordersaga.messaging.assignment import Assignment
-from ordersaga.messaging.kafka import PartitionConsumer
+from ordersaga.messaging.kafka import Partition, PartitionConsumer
 
 COMMIT_EVERY_S: Final = 1.0
 
 
 class LagTools:
-    """Commits the next offset of each of our partitions."""
+    """Commits the next offsets of those of our partitions that have moved since their last commit.
+
+    Each commit is a record in a topic of Kafka's own, so partitions that stand still are left out. If all stand still, the one whose commit is
+    the oldest is committed again: the answer shows that Kafka is there, and a commit that was lost is repeated.
+    """
 
     def __init__(self, consumer: PartitionConsumer, assignment: Assignment) -> None:
         self._consumer: Final = consumer
         self._assignment: Final = assignment
         self._committed_at_s = 0.0
+        self._committed: dict[Partition, int] = {}
+        """The last commit of each partition, the oldest first."""
 
     async def step(self) -> None:
         """Commit, every `COMMIT_EVERY_S`."""
@@ -25,5 +31,13 @@ class LagTools:
     async def commit(self) -> None:
         """Commit now. A commit that fails is ignored."""
         self._committed_at_s = asyncio.get_running_loop().time()
-        if self._assignment.positions:
-            await self._consumer.commit({each: at.next_offset for each, at in self._assignment.positions.items()})
+        offsets = {each: at.next_offset for each, at in self._assignment.positions.items()}
+        if not offsets:
+            return
+        before = {each: offset for each, offset in self._committed.items() if each in offsets}
+        now = {each: offset for each, offset in offsets.items() if before.get(each) != offset}
+        if not now:
+            oldest = next(iter(before))
+            now = {oldest: offsets[oldest]}
+        self._committed = {each: offset for each, offset in before.items() if each not in now} | now
+        await self._consumer.commit(now)

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
-from zlib import crc32
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -46,11 +45,6 @@ class OrderFilter(Struct, frozen=True):
 
 
 EVERY_ORDER: Final = OrderFilter()
-
-
-def payment_hash(payment_key: str) -> int:
-    """What orders are found by in the index on their timelines. Two keys may have the same hash."""
-    return crc32(payment_key.encode())
 
 
 def first_id_at(moment: datetime, later: timedelta = timedelta()) -> UUID:

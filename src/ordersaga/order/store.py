@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
+from zlib import crc32
 
 import msgspec
 from msgspec.structs import astuple
@@ -21,7 +22,7 @@ from ordersaga.messaging.queries import queries
 from ordersaga.order.decision import Decision
 from ordersaga.order.model import Event, Facts, Order
 from ordersaga.order.outgoing import rollback_id
-from ordersaga.order.search import EVERY_ORDER, OrderFilter, payment_hash
+from ordersaga.order.search import EVERY_ORDER, OrderFilter
 
 sql: Final = queries(__file__)
 
@@ -260,6 +261,11 @@ class Changes:
     async def _save_events_and_timers(self, db: Connection) -> None:
         await add_events(db, self._events)
         await timers.put(db, self._timers)
+
+
+def payment_hash(payment_key: str) -> int:
+    """What orders are found by in the index on their timelines. Two keys may have the same hash."""
+    return crc32(payment_key.encode())
 
 
 def _new_payment(order: Order, before: Order) -> int | None:
