@@ -8,7 +8,7 @@ import pytest
 
 from ordersaga.cli.buyers import Buyers, told
 from ordersaga.cli.shop import NotServed, Outcome, Shop
-from ordersaga.web.console.figures import Figures
+from ordersaga.operations.load_figures import Figures
 
 
 class QuickShop:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID, uuid5
 
 from ordersaga.cli.shop import NotServed, Outcome, Scenario, Shop
-from ordersaga.web.console.figures import IN_FLIGHT_MAX, Figures
+from ordersaga.operations.load_figures import IN_FLIGHT_MAX, Figures
 
 NAMESPACE: Final = UUID("7b1f2a50-6c0d-4d4e-9a35-1f0c2f6f4e20")
 CUSTOMERS: Final = tuple(uuid5(NAMESPACE, f"customer {n}") for n in range(200))

@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ordersaga.web.console.figures import Figures
+from ordersaga.operations.load_figures import Figures
 from ordersaga.web.console.reading import Snapshot
 
 SHOWN_S: Final = 120.0

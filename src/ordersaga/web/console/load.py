@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from ordersaga.web.console.audience import Audience
-from ordersaga.web.console.figures import Figures
+from ordersaga.operations.load_figures import Figures
 
 log: Final = structlog.get_logger()
 

@@ -1,4 +1,4 @@
-"""What a load generator says of itself, once a second."""
+"""What a load generator may be told, and what it says of itself once a second. For the command that is one and the page that shows it."""
 
 from typing import Final
 
