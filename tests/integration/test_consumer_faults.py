@@ -1,9 +1,11 @@
 """Faults of a consumer on purpose, over the operators' HTTP face of a running Delivery service."""
 
+import copy
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest_asyncio
 from uuid_utils.compat import uuid7
 
@@ -29,6 +31,13 @@ async def spoil(rig: OperatorRig, **faults: Any) -> dict[str, Any]:
     version = (await show(rig, "faults"))["version"]
     done: dict[str, Any] = await act(rig, "faults", {"reason": "a rehearsal", "version": version, **faults})
     return done
+
+
+def beside(rig: OperatorRig, http: httpx.AsyncClient) -> OperatorRig:
+    """Another process of the same service."""
+    other = copy.copy(rig)
+    other.http = http
+    return other
 
 
 async def order(rig: OperatorRig, count: int = 1) -> list[UUID]:
@@ -108,20 +117,42 @@ async def test_setting_faults_is_an_act_of_an_operator_on_what_was_seen(depot: O
     await act(depot, "faults", body)
     (last, *_) = (await show(depot, "acts", target="delivery"))["items"]
     assert (last["who"], last["what"], last["why"]) == (WHO, "set faults", "a rehearsal")
+    assert (last["before"]["turnDelayMs"], last["after"]["turnDelayMs"]) == (0, 10)
     await spoil(depot)
 
 
-async def test_faults_end_with_the_process_and_are_refused_where_they_are_not_allowed(stack: DevStack) -> None:
+async def test_the_faults_of_one_process_are_those_of_all_and_hold_after_a_restart_until_they_are_ended(stack: DevStack) -> None:
     async with failing_depot(stack, consumer_faults=True) as rig:
         await spoil(rig, turnDelayMs=10)
-        async with running(rig.settings, app.create_app) as other:
-            fresh = (await other.get("/api/v1/operations/faults", headers=READER)).json()
-            assert {name: fresh[name] for name in NONE} == NONE
-    async with failing_depot(stack) as rig:
-        seen = await show(rig, "faults")
-        assert seen["allowed"] is False
-        body = {"reason": "a rehearsal", "version": seen["version"], "turnDelayMs": 10}
-        refused = await act(rig, "faults", body, 409, OPERATING)
-        assert "ORDERSAGA_CONSUMER_FAULTS" in refused["detail"]
-        assert await alarms(rig) == []
-        await all_delivered(rig, await order(rig))
+        for _ in range(2):  # beside the first process, and again after the second one has ended
+            async with running(rig.settings, app.create_app) as http:
+                other = beside(rig, http)
+                assert (await show(other, "faults"))["turnDelayMs"] == 10
+
+                async def told(by: OperatorRig = other) -> bool:
+                    return ["each turn begins 10 ms late" in each for each in await alarms(by)] == [True]
+
+                await until(told)
+        async with running(rig.settings, app.create_app) as http:
+            await spoil(beside(rig, http))
+
+            async def over() -> bool:
+                return await alarms(rig) == []
+
+            await until(over)
+            assert {name: (await show(rig, "faults"))[name] for name in NONE} == NONE
+
+
+async def test_faults_are_refused_and_ignored_where_they_are_not_allowed(stack: DevStack) -> None:
+    async with failing_depot(stack, consumer_faults=True) as before:
+        await spoil(before, turnDelayMs=5_000)
+        settings = before.settings.model_copy(update={"consumer_faults": False})
+        async with running(settings, app.create_app) as http:
+            rig = beside(before, http)
+            seen = await show(rig, "faults")
+            assert (seen["allowed"], seen["turnDelayMs"]) == (False, 0)
+            body = {"reason": "a rehearsal", "version": seen["version"], "turnDelayMs": 10}
+            refused = await act(rig, "faults", body, 409, OPERATING)
+            assert "ORDERSAGA_CONSUMER_FAULTS" in refused["detail"]
+            assert await alarms(rig) == []
+        await spoil(before)

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from ordersaga.contracts.messages import DeliveryRequestMessage
-from ordersaga.messaging.consumer_faults import ON_PURPOSE, ConsumerFaults, Faults, PassingFault
+from ordersaga.messaging.consumer_faults import ON_PURPOSE, ConsumerFaults, Faults, InForce, PassingFault
 from ordersaga.messaging.handler import Batch, Handler, Incoming, Outgoing, Record
 from ordersaga.messaging.health import Alarms
 
@@ -38,7 +38,7 @@ class Tried:
 
 def faults(now: Faults) -> ConsumerFaults:
     found = ConsumerFaults(Alarms(lambda: NOW))
-    found.set(now, "kim")
+    found.use(InForce(now, "kim", NOW))
     return found
 
 
@@ -84,7 +84,7 @@ def test_a_lasting_fault_gives_up_its_share_at_each_try_and_the_others_go_on() -
     assert 50 < len(given_up) < 150
     assert sorted(seen + given_up) == list(range(1_000))
     assert handled(one, RECORDS, NOW + timedelta(hours=1))[1] == given_up
-    one.set(Faults(), "kim")
+    one.use(InForce(Faults(), "kim", NOW))
     assert handled(one, RECORDS)[1] == []
 
 
@@ -104,12 +104,19 @@ def test_an_alarm_says_what_goes_wrong_for_as_long_as_it_does() -> None:
     alarms = Alarms(lambda: NOW)
     one = ConsumerFaults(alarms)
     assert alarms.now() == []
-    one.set(Faults(500, 20, 10, 5), "kim")
+    one.use(InForce(Faults(500, 20, 10, 5), "kim", NOW))
     (alarm,) = alarms.now()
     assert alarm.alarm == ON_PURPOSE
     assert alarm.what == (
-        "kim has set faults of this consumer: each turn begins 500 ms late, a turn has 20 records at most, "
+        "kim has set faults of this service's consumers: each turn begins 500 ms late, a turn has 20 records at most, "
         "10 % of the tries fail, 5 % of the records become dead letters"
     )
-    one.set(Faults(), "kim")
+    one.use(InForce(Faults(), "kim", NOW))
     assert alarms.now() == []
+
+
+def test_faults_that_were_read_before_they_were_changed_do_not_come_back() -> None:
+    one = faults(Faults(turn_delay_ms=50))
+    one.use(InForce(Faults(), "kim", NOW + timedelta(seconds=1)))
+    one.use(InForce(Faults(turn_delay_ms=50), "kim", NOW))
+    assert one.now == Faults()

@@ -1,27 +1,35 @@
 """Faults of a consumer on purpose, for development: turns that begin late or have few records, and records that fail.
 
-They exist where `ORDERSAGA_CONSUMER_FAULTS` allows them, are off at the start, and end with the process. While they are on, an alarm says so.
-The dry run of a replay has none of them.
+They exist where `ORDERSAGA_CONSUMER_FAULTS` allows them. They are a row of the service's database, so they are those of all processes of the
+service, and hold after a restart until somebody ends them. While they are on, an alarm says so. The dry run of a replay has none of them.
 """
 
 import asyncio
 import random
+from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
-from ordersaga.messaging.database import Connection
+from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.handler import Batch, Handle, Handler, Incoming, Outgoing
 from ordersaga.messaging.health import Alarms, Trouble
+from ordersaga.messaging.queries import queries
+from ordersaga.messaging.texts import storable
+
+sql: Final = queries(__file__)
 
 ON_PURPOSE: Final = "faults on purpose"
+READ_EVERY_S: Final = 0.5
+NEVER: Final = datetime.fromtimestamp(0, UTC)
 
 
 class PassingFault(Exception):
     """A record fails on purpose. It is parked, and a later try may succeed."""
 
 
-class Faults(Struct, frozen=True):
+class Faults(Struct, frozen=True, rename="camel"):
     """What goes wrong. Percentages are shares of records.
 
     `turn_delay_ms`: each turn begins so much later. `turn_records_max`: a turn has so many records at most; None: as many as without faults.
@@ -46,19 +54,52 @@ class Faults(Struct, frozen=True):
         return ", ".join(filter(None, parts))
 
 
+class InForce(Struct, frozen=True):
+    """The faults of a service's consumers, who has set them, and when."""
+
+    faults: Faults = Faults()
+    who: str = ""
+    set_at: datetime = NEVER
+
+
+async def in_force(db: Connection, lock: bool = False) -> InForce:
+    """The faults that the service's database has. `lock`: until the end of the transaction nobody else changes them."""
+    (row,) = await (sql.faults_in_force_locked(db) if lock else sql.faults_in_force(db))
+    return InForce(msgspec.json.decode(row["faults"], type=Faults), row["who"], row["set_at"])
+
+
+async def put(db: Connection, faults: Faults, who: str, now: datetime) -> InForce:
+    """Replace the faults, in the transaction of the operator's act."""
+    stored = msgspec.json.encode(faults).decode()
+    return InForce(faults, who, await sql.put_faults(db, faults=stored, who=storable(who), now=now))
+
+
 class ConsumerFaults:
     """The faults of this process's consumer. `now` are those in force."""
 
     def __init__(self, alarms: Alarms) -> None:
         self._alarms: Final = alarms
-        self.now = Faults()
+        self._used = InForce()
 
-    def set(self, faults: Faults, by: str) -> None:
-        """Replace the faults from the next turn on. The alarm names who has set them."""
-        self.now = faults
-        todo = "end them with `POST /api/v1/operations/faults` or at the console's page of faults; they end with the process, too"
-        trouble = Trouble(f"{by} has set faults of this consumer: {faults.words}", todo)
-        self._alarms.tell(ON_PURPOSE, "", trouble if faults.words else None)
+    @property
+    def now(self) -> Faults:
+        """The faults that the next turn has."""
+        return self._used.faults
+
+    async def read(self, pool: Pool) -> None:
+        """Use what the database has: another process of the service may have changed it. Raises database errors."""
+        async with pool.acquire() as db:
+            self.use(await in_force(db))
+
+    def use(self, found: InForce) -> None:
+        """Replace the faults from the next turn on, unless these are older than those in use. The alarm names who has set them."""
+        if found.set_at < self._used.set_at:
+            return
+        self._used = found
+        words = found.faults.words
+        todo = "end them with `POST /api/v1/operations/faults` or at the console's page of faults; a restart does not end them"
+        trouble = Trouble(f"{found.who} has set faults of this service's consumers: {words}", todo)
+        self._alarms.tell(ON_PURPOSE, "", trouble if words else None, found.set_at)
 
     def records_max(self, size: int) -> int:
         """How many records a turn may have, of the `size` that it could have."""

@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -14,7 +15,7 @@ import structlog
 
 from ordersaga.messaging.assignment import Assignment
 from ordersaga.messaging.backlog import MEASURE_EVERY_S, Backlog
-from ordersaga.messaging.consumer_faults import ConsumerFaults
+from ordersaga.messaging.consumer_faults import READ_EVERY_S, ConsumerFaults
 from ordersaga.messaging.consumer_parts import ConsumerParts
 from ordersaga.messaging.consuming import Consuming
 from ordersaga.messaging.database import Connection, Pool, answers, connect, planned_anew
@@ -117,6 +118,8 @@ class Runtime:
             self.settings, self.settings.group(self.service), self.pool, self.outbox, topics, self.clock
         )
         self.every(TRY_EVERY_S, unpublished.publish, "publishing dead letters again")
+        if self.faults is not None:
+            self.every(READ_EVERY_S, partial(self.faults.read, self.pool), "reading faults on purpose")
         return self
 
     async def __aexit__(self, *_: object) -> None:

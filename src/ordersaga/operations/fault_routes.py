@@ -1,9 +1,8 @@
 """Faults of the consumer on purpose over HTTP: development only, where `ORDERSAGA_CONSUMER_FAULTS` allows them.
 
-They are those of the process that answers: of a service with several workers one has them.
+They are those of the service, however many processes it has: the others use them within a second.
 """
 
-import asyncio
 from typing import Annotated, Final
 
 import msgspec
@@ -13,7 +12,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
 from ordersaga.http.requests import json_body
-from ordersaga.messaging import acts
+from ordersaga.messaging import acts, consumer_faults
 from ordersaga.messaging.acts import STALE, NotPossible
 from ordersaga.messaging.consumer_faults import Faults
 from ordersaga.messaging.refusal import FieldError
@@ -38,7 +37,7 @@ class FaultsBody(ActBody, rename="camel", kw_only=True):
 
 
 class FaultsResource(Struct, rename="camel", kw_only=True):
-    """The faults in force in this process. `allowed` false: the service was started without `ORDERSAGA_CONSUMER_FAULTS`, and has none."""
+    """The faults in force in the service. `allowed` false: the service was started without `ORDERSAGA_CONSUMER_FAULTS`, and has none."""
 
     allowed: bool
     version: str
@@ -53,12 +52,14 @@ _body: Final = msgspec.json.Decoder(FaultsBody)
 
 def routes(face: Face) -> list[ControllerRouterHandler]:
     """The routes of faults."""
-    one_at_a_time = asyncio.Lock()
 
-    @get("/faults", operation_id="showFaults", summary="What goes wrong on purpose in this process (development)")
+    @get("/faults", operation_id="showFaults", summary="What goes wrong on purpose in this service (development)")
     async def show(request: AnyRequest) -> FaultsResource:
         await face.reader(request)
-        return _resource(face)
+        if face.runtime.faults is None:
+            return _resource(Faults(), allowed=False)
+        async with face.runtime.reading() as db:
+            return _resource((await consumer_faults.in_force(db)).faults)
 
     @post(
         "/faults",
@@ -78,23 +79,22 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         if faults is None:
             raise NotPossible(NOT_ALLOWED)
         wanted = Faults(body.turn_delay_ms, body.turn_records_max, body.passing_percent, body.lasting_percent)
-        async with one_at_a_time:
-            if body.version != _version(faults.now):
+        desk = face.desk
+        async with desk.pool.acquire() as db, db.transaction():
+            before = (await consumer_faults.in_force(db, lock=True)).faults
+            if body.version != _version(before):
                 raise NotPossible("the faults are others now; look at them again", title=STALE)
-            desk = face.desk
-            async with desk.pool.acquire() as db, db.transaction():
-                before, after = asdict(faults.now), asdict(wanted)
-                await acts.add(db, operator, "set faults", desk.service, before, after, desk.clock())
-            faults.set(wanted, operator.who)
-        return _resource(face)
+            changed = await consumer_faults.put(db, wanted, operator.who, desk.clock())
+            states = msgspec.to_builtins(before), msgspec.to_builtins(wanted)
+            await acts.add(db, operator, "set faults", desk.service, *states, desk.clock())
+        faults.use(changed)
+        return _resource(wanted)
 
     return [show, change]
 
 
-def _resource(face: Face) -> FaultsResource:
-    faults = face.runtime.faults
-    now = faults.now if faults else Faults()
-    return FaultsResource(allowed=faults is not None, version=_version(now), **asdict(now))
+def _resource(now: Faults, allowed: bool = True) -> FaultsResource:
+    return FaultsResource(allowed=allowed, version=_version(now), **asdict(now))
 
 
 def _version(faults: Faults) -> str:

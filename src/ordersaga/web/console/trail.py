@@ -1,10 +1,11 @@
 """The trail of operators' acts, over all services, the latest first."""
 
-from typing import Final
+from typing import Any, Final
 
 from litestar import get
 from litestar.types import ControllerRouterHandler
 
+from ordersaga.operations.resources import ActResource
 from ordersaga.web.console.frame import Console
 from ordersaga.web.console.staff import HOME, STAFF
 from ordersaga.web.desk import AnyRequest, Page
@@ -12,6 +13,7 @@ from ordersaga.web.services import side_by_side
 
 PATH: Final = f"{HOME}/trail"
 SHOWN: Final = 50
+VALUE_CHARS_MAX: Final = 40
 
 
 def routes(console: Console) -> list[ControllerRouterHandler]:
@@ -38,7 +40,23 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
             "more": [(name, page.next) for name, page in pages.items() if page and page.next],
             "asked": asked,
             "staff": STAFF,
+            "changes": changes,
         }
         return console.page(visit, user, "trail.html", values)
 
     return [listed]
+
+
+def changes(act: ActResource) -> list[tuple[str, str, str]]:
+    """The values that an act has changed: name, before, after. A record's content and other long values are left out."""
+    names = {**act.before, **act.after}
+    found = [(name, act.before.get(name), act.after.get(name)) for name in names]
+    return [(name, _told(old), _told(new)) for name, old, new in found if old != new and _is_short(old) and _is_short(new)]
+
+
+def _is_short(value: Any) -> bool:
+    return not isinstance(value, dict | list) and len(str(value)) <= VALUE_CHARS_MAX
+
+
+def _told(value: Any) -> str:
+    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
