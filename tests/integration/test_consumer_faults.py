@@ -121,7 +121,9 @@ async def test_setting_faults_is_an_act_of_an_operator_on_what_was_seen(depot: O
     await spoil(depot)
 
 
-async def test_the_faults_of_one_process_are_those_of_all_and_hold_after_a_restart_until_they_are_ended(stack: DevStack) -> None:
+async def test_the_faults_of_one_process_are_those_of_all_and_hold_after_a_restart_until_they_are_ended(
+    stack: DevStack,
+) -> None:
     async with failing_depot(stack, consumer_faults=True) as rig:
         await spoil(rig, turnDelayMs=10)
         for _ in range(2):  # beside the first process, and again after the second one has ended

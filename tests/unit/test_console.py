@@ -17,11 +17,12 @@ from ordersaga.operations.resources import BytesResource, CauseResource, CausesR
 from ordersaga.settings import SERVICES, ServiceName, Settings
 from ordersaga.web.accounts import User
 from ordersaga.web.console import editing, flow, letters, order_page, overview
-from ordersaga.web.console.model import Alarm, HealthStatus, OrderStates, Outbox, Waiting
-from ordersaga.web.console.reading import Rates, Reading, ServiceView, Snapshot, TopicRead
+from ordersaga.web.console.model import Alarm, HealthStatus, OrderStates, Outbox, OutboxTopic, Waiting
+from ordersaga.web.console.reading import CallRead, Rates, Reading, ServiceView, Snapshot, TopicRead
 from ordersaga.web.desk import FIELDS_MAX
 from ordersaga.web.services import ProblemAnswer, Refused, Unavailable
 
+LAST = "order-completed-topic"
 NOW = datetime(2026, 5, 5, 12, tzinfo=UTC)
 
 
@@ -45,7 +46,7 @@ def test_a_system_without_trouble_needs_no_attention() -> None:
 def test_another_teams_service_is_no_trouble() -> None:
     foreign = snapshot(stock=ServiceView("stock", foreign=True))
     assert overview.concerns(foreign) == []
-    assert {each.number: each.state for each in flow.arrows(foreign)}[2] == "foreign"
+    assert {each.number: each.known.state for each in flow.arrows(foreign)}[2] == "foreign"
 
 
 def test_each_trouble_needs_attention_and_the_worst_comes_first() -> None:
@@ -138,7 +139,35 @@ def test_the_drawing_has_the_guides_eleven_steps_and_its_topics() -> None:
 )
 def test_an_arrow_shows_how_its_reader_stands(read: dict[str, TopicRead] | None, state: str) -> None:
     view = ServiceView("stock", False, HealthStatus("UP"), read)
-    assert flow.arrows(snapshot(stock=view))[1].state == state
+    assert flow.arrows(snapshot(stock=view))[1].known.state == state
+
+
+def test_a_step_over_http_shows_its_calls_and_their_other_outcomes() -> None:
+    calls = {
+        "confirm-payment": CallRead(9, 1.5, 0),
+        "gateway-confirm": CallRead(9, 0.0, flow.LAG_BAD),
+        "gateway-approved": CallRead(6, 0.0, 0),
+        "gateway-declined": CallRead(2, 0.0, 0),
+    }
+    payment = ServiceView("payment", False, HealthStatus("UP"), {}, calls=calls)
+    known = {each.number: each.known for each in flow.arrows(snapshot(payment=payment))}
+    assert [known[n].state for n in (5, 6, 7)] == ["busy", "behind", "call"]
+    assert known[7].calls == CallRead(6, 0.0, 0) and known[7].others == {"gateway-declined": 2}
+    assert known[1].state == "unknown", "Order has told nothing"
+    foreign = flow.arrows(snapshot(payment=ServiceView("payment", foreign=True)))
+    assert [each.known.calls for each in foreign if each.source == "payment" and each.topic is None] == [None]
+
+
+def test_the_last_step_shows_what_kafka_has_and_what_order_has_not_published_yet() -> None:
+    def step(waiting: int, rate: float) -> flow.Known:
+        outbox = Outbox(waiting + 7, 0.0, (OutboxTopic(LAST, waiting), OutboxTopic("order-created", 7)))
+        order = ServiceView("order", False, HealthStatus("UP"), {}, outbox)
+        unread = {LAST: TopicRead(LAST, None, rate, Counter(), 42)}
+        return flow.arrows(replace(snapshot(order=order), unread=unread))[10].known
+
+    assert step(0, 0.0) == flow.Known("client", TopicRead(LAST, 0, 0.0, Counter(), 42))
+    assert (step(3, 0.5).state, step(flow.LAG_BAD, 0.5).state) == ("busy", "behind")
+    assert flow.arrows(snapshot())[10].known == flow.Known("client")
 
 
 def test_a_rate_is_known_once_two_moments_are(monkeypatch: pytest.MonkeyPatch) -> None:

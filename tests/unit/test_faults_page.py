@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from ordersaga.operations.load_figures import Figures
 from ordersaga.settings import SERVICES, Settings
 from ordersaga.web.app import create_app
 from ordersaga.web.console import curves
 from ordersaga.web.console.audience import Audience
 from ordersaga.web.console.curves import HEIGHT, WIDTH, Moment, charts
-from ordersaga.operations.load_figures import Figures
 from ordersaga.web.console.model import HealthStatus
 from ordersaga.web.console.reading import ServiceView, Snapshot, TopicRead
 

@@ -20,6 +20,7 @@ from ordersaga.contracts.messages import (
     PaymentCancelRequestedMessage,
     PaymentSuccessMessage,
 )
+from ordersaga.messaging.calls import Calls
 from ordersaga.payment.commands import Advance, Settlement
 from ordersaga.payment.gateway import (
     Approved,
@@ -186,6 +187,7 @@ class Database:
     def __init__(self, dice: random.Random) -> None:
         self.dice = dice
         self.now = START
+        self.calls = Calls(self.clock)
         first = Intent(uuid4(), "CONFIRM", KEY, ORDER, AMOUNT, "", START, START)
         self.account = Account(Payment(KEY, ORDER, ME, AMOUNT, "PENDING", START), {first.id: first})
         self.account.payable = Payable(ORDER, ME, AMOUNT, START + timedelta(hours=1), "ORD0001")

@@ -16,8 +16,8 @@ import uvloop
 from ordersaga.cli.buyers import NAMESPACE, Buyers, told
 from ordersaga.cli.options import err, fail, load_settings, out
 from ordersaga.cli.shop import PRICE, NotServed, Shop
-from ordersaga.settings import SERVICES, Settings
 from ordersaga.operations.load_figures import IN_FLIGHT_MAX, RATE_MAX, SECONDS_MAX, Figures
+from ordersaga.settings import SERVICES, Settings
 
 PIECES: Final = 1_000_000_000
 PATIENCE_S: Final = 60.0

@@ -15,10 +15,11 @@ import structlog
 
 from ordersaga.messaging.assignment import Assignment
 from ordersaga.messaging.backlog import MEASURE_EVERY_S, Backlog
+from ordersaga.messaging.calls import Calls
 from ordersaga.messaging.consumer_faults import READ_EVERY_S, ConsumerFaults
 from ordersaga.messaging.consumer_parts import ConsumerParts
 from ordersaga.messaging.consuming import Consuming
-from ordersaga.messaging.database import Connection, Pool, answers, connect, planned_anew
+from ordersaga.messaging.database import DATABASE_ERRORS, Connection, Pool, answers, connect, planned_anew
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.gather import Gather, Write
 from ordersaga.messaging.handler import Handler
@@ -92,6 +93,7 @@ class Runtime:
         self.handler: Final = handler
         self._stopping: Final = asyncio.Event()
         self.alarms: Final = Alarms(clock)
+        self.calls: Final = Calls(clock)
         self.faults: Final = ConsumerFaults(self.alarms) if settings.consumer_faults else None
         self._loops: Final = Loops(self.alarms, self._stopping)
         self._asking_database: asyncio.Task[bool] | None = None
@@ -130,6 +132,9 @@ class Runtime:
         # its partitions publishes its outbox rows.
         await self._loops.stop(last=self._consuming_loop, within_s=CONSUMING_ENDS_WITHIN_S)
         await self.outbox.close()
+        with contextlib.suppress(*DATABASE_ERRORS):
+            async with asyncio.timeout(ANSWERS_WITHIN_S):
+                await self.calls.add(self.pool)
         await self.pool.close()
         if self._cannot_start:
             raise self._cannot_start

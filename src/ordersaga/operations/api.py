@@ -5,11 +5,13 @@ operator saw: an act on a thing that has changed since is refused with 409, and 
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from litestar import Router, get
 from litestar.types import ControllerRouterHandler
 
 from ordersaga.http.caller import Callers
+from ordersaga.messaging import calls
 from ordersaga.messaging.acts import NotPossible
 from ordersaga.messaging.backlog import outbox_by_topic
 from ordersaga.messaging.kafka import KafkaUnavailable
@@ -21,13 +23,14 @@ from ordersaga.operations.job_worker import Worker
 from ordersaga.operations.partition_resources import OutboxResource, OutboxTopicResource
 from ordersaga.operations.partitions import REPORT_EVERY_S, Reports
 from ordersaga.operations.rehearsing import NO_HISTORY, History
-from ordersaga.operations.resources import PATH, ServiceResource
+from ordersaga.operations.resources import PATH, CallsResource, ServiceResource
 from ordersaga.settings import ServiceName
 
 
 def start(runtime: Runtime, service: ServiceName, history: History = NO_HISTORY) -> None:
     """Start the loops that the operators' routes rely on. The runtime must be running."""
     runtime.every(REPORT_EVERY_S, Reports(runtime).write, "reporting partitions")
+    runtime.every(calls.ADD_EVERY_S, partial(runtime.calls.add, runtime.pool), "counting calls")
     runtime.supervise("operators' jobs", Worker(Desk.of(runtime, service, history)).run)
 
 
@@ -45,6 +48,16 @@ def routes(
     async def about(request: AnyRequest) -> ServiceResource:
         await face.reader(request)
         return ServiceResource(service=service, attempts_max=runtime.settings.park_attempts_max)
+
+    @get(
+        "/calls",
+        operation_id="showCalls",
+        summary="How many calls over HTTP there were, by name, and how many are in hand",
+    )
+    async def called(request: AnyRequest) -> CallsResource:
+        await face.reader(request)
+        async with runtime.reading() as db:
+            return CallsResource(calls=await calls.counts(db, runtime.clock()))
 
     @get("/outbox", operation_id="showOutbox", summary="How many records wait to be published, and since when")
     async def outbox(request: AnyRequest) -> OutboxResource:
@@ -70,6 +83,7 @@ def routes(
             *fault_routes.routes(face),
             *own(face),
             about,
+            called,
             outbox,
         ],
         tags=["operations"],

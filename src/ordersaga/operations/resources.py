@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from ordersaga.http.caller import Caller
 from ordersaga.messaging.acts import Act
+from ordersaga.messaging.calls import CallCount
 from ordersaga.messaging.redrive import CauseCount, Content, Letter, ReplayState
 from ordersaga.messaging.rehearsal import Effect
 from ordersaga.messaging.spring_headers import Headers
@@ -83,6 +84,12 @@ class ActResource(Struct, rename="camel", kw_only=True):
     why: str
     before: dict[str, Any]
     after: dict[str, Any]
+
+
+class CallsResource(Struct, rename="camel", kw_only=True):
+    """A service's calls over HTTP since its database was made: those that came, those that it made, and how they were answered."""
+
+    calls: list[CallCount]
 
 
 class ReplayResource(Struct):

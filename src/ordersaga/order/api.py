@@ -41,6 +41,11 @@ Json = Response[bytes]
 AnyRequest = Request[Any, Any, Any]
 NOT_YET: Final = datetime.min.replace(tzinfo=UTC)
 
+PLACED: Final = "place-order"
+ANSWERED: Final = "place-order-answered"
+ANSWERED_EARLY: Final = "place-order-answered-early"
+"""The guide's steps 1 and 4, as operators see them counted: answered with Stock's answer, or before it came."""
+
 _body: Final = msgspec.json.Decoder(PlaceOrder)
 _json: Final = msgspec.json.Encoder()
 
@@ -106,7 +111,8 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
 
     @post("/api/v1/orders", **PLACE)
     async def place(request: AnyRequest) -> Json:
-        return await _place(orders, request)
+        with orders.runtime.calls.call(PLACED):
+            return await _place(orders, request)
 
     return [place]
 
@@ -129,6 +135,7 @@ async def _place(orders: Orders, request: AnyRequest) -> Json:
     order = done.order
     if seconds and not order.stock_is_known:
         order = await orders.with_stock_answer(order, seconds)
+    orders.runtime.calls.count(ANSWERED if order.stock_is_known else ANSWERED_EARLY)
     return answer(order, 200 if done.is_repeat else 201 if seconds else 202)
 
 

@@ -27,6 +27,8 @@ from ordersaga.payment.webhooks import Claim
 PAYABLE_WAIT_S: Final = 1.0
 PAYABLE_POLL_EVERY_S: Final = 0.05
 RETRY_AFTER_S: Final = "1"
+CONFIRM_CALL: Final = "confirm-payment"
+"""The guide's step 5, as operators see it counted."""
 
 Json = Response[bytes]
 AnyRequest = Request[Any, Any, Any]
@@ -100,7 +102,8 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
         wanted = Confirm(
             intent_id, body.payment_key, body.order_id, body.amount, caller.user_id, caller.is_operator, key
         )
-        return _answer(await payments.confirm(wanted, seconds))
+        with payments.runtime.calls.call(CONFIRM_CALL):
+            return _answer(await payments.confirm(wanted, seconds))
 
     @post("/api/v1/payments/webhook", **WEBHOOK)
     async def webhook(request: AnyRequest) -> Json:

@@ -20,7 +20,7 @@ from ordersaga.messaging.sqlstate import is_transient
 from ordersaga.payment import approval, store
 from ordersaga.payment.approval import Call, CallAnswer, Find, Later, Settled, Step
 from ordersaga.payment.commands import Advance, Settlement
-from ordersaga.payment.gateway import PaymentGateway
+from ordersaga.payment.gateway import Approved, Declined, PaymentGateway
 from ordersaga.payment.model import Intent, Payment
 from ordersaga.payment.waiting import Waiting
 
@@ -29,6 +29,10 @@ log: Final = structlog.get_logger()
 NEW_ATTEMPTS_MAX: Final = 1
 """New idempotency keys in one run of an intent. After that the intent is postponed: the gateway keeps failing."""
 JITTER: Final = 0.25
+GATEWAY_CALL: Final = "gateway-confirm"
+ANSWERS: Final[dict[type, str]] = {Approved: "gateway-approved", Declined: "gateway-declined"}
+UNCLEAR: Final = "gateway-unclear"
+"""The guide's steps 6 and 7, as operators see them counted."""
 
 
 class Intents:
@@ -131,7 +135,10 @@ class Intents:
     async def _call(self, intent: Intent, call: Call) -> CallAnswer:
         key = approval.idempotency_key(intent, call)
         if intent.kind == "CONFIRM":
-            return await self._gateway.confirm(intent.payment_key, str(intent.order_id), call.amount, key)
+            with self._runtime.calls.call(GATEWAY_CALL):
+                answer = await self._gateway.confirm(intent.payment_key, str(intent.order_id), call.amount, key)
+            self._runtime.calls.count(ANSWERS.get(type(answer), UNCLEAR))
+            return answer
         reason = approval.refund_reason(intent)
         return await self._gateway.cancel(intent.payment_key, reason, call.amount, key, call.refundable_amount)
 

@@ -8,10 +8,10 @@ from litestar import get, post
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
+from ordersaga.operations.load_figures import IN_FLIGHT_MAX, RATE_MAX
 from ordersaga.settings import SERVICES
 from ordersaga.web.accounts import User
 from ordersaga.web.console import curves
-from ordersaga.operations.load_figures import IN_FLIGHT_MAX, RATE_MAX
 from ordersaga.web.console.flow import gateway_state
 from ordersaga.web.console.frame import Console, notice_of
 from ordersaga.web.console.model import Anything, ConsumerFaults

@@ -12,8 +12,8 @@ from typing import Final, Self
 import msgspec
 import structlog
 
-from ordersaga.web.console.audience import Audience
 from ordersaga.operations.load_figures import Figures
+from ordersaga.web.console.audience import Audience
 
 log: Final = structlog.get_logger()
 

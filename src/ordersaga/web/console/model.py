@@ -53,11 +53,23 @@ class PartitionState(Struct, rename="camel", frozen=True):
         return self.state in ("STOPPED", "NOT_ASSIGNED")
 
 
+class OutboxTopic(Struct, rename="camel", frozen=True):
+    """Those of them for one topic."""
+
+    topic: str
+    rows: int
+
+
 class Outbox(Struct, rename="camel", frozen=True):
     """Records that are committed and not yet in Kafka. Seconds."""
 
     rows: int
     oldest_age_s: float
+    topics: tuple[OutboxTopic, ...] = ()
+
+    def of(self, topic: str) -> int:
+        """How many are for this topic."""
+        return sum(each.rows for each in self.topics if each.topic == topic)
 
 
 class ConsumerFaults(Struct, rename="camel", frozen=True):

@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -13,7 +15,7 @@ from ordersaga.contracts.topics import TOPICS
 from ordersaga.http.pages import LIMIT_MAX, Page
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Topics
 from ordersaga.operations.parked_resources import QueueResource
-from ordersaga.operations.resources import ActResource, CausesResource, DeadLetterResource
+from ordersaga.operations.resources import ActResource, CallsResource, CausesResource, DeadLetterResource
 from ordersaga.settings import SERVICES, ServiceName, Settings
 from ordersaga.web.accounts import User
 from ordersaga.web.console.model import Anything, HealthStatus, OrderStates, Outbox, PartitionState
@@ -24,12 +26,15 @@ FACE: Final = "/api/v1/operations"
 FRESH_S: Final = 1.5
 RATE_OVER_S: Final = 2.0
 RATE_OVER_S_MAX: Final = 60.0
+KAFKA_S: Final = 1.5
+"""So long Kafka is waited for."""
+UNREAD: Final = tuple(topic.name for topic in TOPICS if topic.consumer not in SERVICES)
 
 
 class TopicRead(Struct, frozen=True):
     """A topic as its reader stands: `lag` records behind (None: not known), `rate` records handled a second (None: not known yet).
 
-    Of another team's reader only Kafka tells: `written` is how many records the topic has had, and `rate` how many come a second.
+    `written`: how many records the topic has had. Of a reader that is not ours only Kafka tells: `rate` is how many come a second.
     """
 
     topic: str
@@ -37,6 +42,14 @@ class TopicRead(Struct, frozen=True):
     rate: float | None
     states: Counter[str]
     written: int | None = None
+
+
+class CallRead(Struct, frozen=True):
+    """Calls of one name over HTTP: how many there were, a second (None: not known yet), and how many have no answer yet."""
+
+    total: int
+    rate: float | None
+    in_hand: int
 
 
 class ServiceView(Struct, frozen=True):
@@ -49,6 +62,7 @@ class ServiceView(Struct, frozen=True):
     outbox: Outbox | None = None
     causes: CausesResource | None = None
     parked: list[QueueResource] | None = None
+    calls: dict[str, CallRead] | None = None
 
     @property
     def state(self) -> str:
@@ -61,12 +75,16 @@ class ServiceView(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """All services at a moment. `orders` None: Order does not answer or is another team's. `audit`: what its last run says, where there is one."""
+    """All services at a moment. `orders` None: Order does not answer or is another team's. `audit`: what its last run says, where there is one.
+
+    `unread`: what Kafka tells of topics that no service reads; empty: it does not answer.
+    """
 
     at: datetime
     services: dict[str, ServiceView]
     orders: OrderStates | None
     audit: HealthStatus | None = None
+    unread: Mapping[str, TopicRead] = {}
 
 
 class Rates:
@@ -95,9 +113,13 @@ class Reading:
         self.services: Final = services
         self.ours: Final = [name for name in SERVICES if name not in settings.foreign_partners]
         self.has_audit: Final = settings.audit_url is not None
-        self._kafka: Final = Topics(settings) if settings.foreign_partners else None
+        self._settings: Final = settings
         self.rates: Final = Rates()
         self._recent: Final[dict[tuple[str, ...], tuple[float, asyncio.Future[Snapshot]]]] = {}
+
+    @cached_property
+    def _kafka(self) -> Topics:
+        return Topics(self._settings)
 
     async def snapshot(self, user: User) -> Snapshot:
         """All services now. Pages of the same roles that ask at nearly the same time share one reading."""
@@ -112,10 +134,13 @@ class Reading:
             return await self._read(user)
 
     async def _read(self, user: User) -> Snapshot:
-        views, orders, audit = await side_by_side(
-            side_by_side(*(self._view(name, user) for name in SERVICES)), self.order_states(user), self._audit()
+        views, orders, audit, unread = await side_by_side(
+            side_by_side(*(self._view(name, user) for name in SERVICES)),
+            self.order_states(user),
+            self._audit(),
+            self._written("client", UNREAD),
         )
-        return Snapshot(datetime.now(UTC), {view.name: view for view in views}, orders, audit)
+        return Snapshot(datetime.now(UTC), {view.name: view for view in views}, orders, audit, unread or {})
 
     async def _audit(self) -> HealthStatus | None:
         if not self.has_audit:
@@ -124,34 +149,41 @@ class Reading:
 
     async def _view(self, name: ServiceName, user: User) -> ServiceView:
         if name not in self.ours:
-            return ServiceView(name, foreign=True, topics=await self._written(name))
-        health, partitions, outbox, causes, parked = await side_by_side(
+            read = [topic.name for topic in TOPICS if name in topic.consumers]
+            return ServiceView(name, foreign=True, topics=await self._written(name, read))
+        health, partitions, outbox, causes, parked, calls = await side_by_side(
             unless_away(self.services.get(name, "/health/status", HealthStatus)),
             unless_away(self.partitions(name, user)),
             self.part(name, "/outbox", Outbox, user),
             self.part(name, "/dead-letters/causes", CausesResource, user),
             self.page(name, "/parked", QueueResource, user),
+            self.part(name, "/calls", CallsResource, user),
         )
         topics = None if partitions is None else self._topics(name, partitions)
-        return ServiceView(name, False, health, topics, outbox, causes, parked and parked.items)
+        counted = None if calls is None else self._calls(name, calls)
+        return ServiceView(name, False, health, topics, outbox, causes, parked and parked.items, counted)
 
-    async def _written(self, name: ServiceName) -> dict[str, TopicRead] | None:
-        """What Kafka tells of the topics that another team's service reads; None: Kafka does not answer."""
-        if self._kafka is None:
-            return None
-        names = [topic.name for topic in TOPICS if name in topic.consumers]
+    def _calls(self, service: str, found: CallsResource) -> dict[str, CallRead]:
+        return {
+            each.name: CallRead(each.total, self.rates.rate(service, each.name, each.total), each.in_hand)
+            for each in found.calls
+        }
+
+    async def _written(self, reader: str, names: Sequence[str]) -> dict[str, TopicRead] | None:
+        """What Kafka tells of the topics that somebody else reads than a service of ours; None: Kafka does not answer."""
         try:
-            counts = await self._kafka.partition_counts(names)
-            ends = await self._kafka.ends(
-                [Partition(topic, number) for topic, count in counts.items() for number in range(count)]
-            )
-        except KafkaUnavailable:
+            async with asyncio.timeout(KAFKA_S):
+                counts = await self._kafka.partition_counts(names)
+                ends = await self._kafka.ends(
+                    [Partition(topic, number) for topic, count in counts.items() for number in range(count)]
+                )
+        except (KafkaUnavailable, TimeoutError):
             return None
         written = dict.fromkeys(counts, 0)
         for partition, end in ends.items():
             written[partition.topic] += end
         return {
-            topic: TopicRead(topic, None, self.rates.rate(name, topic, count), Counter(), count)
+            topic: TopicRead(topic, None, self.rates.rate(reader, topic, count), Counter(), count)
             for topic, count in written.items()
         }
 
@@ -165,6 +197,7 @@ class Reading:
                 None if any(each.lag is None for each in several) else sum(each.lag or 0 for each in several),
                 self.rates.rate(service, topic, sum(each.position for each in several)),
                 Counter(each.state for each in several),
+                None if any(each.end is None for each in several) else sum(each.end or 0 for each in several),
             )
             for topic, several in by_topic.items()
         }

@@ -51,7 +51,9 @@ def changes(act: ActResource) -> list[tuple[str, str, str]]:
     """The values that an act has changed: name, before, after. A record's content and other long values are left out."""
     names = {**act.before, **act.after}
     found = [(name, act.before.get(name), act.after.get(name)) for name in names]
-    return [(name, _told(old), _told(new)) for name, old, new in found if old != new and _is_short(old) and _is_short(new)]
+    return [
+        (name, _told(old), _told(new)) for name, old, new in found if old != new and _is_short(old) and _is_short(new)
+    ]
 
 
 def _is_short(value: Any) -> bool:
