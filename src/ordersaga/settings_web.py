@@ -21,7 +21,13 @@ class WebSettings(BaseSettings):
         "the console uses the services' own addresses otherwise",
     )
     web_service_timeout_s: float = Field(
-        default=4.0, gt=0, le=60, description="a service that answers later is told as not answering"
+        default=4.0,
+        gt=0,
+        le=60,
+        description="a command that a service answers later may or may not have been carried out",
+    )
+    web_read_timeout_s: float = Field(
+        default=2.0, gt=0, le=60, description="a service that answers a page's question later is told as not answering"
     )
     web_sign_in: Literal["demo", "token"] = Field(
         default="token",

@@ -59,7 +59,7 @@ async def port(answer: bytes | None, *later: bytes) -> AsyncIterator[str]:
 @contextlib.asynccontextmanager
 async def stock(answer: bytes | None) -> AsyncIterator[Services]:
     """The services, with a Stock that says these bytes."""
-    async with port(answer) as url, Services(Settings(stock_url=url, web_service_timeout_s=0.3)) as services:
+    async with port(answer) as url, Services(Settings(stock_url=url, web_read_timeout_s=0.3)) as services:
         yield services
 
 

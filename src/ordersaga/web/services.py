@@ -63,14 +63,15 @@ class Services:
             self._urls["audit"] = settings.audit_url.rstrip("/")
         operating = {name: url.rstrip("/") for name, url in settings.web_operations_urls.items()}
         self._operations_urls: Final[dict[str, str]] = self._urls | operating
-        self._timeout_s: Final = settings.web_service_timeout_s
+        self._command_s: Final = settings.web_service_timeout_s
+        self._read_s: Final = settings.web_read_timeout_s
         self._http: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, limit_per_host=CONNECTIONS_MAX),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+            timeout=aiohttp.ClientTimeout(total=self._command_s),
         )
         return self
 
@@ -84,10 +85,12 @@ class Services:
         kind: type[T],
         user: User | None = None,
         query: Mapping[str, str] | None = None,
+        within_s: float | None = None,
     ) -> T | None:
-        """Read a resource. None: 404, which is also the answer for another user's."""
+        """Read a resource. None: 404, which is also the answer for another user's. `within_s`: sooner than reads usually must be answered."""
+        patience_s = min(self._read_s, within_s or self._read_s)
         try:
-            return await self._call("GET", service, path, kind, user, query=query)
+            return await self._call("GET", service, path, kind, user, patience_s, query=query)
         except Refused as refused:
             if refused.status == 404:
                 return None
@@ -104,7 +107,8 @@ class Services:
         wait_s: float = 0.0,
     ) -> T:
         """Send a command. `wait_s`: how long the service may wait for an outcome, beside its usual time."""
-        return await self._call("POST", service, path, kind, user, body, headers, wait_s=wait_s)
+        patience_s = self._command_s + wait_s
+        return await self._call("POST", service, path, kind, user, patience_s, body, headers, wait_s=wait_s)
 
     async def _call(
         self,
@@ -113,6 +117,7 @@ class Services:
         path: str,
         kind: type[T],
         user: User | None,
+        patience_s: float,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
@@ -130,7 +135,7 @@ class Services:
                 params=query,
                 data=None if body is None else msgspec.json.encode(body),
                 headers={**sent, **(headers or {})},
-                timeout=aiohttp.ClientTimeout(total=self._timeout_s + wait_s),
+                timeout=aiohttp.ClientTimeout(total=patience_s),
                 allow_redirects=False,
             ) as response:
                 said, status = b"", response.status

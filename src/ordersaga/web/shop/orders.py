@@ -13,7 +13,10 @@ from ordersaga.web.services import Services, Unavailable, side_by_side, unless_a
 from ordersaga.web.shop.live import Shown
 from ordersaga.web.shop.model import Delivery, Event, Order, Payment, Product
 
-STOCK_WAIT_S: Final = 2.0
+STOCK_WAIT_S: Final = 1.0
+"""So long an order is waited for that Stock has not answered. Its page tells the answer when it comes."""
+BESIDE_S: Final = 1.0
+"""What only stands beside an order's progress is shown if it comes within this time."""
 PAYMENT_WAIT_S: Final = 3.0
 ORDERS_SHOWN: Final = 20
 
@@ -74,6 +77,14 @@ class Orders:
         order = await self._order(order_id, user)
         return None if order is None else await self._shown(order, user)
 
+    async def find_with_details(self, order_id: UUID, user: User) -> tuple[Shown, Details] | None:
+        """The same with the rest of an order's page, read at once: a service that is slow is waited for once."""
+        order = await self._order(order_id, user)
+        if order is None:
+            return None
+        shown, details = await side_by_side(self._shown(order, user), self._details(order, user))
+        return shown, details
+
     async def read_again(self, order_id: UUID, user: User, before: Shown) -> Shown | None:
         """What `find` says, with as few requests as tell whether anything has changed."""
         order = await self._order(order_id, user)
@@ -107,21 +118,20 @@ class Orders:
 
     async def payments(self, order_id: UUID, user: User) -> tuple[Payment, ...]:
         """What Payment knows of an order."""
-        page = await self._services.get("payment", "/api/v1/payments", Page[Payment], user, {"orderId": str(order_id)})
+        asked = {"orderId": str(order_id)}
+        page = await self._services.get("payment", "/api/v1/payments", Page[Payment], user, asked, BESIDE_S)
         return tuple(page.items) if page else ()
 
-    async def details(self, order: Order, user: User) -> Details:
-        """The rest of an order's page."""
+    async def _details(self, order: Order, user: User) -> Details:
         products, delivery = await side_by_side(
-            unless_away(self.products([line.product_id for line in order.items])), self._delivery(order, user)
+            unless_away(self._products([line.product_id for line in order.items])), self._delivery(order, user)
         )
         return Details(products, *delivery)
 
-    async def products(self, product_ids: list[UUID]) -> dict[UUID, Product]:
+    async def _products(self, product_ids: list[UUID]) -> dict[UUID, Product]:
         """The products that there are."""
-        found = await side_by_side(
-            *(self._services.get("stock", f"/api/v1/products/{each}", Product) for each in product_ids)
-        )
+        paths = [f"/api/v1/products/{each}" for each in product_ids]
+        found = await side_by_side(*(self._services.get("stock", path, Product, within_s=BESIDE_S) for path in paths))
         return {product.product_id: product for product in found if product is not None}
 
     async def _delivery(self, order: Order, user: User) -> tuple[Delivery | None, bool]:
@@ -129,7 +139,8 @@ class Orders:
         if order.delivery != "STARTED":
             return None, False
         try:
-            return await self._services.get("delivery", f"/api/v1/deliveries/{order.order_id}", Delivery, user), False
+            path = f"/api/v1/deliveries/{order.order_id}"
+            return await self._services.get("delivery", path, Delivery, user, within_s=BESIDE_S), False
         except Unavailable:
             return None, True
 

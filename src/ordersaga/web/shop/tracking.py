@@ -40,8 +40,7 @@ def routes(desk: Desk, orders: Orders, live: Live, streams: Streams) -> list[Con
     async def show(request: AnyRequest, order_id: FromPath[UUID]) -> Page:
         visit = desk.visit(request)
         user = await desk.user(request, visit)
-        shown = await orders.find(order_id, user) or nothing()
-        details = await orders.details(shown.order, user)
+        shown, details = await orders.find_with_details(order_id, user) or nothing()
         return desk.page(visit, "shop/order.html", {**_values(shown), "items": shown.order.items, "details": details})
 
     @get("/orders/{order_id:uuid}/stream")
