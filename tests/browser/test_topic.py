@@ -1,16 +1,18 @@
-"""A topic in the console: its newest records as they come, the search for an order, throughput, and what a reader does not see."""
+"""Records of Kafka in the console: a topic's newest as they come, those of an order, also in its story, and what a reader does not see."""
 
 import json
 import re
+import time
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import httpx
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from playwright.sync_api import expect
 
 from ordersaga.devstack.system import System
-from tests.browser.troubles import enter
+from tests.browser.troubles import PHONE, enter, pay, place
 from tests.browser.visitor import ADDRESS, Visitor, axe
 
 Visitors = Callable[..., Visitor]
@@ -129,3 +131,70 @@ def test_an_operator_reads_korean_on_a_phone(visitor: Visitors) -> None:
     expect(page.locator("#tail-title")).to_have_text("최근 레코드")
     assert one.evaluate("document.documentElement.scrollWidth") <= 360
     axe(page)
+
+
+def test_each_message_of_the_story_opens_with_its_record_and_hides_personal_data_from_a_reader(
+    visitor: Visitors, system: System
+) -> None:
+    order_id, customer, total = place(system)
+    one = enter(visitor)
+    page = one.open(f"/console/orders/{order_id}")
+    one.evaluate("window.stayed = true")
+    story = page.locator("#order-story")
+    asked = story.locator("details", has_text="StockDecreaseRequestMessage")
+    asked.locator("summary").click()
+    expect(asked.locator("pre")).to_contain_text(order_id)
+    expect(asked.locator("dl")).to_contain_text("message-id")
+    expect(asked).to_contain_text(re.compile(r"order-created/\d+/\d+"))
+    pay(system, order_id, customer, total)
+    expect(story).to_contain_text("DeliveryStartMessage")  # the story goes on while the focus is on what was opened
+    expect(asked.locator("pre")).to_contain_text(order_id)
+    expect(asked.locator("summary")).to_be_focused()
+    assert one.evaluate("window.stayed")
+
+    axe(page)
+    for each in story.locator("details.payload").all():
+        if not each.get_attribute("open"):
+            each.locator("summary").click()
+        expect(each.locator("pre")).to_contain_text(order_id)
+    asks = story.locator("li.event details", has_text="DeliveryRequestMessage")
+    expect(asks.locator("pre")).to_contain_text(PHONE)
+    cause = story.locator("li.event details.came-in", has_text="PaymentSuccessMessage").locator("dl")
+    payment_id = re.search(r"message-id\s+([0-9a-f-]{36})", cause.inner_text())
+    assert payment_id and payment_id[1] in asks.locator("dl").inner_text(), "what went out names what came in"
+
+    rin = enter(visitor, "reader")
+    page = rin.open(f"/console/orders/{order_id}/records")  # also without a script
+    expect(page.locator("main")).to_contain_text("records were looked at")
+    asks = page.locator("li", has_text="DeliveryRequestMessage").first
+    expect(asks.locator("pre")).to_contain_text(order_id)
+    for secret in (PHONE, "Hana Kim"):
+        expect(page.locator("main")).not_to_contain_text(secret)
+    expect(asks).to_contain_text("Personal data is hidden")
+    axe(page)
+
+
+def test_a_message_whose_record_kafka_has_no_more_says_so(visitor: Visitors, system: System) -> None:
+    order_id, _, _ = place(system)
+    one = enter(visitor)
+    page = one.open(f"/console/orders/{order_id}")
+    answer = page.locator("#order-story details.came-in", has_text="StockResponseMessage")
+    expect(answer).to_be_visible()
+    kafka: dict[str, str | int | float | bool] = {"bootstrap.servers": system.settings.kafka_bootstrap_servers}
+    consumer, admin = Consumer({**kafka, "group.id": "none"}), AdminClient(kafka)
+    topic = "stock-response-topic"
+    places = [TopicPartition(topic, n) for n in admin.list_topics(topic, 10).topics[topic].partitions]
+    ends = [TopicPartition(topic, each.partition, consumer.get_watermark_offsets(each)[1]) for each in places]
+    consumer.close()
+    for asked in admin.delete_records([each for each in ends if each.offset]).values():
+        asked.result(30)
+    answer.locator("summary").click()
+    expect(answer).to_contain_text("Kafka has removed it: stock-response-topic keeps no records of before")
+    time.sleep(4)  # a refresh leaves what was told
+    expect(answer).to_contain_text("Kafka has removed it")
+    system.kill("order")
+    try:
+        page = one.open(f"/console/orders/{order_id}/records")
+        expect(page.locator("main")).to_contain_text("is not answering now")
+    finally:
+        system.start("order")

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Tail, TooManyLook, Topics
@@ -156,3 +157,48 @@ async def test_kafka_away_is_told_soon() -> None:
     with pytest.raises(KafkaUnavailable):
         await away.newest("order-created")
     assert time.monotonic() - began < 15
+
+
+async def test_records_near_some_times_are_found_and_no_others(
+    tail: Tail, topic: str, write: Callable[..., None]
+) -> None:
+    order, begin = str(uuid4()), 1_760_000_000_000
+    write(30)
+    write(2, key=order, begin=30)
+    write(7_200)  # two hours of others, written later, at the same times and after
+    write(1, key=order, begin=7_200)
+    near = await tail.near(order, {topic: [begin + 31_000], "no-such-topic": [begin]})
+    assert [json.loads(each.value or b"")["n"] for each in near.records] == [30, 31]
+    assert near.is_whole
+    assert near.no_topics == {"no-such-topic"}
+    assert near.removed_ms == {}
+    both = await tail.near(order, {topic: [begin + 31_000, begin + 7_200_000]})
+    assert [json.loads(each.value or b"")["n"] for each in both.records] == [30, 31, 7_200]
+
+
+async def test_a_busy_topic_is_looked_at_nearer(
+    tail: Tail, topic: str, write: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, at = str(uuid4()), 1_760_000_000_000 + 300_000
+    write(300)
+    write(2, key=order, begin=300)
+    write(298, begin=302)
+    monkeypatch.setattr(module, "LOOK_BACK", 150)
+    near = await tail.near(order, {topic: [at]})
+    assert (len(near.records), near.width_ms, near.is_whole) == (2, 60_000, True)
+    assert near.looked <= 150
+
+
+async def test_a_record_that_kafka_has_removed_is_told(
+    tail: Tail, topic: str, write: Callable[..., None], settings: Settings
+) -> None:
+    order, begin = str(uuid4()), 1_760_000_000_000
+    write(3, key=order)
+    write(6, begin=4_000)
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    for asked in admin.delete_records([TopicPartition(topic, n, 1) for n in range(PARTITIONS)]).values():
+        asked.result(30)
+    near = await tail.near(order, {topic: [begin]})
+    assert near.records == []
+    assert near.removed_ms[topic] > begin + 2_000
+    assert (await tail.near(order, {topic: [begin + 10_000_000]})).removed_ms == {}, "nothing of this time is gone"

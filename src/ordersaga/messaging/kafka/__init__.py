@@ -4,6 +4,7 @@ from ordersaga.messaging.kafka.client import KafkaUnavailable, Partition
 from ordersaga.messaging.kafka.consumer import Fetched, FetchFailure, PartitionConsumer
 from ordersaga.messaging.kafka.gaps import Gap, gaps_of
 from ordersaga.messaging.kafka.layout import TopicChange, TopicFault, create_missing_topics, faults, states
+from ordersaga.messaging.kafka.near import Near
 from ordersaga.messaging.kafka.publisher import Publication, Publisher, RefusedRecord
 from ordersaga.messaging.kafka.reach import why_unreachable
 from ordersaga.messaging.kafka.sender import Sender
@@ -17,6 +18,7 @@ __all__ = [
     "Gap",
     "KafkaUnavailable",
     "Look",
+    "Near",
     "Partition",
     "PartitionConsumer",
     "Publication",

@@ -7,24 +7,16 @@ lookers does not matter to Kafka.
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from msgspec import Struct
 
 from ordersaga.messaging.handler import Record
-from ordersaga.messaging.kafka.client import (
-    KafkaUnavailable,
-    Partition,
-    bounds_of,
-    client_config,
-    record_of,
-    temporary_consumer,
-    translated,
-    with_retries,
-)
+from ordersaga.messaging.kafka.client import Partition, client_config, temporary_consumer, translated
+from ordersaga.messaging.kafka.near import Near, records_near
+from ordersaga.messaging.kafka.span import Fits, Span, bounds_in
 from ordersaga.settings import Settings
 
 NEWEST: Final = 20
@@ -34,15 +26,10 @@ LOOK_BACK: Final = 50_000
 SEARCH_AT_ONCE: Final = 4_000
 """The first span of a search has so many records, of all partitions together. Each span is twice as long as the one before."""
 LIMIT_S: Final = 5.0
-BYTES_MAX: Final = 8_000_000
 WAITING_MAX: Final = 8
 FRESH_S: Final = 1.0
-METADATA_S: Final = 3.0
-POLL_S: Final = 0.2
-AT_ONCE: Final = 500
 
-
-Fits: TypeAlias = Callable[[Record], bool]
+Found = TypeVar("Found")
 
 
 class TooManyLook(Exception):
@@ -75,7 +62,7 @@ class Tail:
         }
         self._thread: Final = ThreadPoolExecutor(1, thread_name_prefix="tail")
         self._waiting = 0
-        self._recent: Final[dict[tuple[Any, ...], asyncio.Future[Look]]] = {}
+        self._recent: Final[dict[tuple[Any, ...], asyncio.Future[Any]]] = {}
 
     async def newest(self, topic: str) -> Look:
         """The newest records of all partitions."""
@@ -92,7 +79,13 @@ class Tail:
         """Records of one partition from an offset on."""
         return await self._shared(("at", place, offset), lambda: self._at(place, offset))
 
-    async def _shared(self, key: tuple[Any, ...], work: Callable[[], Look]) -> Look:
+    async def near(self, order_id: str, times: Mapping[str, Sequence[int]]) -> Near:
+        """The records with this id, of each topic near the given times (milliseconds since 1970)."""
+        asked = tuple((topic, tuple(each)) for topic, each in times.items())
+        fits = functools.partial(has_id, order_id)
+        return await self._shared(("near", order_id, asked), lambda: self._near(times, fits))
+
+    async def _shared(self, key: tuple[Any, ...], work: Callable[[], Found]) -> Found:
         if key not in self._recent:
             if self._waiting >= WAITING_MAX:
                 raise TooManyLook
@@ -100,9 +93,10 @@ class Tail:
             asked = asyncio.get_running_loop().run_in_executor(self._thread, lambda: translated(work))
             asked.add_done_callback(functools.partial(self._done, key))
             self._recent[key] = asked
-        return await asyncio.shield(self._recent[key])
+        found: Found = await asyncio.shield(self._recent[key])
+        return found
 
-    def _done(self, key: tuple[Any, ...], asked: asyncio.Future[Look]) -> None:
+    def _done(self, key: tuple[Any, ...], asked: asyncio.Future[Any]) -> None:
         self._waiting -= 1
         if not asked.cancelled():
             asked.exception()  # whoever asked has it, or has left
@@ -113,7 +107,7 @@ class Tail:
         the client takes a while to turn to another place."""
         deadline = time.monotonic() + LIMIT_S
         with temporary_consumer(self._config) as consumer:
-            bounds = _bounds(consumer, topic)
+            bounds = bounds_in(consumer, topic)
             begins = {each: high for each, (_, high) in bounds.items()}
             oldest: dict[Partition, int] = {}
             found: list[Record] = []
@@ -127,7 +121,7 @@ class Tail:
                 }
                 if not spans:
                     break
-                span = _Span(consumer, spans, fits)
+                span = Span(consumer, spans, fits)
                 is_whole = span.read(deadline)
                 found += span.records
                 if not is_whole:
@@ -143,56 +137,18 @@ class Tail:
 
     def _at(self, place: Partition, offset: int) -> Look:
         with temporary_consumer(self._config) as consumer:
-            bounds = _bounds(consumer, place.topic)
+            bounds = bounds_in(consumer, place.topic)
             low, high = bounds.get(place, (0, 0))
             begin = max(low, offset)
             if begin >= high:
                 return Look([], 0, None, bounds)
-            span = _Span(consumer, {place: (begin, min(high, begin + NEWEST))}, _any)
+            span = Span(consumer, {place: (begin, min(high, begin + NEWEST))}, _any)
             span.read(time.monotonic() + LIMIT_S)
         return Look(span.records, span.looked, None, bounds)
 
-
-class _Span:
-    """Reads the offsets from a begin up to an end of some partitions. `records`: those that fit. `oldest`: the time of each partition's first
-    record."""
-
-    def __init__(self, consumer: Consumer, spans: Mapping[Partition, tuple[int, int]], fits: Fits) -> None:
-        self.records: Final[list[Record]] = []
-        self.oldest: Final[dict[Partition, int]] = {}
-        self.looked = 0
-        self._consumer: Final = consumer
-        self._fits: Final = fits
-        self._ends: Final = {each: end for each, (_, end) in spans.items()}
-        self._bytes = 0
-        consumer.assign([TopicPartition(*each, begin) for each, (begin, _) in spans.items()])
-
-    def read(self, deadline: float) -> bool:
-        """Whether all of them were read before the deadline, and were not too large."""
-        while self._ends and self._bytes < BYTES_MAX and time.monotonic() < deadline:
-            first = self._consumer.poll(POLL_S)  # `consume` would wait for as many as it may return
-            for message in [] if first is None else [first, *self._consumer.consume(AT_ONCE, 0)]:
-                self._take(message)
-        return not self._ends
-
-    def _take(self, message: Message) -> None:
-        place, problem = Partition(message.topic() or "", message.partition() or 0), message.error()
-        if problem is not None and problem.code() != KafkaError._PARTITION_EOF:
-            raise KafkaUnavailable(f"{place} cannot be read: {problem.str()}")
-        end = self._ends.get(place)
-        if end is None:
-            return
-        offset = message.offset() or 0
-        if problem is None and offset < end:
-            record = record_of(message)
-            self.looked += 1
-            self.oldest[place] = min(self.oldest.get(place, record.timestamp_ms), record.timestamp_ms)
-            if self._fits(record):
-                self.records.append(record)
-                self._bytes += len(record.value or b"")
-        # The last offsets may have no record (transaction markers, aborted or compacted records): then EOF or a later record tells.
-        if problem is not None or offset + 1 >= end:
-            del self._ends[place]
+    def _near(self, times: Mapping[str, Sequence[int]], fits: Fits) -> Near:
+        with temporary_consumer(self._config) as consumer:
+            return records_near(consumer, times, fits, time.monotonic() + LIMIT_S, LOOK_BACK)
 
 
 def has_id(order_id: str, record: Record) -> bool:
@@ -203,14 +159,6 @@ def has_id(order_id: str, record: Record) -> bool:
 
 def _any(_: Record) -> bool:
     return True
-
-
-def _bounds(consumer: Consumer, topic: str) -> dict[Partition, tuple[int, int]]:
-    described = consumer.list_topics(topic, timeout=METADATA_S).topics.get(topic)
-    if described is None or described.error is not None:
-        return {}
-    places = [Partition(topic, number) for number in sorted(described.partitions)]
-    return with_retries(lambda: bounds_of(consumer, places))
 
 
 def _now_ms() -> int:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
+from ordersaga.messaging.kafka import Tail
 from ordersaga.settings import SERVICES, ServiceName
 from ordersaga.web.accounts import User
 from ordersaga.web.console.audience import Audience
@@ -27,6 +28,7 @@ class Console:
         self.reading: Final = reading
         self.load: Final = load
         self.staff: Final = Staff(desk, audience)
+        self.tail: Final = Tail(desk.settings)
 
     def page(self, visit: Visit, user: User, template: str, values: Mapping[str, Any], status: int = 200) -> Page:
         """Answer with a page of the console."""

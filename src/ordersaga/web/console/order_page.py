@@ -67,13 +67,13 @@ def _now(console: Console) -> ControllerRouterHandler:
         """The page's changing parts, for its script."""
         visit = console.desk.visit(request)
         user = await console.staff.reader(request, visit)
-        return console.part(visit, user, "_order.html", await _values(console.reading, user, order_id))
+        return console.part(visit, user, "_order.html", await values_of(console.reading, user, order_id))
 
     return now
 
 
 async def _page(console: Console, visit: Visit, user: User, order_id: UUID, more: dict[str, Any] | None = None) -> Page:
-    values = await _values(console.reading, user, order_id)
+    values = await values_of(console.reading, user, order_id)
     return console.page(visit, user, "order.html", values | (more or {}))
 
 
@@ -158,7 +158,7 @@ async def _face_act(
     return notice, True
 
 
-async def _values(reading: Reading, user: User, order_id: UUID) -> dict[str, Any]:
+async def values_of(reading: Reading, user: User, order_id: UUID) -> dict[str, Any]:
     """All that is known of an order. A service that does not answer is named. Raises `Nothing` if Order says that there is no such order."""
     asking = _Asking(reading, user)
     path, of_order = f"/api/v1/orders/{order_id}", {"orderId": str(order_id)}

@@ -9,6 +9,7 @@ from ordersaga.web.console import (
     letter_edits,
     letters,
     order_page,
+    order_records,
     orders,
     parked,
     staff,
@@ -27,5 +28,19 @@ from ordersaga.web.desk import Desk
 def routes(desk: Desk, load: Load, audience: Audience) -> list[ControllerRouterHandler]:
     """Sign-in of operators, and every page."""
     console = Console(desk, Reading(desk.services, desk.settings), load, audience)
-    pages = (watching, orders, order_page, letters, letter_edits, parked, jobs, topics, topic, audit, trail, faults)
+    pages = (
+        watching,
+        orders,
+        order_page,
+        order_records,
+        letters,
+        letter_edits,
+        parked,
+        jobs,
+        topics,
+        topic,
+        audit,
+        trail,
+        faults,
+    )
     return [*staff.routes(desk, audience), *(route for each in pages for route in each.routes(console))]

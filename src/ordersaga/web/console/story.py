@@ -8,20 +8,27 @@ from msgspec import Struct
 from ordersaga.operations.parked_resources import QueueResource
 from ordersaga.operations.resources import ActResource, DeadLetterResource
 from ordersaga.web.console.model import DeliveryView, PaymentView, TimelineEvent
+from ordersaga.web.console.payloads import Mention, mention, sent_by
 
 
 class Line(Struct, frozen=True):
-    """One line of the story. `kind`: event, payment, delivery, letter, parked or act. `sent`: the messages that went out with it."""
+    """One line of the story. `kind`: event, payment, delivery, letter, parked or act. `came_in` and `sent`: the messages that caused it, and that
+    went out with it, whose records Kafka may have."""
 
     at: datetime
     service: str
     kind: str
     what: str
-    sent: Sequence[str] = ()
     status: str = ""
     words: str = ""
     href: str = ""
     by: str = ""
+    came_in: Mention | None = None
+    sent: Sequence[Mention] = ()
+
+    @property
+    def mentions(self) -> list[Mention]:
+        return [*((self.came_in,) if self.came_in else ()), *self.sent]
 
 
 def story(
@@ -32,16 +39,16 @@ def story(
     acts: Sequence[tuple[str, ActResource]],
 ) -> list[Line]:
     """All lines, the oldest first."""
-    lines = [
-        Line(each.at, "order", "event", each.came_in, each.went_out, each.status, each.note or "") for each in events
-    ]
-    for payment in payments:
+    lines = [_event(f"order-{n}", each) for n, each in enumerate(events)]
+    for n, payment in enumerate(payments):
         lines.append(Line(payment.requested_at, "payment", "payment", "requested", words=payment.payment_key))
         if payment.approved_at:
-            lines.append(Line(payment.approved_at, "payment", "payment", "approved", words=payment.payment_key))
+            sent = sent_by(f"payment-{n}", ["PaymentSuccessMessage"], payment.approved_at)
+            lines.append(
+                Line(payment.approved_at, "payment", "payment", "approved", words=payment.payment_key, sent=sent)
+            )
     if delivery:
-        words = delivery.tracking_number or delivery.refusal or ""
-        lines.append(Line(delivery.at, "delivery", "delivery", delivery.status, words=words))
+        lines.append(_dispatched(delivery))
     for service, found in held.items():
         queues, letters = found or ([], [])
         lines += [
@@ -50,7 +57,6 @@ def story(
                 service,
                 "letter",
                 each.topic,
-                (),
                 each.status,
                 f"{each.cause}: {each.reason}",
                 f"/console/letters/{service}/{each.id}",
@@ -63,15 +69,26 @@ def story(
                 service,
                 "parked",
                 each.topic,
-                (),
                 "PARKED",
                 f"{each.cause}: {each.reason}",
                 parked_path(service, each),
             )
             for each in queues
         ]
-    lines += [Line(act.at, service, "act", act.what, (), "", act.why, "", act.who) for service, act in acts]
+    lines += [Line(act.at, service, "act", act.what, "", act.why, "", act.who) for service, act in acts]
     return sorted(lines, key=lambda each: each.at)
+
+
+def _event(number: str, event: TimelineEvent) -> Line:
+    came_in, sent = mention(number, event.came_in, event.at), sent_by(number, event.went_out, event.at)
+    return Line(event.at, "order", "event", event.came_in, event.status, event.note or "", came_in=came_in, sent=sent)
+
+
+def _dispatched(delivery: DeliveryView) -> Line:
+    words = delivery.tracking_number or delivery.refusal or ""
+    came_in = mention("delivery-0", "DeliveryRequestMessage", delivery.at)
+    sent = sent_by("delivery-0", ["DeliveryStartMessage"], delivery.at)
+    return Line(delivery.at, "delivery", "delivery", delivery.status, words=words, came_in=came_in, sent=sent)
 
 
 def parked_path(service: str, queue: QueueResource) -> str:

@@ -10,7 +10,7 @@ from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
 from ordersaga.contracts.topics import TOPICS, Topic
-from ordersaga.messaging.kafka import KafkaUnavailable, Look, Partition, Tail, TooManyLook
+from ordersaga.messaging.kafka import KafkaUnavailable, Look, Partition, TooManyLook
 from ordersaga.settings import SERVICES
 from ordersaga.web.accounts import User
 from ordersaga.web.console.frame import Console, is_id
@@ -52,7 +52,7 @@ class Looking:
 
     def __init__(self, console: Console) -> None:
         self._reading: Final = console.reading
-        self._tail: Final = Tail(console.desk.settings)
+        self._tail: Final = console.tail
 
     async def values(self, name: str, user: User, query: Any) -> dict[str, Any]:
         """The values of the page of a topic: its newest records, those of an order, or those from a place on."""

@@ -5,23 +5,29 @@ const EVERY_MS = 3000;
 
 // A part in which somebody types, chooses or marks text stays as it is, however long it takes.
 function inUse(part) {
-  const focused = part.contains(document.activeElement) && !document.activeElement.matches("a[href]");
+  const focused = part.contains(document.activeElement) && !document.activeElement.matches("a[href], details[id] > summary");
   const typed = [...part.querySelectorAll("input:not([type=hidden]), textarea")].some((each) => each.value !== each.defaultValue || each.checked !== each.defaultChecked);
   const selection = getSelection();
   return focused || typed || part.matches("[data-typed]") || (!selection.isCollapsed && selection.containsNode(part, true));
 }
 
-// New content in the place of the old. Opened details stay open, and the focus stays on its link.
+// New content in the place of the old. Opened details stay open, with what was loaded into them, and the focus stays on its link.
 function renew(old, next) {
   for (const [n, each] of next.querySelectorAll("details").entries()) {
     const before = each.id ? document.getElementById(each.id) : old.querySelectorAll("details")[n];
     each.open = !!before?.open;
+    if (before?.dataset.loaded !== undefined) {
+      each.dataset.loaded = before.dataset.loaded;
+      each.lastElementChild.replaceWith(before.lastElementChild.cloneNode(true));
+    }
   }
   if (old.className !== next.className) old.className = next.className;
   for (const name of ["version", "state"]) if (next.dataset[name] !== undefined) old.dataset[name] = next.dataset[name];
   if (old.innerHTML === next.innerHTML) return;
-  const link = old.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  const focused = old.contains(document.activeElement) ? document.activeElement : null;
+  const link = focused?.getAttribute("href");
   old.replaceChildren(...next.childNodes);
+  if (focused?.matches("summary")) document.getElementById(focused.parentElement.id)?.querySelector("summary").focus();
   if (link) [...old.querySelectorAll("a[href]")].find((each) => each.getAttribute("href") === link)?.focus();
 }
 
@@ -79,6 +85,38 @@ function refresh(part) {
 }
 
 for (const part of document.querySelectorAll("[data-refresh]")) refresh(part);
+
+// Details whose content costs a look elsewhere: it is loaded when they are opened, as a part of a page that has the content of all of them.
+const pages = new Map();
+
+async function partOf(address, id) {
+  const answer = await fetch(address, { redirect: "manual", signal: AbortSignal.timeout(20000) });
+  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  pages.set(address, page);
+  return page.getElementById(id);
+}
+
+async function load(details) {
+  const { load: address, content, wait, lost } = details.dataset;
+  const told = details.querySelector("[data-told]");
+  if (told) told.textContent = wait;
+  try {
+    // What was found is so for ever. What was not there may have come meanwhile.
+    const known = pages.get(address)?.getElementById(content);
+    const part = known && known.dataset.missing === undefined ? known : await partOf(address, content);
+    if (!part) throw new Error("not there");
+    localTimes(part);
+    const now = document.getElementById(details.id) ?? details;
+    now.lastElementChild.replaceChildren(...part.cloneNode(true).childNodes);
+    now.dataset.loaded = part.dataset.missing === undefined ? "found" : "missing";
+  } catch {
+    if (told) told.textContent = lost;
+  }
+}
+document.addEventListener("toggle", ({ target }) => {
+  if (target.matches("details[data-load]") && target.open && target.dataset.loaded !== "found") load(target);
+}, true);
 
 // A slider says its value while it moves; in a live form it takes effect when it is let go.
 document.addEventListener("input", ({ target }) => {
