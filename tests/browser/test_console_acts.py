@@ -20,10 +20,11 @@ from tests.browser.troubles import (
     letter_of,
     lose_position,
     parked_of,
+    place,
     set_faults,
     spoil,
 )
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import Visitor, axe
 
 Visitors = Callable[..., Visitor]
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -190,3 +191,36 @@ def test_every_act_of_a_reader_is_refused_with_the_role_that_it_needs(visitor: V
         assert answer.status == 403, path
         assert "you need the role OPERATOR" in answer.text(), path
     assert re.search(r"class=\"banner\"", one.page.request.get(f"{one.url}/console/faults").text())
+
+
+def test_a_reader_is_offered_no_act_on_any_page_and_the_others_are(visitor: Visitors, system: System) -> None:
+    letter_id = letter_of(system, *spoil(system, 1))
+    set_faults(system, "delivery", passingPercent=100)
+    held = parked_of(system, ask_delivery(system))
+    order_id, _, _ = place(system)
+    pages = (
+        f"/orders/{order_id}",
+        f"/letters/delivery/{letter_id}",
+        f"/parked/delivery/{held['topic']}/{held['partition']}/{held['offset']}",
+        f"/topics?service=delivery&topic={REQUESTS}",
+        "/audit",
+        "/faults",
+    )
+    for role in ("reader", "operator", "master"):
+        one = enter(visitor, role)
+        for path in pages:
+            page = one.open(f"/console{path}")
+            acts = page.locator("main form[method=post]")
+            if role == "reader":
+                expect(page.locator("main")).to_contain_text("To act, the role OPERATOR or MASTER is needed")
+                expect(acts).to_have_count(0)
+                expect(page.locator("main").get_by_role("button", disabled=False)).to_have_count(0)
+                expect(page.locator("main").get_by_role("textbox", disabled=False)).to_have_count(0)
+                axe(page)
+            else:
+                expect(acts.first).to_be_attached()
+        page = one.open("/console/letters?service=delivery")
+        expect(page.get_by_role("button", name="Act on the chosen ones")).to_have_count(0 if role == "reader" else 1)
+        if role == "reader":
+            for path in (f"/letters/delivery/{letter_id}/edit", "/jobs/new?service=delivery"):
+                assert page.request.get(f"{one.url}/console{path}").status == 403

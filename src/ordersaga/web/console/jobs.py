@@ -15,7 +15,7 @@ from ordersaga.settings import ServiceName
 from ordersaga.web.accounts import User
 from ordersaga.web.console.frame import Console, notice_of, wrong_fields
 from ordersaga.web.console.reading import FACE
-from ordersaga.web.console.staff import HOME, RoleNeeded, may_act
+from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page, nothing
 from ordersaga.web.services import Refused, side_by_side
 from ordersaga.web.visit import Visit
@@ -49,9 +49,7 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
     @get(f"{PATH}/new")
     async def new(request: AnyRequest) -> Page:
         visit = desk.visit(request)
-        user = await staff.reader(request, visit)
-        if not may_act(user):
-            raise RoleNeeded("OPERATOR")
+        user = await staff.acting(request, visit)
         try:
             pairs = parse_qsl(request.scope["query_string"].decode("latin-1"), max_num_fields=IDS_MAX + 10)
         except ValueError:

@@ -30,7 +30,7 @@ def _begin(console: Console) -> ControllerRouterHandler:
     @get(EDIT)
     async def begin(request: AnyRequest, service: FromPath[str], letter_id: FromPath[UUID]) -> Page:
         visit = console.desk.visit(request)
-        user = await console.staff.reader(request, visit)
+        user = await console.staff.acting(request, visit)
         name = console.service(service)
         details = await _details(console, name, letter_id, user)
         value = details.content.value.text if details.content.value else ""

@@ -54,10 +54,14 @@ class Staff:
     async def operator(self, request: AnyRequest, visit: Visit) -> tuple[User, dict[str, str]]:
         """Somebody who may act, and their form."""
         form = await self._desk.form(request, visit)
+        return await self.acting(request, visit), form
+
+    async def acting(self, request: AnyRequest, visit: Visit) -> User:
+        """Somebody who may act, before a page that is there for an act."""
         user = await self.reader(request, visit)
         if not may_act(user):
             raise RoleNeeded("OPERATOR")
-        return user, form
+        return user
 
     async def _user(self, request: AnyRequest, visit: Visit) -> User:
         demo = self._desk.settings.web_sign_in == "demo"
