@@ -58,6 +58,42 @@ async def test_a_request_goes_out_again_with_an_id_of_its_own_and_the_act_is_in_
     assert "version" not in (await client.get(f"/api/v1/orders/{order_id}", headers=CUSTOMER)).json()
 
 
+async def seen_of(client: httpx.AsyncClient, order_id: str) -> str:
+    shown = (await client.get(f"/api/v1/orders/{order_id}", headers=READER)).json()
+    found: str = shown["seen"]
+    return found
+
+
+async def test_a_command_on_an_order_that_has_changed_since_it_was_looked_at_is_refused_in_the_same_call(
+    client: httpx.AsyncClient, wire: Wire
+) -> None:
+    order_id = (await place(client))["orderId"]
+    url, cancel = f"/api/v1/orders/{order_id}", f"/api/v1/orders/{order_id}/cancel/delivery-before"
+    seen = await seen_of(client, order_id)
+    assert "seen" not in (await client.get(url, headers=CUSTOMER)).json()
+    body = {"reason": "Stock is back", "version": await version(client, order_id)}
+    (await client.post(f"{FACE}/orders/{order_id}/resend", json=body, headers=OPERATING)).raise_for_status()
+    assert await seen_of(client, order_id) == seen, "a repeated request changes nothing for who cancels"
+    await wire.send(paid(order_id))
+    await until(lambda: _paid(client, order_id))
+    late = await client.post(cancel, json={"why": "the customer called", "seen": seen}, headers=OPERATING)
+    assert (late.status_code, late.json()["title"]) == (409, "Somebody else has acted")
+    assert (await client.get(url, headers=READER)).json()["status"] == "PENDING"
+    assert len((await client.get(f"{FACE}/acts", params={"orderId": order_id}, headers=READER)).json()["items"]) == 1
+
+    right = {"why": "the customer called", "seen": await seen_of(client, order_id)}
+    done = await client.post(cancel, json=right, headers=OPERATING)
+    assert (done.status_code, done.json()["status"]) == (200, "CANCELLED")
+    for route in ("cancel/return", "refund/accept", "return/receive", "return/refuse"):
+        late = await client.post(f"{url}/{route}", json=right, headers=OPERATING)
+        assert (route, late.status_code, late.json()["title"]) == (route, 409, "Somebody else has acted")
+    assert (await client.post(cancel, json={"why": "x", "seen": ""}, headers=OPERATING)).status_code == 400
+
+
+async def _paid(client: httpx.AsyncClient, order_id: str) -> bool:
+    return bool((await client.get(f"/api/v1/orders/{order_id}", headers=READER)).json()["payments"])
+
+
 async def test_who_may_and_what_cannot_be_sent_again(client: httpx.AsyncClient, wire: Wire) -> None:
     order_id = (await place(client))["orderId"]
     url = f"{FACE}/orders/{order_id}/resend"

@@ -8,10 +8,10 @@ from ordersaga.contracts import messages as m
 from ordersaga.order.deadlines import Deadlines, TimePassed
 from ordersaga.order.explanation import explain
 from ordersaga.order.model import Order
-from ordersaga.order.operators import version_of
 from ordersaga.order.resending import Resend
 from ordersaga.order.returns import Return
 from ordersaga.order.saga import decide
+from ordersaga.order.versions import version_of
 from tests.unit.saga_cases import NOW, delivery, payment, placed, refunded, run, stock
 
 SOON = NOW + timedelta(seconds=1)

@@ -69,8 +69,8 @@ async def _act(orders: Orders, request: AnyRequest, order_id: UUID, route: str, 
     raw = await raw_body(request)
     key = idempotency_key(request, caller.user_id, route, raw, orders.runtime.new_id())
     if caller.is_operator:
-        why = decoded(raw, _reason).why if raw else NO_REASON
-        act = CustomerAct(order_id, None, command, key, Operator(str(caller.user_id), why))
+        body = decoded(raw, _reason) if raw else OperatorsReason(why=NO_REASON)
+        act = CustomerAct(order_id, None, command, key, Operator(str(caller.user_id), body.why), body.seen)
     else:
         act = CustomerAct(order_id, caller.user_id, command, key)
     return answer(unless_refused(await orders.acting(act)), 200)
@@ -92,5 +92,5 @@ async def _by_operator(orders: Orders, request: AnyRequest, order_id: UUID, comm
         raise not_found("order")
     must_operate(caller)
     body, _ = await body_of(request, _reason)
-    act = OperatorAct(order_id, Operator(str(caller.user_id), body.why), command)
+    act = OperatorAct(order_id, Operator(str(caller.user_id), body.why), command, seen=body.seen)
     return answer(unless_refused(await orders.operating(act)), 200)

@@ -23,6 +23,7 @@ from ordersaga.order.model import Order
 from ordersaga.order.returns import CancelBeforeDelivery, RequestReturn, Return
 from ordersaga.order.saga import CustomerCommand, decide
 from ordersaga.order.store import Changes
+from ordersaga.order.versions import CHANGED, seen_of
 from ordersaga.settings import Settings
 
 PLACED: Final = "Placed"
@@ -49,13 +50,15 @@ class Placed(Struct, frozen=True):
 
 
 class CustomerAct(Struct, frozen=True):
-    """A customer's command on an existing order. `operator`: gives the command in the customer's stead, for any customer's order."""
+    """A customer's command on an existing order. `operator`: gives the command in the customer's stead, for any customer's order. `seen`: that of
+    the order when the operator looked at it; None: any."""
 
     order_id: UUID
     customer_id: UUID | None
     command: CustomerCommand
     key: IdempotencyKey | None = None
     operator: Operator | None = None
+    seen: str | None = None
 
 
 class Placing:
@@ -143,6 +146,9 @@ class Acting:
                 order = _visible(orders, each)
                 if isinstance(order, Refusal):
                     answers.append(order)
+                    continue
+                if each.seen not in (None, seen_of(order)):
+                    answers.append(CHANGED)
                     continue
                 decision = decide(order, each.command, now, self._deadlines)
                 answers.append(decision.refusal or decision.order)

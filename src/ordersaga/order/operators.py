@@ -2,16 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from hashlib import blake2b
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
 from ordersaga.messaging import acts
-from ordersaga.messaging.acts import STALE, Operator
+from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.messaging.refusal import Refusal
@@ -25,6 +22,7 @@ from ordersaga.order.resending import Resend
 from ordersaga.order.returns import ReceiveReturn, RefuseReturn
 from ordersaga.order.saga import OperatorCommand, decide
 from ordersaga.order.store import Changes
+from ordersaga.order.versions import CHANGED, seen_of, version_of
 from ordersaga.settings import Settings
 
 ACT_NAMES: Final[dict[type[OperatorCommand], str]] = {
@@ -33,7 +31,6 @@ ACT_NAMES: Final[dict[type[OperatorCommand], str]] = {
     RefuseReturn: "refuse return",
     Resend: "resend",
 }
-CHANGED: Final = Refusal("CONFLICT", STALE, "the order has changed since it was shown; look at it again")
 
 HISTORY: Final = frozenset({"order_event"})
 """The tables that only record incoming messages: in a rehearsal a row there is no effect."""
@@ -46,12 +43,13 @@ async def last_note(db: Connection, order_id: UUID) -> str | None:
 
 
 class OperatorAct(Struct, frozen=True):
-    """An operator's command on an order. `version`: that of the order when the operator saw it; None: any."""
+    """An operator's command on an order. `version` and `seen`: those of the order when the operator looked at it; None: any."""
 
     order_id: UUID
     operator: Operator
     command: type[OperatorCommand] = AcceptRefund
     version: str | None = None
+    seen: str | None = None
 
 
 class Operating:
@@ -72,7 +70,7 @@ class Operating:
             if order is None:
                 answers.append(NO_SUCH_ORDER)
                 continue
-            if each.version not in (None, version_of(order)):
+            if each.version not in (None, version_of(order)) or each.seen not in (None, seen_of(order)):
                 answers.append(CHANGED)
                 continue
             command = each.command(storable(each.operator.who), storable(each.operator.why))
@@ -87,12 +85,6 @@ class Operating:
                 await acts.add(db, each.operator, what, order_id, before, after, now, order_id)
         await changes.save(db)
         return Write(answers, changes.outgoing)
-
-
-def version_of(order: Order) -> str:
-    """Changes with each thing that an operator may want to know of before an act: status, answers and requests. Not with the timer."""
-    seen = (order.status, order.reason, replace(order.facts, look_at=None))
-    return blake2b(msgspec.json.encode(seen), digest_size=8).hexdigest()
 
 
 def _asked(order: Order) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from ordersaga.order import store
 from ordersaga.order.api import Orders
 from ordersaga.order.explanation import Explanation
 from ordersaga.order.model import Order
-from ordersaga.order.operators import OperatorAct, version_of
+from ordersaga.order.operators import OperatorAct
 from ordersaga.order.resending import Resend
+from ordersaga.order.versions import version_of
 
 _resend: Final = msgspec.json.Decoder(ActBody)
 

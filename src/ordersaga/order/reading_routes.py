@@ -21,7 +21,6 @@ from ordersaga.http.requests import header
 from ordersaga.order import store
 from ordersaga.order.api import AnyRequest, Json, Orders, resource_for
 from ordersaga.order.model import Order, Reason
-from ordersaga.order.operators import version_of
 from ordersaga.order.resources import (
     COUNT,
     LIST,
@@ -36,6 +35,7 @@ from ordersaga.order.resources import (
     event_resource,
 )
 from ordersaga.order.search import OrderFilter, first_id_at
+from ordersaga.order.versions import seen_of, version_of
 from ordersaga.order.watch import NumberedEvent, WatchEnded
 
 PING_S: Final = 15.0
@@ -105,7 +105,7 @@ def _routes_of_one(orders: Orders) -> list[ControllerRouterHandler]:
         order = await orders.visible_order(order_id, caller)
         shown = resource_for(order, caller)
         if caller.sees_all:
-            shown.flag, shown.version = order.facts.flag, version_of(order)
+            shown.flag, shown.version, shown.seen = order.facts.flag, version_of(order), seen_of(order)
             shown.waits_for, shown.held_records = await orders.obstacles(order, caller)
         return _answer(shown)
 

@@ -46,14 +46,19 @@ class PlaceOrder(Struct, rename="camel", kw_only=True):
 class OperatorsReason(Struct, rename="camel", kw_only=True):
     """The body of an operator's command on an order, and of a cancel or return in the customer's stead.
 
-    The reason is kept with the act and in the timeline.
+    The reason is kept with the act and in the timeline. `seen`: that of the order when the operator looked at it. If the order has another one by
+    now, the answer is 409 with the title `Somebody else has acted`, and nothing is done. Without `seen` any state will do.
     """
 
     why: Annotated[str, Meta(min_length=1, max_length=500, pattern=r"\S")]
+    seen: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
 
 
 class OrderResource(Struct, rename="camel", kw_only=True):
-    """The JSON of an order. Won. Only operators see `flag`, `version`, `waits_for` and `held_records`."""
+    """The JSON of an order. Won. Only operators see `flag`, `version`, `seen`, `waits_for` and `held_records`.
+
+    `version` is for a resend, and changes with each request and answer. `seen` is for the commands, and changes with what decides about them.
+    """
 
     order_id: UUID
     customer_id: UUID
@@ -73,6 +78,7 @@ class OrderResource(Struct, rename="camel", kw_only=True):
     returning: str
     flag: str | UnsetType | None = UNSET
     version: str | UnsetType = UNSET
+    seen: str | UnsetType = UNSET
     waits_for: list[Explanation] | UnsetType = UNSET
     held_records: list[HeldRecord] | UnsetType = UNSET
 

@@ -126,12 +126,8 @@ class OperatorsOrder(Order, rename="camel", frozen=True):
 
     flag: str | None = None
     version: str = ""
+    seen: str = ""
     waits_for: tuple[Wait, ...] = ()
-
-    @property
-    def seen(self) -> str:
-        """What an operator has seen who cancels, returns or decides: status, delivery and return, but not each request and answer."""
-        return f"{self.status}/{self.delivery}/{self.returning}"
 
     @property
     def can_resend(self) -> bool:

@@ -108,25 +108,13 @@ def _acts(console: Console) -> list[ControllerRouterHandler]:
 
     @post(f"{PATH}/{{order_id:uuid}}/{{act:str}}")
     async def act(request: AnyRequest, order_id: FromPath[UUID], act: FromPath[str]) -> Page:
-        """A command on an order. The form carries what the operator has seen of the order (`seen`). If the order has moved on, the operator is told,
-        and no command is sent. An order that moves on after that look is Order's to judge, which refuses what the new state does not allow.
-        """
+        """A command on an order. The form carries what the operator has seen of the order (`seen`), and Order refuses the command if that has
+        changed."""
         visit = desk.visit(request)
         user, form = await staff.operator(request, visit)
         route, notice = COMMANDS.get(act) or nothing()
-        path = f"/api/v1/orders/{order_id}"
-        order = await reading.services.get("order", path, OperatorsOrder, user) or nothing()
-        done = False
-        if order.seen != form.get("seen"):
-            notice = "console.stale"
-        elif not form.get("reason"):
-            notice = "console.reason_missing"
-        else:
-            try:
-                await reading.services.post("order", f"{path}/{route}", Anything, user, {"why": form["reason"]})
-                done = True
-            except Refused as refused:
-                notice = "console.order_refused" if refused.status == 409 else notice_of(refused)
+        body = {"why": form.get("reason", ""), "seen": form.get("seen") or "?"}
+        notice, done = await _acted(reading, user, "order", f"/api/v1/orders/{order_id}/{route}", form, body, notice)
         return await acted(visit, user, order_id, form, notice, done)
 
     return [resend, retry, act]
@@ -147,11 +135,24 @@ async def _face_act(
     reading: Reading, user: User, service: ServiceName, path: str, form: dict[str, str], notice: str
 ) -> tuple[str, bool]:
     """Act at a service's operators' face. Returns the notice, and whether it was done."""
+    body = {"reason": form.get("reason", ""), "version": form.get("version", "")}
+    return await _acted(reading, user, service, f"{FACE}/{path}", form, body, notice)
+
+
+async def _acted(
+    reading: Reading,
+    user: User,
+    service: ServiceName,
+    path: str,
+    form: dict[str, str],
+    body: dict[str, str],
+    notice: str,
+) -> tuple[str, bool]:
+    """Have a service act. Returns the notice, and whether it was done."""
     if not form.get("reason"):
         return "console.reason_missing", False
-    body = {"reason": form["reason"], "version": form.get("version", "")}
     try:
-        await reading.services.post(service, f"{FACE}/{path}", Anything, user, body)
+        await reading.services.post(service, path, Anything, user, body)
     except Refused as refused:
         is_stale = refused.problem.title == STALE
         return "console.order_refused" if refused.status == 409 and not is_stale else notice_of(refused), False
