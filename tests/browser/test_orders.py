@@ -24,7 +24,6 @@ def test_an_order_advances_to_its_end_without_a_reload(visitor: Visitors) -> Non
     expect(hana.page.locator(".steps li.done")).to_have_count(5)
     expect(hana.page.locator(".steps time")).to_have_count(5)
     expect(hana.page.locator("#live")).to_have_count(0)
-    hana.open(hana.page.url.removeprefix(hana.url))
     expect(hana.page.get_by_text("Tracking number")).to_be_visible()
 
 
@@ -105,5 +104,9 @@ def test_a_slow_card_is_told_and_the_order_cannot_be_paid_again_meanwhile(visito
     hana.order()
     hana.pay("slow")
     hana.sees("Your payment is being confirmed")
+    expect(hana.page.get_by_text("Tracking number")).to_have_count(0)
+    hana.evaluate("window.stayed = true")
     expect(hana.page.get_by_role("button", name=PAY)).to_have_count(0)
     hana.sees("Your parcel is on its way")
+    expect(hana.page.locator("#tracking")).to_contain_text("Tracking number")
+    assert hana.evaluate("window.stayed"), "the page was not loaded again"

@@ -95,6 +95,7 @@ async def test_step_11_completes_an_order_while_order_does_not_answer(live: Live
         service.away = True
         live.hear(record(COMPLETED))
         await until(lambda: watched.shown.order.status == "COMPLETED")
+        assert watched.shown.delivery_away, "the stream goes on until the tracking number is known"
 
 
 @pytest.mark.parametrize("key", [None, b"not the order id"])

@@ -11,12 +11,14 @@ import pytest
 from litestar import Request
 
 from ordersaga.http.caller import Callers
+from ordersaga.http.pages import Page
 from ordersaga.settings import Settings
 from ordersaga.web.accounts import User, credentials
 from ordersaga.web.console.model import Outbox
 from ordersaga.web.services import Refused, Services, Unavailable, unless_away
-from ordersaga.web.shop.model import Product
+from ordersaga.web.shop.model import Delivery, Event, Product
 from ordersaga.web.shop.orders import Orders
+from tests.unit.test_web_progress import NOW, order
 
 USER = User(UUID(int=5))
 
@@ -130,3 +132,30 @@ async def test_the_shop_lists_the_orders_of_its_user_alone_whatever_else_the_tok
     await orders.page(USER, "further")
     assert [each["customerId"] for each in asked] == [str(USER.user_id)] * 2
     assert asked[1]["cursor"] == "further"
+
+
+async def test_the_tracking_number_comes_once_delivery_answers_and_another_teams_delivery_is_not_asked() -> None:
+    started = order(customer_id=USER.user_id, status="COMPLETED", delivery="STARTED")
+    parcel = Delivery(UUID(int=7), "STARTED", "OS1")
+
+    class Shop:
+        delivery_answers = False
+
+        async def get(self, service: str, path: str, kind: Any, *_: Any, **__: Any) -> Any:
+            if service == "delivery":
+                if not self.delivery_answers:
+                    raise Unavailable("delivery")
+                return parcel
+            return Page([Event(NOW, "Placed", (), "COMPLETED")], None) if path.endswith("/timeline") else started
+
+    shop = Shop()
+    orders = Orders(cast(Any, shop))
+    shown = await orders.find(started.order_id, USER)
+    assert shown is not None and (shown.delivery, shown.delivery_away) == (None, True)
+    shop.delivery_answers = True
+    shown = await orders.read_again(started.order_id, USER, shown)
+    assert shown is not None and (shown.delivery, shown.delivery_away) == (parcel, False)
+    shop.delivery_answers = False
+    assert await orders.read_again(started.order_id, USER, shown) == shown, "what is known is not asked again"
+    foreign = await Orders(cast(Any, shop), has_delivery=False).find(started.order_id, USER)
+    assert foreign is not None and not foreign.delivery_away

@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> Litestar:
     )
     services = Services(settings)
     desk = Desk(settings, services, Signer(secret.encode()))
-    orders = Orders(services)
+    orders = Orders(services, has_delivery="delivery" not in settings.foreign_partners)
     live = Live(settings, orders.read_again)
     streams = Streams(settings.http_streams_max, settings.http_streams_per_caller_max)
     reporter = Reporter(live)

@@ -27,7 +27,7 @@ from ordersaga.messaging.loops import Beat
 from ordersaga.settings import Settings
 from ordersaga.web.accounts import User
 from ordersaga.web.services import Refused, Unavailable
-from ordersaga.web.shop.model import Event, Order, Payment
+from ordersaga.web.shop.model import Delivery, Event, Order, Payment
 
 log: Final = structlog.get_logger()
 
@@ -50,11 +50,14 @@ READS_MAX: Final = 50
 
 
 class Shown(Struct, frozen=True):
-    """An order as the services told it last. `payments`: Payment's, only while it is asked about a confirm."""
+    """An order as the services told it last. `payments`: Payment's, only while it is asked about a confirm. `delivery_away`: the order is on its
+    way, and Delivery has not said yet by which tracking number."""
 
     order: Order
     timeline: tuple[Event, ...] = ()
     payments: tuple[Payment, ...] = ()
+    delivery: Delivery | None = None
+    delivery_away: bool = False
 
 
 Read = Callable[[UUID, User, Shown], Awaitable[Shown | None]]
@@ -169,7 +172,8 @@ class Live:
                 log.error("an order cannot be shown", order_id=str(watched.order_id), exc_info=error)
         shown = watched.shown
         if watched.is_completed and shown.order.status == "PENDING":
-            watched.show(replace(shown, order=replace(shown.order, status="COMPLETED", delivery="STARTED")))
+            completed = replace(shown.order, status="COMPLETED", delivery="STARTED")
+            watched.show(replace(shown, order=completed, delivery_away=True))
 
     async def listen(self, beat: Beat) -> None:
         """Read records for as long as the process lives. Raises `KafkaUnavailable`."""

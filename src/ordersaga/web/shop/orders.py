@@ -42,19 +42,12 @@ class CheckoutItem(Struct, rename="camel"):
     quantity: int
 
 
-class Details(Struct):
-    """What a page of one order shows beside its progress. None: the service does not answer. `{}`: there is nothing."""
-
-    products: dict[UUID, Product] | None
-    delivery: Delivery | None
-    delivery_away: bool
-
-
 class Orders:
-    """Reads and commands of one customer's orders. Raises `Unavailable` and `Refused`."""
+    """Reads and commands of one customer's orders. Raises `Unavailable` and `Refused`. `has_delivery`: Delivery is ours and can be asked."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, has_delivery: bool = True) -> None:
         self._services: Final = services
+        self._has_delivery: Final = has_delivery
 
     async def place(self, user: User, checkout: Checkout, key: UUID) -> Order:
         """Place an order, and wait a moment for Stock's answer. The same key again is the same order."""
@@ -77,20 +70,22 @@ class Orders:
         order = await self._order(order_id, user)
         return None if order is None else await self._shown(order, user)
 
-    async def find_with_details(self, order_id: UUID, user: User) -> tuple[Shown, Details] | None:
-        """The same with the rest of an order's page, read at once: a service that is slow is waited for once."""
+    async def find_with_products(self, order_id: UUID, user: User) -> tuple[Shown, dict[UUID, Product] | None] | None:
+        """What `find` says, and the order's products; None for these: Stock does not answer."""
         order = await self._order(order_id, user)
         if order is None:
             return None
-        shown, details = await side_by_side(self._shown(order, user), self._details(order, user))
-        return shown, details
+        shown, products = await side_by_side(
+            self._shown(order, user), unless_away(self._products([line.product_id for line in order.items]))
+        )
+        return shown, products
 
     async def read_again(self, order_id: UUID, user: User, before: Shown) -> Shown | None:
         """What `find` says, with as few requests as tell whether anything has changed."""
         order = await self._order(order_id, user)
         if order is None:
             return None
-        if order != before.order or not before.timeline:
+        if order != before.order or not before.timeline or before.delivery_away:
             return await self._shown(order, user)
         return (
             replace(before, payments=_unheard(order, await self.payments(order_id, user)))
@@ -105,7 +100,10 @@ class Orders:
     async def _shown(self, order: Order, user: User) -> Shown:
         """The rest, read after the order: a timeline that was read before it could lack the event that the order shows."""
         if order.status != "PENDING":
-            return Shown(order, tuple(await unless_away(self._timeline(order.order_id, user)) or ()))
+            timeline, (delivery, is_away) = await side_by_side(
+                unless_away(self._timeline(order.order_id, user)), self._delivery(order, user)
+            )
+            return Shown(order, tuple(timeline or ()), (), delivery, is_away)
         timeline, payments = await side_by_side(
             unless_away(self._timeline(order.order_id, user)), unless_away(self.payments(order.order_id, user))
         )
@@ -122,12 +120,6 @@ class Orders:
         page = await self._services.get("payment", "/api/v1/payments", Page[Payment], user, asked, BESIDE_S)
         return tuple(page.items) if page else ()
 
-    async def _details(self, order: Order, user: User) -> Details:
-        products, delivery = await side_by_side(
-            unless_away(self._products([line.product_id for line in order.items])), self._delivery(order, user)
-        )
-        return Details(products, *delivery)
-
     async def _products(self, product_ids: list[UUID]) -> dict[UUID, Product]:
         """The products that there are."""
         paths = [f"/api/v1/products/{each}" for each in product_ids]
@@ -136,7 +128,7 @@ class Orders:
 
     async def _delivery(self, order: Order, user: User) -> tuple[Delivery | None, bool]:
         """The delivery, and whether Delivery does not answer."""
-        if order.delivery != "STARTED":
+        if order.delivery != "STARTED" or not self._has_delivery:
             return None, False
         try:
             path = f"/api/v1/deliveries/{order.order_id}"

@@ -40,8 +40,8 @@ def routes(desk: Desk, orders: Orders, live: Live, streams: Streams) -> list[Con
     async def show(request: AnyRequest, order_id: FromPath[UUID]) -> Page:
         visit = desk.visit(request)
         user = await desk.user(request, visit)
-        shown, details = await orders.find_with_details(order_id, user) or nothing()
-        return desk.page(visit, "shop/order.html", {**_values(shown), "items": shown.order.items, "details": details})
+        shown, products = await orders.find_with_products(order_id, user) or nothing()
+        return desk.page(visit, "shop/order.html", {**_values(shown), "items": shown.order.items, "products": products})
 
     @get("/orders/{order_id:uuid}/stream")
     async def stream(request: AnyRequest, order_id: FromPath[UUID]) -> ServerSentEvent:
@@ -95,10 +95,14 @@ def _acts(desk: Desk, orders: Orders) -> list[ControllerRouterHandler]:
 
 
 def _values(shown: Shown) -> dict[str, Any]:
+    now = progress(shown.order, shown.timeline, shown.payments)
     return {
         "order": shown.order,
-        "progress": progress(shown.order, shown.timeline, shown.payments),
+        "progress": now,
         "version": version(shown),
+        "delivery": shown.delivery,
+        "delivery_away": shown.delivery_away,
+        "ended": now.ended and not shown.delivery_away,
     }
 
 
@@ -117,9 +121,9 @@ async def _events(
             values = _values(watched.shown)
             if values["version"] != seen:
                 seen = values["version"]
-                text = desk.part(visit, "shop/_progress.html", values)
+                text = desk.part(visit, "shop/_progress.html", values) + desk.part(visit, "shop/_tracking.html", values)
                 yield ServerSentEventMessage(id=seen, event="progress", data=text)
-            if values["progress"].ended or watched.gone:
+            if values["ended"] or watched.gone:
                 yield ServerSentEventMessage(event="end", data=seen)
                 return
             while not changed.is_set():
