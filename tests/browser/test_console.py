@@ -140,7 +140,8 @@ def test_a_reader_sees_no_personal_data_and_is_refused_every_act(visitor: Visito
     expect(page.locator("pre").first).not_to_contain_text(PHONE)
     expect(page.get_by_role("button", name="Replay")).to_be_disabled()
     expect(page.locator("main")).to_contain_text("To act, the role OPERATOR or MASTER is needed")
-    form = {"csrf": page.locator("input[name=csrf]").first.input_value(), "reason": "let me", "version": "OPEN"}
+    csrf = page.locator("input[name=csrf]").first.input_value()
+    form: dict[str, str | float | bool] = {"csrf": csrf, "reason": "let me", "version": "OPEN"}
     answer = page.request.post(f"{page.url}/replay", form=form, max_redirects=0)
     assert answer.status == 403
     assert "you need the role OPERATOR" in answer.text()

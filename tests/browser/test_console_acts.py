@@ -194,7 +194,8 @@ def test_every_act_of_a_reader_is_refused_with_the_role_that_it_needs(visitor: V
 
 
 def test_a_reader_is_offered_no_act_on_any_page_and_the_others_are(visitor: Visitors, system: System) -> None:
-    letter_id = letter_of(system, *spoil(system, 1))
+    (spoiled,) = spoil(system, 1)
+    letter_id = letter_of(system, spoiled)
     set_faults(system, "delivery", passingPercent=100)
     held = parked_of(system, ask_delivery(system))
     order_id, _, _ = place(system)
