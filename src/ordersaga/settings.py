@@ -240,7 +240,7 @@ class Settings(HttpSettings, WebSettings, AuditSettings):
     gateway_calls_max: int = Field(default=1_000, ge=1)
     gateway_timeout_s: float = Field(default=30.0, gt=0, le=3_600)
     recovery_after_ms: int = Field(
-        default=10_000, ge=100, le=MS_MAX, description="recovery takes up an open intent that is older"
+        default=10_000, ge=100, le=MS_MAX, description="recovery claims an open intent that is older"
     )
     undeliverable_zipcodes: ZipcodePrefixes = Field(
         default=["63", "69"], description="prefixes of zipcodes that the built-in carrier refuses"

@@ -238,11 +238,11 @@ async def test_records_that_a_split_turn_did_not_come_to_are_read_again(
         if not mended.is_set() and any(each.message in bad for each in batch.incoming):
             await db.execute("SELECT no_such_column")
 
-    async def fence(db: Connection, moves: Sequence[ledger.Move]) -> int:
-        if not fenced_at and [move.partition.partition for move in moves] == [1]:
-            fenced_at.append(moves[0].expected_offset)
+    async def fence(db: Connection, ranges: Sequence[ledger.OffsetRange]) -> int:
+        if not fenced_at and [each.partition.partition for each in ranges] == [1]:
+            fenced_at.append(ranges[0].expected_offset)
             raise ledger.Fenced
-        return await ledger.fence(db, moves)
+        return await ledger.fence(db, ranges)
 
     monkeypatch.setattr(turn, "fence", fence)
     service.intervene = fail

@@ -16,7 +16,7 @@ from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Outgoing
 from ordersaga.messaging.ids import MessageIds, output_id
 from ordersaga.messaging.kafka import Publisher
-from ordersaga.messaging.ledger import Fenced, Move, fence
+from ordersaga.messaging.ledger import Fenced, OffsetRange, fence
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.runtime import Runtime
 from tests.contract.rig import OUTPUT, Rig, alarm, ids, nothing_left, rig, same_key, told, took_effect, until, well
@@ -100,7 +100,9 @@ async def test_a_zombie_cannot_commit(service: Rig) -> None:
         async with runtime.pool.acquire() as db:
             with pytest.raises(Fenced):
                 async with db.transaction():
-                    await fence(db, [Move(partition, position.epoch, position.next_offset, position.next_offset + 1)])
+                    await fence(
+                        db, [OffsetRange(partition, position.epoch, position.next_offset, position.next_offset + 1)]
+                    )
 
 
 async def test_a_process_that_was_fenced_off_drops_its_batch_and_the_record_still_takes_effect_once(
@@ -108,9 +110,9 @@ async def test_a_process_that_was_fenced_off_drops_its_batch_and_the_record_stil
 ) -> None:
     effects_when_fenced: list[list[UUID]] = []
 
-    async def told_of(db: Connection, moves: Sequence[Move]) -> int:
+    async def told_of(db: Connection, ranges: Sequence[OffsetRange]) -> int:
         try:
-            return await fence(db, moves)
+            return await fence(db, ranges)
         except Fenced:
             effects_when_fenced.append([row["delivery_id"] for row in await looking.fetch("SELECT * FROM effect")])
             raise

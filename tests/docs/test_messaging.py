@@ -32,7 +32,7 @@ PUBLIC = [
     "Handler",
     "Incoming",
     "Message",
-    "NotTaken",
+    "NotBegun",
     "OutcomeUnknown",
     "Outgoing",
     "PostgresUrl",

@@ -132,7 +132,7 @@ async def test_an_answer_and_the_timer_of_its_order_that_fires_meanwhile_do_not_
     as where it had come to its end while the timer was firing."""
     await shop.pool.execute(UNANSWERED)
     async with shop.pool.acquire() as answering, shop.pool.acquire() as firing, firing.transaction():
-        [row] = await timers.sql.take_timers(firing, now=datetime.now(UTC), rows_max=1)
+        [row] = await timers.sql.claim_timers(firing, now=datetime.now(UTC), rows_max=1)
         async with answering.transaction():
             await store.lock(answering, [row["key"]])
             waking = asyncio.create_task(Waking(shop.settings)(firing, [row["key"]], datetime.now(UTC)))

@@ -19,7 +19,7 @@ from ordersaga.order.operators import OperatorAct
 from ordersaga.order.returns import CancelBeforeDelivery, Return
 from ordersaga.payment.gateway import GatewayPayment
 from ordersaga.payment.model import Confirm
-from ordersaga.payment.webhooks import Claim
+from ordersaga.payment.webhooks import Hint
 from ordersaga.stock.commands import ChangeProduct
 from tests.simulation.operators import OPERATOR
 from tests.simulation.plan import PRICE, PRODUCTS, OrderPlan
@@ -153,7 +153,7 @@ async def _send_webhook(world: "World", payment: GatewayPayment, after_s: float)
 
     def notify(instance: Any) -> Any:
         id = world.new_id()
-        return instance.payments.request_look_up(Claim(id, payment.payment_key, UUID(payment.order_id), payment.status))
+        return instance.payments.request_look_up(Hint(id, payment.payment_key, UUID(payment.order_id), payment.status))
 
     await _ask(world, "payment", notify)
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from ordersaga.payment.gateway import (
+    AlreadyProcessed,
     Approved,
     Cancelled,
     Declined,
@@ -19,7 +20,6 @@ from ordersaga.payment.gateway import (
     GatewayRefund,
     NotFound,
     Retry,
-    TakeOver,
     Unknown,
 )
 from tests.simulation.scheduler import Scheduler
@@ -116,7 +116,7 @@ class Gateway:
         if key in self._declined:
             return Declined("REJECT_CARD_COMPANY", "")
         if payment.status != "IN_PROGRESS":
-            return TakeOver("ALREADY_PROCESSED_PAYMENT")
+            return AlreadyProcessed("ALREADY_PROCESSED_PAYMENT")
         self.payments[key] = replace(payment, status="DONE")
         return Approved(self.payments[key])
 
@@ -124,7 +124,7 @@ class Gateway:
         payment = self.payments[key]
         held = payment.balance_amount
         if payment.status == "CANCELED":
-            return TakeOver("ALREADY_CANCELED_PAYMENT")
+            return AlreadyProcessed("ALREADY_CANCELED_PAYMENT")
         if refundable_amount not in (None, held):
             return Declined("NOT_MATCHES_REFUNDABLE_AMOUNT", "")
         if amount > held:

@@ -95,8 +95,8 @@ class Instance:
             payment = parts(runtime, world.gateway, None)  # type: ignore[arg-type]
             payment.open(runtime)
             self.payments, intents, recovery = payment.payments, payment.intents, payment.recovery
-            runtime.every(RECOVERY_EVERY_S, recovery.take, "taking up open intents")
-            runtime.every(RECOVERY_EVERY_S * 6, recovery.hold, "holding open intents")
+            runtime.every(RECOVERY_EVERY_S, recovery.claim, "claiming due intents")
+            runtime.every(RECOVERY_EVERY_S * 6, recovery.extend_leases, "extending leases of intents")
         self.is_ready = True
         await self.stop.wait()
         self.is_ready = False

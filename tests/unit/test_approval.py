@@ -10,6 +10,7 @@ from ordersaga.http.problems import REFUSAL_STATUS
 from ordersaga.payment import approval
 from ordersaga.payment.approval import Call, CallAnswer, Find, Later, Settled, Step, after_call, after_find
 from ordersaga.payment.gateway import (
+    AlreadyProcessed,
     Approved,
     Cancelled,
     Declined,
@@ -19,7 +20,6 @@ from ordersaga.payment.gateway import (
     NotFound,
     OurFault,
     Retry,
-    TakeOver,
     Unknown,
 )
 from ordersaga.payment.model import Confirm, Intent, IntentKind, Payable
@@ -52,7 +52,7 @@ CALL_ANSWERS: tuple[CallAnswer, ...] = (
     Declined("REJECT_CARD_COMPANY", "no"),
     Unknown("PROVIDER_ERROR", ""),
     Retry("TIMEOUT", 1.0),
-    TakeOver("ALREADY_PROCESSED_PAYMENT"),
+    AlreadyProcessed("ALREADY_PROCESSED_PAYMENT"),
     OurFault("UNAUTHORIZED_KEY", ""),
 )
 
@@ -202,7 +202,7 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_key_and_growing_patience
 
 def test_an_unknown_outcome_is_looked_up_before_anything_else_is_done() -> None:
     for kind, answer in product(
-        ("CONFIRM", "REFUND"), (Unknown("PROVIDER_ERROR", ""), TakeOver("ALREADY_CANCELED_PAYMENT"))
+        ("CONFIRM", "REFUND"), (Unknown("PROVIDER_ERROR", ""), AlreadyProcessed("ALREADY_CANCELED_PAYMENT"))
     ):
         assert after_call(intent(kind), Call(1, AMOUNT, AMOUNT), answer) == Find()  # type: ignore[arg-type]
 
@@ -272,7 +272,7 @@ def test_what_is_said_to_be_done_and_is_not_is_asked_for_later_under_a_new_key(
     kind: IntentKind, status: str, code: str
 ) -> None:
     mine = intent(kind)
-    step = after_find(mine, Found(at_gateway(status)), (Call(mine.attempt, AMOUNT, AMOUNT), TakeOver(code)))
+    step = after_find(mine, Found(at_gateway(status)), (Call(mine.attempt, AMOUNT, AMOUNT), AlreadyProcessed(code)))
     assert isinstance(step, Later)
     assert step.attempt == mine.attempt + 1
     assert step.wait_s > 0

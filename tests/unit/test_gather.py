@@ -10,7 +10,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from ordersaga.messaging.gather import Gather, NotTaken, OutcomeUnknown, Write
+from ordersaga.messaging.gather import Gather, NotBegun, OutcomeUnknown, Write
 from ordersaga.settings import Settings
 
 
@@ -103,7 +103,7 @@ async def test_beyond_capacity_a_request_is_refused_at_once() -> None:
     await asyncio.sleep(0)  # those two are under way
     requests += [asyncio.create_task(place(n)) for n in range(2, 5)]
     await asyncio.sleep(0)
-    with pytest.raises(NotTaken):
+    with pytest.raises(NotBegun):
         await place(5)
     database.answers.set()
     assert await asyncio.gather(*requests) == [0, -1, -2, -3, -4]
@@ -116,7 +116,7 @@ async def test_nobody_waits_longer_than_a_request_may() -> None:
     async with asyncio.timeout(1):
         begun, waiting = await asyncio.gather(place(1), place(2), return_exceptions=True)
     assert type(begun) is OutcomeUnknown
-    assert isinstance(waiting, NotTaken)
+    assert isinstance(waiting, NotBegun)
     database.answers.set()
     assert await place(3) == -3
     assert database.sizes == [1, 1]  # whoever was told that nothing was changed is not begun any more

@@ -23,6 +23,7 @@ from ordersaga.contracts.messages import (
 from ordersaga.messaging.calls import Calls
 from ordersaga.payment.commands import Advance, Settlement
 from ordersaga.payment.gateway import (
+    AlreadyProcessed,
     Approved,
     CancelAnswer,
     Cancelled,
@@ -35,7 +36,6 @@ from ordersaga.payment.gateway import (
     GatewayRefund,
     OurFault,
     Retry,
-    TakeOver,
     Unknown,
 )
 from ordersaga.payment.intents import Intents
@@ -134,7 +134,7 @@ class ModelGateway:
         if self.payment.status == "ABORTED":
             return Declined("REJECT_CARD_COMPANY", "")
         if self.payment.status != "IN_PROGRESS":
-            return TakeOver("ALREADY_PROCESSED_PAYMENT")
+            return AlreadyProcessed("ALREADY_PROCESSED_PAYMENT")
         if self.calls <= self.calm_after and self.dice.random() < 0.2:
             self.payment = replace(self.payment, status="ABORTED")
             return Declined("REJECT_CARD_COMPANY", "")
@@ -158,7 +158,7 @@ class ModelGateway:
     def _refund(self, reason: str, amount: int, refundable_amount: int | None) -> CancelAnswer:
         held = self.payment.balance_amount
         if self.payment.status == "CANCELED":
-            return TakeOver("ALREADY_CANCELED_PAYMENT")
+            return AlreadyProcessed("ALREADY_CANCELED_PAYMENT")
         if refundable_amount is not None and refundable_amount != held:
             return Declined("NOT_MATCHES_REFUNDABLE_AMOUNT", "")
         if amount > held:
@@ -204,12 +204,12 @@ class Database:
         await asyncio.sleep(0)
         return self.account.payment
 
-    async def advance(self, move: Advance) -> bool:
+    async def advance(self, step: Advance) -> bool:
         await asyncio.sleep(0)
-        here = self.account.intents[move.before.id]
-        if here.status != "OPEN" or here.attempt != move.before.attempt:
+        here = self.account.intents[step.before.id]
+        if here.status != "OPEN" or here.attempt != step.before.attempt:
             return False
-        after = move.after
+        after = step.after
         self.account.put_intent(
             replace(here, attempt=after.attempt, tries=after.tries, due_at=after.due_at, message=after.message)
         )
@@ -227,7 +227,7 @@ async def run_until_settled(database: Database, gateway: ModelGateway, dice: ran
         for _ in range(dice.choice([1, 1, 2])):
             intents = Intents(database, gateway, waiting)  # type: ignore[arg-type]
             intents.settle, intents.advance = database.settle, database.advance  # type: ignore[assignment]
-            processes += [asyncio.create_task(intents._run(each, taken_up=run > 0)) for each in due]
+            processes += [asyncio.create_task(intents._run(each, claimed=run > 0)) for each in due]
         for _ in range(dice.randrange(1, 30)):
             await asyncio.sleep(0)
         for process in processes:

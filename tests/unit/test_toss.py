@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from ordersaga.payment.gateway import (
+    AlreadyProcessed,
     Approved,
     Cancelled,
     Declined,
@@ -19,7 +20,6 @@ from ordersaga.payment.gateway import (
     OurFault,
     Retry,
     Standing,
-    TakeOver,
     Unknown,
 )
 from ordersaga.payment.toss import TossGateway, TossSettings
@@ -43,7 +43,7 @@ cancel 500: FAILED_INTERNAL_SYSTEM_PROCESSING FAILED_REFUND_PROCESS FAILED_METHO
 """
 
 ACTIONS = {
-    **dict.fromkeys(["ALREADY_PROCESSED_PAYMENT", "ALREADY_CANCELED_PAYMENT"], TakeOver),
+    **dict.fromkeys(["ALREADY_PROCESSED_PAYMENT", "ALREADY_CANCELED_PAYMENT"], AlreadyProcessed),
     **dict.fromkeys(["PROVIDER_ERROR", "FORBIDDEN_CONSECUTIVE_REQUEST"], Unknown),
     **dict.fromkeys(
         ["UNAUTHORIZED_KEY", "INVALID_API_KEY", "INCORRECT_BASIC_AUTH_FORMAT", "INVALID_IDEMPOTENCY_KEY"], OurFault
@@ -121,7 +121,7 @@ async def test_a_confirmed_payment_is_approved_and_a_second_key_takes_it_over(sh
     answer = await shop.gateway.confirm(key, "order-1", 5_000, "k1")
     assert isinstance(answer, Approved)
     assert answer.payment.standing("order-1", 5_000) is Standing.CAPTURED
-    assert await shop.gateway.confirm(key, "order-1", 5_000, "k2") == TakeOver("ALREADY_PROCESSED_PAYMENT")
+    assert await shop.gateway.confirm(key, "order-1", 5_000, "k2") == AlreadyProcessed("ALREADY_PROCESSED_PAYMENT")
     assert await shop.gateway.find(key) == Found(answer.payment)
     assert await shop.gateway.find_by_order("order-1") == Found(answer.payment)
     assert await shop.held() == 5_000
@@ -198,7 +198,7 @@ async def test_cancel_returns_a_part_then_the_rest(shop: Shop) -> None:
     assert isinstance(stale, Declined) and stale.code == "NOT_MATCHES_REFUNDABLE_AMOUNT"
     rest = await shop.gateway.cancel(key, "the rest", None, "c3")
     assert isinstance(rest, Cancelled) and rest.payment.status == "CANCELED"
-    assert await shop.gateway.cancel(key, "again", None, "c4") == TakeOver("ALREADY_CANCELED_PAYMENT")
+    assert await shop.gateway.cancel(key, "again", None, "c4") == AlreadyProcessed("ALREADY_CANCELED_PAYMENT")
     assert await shop.held() == 0
 
 

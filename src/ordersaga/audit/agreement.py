@@ -51,7 +51,7 @@ def items_of(reservations: list[Any]) -> list[Item]:
     return [item for row in reservations for item in _items.decode(row["items"])]
 
 
-def held_items(items: list[Item]) -> dict[str, int]:
+def reserved_items(items: list[Item]) -> dict[str, int]:
     """The pieces of each product that Stock holds."""
     return {item.product_id: item.quantity for item in items if item.state == "RESERVED"}
 
@@ -73,7 +73,7 @@ def stock_differences(order: AuditedOrder, reservations: list[Any], items: list[
     if reservations and reservations[0]["state"] != "OVERTAKEN" and asked != facts.pieces:
         found.append(Contradiction(f"Order has lines of {in_words(facts.pieces)}; Stock decided on {in_words(asked)}"))
     if order.status == "PENDING":
-        held = held_items(items)
+        held = reserved_items(items)
         wanted = {line.product_id: line.quantity for line in facts.lines if line.stock == "RESERVED"}
         found += [
             Contradiction(f"product {product}: Order says {quantity} are RESERVED, Stock holds {held.get(product, 0)}")

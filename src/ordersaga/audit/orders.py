@@ -15,11 +15,11 @@ from ordersaga.audit.agreement import (
     Item,
     Unheard,
     delivery_differences,
-    held_items,
     in_words,
     items_of,
     payable_differences,
     payment_differences,
+    reserved_items,
     stock_differences,
 )
 from ordersaga.audit.completions import Log
@@ -196,7 +196,7 @@ class OrderAudit:
             self._judge_pending(order)
             return
         judge = _completed if order.status == "COMPLETED" else _given_back
-        for problem in judge(order, None if items is None else held_items(items), rows):
+        for problem in judge(order, None if items is None else reserved_items(items), rows):
             (finding.waits if order.is_moving else finding.breaks)(f"{order}: {problem}")
 
     def _judge_pending(self, order: AuditedOrder) -> None:

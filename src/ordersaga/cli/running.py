@@ -56,7 +56,7 @@ def owned() -> Iterator[None]:
     FOLDER.chmod(0o700)
     lock = os.open(LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        _take(lock)
+        _acquire(lock)
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
         SETTINGS_FILE.unlink(missing_ok=True)
@@ -68,8 +68,8 @@ def owned() -> Iterator[None]:
         os.close(lock)
 
 
-def _take(lock: int) -> None:
-    """Take the lock. Tries for a moment, since another command holds the lock while it checks whether an `up` lives."""
+def _acquire(lock: int) -> None:
+    """Acquire the lock. Tries for a moment, since another command holds the lock while it checks whether an `up` lives."""
     for patience in range(LOOKS):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

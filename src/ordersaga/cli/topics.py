@@ -1,4 +1,4 @@
-"""`topics` creates and checks topics, and lets an operator pause, resume and move partitions."""
+"""`topics` creates and checks topics, and lets an operator pause, resume and accept partitions."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -119,7 +119,7 @@ def accept(
     """
     consumer, said = _consumer(topic), operator(who, why)
     require_kafka(load_settings())
-    moved, absent = at_partitions(consumer, lambda partitions: partitions.accept(topic, partition, at, said))
+    accepted, absent = at_partitions(consumer, lambda partitions: partitions.accept(topic, partition, at, said))
     forgotten: list[int] = []
     if forget and absent:
         forgotten = at_partitions(consumer, lambda partitions: partitions.forget(topic, absent, said))
@@ -133,13 +133,13 @@ def accept(
         err.print(
             f"{topic} has no partition {numbers} in Kafka; their ledger rows are not changed, {hint}", soft_wrap=True
         )
-    if not moved and not forgotten:
+    if not accepted and not forgotten:
         raise fail(
             f"no partition of {topic} is stopped for {consumer}; name a partition with --partition to set its offset all the same",
             1,
         )
-    if moved:
-        out.print(f"{consumer} continues in {len(moved)} partitions of {topic}")
+    if accepted:
+        out.print(f"{consumer} continues in {len(accepted)} partitions of {topic}")
     if absent:
         raise typer.Exit(1)
 

@@ -59,8 +59,8 @@ def read(message: type[Message], value: bytes) -> Message:
         raise NotPlain(_wrapping(parsed) or str(error)) from error
 
 
-def takes(kind: Any, value: bytes) -> bool:
-    """Whether the JSON of one field is taken for this type, on its own."""
+def accepts(kind: Any, value: bytes) -> bool:
+    """Whether the JSON of one field is accepted for this type, on its own."""
     try:
         msgspec.convert(_read(inspect.type_info(kind), _parse(value), "$"), kind)
     except (ValueError, RecursionError, msgspec.DecodeError):
@@ -97,7 +97,7 @@ def _type(message: type[Message]) -> inspect.Type:
 
 
 def _read(kind: inspect.Type, value: Any, path: str) -> Any:
-    """The value as `msgspec.convert` takes it for this type. What is not plain raises `NotPlain`, or is left for `convert` to refuse."""
+    """The value as `msgspec.convert` accepts it for this type. What is not plain raises `NotPlain`, or is left for `convert` to refuse."""
     match _without_notes(kind):
         case inspect.UnionType(types=types):
             if value is None:

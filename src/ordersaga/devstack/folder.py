@@ -37,11 +37,11 @@ class StackFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             if os.geteuid() == 0:
                 self.path.chmod(0o711)  # PostgreSQL runs as another user and must be able to enter the folder
-        self._lock = None if self.temporary else self._take()
+        self._lock = None if self.temporary else self._acquire()
         self._record = self.path / "ports.json"
         self._ports: dict[str, int] = json.loads(self._record.read_text()) if self._record.exists() else {}
 
-    def _take(self) -> int:
+    def _acquire(self) -> int:
         lock = self.path / "lock"
         fd = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
         deadline_s = time.monotonic() + LEFTOVERS_LIMIT_S

@@ -66,9 +66,9 @@ class Jwks:
         except Exception as error:  # the provider may send anything; no failure may end this thread without a result
             found = error
         with contextlib.suppress(RuntimeError):  # the event loop has ended meanwhile
-            loop.call_soon_threadsafe(self._take, found)
+            loop.call_soon_threadsafe(self._received, found)
 
-    def _take(self, found: dict[str, PyJWK] | Exception) -> None:
+    def _received(self, found: dict[str, PyJWK] | Exception) -> None:
         if isinstance(found, Exception):
             if self._answers:
                 log.error("the identity provider does not answer; the cached keys are used", error=str(found))

@@ -12,7 +12,7 @@ from msgspec import UNSET, Struct, UnsetType
 from ordersaga.http.fields import code_of
 from ordersaga.http.limits import RETRY_AFTER_S, TooManyStreams
 from ordersaga.masking import masked
-from ordersaga.messaging.gather import NotTaken, OutcomeUnknown
+from ordersaga.messaging.gather import NotBegun, OutcomeUnknown
 from ordersaga.messaging.refusal import NOT_VALID, FieldCode, FieldError, Refusal, RefusalKind, no_such, wrong_fields
 from ordersaga.messaging.sqlstate import is_transient
 
@@ -141,7 +141,7 @@ def on_unknown_outcome(_: Request[Any, Any, Any], error: OutcomeUnknown) -> Resp
     return _answer(ProblemBody("The outcome is not known", 503, detail), {"Retry-After": RETRY_AFTER_S})
 
 
-def on_not_taken(_: Request[Any, Any, Any], error: NotTaken) -> Response[bytes]:
+def on_not_begun(_: Request[Any, Any, Any], error: NotBegun) -> Response[bytes]:
     """503: the request was not begun."""
     log.warning("a request was answered 503", error=str(error))
     body = ProblemBody("The service cannot take this now", 503, "nothing was changed; try again")

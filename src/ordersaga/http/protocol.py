@@ -356,15 +356,15 @@ class JoinedWrites:
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport: Final = transport
         self._loop: Final = loop
-        self._held: list[bytes] = []
+        self._corked: list[bytes] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        if not self._held:
+        if not self._corked:
             self._loop.call_soon(self._flush)
-        self._held.append(data)
+        self._corked.append(data)
 
     def write_eof(self) -> None:
         self._flush()
@@ -376,6 +376,6 @@ class JoinedWrites:
         self._transport.close()
 
     def _flush(self) -> None:
-        held, self._held = self._held, []
-        if held and not self._transport.is_closing():
-            self._transport.write(b"".join(held))
+        corked, self._corked = self._corked, []
+        if corked and not self._transport.is_closing():
+            self._transport.write(b"".join(corked))

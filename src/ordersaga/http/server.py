@@ -25,7 +25,7 @@ from ordersaga.http.problems import (
     Problem,
     on_error,
     on_http,
-    on_not_taken,
+    on_not_begun,
     on_problem,
     on_too_many_streams,
     on_unknown_outcome,
@@ -33,7 +33,7 @@ from ordersaga.http.problems import (
 from ordersaga.http.protocol import RESERVED_CONNECTIONS, Protocol
 from ordersaga.masking import masked
 from ordersaga.messaging.errors import CannotStart
-from ordersaga.messaging.gather import NotTaken, OutcomeUnknown
+from ordersaga.messaging.gather import NotBegun, OutcomeUnknown
 from ordersaga.messaging.health import Alarm, Reporter
 from ordersaga.settings import Settings
 
@@ -121,7 +121,7 @@ def application(
         exception_handlers={
             Problem: on_problem,
             HTTPException: on_http,
-            NotTaken: on_not_taken,
+            NotBegun: on_not_begun,
             OutcomeUnknown: on_unknown_outcome,
             TooManyStreams: on_too_many_streams,
             Exception: on_error,

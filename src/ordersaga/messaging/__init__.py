@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ordersaga.messaging.database import insert_new as insert_new
     from ordersaga.messaging.errors import CannotStart as CannotStart
     from ordersaga.messaging.gather import Gather as Gather
-    from ordersaga.messaging.gather import NotTaken as NotTaken
+    from ordersaga.messaging.gather import NotBegun as NotBegun
     from ordersaga.messaging.gather import OutcomeUnknown as OutcomeUnknown
     from ordersaga.messaging.gather import Write as Write
     from ordersaga.messaging.handler import Batch as Batch
@@ -43,7 +43,7 @@ _MODULES: Final = {
     "ordersaga.contracts.topics": ("Topic",),
     "ordersaga.messaging.database": ("Connection", "insert_new"),
     "ordersaga.messaging.errors": ("CannotStart",),
-    "ordersaga.messaging.gather": ("Gather", "NotTaken", "OutcomeUnknown", "Write"),
+    "ordersaga.messaging.gather": ("Gather", "NotBegun", "OutcomeUnknown", "Write"),
     "ordersaga.messaging.handler": ("Batch", "Handler", "Incoming", "Outgoing", "Record", "consumes"),
     "ordersaga.messaging.kafka": ("create_missing_topics",),
     "ordersaga.messaging.migrating": ("migrate",),

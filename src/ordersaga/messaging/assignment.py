@@ -17,7 +17,7 @@ from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.kafka import Partition, PartitionConsumer, Topics
-from ordersaga.messaging.ledger import Move, Position
+from ordersaga.messaging.ledger import OffsetRange, Position
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.pauses import Pause
 
@@ -219,39 +219,39 @@ class Assignment:
         """Whether the record's partition is read."""
         return (record.topic, record.partition) in self.positions
 
-    def moves(self, records: Sequence[Record]) -> list[Move]:
-        """The ledger's steps past these records."""
+    def ranges_of(self, records: Sequence[Record]) -> list[OffsetRange]:
+        """The offset ranges that end behind these records."""
         last = {(record.topic, record.partition): record.offset for record in records}
-        moves = []
+        ranges = []
         for topic, number in sorted(last):
             partition = Partition(topic, number)
             position = self.positions[partition]
-            moves.append(Move(partition, position.epoch, position.next_offset, last[partition] + 1))
-        return moves
+            ranges.append(OffsetRange(partition, position.epoch, position.next_offset, last[partition] + 1))
+        return ranges
 
-    def standing(self, partitions: Iterable[Partition]) -> list[Move]:
-        """Moves of length zero. They fence a transaction about records that the ledger has passed, such as parked records."""
+    def standing(self, partitions: Iterable[Partition]) -> list[OffsetRange]:
+        """Empty ranges. They fence a transaction about records that the ledger has passed, such as parked records."""
         ours = [(partition, self.positions[partition]) for partition in sorted(partitions)]
-        return [Move(partition, at.epoch, at.next_offset, at.next_offset) for partition, at in ours]
+        return [OffsetRange(partition, at.epoch, at.next_offset, at.next_offset) for partition, at in ours]
 
-    def topic_ids_of(self, moves: Sequence[Move]) -> dict[str, str]:
-        """Kafka's ids of the topics of these moves."""
-        return {move.partition.topic: self.positions[move.partition].topic_id for move in moves}
+    def topic_ids_of(self, ranges: Sequence[OffsetRange]) -> dict[str, str]:
+        """Kafka's ids of the topics of these ranges."""
+        return {each.partition.topic: self.positions[each.partition].topic_id for each in ranges}
 
-    def advance(self, moves: Sequence[Move]) -> None:
+    def advance(self, ranges: Sequence[OffsetRange]) -> None:
         """Set the positions to the ledger's new offsets. Call after the commit."""
-        for move in moves:
-            position = self.positions.get(move.partition)
-            if position is not None and position.epoch == move.epoch:
-                position.next_offset = move.next_offset
+        for each in ranges:
+            position = self.positions.get(each.partition)
+            if position is not None and position.epoch == each.epoch:
+                position.next_offset = each.next_offset
 
-    async def lost(self, moves: Sequence[Move], now: datetime) -> None:
+    async def lost(self, ranges: Sequence[OffsetRange], now: datetime) -> None:
         """Stop reading partitions that another process has taken.
 
         If the group does not revoke them within `FENCED_WAIT_S` they are taken again. A process that was frozen needs that long to hear
         of the revocation, and must not take partitions back from their new owner meanwhile.
         """
-        partitions = [move.partition for move in moves]
+        partitions = [each.partition for each in ranges]
         await self._consumer.leave(partitions)
         for partition in partitions:
             if self.positions.pop(partition, None) is not None:

@@ -44,7 +44,7 @@ class OutcomeUnknown(Exception):
     """The database is away, or whether it has committed is not known: answer 503; the client repeats the request with the same key."""
 
 
-class NotTaken(OutcomeUnknown):
+class NotBegun(OutcomeUnknown):
     """The request was not begun, since too many wait or it has waited too long. Nothing was changed."""
 
 
@@ -105,7 +105,7 @@ class Gather(Generic[Request, Answer]):
     async def __call__(self, request: Request) -> Answer:
         """The answer, after the commit. Raises `OutcomeUnknown`, or the error that `work` raises for this request alone."""
         if len(self._waiting) >= self._settings.gather_waiting_max:
-            raise NotTaken(f"{len(self._waiting)} requests wait already")
+            raise NotBegun(f"{len(self._waiting)} requests wait already")
         loop = asyncio.get_running_loop()
         waiting: _Waiting[Request, Answer] = _Waiting(request, loop.create_future())
         self._waiting.append(waiting)
@@ -118,7 +118,7 @@ class Gather(Generic[Request, Answer]):
             limit.cancel()
 
     def _expire(self, waiting: _Waiting[Request, Answer]) -> None:
-        kind = OutcomeUnknown if waiting.begun else NotTaken
+        kind = OutcomeUnknown if waiting.begun else NotBegun
         waiting.fail(kind(f"no answer of the database within {self._limit_s:g} s"))
 
     async def _run(self) -> None:

@@ -28,8 +28,8 @@ class Position(Struct):
     next_offset: int
 
 
-class Move(Struct, frozen=True):
-    """One partition's step in a transaction, from `expected_offset` to `next_offset`."""
+class OffsetRange(Struct, frozen=True):
+    """The offsets of one partition that a transaction advances the ledger over: from `expected_offset` up to, without, `next_offset`."""
 
     partition: Partition
     epoch: int
@@ -37,20 +37,20 @@ class Move(Struct, frozen=True):
     next_offset: int
 
 
-async def fence(db: Connection, moves: Sequence[Move]) -> int:
+async def fence(db: Connection, ranges: Sequence[OffsetRange]) -> int:
     """Advance the ledger, as the first statement of a turn's transaction. Returns the first id for the transaction's outbox rows.
 
-    Raises `Fenced` if the row of one of the partitions has another epoch or offset than `moves` expect.
+    Raises `Fenced` if the row of one of the partitions has another epoch or offset than `ranges` expect.
     """
     rows = await sql.fence(
         db,
-        topics=[move.partition.topic for move in moves],
-        partitions=[move.partition.partition for move in moves],
-        epochs=[move.epoch for move in moves],
-        expected_offsets=[move.expected_offset for move in moves],
-        next_offsets=[move.next_offset for move in moves],
+        topics=[each.partition.topic for each in ranges],
+        partitions=[each.partition.partition for each in ranges],
+        epochs=[each.epoch for each in ranges],
+        expected_offsets=[each.expected_offset for each in ranges],
+        next_offsets=[each.next_offset for each in ranges],
     )
-    if len(rows) != len(moves):
+    if len(rows) != len(ranges):
         raise Fenced
     block: int = rows[0]["block"]
     return block

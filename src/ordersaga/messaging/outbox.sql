@@ -6,7 +6,7 @@ FROM outbox o JOIN unnest(:topics::text[], :partitions::int[]) AS t (topic, part
 WHERE o.id > :after_id ORDER BY o.id LIMIT :rows_max;
 
 -- name: adopt_outbox
--- Lease rows whose writer has not published them in time: no other instance takes them before `leased_until`.
+-- Lease rows whose writer has not published them in time: no other instance claims them before `leased_until`.
 -- `in_flight`: rows that this instance is publishing.
 WITH late AS (
     SELECT id FROM outbox

@@ -95,7 +95,7 @@ class Retries:
 
     async def _retry(self, due: Sequence[Parked], now: datetime) -> None:
         """One fenced transaction: records that succeed are unparked, those that fail wait longer or become dead letters."""
-        moves = self._assignment.standing({Partition(each.record.topic, each.record.partition) for each in due})
+        ranges = self._assignment.standing({Partition(each.record.topic, each.record.partition) for each in due})
         try:
             async with self._pool.acquire() as db, db.transaction():
                 await sql.bound_statements(
@@ -103,12 +103,12 @@ class Retries:
                     statement_ms=str(min(STATEMENT_MS_MAX, self._settings.statement_timeout_ms)),
                     lock_ms=str(min(LOCK_MS_MAX, self._settings.lock_timeout_ms)),
                 )
-                block = await fence(db, moves)
+                block = await fence(db, ranges)
                 tried, given_up = await self._retried(db, await self._parking.lock(db, due), now)
-                ids = MessageIds(self._group, self._assignment.topic_ids_of(moves), self._new_id)
+                ids = MessageIds(self._group, self._assignment.topic_ids_of(ranges), self._new_id)
                 rows = await outbox_rows.write_output(db, tried.outgoing, now, ids, self._settings, given_up, block)
         except Fenced:
-            await self._assignment.lost(moves, now)
+            await self._assignment.lost(ranges, now)
             raise
         await self._outbox.publish(rows, now)
 

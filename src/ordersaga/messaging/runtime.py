@@ -199,13 +199,13 @@ class Runtime:
             return
         self.alarms.tell(AWAY, "", None)
         try:
-            await self._take_turns(beat)
+            await self._run_turns(beat)
         except CannotStart as error:
             self._cannot_start = error
             self._ports.end_process()
             await self._stopping.wait()
 
-    async def _take_turns(self, beat: Beat) -> None:
+    async def _run_turns(self, beat: Beat) -> None:
         group = self.settings.group(self.service)
         topics = self._ports.topics(self.settings)
         instance = await self._ports.claim_instance(self.settings.database_url(self.service))

@@ -1,7 +1,7 @@
-"""Timers: rows with a business key and a due time. Any instance of the service takes the due ones and does their work.
+"""Timers: rows with a business key and a due time. Any instance of the service claims the due ones and does their work.
 
 A business key has at most one timer. Deleting the timer's row, its work and its output records are one transaction, so a timer that
-fires in a process that dies fires again in another. When many are due, each transaction takes `KEYS_MAX` of them at most. A timer whose
+fires in a process that dies fires again in another. When many are due, each transaction claims `KEYS_MAX` of them at most. A timer whose
 work fails is isolated by halving and postponed.
 """
 
@@ -72,7 +72,7 @@ class Timers:
         keys: list[UUID] = []
         try:
             async with self._runtime.pool.acquire() as db, begin(db, LOCK_WAIT_MS):
-                keys += [row["key"] for row in await sql.take_timers(db, now=now, rows_max=self._size.now)]
+                keys += [row["key"] for row in await sql.claim_timers(db, now=now, rows_max=self._size.now)]
                 rows = await self._worked(db, keys, now)
         except Exception as error:
             if not keys:
@@ -88,10 +88,10 @@ class Timers:
         return True
 
     async def _fire_part(self, keys: Sequence[UUID], now: datetime) -> None:
-        """Fire these timers, but for those that another process has taken meanwhile."""
+        """Fire these timers, but for those that another process has claimed meanwhile."""
         async with self._runtime.pool.acquire() as db, begin(db, PART_LOCK_WAIT_MS):
-            taken = [row["key"] for row in await sql.take_timers_among(db, keys=keys, now=now)]
-            rows = await self._worked(db, taken, now)
+            claimed = [row["key"] for row in await sql.claim_timers_among(db, keys=keys, now=now)]
+            rows = await self._worked(db, claimed, now)
         self._runtime.outbox.publish_soon(rows, now)
 
     async def _worked(self, db: Connection, keys: Sequence[UUID], now: datetime) -> list[OutboxRow]:

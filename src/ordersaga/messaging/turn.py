@@ -26,7 +26,7 @@ from ordersaga.messaging.handler import Batch, Incoming, Record, Rejected, decod
 from ordersaga.messaging.ids import MessageIds
 from ordersaga.messaging.isolation import HandledBatch, LockedRows, isolate, narrow, set_locked_aside
 from ordersaga.messaging.kafka import Partition
-from ordersaga.messaging.ledger import Fenced, Move, fence
+from ordersaga.messaging.ledger import Fenced, OffsetRange, fence
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.sqlstate import is_deployment, is_locked, is_too_large
 
@@ -34,9 +34,9 @@ log: Final = structlog.get_logger()
 
 
 class Work(Struct, frozen=True):
-    """The records of one turn: to handle, to queue behind parked ones, to give up. `moves`: the ledger's steps past them."""
+    """The records of one turn: to handle, to queue behind parked ones, to give up. `ranges`: the offsets that the ledger advances over."""
 
-    moves: Sequence[Move]
+    ranges: Sequence[OffsetRange]
     incoming: Sequence[Incoming]
     waiting: Sequence[Incoming]
     undecodable: Sequence[Rejected]
@@ -88,12 +88,12 @@ class Turns:
             if not records:
                 return
         incoming, undecodable = decoded(records)
-        work = Work(self._assignment.moves(records), *self._parking.split(incoming), undecodable, self._clock())
+        work = Work(self._assignment.ranges_of(records), *self._parking.split(incoming), undecodable, self._clock())
         try:
             await self._attempt(work)
         except Fenced:
             log.warning("another process owns a partition now; the turn is rolled back", records=len(records))
-            await self._assignment.lost(work.moves, work.now)
+            await self._assignment.lost(work.ranges, work.now)
             raise
 
     async def _attempt(self, work: Work) -> None:
@@ -116,21 +116,21 @@ class Turns:
     async def _commit(self, work: Work, isolating: bool) -> None:
         """The turn's transaction, then what follows from its commit."""
         async with self._pool.acquire() as db, db.transaction():
-            block = await fence(db, work.moves)
+            block = await fence(db, work.ranges)
             handled = await self._run_handler(db, work, isolating)
             self._suspicion.check(handled.failed, len(work.incoming))
             waiting = [*work.waiting, *handled.queued]
             await self._parking.put_aside(db, ((each, 0) for each in handled.locked), work.now)
             await self._parking.park(db, handled.failed, waiting, work.now)
-            ids = MessageIds(self._group, self._assignment.topic_ids_of(work.moves), self._new_id)
+            ids = MessageIds(self._group, self._assignment.topic_ids_of(work.ranges), self._new_id)
             given_up = [GivenUp(each, UNDECODABLE) for each in work.undecodable]
             given_up += [GivenUp(each, REJECTED) for each in handled.rejected]
             rows = await outbox_rows.write_output(db, handled.outgoing, work.now, ids, self._settings, given_up, block)
-        self._assignment.advance(work.moves)
+        self._assignment.advance(work.ranges)
         self._parking.add_keys([*handled.failed, *handled.locked], waiting)
         self._suspicion.add(len(handled.failed), len(work.incoming))
         if self._suspects:
-            self._suspects.clear(move.partition for move in work.moves)
+            self._suspects.clear(each.partition for each in work.ranges)
         parking.log_parked([*handled.failed, *handled.locked])
         await self._outbox.publish(rows, work.now)
 
@@ -185,7 +185,7 @@ class Turns:
         reason = f"the record can be neither handled nor stored as it is: {type(error).__name__}: {error}"
         log.error("a record fails its turn outside of the handler and is given up without its headers", exc_info=error)
         undecodable = [Rejected(replace(record, headers=None), reason)]
-        work = Work(self._assignment.moves([record]), [], [], undecodable, self._clock())
+        work = Work(self._assignment.ranges_of([record]), [], [], undecodable, self._clock())
         try:
             await self._commit(work, isolating=False)
         except Exception as again:

@@ -64,7 +64,7 @@ class Unpublished:
     async def _publish(self, topics: Sequence[str]) -> int:
         now = self._clock()
         async with self._pool.acquire() as db, db.transaction():
-            letters = await sql.take_unpublished(db, topics=topics, rows_max=ROWS_MAX)
+            letters = await sql.claim_unpublished(db, topics=topics, rows_max=ROWS_MAX)
             block = await outbox_rows.first_id(db)
             rows = [self._row(letter, block + n) for n, letter in enumerate(letters)]
             await outbox_rows.write(db, rows, outbox_rows.adopt_at(now, self._settings))

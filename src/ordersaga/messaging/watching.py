@@ -1,6 +1,6 @@
 """Checks topics and logs: finds missing topics, partitions without a leader, and partitions that deliver no record.
 
-A log may end with transaction markers and aborted records, which no consumer gets. The ledger then moves past them: otherwise it would lag
+A log may end with transaction markers and aborted records, which no consumer gets. The ledger then advances past them: otherwise it would lag
 for ever, and later point at offsets that retention has removed. Everything else is an alarm with its age.
 """
 
@@ -16,7 +16,7 @@ from ordersaga.messaging.backoff import is_retriable
 from ordersaga.messaging.consumer_parts import ConsumerParts
 from ordersaga.messaging.health import Trouble
 from ordersaga.messaging.kafka import Gap, Partition, TopicState
-from ordersaga.messaging.ledger import Fenced, Move, fence
+from ordersaga.messaging.ledger import Fenced, OffsetRange, fence
 from ordersaga.messaging.unreadable import Unreadable
 
 log: Final = structlog.get_logger()
@@ -118,7 +118,7 @@ class Watching:
             LEADERLESS,
             {str(Partition(name, n)): leader for name, state in checked.states.items() for n in state.leaderless},
         )
-        await self._move_on(checked.gaps)
+        await self._skip_gaps(checked.gaps)
         self._find_open(checked.gaps)
         self._find_silent(checked.gaps)
         self._find_unassigned(checked.unassigned)
@@ -127,9 +127,9 @@ class Watching:
         for where in self._alarms.only(alarm, found):
             log.error(alarm, where=where, what=found[where].what)
 
-    async def _move_on(self, gaps: dict[Partition, Gap]) -> None:
-        """Move the ledger past offsets without a record. Not past offsets that retention has removed: they may have been records."""
-        moves = []
+    async def _skip_gaps(self, gaps: dict[Partition, Gap]) -> None:
+        """Advance the ledger past offsets without a record. Not past offsets that retention has removed: they may have been records."""
+        ranges = []
         for partition, gap in gaps.items():
             position = self._assignment.positions.get(partition)
             if (
@@ -140,19 +140,19 @@ class Watching:
             ):
                 continue
             if gap.empty_until > gap.position:
-                moves.append(Move(partition, position.epoch, gap.position, gap.empty_until))
-        if not moves:
+                ranges.append(OffsetRange(partition, position.epoch, gap.position, gap.empty_until))
+        if not ranges:
             return
         try:
             async with self._pool.acquire() as db, db.transaction():
-                await fence(db, moves)
+                await fence(db, ranges)
         except Fenced:
-            await self._assignment.lost(moves, self._clock())
+            await self._assignment.lost(ranges, self._clock())
             return
         except Exception:  # the commit's outcome is unknown
-            self._assignment.doubt([move.partition for move in moves])
+            self._assignment.doubt([each.partition for each in ranges])
             raise
-        self._assignment.advance(moves)
+        self._assignment.advance(ranges)
 
     def _find_open(self, gaps: dict[Partition, Gap]) -> None:
         now, found = self._clock(), {}

@@ -24,7 +24,7 @@ ORDER BY j.created_at DESC, j.id DESC LIMIT :rows_max;
 SELECT ended_at, stop_who FROM operator_job WHERE id = :id FOR UPDATE;
 
 -- name: stop_job!
--- Ask the process that works on a job to stop. A postponed job is taken up at once, to end it.
+-- Ask the process that works on a job to stop. A postponed job is claimed at once, to end it.
 UPDATE operator_job SET stop_who = :who, stop_why = :why, leased_until = CASE WHEN leased_by IS NOT NULL THEN leased_until END WHERE id = :id;
 
 -- name: items

@@ -77,7 +77,7 @@ def _wrong_fields(model: type[Message], value: bytes) -> list[FieldError]:
     return [
         each
         for each in find_wrong_fields(model, value)
-        if each.field not in values or not lenient.takes(types[each.field], bytes(values[each.field]))
+        if each.field not in values or not lenient.accepts(types[each.field], bytes(values[each.field]))
     ]
 
 

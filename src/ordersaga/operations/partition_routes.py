@@ -80,8 +80,8 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
     async def accept(request: AnyRequest, topic: FromPath[str], partition: FromPath[int]) -> AcceptedResource:
         operator, body = await face.act(request, _accept)
         wanted = _partition(topic, partition)
-        moved, _ = await face.partitions.accept(topic, wanted.partition, body.at, operator, body.position)
-        if not moved:
+        accepted, _ = await face.partitions.accept(topic, wanted.partition, body.at, operator, body.position)
+        if not accepted:
             raise NotPossible(f"{wanted} is not there, in Kafka or in this service's ledger", "UNKNOWN")
         return AcceptedResource(topic, wanted.partition)
 

@@ -168,8 +168,8 @@ class Partitions:
             if starts:
                 await ledger.accept(db, topic, topic_id, starts)
             for each, start in starts.items():
-                moved = ({"position": before[each]}, {"position": start})
-                await acts.add(db, operator, "accept", Partition(topic, each), *moved, desk.clock())
+                change = ({"position": before[each]}, {"position": start})
+                await acts.add(db, operator, "accept", Partition(topic, each), *change, desk.clock())
         return [Partition(topic, each) for each in starts], absent
 
     async def forget(self, topic: str, numbers: Sequence[int], operator: Operator) -> list[int]:

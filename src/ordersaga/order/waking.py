@@ -36,7 +36,7 @@ class Waking:
     async def __call__(self, db: Connection, order_ids: Sequence[UUID], now: datetime) -> list[Outgoing]:
         """Load -> decide -> save."""
         changes = Changes(now)
-        # `take_timers` has deleted the timer's row. `look_at` is cleared so that `Changes` sees a new time and inserts the row again.
+        # `claim_timers` has deleted the timer's row. `look_at` is cleared so that `Changes` sees a new time and inserts the row again.
         orders = [replace(order, facts=replace(order.facts, look_at=None)) for order in await store.lock(db, order_ids)]
         waiting = [order for order in orders if not order.lacks_price]
         unpriced = [order for order in orders if order.lacks_price]

@@ -22,7 +22,7 @@ from ordersaga.payment.intents import Intents
 from ordersaga.payment.model import Confirm, Payment
 from ordersaga.payment.resources import CONFIRM, WEBHOOK, ConfirmPayment, FailureResource, Noted, PaymentResource
 from ordersaga.payment.waiting import Waiting
-from ordersaga.payment.webhooks import Claim
+from ordersaga.payment.webhooks import Hint
 
 PAYABLE_WAIT_S: Final = 1.0
 PAYABLE_POLL_EVERY_S: Final = 0.05
@@ -46,7 +46,7 @@ class Payments:
         self._intents: Final = intents
         self._waiting: Final = waiting
         self.beginning: Gather[Confirm, Begun | Refusal]
-        self.request_look_up: Gather[Claim, bool]
+        self.request_look_up: Gather[Hint, bool]
 
     async def _begun(self, confirm: Confirm) -> Begun:
         """Begin the payment. Raises `Problem`.
@@ -68,7 +68,7 @@ class Payments:
         try:
             begun = await self._begun(confirm)
             if begun.intent is not None:
-                self._intents.start(begun.intent, taken_up=False)
+                self._intents.start(begun.intent, claimed=False)
             if begun.payment.status != "PENDING" or not seconds:
                 return begun.payment
             try:
@@ -107,8 +107,8 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
 
     @post("/api/v1/payments/webhook", **WEBHOOK)
     async def webhook(request: AnyRequest) -> Json:
-        claim = webhooks.read(await raw_body(request), payments.runtime.new_id())
-        noted = claim is not None and await payments.request_look_up(claim)
+        hint = webhooks.read(await raw_body(request), payments.runtime.new_id())
+        noted = hint is not None and await payments.request_look_up(hint)
         return Response(_json.encode(Noted(noted)), media_type="application/json")
 
     return [confirm, webhook]

@@ -17,6 +17,7 @@ from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.messaging.refusal import Refusal, no_such
 from ordersaga.payment.gateway import (
     CAPTURED_STATUSES,
+    AlreadyProcessed,
     Approved,
     CancelAnswer,
     Cancelled,
@@ -30,7 +31,6 @@ from ordersaga.payment.gateway import (
     OurFault,
     Retry,
     Standing,
-    TakeOver,
     Unknown,
 )
 from ordersaga.payment.model import Confirm, Intent, Payable, Payment
@@ -149,9 +149,9 @@ Step = Find | Call | Later | Settled
 CallAnswer = ConfirmAnswer | CancelAnswer
 
 
-def first_step(intent: Intent, taken_up: bool) -> Step:
+def first_step(intent: Intent, claimed: bool) -> Step:
     """A customer's new confirm is sent at once. Every other intent begins with a GET: an earlier run may have sent its call."""
-    if intent.kind == "CONFIRM" and not taken_up:
+    if intent.kind == "CONFIRM" and not claimed:
         return Call(intent.attempt, intent.amount)
     return Find()
 
@@ -164,7 +164,7 @@ def after_call(intent: Intent, call: Call, answer: CallAnswer) -> Step:
         case Declined(code, message):
             # An earlier attempt with an unknown outcome may have captured: GET the payment before anybody is told of a decline.
             return Settled(False, code, message) if intent.kind == "CONFIRM" and call.attempt == 1 else Find()
-        case Unknown() | TakeOver():
+        case Unknown() | AlreadyProcessed():
             return Find()
         case Retry(code, retry_after_s):
             return _later(intent, call.attempt, code, retry_after_s)
@@ -232,9 +232,9 @@ def _nothing_captured_yet(intent: Intent, found: GatewayPayment | None, last: tu
 def _not_shown(intent: Intent, call: Call, answer: CallAnswer) -> Step:
     """The call's answer says done, the GET does not show it. A GET may lag behind, so the intent is postponed.
 
-    After a `TakeOver` it goes on with a new idempotency key: the gateway would repeat that answer under the old key for ever.
+    After an `AlreadyProcessed` it goes on with a new idempotency key: the gateway would repeat that answer under the old key for ever.
     """
-    attempt = call.attempt + 1 if isinstance(answer, TakeOver) else call.attempt
+    attempt = call.attempt + 1 if isinstance(answer, AlreadyProcessed) else call.attempt
     return _later(intent, attempt, f"{_code(answer)}, but a GET does not show it yet", 0.0)
 
 

@@ -134,7 +134,7 @@ def _needs_order_word(settled: Settlement) -> bool:
     return settled.intent.kind == "LOOK" or (not settled.outcome.done and settled.outcome.seen is not None)
 
 
-async def advance(db: Connection, moves: Sequence[Advance], _: datetime) -> Write[bool]:
+async def advance(db: Connection, advances: Sequence[Advance], _: datetime) -> Write[bool]:
     """Advance open intents. False: another process has advanced or settled the intent meanwhile."""
-    moved = await store.advance_intents(db, [(each.before, each.after) for each in moves])
-    return Write([each.after.id in moved for each in moves])
+    advanced = await store.advance_intents(db, [(each.before, each.after) for each in advances])
+    return Write([each.after.id in advanced for each in advances])

@@ -134,7 +134,7 @@ class Retry(msgspec.Struct, frozen=True):
     retry_after_s: float
 
 
-class TakeOver(msgspec.Struct, frozen=True):
+class AlreadyProcessed(msgspec.Struct, frozen=True):
     """An earlier request has done the same. GET the payment and record what it shows."""
 
     code: str
@@ -161,8 +161,8 @@ class NotFound(msgspec.Struct, frozen=True):
     code: str
 
 
-ConfirmAnswer = Approved | Declined | Unknown | Retry | TakeOver | OurFault
-CancelAnswer = Cancelled | Declined | Unknown | Retry | TakeOver | OurFault
+ConfirmAnswer = Approved | Declined | Unknown | Retry | AlreadyProcessed | OurFault
+CancelAnswer = Cancelled | Declined | Unknown | Retry | AlreadyProcessed | OurFault
 FindAnswer = Found | NotFound | Retry | OurFault
 
 

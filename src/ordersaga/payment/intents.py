@@ -1,7 +1,7 @@
 """Carries intents out: call the gateway, take the step that its answer asks for, go on until the intent is settled or postponed.
 
 Promise: an intent is open in the database until it is settled. A process that dies, or a call that fails, leaves it open, and recovery
-takes it up when it is due. This process keeps no state that a restart would miss.
+claims it when it is due. This process keeps no state that a restart would miss.
 """
 
 import asyncio
@@ -47,26 +47,26 @@ class Intents:
         self._waiting: Final = waiting
         self._lease: Final = timedelta(milliseconds=runtime.settings.recovery_after_ms)
         self._in_flight: Final[dict[UUID, tuple[asyncio.Task[None], datetime]]] = {}
-        self.taken_up = 0
+        self.claimed = 0
         self.look_ups = 0
         """Intents in flight that recovery started: confirms and refunds, and look-ups."""
         self.settle: Gather[Settlement, Payment | None]
         self.advance: Gather[Advance, bool]
 
-    def start(self, intent: Intent, taken_up: bool) -> None:
-        """Carry the intent out in the background. `taken_up`: recovery found it, so another process may have begun it."""
+    def start(self, intent: Intent, claimed: bool) -> None:
+        """Carry the intent out in the background. `claimed`: recovery found it, so another process may have begun it."""
         if intent.id in self._in_flight:
             return
-        task = asyncio.create_task(self._run(intent, taken_up))
+        task = asyncio.create_task(self._run(intent, claimed))
         self._in_flight[intent.id] = (task, self._runtime.clock())
         is_look_up = intent.kind == "LOOK"
         self.look_ups += is_look_up
-        self.taken_up += taken_up and not is_look_up
+        self.claimed += claimed and not is_look_up
 
         def forget(_: object) -> None:
             del self._in_flight[intent.id]
             self.look_ups -= is_look_up
-            self.taken_up -= taken_up and not is_look_up
+            self.claimed -= claimed and not is_look_up
 
         task.add_done_callback(forget)
 
@@ -75,15 +75,15 @@ class Intents:
         return [id for id, (_, started) in self._in_flight.items() if started < moment]
 
     async def close(self, drain_s: float) -> None:
-        """Wait up to `drain_s` for the intents in flight, then cancel the rest: they stay open, and another process takes them up."""
+        """Wait up to `drain_s` for the intents in flight, then cancel the rest: they stay open, and another process claims them."""
         tasks = [task for task, _ in self._in_flight.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=drain_s)
             await _cancel(tasks)
 
-    async def _run(self, intent: Intent, taken_up: bool) -> None:
+    async def _run(self, intent: Intent, claimed: bool) -> None:
         try:
-            payment = await self._carry_out(intent, taken_up)
+            payment = await self._carry_out(intent, claimed)
             if payment is not None:
                 self._waiting.tell(payment)
         except Exception as error:
@@ -97,8 +97,8 @@ class Intents:
                 exc_info=None if transient else error,
             )
 
-    async def _carry_out(self, intent: Intent, taken_up: bool) -> Payment | None:
-        step = await self._first_step(intent, taken_up)
+    async def _carry_out(self, intent: Intent, claimed: bool) -> Payment | None:
+        step = await self._first_step(intent, claimed)
         last: tuple[Call, CallAnswer] | None = None
         new_attempts = 0
         while True:
@@ -111,10 +111,10 @@ class Intents:
                         if new_attempts > NEW_ATTEMPTS_MAX:
                             step = Later(attempt, approval.BACKOFF_S_MIN, "the gateway keeps failing")
                             continue
-                        moved = replace(intent, attempt=attempt, due_at=self._runtime.clock() + self._lease)
-                        if not await self.advance(Advance(intent, moved)):
+                        begun = replace(intent, attempt=attempt, due_at=self._runtime.clock() + self._lease)
+                        if not await self.advance(Advance(intent, begun)):
                             return None
-                        intent = moved
+                        intent = begun
                     answer = await self._call(intent, step)
                     last = (step, answer)
                     step = approval.after_call(intent, step, answer)
@@ -124,13 +124,13 @@ class Intents:
                 case Settled():
                     return await self.settle(Settlement(intent, step))
 
-    async def _first_step(self, intent: Intent, taken_up: bool) -> Step:
+    async def _first_step(self, intent: Intent, claimed: bool) -> Step:
         if intent.kind == "LOOK":
             async with self._runtime.pool.acquire() as db:
                 payment = (await store.payments(db, [intent.payment_key])).get(intent.payment_key)
             if not approval.may_change(payment):
                 return Settled(True)
-        return approval.first_step(intent, taken_up)
+        return approval.first_step(intent, claimed)
 
     async def _call(self, intent: Intent, call: Call) -> CallAnswer:
         key = approval.idempotency_key(intent, call)

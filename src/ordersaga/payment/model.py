@@ -44,7 +44,7 @@ class Payment(Struct, frozen=True, gc=False):
 class Intent(Struct, frozen=True, gc=False):
     """A confirm, refund or look-up that is to be carried out at the gateway. `due_at` None: an open refund waits for the confirm.
 
-    `asked`: Order waits for the answer to this refund; for a look-up, a webhook has come since the look-up was last taken up.
+    `asked`: Order waits for the answer to this refund; for a look-up, a webhook has come since the look-up was last claimed.
     `attempt`: part of the idempotency key; for a look-up, its number among the look-ups in a row that showed no change.
     `due_at` of a settled look-up: the next look-up of this payment is not made before; None: it showed a change.
     `request_id` is the id that the sender gave a refund.

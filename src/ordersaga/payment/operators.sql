@@ -10,5 +10,5 @@ SELECT id, kind, payment_key, order_id, amount, created_at, due_at, tries, messa
 FROM intent WHERE id = :id AND status = 'OPEN' AND kind <> 'LOOK' FOR UPDATE;
 
 -- name: make_intent_due!
--- Have an open intent taken up now.
+-- Make an open intent due now.
 UPDATE intent SET due_at = :now WHERE id = :id;

@@ -156,9 +156,9 @@ UPDATE intent i SET attempt = mine.attempt, tries = mine.tries, due_at = mine.du
 FROM mine WHERE i.id = mine.id
 RETURNING i.id;
 
--- name: take_due
--- Lease intents that are due, the longest due first and look-ups last: no other process takes them before `lease_until`. Clears a look-up's
--- mark, so that a webhook after this take marks it again.
+-- name: claim_due
+-- Lease intents that are due, the longest due first and look-ups last: no other process claims them before `lease_until`. Clears a look-up's
+-- mark, so that a webhook after this claim marks it again.
 WITH work AS (
     SELECT id, due_at FROM intent WHERE status = 'OPEN' AND kind <> 'LOOK' AND due_at <= :now
     ORDER BY due_at, id LIMIT :rows_max FOR UPDATE SKIP LOCKED
@@ -167,20 +167,20 @@ WITH work AS (
     ORDER BY due_at, id LIMIT :look_ups_max FOR UPDATE SKIP LOCKED
 ), due AS (
     SELECT id, due_at FROM work UNION ALL SELECT id, due_at FROM look_ups
-), taken AS (
+), claimed AS (
     UPDATE intent i SET due_at = :lease_until, asked = i.asked AND i.kind <> 'LOOK' FROM due WHERE i.id = due.id
     RETURNING i.id, i.kind, i.payment_key, i.order_id, i.amount, i.reason, i.created_at, i.due_at, i.asked, i.status, i.attempt, i.tries,
         i.message, i.request_id, due.due_at AS was_due_at
 )
 SELECT id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries, message, request_id
-FROM taken ORDER BY kind = 'LOOK', was_due_at, id;
+FROM claimed ORDER BY kind = 'LOOK', was_due_at, id;
 
--- name: hold!
+-- name: extend_leases!
 -- Extend the leases of intents in flight. Skips a locked row: another transaction is settling that intent, which then needs no lease.
-WITH held AS (
+WITH mine AS (
     SELECT id FROM intent WHERE id = ANY (:ids::uuid[]) AND status = 'OPEN' ORDER BY id FOR UPDATE SKIP LOCKED
 )
-UPDATE intent i SET due_at = :lease_until FROM held WHERE i.id = held.id;
+UPDATE intent i SET due_at = :lease_until FROM mine WHERE i.id = mine.id;
 
 -- name: open_intents
 -- How many intents are open, how many of them were written before a time, and the message of the oldest one with a message.

@@ -150,7 +150,7 @@ def _settle_look_up(
     is in flight.
     """
     before = account.payment, account.intents_changed.copy()
-    told = _take_over(account, intent, outcome.seen, now, new_id)
+    told = _record_seen(account, intent, outcome.seen, now, new_id)
     changed = (account.payment, account.intents_changed) != before
     pause_s = min(LOOK_UP_PAUSE_S_MAX, LOOK_UP_PAUSE_S_MIN * 2 ** min(intent.attempt - 1, 10))
     next_at = now if changed else now + timedelta(seconds=pause_s)
@@ -168,7 +168,7 @@ def _look_up(intent_id: UUID, cause: Intent, status: str, now: datetime, due_at:
     )
 
 
-def _take_over(
+def _record_seen(
     account: Account, intent: Intent, seen: GatewayPayment | None, now: datetime, new_id: Callable[[], UUID]
 ) -> list[Message]:
     if seen is None or seen.order_id != str(intent.order_id):

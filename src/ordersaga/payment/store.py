@@ -167,13 +167,13 @@ async def postponed_confirms(db: Connection, payment_keys: Iterable[str]) -> set
     return {row["payment_key"] for row in await sql.postponed_confirms(db, payment_keys=wanted)} if wanted else set()
 
 
-async def advance_intents(db: Connection, moves: Sequence[tuple[Intent, Intent]]) -> set[UUID]:
+async def advance_intents(db: Connection, advances: Sequence[tuple[Intent, Intent]]) -> set[UUID]:
     """Advance open intents (before, after). Returns the ids of those that were still at the attempt of `before`."""
-    after = [each for _, each in moves]
+    after = [each for _, each in advances]
     rows = await sql.advance_intents(
         db,
         ids=[each.id for each in after],
-        from_attempts=[before.attempt for before, _ in moves],
+        from_attempts=[before.attempt for before, _ in advances],
         attempts=[each.attempt for each in after],
         tries=[each.tries for each in after],
         due_ats=[each.due_at for each in after],
@@ -182,17 +182,17 @@ async def advance_intents(db: Connection, moves: Sequence[tuple[Intent, Intent]]
     return {row["id"] for row in rows}
 
 
-async def take_due(
+async def claim_due(
     db: Connection, now: datetime, lease_until: datetime, rows_max: int, look_ups_max: int
 ) -> list[Intent]:
     """Lease open intents that are due: up to `rows_max` confirms and refunds, and up to `look_ups_max` look-ups."""
-    rows = await sql.take_due(db, now=now, lease_until=lease_until, rows_max=rows_max, look_ups_max=look_ups_max)
+    rows = await sql.claim_due(db, now=now, lease_until=lease_until, rows_max=rows_max, look_ups_max=look_ups_max)
     return [_intent(row) for row in rows]
 
 
-async def hold(db: Connection, ids: Sequence[UUID], lease_until: datetime) -> None:
+async def extend_leases(db: Connection, ids: Sequence[UUID], lease_until: datetime) -> None:
     """Extend the leases of intents in flight here."""
-    await sql.hold(db, ids=ids, lease_until=lease_until)
+    await sql.extend_leases(db, ids=ids, lease_until=lease_until)
 
 
 async def open_intents(db: Connection, before: datetime) -> tuple[int, int, str | None]:

@@ -20,6 +20,7 @@ from yarl import URL
 from ordersaga.payment.breaker import Breaker, HealthSign, Pass
 from ordersaga.payment.gateway import (
     CAPTURED_STATUSES,
+    AlreadyProcessed,
     Approved,
     CancelAnswer,
     Cancelled,
@@ -33,7 +34,6 @@ from ordersaga.payment.gateway import (
     OurFault,
     Retry,
     Standing,
-    TakeOver,
     Unknown,
 )
 
@@ -43,7 +43,7 @@ RETRY_AFTER_S: Final = 1.0
 RETRY_AFTER_S_MAX: Final = 60.0
 ANSWER_BYTES_MAX: Final = 1_048_576
 
-TAKE_OVER: Final = frozenset({"ALREADY_PROCESSED_PAYMENT", "ALREADY_CANCELED_PAYMENT"})
+ALREADY_PROCESSED: Final = frozenset({"ALREADY_PROCESSED_PAYMENT", "ALREADY_CANCELED_PAYMENT"})
 ASK_FIRST: Final = frozenset({"PROVIDER_ERROR", "FORBIDDEN_CONSECUTIVE_REQUEST"})
 OUR_FAULT: Final = frozenset(
     {"UNAUTHORIZED_KEY", "INVALID_API_KEY", "INCORRECT_BASIC_AUTH_FORMAT", "INVALID_IDEMPOTENCY_KEY"}
@@ -51,7 +51,7 @@ OUR_FAULT: Final = frozenset(
 """Codes that mean a fault of our configuration, whatever the payment. FORBIDDEN_REQUEST is final instead: a client causes it by confirming
 a payment key under another order's id, and one such client must not open the breaker for all."""
 
-ErrorAnswer = Declined | Unknown | Retry | TakeOver | OurFault
+ErrorAnswer = Declined | Unknown | Retry | AlreadyProcessed | OurFault
 
 
 class _Error(msgspec.Struct):
@@ -281,8 +281,8 @@ def error_answer(reply: _Reply) -> ErrorAnswer:
     code, message = (error.code, error.message) if error else (f"HTTP_{reply.status}", "not an answer of Toss")
     if reply.status >= 500 or reply.status < 400 or code in ASK_FIRST:
         return Unknown(code, message)
-    if code in TAKE_OVER:
-        return TakeOver(code)
+    if code in ALREADY_PROCESSED:
+        return AlreadyProcessed(code)
     if code in OUR_FAULT or reply.status == 401:
         return OurFault(code, message)
     if reply.status in (408, 409, 429):

@@ -1,11 +1,11 @@
-"""Handles the gateway's webhooks. They are unsigned, so Payment does not use what they claim: a webhook at most asks for a look-up.
+"""Handles the gateway's webhooks. They are unsigned, so Payment does not use what they say: a webhook at most asks for a look-up.
 
 Every kind of event is counted and answered 200, also an unknown one, since the gateway repeats an event that is not answered 200. Look-ups
-are taken up after refunds, confirms and their recovery.
+are claimed after refunds, confirms and their recovery.
 
 Promise: the look-up that a genuine webhook asks for is due within `settlement.LOOK_UP_PAUSE_S_MAX`, whatever strangers sent about the
 same payment before or send after. The load on the gateway stays bounded: one look-up at a time of each payment, with a growing pause
-while look-ups show no change; `recovery.LOOK_UPS_TAKEN_AT_ONCE_MAX` for all; and few of payments that Payment does not know.
+while look-ups show no change; `recovery.LOOK_UPS_CLAIMED_AT_ONCE_MAX` for all; and few of payments that Payment does not know.
 """
 
 import re
@@ -51,8 +51,8 @@ _body: Final = msgspec.json.Decoder(dict[str, Any])
 _payment_key: Final = re.compile(r"[A-Za-z0-9_=-]{1,200}")
 
 
-class Claim(Struct, frozen=True):
-    """What an unsigned webhook claims: this payment, or the payment of this order, has this status. `id` becomes the look-up's."""
+class Hint(Struct, frozen=True):
+    """What an unsigned webhook says: this payment, or the payment of this order, has this status. `id` becomes the look-up's."""
 
     id: UUID
     payment_key: str | None
@@ -60,8 +60,8 @@ class Claim(Struct, frozen=True):
     status: str
 
 
-def read(body: bytes, intent_id: UUID) -> Claim | None:
-    """Count a webhook by its kind and return its claim. None: it names no payment of ours (our order ids are UUIDs)."""
+def read(body: bytes, intent_id: UUID) -> Hint | None:
+    """Count a webhook by its kind and return its hint. None: it names no payment of ours (our order ids are UUIDs)."""
     try:
         event = _body.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -80,7 +80,7 @@ def read(body: bytes, intent_id: UUID) -> Claim | None:
     key = key if isinstance(key, str) and _payment_key.fullmatch(key) else None
     if not isinstance(status, str) or status not in approval.STATUSES or (key is None and order_id is None):
         return None
-    return Claim(intent_id, key, order_id, status)
+    return Hint(intent_id, key, order_id, status)
 
 
 def _uuid(text: object) -> UUID | None:
@@ -90,44 +90,48 @@ def _uuid(text: object) -> UUID | None:
         return None
 
 
-async def request_look_ups(db: Connection, claims: Sequence[Claim], now: datetime) -> Write[bool]:
-    """Write a look-up for each claim that would change a payment's row. Answers False if the claim would not, or a limit is reached."""
-    payments = await store.payments(db, {each.payment_key for each in claims if each.payment_key})
-    by_order = await store.active_payments(db, {each.order_id for each in claims if each.order_id})
-    claimed = [
+async def request_look_ups(db: Connection, hints: Sequence[Hint], now: datetime) -> Write[bool]:
+    """Write a look-up for each hint that would change a payment's row. Answers False if the hint would not, or a limit is reached."""
+    payments = await store.payments(db, {each.payment_key for each in hints if each.payment_key})
+    by_order = await store.active_payments(db, {each.order_id for each in hints if each.order_id})
+    payments_of = [
         payments.get(each.payment_key) if each.payment_key else by_order.get(each.order_id)  # type: ignore[arg-type]
-        for each in claims
+        for each in hints
     ]
-    pending = {each.payment_key for each in claimed if each and each.status == "PENDING"}
+    pending = {each.payment_key for each in payments_of if each and each.status == "PENDING"}
     postponed = await store.postponed_confirms(db, pending)
     look_ups: dict[str, Intent] = {}
-    for claim, payment in zip(claims, claimed, strict=True):
-        if payment is not None and _is_news(claim, payment, postponed):
-            look_ups[payment.payment_key] = _look_up(claim, payment.payment_key, payment.order_id, now)
-    look_ups |= await _of_unknown(db, [each for each, payment in zip(claims, claimed, strict=True) if not payment], now)
+    for hint, payment in zip(hints, payments_of, strict=True):
+        if payment is not None and _is_news(hint, payment, postponed):
+            look_ups[payment.payment_key] = _look_up(hint, payment.payment_key, payment.order_id, now)
+    look_ups |= await _of_unknown(
+        db, [each for each, payment in zip(hints, payments_of, strict=True) if not payment], now
+    )
     if look_ups:
         await store.begin_look_ups(db, list(look_ups.values()))
-    keys = [payment.payment_key if payment else each.payment_key for each, payment in zip(claims, claimed, strict=True)]
+    keys = [
+        payment.payment_key if payment else each.payment_key for each, payment in zip(hints, payments_of, strict=True)
+    ]
     return Write([key in look_ups for key in keys])
 
 
-def _is_news(claim: Claim, payment: Payment, postponed: set[str]) -> bool:
-    """Whether a claim may say something that Payment does not know. A confirm in flight learns of its capture itself, not of a later
+def _is_news(hint: Hint, payment: Payment, postponed: set[str]) -> bool:
+    """Whether a hint may say something that Payment does not know. A confirm in flight learns of its capture itself, not of a later
     refund."""
     under_way = payment.status == "PENDING" and payment.payment_key not in postponed
-    if under_way and claim.status not in approval.REFUNDED_STATUSES:
+    if under_way and hint.status not in approval.REFUNDED_STATUSES:
         return False
-    return approval.is_news(claim.status, payment, order_is_known=True)
+    return approval.is_news(hint.status, payment, order_is_known=True)
 
 
-def _look_up(claim: Claim, payment_key: str, order_id: UUID, now: datetime) -> Intent:
+def _look_up(hint: Hint, payment_key: str, order_id: UUID, now: datetime) -> Intent:
     due_at = now + timedelta(seconds=LOOK_UP_AFTER_S)
-    return Intent(claim.id, "LOOK", payment_key, order_id, 0, claim.status, now, due_at, asked=False)
+    return Intent(hint.id, "LOOK", payment_key, order_id, 0, hint.status, now, due_at, asked=False)
 
 
-async def _of_unknown(db: Connection, claims: Sequence[Claim], now: datetime) -> dict[str, Intent]:
+async def _of_unknown(db: Connection, hints: Sequence[Hint], now: datetime) -> dict[str, Intent]:
     """Look-ups of payments without a row, by payment key. Only for orders with a payable, and few: anybody can invent payment keys."""
-    wanted = [each for each in claims if each.payment_key and approval.is_news(each.status, None, order_is_known=True)]
+    wanted = [each for each in hints if each.payment_key and approval.is_news(each.status, None, order_is_known=True)]
     known = await store.payables(db, {each.order_id for each in wanted if each.order_id}) if wanted else {}
     wanted = [each for each in wanted if each.order_id in known]
     if not wanted:

@@ -100,7 +100,7 @@ async def add(db: Connection, additions: Sequence[AddProduct], now: datetime) ->
             outgoing.append(Outgoing(_price(product, now)))
             if product.received:
                 pieces.append(_received(product.product_id, product.received))
-        await store.move(db, pieces, now)
+        await store.save_movements(db, pieces, now)
         return answers
 
     return Write(await _once(db, additions, now, add_products), outgoing)
@@ -124,7 +124,7 @@ async def receive(db: Connection, receipts: Sequence[ReceivePieces], now: dateti
                 products[each.product_id] = product
                 answers.append(Done(product))
                 pieces.append(_received(each.product_id, each.quantity))
-        await store.move(db, pieces, now)
+        await store.save_movements(db, pieces, now)
         return answers
 
     return Write(await _once(db, receipts, now, add_pieces))

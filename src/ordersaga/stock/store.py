@@ -55,10 +55,10 @@ async def save(db: Connection, allocation: Allocation, known: Collection[UUID], 
     if changed:
         order_ids, states, items = map(list, zip(*changed, strict=True))
         await sql.change_reservations(db, order_ids=order_ids, states=states, items=items)
-    await move(db, allocation.movements, now)
+    await save_movements(db, allocation.movements, now)
 
 
-async def move(db: Connection, movements: Sequence[Movement], now: datetime) -> None:
+async def save_movements(db: Connection, movements: Sequence[Movement], now: datetime) -> None:
     """Insert movements, and add them to the counters of their products, whose rows must be locked."""
     if not movements:
         return

@@ -36,10 +36,10 @@ class Span:
         while self._ends and self._bytes < BYTES_MAX and time.monotonic() < deadline:
             first = self._consumer.poll(POLL_S)  # `consume` would wait for as many as it may return
             for message in [] if first is None else [first, *self._consumer.consume(AT_ONCE, 0)]:
-                self._take(message)
+                self._add(message)
         return not self._ends
 
-    def _take(self, message: Message) -> None:
+    def _add(self, message: Message) -> None:
         place, problem = Partition(message.topic() or "", message.partition() or 0), message.error()
         if problem is not None and problem.code() != KafkaError._PARTITION_EOF:
             raise KafkaUnavailable(f"{place} cannot be read: {problem.str()}")
