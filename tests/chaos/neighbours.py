@@ -27,9 +27,10 @@ from ordersaga.devstack.system import System
 from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.kafka import create_missing_topics
+from ordersaga.messaging.letters import LetterFilter
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.queues import Queues
-from ordersaga.messaging.redrive import LetterFilter, Redrive
+from ordersaga.messaging.redrive import Redrive
 from ordersaga.settings import SERVICES, ServiceName, Settings
 from tests.chaos.struck import AGAIN_LIMIT_S, BROKER_LIMIT_S, FROZEN_S, Struck, pid_of, send_signals
 

@@ -16,8 +16,9 @@ from ordersaga.delivery.app import handler
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import acts
 from ordersaga.messaging.database import Connection, planned_anew
+from ordersaga.messaging.letters import LetterFilter
 from ordersaga.messaging.queues import QueueFilter, Queues
-from ordersaga.messaging.redrive import LetterFilter, Redrive
+from ordersaga.messaging.redrive import Redrive
 from ordersaga.operations.jobs import Jobs
 from tests.integration.service import Bench, bench
 from tests.integration.test_plans import KEPT, ROWS, rows_read

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ordersaga.messaging.acts import NotPossible, Operator
 from ordersaga.messaging.handler import Coordinates
+from ordersaga.messaging.letters import LetterFilter
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.queues import Queues
-from ordersaga.messaging.redrive import LetterFilter, Redrive
+from ordersaga.messaging.redrive import Redrive
 from tests.simulation.database import Pool
 from tests.simulation.producer import publisher_of
 from tests.simulation.scheduler import Process

@@ -33,7 +33,7 @@ from ordersaga.cli.operating import (
 from ordersaga.cli.options import err, fail, load_settings
 from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.bulk_replay import BulkReplay, Pace, Replay
-from ordersaga.messaging.redrive import STATUSES, LetterFilter, Status, check_value
+from ordersaga.messaging.letters import STATUSES, LetterFilter, Status, check_value
 from ordersaga.operations.jobs import check_pace
 from ordersaga.operations.ports import OperatorsDesk
 from ordersaga.operations.selection import Selection, by_id, resolve

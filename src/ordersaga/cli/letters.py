@@ -10,7 +10,7 @@ from rich.table import Table
 from ordersaga.cli.operating import out, say_json, shown
 from ordersaga.messaging.acts import Act
 from ordersaga.messaging.bulk_replay import Replay
-from ordersaga.messaging.redrive import CauseCount, Content, Letter
+from ordersaga.messaging.letters import CauseCount, Content, Letter
 from ordersaga.messaging.texts import readable
 from ordersaga.operations.letters import difference, pretty
 from ordersaga.operations.ports import OperatorsDesk

@@ -14,7 +14,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordersaga.messaging.acts import NotPossible, Operator
-from ordersaga.messaging.redrive import Letter, ReplayState
+from ordersaga.messaging.letters import Letter, ReplayState
 from ordersaga.settings import ServiceName
 
 POLL_EVERY_S: Final = 0.1

@@ -1,6 +1,6 @@
 """Dead letters: records that are given up, as a row of `dead_letter` and a record on `<topic>-dlt` with Spring Kafka's headers.
 
-`redrive.py` has the acts of operators on them.
+`letters.py` is what operators see of them, `letter_reading.py` reads them for operators, `redrive.py` has the acts of operators on them.
 """
 
 import re

@@ -13,9 +13,10 @@ from ordersaga.messaging.database import Connection, Pool, connect
 from ordersaga.messaging.gather import Answer, Gather, Request, Write
 from ordersaga.messaging.handler import Handler
 from ordersaga.messaging.ids import new_id
+from ordersaga.messaging.letters import Letter
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.queues import Queues
-from ordersaga.messaging.redrive import Letter, Redrive
+from ordersaga.messaging.redrive import Redrive
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.operations.rehearsing import NO_HISTORY, History, Rehearsed, rehearse
 from ordersaga.settings import ServiceName, Settings

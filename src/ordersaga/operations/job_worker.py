@@ -18,9 +18,9 @@ import structlog
 from ordersaga.messaging.acts import NotPossible
 from ordersaga.messaging.bulk_replay import BulkReplay, Replay
 from ordersaga.messaging.database import DATABASE_ERRORS, Connection
+from ordersaga.messaging.letters import Letter
 from ordersaga.messaging.loops import Beat
 from ordersaga.messaging.queries import queries
-from ordersaga.messaging.redrive import Letter
 from ordersaga.messaging.sqlstate import is_transient
 from ordersaga.messaging.texts import storable
 from ordersaga.operations.desk import Desk

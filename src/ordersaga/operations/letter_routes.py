@@ -14,7 +14,7 @@ from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, KeyTime, Limit,
 from ordersaga.http.problems import invalid
 from ordersaga.http.requests import json_body
 from ordersaga.messaging.acts import STALE, NotPossible
-from ordersaga.messaging.redrive import LetterFilter, Status
+from ordersaga.messaging.letters import LetterFilter, Status
 from ordersaga.operations import letters
 from ordersaga.operations.face import ActBody, AnyRequest, Cause, Face, OrderId, Topic, TypeId
 from ordersaga.operations.personal import words_for

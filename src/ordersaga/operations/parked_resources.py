@@ -10,8 +10,8 @@ from msgspec import Struct
 from ordersaga.http.caller import Caller
 from ordersaga.messaging.acts import Act
 from ordersaga.messaging.handler import Coordinates
+from ordersaga.messaging.letters import Content
 from ordersaga.messaging.queues import ParkedRecord, Queue
-from ordersaga.messaging.redrive import Content
 from ordersaga.operations.personal import words_for
 from ordersaga.operations.resources import ActResource, ContentResource, act_resource, content_resource
 

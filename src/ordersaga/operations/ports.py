@@ -7,8 +7,8 @@ from uuid import UUID
 from ordersaga.messaging.acts import Act, Operator
 from ordersaga.messaging.bulk_replay import Replayable
 from ordersaga.messaging.handler import Coordinates
+from ordersaga.messaging.letters import CauseCount, Content, Letter, LetterFilter
 from ordersaga.messaging.queues import Queue, QueueFilter
-from ordersaga.messaging.redrive import CauseCount, Content, Letter, LetterFilter
 from ordersaga.operations.rehearsing import Rehearsed
 from ordersaga.settings import ServiceName
 

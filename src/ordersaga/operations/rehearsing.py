@@ -7,7 +7,8 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordersaga.messaging.handler import Handler
-from ordersaga.messaging.redrive import NO_VALUE, Letter, Redrive, has_type_id, record_of, restored
+from ordersaga.messaging.letters import Letter, has_type_id, record_of, restored
+from ordersaga.messaging.redrive import NO_VALUE, Redrive
 from ordersaga.messaging.rehearsal import Effect, Explain, Rehearsal
 
 History: TypeAlias = tuple[frozenset[str], Explain | None]

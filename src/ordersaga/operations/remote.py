@@ -13,8 +13,8 @@ import msgspec
 
 from ordersaga.messaging.acts import Act, NotPossible, Operator
 from ordersaga.messaging.handler import Coordinates
+from ordersaga.messaging.letters import CauseCount, Content, Letter, LetterFilter, ReplayState
 from ordersaga.messaging.queues import Queue, QueueFilter
-from ordersaga.messaging.redrive import CauseCount, Content, Letter, LetterFilter, ReplayState
 from ordersaga.operations.job_resources import JobItemResource, JobResource
 from ordersaga.operations.parked_resources import DiscardedResource, QueueResource
 from ordersaga.operations.ports import Refused

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from ordersaga.http.caller import Caller
 from ordersaga.messaging.acts import Act
 from ordersaga.messaging.calls import CallCount
-from ordersaga.messaging.redrive import CauseCount, Content, Letter, ReplayState
+from ordersaga.messaging.letters import CauseCount, Content, Letter, ReplayState
 from ordersaga.messaging.rehearsal import Effect
 from ordersaga.messaging.spring_headers import Headers
 from ordersaga.messaging.texts import readable

@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordersaga.messaging.acts import STALE, NotPossible
-from ordersaga.messaging.redrive import Letter, LetterFilter
+from ordersaga.messaging.letters import Letter, LetterFilter
 from ordersaga.operations.ports import OperatorsDesk
 
 ID_CHARS_MIN: Final = 6

@@ -1,0 +1,61 @@
+-- name: dead_letters
+-- Dead letters that match, the latest first. A condition that is null matches all. The cause may be given without its Java package.
+SELECT id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group
+FROM dead_letter
+WHERE (:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
+  AND (:first_id::uuid IS NULL OR id BETWEEN :first_id::uuid AND :last_id::uuid)
+  AND (:order_key::uuid IS NULL OR order_key = :order_key::uuid)
+  AND (:topic::text IS NULL OR topic = :topic::text)
+  AND (:cause::text IS NULL OR lower(cause) = lower(:cause::text) OR right(lower(cause), length(:cause::text) + 1) = '.' || lower(:cause::text))
+  AND (:cause::text IS NULL OR reverse(lower(cause)) LIKE regexp_replace(reverse(lower(:cause::text)), '([\\%_])', '\\\1', 'g') || '%')
+  AND (:status::text IS NULL OR status = :status::text)
+  AND (:statuses::text[] IS NULL OR status = ANY (:statuses::text[]))
+  AND (:before::timestamptz IS NULL OR at < :before::timestamptz)
+  AND (:after_at::timestamptz IS NULL OR (at, id) < (:after_at::timestamptz, :after_id::uuid))
+ORDER BY at DESC, id DESC LIMIT :rows_max;
+
+-- name: dead_letters_by_id
+-- Dead letters by their ids.
+SELECT id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group
+FROM dead_letter WHERE id = ANY (:ids::uuid[]);
+
+-- name: dead_letter_causes
+-- The same, counted by topic, cause and status: the most frequent first, each with the reason of its latest letter.
+SELECT topic, cause, status, count(*) AS letters, min(at) AS first_at, max(at) AS last_at, (array_agg(reason ORDER BY at DESC))[1] AS last_reason
+FROM dead_letter
+WHERE (:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
+  AND (:first_id::uuid IS NULL OR id BETWEEN :first_id::uuid AND :last_id::uuid)
+  AND (:order_key::uuid IS NULL OR order_key = :order_key::uuid)
+  AND (:topic::text IS NULL OR topic = :topic::text)
+  AND (:cause::text IS NULL OR lower(cause) = lower(:cause::text) OR right(lower(cause), length(:cause::text) + 1) = '.' || lower(:cause::text))
+  AND (:cause::text IS NULL OR reverse(lower(cause)) LIKE regexp_replace(reverse(lower(:cause::text)), '([\\%_])', '\\\1', 'g') || '%')
+  AND (:status::text IS NULL OR status = :status::text)
+  AND (:statuses::text[] IS NULL OR status = ANY (:statuses::text[]))
+  AND (:before::timestamptz IS NULL OR at < :before::timestamptz)
+GROUP BY topic, cause, status
+ORDER BY letters DESC, topic, cause, status;
+
+-- name: dead_letter_contents
+-- Key, value, headers and stack trace of dead letters.
+SELECT id, key, value, header_names, header_values, timestamp_ms, stacktrace FROM dead_letter WHERE id = ANY (:ids::uuid[]);
+
+-- name: dead_letter_chain
+-- All letters of one record, from the first to the last that follows it.
+WITH RECURSIVE chain AS (
+    SELECT id, follows FROM dead_letter WHERE id = :id
+    UNION
+    SELECT d.id, d.follows FROM dead_letter d JOIN chain c ON d.id = c.follows OR d.follows = c.id
+)
+SELECT d.id, d.status, d.topic, d.partition, d.record_offset, d.order_key, d.cause, d.reason, d.attempts, d.at, d.follows, d.replayed_as,
+       d.imported_from, d.consumer_group
+FROM chain JOIN dead_letter d USING (id) ORDER BY d.at, d.attempts;
+
+-- name: replay_results
+-- What became of letters since their replay: the letter that followed, or the parked record and its attempts.
+SELECT d.id, d.status, d.imported_from, n.cause AS next_cause, n.reason AS next_reason, n.id AS next_id,
+       p.attempts, p.attempts_before, p.due_at, p.cause AS parked_cause, p.reason AS parked_reason
+FROM dead_letter d
+LEFT JOIN dead_letter n ON n.follows = d.id
+LEFT JOIN parked p ON d.status = 'REPLAYED' AND d.imported_from IS NULL
+     AND p.topic = d.topic AND p.partition = d.partition AND p.record_offset = d.record_offset
+WHERE d.id = ANY (:ids::uuid[]);
