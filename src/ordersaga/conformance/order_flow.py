@@ -25,7 +25,8 @@ PRICES: Final = "product-price-topic"
 PRICE: Final = 12_500
 PRICE_PATIENCE: Final = 0.8
 REFUSED_AGAIN_S: Final = 0.3
-"""Order may refuse an order whose products have no price yet: the price is on its way."""
+"""Order refuses a product until its price has come over Kafka. A refused order is placed again every `REFUSED_AGAIN_S`, for this share of
+the limit of an answer."""
 
 
 class Draft(Struct):

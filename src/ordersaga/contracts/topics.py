@@ -13,7 +13,8 @@ from ordersaga.contracts import messages as m
 Role = Literal["order", "stock", "payment", "delivery", "client"]
 
 CONTRACT_VERSION: Final = "1.0.0"
-"""The second number rises with each field or message that is added. What would raise the first is not done: docs/evolution.md."""
+"""The second number rises with each field or message that is added. The first would rise with a change that breaks a reader; no such change is made
+(docs/evolution.md)."""
 
 PARTITIONS_DEFAULT: Final = 12
 DEAD_LETTER_SUFFIX: Final = "-dlt"
@@ -111,7 +112,7 @@ for _topic in TOPICS:
 
 
 def configs(topic: Topic) -> dict[str, str]:
-    """The configs that the topic needs in Kafka: compacted if it tells states, else deleted after its retention."""
+    """The configs that the topic needs in Kafka: compacted without `kept_days`, else records are deleted after so many days."""
     if topic.kept_days is None:
         return {CLEANUP: "compact"}
     return {CLEANUP: "delete", RETENTION: str(topic.kept_days * DAY_MS), RETENTION_BYTES: "-1"}

@@ -71,7 +71,7 @@ def idempotency_key(
 async def repeated_resource(runtime: Runtime, key: IdempotencyKey | None) -> UUID | None:
     """The resource of an earlier request with the same key and body; None: there was none. Raises `Problem` 422 for another body.
 
-    For a body that is invalid now: it may have been valid for the first request, before a limit changed.
+    Call it when the body is invalid: the same body may have been valid for the first request, before a limit was changed.
     """
     if key is None:
         return None
@@ -120,7 +120,7 @@ def _must_be_json(request: Request[Any, Any, Any]) -> None:
 
 
 async def raw_body(request: Request[Any, Any, Any]) -> bytes:
-    """The whole body, nearly always one part. `protocol.py` limits its size. Raises `Problem` 400 if the client left before its end."""
+    """The whole body, whose size `protocol.py` limits. Raises `Problem` 400 if the client left before its end."""
     body: bytes = b""
     while True:
         message: Any = await request.receive()

@@ -42,7 +42,7 @@ class Pruning:
         self.add("operator_job", acts_kept, sql.prune_operator_job)
 
     def add(self, table: str, kept: timedelta, prune: Prune) -> None:
-        """Prune this table, too: its rows that are older than `kept`."""
+        """Let `prune` delete the rows of this table that are older than `kept`, beside the runtime's own tables."""
         self._kept.append((table, kept, prune, SetSize(PRUNE_ROWS_MAX)))
 
     async def prune(self) -> None:

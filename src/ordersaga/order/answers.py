@@ -14,7 +14,7 @@ from ordersaga.order.outgoing import rollback_id
 
 
 def stock_answered(order: Order, answer: m.StockResponseMessage) -> Decision:
-    """One product is reserved or rejected; an answer without a product means all products of the order."""
+    """Stock has reserved or rejected one product. An answer without a product id is about all products of the order."""
     meant = [line for line in order.facts.lines if answer.product_id in (None, line.product_id)]
     if not meant:
         return anomaly(order, f"stock answered for product {answer.product_id}, which is not in the order")
@@ -55,7 +55,7 @@ def payment_captured(order: Order, answer: m.PaymentSuccessMessage) -> Decision:
 
 
 def cancelled_without_its_money(order: Order) -> Order:
-    """The order; CANCELLED if all its captured money went back before delivery was requested."""
+    """The order, which becomes CANCELLED if all its captured money went back before delivery was requested."""
     if order.status != "PENDING" or order.facts.delivery != "NOT_REQUESTED" or not order.captured or order.is_paid:
         return order
     return order.ended("CANCELLED", "PAYMENT_CANCELLED", "the payment was cancelled at the gateway")

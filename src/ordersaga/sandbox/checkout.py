@@ -85,7 +85,7 @@ class Opening(msgspec.Struct, rename="camel"):
 
 
 class Opened(msgspec.Struct, rename="camel"):
-    """The parameters of the success URL, for a script."""
+    """The answer of `POST /sandbox/payments`: the parameters that a browser gets with the success URL."""
 
     payment_key: str
     order_id: str

@@ -45,7 +45,7 @@ class WrongField(Struct):
 
 
 class ProblemAnswer(Struct):
-    """RFC 9457."""
+    """The body of a refusal: problem+json (RFC 9457)."""
 
     title: str = ""
     detail: str = ""
@@ -53,7 +53,7 @@ class ProblemAnswer(Struct):
 
 
 class Services:
-    """Use with `async with`. Raises `Unavailable` and `Refused`."""
+    """The HTTP client of the services. Use with `async with`. Its methods raise `Unavailable` and `Refused`."""
 
     def __init__(self, settings: Settings) -> None:
         self._urls: Final[dict[str, str]] = {
@@ -87,7 +87,10 @@ class Services:
         query: Mapping[str, str] | None = None,
         within_s: float | None = None,
     ) -> T | None:
-        """Read a resource. None: 404, which is also the answer for another user's. `within_s`: sooner than reads usually must be answered."""
+        """Read a resource. None if the service answers 404, as it does for another user's resource, too.
+
+        `within_s`: a shorter limit than the usual one of a read.
+        """
         patience_s = min(self._read_s, within_s or self._read_s)
         try:
             return await self._call("GET", service, path, kind, user, patience_s, query=query)
@@ -106,7 +109,7 @@ class Services:
         headers: Mapping[str, str] | None = None,
         wait_s: float = 0.0,
     ) -> T:
-        """Send a command. `wait_s`: how long the service may wait for an outcome, beside its usual time."""
+        """Send a command. `wait_s`: for how many seconds more than usual the service may wait for the command's outcome."""
         patience_s = self._command_s + wait_s
         return await self._call("POST", service, path, kind, user, patience_s, body, headers, wait_s=wait_s)
 
@@ -139,9 +142,8 @@ class Services:
                 allow_redirects=False,
             ) as response:
                 said, status = b"", response.status
-                async for (
-                    part
-                ) in response.content.iter_any():  # `read(n)` would be content with the first part that comes
+                # `read(n)` would return after the first part of the body.
+                async for part in response.content.iter_any():
                     said += part
                     if len(said) > ANSWER_BYTES_MAX:
                         raise Unavailable(service)
@@ -158,7 +160,7 @@ class Services:
 
 
 async def unless_away(reading: Awaitable[T]) -> T | None:
-    """What was read; None if the service does not answer. For a part of a page that may be missing."""
+    """What was read; None if the service does not answer. Used for a part of a page that may be missing."""
     try:
         return await reading
     except Unavailable:
@@ -166,5 +168,5 @@ async def unless_away(reading: Awaitable[T]) -> T | None:
 
 
 async def side_by_side(*readings: Awaitable[Any]) -> list[Any]:
-    """Read at once. Raises the first error."""
+    """Read all at the same time. Raises the first error."""
     return list(await asyncio.gather(*readings))

@@ -1,4 +1,4 @@
-"""Products and cart."""
+"""The pages of the products and of the cart. Both read the products from Stock."""
 
 from typing import Final
 from uuid import UUID
@@ -110,7 +110,7 @@ def routes(desk: Desk, products: Catalogue) -> list[ControllerRouterHandler]:
 
     @get("/pictures/{name:str}")
     async def drawn(name: FromPath[str]) -> Response[str]:
-        """One of our drawings as a file, for whoever shows the product elsewhere."""
+        """One of our drawings as an SVG file, so that a page of another site can show it."""
         svg = pictures.file(name.removesuffix(".svg")) or nothing()
         return Response(svg, media_type="image/svg+xml")
 
