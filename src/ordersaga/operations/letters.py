@@ -12,8 +12,9 @@ from ordersaga.contracts import lenient
 from ordersaga.contracts.messages import Message
 from ordersaga.contracts.topics import BY_NAME
 from ordersaga.http.fields import find_wrong_fields
+from ordersaga.messaging import letters as stored
 from ordersaga.messaging.acts import STALE, Act, NotPossible
-from ordersaga.messaging.letters import Content, Letter, ReplayState, check_value
+from ordersaga.messaging.letters import Content, Letter, ReplayState
 from ordersaga.messaging.refusal import FieldError
 from ordersaga.messaging.texts import readable, storable
 from ordersaga.operations.desk import Desk
@@ -59,7 +60,7 @@ async def open_one(desk: Desk, letter_id: UUID) -> Letter:
 def check_value(topic: str, value: bytes) -> None:
     """Raise `NotPossible`, with the fields that do not fit, unless the value is a message of the topic."""
     try:
-        check_value(topic, value)
+        stored.check_value(topic, value)
     except NotPossible as error:
         model = BY_NAME[topic].message if topic in BY_NAME else None
         wrong = _wrong_fields(model, value) if model is not None and _is_json(value) else []
