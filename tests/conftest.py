@@ -2,6 +2,7 @@
 
 import faulthandler
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,10 @@ from ordersaga.devstack import DevStack
 # These run in seconds on any machine, with nothing started.
 FOLDERS_WITHOUT_STACK = ("tests/unit/",)
 END_S = 60
+LONG_FIRST = ("interop", "chaos", "docs", "conformance", "browser", "fuzz", "contract", "integration")
+"""The folders whose files take minutes, the longest first. A worker takes a whole file at a time: were a long file among the last ones, the
+other worker would have nothing to do at the end."""
+SLOWEST = 15
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,12 +40,32 @@ def stack() -> Iterator[DevStack]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_rank)
     for item in items:
         needs_stack = "stack" in getattr(item, "fixturenames", ())
         if needs_stack:
             item.add_marker("processes")
         if needs_stack and item.nodeid.startswith(FOLDERS_WITHOUT_STACK):
             raise pytest.UsageError(f"{item.nodeid} asks for the stack; move it to tests/integration.")
+
+
+def _rank(item: pytest.Item) -> int:
+    """Where the folder of a test stands in the run. Tests of one folder keep their order."""
+    folder = item.nodeid.split("/")[1]
+    return LONG_FIRST.index(folder) if folder in LONG_FIRST else len(LONG_FIRST)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which files took longest, as one worker had them."""
+    seconds: dict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for each in reports:
+            if isinstance(each, pytest.TestReport):
+                seconds[each.nodeid.split("::")[0]] += each.duration
+    if len(seconds) > SLOWEST:
+        terminalreporter.section("slowest files")
+        for file in sorted(seconds, key=seconds.__getitem__, reverse=True)[:SLOWEST]:
+            terminalreporter.write_line(f"{seconds[file]:7.0f} s  {file}")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
