@@ -71,9 +71,18 @@ class Result(Struct):
 class Chaos:
     """One run against a started system."""
 
-    def __init__(self, system: System, seed: int, orders_per_s: float, say: Say, steady_s: float = STEADY_S) -> None:
+    def __init__(
+        self,
+        system: System,
+        seed: int,
+        orders_per_s: float,
+        say: Say,
+        steady_s: float = STEADY_S,
+        calm_s: tuple[float, float] = CALM_S,
+    ) -> None:
         self._system: Final = system
         self._steady_s: Final = steady_s
+        self._calm_s: Final = calm_s
         self._chance: Final = random.Random(seed)
         self._orders_per_s: Final = orders_per_s
         self._say: Final = say
@@ -97,7 +106,7 @@ class Chaos:
                 if len(set(targets)) == 2 and None not in targets and self._chance.random() < TWO_AT_ONCE:
                     some.append(left.pop(0))
                 await self._deal(some, len(kinds) - len(left))
-                await asyncio.sleep(self._chance.uniform(*CALM_S))
+                await asyncio.sleep(self._chance.uniform(*self._calm_s))
             closing.set()
             await shopping
             self._tell(f"no more customers; waiting for {len(crowd.customers) - crowd.ended} orders to end")

@@ -20,8 +20,8 @@ KINDS = [
     "hanging-provider",
 ]
 SEED = 20
-STEADY_S = 3.0
-"""`make chaos` measures recoveries, and waits for longer to be sure of one."""
+STEADY_S, CALM_S = 3.0, (0.5, 1.5)
+"""`make chaos` measures recoveries, and waits for longer to be sure of one and before the next blow."""
 
 
 @pytest.mark.timeout(900)
@@ -32,7 +32,7 @@ async def test_nothing_is_lost_and_nothing_is_done_twice_while_the_system_and_it
         hanging_provider() as provider,
         System(extra=EXTRA | provider | {"ORDERSAGA_PAYMENT_DEADLINE_S": "20"}, workers=WORKERS) as system,
     ):
-        result = await Chaos(system, SEED, 6.0, print, STEADY_S).run(KINDS)
+        result = await Chaos(system, SEED, 6.0, print, STEADY_S, CALM_S).run(KINDS)
     assert result.wrong == []
     assert result.placed > 200
     assert sum(len(each.kinds) for each in result.recoveries) == len(KINDS)
