@@ -20,7 +20,13 @@ from msgspec import Struct
 from benchmarks.http_client import Host
 from benchmarks.process import obey
 from benchmarks.records import PRODUCER
+from ordersaga.contracts.messages import OrderCompletedMessage, PaymentSuccessMessage
+from ordersaga.contracts.topics import BY_MESSAGE
 
+PAID = BY_MESSAGE[PaymentSuccessMessage].name
+COMPLETED = BY_MESSAGE[OrderCompletedMessage].name
+CLIENT_ID = "customers"
+"""How the broker knows these clients from those of what is measured."""
 CONNECTIONS_MAX = 2_000
 COMPLETED_LIMIT_S = 600.0
 CONFIRM_TRIES_MAX = 20
@@ -41,7 +47,8 @@ class CustomerPlan(Struct, kw_only=True):
 
     `pay`: not at all; by a record on Payment's topic as soon as the order is placed; or at the sandbox's checkout and with an HTTP
     confirm. `placed`: pairs of order and customer that are there already and are checked out before the start, so that only the
-    confirm is left. `prefer`: the Prefer header; empty, the default wait. `completed`: wait for the completion record of each.
+    confirm is left. `prefer`: the Prefer header; empty, the default wait. `completed`: wait for the completion record of each. `topics` stands
+    before the names of both topics.
     """
 
     urls: dict[str, str]
@@ -55,6 +62,7 @@ class CustomerPlan(Struct, kw_only=True):
     pay: Literal["no", "record", "confirm"] = "no"
     prefer: str = "respond-async"
     completed: bool = False
+    topics: str = ""
 
 
 class CustomerResult(Struct):
@@ -74,8 +82,9 @@ class Customers:
         self._plan = plan
         self._hosts = {name: Host(url, CONNECTIONS_MAX) for name, url in plan.urls.items()}
         self._bodies = [_body(product, plan.price) for product in plan.shelf]
-        self._producer = Producer({"bootstrap.servers": plan.bootstrap_servers, "linger.ms": 0, **PRODUCER})
-        self._completions = Completions(plan.bootstrap_servers) if plan.completed else None
+        servers = {"bootstrap.servers": plan.bootstrap_servers, "client.id": CLIENT_ID}
+        self._producer = Producer({**servers, "linger.ms": 0, **PRODUCER})
+        self._completions = Completions(servers, plan.topics + COMPLETED) if plan.completed else None
         self._confirms: list[bytes] = []
         self._intended: dict[bytes, float] = {}
         self._answered_ms: list[float] = []
@@ -157,7 +166,7 @@ class Customers:
 
     def _tell_paid(self, order_id: bytes) -> None:
         value = b'{"orderId":"%b","paymentKey":"key-%b","amount":%d,"status":"SUCCESS"}'
-        self._producer.produce("payment-success-topic", value % (order_id, order_id, self._plan.price), order_id)
+        self._producer.produce(self._plan.topics + PAID, value % (order_id, order_id, self._plan.price), order_id)
         self._producer.poll(0)
 
     async def _check_out(self, order_id: str, user: str) -> bytes:
@@ -184,12 +193,9 @@ class Customers:
 class Completions:
     """When each order's completion record came to a consumer outside of the system."""
 
-    def __init__(self, bootstrap_servers: str) -> None:
+    def __init__(self, servers: dict[str, str], topic: str) -> None:
         self._seen: dict[bytes, float] = {}
-        self._consumer = Consumer(
-            {"bootstrap.servers": bootstrap_servers, "group.id": "bench", "fetch.queue.backoff.ms": 1, "log_level": 2}
-        )
-        topic = "order-completed-topic"
+        self._consumer = Consumer({**servers, "group.id": "bench", "fetch.queue.backoff.ms": 1, "log_level": 2})
         places = [
             TopicPartition(topic, partition)
             for partition in self._consumer.list_topics(topic, 10).topics[topic].partitions

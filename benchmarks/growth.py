@@ -71,13 +71,13 @@ async def _long_run(system: System, shelf: Sequence[UUID], size: Size) -> Figure
     left: list[Figures] = []
     for n in range(CHUNKS):
         size.say(f"memory over {size.orders * RUN_ROUNDS:,} orders, part {n + 1} of {CHUNKS}")
-        most.append(rss_mib(system))
+        most.append(rss_mib(system.processes))
         watching = asyncio.create_task(_watch(system, most[-1]))
         await flow_round(system, shelf, size.orders * RUN_ROUNDS // CHUNKS)
         if not watching.cancel():
             watching.result()  # it has ended by itself: an error, after which the most would be too little
         await asyncio.sleep(GIVE_BACK_EVERY_S + SETTLE_S)
-        left.append(rss_mib(system))
+        left.append(rss_mib(system.processes))
     found = {}
     for what, parts in ("rss", left), ("rss_most", most):
         found[f"ratio_{what}"] = max(parts[-1][name] / parts[0][name] for name in SERVICES)
@@ -89,7 +89,7 @@ async def _long_run(system: System, shelf: Sequence[UUID], size: Size) -> Figure
 async def _watch(system: System, most: Figures) -> None:
     """Keep the most of each service's memory until cancelled."""
     while True:
-        for name, mib in rss_mib(system).items():
+        for name, mib in rss_mib(system.processes).items():
             most[name] = max(most[name], mib)
         await asyncio.sleep(WATCH_EVERY_S)
 

@@ -1,11 +1,12 @@
 """HTTP/1.1 as a load generator needs it: prepared bytes out, status and body back, on connections that are kept open.
 
-Cheaper than a general client, since what generates the load shares two cores with what is measured. Only answers with a
-Content-Length are understood, which all of ours have.
+Cheaper than a general client, since what generates the load shares two cores with what is measured.
 """
 
 import asyncio
 from typing import Any
+
+import httptools
 
 Answer = tuple[int, bytes]
 
@@ -15,8 +16,9 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport
+        self._parser = httptools.HttpResponseParser(self)
         self._answer: asyncio.Future[Answer] | None = None
-        self._received = b""
+        self._body = b""
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -28,22 +30,28 @@ class Connection(asyncio.Protocol):
         return self._answer
 
     def data_received(self, data: bytes) -> None:
-        self._received = received = self._received + data if self._received else data
-        head = received.find(b"\r\n\r\n")
-        if head < 0 or self._answer is None:
-            return
-        at = received.find(b"content-length: ", 0, head)
-        if at < 0:
-            self._answer.set_exception(ConnectionError(f"an answer without content-length: {received[:head]!r}"))
-            return
-        end = head + 4 + int(received[at + 16 : received.find(b"\r\n", at)])
-        if len(received) >= end:
-            self._received = b""
-            self._answer.set_result((int(received[9:12]), received[head + 4 : end]))
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(f"an answer that is no HTTP: {error}")
+            self._transport.close()
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        body, self._body = self._body, b""
+        if not self._parser.should_keep_alive():
+            self._transport.close()
+        if self._answer is not None:
+            self._answer.set_result((self._parser.get_status_code(), body))
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._fail(f"the server hung up: {error}")
+
+    def _fail(self, why: str) -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(ConnectionError(f"the server hung up: {error}"))
+            self._answer.set_exception(ConnectionError(why))
 
     @property
     def is_open(self) -> bool:

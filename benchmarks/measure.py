@@ -11,11 +11,12 @@ import psycopg
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.report import Figures
+from ordersaga.devstack.server import Server
 from ordersaga.devstack.stack import DevStack
 from ordersaga.devstack.system import System
 from ordersaga.settings import SERVICES
 
-PER_ORDER = ("statements", "transactions", "wal_bytes", "kafka_bytes")
+CPU = "cpu_s_"
 POLL_S = 0.02
 KAFKA_TIMEOUT_S = 10.0
 
@@ -29,27 +30,44 @@ def reading(system: System) -> Figures:
 def reading_of(stack: DevStack, pids: Mapping[str, int | None], databases: Sequence[str]) -> Figures:
     """All counters of a stack, of the processes that use it and of their children, and of these databases."""
     parts = {**pids, "kafka": stack.kafka.pid, "postgres": stack.postgres.pid}
-    cpu = {f"cpu_s_{name}": _cpu_s(pid) for name, pid in parts.items() if pid is not None}
+    cpu = {f"{CPU}{name}": _cpu_s(pid) for name, pid in parts.items() if pid is not None}
     return cpu | _database(stack, databases) | {"kafka_bytes": _log_bytes(stack.folder.path / "kafka" / "log")}
 
 
 def per_order(after: Figures, before: Figures, orders: int) -> Figures:
     """What came between two readings, for each order: CPU-ms of all parts together and of each, statements, bytes."""
-    used = {name: (after[name] - before.get(name, 0.0)) / orders for name in after}
-    cpu = {name.removeprefix("cpu_s_"): value * 1000 for name, value in used.items() if name.startswith("cpu_s_")}
-    found = {"cpu_ms_per_order": sum(cpu.values())}
-    found |= {f"{name}_per_order": used[name] for name in PER_ORDER}
-    return found | {f"cpu_ms_per_order_{name}": value for name, value in cpu.items()}
+    cpu, rest = _between(after, before, orders)
+    return {
+        "cpu_ms_per_order": sum(cpu.values()) * 1000,
+        **{f"{name}_per_order": value for name, value in rest.items()},
+        **{f"cpu_ms_per_order_{name}": value * 1000 for name, value in cpu.items()},
+    }
 
 
-def rss_mib(system: System) -> Figures:
-    """Resident memory of each service with its children."""
-    found = {}
-    for name, process in system.processes.items():
-        if process.pid is not None:
-            root = psutil.Process(process.pid)
-            found[name] = sum(each.memory_info().rss for each in [root, *root.children(recursive=True)]) / 2**20
-    return found
+def per_second(after: Figures, before: Figures, seconds: float) -> Figures:
+    """What came between two readings, for each second: cores of all parts together and of each, statements, bytes."""
+    cpu, rest = _between(after, before, seconds)
+    return {
+        "cores": sum(cpu.values()),
+        **{f"{name}_per_s": value for name, value in rest.items()},
+        **{f"cores_{name}": value for name, value in cpu.items()},
+    }
+
+
+def _between(after: Figures, before: Figures, units: float) -> tuple[Figures, Figures]:
+    """CPU seconds of each part, and all else, for each unit."""
+    used = {name: (after[name] - before.get(name, 0.0)) / units for name in after}
+    cpu = {name.removeprefix(CPU): value for name, value in used.items() if name.startswith(CPU)}
+    return cpu, {name: value for name, value in used.items() if not name.startswith(CPU)}
+
+
+def rss_mib(processes: Mapping[str, Server]) -> Figures:
+    """Resident memory of each that runs, with its children."""
+    roots = {name: psutil.Process(process.pid) for name, process in processes.items() if process.pid is not None}
+    return {
+        name: sum(each.memory_info().rss for each in [root, *root.children(recursive=True)]) / 2**20
+        for name, root in roots.items()
+    }
 
 
 def machine() -> str:
@@ -60,9 +78,9 @@ def machine() -> str:
 
 
 def percentiles(latencies_ms: Sequence[float], *, prefix: str = "latency_ms") -> Figures:
-    """p50, p99, p99.9 and the worst."""
+    """p50, p95, p99, p99.9 and the worst."""
     ordered = sorted(latencies_ms)
-    ranks = {"p50": 0.5, "p99": 0.99, "p99_9": 0.999}
+    ranks = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
     found = {
         f"{prefix}_{name}": ordered[min(len(ordered) - 1, int(len(ordered) * rank))] for name, rank in ranks.items()
     }

@@ -50,12 +50,12 @@ async def _round(system: System, shelf: Sequence[UUID], orders: int, at_once: in
     placed = [(order.order_id, order.customer_id) for order in await place(db, shelf, orders)]
     await db.close()
     load = await customers(system, shelf, orders, placed=placed, at_once=at_once, pay="confirm", prefer="wait=30")
-    sizes_mib = [rss_mib(system)["payment"]]
+    sizes_mib = [rss_mib(system.processes)["payment"]]
     before = reading(system)
     going = asyncio.create_task(load.go())
     while not going.done():
         await asyncio.wait([going], timeout=LOOK_S)
-        sizes_mib.append(rss_mib(system)["payment"])
+        sizes_mib.append(rss_mib(system.processes)["payment"])
     done = await going
     used = per_order(reading(system), before, orders)
     rate = len(done.answered_ms) / done.seconds

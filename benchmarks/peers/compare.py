@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from benchmarks.flow import SERVICES
 from benchmarks.peers import maven, spring
 from benchmarks.peers.contender import Contender, Ours
 from benchmarks.peers.faststream import faststream
@@ -19,6 +18,7 @@ from benchmarks.peers.shop import Peer
 from benchmarks.report import Bench, Goal, Report, Size, slug
 from benchmarks.shop import PATIENCE, WORKERS, environment, stock_up
 from ordersaga.devstack.system import System
+from ordersaga.settings import SERVICES as ALL_OF_OURS
 from ordersaga.settings import Settings
 
 BATCH_MAX: Final[int] = Settings.model_fields["batch_max"].default
@@ -64,13 +64,14 @@ async def run(size: Size, names: Sequence[str] = ALL) -> Report:
 
 
 @contextlib.contextmanager
-def servers(size: Size) -> Iterator[System]:
+def servers(size: Size, *, long_lived: bool = False) -> Iterator[System]:
     """Kafka and PostgreSQL with our topics and databases; services that run there already rest meanwhile."""
     if size.system is None:
-        with System(services=(), extra=environment(**PATIENCE, foreign_partners="[]")) as system:
+        extra = environment(**PATIENCE, foreign_partners="[]")
+        with System(services=(), long_lived=long_lived, extra=extra) as system:
             yield system
         return
-    resting = [name for name in SERVICES if size.system.processes[name].is_running]
+    resting = [name for name in ALL_OF_OURS if size.system.processes[name].is_running]
     for name in resting:
         size.system.processes[name].stop()
     try:

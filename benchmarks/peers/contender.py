@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ class Contender(ABC):
         self.stack: Final = stack
         self.topics: Final = topics
         self.databases: Final = databases
-        self._started: dict[str, Server] = {}
+        self.started: dict[str, Server] = {}
 
     @abstractmethod
     def processes(self) -> dict[str, Server]:
@@ -56,9 +57,9 @@ class Contender(ABC):
 
     def wake(self) -> None:
         """Be able to work."""
-        if not self._started:
-            self._started = self.processes()
-            for server in self._started.values():
+        if not self.started:
+            self.started = self.processes()
+            for server in self.started.values():
                 server.start()
         self._signal(signal.SIGCONT)
 
@@ -68,11 +69,11 @@ class Contender(ABC):
 
     def stop(self) -> None:
         """End its processes."""
-        for server in self._started.values():
+        for server in self.started.values():
             server.kill()
 
     def _signal(self, what: signal.Signals) -> None:
-        for server in self._started.values():
+        for server in self.started.values():
             if server.pid is not None:
                 for process in [*psutil.Process(server.pid).children(recursive=True), psutil.Process(server.pid)]:
                     os.kill(process.pid, what)
@@ -80,6 +81,9 @@ class Contender(ABC):
     @abstractmethod
     async def place(self, orders: int) -> list[LoadRecord]:
         """Put orders into Order's database; what is to be written to the topics for them."""
+
+    def ordered(self, orders: int) -> None:  # noqa: B027  # an audit needs no number
+        """Told before orders are placed over HTTP."""
 
     @abstractmethod
     async def check(self) -> list[str]:
@@ -92,17 +96,18 @@ class Contender(ABC):
         plan = RecordPlan(self.stack.bootstrap_servers, records)
         load = await LoadProcess.ready("benchmarks.records", plan, float)
         await asyncio.sleep(SETTLE_S)
-        before = self._reading()
+        before = self.reading()
         loading = asyncio.create_task(load.go())
         ended = await asyncio.to_thread(self._wait, completed, orders)
         seconds = ended - await loading
         await asyncio.sleep(SETTLE_S)
-        used = per_order(self._reading(), before, orders)
+        used = per_order(self.reading(), before, orders)
         completed.close()
         return {"orders_per_s": orders / seconds, "seconds": seconds, "orders": orders, **used}
 
-    def _reading(self) -> Figures:
-        pids = {name: server.pid for name, server in self._started.items()}
+    def reading(self) -> Figures:
+        """All counters of its processes, its databases and the shared servers."""
+        pids = {name: server.pid for name, server in self.started.items()}
         return reading_of(self.stack, pids, self.databases)
 
     def _wait(self, completed: TopicEnd, orders: int) -> float:
@@ -111,11 +116,11 @@ class Contender(ABC):
             try:
                 return completed.wait(orders, LOOK_S)
             except TimeoutError as error:
-                dead = [server for server in self._started.values() if not server.is_running]
+                dead = [server for server in self.started.values() if not server.is_running]
                 if dead:
                     raise RuntimeError(f"{self.name} has died.\n{dead[0].log_tail()}") from None
                 if patience == int(LIMIT_S / LOOK_S) - 1:
-                    tails = "\n".join(server.log_tail() for server in self._started.values())
+                    tails = "\n".join(server.log_tail() for server in self.started.values())
                     raise TimeoutError(f"{self.name}: {error}\n{tails}") from None
         raise AssertionError
 
@@ -124,15 +129,25 @@ class Ours(Contender):
     """Our own services with a batch limit. Contenders of this kind share one system's databases and topics, and have groups of their own:
     what another has done meanwhile each learns from the ledger."""
 
-    def __init__(self, name: str, system: System, shelf: Sequence[UUID], batch_max: int) -> None:
-        super().__init__(name, system.stack, "", [f"ordersaga_{service}" for service in SERVICES])
+    def __init__(
+        self,
+        name: str,
+        system: System,
+        shelf: Sequence[UUID],
+        batch_max: int,
+        services: Sequence[str] = SERVICES,
+        workers: int = WORKERS,
+    ) -> None:
+        super().__init__(name, system.stack, "", [f"ordersaga_{service}" for service in services])
         self._system: Final = system
         self._shelf: Final = shelf
         self._batch_max: Final = batch_max
+        self._services: Final = services
+        self._workers: Final = workers
 
     def processes(self) -> dict[str, Server]:
         def process(service: str) -> Server:
-            made = ServiceProcess(self.stack.folder, service, None, WORKERS)
+            made = ServiceProcess(self.stack.folder, service, None, self._workers)
             made.environment |= self._system.environment | {
                 "ORDERSAGA_HTTP_PORT": str(made.port),
                 "ORDERSAGA_BATCH_MAX": str(self._batch_max),
@@ -141,7 +156,7 @@ class Ours(Contender):
             }
             return made
 
-        return {service: process(service) for service in SERVICES}
+        return {service: process(service) for service in self._services}
 
     async def place(self, orders: int) -> list[LoadRecord]:
         db = await asyncpg.connect(self._system.settings.database_url("order"))
@@ -156,14 +171,24 @@ class Ours(Contender):
 
 
 class PeerProcess(Server):
-    """One process of a peer. It counts as started at once: the warm-up waits for its first results."""
+    """One process of a peer. It counts as started at once, since the warm-up waits for its first results; with `listens`, once it accepts
+    connections at its `port`."""
 
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
-    def __init__(self, folder: StackFolder, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: StackFolder,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        listens: bool = False,
+    ) -> None:
         self.name = name  # type: ignore[misc]  # here each object is a server of its own
         super().__init__(folder)
         self._given: Final = list(command)
+        self._listens: Final = listens
         self.environment |= {"PYTHONPATH": str(ROOT), **environment}
 
     def _prepare(self) -> None:
@@ -173,7 +198,10 @@ class PeerProcess(Server):
         return self._given
 
     def _is_ready(self, log_from: int) -> bool:
-        return True
+        if not self._listens:
+            return True
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 async def make_topics(settings: Settings, names: Sequence[str]) -> None:

@@ -43,39 +43,49 @@ Start = Callable[["Peer"], dict[str, Server]]
 
 
 class Peer(Contender):
-    """Somebody else's Order, Stock and Delivery. `start` makes their processes, which find databases and topics by these names."""
+    """Somebody else's Order, Stock and Delivery. `start` makes their processes, which find databases and topics by these names.
 
-    def __init__(self, name: str, system: System, start: Start) -> None:
+    With `one_database`, the tables of all three are in one.
+    """
+
+    def __init__(self, name: str, system: System, start: Start, *, one_database: bool = False) -> None:
         slug = name.replace("-", "_")
-        super().__init__(name, system.stack, f"{name}.", [f"{slug}_{service}" for service in SERVICES])
+        self._database_of: Final = {
+            service: f"{slug}_shop" if one_database else f"{slug}_{service}" for service in SERVICES
+        }
+        super().__init__(name, system.stack, f"{name}.", list(dict.fromkeys(self._database_of.values())))
         self._system: Final = system
         self._start: Final = start
         self._placed = 0
-        self._shelf: Final = [uuid4() for _ in range(PRODUCTS)]
+        self.shelf: Final = [uuid4() for _ in range(PRODUCTS)]
 
     def processes(self) -> dict[str, Server]:
         return self._start(self)
 
     def database(self, service: str) -> str:
         """The name of a service's database."""
-        return self.databases[SERVICES.index(service)]
+        return self._database_of[service]
 
     async def prepare(self) -> None:
         """Make databases, tables, products and topics."""
         await asyncio.to_thread(self.stack.create_databases, self.databases)
-        for service in SERVICES:
-            with psycopg.connect(self.stack.database_url(self.database(service)), autocommit=True) as db:
-                for file in (f"{service}.sql", "outbox.sql"):
-                    db.execute((SCHEMA / file).read_bytes())
+        for name in self.databases:
+            tables = [service for service in SERVICES if self.database(service) == name]
+            with psycopg.connect(self.stack.database_url(name), autocommit=True) as db:
+                for table in (*tables, "outbox"):
+                    db.execute((SCHEMA / f"{table}.sql").read_bytes())
         stock = await self._connect("stock")
-        rows = [(product, "keyboard", PRICE, PIECES) for product in self._shelf]
+        rows = [(product, "keyboard", PRICE, PIECES) for product in self.shelf]
         await stock.copy_records_to_table("product", columns=("product_id", "name", "price", "available"), records=rows)
         await stock.close()
         names = [self.topics + topic.name + suffix for topic in GUIDE_TOPICS for suffix in ("", DEAD_LETTER_SUFFIX)]
         await make_topics(self._system.settings, names)
 
+    def ordered(self, orders: int) -> None:
+        self._placed += orders
+
     async def place(self, orders: int) -> list[LoadRecord]:
-        products = [(uuid7(), self._shelf[n % len(self._shelf)]) for n in range(orders)]
+        products = [(uuid7(), self.shelf[n % len(self.shelf)]) for n in range(orders)]
         db = await self._connect("order")
         async with db.transaction():
             rows = [_row(order_id) for order_id, _ in products]
@@ -83,7 +93,7 @@ class Peer(Contender):
             items = [(order_id, product_id, 1, "REQUESTED") for order_id, product_id in products]
             await db.copy_records_to_table("order_item", records=items)
         await db.close()
-        self._placed += orders
+        self.ordered(orders)
         return [record for order_id, product_id in products for record in self._records(order_id, product_id)]
 
     def _records(self, order_id: UUID, product_id: UUID) -> Sequence[LoadRecord]:

@@ -23,7 +23,7 @@ WITH_GATEWAY = ("whole", "http", "payments")
 OF_THEIR_OWN = ("growth", "payments")
 """These have a system of their own: the one judges every order that is stored, the other has no Order, so Payment asks for no word of it."""
 PYTHON_PEERS = partial(compare.run, names=(compare.OURS, compare.BATCH_1, compare.FASTSTREAM))
-"""The Java peers have a test of their own."""
+"""The Java peers are built by a test of their own, and one of them runs in `rates`."""
 HERE = BENCHES | {compare.BENCH.name: replace(compare.BENCH, run=PYTHON_PEERS)}
 IN_TURN = sorted(HERE.values(), key=lambda bench: bench.name not in WITH_GATEWAY)
 

@@ -13,6 +13,7 @@ import java.util.UUID;
 import org.hibernate.annotations.DynamicUpdate;
 import shop.Messages.DeliveryRequestMessage;
 import shop.Messages.OrderCompletedMessage;
+import shop.Messages.StockDecreaseRequestMessage;
 
 /** An order and what its partners have said of it. Every method that changes it says whether anything was new. */
 @Entity
@@ -44,6 +45,39 @@ class Order {
     private List<OrderItem> items;
 
     protected Order() {}
+
+    Order(UUID customerId, PlaceOrder body) {
+        orderId = UUID.randomUUID();
+        this.customerId = customerId;
+        orderName = body.orderName();
+        totalAmount = body.totalAmount();
+        address = body.address();
+        addressDetail = body.addressDetail();
+        zipcode = body.zipcode();
+        phone = body.phone();
+        name = body.name();
+        deliveryMemo = body.deliveryMemo();
+        status = Status.PENDING;
+        deliveryStatus = DeliveryStatus.NOT_REQUESTED;
+        createdAt = Instant.now();
+        updatedAt = createdAt;
+        items = body.items().stream()
+                .map(line -> new OrderItem(this, line.productId(), line.quantity()))
+                .toList();
+    }
+
+    UUID orderId() {
+        return orderId;
+    }
+
+    String status() {
+        return status.name();
+    }
+
+    StockDecreaseRequestMessage stockRequest() {
+        return new StockDecreaseRequestMessage(
+                orderId, items.stream().map(OrderItem::ordered).toList());
+    }
 
     boolean stockAnswered(UUID productId, boolean reserved) {
         var asked = items.stream()

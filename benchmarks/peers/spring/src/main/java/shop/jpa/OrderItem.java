@@ -13,6 +13,7 @@ import jakarta.persistence.Table;
 import java.io.Serializable;
 import java.util.UUID;
 import org.hibernate.annotations.DynamicUpdate;
+import shop.Messages.OrderedProduct;
 
 @Entity
 @Table(name = "order_item")
@@ -34,6 +35,17 @@ class OrderItem {
     @Enumerated(EnumType.STRING) private StockStatus stockStatus;
 
     protected OrderItem() {}
+
+    OrderItem(Order order, UUID productId, int quantity) {
+        this.id = new Id(order.orderId(), productId);
+        this.order = order;
+        this.quantity = quantity;
+        this.stockStatus = StockStatus.REQUESTED;
+    }
+
+    OrderedProduct ordered() {
+        return new OrderedProduct(id.productId(), quantity);
+    }
 
     UUID productId() {
         return id.productId();

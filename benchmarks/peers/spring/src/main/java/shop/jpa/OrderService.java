@@ -4,6 +4,7 @@ import static shop.Messages.COMPLETED_CODE;
 import static shop.Messages.STARTED;
 import static shop.Messages.SUCCESS;
 
+import jakarta.persistence.EntityManager;
 import jakarta.persistence.LockModeType;
 import java.util.Optional;
 import java.util.UUID;
@@ -19,16 +20,26 @@ import shop.Messages.DeliveryStartMessage;
 import shop.Messages.PaymentSuccessMessage;
 import shop.Messages.StockResponseMessage;
 
-/** Order: each message is one transaction, which locks the order, changes it and writes what goes out. */
+/** Order: each POST and each message is one transaction, which changes the order, under its lock, and writes what goes out. */
 @Service
 @Profile("jpa & order")
 class OrderService {
     private final Orders orders;
+    private final EntityManager entities;
     private final Outbox outbox;
 
-    OrderService(Orders orders, Outbox outbox) {
+    OrderService(Orders orders, EntityManager entities, Outbox outbox) {
         this.orders = orders;
+        this.entities = entities;
         this.outbox = outbox;
+    }
+
+    @Transactional
+    public Order place(UUID customerId, PlaceOrder body) {
+        Order order = new Order(customerId, body);
+        entities.persist(order);
+        outbox.add("order-created", order.orderId(), order.stockRequest());
+        return order;
     }
 
     @Transactional

@@ -1,0 +1,232 @@
+"""rates: what an order costs at the rates that shops have, and what a system costs that has no orders; ours and others in turn.
+
+An order is placed by POST, its payment's result is a record, written as soon as the POST is answered, and it is completed when a consumer
+outside has its completion record. Open loop: the times of the POSTs are fixed beforehand, and latencies count from them. One broker and one
+database server for all; while one contender has its turn the others are frozen. A turn begins with a quarter of its orders that are only
+counted in the broker's request log; that log is off when CPU is measured. Each turn ends with the contender's audit.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from benchmarks.broker import RequestLog, records
+from benchmarks.customers import CustomerPlan, CustomerResult
+from benchmarks.measure import per_order, per_second, percentiles, reading_of, rss_mib
+from benchmarks.peers import maven, spring
+from benchmarks.peers.compare import BATCH_MAX, servers
+from benchmarks.peers.contender import Contender, Ours
+from benchmarks.peers.shop import Peer
+from benchmarks.process import LoadProcess
+from benchmarks.report import Bench, Figures, Goal, Report, Size, slug
+from benchmarks.shop import PRICE, audit, record_all_payments, stock_up
+from ordersaga.devstack.stack import DevStack
+from ordersaga.devstack.system import System
+from ordersaga.settings import SERVICES
+
+RATES: Final = (2, 10, 50, 100, 200)
+OURS, SPRING, ALONE = "ordersaga", "spring", "servers alone"
+ALL: Final = (OURS, SPRING)
+WARM_UP_AT_ONCE: Final = 16
+LEAD_SHARE: Final = 0.25
+TURN_S_MIN: Final = 1.0
+SETTLE_S: Final = 1.0
+GOALS: Final = [
+    *(Goal(f"ratio_cpu_{SPRING}_{rate}", 0.8, most=True) for rate in (10, 50, 100)),
+    Goal(f"ratio_cores_idle_{SPRING}", 1.0, most=True),
+    Goal(f"ratio_memory_{SPRING}", 1.0, most=True),
+]
+LATENCY_GOALS: Final = [
+    Goal(f"latency_ms_{rank}_{OURS}_{rate}_s", value, most=True)
+    for rate in RATES[:-1]
+    for rank, value in (("p50", 11.0), ("p99", 22.0))
+]
+
+
+class OurSystem(Ours):
+    """All four services, one process each, with the settings as shipped."""
+
+    def __init__(self, system: System, shelf: Sequence[UUID]) -> None:
+        super().__init__(OURS, system, shelf, BATCH_MAX, SERVICES, workers=1)
+        self.settings: Final = system.settings
+
+    async def check(self) -> list[str]:
+        await record_all_payments(self.settings)
+        return await audit(self.settings, gateway=False)
+
+
+class Entry(NamedTuple):
+    """A contender, the process at which orders are placed, its products, and its settings in words."""
+
+    contender: Contender
+    door: str
+    shelf: Sequence[UUID]
+    about: str
+
+    @property
+    def name(self) -> str:
+        return self.contender.name
+
+
+async def run(size: Size, names: Sequence[str] = ALL) -> Report:
+    """Ours, which `names` must begin with, and the others in turn; the Spring peer only where Java and Maven are there."""
+    settings: dict[str, Any] = {"orders_at_the_highest_rate": size.orders, "rounds": size.rounds, "warm_up_orders": size.warm_up}
+    report = Report(main="cores", charted=["cpu_ms_per_order", "latency_ms_p50", "latency_ms_p99"], settings=settings)
+    if SPRING in names and (why := maven.missing()):
+        size.say(f"Spring takes no part: {why}")
+        settings[SPRING] = why
+        names = [name for name in names if name != SPRING]
+    if SPRING in names:
+        size.say("building the Spring peer, unless it is built")
+        await asyncio.to_thread(spring.build)
+    with servers(size, long_lived=True) as system:
+        entries = [entry for entry in _entries(system, await stock_up(system.settings)) if entry.name in names]
+        settings |= {entry.name: entry.about for entry in entries}
+        try:
+            await _measure(report, entries, size, system.stack)
+        finally:
+            for entry in entries:
+                entry.contender.stop()
+    _compare(report, [name for name in names if name != OURS])
+    return report
+
+
+def _entries(system: System, shelf: Sequence[UUID]) -> list[Entry]:
+    one_jvm = {"concurrency": 1, "pool": 10}
+    peer = Peer(SPRING, system, spring.one_jvm(**one_jvm), one_database=True)
+    about = "Spring Boot 3.5.16, Spring Kafka, JPA, a message a transaction, outbox published at commit, one JVM, one database"
+    return [
+        Entry(OurSystem(system, shelf), "order", shelf, "four services, a process and a database each, as shipped"),
+        Entry(
+            peer,
+            spring.DOOR,
+            peer.shelf,
+            f"{about}; consumers a topic {one_jvm['concurrency']}, pool {one_jvm['pool']}",
+        ),
+    ]
+
+
+async def _measure(report: Report, entries: Sequence[Entry], size: Size, stack: DevStack) -> None:
+    """Warm up, then idle and rate by rate, every contender in turn; its audit at the end of each turn."""
+    for entry in entries:
+        size.say(f"{entry.name} warms up with {size.warm_up:,} orders")
+        await entry.contender.prepare()
+        entry.contender.wake()
+        await _order(entry, size.warm_up, rate=0.0)
+        report.broken += await entry.contender.check()
+        entry.contender.rest()
+    turn_s = max(size.orders / RATES[-1], TURN_S_MIN)
+    for n in range(size.rounds):
+        said = f"round {n + 1} of {size.rounds}"
+        report.add(f"{ALONE} idle", await _idle(stack, turn_s))
+        for entry in entries:
+            size.say(f"{said}, {entry.name} without orders")
+            entry.contender.wake()
+            report.add(f"{entry.name} idle", await _idle(stack, turn_s, entry.contender))
+            entry.contender.rest()
+        for rate in RATES:
+            for entry in entries:
+                entry.contender.wake()
+                figures = await _turn(entry, rate, turn_s)
+                told = f"{figures['cpu_ms_per_order']:.1f} CPU-ms an order, p50 {figures['latency_ms_p50']:.0f} ms"
+                size.say(f"{said}, {entry.name} at {rate} orders/s: {told}")
+                report.add(f"{entry.name} {rate}/s", figures)
+                report.broken += [f"{entry.name} at {rate}/s: {line}" for line in await entry.contender.check()]
+                entry.contender.rest()
+
+
+async def _turn(entry: Entry, rate: int, turn_s: float) -> Figures:
+    """Orders at one rate: first those for the request log, then those that are measured."""
+    stack, orders = entry.contender.stack, max(round(rate * turn_s), 1)
+    lead = max(round(orders * LEAD_SHARE), 1)
+    with RequestLog(stack.kafka) as requests:
+        await _order(entry, lead, rate)
+    await asyncio.sleep(SETTLE_S)
+    load = await _customers(entry, orders, rate)
+    read = _reader(stack, entry.contender)
+    before = read()
+    began = time.monotonic()
+    done = await load.go()
+    await asyncio.sleep(SETTLE_S)  # what was used for these orders includes what is tidied up behind them
+    used = per_order(read(), before, orders)
+    seconds = time.monotonic() - began
+    return {
+        "cores": used["cpu_ms_per_order"] * orders / seconds / 1000,
+        "orders_per_s": orders / done.seconds,
+        **used,
+        **percentiles(done.completed_ms),
+        **percentiles(done.answered_ms, prefix="post_ms"),
+        **requests.counted("order", lead),
+        "rss_mib": _memory(entry.contender),
+    }
+
+
+async def _idle(stack: DevStack, turn_s: float, contender: Contender | None = None) -> Figures:
+    """A contender that has no orders; without one, the servers with nobody."""
+    await asyncio.sleep(SETTLE_S)  # what was frozen catches up
+    lead_s = turn_s * LEAD_SHARE
+    with RequestLog(stack.kafka) as requests:
+        await asyncio.sleep(lead_s)
+    await asyncio.sleep(SETTLE_S)
+    read = _reader(stack, contender)
+    before = read()
+    began = time.monotonic()
+    await asyncio.sleep(turn_s)
+    used = per_second(read(), before, time.monotonic() - began)
+    memory = {"rss_mib": _memory(contender)} if contender else {}
+    return {**used, **requests.counted("s", lead_s), **memory}
+
+
+def _reader(stack: DevStack, contender: Contender | None) -> Callable[[], Figures]:
+    """Reads all counters, the broker's records with them."""
+
+    def read() -> Figures:
+        counters = contender.reading() if contender else reading_of(stack, {}, ["postgres"])
+        return counters | records(stack.kafka)
+
+    return read
+
+
+def _memory(contender: Contender) -> float:
+    return sum(rss_mib(contender.started).values())
+
+
+async def _order(entry: Entry, orders: int, rate: float) -> CustomerResult:
+    return await (await _customers(entry, orders, rate)).go()
+
+
+async def _customers(entry: Entry, orders: int, rate: float) -> LoadProcess[CustomerResult]:
+    """A loading process for one contender, ready to go. Rate 0: a closed loop."""
+    contender = entry.contender
+    contender.ordered(orders)
+    plan = CustomerPlan(
+        urls={"order": f"http://127.0.0.1:{contender.started[entry.door].port}"},
+        bootstrap_servers=contender.stack.bootstrap_servers,
+        topics=contender.topics,
+        shelf=list(entry.shelf),
+        price=PRICE,
+        orders=orders,
+        rate=rate,
+        at_once=WARM_UP_AT_ONCE,
+        pay="record",
+        completed=True,
+    )
+    return await LoadProcess.ready("benchmarks.customers", plan, CustomerResult)
+
+
+def _compare(report: Report, others: Sequence[str]) -> None:
+    """Ours over each of the others, and what is wanted."""
+    for name in others:
+        key = slug(name)
+        report.ratio(f"cores_idle_{key}", f"{OURS} idle", f"{name} idle", "cores")
+        report.ratio(f"memory_{key}", f"{OURS} idle", f"{name} idle", "rss_mib")
+        for rate in RATES:
+            report.ratio(f"cpu_{key}_{rate}", f"{OURS} {rate}/s", f"{name} {rate}/s", "cpu_ms_per_order")
+    report.goals = [*LATENCY_GOALS, *(GOALS if SPRING in others else ())]
+
+
+BENCH = Bench(
+    "rates", "what an order costs at 2 to 200 orders/s, and a system without any, beside an ordinary Spring", run, 4_000
+)
