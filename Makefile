@@ -14,8 +14,9 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 DEVSTACK := src/ordersaga/devstack
-COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--annotation-style line --custom-compile-command "make lock" --quiet pyproject.toml
+PIN := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--annotation-style line --custom-compile-command "make lock" --quiet
+COMPILE := $(PIN) pyproject.toml
 
 # The tests by topic: `make test PART=runtime`. What no other part names is in `system`.
 PART_fast := tests/unit tests/docs -m "not processes"
@@ -107,6 +108,7 @@ lock: $(VENV)/.project ## write the lock files again, after a change of pyprojec
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 	$(COMPILE) $(ARGS) -o requirements/runtime.txt
 	$(COMPILE) $(ARGS) --extra devstack --extra dev --extra peers --constraints requirements/runtime.txt -o requirements/dev.txt
+	$(PIN) benchmarks/peers/engines/requirements.in $(ARGS) --constraints requirements/dev.txt -o requirements/engines.txt
 	$(BIN)/python -c 'from ordersaga.devstack import jars; jars.lock()'
 
 # Files in .venv that say which step is done, so that nothing is done twice.

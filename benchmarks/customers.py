@@ -9,6 +9,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
@@ -48,7 +49,7 @@ class CustomerPlan(Struct, kw_only=True):
     `pay`: not at all; by a record on Payment's topic as soon as the order is placed; or at the sandbox's checkout and with an HTTP
     confirm. `placed`: pairs of order and customer that are there already and are checked out before the start, so that only the
     confirm is left. `prefer`: the Prefer header; empty, the default wait. `completed`: wait for the completion record of each. `topics` stands
-    before the names of both topics.
+    before the names of both topics. `paths`: for `benchmarks.peers.callers`.
     """
 
     urls: dict[str, str]
@@ -63,6 +64,7 @@ class CustomerPlan(Struct, kw_only=True):
     prefer: str = "respond-async"
     completed: bool = False
     topics: str = ""
+    paths: tuple[str, str, str] = ("", "", "")
 
 
 class CustomerResult(Struct):
@@ -88,6 +90,7 @@ class Customers:
         self._confirms: list[bytes] = []
         self._intended: dict[bytes, float] = {}
         self._answered_ms: list[float] = []
+        self._completed_ms: list[float] = []
         self._confirms_repeated = 0
 
     async def connect(self) -> None:
@@ -104,14 +107,13 @@ class Customers:
         await (self._open_loop(began) if self._plan.rate else self._closed_loop())
         self._producer.flush(30)
         ended = time.perf_counter()
-        completed_ms: list[float] = []
         if self._completions is not None:
             seen = await self._completions.of(list(self._intended), COMPLETED_LIMIT_S)
-            completed_ms = [(at - self._intended[order_id]) * 1000 for order_id, at in seen.items()]
+            self._completed_ms = [(at - self._intended[order_id]) * 1000 for order_id, at in seen.items()]
             ended = max(seen.values())
         for host in self._hosts.values():
             host.close()
-        return CustomerResult(ended - began, self._answered_ms, completed_ms, self._confirms_repeated)
+        return CustomerResult(ended - began, self._answered_ms, self._completed_ms, self._confirms_repeated)
 
     async def _closed_loop(self) -> None:
         numbers = iter(range(self._plan.orders))
@@ -232,13 +234,13 @@ def _body(product: UUID, price: int) -> bytes:
     return msgspec.json.encode({**ORDER, "totalAmount": price, "items": [{"productId": product, "quantity": 1}]})
 
 
-def prepare(plan: CustomerPlan) -> Callable[[], CustomerResult]:
-    """Connected customers."""
+def prepared(kind: type[Customers], plan: CustomerPlan) -> Callable[[], CustomerResult]:
+    """Connected customers of a kind."""
     loop: Any = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
 
     async def made() -> Customers:
-        customers = Customers(plan)
+        customers = kind(plan)
         await customers.connect()
         return customers
 
@@ -250,4 +252,4 @@ def prepare(plan: CustomerPlan) -> Callable[[], CustomerResult]:
 
 
 if __name__ == "__main__":
-    obey(CustomerPlan, prepare)
+    obey(CustomerPlan, partial(prepared, Customers))

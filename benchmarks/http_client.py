@@ -76,6 +76,10 @@ class Host:
         head = f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\n{headers}"
         return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
+    def get(self, path: str) -> bytes:
+        """The bytes of a GET."""
+        return f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode()
+
     async def connect(self, count: int) -> None:
         """Open so many connections beforehand."""
         self._idle += [await self._open() for _ in range(count)]

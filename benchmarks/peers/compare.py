@@ -98,27 +98,28 @@ def _entries(system: System, shelf: Sequence[UUID]) -> list[Entry]:
             Peer(SPRING, system, spring.spring("jpa", **jpa)),
             share=0.1,
             warm_up=3,
-            about=f"{versions}, JPA, a message a transaction, outbox; {_told(jpa)}",
+            about=f"{versions}, JPA, a message a transaction, outbox; {told(jpa)}",
         ),
         Entry(
             Peer(SPRING_BATCH, system, spring.spring("batch", **batches)),
             warm_up=2,
-            about=f"{versions}, batch listeners, JDBC over arrays, outbox; {_told(batches)}",
+            about=f"{versions}, batch listeners, JDBC over arrays, outbox; {told(batches)}",
         ),
         Entry(
             Peer(SPRING_JDBC, system, spring.spring("jdbc", **batches)),
             warm_up=2,
-            about=f"{versions}, batch listeners, JDBC batches of one statement a row, outbox; {_told(batches)}",
+            about=f"{versions}, batch listeners, JDBC batches of one statement a row, outbox; {told(batches)}",
         ),
         Entry(
             Peer(FASTSTREAM, system, faststream(**python)),
             share=0.1,
-            about=f"FastStream, SQLAlchemy on asyncpg, uvloop, a message a transaction, outbox; {_told(python)}",
+            about=f"FastStream, SQLAlchemy on asyncpg, uvloop, a message a transaction, outbox; {told(python)}",
         ),
     ]
 
 
-def _told(settings: dict[str, int]) -> str:
+def told(settings: dict[str, int]) -> str:
+    """Settings in words."""
     return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 

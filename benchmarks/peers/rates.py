@@ -15,9 +15,10 @@ from uuid import UUID
 from benchmarks.broker import RequestLog, records
 from benchmarks.customers import CustomerPlan, CustomerResult
 from benchmarks.measure import per_order, per_second, percentiles, reading_of, rss_mib
-from benchmarks.peers import maven, spring
-from benchmarks.peers.compare import BATCH_MAX, servers
+from benchmarks.peers import engine_shops, maven, spring
+from benchmarks.peers.compare import BATCH_MAX, servers, told
 from benchmarks.peers.contender import Contender, Ours
+from benchmarks.peers.engine_shops import DBOS, RESTATE
 from benchmarks.peers.shop import Peer
 from benchmarks.process import LoadProcess
 from benchmarks.report import Bench, Figures, Goal, Report, Size, slug
@@ -28,21 +29,14 @@ from ordersaga.settings import SERVICES
 
 RATES: Final = (2, 10, 50, 100, 200)
 OURS, SPRING, ALONE = "ordersaga", "spring", "servers alone"
-ALL: Final = (OURS, SPRING)
+ALL: Final = (OURS, SPRING, DBOS, RESTATE)
 WARM_UP_AT_ONCE: Final = 16
 LEAD_SHARE: Final = 0.25
 TURN_S_MIN: Final = 1.0
 SETTLE_S: Final = 1.0
-GOALS: Final = [
-    *(Goal(f"ratio_cpu_{SPRING}_{rate}", 0.8, most=True) for rate in (10, 50, 100)),
-    Goal(f"ratio_cores_idle_{SPRING}", 1.0, most=True),
-    Goal(f"ratio_memory_{SPRING}", 1.0, most=True),
-]
-LATENCY_GOALS: Final = [
-    Goal(f"latency_ms_{rank}_{OURS}_{rate}_s", value, most=True)
-    for rate in RATES[:-1]
-    for rank, value in (("p50", 11.0), ("p99", 22.0))
-]
+CPU_GOALS: Final = (10, 50, 100)
+LATENCY_GOALS: Final = {"p50": 11.0, "p99": 22.0}
+LATENCY_RATES: Final = RATES[:-1]
 
 
 class OurSystem(Ours):
@@ -58,57 +52,72 @@ class OurSystem(Ours):
 
 
 class Entry(NamedTuple):
-    """A contender, the process at which orders are placed, its products, and its settings in words."""
+    """A contender, the process at which orders are placed, its products, its settings in words, and who its customers are."""
 
     contender: Contender
     door: str
     shelf: Sequence[UUID]
     about: str
+    customers: str = "benchmarks.customers"
+    paths: tuple[str, str, str] = ("", "", "")
 
     @property
     def name(self) -> str:
         return self.contender.name
 
 
-async def run(size: Size, names: Sequence[str] = ALL) -> Report:
-    """Ours, which `names` must begin with, and the others in turn; the Spring peer only where Java and Maven are there."""
-    settings: dict[str, Any] = {"orders_at_the_highest_rate": size.orders, "rounds": size.rounds, "warm_up_orders": size.warm_up}
+async def run(size: Size, names: Sequence[str] = ALL, rates: Sequence[int] = RATES) -> Report:
+    """Ours, which `names` must begin with, and the others in turn, of whom each takes part only where it can be built."""
+    settings: dict[str, Any] = {
+        "orders_at_the_highest_rate": size.orders,
+        "rounds": size.rounds,
+        "warm_up_orders": size.warm_up,
+    }
     report = Report(main="cores", charted=["cpu_ms_per_order", "latency_ms_p50", "latency_ms_p99"], settings=settings)
-    if SPRING in names and (why := maven.missing()):
-        size.say(f"Spring takes no part: {why}")
-        settings[SPRING] = why
-        names = [name for name in names if name != SPRING]
-    if SPRING in names:
-        size.say("building the Spring peer, unless it is built")
-        await asyncio.to_thread(spring.build)
+    for name in names[1:]:
+        size.say(f"building {name}, unless it is built")
+        if why := await asyncio.to_thread(_missing, name):
+            size.say(f"{name} takes no part: {why}")
+            settings[name] = why
+    names = [name for name in names if name not in settings]
     with servers(size, long_lived=True) as system:
         entries = [entry for entry in _entries(system, await stock_up(system.settings)) if entry.name in names]
         settings |= {entry.name: entry.about for entry in entries}
         try:
-            await _measure(report, entries, size, system.stack)
+            await _measure(report, entries, rates, size, system.stack)
         finally:
             for entry in entries:
                 entry.contender.stop()
-    _compare(report, [name for name in names if name != OURS])
+    _compare(report, names[1:], rates)
     return report
+
+
+def _missing(name: str) -> str | None:
+    """Why a peer cannot take part; None: it is built."""
+    if name != SPRING:
+        return engine_shops.install(name)
+    if why := maven.missing():
+        return why
+    spring.build()
+    return None
 
 
 def _entries(system: System, shelf: Sequence[UUID]) -> list[Entry]:
     one_jvm = {"concurrency": 1, "pool": 10}
     peer = Peer(SPRING, system, spring.one_jvm(**one_jvm), one_database=True)
-    about = "Spring Boot 3.5.16, Spring Kafka, JPA, a message a transaction, outbox published at commit, one JVM, one database"
-    return [
+    jvm = "Spring Boot 3.5.16, Spring Kafka, JPA, a message a transaction, outbox published at commit, one JVM, one database"
+    found = [
         Entry(OurSystem(system, shelf), "order", shelf, "four services, a process and a database each, as shipped"),
-        Entry(
-            peer,
-            spring.DOOR,
-            peer.shelf,
-            f"{about}; consumers a topic {one_jvm['concurrency']}, pool {one_jvm['pool']}",
-        ),
+        Entry(peer, spring.DOOR, peer.shelf, f"{jvm}; {told(one_jvm)}"),
     ]
+    for name in (DBOS, RESTATE):
+        engine = engine_shops.make(name, system)
+        about = f"a workflow an order, four transactions of SQLAlchemy, one process, one database, no Kafka; pool {engine_shops.POOL}"
+        found.append(Entry(engine, engine.door, engine.shelf, about, "benchmarks.peers.callers", engine.paths))
+    return found
 
 
-async def _measure(report: Report, entries: Sequence[Entry], size: Size, stack: DevStack) -> None:
+async def _measure(report: Report, entries: Sequence[Entry], rates: Sequence[int], size: Size, stack: DevStack) -> None:
     """Warm up, then idle and rate by rate, every contender in turn; its audit at the end of each turn."""
     for entry in entries:
         size.say(f"{entry.name} warms up with {size.warm_up:,} orders")
@@ -126,7 +135,7 @@ async def _measure(report: Report, entries: Sequence[Entry], size: Size, stack: 
             entry.contender.wake()
             report.add(f"{entry.name} idle", await _idle(stack, turn_s, entry.contender))
             entry.contender.rest()
-        for rate in RATES:
+        for rate in rates:
             for entry in entries:
                 entry.contender.wake()
                 figures = await _turn(entry, rate, turn_s)
@@ -211,20 +220,30 @@ async def _customers(entry: Entry, orders: int, rate: float) -> LoadProcess[Cust
         rate=rate,
         at_once=WARM_UP_AT_ONCE,
         pay="record",
-        completed=True,
+        completed=not entry.paths[0],
+        paths=entry.paths,
     )
-    return await LoadProcess.ready("benchmarks.customers", plan, CustomerResult)
+    return await LoadProcess.ready(entry.customers, plan, CustomerResult)
 
 
-def _compare(report: Report, others: Sequence[str]) -> None:
+def _compare(report: Report, others: Sequence[str], rates: Sequence[int]) -> None:
     """Ours over each of the others, and what is wanted."""
     for name in others:
         key = slug(name)
         report.ratio(f"cores_idle_{key}", f"{OURS} idle", f"{name} idle", "cores")
         report.ratio(f"memory_{key}", f"{OURS} idle", f"{name} idle", "rss_mib")
-        for rate in RATES:
+        for rate in rates:
             report.ratio(f"cpu_{key}_{rate}", f"{OURS} {rate}/s", f"{name} {rate}/s", "cpu_ms_per_order")
-    report.goals = [*LATENCY_GOALS, *(GOALS if SPRING in others else ())]
+    goals = [
+        Goal(f"latency_ms_{rank}_{OURS}_{rate}_s", value, most=True)
+        for rate in rates
+        if rate in LATENCY_RATES
+        for rank, value in LATENCY_GOALS.items()
+    ]
+    if SPRING in others:
+        goals += [Goal(f"ratio_cpu_{SPRING}_{rate}", 0.8, most=True) for rate in rates if rate in CPU_GOALS]
+        goals += [Goal(f"ratio_{what}_{SPRING}", 1.0, most=True) for what in ("cores_idle", "memory")]
+    report.goals = goals
 
 
 BENCH = Bench(

@@ -45,10 +45,12 @@ Start = Callable[["Peer"], dict[str, Server]]
 class Peer(Contender):
     """Somebody else's Order, Stock and Delivery. `start` makes their processes, which find databases and topics by these names.
 
-    With `one_database`, the tables of all three are in one.
+    With `one_database`, the tables of all three are in one. With `kafka` False it has no topics.
     """
 
-    def __init__(self, name: str, system: System, start: Start, *, one_database: bool = False) -> None:
+    def __init__(
+        self, name: str, system: System, start: Start, *, one_database: bool = False, kafka: bool = True
+    ) -> None:
         slug = name.replace("-", "_")
         self._database_of: Final = {
             service: f"{slug}_shop" if one_database else f"{slug}_{service}" for service in SERVICES
@@ -56,6 +58,7 @@ class Peer(Contender):
         super().__init__(name, system.stack, f"{name}.", list(dict.fromkeys(self._database_of.values())))
         self._system: Final = system
         self._start: Final = start
+        self._kafka: Final = kafka
         self._placed = 0
         self.shelf: Final = [uuid4() for _ in range(PRODUCTS)]
 
@@ -78,6 +81,8 @@ class Peer(Contender):
         rows = [(product, "keyboard", PRICE, PIECES) for product in self.shelf]
         await stock.copy_records_to_table("product", columns=("product_id", "name", "price", "available"), records=rows)
         await stock.close()
+        if not self._kafka:
+            return
         names = [self.topics + topic.name + suffix for topic in GUIDE_TOPICS for suffix in ("", DEAD_LETTER_SUFFIX)]
         await make_topics(self._system.settings, names)
 
@@ -116,8 +121,9 @@ class Peer(Contender):
             "reservations": await self._count("stock", "reservation", "status = 'SUCCESS'"),
             "pieces taken": await self._value("stock", f"SELECT sum({PIECES} - available) FROM product"),
             "deliveries": await self._count("delivery", "delivery", "status = 'STARTED'"),
-            "completion records": self._records_on(self.topics + COMPLETED),
         }
+        if self._kafka:
+            found["completion records"] = self._records_on(self.topics + COMPLETED)
         broken = [f"{self.name}: {n} {what} of {self._placed}" for what, n in found.items() if n != self._placed]
         for service in SERVICES:
             if left := await self._count(service, "outbox", "true"):

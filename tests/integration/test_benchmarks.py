@@ -1,5 +1,6 @@
 """Each benchmark runs at a tiny size, so that none rots; no figure is judged, for they depend on the machine."""
 
+import asyncio
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import pytest
 from rich.console import Console
 
 from benchmarks.benches import BENCHES
-from benchmarks.peers import compare, maven, spring
+from benchmarks.http_client import Host
+from benchmarks.peers import compare, maven, rates, spring
 from benchmarks.report import Bench, Report, Size, show, write
 from ordersaga.devstack.system import System
 
@@ -24,7 +26,11 @@ OF_THEIR_OWN = ("growth", "payments")
 """These have a system of their own: the one judges every order that is stored, the other has no Order, so Payment asks for no word of it."""
 PYTHON_PEERS = partial(compare.run, names=(compare.OURS, compare.BATCH_1, compare.FASTSTREAM))
 """The Java peers are built by a test of their own, and one of them runs in `rates`."""
-HERE = BENCHES | {compare.BENCH.name: replace(compare.BENCH, run=PYTHON_PEERS)}
+TWO_RATES = partial(rates.run, rates=(10, 50))
+HERE = BENCHES | {
+    compare.BENCH.name: replace(compare.BENCH, run=PYTHON_PEERS),
+    rates.BENCH.name: replace(rates.BENCH, run=TWO_RATES),
+}
 IN_TURN = sorted(HERE.values(), key=lambda bench: bench.name not in WITH_GATEWAY)
 
 
@@ -35,7 +41,7 @@ def system() -> Iterator[System]:
         yield running
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("bench", IN_TURN, ids=[bench.name for bench in IN_TURN])
 async def test_a_benchmark_measures_and_its_audit_holds(bench: Bench, system: System, tmp_path: Path) -> None:
     shared = None if bench.name in OF_THEIR_OWN else system
@@ -57,6 +63,32 @@ def test_the_java_peers_are_built_where_java_and_maven_are_there_and_else_the_be
     else:
         spring.build()
         assert spring.JAR.exists()
+
+
+ANSWERS = {
+    b"/length": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    b"/chunks": b"HTTP/1.1 201 Created\r\ntransfer-encoding: chunked\r\n\r\n2\r\nor\r\n3\r\nder\r\n0\r\n\r\n",
+    b"/last": b"HTTP/1.1 202 Accepted\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    b"/none": b"good morning\r\n\r\n",
+}
+
+
+async def test_the_load_reads_every_kind_of_answer_and_says_what_is_none() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readline():
+            await reader.readuntil(b"\r\n\r\n")
+            for byte in ANSWERS[head.split()[1]]:
+                writer.write(bytes([byte]))
+                await writer.drain()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    host = Host(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", 1)
+    found = [await host.ask(host.get(path)) for path in ("/length", "/chunks", "/last", "/length")]
+    assert found == [(200, b"ok"), (201, b"order"), (202, b""), (200, b"ok")]
+    with pytest.raises(ConnectionError, match="no HTTP"):
+        await host.ask(host.get("/none"))
+    host.close()
+    server.close()
 
 
 def test_figures_are_medians_beside_their_spread_and_ratios_are_of_medians() -> None:
