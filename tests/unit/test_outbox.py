@@ -16,7 +16,7 @@ from ordersaga.messaging.handler import Incoming, Outgoing, Record
 from ordersaga.messaging.ids import MessageIds
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, RefusedRecord
 from ordersaga.messaging.kafka.remedies import BY_CODE, Remedy, remedy_of
-from ordersaga.messaging.outbox import DELETE_AFTER_S, SOON_ROWS_MAX, Outbox
+from ordersaga.messaging.outbox import DELETE_AFTER_S, DELETE_ROWS, SOON_ROWS_MAX, Outbox
 from ordersaga.messaging.outbox_rows import OutboxRow, compose
 from ordersaga.settings import Settings
 
@@ -209,6 +209,28 @@ async def test_what_is_acknowledged_within_a_moment_is_deleted_by_one_statement(
     assert table.deleted == [[1, 2, 3]]
     await acknowledged(out, broker, [4])
     assert table.deleted == [[1, 2, 3], [4]]
+
+
+async def test_many_acknowledged_rows_are_deleted_at_once() -> None:
+    broker, table = Broker(Settings.model_validate({})), Table()
+    out = outbox(broker, table)
+    ids = list(range(DELETE_ROWS))
+    await out.publish([row(id) for id in ids], NOW)
+    broker.given[0].set_result([])
+    await asyncio.sleep(DELETE_AFTER_S / 5)
+    assert table.deleted == [ids]
+
+
+async def test_what_is_acknowledged_is_deleted_before_a_process_ends() -> None:
+    broker, table = Broker(Settings.model_validate({})), Table()
+    out = outbox(broker, table)
+    await out.publish([row(1)], NOW)
+    broker.given[0].set_result([])
+    await asyncio.sleep(0.01)
+    assert table.deleted == []
+    began_s = asyncio.get_running_loop().time()
+    await out.close()
+    assert table.deleted == [[1]] and asyncio.get_running_loop().time() - began_s < DELETE_AFTER_S / 2
 
 
 async def test_a_deletion_that_fails_in_an_unforeseen_way_is_not_the_last_one() -> None:

@@ -31,7 +31,9 @@ SOON_ROWS_MAX: Final = 20_000
 ASIDE_ROWS_MAX: Final = 20_000
 SLOT_S_MAX: Final = 2.0
 LOG_REFUSED_EVERY_S: Final = 30.0
-DELETE_AFTER_S: Final = 0.05
+DELETE_AFTER_S: Final = 0.5
+DELETE_ROWS: Final = 500
+"""So many acknowledged rows are deleted at once. Fewer wait: a crash, or a new owner of their partitions, publishes them again."""
 CLOSE_S_MAX: Final = 2.0
 
 
@@ -68,6 +70,8 @@ class Outbox:
         self._refusals_logged_at: Final[dict[tuple[str, str], float]] = {}
         self._acknowledged: list[int] = []
         self._deleter: asyncio.Task[None] | None = None
+        self._delete_now: Final = asyncio.Event()
+        self._closing = False
         self.failed = False
 
     async def publish(self, rows: Sequence[OutboxRow], now: datetime) -> None:
@@ -158,8 +162,10 @@ class Outbox:
             self._in_flight.difference_update(ids)
         else:
             self._acknowledged += ids
+            if len(self._acknowledged) >= DELETE_ROWS or self._closing:
+                self._delete_now.set()
             if self._deleter is None:
-                self._deleter = self._run(self._delete_acknowledged())
+                self._deleter = self._run(self._delete_soon())
 
     async def _give_up_refused(
         self, publications: Sequence[Publication], refused: Sequence[RefusedRecord], now: datetime
@@ -187,20 +193,31 @@ class Outbox:
                 records=self._refused.pop(what),
             )
 
-    async def _delete_acknowledged(self) -> None:
-        """Delete acknowledged rows in the background: one statement for all that are acknowledged within `DELETE_AFTER_S`."""
+    async def _delete_soon(self) -> None:
+        """Delete acknowledged rows in the background: by one statement all of `DELETE_AFTER_S`, or `DELETE_ROWS`."""
         try:
             while self._acknowledged:
-                await asyncio.sleep(DELETE_AFTER_S)
-                ids, self._acknowledged = self._acknowledged, []
-                async with self._pool.acquire() as db:
-                    await sql.delete_outbox(db, ids=ids)
-                self._in_flight.difference_update(ids)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._delete_now.wait(), DELETE_AFTER_S)
+                self._delete_now.clear()
+                await self._delete_acknowledged()
         except DATABASE_ERRORS as error:
             log.warning("published rows could not be deleted and are published again", error=str(error))
             self.failed = True
         finally:
             self._deleter = None
+
+    async def _delete_acknowledged(self) -> None:
+        ids, self._acknowledged = self._acknowledged, []
+        if not ids:
+            return
+        try:
+            async with self._pool.acquire() as db:
+                await sql.delete_outbox(db, ids=ids)
+        except DATABASE_ERRORS:
+            self._acknowledged += ids
+            raise
+        self._in_flight.difference_update(ids)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -212,6 +229,7 @@ class Outbox:
         """Publish the rows that earlier turns of these partitions left, and wait: they go out before the new owner's own output."""
         topics, numbers = [each.topic for each in partitions], [each.partition for each in partitions]
         after_id = 0
+        await self._delete_acknowledged()
         while True:
             rows_max = self._left_size.now
             with self._left_size.trying(rows_max):
@@ -273,7 +291,9 @@ class Outbox:
 
     async def close(self) -> None:
         """Publish queued rows and delete them, within `CLOSE_S_MAX`, then stop."""
+        self._closing = True
         await self._publisher.close()
+        self._delete_now.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S_MAX):
                 while self._tasks:
