@@ -7,7 +7,7 @@ A deadlock is ended here instead of by PostgreSQL's own time-out: the statement 
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import asyncpg
@@ -24,6 +24,7 @@ MOMENTS: Final = {
     "reads what is available": "SELECT product_id, available FROM product",
     "takes timers": "SELECT key FROM timer WHERE due_at <=",
 }
+INSERT_OUTBOX: Final = "INSERT INTO outbox ("
 TIMEOUT: Final = "_timeout"
 """PostgreSQL's clock is not the clock of a history, so settings of its time-outs are not sent."""
 READ_ONLY: Final = "SET default_transaction_read_only = on; SET transaction_read_only = on"
@@ -224,7 +225,11 @@ class Connection:
         return await self._statement_of(query, lambda: self._real.fetchval(query, *arguments))
 
     async def execute(self, query: str, *arguments: Any) -> Any:
-        return await self._statement_of(query, lambda: self._real.execute(query, *arguments))
+        result = await self._statement_of(query, lambda: self._real.execute(query, *arguments))
+        if query.startswith(INSERT_OUTBOX):
+            columns = query.removeprefix(INSERT_OUTBOX).partition(")")[0].split(", ")
+            self._note_written(columns, [arguments])
+        return result
 
     async def executemany(self, query: str, arguments: Any) -> Any:
         await self._statement_of(query, lambda: self._real.executemany(query, arguments))
@@ -237,8 +242,8 @@ class Connection:
             await self._real.copy_records_to_table(table, columns=columns, records=rows)
 
         await self._statement_of(f"COPY {table}", copy)
-        for row in rows if table == "outbox" else ():
-            self.note(OutboxWrite(self._database.service, dict(zip(columns, row, strict=True))))
+        if table == "outbox":
+            self._note_written(columns, rows)
 
     def transaction(self, *, lock_timeout_ms: int | None = None, readonly: bool = False) -> "Transaction":
         return Transaction(self)
@@ -249,6 +254,10 @@ class Connection:
                 self._database.moment(self.process, what)
 
     # What they do ----------------------------------------------------------------------------------------------------------
+
+    def _note_written(self, columns: Sequence[str], rows: Sequence[Any]) -> None:
+        for row in rows:
+            self.note(OutboxWrite(self._database.service, dict(zip(columns, row, strict=True))))
 
     def note(self, effect: Any) -> None:
         """Add an effect to `committed` if the current transaction commits."""

@@ -14,7 +14,7 @@ from ordersaga.contracts import codec
 from ordersaga.contracts.headers import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, TYPE_ID
 from ordersaga.contracts.topics import BY_MESSAGE, key_of
 from ordersaga.messaging import dead_letters
-from ordersaga.messaging.database import Connection
+from ordersaga.messaging.database import Connection, insert
 from ordersaga.messaging.dead_letters import DeadLetter, GivenUp
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.ids import MessageIds
@@ -159,13 +159,14 @@ async def first_id(db: Connection) -> int:
 
 
 async def write(db: Connection, rows: Sequence[OutboxRow], adopt_at: datetime) -> None:
-    """Write rows in the caller's transaction, by COPY: one statement without planning, however many rows."""
+    """Write rows in the caller's transaction, by one statement."""
     if not rows:
         return
-    await db.copy_records_to_table(
+    await insert(
+        db,
         "outbox",
-        columns=COLUMNS,
-        records=[
+        COLUMNS,
+        [
             (
                 row.id,
                 row.source and row.source.topic,

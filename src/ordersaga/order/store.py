@@ -16,7 +16,7 @@ from ordersaga.contracts.address import Address
 from ordersaga.contracts.messages import Message, ProductPriceMessage, StockRollbackRequestedMessage
 from ordersaga.contracts.status import ORDER_CODES, OrderStatus
 from ordersaga.messaging import timers
-from ordersaga.messaging.database import Connection, insert_new
+from ordersaga.messaging.database import Connection, insert, insert_new
 from ordersaga.messaging.handler import Incoming, Outgoing
 from ordersaga.messaging.queries import queries
 from ordersaga.order.decision import Decision
@@ -105,7 +105,7 @@ async def save(db: Connection, rows: Collection[SagaRow]) -> None:
 async def add_events(db: Connection, events: Sequence[Event]) -> None:
     """Append lines to timelines."""
     if events:
-        await db.copy_records_to_table("order_event", columns=EVENT_COLUMNS, records=map(astuple, events))
+        await insert(db, "order_event", EVENT_COLUMNS, list(map(astuple, events)))
 
 
 async def find(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Order]:

@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from ordersaga.messaging.database import Connection, insert_new
+from ordersaga.messaging.database import Connection, insert, insert_new
 from ordersaga.messaging.queries import queries
 from ordersaga.stock import listing
 from ordersaga.stock.allocation import Allocation
@@ -74,7 +74,7 @@ async def save_movements(db: Connection, movements: Sequence[Movement], now: dat
         released=[counts["released"] for counts in counted.values()],
     )
     records = [(each.product_id, each.order_id, each.kind, each.quantity, now) for each in movements]
-    await db.copy_records_to_table("movement", columns=MOVEMENT_COLUMNS, records=records)
+    await insert(db, "movement", MOVEMENT_COLUMNS, records)
 
 
 async def add_products(db: Connection, products: Iterable[Product]) -> set[UUID]:
