@@ -4,17 +4,21 @@ Promise: when an intent's lease is over, some process claims the intent, until i
 process extends the leases of its intents in flight, so no other process begins an intent again because the gateway is slow.
 """
 
+import asyncio
 from datetime import timedelta
 from typing import Final
 
 import structlog
 from prometheus_client import Gauge
 
+from ordersaga.messaging.loops import Beat
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.payment import store
 from ordersaga.payment.intents import Intents
 
 CLAIM_EVERY_S: Final = 0.1
+IDLE_S: Final = 0.5
+"""The pause after a look that found no due intent."""
 CLAIMED_MAX: Final = 500
 """Limit of the intents that recovery has in flight in one process. New confirms do not count, so a rush of customers delays no refund."""
 LOOK_UPS_CLAIMED_AT_ONCE_MAX: Final = 5
@@ -43,9 +47,15 @@ class Recovery:
 
     def start(self) -> None:
         """Start the loops; they run until the process stops."""
-        self._runtime.every(CLAIM_EVERY_S, self.claim, "claiming due intents")
+        self._runtime.supervise("claiming due intents", self._claiming)
         self._runtime.every(WATCH_EVERY_S, self.watch, "watching open intents")
         self._runtime.every(self._lease.total_seconds() / 3, self.extend_leases, "extending leases of intents")
+
+    async def _claiming(self, beat: Beat) -> None:
+        while True:
+            claimed = await self.claim()
+            beat()
+            await asyncio.sleep(CLAIM_EVERY_S if claimed else IDLE_S)
 
     async def claim(self) -> int:
         """Claim due intents and start them in the background. Returns how many."""
