@@ -68,7 +68,7 @@ class PartitionConsumer:
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
             "check.crcs": True,  # else bytes that a disk has damaged are handled as a partner's message
-            "fetch.wait.max.ms": 100,
+            "fetch.wait.max.ms": 500,
             "fetch.error.backoff.ms": 50,
             "fetch.queue.backoff.ms": 5,
             "queued.max.messages.kbytes": 65536,
