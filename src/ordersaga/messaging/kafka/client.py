@@ -38,6 +38,15 @@ class KafkaUnavailable(Exception):
     """Kafka did not answer, or answered with an error; a retry may help."""
 
 
+class KafkaForbids(KafkaUnavailable):
+    """Kafka's ACLs do not allow it; no retry helps before they are changed."""
+
+
+def forbidden(operation: str, resource: str) -> str:
+    """The sentence of an ACL that is missing."""
+    return f"Kafka's ACLs do not allow {operation} on {resource}"
+
+
 def client_config(settings: Settings) -> dict[str, Any]:
     """The configuration that every client of the cluster needs."""
     password = settings.kafka_sasl_password

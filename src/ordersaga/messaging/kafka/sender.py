@@ -1,27 +1,38 @@
 """Sends any record, as any partner's producer might: without a key, to a chosen partition, inside a transaction that commits or aborts."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
-from confluent_kafka import KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ordersaga.messaging.handler import Coordinates
-from ordersaga.messaging.kafka.client import CALL_TIMEOUT_S, KafkaUnavailable, client_config
+from ordersaga.messaging.kafka.client import (
+    CALL_TIMEOUT_S,
+    KafkaForbids,
+    KafkaUnavailable,
+    client_config,
+    forbidden,
+)
 from ordersaga.messaging.kafka.publisher import MESSAGE_BYTES_MAX, PARTITIONER, Publication
 from ordersaga.settings import Settings
 
 T = TypeVar("T")
 
 THREADS: Final = 4
+ROOM_S: Final = 0.1
+TRANSACTIONS: Final = "ordersaga-sender-"
 
 
 class Sender:
     """Sends records for tools and tests, and says where in Kafka they are. The client's calls block, so they run in threads.
 
-    Every call raises `KafkaUnavailable` if a record has no acknowledgement within `CALL_TIMEOUT_S`, or is refused.
+    Every call raises `KafkaUnavailable` if a record has no acknowledgement within `CALL_TIMEOUT_S`, or is refused; `KafkaForbids` if an ACL
+    does not allow it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -44,7 +55,7 @@ class Sender:
         """Send the records in a transaction of their own. Without `commit` it is aborted once they are in the log."""
 
         def send() -> list[Coordinates]:
-            producer = Producer(self._config | {"transactional.id": f"ordersaga-sender-{uuid4()}"})
+            producer = Producer(self._config | {"transactional.id": f"{TRANSACTIONS}{uuid4()}"})
             producer.init_transactions(CALL_TIMEOUT_S)
             producer.begin_transaction()
             places = _send(producer, records)
@@ -57,7 +68,7 @@ class Sender:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except KafkaException as error:
-            raise KafkaUnavailable(error.args[0].str()) from error
+            raise _refusal(error.args[0], "") from error
 
     def close(self) -> None:
         """Stop the threads. Every call has ended by then."""
@@ -66,12 +77,12 @@ class Sender:
 
 def _send(producer: Producer, records: Sequence[Publication]) -> list[Coordinates]:
     places: dict[int, Coordinates] = {}
-    errors: list[str] = []
+    errors: list[KafkaUnavailable] = []
 
     def delivered(number: int) -> Callable[[Any, Message], None]:
         def note(error: Any, message: Message) -> None:
             if error is not None:
-                errors.append(error.str())
+                errors.append(_refusal(error, message.topic() or ""))
             else:
                 places[number] = Coordinates(message.topic() or "", message.partition() or 0, message.offset() or 0)
 
@@ -79,7 +90,8 @@ def _send(producer: Producer, records: Sequence[Publication]) -> list[Coordinate
 
     for number, record in enumerate(records):
         chosen: dict[str, Any] = {} if record.partition is None else {"partition": record.partition}
-        producer.produce(
+        produce = partial(
+            producer.produce,
             record.topic,
             record.value,
             record.key,
@@ -87,7 +99,31 @@ def _send(producer: Producer, records: Sequence[Publication]) -> list[Coordinate
             on_delivery=delivered(number),
             **chosen,
         )
+        _when_there_is_room(producer, produce)
     producer.flush(CALL_TIMEOUT_S)
     if errors or len(places) < len(records):
-        raise KafkaUnavailable(errors[0] if errors else "no acknowledgement in time")
+        raise errors[0] if errors else KafkaUnavailable("no acknowledgement in time")
     return [places[number] for number in range(len(records))]
+
+
+def _when_there_is_room(producer: Producer, produce: Callable[[], None]) -> None:
+    """Hand a record to the client, whose queue takes 100,000 records or a gigabyte: wait for acknowledgements while it is full."""
+    end = time.monotonic() + CALL_TIMEOUT_S
+    while True:
+        try:
+            return produce()
+        except BufferError as error:
+            if not producer.poll(ROOM_S) and time.monotonic() > end:
+                raise KafkaUnavailable("no acknowledgement in time") from error
+
+
+def _refusal(error: KafkaError, topic: str) -> KafkaUnavailable:
+    missing = {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED: ("Write", f"topic {topic}"),
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: (
+            "Write and Describe",
+            f"transactional ids that begin with {TRANSACTIONS}",
+        ),
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED: ("IdempotentWrite", "the cluster"),
+    }.get(error.code())
+    return KafkaForbids(forbidden(*missing)) if missing else KafkaUnavailable(error.str())

@@ -11,11 +11,13 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from ordersaga.messaging.handler import Coordinates, Record
 from ordersaga.messaging.kafka.client import (
     REPEATED_CALL_TIMEOUT_S,
+    KafkaForbids,
     KafkaUnavailable,
     Partition,
     bounds_of,
     client_config,
     close_consumer,
+    forbidden,
     record_of,
     temporary_consumer,
     translated,
@@ -30,7 +32,8 @@ NOTHING_THERE: Final = (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET
 
 
 class Tap:
-    """Reads topics without joining a group, from now on or from the beginning. Raises `KafkaUnavailable`, also for a topic that is not there."""
+    """Reads topics without joining a group, from now on or from the beginning. Raises `KafkaUnavailable`, also for a topic that is not there,
+    and `KafkaForbids` for one that an ACL does not let us read."""
 
     def __init__(self, settings: Settings, topics: Sequence[str], from_beginning: bool = False) -> None:
         self._thread: Final = ThreadPoolExecutor(1, thread_name_prefix="tap")
@@ -77,6 +80,8 @@ class Tap:
     def _mark_read(self, message: Message) -> None:
         """Note that a partition is read to its end. The last offsets may have no record (transaction markers, aborted records): then EOF tells."""
         partition, problem = Partition(message.topic() or "", message.partition() or 0), message.error()
+        if problem is not None and problem.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise KafkaForbids(forbidden("Read", f"topic {partition.topic}"))
         if partition not in self._unread:
             return
         if problem is None:

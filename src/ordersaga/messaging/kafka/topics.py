@@ -31,6 +31,7 @@ from ordersaga.settings import Settings
 
 T = TypeVar("T")
 
+NO_TOPIC: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION)
 SHOWN_CONFIGS: Final = ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes", "min.insync.replicas")
 
 
@@ -42,6 +43,17 @@ class TopicState(Struct, frozen=True):
     replicas: int
     leaderless: Sequence[int]
     config: dict[str, str] | None
+
+
+class Access(Struct, frozen=True):
+    """What we may do with a topic. `operations`: `READ`, `WRITE`, ...; None: Kafka does not say. Without `partitions`: not even describe it."""
+
+    partitions: int
+    operations: frozenset[str] | None
+
+    def allows(self, operation: str) -> bool:
+        """Whether nothing is known to forbid the operation."""
+        return self.operations is None or operation in self.operations
 
 
 class Topics:
@@ -67,6 +79,31 @@ class Topics:
     async def partition_counts(self, names: Sequence[str]) -> dict[str, int]:
         """The number of partitions of each topic that exists."""
         return {name: len(found.partitions) for name, found in (await self._asked(self._describe, names)).items()}
+
+    async def access(self, names: Sequence[str]) -> dict[str, Access]:
+        """What we may do with each topic. Left out is one that does not exist; Kafka tells that only to a user who may describe it."""
+        return await self._asked(self._access, names)
+
+    def _access(self, names: Sequence[str]) -> dict[str, Access]:
+        asked = self._admin.describe_topics(
+            TopicCollection(list(names)),
+            include_authorized_operations=True,
+            request_timeout=REPEATED_CALL_TIMEOUT_S,
+        )
+        found = {}
+        for name, future in asked.items() if names else ():
+            try:
+                described = future.result()
+            except KafkaException as error:
+                code = error.args[0].code()
+                if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    found[name] = Access(0, frozenset())
+                elif code not in NO_TOPIC:
+                    raise
+            else:
+                operations = frozenset(each.name for each in described.authorized_operations or ())
+                found[name] = Access(len(described.partitions), operations or None)
+        return found
 
     async def ends(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """The offset of the next record of each partition that exists and has a leader."""
@@ -101,7 +138,7 @@ class Topics:
 
     def _describe(self, names: Sequence[str]) -> dict[str, Any]:
         asked = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=REPEATED_CALL_TIMEOUT_S)
-        return _results(asked, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION) if names else {}
+        return _results(asked, *NO_TOPIC) if names else {}
 
     def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
         resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
