@@ -4,9 +4,10 @@ import asyncio
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from xml.etree import ElementTree
 
+import psutil
 import pytest
 from msgspec.structs import replace
 
@@ -14,8 +15,8 @@ from ordersaga.conformance import PARTS, NoSuchCase, Plan, Report, Result, Wrong
 from ordersaga.conformance import hooks as hooks_module
 from ordersaga.conformance.cases import Case, select
 from ordersaga.conformance.hooks import Answer, Hook, HookFailed, Hooks, _literal
-from ordersaga.conformance.report import RECORDS_SHOWN_MAX, explanation, html, junit, summary
-from ordersaga.conformance.run import CASE_S_MAX, Director, longest_of
+from ordersaga.conformance.report import explanation, html, junit, summary
+from ordersaga.conformance.run import CASE_S_MAX, RECORDS_KEPT_MAX, Director, longest_of
 from ordersaga.conformance.scene import Limits, Offers, why_of
 from ordersaga.conformance.stage import has_dead_letter_name
 from ordersaga.conformance.wire import Heard, Sent, compact
@@ -113,6 +114,21 @@ async def test_a_hook_or_a_restart_command_that_does_not_end_says_so(monkeypatch
             await hooks.run_restart()
 
 
+async def test_a_hook_that_does_not_end_ends_with_all_that_it_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks_module, "HOOK_S", 0.5)
+    async with Hooks({"seed": f"run (sleep 60 & echo $! > {tmp_path}/pid; wait); true"}, {}, None) as hooks:
+        with pytest.raises(HookFailed, match="did not end"):
+            await hooks.call("seed", {})
+    started = int((tmp_path / "pid").read_text())
+    for _ in range(100):
+        if not psutil.pid_exists(started) or psutil.Process(started).status() == psutil.STATUS_ZOMBIE:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"process {started} still runs")
+
+
 async def test_a_hook_that_fails_says_what_came_back() -> None:
     async with Hooks(
         {"seed": "run echo no such shelf; exit 3", "pay": "GET http://127.0.0.1:1/$nothing"}, {}, None
@@ -126,7 +142,7 @@ async def test_a_hook_that_fails_says_what_came_back() -> None:
 def test_an_answer_is_read_in_any_spelling_of_its_fields() -> None:
     answer = heard(compact({"order_id": ORDER.upper(), "Delivery-Id": "x", "STATUS": "fail"}))
     assert (answer.field("orderId"), answer.field("deliveryId"), answer.failed) == (ORDER.upper(), "x", True)
-    assert list(answer.ids()) == [ORDER]
+    assert list(answer.ids) == [ORDER]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +150,7 @@ def test_an_answer_is_read_in_any_spelling_of_its_fields() -> None:
 )
 def test_garbage_is_no_answer_and_no_error(value: bytes | None) -> None:
     answer = heard(value)
-    assert answer.json is None and answer.field("status") is None and not list(answer.ids())
+    assert answer.json is None and answer.field("status") is None and not list(answer.ids)
 
 
 def test_a_letter_says_where_its_record_was() -> None:
@@ -176,9 +192,10 @@ class _Scene:
     """What the director asks of a scene."""
 
     sent, notes = (), ()
+    came: ClassVar[list[Heard]] = []
 
     def heard(self) -> list[Heard]:
-        return []
+        return self.came
 
     async def end(self) -> None:
         pass
@@ -197,6 +214,14 @@ async def test_a_case_that_trips_over_an_odd_answer_is_not_judged_and_the_others
         ("a happy case", "passed"),
     ]
     assert "'int' object has no attribute 'get'" in told.results[0].said
+
+
+async def test_a_result_keeps_the_first_records_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Scene, "came", [heard(compact({"n": n})) for n in range(RECORDS_KEPT_MAX + 3)])
+    told = Report("delivery", 0.0, [], [])
+    make: Any = _Scene
+    await Director(make, CASES[:1], told, lambda *_: None, Plan(PARTS["delivery"], Settings(), {})).run()
+    assert (len(told.results[0].heard), told.results[0].more) == (RECORDS_KEPT_MAX, 3)
 
 
 def report() -> Report:
@@ -235,9 +260,9 @@ def test_the_html_report_needs_nothing_else_and_escapes_what_records_contain() -
 
 
 def test_the_html_report_counts_the_records_that_it_leaves_out() -> None:
-    many = [heard(compact({"n": n})) for n in range(RECORDS_SHOWN_MAX + 3)]
-    page = html(Report("delivery", 0.0, [Result(CASES[0], "passed", "", 0.1, (), many)], []))
-    assert "and 3 more records" in page
+    result = Result(CASES[0], "failed", "", 0.1, (), [heard(compact({"n": 1}))], more=3)
+    assert "and 3 more records" in html(Report("delivery", 0.0, [result], []))
+    assert any("3 more records" in line for line in explanation(result))
 
 
 def test_what_cannot_be_run_is_told_with_exit_code_2(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """What the guide lacks: how the kit puts a product in stock, places an order, pays, or restarts a service. An HTTP request, an SQL statement or a command."""
 
 import asyncio
+import contextlib
 import json
+import os
 import shlex
+import signal
 import tempfile
 from string import Template
 from typing import Any, Final
@@ -139,7 +142,15 @@ class Hooks:
             if url not in self._pools:
                 self._pools[url] = await asyncpg.create_pool(url, min_size=0, max_size=4, timeout=HOOK_S)
         literals = {key: _literal(value) for key, value in values.items()}
-        rows = await self._pools[url].fetch(_filled(statement, literals), timeout=HOOK_S)
+        filled = _filled(statement, literals)
+        async with asyncio.timeout(HOOK_S), self._pools[url].acquire() as db:
+            try:
+                rows = await db.fetch(filled)
+            except (
+                asyncpg.PostgresSyntaxError
+            ):  # several statements are one only for the simple protocol, which returns no rows
+                await db.execute(filled)
+                rows = []
         return Answer(200, [{name: str(value) for name, value in row.items()} for row in rows])
 
     async def run_restart(self) -> None:
@@ -171,15 +182,17 @@ def _filled(text: str, values: dict[str, str]) -> str:
 
 
 async def _run(command: str) -> Answer:
-    """Run a command in the shell until it ends. What it leaves running may keep its output open, so that goes to a file."""
+    """Run a command in the shell until it ends. What it leaves running may keep its output open, so that goes to a file. If it does not end,
+    everything that it has started is killed."""
     with tempfile.TemporaryFile() as heard:
         process = await asyncio.create_subprocess_shell(
-            command, stdout=heard, stderr=heard, stdin=asyncio.subprocess.DEVNULL
+            command, stdout=heard, stderr=heard, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
         )
         try:
             await asyncio.wait_for(process.wait(), HOOK_S)
-        except TimeoutError:
-            process.kill()
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             raise
         heard.seek(0)
         text = heard.read().decode(errors="replace").strip()

@@ -1,16 +1,16 @@
 """Finds out within seconds whether a service can be judged: its topics are there, and it answers a first request with something readable."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from ordersaga.conformance.cases import COMPENSATION, Broken, NotOffered
+from ordersaga.conformance.cases import COMPENSATION, DEAD_LETTERS, Broken, NotOffered
 from ordersaga.conformance.roles import Part
 from ordersaga.conformance.scene import Manners, Scene, why_of
 from ordersaga.conformance.wire import Heard, shown
 from ordersaga.contracts.topics import BY_NAME
-from ordersaga.messaging.kafka import Topics
+from ordersaga.messaging.kafka import Access, Topics
 
 if TYPE_CHECKING:
     from ordersaga.conformance.run import Plan
@@ -29,7 +29,8 @@ async def look_for_topics(plan: "Plan", note: Callable[[str], None]) -> "Plan":
     """The plan, without compensation where Kafka has no topics for it. Raises `CannotJudge` if a topic of the guide is missing."""
     part = plan.part
     wanted = [*part.reads, *part.writes, *part.compensation]
-    there = await Topics(plan.settings).partition_counts(wanted)
+    letters = [plan.offers.dead_letter_topic_of(topic) for topic in part.played]
+    there = await Topics(plan.settings).access([*wanted, *part.compensation_answers, *part.played, *letters])
     missing = [name for name in (*part.reads, *part.writes) if name not in there]
     if missing:
         raise CannotJudge(
@@ -39,8 +40,36 @@ async def look_for_topics(plan: "Plan", note: Callable[[str], None]) -> "Plan":
     lacking = [name for name in part.compensation if name not in there]
     if lacking and COMPENSATION not in plan.offers.without:
         note(f"{COMPENSATION} is left out: there is no topic {', '.join(lacking)}")
-        return replace(plan, offers=replace(plan.offers, without=plan.offers.without | {COMPENSATION}))
+        plan = replace(plan, offers=replace(plan.offers, without=plan.offers.without | {COMPENSATION}))
+    if why := _forbidden(plan, there):
+        raise CannotJudge(why)
     return plan
+
+
+def _forbidden(plan: "Plan", there: Mapping[str, Access]) -> str | None:
+    """Which ACLs are missing for the topics that the kit writes and hears; None: none."""
+    part, without = plan.part, plan.offers.without
+    compensation = [] if COMPENSATION in without else part.compensation
+    tables = [topic for topic in part.played if topic in there and BY_NAME[topic].table and there[topic].partitions]
+    written = [*part.reads, *compensation, *tables]
+    heard = [*part.writes, *(part.compensation_answers if compensation else [])]
+    if DEAD_LETTERS not in without:
+        heard += [plan.offers.dead_letter_topic_of(topic) for topic in written if topic not in tables]
+    missing = [
+        f"{operation} on {', '.join(closed)}"
+        for operation, topics in (("Write", written), ("Read", heard))
+        if (closed := [topic for topic in topics if topic in there and not there[topic].allows(operation.upper())])
+    ]
+    unseen = [topic for topic in (*written, *heard) if topic in there and not there[topic].partitions]
+    if unseen:
+        missing.append(f"Describe on {', '.join(unseen)} (which may also be missing: Kafka does not say)")
+    if not missing:
+        return None
+    options = " and ".join(f"--without {tag}" for tag in (COMPENSATION, DEAD_LETTERS) if tag not in without)
+    return (
+        f"Kafka's ACLs do not allow {'; '.join(missing)}. The kit's user has to write the topics that {part.role} reads, and to read those "
+        f"that it writes and those of its dead letters{f'; {options} need no topics of theirs' if options else ''}"
+    )
 
 
 async def probe(part: Part, make: Callable[[], Scene], manners: Manners, note: Callable[[str], None]) -> None:

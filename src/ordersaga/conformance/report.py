@@ -17,7 +17,6 @@ from ordersaga.conformance.wire import Heard, Sent, shown
 OPTIONAL: Final = frozenset({COMPENSATION, "payable", "one-payment", "gateway-faults", "whole-order"})
 """What the guide does not ask of a service."""
 STYLES: Final = {"passed": "green", "failed": "bold red", "skipped": "dim", "not judged": "bold yellow"}
-RECORDS_SHOWN_MAX: Final = 12
 VALUE_CHARS_MAX: Final = 2_000
 _not_in_xml: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _templates: Final = jinja2.Environment(
@@ -45,8 +44,9 @@ def explanation(result: Result) -> list[str]:
         f"  promised  {result.case.promise}",
         f"  happened  {result.said}",
     ]
-    lines += [f"  sent      {line}" for line in _some([_sent_line(each) for each in result.sent])]
-    lines += [f"  came      {line}" for line in _some([_heard_line(each) for each in result.heard])]
+    lines += [f"  sent      {_sent_line(each)}" for each in result.sent]
+    lines += [f"  came      {_heard_line(each)}" for each in result.heard]
+    lines += [f"  and       {result.more:,} more records"] if result.more else []
     lines += [f"  note      {note}" for note in result.notes]
     for tag in sorted(result.case.tags & OPTIONAL) if result.outcome == "failed" else []:
         lines.append(f"  option    --without {tag}, if the service is not meant to have it")
@@ -57,11 +57,6 @@ def summary(report: Report) -> str:
     """One line with the outcomes."""
     counts = ", ".join(f"{count} {outcome}" for outcome in STYLES if (count := report.count(outcome)))  # type: ignore[arg-type]
     return f"{report.role}: {counts or 'no cases'}, in {report.took_s:.1f} s"
-
-
-def _some(lines: list[str]) -> list[str]:
-    more = len(lines) - RECORDS_SHOWN_MAX
-    return lines if more <= 0 else [*lines[:RECORDS_SHOWN_MAX], f"and {more:,} more records"]
 
 
 def _sent_line(sent: Sent) -> str:
@@ -130,16 +125,13 @@ def _case(result: Result) -> dict[str, Any]:
         "took": f"{result.took_s:.1f} s",
         "notes": result.notes,
         "records": _records(result),
-        "more": sum(max(0, len(records) - RECORDS_SHOWN_MAX) for records in (result.sent, result.heard)),
+        "more": result.more,
     }
 
 
 def _records(result: Result) -> list[dict[str, str]]:
     """What was sent and what came, in the order of time."""
-    rows = [
-        (each.at_s, "sent", str(each.place), each.key, each.value, each.headers, each.note)
-        for each in result.sent[:RECORDS_SHOWN_MAX]
-    ]
+    rows = [(each.at_s, "sent", str(each.place), each.key, each.value, each.headers, each.note) for each in result.sent]
     rows += [
         (
             each.at_s,
@@ -150,7 +142,7 @@ def _records(result: Result) -> list[dict[str, str]]:
             each.record.headers or (),
             "",
         )
-        for each in result.heard[:RECORDS_SHOWN_MAX]
+        for each in result.heard
     ]
     rows.sort(key=lambda row: row[0])
     began = rows[0][0] if rows else 0.0

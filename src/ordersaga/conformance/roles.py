@@ -48,6 +48,11 @@ class Part(Struct, frozen=True):
         return [topic.name for topic in OUR_TOPICS if self.role in topic.consumers and not topic.table]
 
     @property
+    def compensation_answers(self) -> list[str]:
+        """The further topics that the role writes where it can give back stock or money, or asks for either."""
+        return [topic.name for topic in OUR_TOPICS if topic.producer == self.role and not topic.table]
+
+    @property
     def played(self) -> list[str]:
         """All topics that the kit may write for this role."""
         return [topic.name for topic in (*GUIDE_TOPICS, *OUR_TOPICS) if self.role in topic.consumers]

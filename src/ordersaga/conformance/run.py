@@ -14,18 +14,20 @@ from ordersaga.conformance.roles import Part
 from ordersaga.conformance.scene import Limits, Manners, Offers, Scene
 from ordersaga.conformance.stage import Stage
 from ordersaga.conformance.wire import Heard, Sent
-from ordersaga.messaging.kafka import KafkaUnavailable, why_unreachable
+from ordersaga.messaging.kafka import KafkaForbids, KafkaUnavailable, why_unreachable
 from ordersaga.settings import Settings
 
 Outcome = Literal["passed", "failed", "skipped", "not judged"]
 
 AT_ONCE: Final = 32
 CASE_S_MAX: Final = 120.0
+RECORDS_KEPT_MAX: Final = 12
 PHASES: Final[tuple[Phase, ...]] = ("together", "restart", "poison")
 
 
 class Result(Struct, frozen=True):
-    """What came of a case. `said`: what happened, or why it was skipped or not judged."""
+    """What came of a case. `said`: what happened, or why it was skipped or not judged. `more`: how many records are left out of `sent` and
+    `heard`, which have the first `RECORDS_KEPT_MAX` each."""
 
     case: Case
     outcome: Outcome
@@ -34,6 +36,7 @@ class Result(Struct, frozen=True):
     sent: Sequence[Sent] = ()
     heard: Sequence[Heard] = ()
     notes: Sequence[str] = ()
+    more: int = 0
 
 
 class Plan(Struct, frozen=True):
@@ -87,6 +90,8 @@ async def run(plan: Plan, say: Callable[[str], None], progress: Progress) -> Rep
             say(f"asking {plan.part.role} for a first answer")
             await probe(plan.part, make, manners, report.notes.append)
             await Director(make, chosen, report, progress, plan).run()
+            if stage.closed:
+                report.notes.append(f"not heard, since Kafka's ACLs do not allow Read: {', '.join(stage.closed)}")
     except (KafkaUnavailable, HookFailed) as error:
         raise CannotJudge(str(error)) from error
     report.took_s = time.monotonic() - began
@@ -167,14 +172,17 @@ class Director:
                 outcome, said = "not judged", str(error)
             except TimeoutError:
                 outcome, said = "not judged", f"the case did not end within {longest_s:g} s"
+            except KafkaForbids as error:
+                outcome, said = "not judged", str(error)
             except KafkaUnavailable:
                 raise
             except Exception as error:  # a fault of the kit, as an answer that it did not foresee: the other cases are judged all the same
                 outcome, said = "not judged", f"the kit could not go on: {type(error).__name__}: {error}"
+            sent, heard = scene.sent, scene.heard()
             await scene.end()
-            return self._note(
-                Result(case, outcome, said, time.monotonic() - began, scene.sent, scene.heard(), scene.notes)
-            )
+            more = sum(max(0, len(records) - RECORDS_KEPT_MAX) for records in (sent, heard))
+            kept = sent[:RECORDS_KEPT_MAX], heard[:RECORDS_KEPT_MAX]
+            return self._note(Result(case, outcome, said, time.monotonic() - began, *kept, scene.notes, more))
 
     def _note(self, result: Result) -> Result:
         self._report.results.append(result)

@@ -80,10 +80,11 @@ class Scene:
         return task
 
     async def end(self) -> None:
-        """End what is still under way."""
+        """End what is still under way, and forget the case's records."""
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        self.stage.forget(self.ids)
 
     def new_id(self) -> str:
         """A new order id. What comes with it belongs to this case."""
@@ -93,6 +94,7 @@ class Scene:
         """What comes with this id belongs to this case, too."""
         UUID(id)
         self.ids.append(id.lower())
+        self.stage.follow(id.lower())
         return id
 
     def heard(self) -> list[Heard]:

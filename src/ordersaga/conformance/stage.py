@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Self
 
@@ -13,6 +13,8 @@ from ordersaga.settings import Settings
 
 NEW_TOPICS_EVERY_S: Final = 1.0
 TOPICS_HEARD_MAX: Final = 200
+STRANGERS_KEPT_S: Final = 120.0
+STRAYS_MAX: Final = 1_000
 FETCH_MAX: Final = 2_000
 FETCH_WAIT_S: Final = 0.02
 WORDS: Final = ("order", "stock", "pay", "deliver")
@@ -41,19 +43,23 @@ class Stage:
         self._topics: Final = Topics(settings)
         self._sender: Final = Sender(settings)
         self._by_id: Final[dict[str, list[Heard]]] = defaultdict(list)
-        self._letters: Final[list[Heard]] = []
+        self._letters: list[Heard] = []
         self._changed: Final = asyncio.Condition()
         self._taps: Final[list[Tap]] = []
         self._tapped: Final[set[str]] = set()
         self._tasks: Final[list[asyncio.Task[None]]] = []
         self.partitions: dict[str, int] = {}
-        self.strays: Final[list[Heard]] = []
+        self.closed: Final[list[str]] = []
+        """Topics whose name has to do with the order process, and that an ACL does not let the kit read."""
+        self.strays: Final[deque[Heard]] = deque(maxlen=STRAYS_MAX)
         """Records without any UUID: garbage, if the service wrote them."""
+        self._followed: Final[set[str]] = set()
+        self._over: Final[set[str]] = set()
 
     async def __aenter__(self) -> Self:
-        names = self._worth_hearing(await self._topics.names())
-        self.partitions = await self._topics.partition_counts([*self._own])
-        await self._tap(names, from_beginning=False)
+        own = await self._topics.access([*self._own])
+        self.partitions = {name: found.partitions for name, found in own.items() if found.partitions}
+        await self._tap(await self._to_be_tapped(), from_beginning=False)
         self._tasks.append(asyncio.create_task(self._watch_for_new_topics()))
         return self
 
@@ -75,6 +81,17 @@ class Stage:
         ]
         return sorted(wanted, key=lambda name: (name not in BY_NAME, name))[:TOPICS_HEARD_MAX]
 
+    async def _to_be_tapped(self) -> list[str]:
+        """The topics that are not heard yet, and that the kit may read."""
+        names = [
+            name
+            for name in self._worth_hearing(await self._topics.names())
+            if name not in self._tapped and name not in self.closed
+        ]
+        access = await self._topics.access(names)
+        self.closed.extend(name for name in names if name in access and not access[name].allows("READ"))
+        return [name for name in names if name not in self.closed]
+
     async def _tap(self, names: Sequence[str], from_beginning: bool) -> None:
         self._tapped.update(names)
         tap = await Tap.open(self._settings, names, from_beginning)
@@ -84,9 +101,9 @@ class Stage:
     async def _watch_for_new_topics(self) -> None:
         while True:
             await asyncio.sleep(NEW_TOPICS_EVERY_S)
-            names = [name for name in self._worth_hearing(await self._topics.names()) if name not in self._tapped]
-            if names:
+            if names := await self._to_be_tapped():
                 await self._tap(names, from_beginning=True)
+            self._drop_strangers()
 
     async def _listen(self, tap: Tap) -> None:
         loop = asyncio.get_running_loop()
@@ -102,11 +119,29 @@ class Stage:
     def _note(self, heard: Heard) -> None:
         if self.is_dead_letter_topic(heard.topic):
             self._letters.append(heard)
-        ids = set(heard.ids())
-        for found in ids:
+        ids = heard.ids
+        for found in ids - self._over:
             self._by_id[found].append(heard)
         if not ids:
             self.strays.append(heard)
+
+    def _drop_strangers(self) -> None:
+        """Drop what was heard of ids that no case has asked for in time. A case may learn of its order's id only from a record."""
+        before = asyncio.get_running_loop().time() - STRANGERS_KEPT_S
+        for id in [id for id, there in self._by_id.items() if id not in self._followed and there[-1].at_s < before]:
+            del self._by_id[id]
+
+    def follow(self, id: str) -> None:
+        """Keep what comes with this id until it is forgotten."""
+        self._followed.add(id)
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Drop what was heard of these ids, and what will be: their case is over."""
+        self._over.update(ids)
+        self._followed.difference_update(ids)
+        for id in ids:
+            self._by_id.pop(id, None)
+        self._letters = [each for each in self._letters if self._over.isdisjoint(each.ids)]
 
     def is_dead_letter_topic(self, topic: str) -> bool:
         """Whether records on this topic are dead letters, by its name."""
@@ -137,7 +172,7 @@ class Stage:
             or (
                 each.origin is None
                 and each.at_s > sent.at_s
-                and (each.record.value == sent.value or id.lower() in set(each.ids()))
+                and (each.record.value == sent.value or id.lower() in each.ids)
             )
         ]
 

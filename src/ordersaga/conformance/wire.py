@@ -4,7 +4,7 @@ import base64
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
@@ -88,15 +88,14 @@ class Heard(Struct, frozen=True, dict=True):
         """What the headers of this dead letter say, whatever stack wrote them."""
         return read_letter_headers(self.record.headers or ())
 
-    def ids(self) -> Iterator[str]:
+    @cached_property
+    def ids(self) -> frozenset[str]:
         """Every UUID in the key, in the value, and in a value that is wrapped in a JSON text as Base64."""
-        for part in (self.record.key, self.record.value):
-            for found in _uuid.findall(part or b""):
-                yield found.decode().lower()
-        if self.record.value and _base64_text.fullmatch(self.record.value.decode(errors="replace").strip()):
+        parts = [self.record.key or b"", self.record.value or b""]
+        if _base64_text.fullmatch(parts[1].decode(errors="replace").strip()):
             with contextlib.suppress(ValueError):
-                for found in _uuid.findall(base64.b64decode(self.record.value.strip().strip(b'"'))):
-                    yield found.decode().lower()
+                parts.append(base64.b64decode(parts[1].strip().strip(b'"')))
+        return frozenset(found.decode().lower() for part in parts for found in _uuid.findall(part))
 
 
 def _plain(name: str) -> str:

@@ -1,0 +1,47 @@
+"""What the kit keeps of what it hears: the records of cases that go on, and for a while those of ids that nobody has asked for yet."""
+
+import asyncio
+from uuid import uuid4
+
+from ordersaga.conformance import stage as stage_module
+from ordersaga.conformance.stage import Stage
+from ordersaga.conformance.wire import Heard, compact
+from ordersaga.messaging.handler import Record
+from ordersaga.settings import Settings
+
+
+def listening() -> Stage:
+    return Stage(Settings.of({"ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}), [], [])
+
+
+def record(id: str, topic: str = "delivery-start-topic", at_s: float = 0.0) -> Heard:
+    return Heard(Record(topic, 0, 7, id.encode(), compact({"orderId": id}), (), 0), at_s)
+
+
+async def test_what_a_case_has_heard_is_dropped_at_its_end_with_what_comes_later() -> None:
+    stage, mine, other = listening(), str(uuid4()), str(uuid4())
+    for id in (mine, other):
+        stage.follow(id)
+        stage._note(record(id))
+        stage._note(record(id, "delivery-request-topic-dlt"))
+    stage.forget([mine])
+    stage._note(record(mine))
+    assert (len(stage.heard(mine)), len(stage.heard(other))) == (0, 2)
+    assert [each.ids for each in stage._letters] == [{other}]
+
+
+async def test_what_nobody_asks_for_is_dropped_after_a_while() -> None:
+    stage, mine, stranger, late = listening(), str(uuid4()), str(uuid4()), str(uuid4())
+    stage.follow(mine)
+    now = asyncio.get_running_loop().time()
+    for id, at_s in ((mine, 0.0), (stranger, now - 2 * stage_module.STRANGERS_KEPT_S), (late, now)):
+        stage._note(record(id, at_s=at_s))
+    stage._drop_strangers()
+    assert [len(stage.heard(id)) for id in (mine, stranger, late)] == [1, 0, 1]
+
+
+async def test_of_garbage_the_last_is_kept() -> None:
+    stage = listening()
+    for n in range(stage_module.STRAYS_MAX + 5):
+        stage._note(Heard(Record("delivery-start-topic", 0, n, None, b"garbage", (), 0), 0.0))
+    assert len(stage.strays) == stage_module.STRAYS_MAX
