@@ -122,41 +122,57 @@ def conform(
 
     Exit code 0: every case passed or was skipped. 1: a case failed. 2: nothing failed, but the service, or a case, could not be judged.
     """
-    part = PARTS[role]
-    said = _read(config)
+    said = _overridden(
+        _read(config),
+        only=only,
+        without=without,
+        url=url,
+        restart_command=restart_command,
+        undeliverable_zipcode=undeliverable_zipcode,
+        dead_letter_topic=dead_letter_topic,
+        answer_within=answer_within,
+        quiet_for=quiet_for,
+        load=load,
+        junit=junit_file and str(junit_file),
+        html=html_file and str(html_file),
+    )
+    hooks = {"seed": seed, "place": place, "checkout": checkout, "pay": pay}
     try:
         if list_cases:
-            _print_cases(role, only or said.only)
+            _print_cases(role, said.only)
             return
-        settings = _settings(said.settings)
-        urls = {"url": _first(url, said.url, f"http://127.0.0.1:{part.port}"), "gateway": settings.gateway_url}
-        given = {"seed": seed, "place": place, "checkout": checkout, "pay": pay}
-        plan = Plan(
-            part,
-            settings,
-            _hooks(role, said.hooks, urls, given, hook or []),
-            _headers(said.headers, header or []),
-            _first(restart_command, said.restart_command),
-            Limits(_first(answer_within, said.answer_within), _first(quiet_for, said.quiet_for)),
-            Offers(
-                _tags(without or said.without),
-                _first(undeliverable_zipcode, said.undeliverable_zipcode),
-                _topic_name(_first(dead_letter_topic, said.dead_letter_topic)),
-                _first(load, said.load),
-            ),
-            only or said.only,
-        )
-        report = _judge(plan)
+        report = _judge(_plan(role, said, hooks, hook or [], header or []))
     except (NoSuchCase, WrongHook) as error:
         raise fail(str(error)) from error
     except CannotJudge as error:
         raise fail(f"{role} could not be judged: {error}", NOT_JUDGED) from error
     _print(report)
-    _write(report, _first(junit_file, said.junit), _first(html_file, said.html))
+    _write(report, said)
     if report.count("failed"):
         raise typer.Exit(FAILED)
     if report.count("not judged"):
         raise typer.Exit(NOT_JUDGED)
+
+
+def _overridden(said: Config, **options: Any) -> Config:
+    """The file's options, with those of the command line in their place where they are given."""
+    return msgspec.structs.replace(said, **{name: each for name, each in options.items() if each not in (None, [])})
+
+
+def _plan(role: RoleName, said: Config, given: dict[str, str | None], more: list[str], headers: list[str]) -> Plan:
+    part, settings = PARTS[role], _settings(said.settings)
+    urls = {"url": said.url or f"http://127.0.0.1:{part.port}", "gateway": settings.gateway_url}
+    offers = Offers(_tags(said.without), said.undeliverable_zipcode, _topic_name(said.dead_letter_topic), said.load)
+    return Plan(
+        part,
+        settings,
+        _hooks(role, said.hooks, urls, given, more),
+        _headers(said.headers, headers),
+        said.restart_command,
+        Limits(said.answer_within, said.quiet_for),
+        offers,
+        said.only,
+    )
 
 
 def _judge(plan: Plan) -> Report:
@@ -207,12 +223,12 @@ def _print(report: Report) -> None:
     out.print(summary(report))
 
 
-def _write(report: Report, junit_file: Any, html_file: Any) -> None:
+def _write(report: Report, said: Config) -> None:
     try:
-        if junit_file:
-            Path(junit_file).write_bytes(junit(report))
-        if html_file:
-            Path(html_file).write_text(html(report), encoding="utf-8")
+        if said.junit:
+            Path(said.junit).write_bytes(junit(report))
+        if said.html:
+            Path(said.html).write_text(html(report), encoding="utf-8")
     except OSError as error:
         raise fail(f"the report cannot be written: {error}", NOT_JUDGED) from error
 
@@ -286,7 +302,3 @@ def _headers(said: dict[str, str], given: list[str]) -> dict[str, str]:
             raise fail(f"--header {each!r}: write it as NAME: VALUE")
         headers[name.strip()] = value.strip()
     return headers
-
-
-def _first(*values: Any) -> Any:
-    return next((value for value in values if value is not None), None)
