@@ -111,7 +111,14 @@ class Hooks:
                     answer = await self._statement(word, rest, values)
             except TimeoutError as error:
                 raise HookFailed(f"the hook {name} did not end within {HOOK_S:g} s") from error
-            except (OSError, aiohttp.ClientError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+            except (
+                OSError,
+                OverflowError,
+                aiohttp.ClientError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                ValueError,
+            ) as error:
                 raise HookFailed(f"the hook {name} failed: {type(error).__name__}: {error}") from error
         if answer.status >= 500 or (answer.status >= 400 and not may_be_refused):
             raise HookFailed(

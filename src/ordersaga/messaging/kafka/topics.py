@@ -86,7 +86,7 @@ class Topics:
 
     def _access(self, names: Sequence[str]) -> dict[str, Access]:
         asked = self._admin.describe_topics(
-            TopicCollection(list(names)),
+            TopicCollection(list(dict.fromkeys(names))),
             include_authorized_operations=True,
             request_timeout=REPEATED_CALL_TIMEOUT_S,
         )
