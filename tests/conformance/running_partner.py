@@ -37,13 +37,14 @@ class RunningPartner:
     def __init__(self, folder: Path, stack: DevStack, role: str, manner: str) -> None:
         self.role = role
         self.bootstrap = stack.bootstrap_servers
+        self.group = f"partner-{uuid4().hex[:8]}"
         asyncio.run(create_missing_topics(Settings.of(settings_of(self.bootstrap))))
         self._folder = folder
         self._ready = folder / "ready"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        options = ["--bootstrap", self.bootstrap, "--group", f"partner-{uuid4().hex[:8]}", "--ready", str(self._ready)]
+        options = ["--bootstrap", self.bootstrap, "--group", self.group, "--ready", str(self._ready)]
         self.command = [sys.executable, "-m", "tests.conformance.partner", role, *options, "--manner", manner]
         self.command += ["--port", str(self.port)]
 
