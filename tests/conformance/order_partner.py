@@ -1,4 +1,4 @@
-"""An Order of another team, without compensation. Orders are placed over HTTP with the body of the wire facts."""
+"""An Order of another team. Orders are placed over HTTP with the body of the wire facts, and ended with `{"end": orderId}`."""
 
 from typing import ClassVar
 from uuid import uuid4
@@ -10,7 +10,8 @@ ADDRESS = ("address", "addressDetail", "zipcode", "phone", "name", "deliveryMemo
 
 
 class OrderPartner(ServicePartner):
-    """Asks for the delivery once all products are reserved and the total is paid; a started delivery completes the order."""
+    """Asks for the delivery once all products are reserved and the total is paid; a started delivery completes the order. An order that has
+    ended gives back what it holds, also what comes later."""
 
     reads: ClassVar[tuple[str, ...]] = (STOCK, PAYMENT, DELIVERY)
     known: ClassVar[frozenset[str]] = frozenset(
@@ -20,7 +21,20 @@ class OrderPartner(ServicePartner):
 
     def start(self, port: int) -> None:
         self.orders: dict[str, Json] = self.memory.setdefault("orders", {})
-        self.serve(port, self._place)
+        self.serve(port, lambda body: self._end(body["end"]) if "end" in body else self._place(body))
+
+    def _end(self, id: str) -> Json:
+        """The customer cancels the order, or returns it."""
+        order = self.orders[id]
+        is_return = order["state"] == "completed"
+        if is_return and self.is_("forgets-returns"):
+            return {}
+        for topic, message in self._given_back(id, order):
+            self.say(topic, message)
+        if not self.is_("delivers-the-cancelled") or is_return:
+            order["state"] = "dead"
+        self.save()
+        return {}
 
     def _place(self, body: Json) -> Json:
         order = str(uuid4())
@@ -30,6 +44,10 @@ class OrderPartner(ServicePartner):
             "open": [line["productId"].lower() for line in body["items"]],
             "paid": False,
             "state": "placed",
+            "reserved": [],
+            "payments": {},
+            "released": [],
+            "refunded": [],
         }
         self.save()
         products = [{"productId": line["productId"], "quantity": line["quantity"]} for line in body["items"]]
@@ -51,7 +69,7 @@ class OrderPartner(ServicePartner):
                 self._payment(order, message, good)
             case _:
                 return self._delivered(message["orderId"], order, good)
-        return self._delivery_request(message["orderId"], order)
+        return self._delivery_request(message["orderId"], order) + self._owed(message["orderId"], order)
 
     def _check(self, topic: str, message: Json) -> None:
         if message.get("status") not in ("SUCCESS", "STARTED", "FAILED"):
@@ -59,7 +77,43 @@ class OrderPartner(ServicePartner):
         if topic == PAYMENT and not isinstance(message.get("amount"), int):
             raise Bad("no amount")
 
+    def _owed(self, id: str, order: Json) -> list[tuple[str, Json]]:
+        """What an order holds that has ended, or that was paid twice."""
+        if order["state"] == "dead":
+            return self._given_back(id, order)
+        more = list(order["payments"])[1:] if not self.is_("forgets-second-payments") else []
+        return self._refunds(id, order, more)
+
+    def _given_back(self, id: str, order: Json) -> list[tuple[str, Json]]:
+        held = [line["productId"].lower() for line in order["body"]["items"]]
+        if not self.is_("releases-the-whole-order"):
+            held = [name for name in held if name in order["reserved"]]
+        held = [name for name in held if name not in order["released"]]
+        order["released"] += held
+        items = [line for line in order["body"]["items"] if line["productId"].lower() in held]
+        lines = [{"productId": line["productId"], "quantity": line["quantity"]} for line in items]
+        refunds = self._refunds(id, order, list(order["payments"]))
+        if not lines or self.is_("forgets-to-release"):
+            return refunds
+        return [*refunds, ("stock-rollback-requested-topic", {"orderId": id, "items": lines})]
+
+    def _refunds(self, id: str, order: Json, keys: list[str]) -> list[tuple[str, Json]]:
+        if self.is_("forgets-to-refund"):
+            return []
+        asked = []
+        for key in keys:
+            if key not in order["refunded"] or self.is_("refunds-repeats-again"):
+                total = self.is_("refunds-the-total")
+                amount = order["body"]["totalAmount"] if total else order["payments"][key]
+                told = {"orderId": id, "paymentKey": key, "amount": amount, "reason": "주문 취소"}
+                asked.append(("payment-cancel-requested-topic", told | {"requestId": str(uuid4())}))
+        order["refunded"] += keys
+        return asked
+
     def _stock(self, order: Json, message: Json, good: bool) -> None:
+        if good and not (order["state"] == "dead" and self.is_("forgets-late-answers")):
+            whole = [line["productId"].lower() for line in order["body"]["items"]]
+            order["reserved"] += [message["productId"].lower()] if message.get("productId") else whole
         if not good and not self.is_("ignores-stock-failures"):
             order["state"] = order["state"] if order["state"] in ("asked", "completed") else "dead"
         elif message.get("productId") is None:
@@ -70,6 +124,8 @@ class OrderPartner(ServicePartner):
             order["open"] = [name for name in order["open"] if name != message["productId"].lower()]
 
     def _payment(self, order: Json, message: Json, good: bool) -> None:
+        if good and not (order["state"] == "dead" and self.is_("forgets-late-answers")):
+            order["payments"].setdefault(message["paymentKey"], message["amount"])
         if order["paid"]:
             return
         if not good or (message["amount"] != order["body"]["totalAmount"] and not self.is_("takes-any-amount")):
@@ -89,11 +145,12 @@ class OrderPartner(ServicePartner):
         return [("delivery-request-topic", {"orderId": id, "customerId": order["customer"], **address})]
 
     def _delivered(self, id: str, order: Json, good: bool) -> list[tuple[str, Json]]:
+        again = order["state"] == "dead" and self.is_("refunds-repeats-again")
         if order["state"] != "asked" and not (self.is_("completes-again") and order["state"] == "completed"):
-            return []
+            return self._given_back(id, order) if again and not good else []
         order["state"] = "completed" if good or self.is_("completes-failed-deliveries") else "dead"
         if order["state"] == "dead":
-            return []
+            return self._given_back(id, order)
         body = order["body"]
         status = "DONE" if self.is_("wrong-code") else "ORD0002"
         told = {"orderId": id, "customerId": order["customer"], "status": status}

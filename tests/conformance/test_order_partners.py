@@ -1,4 +1,4 @@
-"""`ordersaga conform order` against small Orders without compensation: each wrong one fails the cases of its fault and no other."""
+"""`ordersaga conform order` against small Orders: each wrong one fails the cases of its fault and no other."""
 
 from pathlib import Path
 
@@ -40,16 +40,54 @@ WRONG = {
 }
 
 
-def judged(stack: DevStack, folder: Path, manner: str) -> Verdict:
+DECLINED = "a declined payment releases the stock"
+OTHERS = "a product out of stock releases the others alone"
+LATE_STOCK = "a product that is reserved after the order's end is released"
+PAID_OUT_OF_STOCK = "a paid order that is out of stock is refunded"
+LATE_PAYMENT = "a payment after the order's end is refunded"
+OTHER_AMOUNT = "a payment of another amount is refunded, and the stock released"
+SECOND_PAYMENT = "a second payment is refunded alone"
+UNDELIVERED = "a failed delivery gives back the stock and the money"
+ONCE = "a repeated failure is compensated once"
+CANCELLED = "a cancelled order gives back the stock and the money"
+RETURNED = "a returned order gives back the stock and the money"
+GIVES_BACK_WRONG = {
+    "forgets-to-release": {DECLINED, OTHERS, LATE_STOCK, OTHER_AMOUNT, UNDELIVERED, ONCE, CANCELLED, RETURNED},
+    "forgets-to-refund": {
+        *(PAID_OUT_OF_STOCK, LATE_PAYMENT, OTHER_AMOUNT, SECOND_PAYMENT),
+        *(UNDELIVERED, ONCE, CANCELLED, RETURNED),
+    },
+    "forgets-late-answers": {LATE_STOCK, LATE_PAYMENT},
+    "forgets-second-payments": {SECOND_PAYMENT},
+    "refunds-repeats-again": {ONCE},
+    "releases-the-whole-order": {OTHERS, LATE_STOCK, CANCELLED},
+    "refunds-the-total": {OTHER_AMOUNT},
+    "delivers-the-cancelled": {CANCELLED},
+    "forgets-returns": {RETURNED},
+}
+
+
+def judged(stack: DevStack, folder: Path, manner: str, *arguments: str) -> Verdict:
     with RunningPartner(folder, stack, "order", manner) as partner:
         place = f"POST http://127.0.0.1:{partner.port}/orders {PLACE}"
-        return partner.conform("--place", place, "--without", "compensation", restart=False)
+        end = f'POST http://127.0.0.1:{partner.port}/end {{"end": "$orderId"}}'
+        hooks = ("--place", place, "--hook", f"cancel={end}", "--hook", f"return={end}")
+        return partner.conform(*hooks, *arguments, restart=False)
 
 
 @pytest.mark.parametrize("manner", WRONG)
 def test_a_wrong_order_fails_the_cases_of_its_fault_alone(stack: DevStack, tmp_path: Path, manner: str) -> None:
-    verdict = judged(stack, tmp_path, manner)
+    verdict = judged(stack, tmp_path, manner, "--without", "compensation")
     assert verdict.failed == WRONG[manner], verdict.answer
+    assert verdict.answer.code == 1 and not verdict.not_judged
+
+
+@pytest.mark.parametrize("manner", GIVES_BACK_WRONG)
+def test_an_order_that_gives_back_wrong_fails_the_cases_of_its_fault_alone(
+    stack: DevStack, tmp_path: Path, manner: str
+) -> None:
+    verdict = judged(stack, tmp_path, manner, "--without", "load", "--without", "poison")
+    assert verdict.failed == GIVES_BACK_WRONG[manner], verdict.answer
     assert verdict.answer.code == 1 and not verdict.not_judged
 
 
@@ -61,7 +99,7 @@ def test_a_wrong_order_fails_the_cases_of_its_fault_alone(stack: DevStack, tmp_p
     ],
 )
 def test_an_order_that_is_wrong_in_many_ways_is_named(stack: DevStack, tmp_path: Path, manner: str, one: str) -> None:
-    verdict = judged(stack, tmp_path, manner)
+    verdict = judged(stack, tmp_path, manner, "--without", "compensation")
     assert one in verdict.failed and "the answer to a placed order has the guide's fields" in verdict.passed, (
         verdict.answer
     )
