@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from ordersaga.messaging.handler import Coordinates, Record
 from ordersaga.messaging.kafka.client import (
@@ -36,6 +36,7 @@ class Tap:
     and `KafkaForbids` for one that an ACL does not let us read."""
 
     def __init__(self, settings: Settings, topics: Sequence[str], from_beginning: bool = False) -> None:
+        self._topics: Final = topics
         self._thread: Final = ThreadPoolExecutor(1, thread_name_prefix="tap")
         self._consumer: Final = Consumer(
             client_config(settings)
@@ -49,6 +50,7 @@ class Tap:
         )
         ends = with_retries(lambda: bounds_of(self._consumer, _partitions(self._consumer, topics)))
         self._consumer.assign([TopicPartition(*p, low if from_beginning else high) for p, (low, high) in ends.items()])
+        self._read: Final = set(ends)
         self._unread: Final = {p: high for p, (low, high) in ends.items() if from_beginning and low < high}
 
     @classmethod
@@ -69,6 +71,16 @@ class Tap:
     async def reaches_kafka(self) -> bool:
         """Whether Kafka answers this client. Without records it cannot be told otherwise: librdkafka reports no lost connection here."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, has_brokers, self._consumer)
+
+    async def read_added(self) -> None:
+        """Read the partitions, too, that were added to the topics meanwhile: from their beginning, since all their records are new."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, translated, self._read_added)
+
+    def _read_added(self) -> None:
+        added = [each for each in _partitions(self._consumer, self._topics) if each not in self._read]
+        if added:
+            self._consumer.incremental_assign([TopicPartition(*each, OFFSET_BEGINNING) for each in added])
+            self._read.update(added)
 
     def _fetch(self, records_max: int, wait_s: float) -> list[Record]:
         first = self._consumer.poll(wait_s)

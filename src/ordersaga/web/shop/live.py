@@ -44,6 +44,7 @@ READS_PER_S_MAX: Final = 70
 """Without Kafka all orders together are read no more often than this, so many orders are read more seldom than every `DEAF_S`."""
 SILENT_S: Final = 2.0
 """Without a record for this long, Kafka is asked whether it is there."""
+LOOK_FOR_PARTITIONS_S: Final = 5.0
 RECORDS_MAX: Final = 2_000
 FETCH_S: Final = 0.5
 READS_MAX: Final = 50
@@ -180,8 +181,11 @@ class Live:
         tap = await Tap.open(self._settings, TOPICS)
         try:
             self._turn(listening=True)
-            heard_at_s = time.monotonic()
+            heard_at_s = looked_at_s = time.monotonic()
             while True:
+                if time.monotonic() - looked_at_s > LOOK_FOR_PARTITIONS_S:
+                    await tap.read_added()
+                    looked_at_s = time.monotonic()
                 records = await tap.fetch(RECORDS_MAX, FETCH_S)
                 for record in records:
                     self.hear(record)
