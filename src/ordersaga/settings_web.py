@@ -21,7 +21,7 @@ class WebSettings(BaseSettings):
         "the console uses the services' own addresses otherwise",
     )
     web_service_timeout_s: float = Field(
-        default=4.0,
+        default=3.0,
         gt=0,
         le=60,
         description="a command that a service answers later may or may not have been carried out",

@@ -37,6 +37,7 @@ OPTIONAL: Final = ("address_detail", "memo")
 FIELDS: Final = {"addressDetail": "address_detail", "deliveryMemo": "memo"}
 DRAFT: Final = "draft"
 ORDERS_ASKED: Final = 5
+LOST_WITHIN_S: Final = 1.0
 CLOCKS_DIFFER_S: Final = 60
 """By how much Order's clock may be behind."""
 
@@ -165,10 +166,13 @@ async def _place(desk: Desk, orders: Orders, visit: Visit, user: User, draft: Dr
 
 
 async def _twice(orders: Orders, user: User, checkout: Checkout, key: UUID) -> Order:
-    """A lost connection is tried once more at once: the key makes that harmless."""
+    """A connection that is lost at once is tried once more: the key makes that harmless. The customer has waited enough for one that is silent."""
+    began_at_s = time.monotonic()
     try:
         return await orders.place(user, checkout, key)
     except Unavailable:
+        if time.monotonic() - began_at_s > LOST_WITHIN_S:
+            raise
         return await orders.place(user, checkout, key)
 
 

@@ -14,10 +14,10 @@ from ordersaga.web.shop.live import Shown
 from ordersaga.web.shop.model import Delivery, Event, Order, Payment, Product
 
 STOCK_WAIT_S: Final = 1.0
-"""So long an order is waited for that Stock has not answered. Its page tells the answer when it comes."""
+PAYMENT_WAIT_S: Final = 1.0
+"""So long Stock's answer to an order is waited for, and the gateway's to a confirm. The order's page tells the answer when it comes."""
 BESIDE_S: Final = 1.0
 """What only stands beside an order's progress is shown if it comes within this time."""
-PAYMENT_WAIT_S: Final = 3.0
 ORDERS_SHOWN: Final = 20
 
 

@@ -15,7 +15,9 @@ function localTimes(root) {
   }
 }
 
-// A second click on the same button sends nothing. The server would not act twice either.
+// A second click on the same button sends nothing. The server would not act twice either. The button says at once that it works, and after a
+// while a form says that the answer takes longer (`data-slow`).
+const SLOW_MS = 2000;
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (!form.matches("[data-once]")) return;
@@ -24,12 +26,16 @@ document.addEventListener("submit", (event) => {
     return;
   }
   form.dataset.sent = "1";
-  form.querySelector("button")?.setAttribute("aria-busy", "true");
+  (event.submitter ?? form.querySelector("button"))?.setAttribute("aria-busy", "true");
+  const slow = form.querySelector("[data-slow]");
+  if (slow) form.dataset.timer = setTimeout(() => (slow.textContent = slow.dataset.slow), SLOW_MS);
 });
 addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) {
     delete form.dataset.sent;
-    form.querySelector("button")?.removeAttribute("aria-busy");
+    form.querySelector("button[aria-busy]")?.removeAttribute("aria-busy");
+    clearTimeout(form.dataset.timer);
+    for (const slow of form.querySelectorAll("[data-slow]")) slow.textContent = "";
   }
 });
 
