@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ordersaga.operations.load_figures import Figures
+from ordersaga.operations.load_figures import Figures, Orders
+from ordersaga.sandbox.load import SILENT_S, Audience, Load
 from ordersaga.settings import SERVICES, Settings
 from ordersaga.web.app import create_app
+from ordersaga.web.console import audience as console_audience
 from ordersaga.web.console import curves
-from ordersaga.web.console.audience import Audience
 from ordersaga.web.console.curves import HEIGHT, WIDTH, Moment, charts
 from ordersaga.web.console.model import HealthStatus
 from ordersaga.web.console.reading import ServiceView, Snapshot, TopicRead
@@ -53,20 +54,65 @@ def test_moments_are_noted_once_a_second_and_kept_for_two_minutes(monkeypatch: p
     assert [each.at_s for each in past.note(snapshot, None)] == [1.0, 121.0]
 
 
-def test_the_audience_is_gone_after_the_last_sign_out_or_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = [0.0]
-    monkeypatch.setattr("ordersaga.web.console.audience.time.monotonic", lambda: now_s[0])
+FAR = [f"session {n}" for n in range(3)]
+
+
+@pytest.fixture
+def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    clock = [0.0]
+    monkeypatch.setattr("ordersaga.sandbox.load.time.monotonic", lambda: clock[0])
+    return clock
+
+
+def test_the_audience_is_gone_after_the_last_sign_out_or_a_minute(now_s: list[float]) -> None:
     people = Audience()
-    assert people.is_gone
-    people.seen("one")
-    people.seen("two")
-    people.left("one")
+    assert not people.is_gone, "it is not known yet who is there"
+    people.note(FAR[:2], [])
+    people.note([], FAR[:1])
     assert not people.is_gone
-    people.left("two")
-    people.left("nobody")
+    people.note([], [FAR[1], "nobody"])
     assert people.is_gone
-    people.seen("three")
+    people.note(FAR[2:], [])
     now_s[0] = 59.0
     assert not people.is_gone
     now_s[0] = 61.0
     assert people.is_gone
+
+
+def test_each_web_process_tells_of_its_sessions_once_and_not_their_names() -> None:
+    here = console_audience.Audience()
+    assert here.news() is None
+    here.seen("one")
+    here.seen("two")
+    here.left("two")
+    news = here.news()
+    assert news is not None and (len(news.seen), len(news.left)) == (1, 1)
+    assert "one" not in news.seen and here.news() is None
+
+
+def test_one_generator_is_steered_and_stopped_by_whoever_asks(now_s: list[float]) -> None:
+    load = Load()
+    assert not load.steer(5) and load.begin(20) and not load.begin(30)
+    assert load.tell(FIGURES) == Orders(20, True)
+    assert load.steer(35) and load.tell(FIGURES) == Orders(35, True)
+    assert (load.now.is_running, load.now.rate, load.now.figures) == (True, 35, FIGURES)
+    assert load.steer(None) and load.tell(FIGURES) == Orders(35, False)
+    load.end("")
+    assert (load.now.is_running, load.now.figures) == (False, FIGURES)
+    assert load.begin(10)
+    now_s[0] = SILENT_S
+    assert not load.now.is_running, "its web process was killed"
+
+
+def test_a_generator_that_goes_on_after_a_restart_of_the_sandbox_keeps_its_rate(now_s: list[float]) -> None:
+    load = Load()
+    assert load.tell(FIGURES) == Orders(FIGURES.rate, True)
+    assert load.now.is_running
+
+
+def test_a_generator_ends_with_the_last_reader(now_s: list[float]) -> None:
+    load = Load()
+    load.audience.note(FAR, [])
+    assert load.begin(20) and load.tell(FIGURES).goes_on
+    load.audience.note([], FAR)
+    assert not load.tell(FIGURES).goes_on

@@ -24,7 +24,7 @@ from ordersaga.http.pages import Cursor, Cursors, Page
 from ordersaga.http.problems import Problem, on_http, on_problem
 from ordersaga.http.server import health
 from ordersaga.messaging.health import Health
-from ordersaga.sandbox import checkout, dashboard
+from ordersaga.sandbox import checkout, dashboard, load
 from ordersaga.sandbox.books import Books, TossPayment, Totals
 from ordersaga.sandbox.faults import FaultPlan, Faults
 from ordersaga.sandbox.toss_api import TossApi
@@ -109,6 +109,7 @@ def application(settings: SandboxSettings) -> Litestar:
             *health("sandbox", _Reporter()),
             *checkout.routes(books),
             *dashboard.routes(books, webhooks, tell),
+            *load.routes(),
         ],
         lifespan=[lifespan],
         openapi_config=None,

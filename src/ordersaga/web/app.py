@@ -25,6 +25,7 @@ from ordersaga.web.console import routes as console
 from ordersaga.web.console import staff
 from ordersaga.web.console.audience import Audience
 from ordersaga.web.console.load import Load
+from ordersaga.web.console.sandbox import Sandbox
 from ordersaga.web.desk import Desk, File, Nothing, Page, SignInFirst, WrongForm
 from ordersaga.web.services import Refused, Services, Unavailable
 from ordersaga.web.shop.live import Live
@@ -51,12 +52,16 @@ def create_app(settings: Settings) -> Litestar:
     streams = Streams(settings.http_streams_max, settings.http_streams_per_caller_max)
     reporter = Reporter(live)
     audience = Audience()
-    load = Load(audience)
+    load = Load(Sandbox(settings.gateway_url), audience)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with services, reporter.running(), load:
-            yield
+        async with services, reporter.running():
+            if settings.web_sign_in == "demo":
+                async with load:
+                    yield
+            else:
+                yield
 
     return Application(
         [

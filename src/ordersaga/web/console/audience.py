@@ -1,30 +1,37 @@
-"""Who has looked at the console lately. What a page began that must not outlast its last reader asks here."""
+"""Who has looked at the console lately, as this web process knows it. What a page began that must not outlast its last reader asks all of them."""
 
-import time
+import hashlib
 from typing import Final
 
-AWAY_S: Final = 60.0
-"""A session that asks for no page for so long is gone: the browser is closed, or its tab is not seen."""
+from ordersaga.operations.load_figures import AudienceBody
 
 
 class Audience:
-    """The sessions before this web process."""
+    """The sessions that were seen here since they were told last."""
 
     def __init__(self) -> None:
-        self._seen_at_s: Final[dict[str, float]] = {}
+        self._seen: Final[set[str]] = set()
+        self._left: Final[set[str]] = set()
 
     def seen(self, session_id: str) -> None:
         """Somebody of the staff has asked for a page."""
-        self._seen_at_s[session_id] = time.monotonic()
+        self._seen.add(_name(session_id))
 
     def left(self, session_id: str) -> None:
         """A session has signed out."""
-        self._seen_at_s.pop(session_id, None)
+        self._left.add(_name(session_id))
+        self._seen.discard(_name(session_id))
 
-    @property
-    def is_gone(self) -> bool:
-        """Whether nobody is there any more."""
-        now = time.monotonic()
-        for each in [name for name, at in self._seen_at_s.items() if now - at > AWAY_S]:
-            del self._seen_at_s[each]
-        return not self._seen_at_s
+    def news(self) -> AudienceBody | None:
+        """What is to be told; None: nothing."""
+        if not self._seen and not self._left:
+            return None
+        news = AudienceBody(sorted(self._seen), sorted(self._left))
+        self._seen.clear()
+        self._left.clear()
+        return news
+
+
+def _name(session_id: str) -> str:
+    """Another name for a session, from which its own cannot be told."""
+    return hashlib.blake2b(session_id.encode(), digest_size=16).hexdigest()

@@ -33,18 +33,17 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
     """The routes."""
     if console.desk.settings.web_sign_in != "demo":
         return []
-    sandbox = Sandbox(console.desk.settings.gateway_url)
+    sandbox = console.load.sandbox
     return [*_shown(console, sandbox), *_changed(console, sandbox), _load_changed(console, sandbox)]
 
 
 def _shown(console: Console, sandbox: Sandbox) -> list[ControllerRouterHandler]:
     desk, reading, staff = console.desk, console.reading, console.staff
     past = curves.Past()
-    load = console.load
 
     async def now(user: User) -> dict[str, Any]:
         """How the system is: what changes by itself on the page."""
-        snapshot = await reading.snapshot(user)
+        snapshot, load = await side_by_side(reading.snapshot(user), sandbox.load())
         moments = past.note(snapshot, load.figures if load.is_running else None)
         return {
             "snapshot": snapshot,
@@ -119,11 +118,11 @@ def _load_changed(console: Console, sandbox: Sandbox) -> ControllerRouterHandler
         _, form = await staff.operator(request, visit)
         act, rate, minutes = form.get("act"), _number(form.get("rate", "")), _number(form.get("minutes", "0"))
         if act == "stop":
-            return desk.go(visit, PATH, "console.load.stopped" if load.stop() else "console.load.none")
+            return desk.go(visit, PATH, "console.load.stopped" if await sandbox.steer(None) else "console.load.none")
         if not (isinstance(rate, int | float) and rate <= RATE_MAX):
             return desk.go(visit, PATH, "console.wrong")
         if act == "steer":
-            return desk.go(visit, PATH, None if load.steer(rate) else "console.load.none")
+            return desk.go(visit, PATH, None if await sandbox.steer(rate) else "console.load.none")
         if act != "begin" or minutes not in MINUTES:
             return desk.go(visit, PATH, "console.wrong")
         # Without the sandbox a gateway may be there that takes real money.

@@ -1,44 +1,49 @@
 """The load generator of the page of faults: `ordersaga load` as a process of its own, so that it takes no time of the pages.
 
-It ends after its time, when it is stopped, when nobody looks at the console any more, and with the web process: its standard input then ends.
+The web process that was asked starts it; the sandbox keeps what it says and what it is to do, so every web process shows and steers the same
+one. It ends after its time, when it is stopped, when nobody looks at the console any more, and with the web process that started it: its
+standard input then ends.
 """
 
 import asyncio
 import contextlib
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
-from typing import Final, Self
+from collections.abc import Coroutine
+from typing import Any, Final, Self
 
 import msgspec
 import structlog
 
 from ordersaga.operations.load_figures import Figures
 from ordersaga.web.console.audience import Audience
+from ordersaga.web.console.sandbox import Sandbox
 
 log: Final = structlog.get_logger()
 
 END_S: Final = 3.0
 SAID_CHARS_MAX: Final = 500
-RATE_FIRST: Final = 20.0
+TELL_EVERY_S: Final = 2.0
+ALONE_S_MAX: Final = 60.0
+"""So long the generator goes on while the sandbox does not answer."""
 
 
 class Load:
-    """At most one generator at a time. `rate`: the one that it was told last. `figures`: its last ones, also after its end. `trouble`: why it
-    could place no order at all, in its own words.
+    """The generator that this process has started, if any, and the word to the sandbox of who looks at the console here.
 
     Use with `async with`: leaving it ends the generator.
     """
 
-    def __init__(self, audience: Audience) -> None:
+    def __init__(self, sandbox: Sandbox, audience: Audience) -> None:
+        self.sandbox: Final = sandbox
         self._audience: Final = audience
         self._process: Process | None = None
-        self._begins = False
-        self._following: asyncio.Task[None] | None = None
-        self.rate = RATE_FIRST
-        self.figures: Figures | None = None
-        self.trouble = ""
+        self._tasks: Final[set[asyncio.Task[None]]] = set()
+        self._rate = 0.0
 
     async def __aenter__(self) -> Self:
+        self._begin_task(self._tell_of_audience())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -49,62 +54,80 @@ class Load:
                 await asyncio.wait_for(process.wait(), END_S)
             except TimeoutError:
                 process.kill()
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
-
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None
+        for each in self._tasks:
+            each.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if process is not None:
+            await self.sandbox.ended("")
 
     async def begin(self, rate: float, seconds: int) -> bool:
-        """Start a generator. False: one is running."""
-        if self.is_running or self._begins:
+        """Start a generator. False: one is running, here or beside another web process."""
+        await self._tell_of_audience_now()
+        if not await self.sandbox.begin(rate):
             return False
-        self._begins = True
         options = ["--json", "--steered", "--rate", f"{rate:g}", "--seconds", str(seconds)]
-        self.rate, self.figures, self.trouble = rate, None, ""
+        self._rate = rate
         try:
             self._process = process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "ordersaga", "load", *options, stdin=PIPE, stdout=PIPE, stderr=PIPE
             )
-        finally:
-            self._begins = False
+        except OSError as error:
+            await self.sandbox.ended(str(error))
+            raise
         log.info("a load generator is started", orders_per_second=rate, seconds=seconds)
-        self._following = asyncio.create_task(self._follow(process))
+        self._begin_task(self._follow(process))
         return True
 
-    def steer(self, rate: float) -> bool:
-        """Have orders placed at another rate. False: no generator is running."""
-        if self._process is None or self._process.stdin is None or self._process.stdin.is_closing():
-            return False
-        self.rate = rate
-        self._process.stdin.write(f"{rate:g}\n".encode())
-        return True
+    def _begin_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def stop(self) -> bool:
-        """Have no more orders placed; those in flight end. False: no generator is running."""
-        if self._process is None or self._process.stdin is None:
-            return False
-        self._process.stdin.close()
-        return True
+    async def _tell_of_audience(self) -> None:
+        while True:
+            await asyncio.sleep(TELL_EVERY_S)
+            await self._tell_of_audience_now()
+
+    async def _tell_of_audience_now(self) -> None:
+        if news := self._audience.news():
+            await self.sandbox.seen(news)
 
     async def _follow(self, process: Process) -> None:
+        trouble = ""
         try:
-            _, said = await asyncio.gather(self._hear(process), self._said(process))
+            has_said, said = await asyncio.gather(self._hear(process), self._said(process))
             code = await process.wait()
-            self.trouble = said if code and self.figures is None else ""
+            trouble = said if code and not has_said else ""
             log.info("the load generator has ended", code=code, said=said)
         finally:
             self._process = None
+            await self.sandbox.ended(trouble)
 
-    async def _hear(self, process: Process) -> None:
+    async def _hear(self, process: Process) -> bool:
+        """Pass on what the generator says, and what it is to do. Returns whether it has said anything."""
         assert process.stdout is not None
+        heard_at_s, has_said = time.monotonic(), False
         async for line in process.stdout:
             with contextlib.suppress(msgspec.MsgspecError):
-                self.figures = msgspec.json.decode(line, type=Figures)
-            if self._audience.is_gone:
-                self.stop()
+                figures, has_said = msgspec.json.decode(line, type=Figures), True
+                orders = await self.sandbox.tell(figures)
+                heard_at_s = time.monotonic() if orders else heard_at_s
+                if orders and orders.rate != self._rate:
+                    self._steer(process, orders.rate)
+                if (orders and not orders.goes_on) or time.monotonic() - heard_at_s > ALONE_S_MAX:
+                    self._stop(process)
+        return has_said
+
+    def _steer(self, process: Process, rate: float) -> None:
+        """Have orders placed at another rate."""
+        if process.stdin is not None and not process.stdin.is_closing():
+            self._rate = rate
+            process.stdin.write(f"{rate:g}\n".encode())
+
+    def _stop(self, process: Process) -> None:
+        """Have no more orders placed; those in flight end."""
+        if process.stdin is not None:
+            process.stdin.close()
 
     async def _said(self, process: Process) -> str:
         """The end of what the process says of its errors."""
