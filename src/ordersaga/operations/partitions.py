@@ -27,6 +27,7 @@ sql: Final = queries(__file__)
 REPORT_EVERY_S: Final = 2.0
 REPORT_HOLDS: Final = timedelta(seconds=15)
 """A report that is older tells nothing: its process has ended, or has lost the partition."""
+ENDS_WITHIN_S: Final = 1.0
 RUNNING: Final = "running"
 
 State = Literal["READING", "STOPPED", "PAUSED", "NOT_ASSIGNED"]
@@ -192,9 +193,11 @@ class Partitions:
         return self._state(row, {})
 
     async def _ends(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """The ends of the logs; none if Kafka does not answer soon: an operator who looks then sees the rest at once."""
         try:
-            return await self._topics.ends(partitions)
-        except KafkaUnavailable:
+            async with asyncio.timeout(ENDS_WITHIN_S):
+                return await self._topics.ends(partitions)
+        except (KafkaUnavailable, TimeoutError):
             return {}
 
     def _state(self, row: Any, ends: dict[Partition, int]) -> PartitionState:

@@ -203,13 +203,21 @@ class Reading:
         }
 
     async def check(self, user: User) -> None:
-        """Have a service check the token of a user who is shown what this process reads by itself. Raises `Unavailable` and `Refused`."""
+        """Have whichever service answers first check the token of a user who is shown what this process reads by itself. Raises `Unavailable` and `Refused`."""
         if not user.token:
             return
-        for name in self.ours:
-            answer = await unless_away(self.services.get(name, f"{FACE}/", Anything, user))
-            if answer is not None:
-                return
+        asked = [
+            asyncio.ensure_future(unless_away(self.services.get(name, f"{FACE}/", Anything, user)))
+            for name in self.ours
+        ]
+        try:
+            for first in asyncio.as_completed(asked):
+                if await first is not None:
+                    return
+        finally:
+            for each in asked:
+                each.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
         raise Unavailable(self.ours[0])
 
     async def partitions(self, service: ServiceName, user: User, topic: str = "") -> list[PartitionState]:
