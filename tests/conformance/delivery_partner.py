@@ -25,8 +25,9 @@ class DeliveryPartner(ServicePartner):
             return []
         if self.is_("silent-about-repeats") and order in self.memory:
             return []
+        deliveries_of = message["customerId"] if self.is_("one-delivery-a-customer") else order
         self.memory[order] = True
-        delivery = uuid4() if self.is_("forgets-repeats") else uuid5(NAMESPACE_OID, order)
+        delivery = uuid4() if self.is_("forgets-repeats") else uuid5(NAMESPACE_OID, deliveries_of)
         return [
             (
                 "delivery-start-topic",

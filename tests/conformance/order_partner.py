@@ -128,7 +128,9 @@ class OrderPartner(ServicePartner):
             order["payments"].setdefault(message["paymentKey"], message["amount"])
         if order["paid"]:
             return
-        if not good or (message["amount"] != order["body"]["totalAmount"] and not self.is_("takes-any-amount")):
+        over = message["amount"] - order["body"]["totalAmount"]
+        tolerated = self.is_("takes-any-amount") or (over > 0 and self.is_("takes-too-much"))
+        if not good or (over and not tolerated):
             order["state"] = "dead"
         order["paid"] = good
 
@@ -142,7 +144,8 @@ class OrderPartner(ServicePartner):
         address = {name: order["body"].get(name) for name in ADDRESS}
         if self.is_("spoils-korean"):
             address = {name: text.encode("ascii", "replace").decode() for name, text in address.items()}
-        return [("delivery-request-topic", {"orderId": id, "customerId": order["customer"], **address})]
+        asked = ("delivery-request-topic", {"orderId": id, "customerId": order["customer"], **address})
+        return [asked, self._completion(id, order)] if self.is_("completes-at-once") else [asked]
 
     def _delivered(self, id: str, order: Json, good: bool) -> list[tuple[str, Json]]:
         again = order["state"] == "dead" and self.is_("refunds-repeats-again")
@@ -151,7 +154,10 @@ class OrderPartner(ServicePartner):
         order["state"] = "completed" if good or self.is_("completes-failed-deliveries") else "dead"
         if order["state"] == "dead":
             return self._given_back(id, order)
+        return [] if self.is_("completes-at-once") else [self._completion(id, order)]
+
+    def _completion(self, id: str, order: Json) -> tuple[str, Json]:
         body = order["body"]
         status = "DONE" if self.is_("wrong-code") else "ORD0002"
         told = {"orderId": id, "customerId": order["customer"], "status": status}
-        return [("order-completed-topic", told | {"totalAmount": body["totalAmount"], "orderName": body["orderName"]})]
+        return ("order-completed-topic", told | {"totalAmount": body["totalAmount"], "orderName": body["orderName"]})

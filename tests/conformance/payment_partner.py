@@ -1,6 +1,7 @@
 """A Payment of another team. `POST` with `paymentKey`, `orderId`, `amount` and `card` confirms; its gateway is in it."""
 
 from typing import ClassVar
+from uuid import uuid4
 
 from tests.conformance.service_partner import Bad, Json, ServicePartner
 
@@ -66,4 +67,8 @@ class PaymentPartner(ServicePartner):
                 payment["left"] -= amount if done else 0
                 payment["refunds"][refund] = done
         told = {name: message.get(name) for name in ("orderId", "paymentKey", "amount", "requestId")}
+        if self.is_("another-request-id"):
+            told["requestId"] = str(uuid4())
+        if payment is not None:
+            told["balanceAmount"] = amount if self.is_("refund-as-balance") else payment["left"]
         return [("payment-cancelled-topic", told | {"status": "SUCCESS" if done else "FAILED", "message": None})]

@@ -74,6 +74,8 @@ class StockPartner(ServicePartner):
         known = self.orders.setdefault(order, {"state": "given back", "products": {}, "short": list(wanted)})
         held = known["products"] if known["state"] == "taken" else {}
         known.setdefault("back", {})
+        if self.is_("gives-back-one-rollback") and known["back"]:
+            return [("stock-rollback-completed-topic", {"orderId": order})]
         for name, pieces in wanted.items():
             if name in held and held[name] != pieces:
                 text = f"{held[name]} were taken, not {pieces}"

@@ -36,6 +36,7 @@ WRONG = {
     "wrong-topic": {f"{ANSWER} is on its topic"},
     "skips-what-is-bad": BAD,
     "loses-on-restart": {RESTARTED},
+    "one-delivery-a-customer": {"two orders of one customer are two deliveries"},
     "reads-uncommitted": {f"{A} in an aborted transaction"},
     "takes-the-id-from-the-key": {f"{A} without a record key", f"{A} with another record key"},
     "refuses-unknown-fields": {f"{A} with unknown fields"},

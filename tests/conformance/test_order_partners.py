@@ -19,7 +19,12 @@ OUT_OF_STOCK = {
 WRONG = {
     "asks-for-one-piece-each": {"a placed order asks Stock for its products"},
     "counts-stock-answers": {"a repeated stock answer does not stand for another product"},
-    "takes-any-amount": {"a payment of another amount is not delivered", "a payment of nothing is not delivered"},
+    "takes-any-amount": {
+        "a payment of another amount is not delivered",
+        "a payment of more than the total is not delivered",
+        "a payment of nothing is not delivered",
+    },
+    "takes-too-much": {"a payment of more than the total is not delivered"},
     "spoils-korean": {
         "the delivery request has the customer's address",
         "Korean, emoji and quotes reach Delivery as they are",
@@ -103,6 +108,16 @@ def test_an_order_that_is_wrong_in_many_ways_is_named(stack: DevStack, tmp_path:
     assert one in verdict.failed and "the answer to a placed order has the guide's fields" in verdict.passed, (
         verdict.answer
     )
+
+
+def test_an_order_that_completes_before_the_delivery_is_named_once(stack: DevStack, tmp_path: Path) -> None:
+    verdict = judged(stack, tmp_path, "completes-at-once")
+    assert verdict.failed == {"a delivery that has not started completes nothing"}, verdict.answer
+    assert verdict.not_judged == {
+        "a failed delivery does not complete the order",
+        "a started delivery after a failed one does not complete the order",
+        "a started delivery in an aborted transaction",
+    }
 
 
 @pytest.mark.parametrize("manner", ["right", "no-key-and-sorted", "talkative"])

@@ -40,6 +40,8 @@ WRONG = {
         f"{A} again in other bytes",
         f"{A} in several partitions",
     },
+    "another-request-id": {"a refund is answered with its own id, or with none"},
+    "refund-as-balance": {"a refund's balance is what is left of the payment"},
     "refunds-too-much": {"more than was paid is answered FAILED"},
     "silent-about-unknown-payments": {
         "a refund of an unknown payment is answered FAILED",

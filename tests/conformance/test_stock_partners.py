@@ -26,6 +26,7 @@ WRONG = {
     "wraps-around": {"two lines that overflow an int32 are answered FAILED"},
     "takes-negative-quantities": {"a negative quantity adds nothing to the stock"},
     "gives-back-twice": {"a repeated rollback puts the pieces back once"},
+    "gives-back-one-rollback": {"two rollbacks of two products give both back"},
     "silent-about-unknown-products": {"an unknown product is answered FAILED"},
     "answers-the-first-product-alone": {
         "each product of an order is answered",

@@ -86,6 +86,21 @@ async def has_an_id(scene: Scene) -> None:
 
 
 @CASES.case(
+    "two orders of one customer are two deliveries",
+    "one delivery for each order: the order id is the business key, not the customer or the address",
+    "repeats",
+)
+async def one_customer(scene: Scene) -> None:
+    first = await REQUEST.prepare(scene)
+    ids = []
+    for message in (first, first | {"orderId": scene.new_id()}):
+        await scene.send(REQUEST.request, message)
+        (answer,) = await REQUEST.answered(scene, message)
+        ids.append(answer.field("deliveryId"))
+    must(ids[0] != ids[1] or ids[0] is None, f"two orders of one customer have one deliveryId, {ids[0]}")
+
+
+@CASES.case(
     "an address without delivery is answered FAILED",
     'guide, messages: status is "STARTED" or "FAILED"; an order that nobody answers waits for ever',
     "failures",

@@ -199,6 +199,16 @@ async def unasked(scene: Scene) -> None:
 
 
 @CASES.case(
+    "a delivery that has not started completes nothing",
+    "guide, steps 10 and 11: Order completes an order once its delivery has started, and not before",
+    "arrival",
+)
+async def not_started(scene: Scene) -> None:
+    order = await at_delivery(scene)
+    await scene.silence(COMPLETED, order.order_id, "its delivery was asked for and not answered")
+
+
+@CASES.case(
     "an answer for the whole order reserves all its products",
     "a Stock that decides for the whole order answers without productId",
     "arrival",

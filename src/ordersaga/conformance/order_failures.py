@@ -3,7 +3,7 @@
 from typing import Final
 from uuid import uuid4
 
-from ordersaga.conformance.cases import Broken, Cases
+from ordersaga.conformance.cases import Broken, Cases, NotMeasurable
 from ordersaga.conformance.order_flow import (
     COMPLETED,
     DELIVERY_REQUEST,
@@ -33,6 +33,13 @@ async def _dead(scene: Scene, order: Placed, why: str) -> None:
     """Wait, and raise `Broken` if the order is delivered or completed all the same."""
     await scene.silence(DELIVERY_REQUEST, order.order_id, why)
     must(not scene.here(COMPLETED, order.order_id), f"{why}, and yet it was completed")
+
+
+async def _not_yet_completed(scene: Scene, order: Placed) -> None:
+    """Raise `NotMeasurable` if the order is completed already, though Delivery has not answered."""
+    await scene.quiet()
+    if scene.here(COMPLETED, order.order_id):
+        raise NotMeasurable("this Order completes an order before Delivery has answered; another case judges that")
 
 
 @CASES.case("a product out of stock ends the order", FAILS, "failures")
@@ -89,6 +96,18 @@ async def mismatch(scene: Scene) -> None:
 
 
 @CASES.case(
+    "a payment of more than the total is not delivered",
+    "guide, messages: PaymentSuccessMessage.amount is what was paid; it is the order's total, or something is wrong",
+    "failures",
+)
+async def overpaid(scene: Scene) -> None:
+    order = await placed(scene)
+    await reserve(scene, order)
+    await pay_for(scene, order, amount=order.draft.total + 1_000)
+    await _dead(scene, order, "1,000 won more than its total were paid")
+
+
+@CASES.case(
     "a payment of nothing is not delivered",
     "guide, messages: PaymentSuccessMessage.amount is what was paid",
     "failures",
@@ -104,6 +123,7 @@ async def nothing_paid(scene: Scene) -> None:
 @CASES.case("a failed delivery does not complete the order", FAILS, "failures")
 async def undeliverable(scene: Scene) -> None:
     order = await at_delivery(scene)
+    await _not_yet_completed(scene, order)
     await scene.send(DELIVERY_START, delivery_answer(order, "FAILED"))
     await scene.silence(COMPLETED, order.order_id, "its delivery has failed")
 
@@ -111,6 +131,7 @@ async def undeliverable(scene: Scene) -> None:
 @CASES.case("a started delivery after a failed one does not complete the order", REPEAT, "failures", "repeats")
 async def revived(scene: Scene) -> None:
     order = await at_delivery(scene)
+    await _not_yet_completed(scene, order)
     await scene.send(DELIVERY_START, delivery_answer(order, "FAILED"))
     await scene.send(DELIVERY_START, delivery_answer(order), note="after the failure")
     await scene.silence(COMPLETED, order.order_id, "its delivery has failed first")

@@ -18,6 +18,8 @@ CASES: Final = Cases()
 ASKED: Final = "payment-cancel-requested-topic"
 ANSWERED: Final = "payment-cancelled-topic"
 GIVEN_BACK: Final = "compensation: a refund is made at the gateway, and then answered with its amount and its outcome"
+NAMED: Final = "compensation: requestId is copied from the request; Order takes an answer with another id for that of another refund"
+BALANCE: Final = "compensation: balanceAmount, where it is given, is what the gateway still holds; Order believes it"
 IS_ANSWERED: Final = "compensation: every refund is answered, SUCCESS or FAILED; one that nobody answers waits for ever"
 
 
@@ -101,8 +103,30 @@ async def two_ids(scene: Scene) -> None:
     await scene.answers(ANSWERED, made["orderId"])
     await scene.send(ASKED, refund(made, 5_000))
     answers = await scene.answers(ANSWERED, made["orderId"], 2)
-    ids = {each.field("requestId") for each in answers}
-    must(len(ids) == 2, "two refunds with two ids have one answer")
+    must(
+        not any(each.failed for each in answers), "two refunds of 5,000 of 25,000 won with two ids did not both succeed"
+    )
+    await scene.send(ASKED, refund(made, 20_000), note="more than is left, if both were refunded")
+    (*_, last) = await scene.answers(ANSWERED, made["orderId"], 3)
+    must(last.failed, "5,000 of 25,000 won were refunded twice, by two ids; then 20,000 could be refunded")
+
+
+@CASES.case("a refund is answered with its own id, or with none", NAMED, COMPENSATION)
+async def own_id(scene: Scene) -> None:
+    message = await EXCHANGE.prepare(scene)
+    await scene.send(ASKED, message)
+    (answer,) = await EXCHANGE.answered(scene, message)
+    said = answer.field("requestId")
+    must(said in (None, message["requestId"]), f"requestId is {said!r}; the request has {message['requestId']!r}")
+
+
+@CASES.case("a refund's balance is what is left of the payment", BALANCE, COMPENSATION)
+async def balance(scene: Scene) -> None:
+    made = await paid(scene)
+    await scene.send(ASKED, refund(made, 10_000))
+    (answer,) = await scene.answers(ANSWERED, made["orderId"])
+    said = answer.field("balanceAmount")
+    must(said in (None, AMOUNT - 10_000), f"10,000 of 25,000 won were refunded, and balanceAmount is {said!r}")
 
 
 @CASES.case("a repeated part is refunded once", REPEAT, COMPENSATION, "repeats")

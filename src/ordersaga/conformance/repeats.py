@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ordersaga.conformance.cases import Case
+from ordersaga.conformance.cases import Case, NotMeasurable
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.scene import Scene, must
 from ordersaga.conformance.wire import compact
@@ -49,6 +49,9 @@ def repeat_cases(exchange: Exchange) -> list[Case]:
 
     async def aborted(scene: Scene) -> None:
         message = await exchange.prepare(scene)
+        await scene.quiet()
+        if scene.here(exchange.answer, str(message["orderId"])):
+            raise NotMeasurable(f"the answer on {exchange.answer} comes before the request; another case judges that")
         await scene.send(exchange.request, message, commit=False, note="in a transaction that was aborted")
         await scene.silence(
             exchange.answer,

@@ -101,6 +101,25 @@ async def one_of_two(scene: Scene) -> None:
 
 
 @CASES.case(
+    "two rollbacks of two products give both back",
+    "compensation: Order may give back an order's products one after the other; a rollback of another product is no repeat",
+    COMPENSATION,
+    "repeats",
+)
+async def one_after_the_other(scene: Scene) -> None:
+    one, other = await product(scene, 2), await product(scene, 2)
+    message = request(scene, (one, 2), (other, 2))
+    await scene.send(REQUESTED, message)
+    must(not (await outcome(scene, message)).failed, "an order for products that are in stock was answered FAILED")
+    for name in (one, other):
+        await scene.send(ROLLBACK, {"orderId": message["orderId"], "items": [{"productId": name, "quantity": 2}]})
+    await rolled_back(scene, message)
+    await scene.quiet()
+    await left_is(scene, one, 2, "the product was given back by the first rollback")
+    await left_is(scene, other, 2, "the product was given back by the second rollback")
+
+
+@CASES.case(
     "a rollback of an order without stock is answered",
     "an order whose rollback nobody answers waits for ever; completed and failed are both right",
     COMPENSATION,
