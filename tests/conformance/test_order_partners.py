@@ -111,7 +111,7 @@ def test_an_order_that_is_wrong_in_many_ways_is_named(stack: DevStack, tmp_path:
 
 
 def test_an_order_that_completes_before_the_delivery_is_named_once(stack: DevStack, tmp_path: Path) -> None:
-    verdict = judged(stack, tmp_path, "completes-at-once")
+    verdict = judged(stack, tmp_path, "completes-at-once", "--without", "compensation")
     assert verdict.failed == {"a delivery that has not started completes nothing"}, verdict.answer
     assert verdict.not_judged == {
         "a failed delivery does not complete the order",
