@@ -75,7 +75,9 @@ def test_a_selection_of_nothing_names_what_is_near() -> None:
         select(CASES, ["failure-s"])
 
 
-@pytest.mark.parametrize("text", ["", "POST", "http://host/path", "mysql://host/db SELECT 1", "FETCH http://host"])
+@pytest.mark.parametrize(
+    "text", ["", "POST", "http://host/path", "mysql://host/db SELECT 1", "FETCH http://host", "PUT shelf"]
+)
 def test_a_hook_of_no_form_is_refused_with_the_three_forms(text: str) -> None:
     with pytest.raises(WrongHook, match="'run command arguments'"):
         Hook("seed", text)
@@ -276,7 +278,9 @@ def test_what_cannot_be_run_is_told_with_exit_code_2(tmp_path: Path) -> None:
         ("--header", "x"): "NAME: VALUE",
         ("--seed", "INSERT INTO product"): "write it as",
         ("--without", "compensatoin"): "no case has this tag. Tags: ",
+        ("--without", "compensatoin", "--list"): "no case has this tag. Tags: ",
         ("--dead-letter-topic", "failed-{topc}"): "{topic} is the only name",
+        ("--junit", str(config / "junit.xml")): "the report cannot be written",
     }
     for arguments, said in wrong.items():
         answer = type_command(["conform", "stock", *arguments], {"ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
@@ -313,6 +317,18 @@ def test_an_option_of_the_command_line_takes_precedence_over_the_config_file(tmp
 def test_the_list_of_cases_needs_no_kafka() -> None:
     answer = type_command(["conform", "delivery", "--list", "--only", "happy"], {})
     assert answer.code == 0 and "answered STARTED" in answer.out and "bad JSON" not in answer.out
+
+
+def test_the_list_has_the_cases_that_would_be_played() -> None:
+    answer = type_command(["conform", "delivery", "--list", "--without", "poison"], {})
+    assert answer.code == 0 and "answered STARTED" in answer.out and "bad JSON" not in answer.out
+
+
+def test_the_folder_of_a_report_is_made_before_anything_is_played(tmp_path: Path) -> None:
+    file = tmp_path / "build" / "conform.html"
+    options = ["--html", str(file)]
+    answer = type_command(["conform", "delivery", *options], {"ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    assert "127.0.0.1:1 cannot be used" in answer.err and file.parent.is_dir() and not file.exists(), answer
 
 
 def test_a_config_file_has_the_options_and_the_settings(tmp_path: Path) -> None:

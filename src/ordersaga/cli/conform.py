@@ -139,8 +139,9 @@ def conform(
     hooks = {"seed": seed, "place": place, "checkout": checkout, "pay": pay}
     try:
         if list_cases:
-            _print_cases(role, said.only)
+            _print_cases(role, said.only, _tags(said.without))
             return
+        _make_room(said)
         report = _judge(_plan(role, said, hooks, hook or [], header or []))
     except (NoSuchCase, WrongHook) as error:
         raise fail(str(error)) from error
@@ -200,9 +201,11 @@ def _judge(plan: Plan) -> Report:
         return asyncio.run(run(plan, say, progress))
 
 
-def _print_cases(role: RoleName, only: list[str]) -> None:
+def _print_cases(role: RoleName, only: list[str], without: frozenset[str]) -> None:
     rows = Table("case", "tags", "promise")
     for case in select(PARTS[role].cases, only):
+        if case.tags & without:
+            continue
         rows.add_row(case.name, ", ".join(sorted(case.tags)), case.promise)
     out.print(rows)
 
@@ -221,6 +224,18 @@ def _print(report: Report) -> None:
     for note in report.notes:
         out.print(f"note: {note}", markup=False, soft_wrap=True)
     out.print(summary(report))
+
+
+def _make_room(said: Config) -> None:
+    """Make the folders of the reports before anything is played: a report that cannot be written wastes the run."""
+    for name in filter(None, (said.junit, said.html)):
+        file = Path(name)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise fail(f"the report cannot be written: {error}", NOT_JUDGED) from error
+        if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise fail(f"the report cannot be written: {file} is a folder, or may not be written here", NOT_JUDGED)
 
 
 def _write(report: Report, said: Config) -> None:

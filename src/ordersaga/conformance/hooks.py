@@ -42,6 +42,8 @@ class Hook(Struct, frozen=True):
     def __post_init__(self) -> None:
         word = self.text.split(maxsplit=1)[0] if self.text.strip() else ""
         rest = self.text.strip()[len(word) :].strip()
+        if word in METHODS and not rest.startswith(("http://", "https://")):
+            raise WrongHook(f"the hook {self.name} is {self.text!r}, without an http:// address; write it as {FORMS}")
         if not rest or not (word in METHODS or word == "run" or word.startswith(("postgresql://", "postgres://"))):
             raise WrongHook(f"the hook {self.name} is {self.text!r}; write it as {FORMS}")
 
