@@ -33,6 +33,7 @@ WRONG = {
         "an order of fifty products is answered whole",
         "orders for two products in opposite orders all end",
         "a rollback of one product leaves the others",
+        "two rollbacks of two products give both back",
     },
 }
 
