@@ -1,5 +1,6 @@
 """The operators' console in a browser: one look tells what is wrong, and a dead letter is mended from there."""
 
+import json
 import re
 import time
 from collections.abc import Callable
@@ -7,11 +8,12 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from confluent_kafka import Producer
 from playwright.sync_api import expect
 
 from ordersaga.devstack.system import System
-from tests.browser.troubles import FACE, OPERATOR, PHONE, REQUESTS, enter, letter_of, spoil
-from tests.browser.visitor import ADDRESS, Visitor
+from tests.browser.troubles import FACE, OPERATOR, PHONE, REQUESTS, enter, letter_of, place, spoil
+from tests.browser.visitor import ADDRESS, Visitor, axe
 
 Visitors = Callable[..., Visitor]
 
@@ -30,6 +32,49 @@ def test_one_look_tells_that_all_is_well_and_then_what_is_wrong(visitor: Visitor
     verdict.get_by_role("link", name="dead letters").click()
     expect(one.page.get_by_role("heading", name="Dead letters")).to_be_visible()
     expect(one.page.locator("main table").first).to_contain_text(REQUESTS)
+
+
+def test_what_has_failed_again_for_one_order_is_one_line_with_how_often_and_since_when(
+    visitor: Visitors, system: System
+) -> None:
+    order_id, _, _ = place(system)
+    fail_again(system, order_id, 3)
+    one = enter(visitor)
+    page = one.open("/console/letters?service=delivery")
+    rows = page.locator("form tbody tr", has_text=order_id[:8])
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("failed 3 times")
+    expect(rows.get_by_role("checkbox")).to_have_count(0)
+    axe(page)
+    rows.get_by_role("link", name="failed 3 times").click()
+    expect(page.locator("form tbody tr")).to_have_count(3)
+    expect(page.locator("form tbody")).not_to_contain_text("failed 3 times")
+    one.follow("All of these")
+    expect(page.locator("main")).to_contain_text("Open letters that fit: 3")
+
+    page = one.open(f"/console/orders/{order_id}")
+    held = page.locator("#order-held li")
+    expect(held).to_have_count(1)
+    expect(held).to_contain_text("failed 3 times")
+    held.locator("summary").click()
+    expect(held.locator("ol a")).to_have_count(3)
+    axe(page)
+
+
+def fail_again(system: System, order_id: str, times: int) -> None:
+    """Send Delivery so many requests of one order that fit no schema, and wait until all of them are dead letters."""
+    producer = Producer({"bootstrap.servers": system.settings.kafka_bootstrap_servers})
+    for _ in range(times):
+        producer.produce(
+            REQUESTS, json.dumps({"orderId": order_id, "customerId": "nobody"}).encode(), order_id.encode()
+        )
+    producer.flush()
+    url, query = f"{system.urls['delivery']}{FACE}/dead-letters", {"orderId": order_id}
+    for _ in range(200):
+        if len(httpx.get(url, params=query, headers=OPERATOR).json()["items"]) == times:
+            return
+        time.sleep(0.1)
+    raise AssertionError("not all are dead letters")
 
 
 def test_a_service_that_is_down_takes_only_its_part_of_the_overview(visitor: Visitors, system: System) -> None:

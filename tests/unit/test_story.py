@@ -1,11 +1,13 @@
 """An order's story in the console: its lines have titles that people read, and the demo's staff have names."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import uuid4
 
 import pytest
 
+from ordersaga.operations.resources import DeadLetterResource
+from ordersaga.web.console.failures import failures
 from ordersaga.web.console.frame import named
 from ordersaga.web.console.model import DeliveryView, PaymentView
 from ordersaga.web.console.staff import STAFF
@@ -45,4 +47,35 @@ def test_a_services_words_name_the_staff_of_the_demo(language: Language, name: s
     assert (
         named(visit, f"{STAFF['operator'].user_id} has paused it, not {stranger}")
         == f"{name} has paused it, not {stranger}"
+    )
+
+
+def test_the_letters_of_one_topic_and_cause_are_one_failure() -> None:
+    letters = [letter("a", 1), letter("b", 2), letter("a", 3), letter("a", 2, topic="another")]
+    found = failures(letters)
+    assert [(each.latest.cause, each.latest.topic, len(each.letters)) for each in found] == [
+        ("a", "topic", 2),
+        ("b", "topic", 1),
+        ("a", "another", 1),
+    ]
+    assert (found[0].first.at, found[0].latest.at) == (letters[0].at, letters[2].at)
+
+
+def letter(cause: str, minute: int, topic: str = "topic") -> DeadLetterResource:
+    return DeadLetterResource(
+        id=uuid4(),
+        version="OPEN",
+        status="OPEN",
+        topic=topic,
+        partition=0,
+        offset=minute,
+        order_id=uuid4(),
+        cause=cause,
+        reason="x",
+        attempts=5,
+        at=NOW + timedelta(minutes=minute),
+        follows=None,
+        replayed_as=None,
+        imported_from=None,
+        consumer_group=None,
     )

@@ -8,7 +8,7 @@ from uuid import UUID
 from ordersaga.messaging import acts, dead_letters
 from ordersaga.messaging.acts import Act
 from ordersaga.messaging.database import Connection, Pool, planned_anew
-from ordersaga.messaging.letters import CauseCount, Content, Letter, LetterFilter, ReplayState, letter_of
+from ordersaga.messaging.letters import CauseCount, Content, Letter, LetterFilter, Repeats, ReplayState, letter_of
 from ordersaga.messaging.queries import queries
 from ordersaga.settings import ServiceName, Settings
 
@@ -46,9 +46,15 @@ class LetterReader:
         async with self.pool.acquire() as db:
             await dead_letters.settle_published(db, self.clock())
             conditions = wanted.conditions()
-            del conditions["after_at"], conditions["after_id"]
+            del conditions["after_at"], conditions["after_id"], conditions["latest_of_order"]
             async with planned_anew(db):
                 return [CauseCount(*row.values()) for row in await sql.dead_letter_causes(db, **conditions)]
+
+    async def repeats(self, ids: Sequence[UUID]) -> dict[UUID, Repeats]:
+        """How often the orders of these letters have failed so, each letter counted. A letter without an order is left out."""
+        async with self.pool.acquire() as db:
+            rows = await sql.dead_letter_repeats(db, ids=list(ids))
+        return {row["id"]: Repeats(row["letters"], row["first_at"]) for row in rows}
 
     async def contents(self, ids: Sequence[UUID]) -> dict[UUID, Content]:
         """The contents of letters, by id."""

@@ -1,7 +1,8 @@
 -- name: dead_letters
 -- Dead letters that match, the latest first. A condition that is null matches all. The cause may be given without its Java package.
+-- The latest letter of an order is looked for row by row: as a join it could be planned over all letters.
 SELECT id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group
-FROM dead_letter
+FROM dead_letter d
 WHERE (:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
   AND (:first_id::uuid IS NULL OR id BETWEEN :first_id::uuid AND :last_id::uuid)
   AND (:order_key::uuid IS NULL OR order_key = :order_key::uuid)
@@ -12,6 +13,13 @@ WHERE (:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
   AND (:statuses::text[] IS NULL OR status = ANY (:statuses::text[]))
   AND (:before::timestamptz IS NULL OR at < :before::timestamptz)
   AND (:after_at::timestamptz IS NULL OR (at, id) < (:after_at::timestamptz, :after_id::uuid))
+  AND (NOT :latest_of_order::boolean OR order_key IS NULL OR id = (
+      SELECT n.id FROM dead_letter n
+      WHERE n.order_key = d.order_key AND n.topic = d.topic AND n.cause = d.cause
+        AND (:status::text IS NULL OR n.status = :status::text)
+        AND (:statuses::text[] IS NULL OR n.status = ANY (:statuses::text[]))
+        AND (:before::timestamptz IS NULL OR n.at < :before::timestamptz)
+      ORDER BY n.at DESC, n.id DESC LIMIT 1))
 ORDER BY at DESC, id DESC LIMIT :rows_max;
 
 -- name: dead_letters_by_id
@@ -34,6 +42,13 @@ WHERE (:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
   AND (:before::timestamptz IS NULL OR at < :before::timestamptz)
 GROUP BY topic, cause, status
 ORDER BY letters DESC, topic, cause, status;
+
+-- name: dead_letter_repeats
+-- Of each of these letters: how many letters of its order, topic and cause there are, of any status, and since when.
+SELECT d.id, count(*) AS letters, min(g.at) AS first_at
+FROM dead_letter d JOIN dead_letter g ON g.order_key = d.order_key AND g.topic = d.topic AND g.cause = d.cause
+WHERE d.id = ANY (:ids::uuid[])
+GROUP BY d.id;
 
 -- name: dead_letter_contents
 -- Key, value, headers and stack trace of dead letters.

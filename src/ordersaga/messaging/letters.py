@@ -72,6 +72,7 @@ class LetterFilter(Struct, frozen=True, kw_only=True):
     """A filter of letters: all conditions that are given must hold.
 
     `ids` may be the beginnings of ids; `before` is exclusive. `after`: time and id of the letter that ends the page before, latest first.
+    `latest_of_order`: of the letters of one order, topic and cause only the latest; a letter without an order is always one.
     """
 
     ids: Sequence[str] | None = None
@@ -81,6 +82,7 @@ class LetterFilter(Struct, frozen=True, kw_only=True):
     statuses: Sequence[Status] | None = ("OPEN",)
     before: datetime | None = None
     after: tuple[datetime, UUID] | None = None
+    latest_of_order: bool = False
 
     def conditions(self) -> dict[str, Any]:
         """The parameters of the queries `dead_letters` and `dead_letter_causes`."""
@@ -98,6 +100,7 @@ class LetterFilter(Struct, frozen=True, kw_only=True):
             "before": self.before,
             "after_at": self.after and self.after[0],
             "after_id": self.after and self.after[1],
+            "latest_of_order": self.latest_of_order,
         }
 
 
@@ -119,6 +122,13 @@ class CauseCount(Struct, frozen=True):
     first_at: datetime
     last_at: datetime
     last_reason: str
+
+
+class Repeats(Struct, frozen=True):
+    """How many dead letters of any status an order has of one topic and cause, and when the first of them failed."""
+
+    letters: int
+    first_at: datetime
 
 
 class ReplayState(Struct, frozen=True):

@@ -9,6 +9,7 @@ from litestar import get, post
 from litestar.params import FromPath, QueryParameter
 from litestar.types import ControllerRouterHandler
 from msgspec import Meta
+from msgspec.structs import replace
 
 from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, KeyTime, Limit, Page
 from ordersaga.http.problems import invalid
@@ -30,6 +31,7 @@ from ordersaga.operations.resources import (
     effect_resource,
     letter_for,
     letter_resource,
+    repeats_resource,
     replay_resource,
 )
 
@@ -47,6 +49,13 @@ IdBegins = Annotated[
     str | None, QueryParameter(name="id", description="Whose id begins so.", pattern=r"^[0-9a-f-]{1,36}$")
 ]
 
+LatestOfOrder = Annotated[
+    bool,
+    QueryParameter(
+        name="latestOfOrder", description="Of each order, topic and cause only the latest letter, with its `repeats`."
+    ),
+]
+
 _cursors: Final[Cursors[tuple[datetime, UUID]]] = Cursors("dead letters", tuple[KeyTime, UUID])
 
 
@@ -62,6 +71,7 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         status: OfStatus = "OPEN",
         before: Before = None,
         id: IdBegins = None,
+        latest_of_order: LatestOfOrder = False,
         cursor: Cursor = None,
         limit: Limit = LIMIT_DEFAULT,
     ) -> Page[DeadLetterResource]:
@@ -75,10 +85,13 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
             statuses=_statuses(status),
             before=before,
             after=_cursors.key(cursor),
+            latest_of_order=latest_of_order,
         )
         found = await face.desk.redrive.find(wanted, rows_max=limit + 1)
         shown, following = _cursors.cut(found, limit, lambda each: (each.at, each.id))
-        return Page([letter_for(each, caller) for each in shown], following)
+        again = await face.desk.redrive.repeats([each.id for each in shown]) if latest_of_order else {}
+        items = [replace(letter_for(each, caller), repeats=repeats_resource(again.get(each.id))) for each in shown]
+        return Page(items, following)
 
     @get("/dead-letters/causes", operation_id="countDeadLetters", summary="Dead letters, grouped by topic and cause")
     async def causes(

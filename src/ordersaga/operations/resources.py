@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from ordersaga.http.caller import Caller
 from ordersaga.messaging.acts import Act
 from ordersaga.messaging.calls import CallCount
-from ordersaga.messaging.letters import CauseCount, Content, Letter, ReplayState
+from ordersaga.messaging.letters import CauseCount, Content, Letter, Repeats, ReplayState
 from ordersaga.messaging.rehearsal import Effect
 from ordersaga.messaging.spring_headers import Headers
 from ordersaga.messaging.texts import readable
@@ -51,10 +51,18 @@ class ContentResource(Struct, rename="camel"):
     timestamp_ms: int | None
 
 
+class RepeatsResource(Struct, rename="camel", kw_only=True):
+    """How often an order has failed on one topic for one cause, the letter itself counted, and when it did first."""
+
+    letters: int
+    first_at: datetime
+
+
 class DeadLetterResource(Struct, rename="camel", kw_only=True):
     """A dead letter. `offset` is null for a record that Kafka refused. `importedFrom`: the record of a partner's letter.
 
     `follows`: the letter of the same record before this one. `replayedAs`: the `message-id` with which the record was published again.
+    `repeats`: in a list with `latestOfOrder`, how often the order has failed so; null elsewhere, and for a letter without an order.
     """
 
     id: UUID
@@ -72,6 +80,7 @@ class DeadLetterResource(Struct, rename="camel", kw_only=True):
     replayed_as: UUID | None
     imported_from: str | None
     consumer_group: str | None
+    repeats: RepeatsResource | None = None
 
 
 class ActResource(Struct, rename="camel", kw_only=True):
@@ -175,6 +184,11 @@ def letter_resource(letter: Letter) -> DeadLetterResource:
 def letter_for(letter: Letter, caller: Caller) -> DeadLetterResource:
     """The JSON of a dead letter, for a reader without personal data."""
     return replace(letter_resource(letter), reason=words_for(caller, letter.reason))
+
+
+def repeats_resource(repeats: Repeats | None) -> RepeatsResource | None:
+    """The JSON of an order's repeated failure."""
+    return RepeatsResource(letters=repeats.letters, first_at=repeats.first_at) if repeats else None
 
 
 def replay_resource(state: ReplayState | None, caller: Caller) -> ReplayResource | None:

@@ -119,6 +119,7 @@ def _link(asked: dict[str, str]) -> Any:
 async def _part(console: Console, name: ServiceName, user: User, asked: dict[str, str], request: AnyRequest) -> Part:
     query = {"topic": asked["topic"], "orderId": asked["order"], "status": asked["status"]}
     listing = query | {"cause": asked["cause"], "limit": str(SHOWN)}
+    listing |= {} if asked["order"] else {"latestOfOrder": "true"}
     if asked["service"]:
         listing["cursor"] = str(request.query_params.get("cursor", ""))
     reading = console.reading

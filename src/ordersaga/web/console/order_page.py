@@ -15,6 +15,7 @@ from ordersaga.messaging.acts import STALE
 from ordersaga.operations.resources import ActResource
 from ordersaga.settings import ServiceName
 from ordersaga.web.accounts import User
+from ordersaga.web.console.failures import failures
 from ordersaga.web.console.frame import Console, notice_of
 from ordersaga.web.console.model import (
     Anything,
@@ -186,7 +187,9 @@ async def values_of(reading: Reading, user: User, order_id: UUID) -> dict[str, A
         "payments": payments,
         "intents": intents,
         "delivery": delivery,
-        "held": {name: found for name, found in held.items() if found and (found[0] or found[1])},
+        "held": {
+            name: (found[0], failures(found[1])) for name, found in held.items() if found and (found[0] or found[1])
+        },
         "away": sorted(away),
         "recipient_shown": may_act(user),
         "typed_in": {},
