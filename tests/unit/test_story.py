@@ -9,7 +9,7 @@ import pytest
 from ordersaga.operations.resources import DeadLetterResource
 from ordersaga.web.console.failures import failures
 from ordersaga.web.console.frame import named
-from ordersaga.web.console.model import DeliveryView, PaymentView
+from ordersaga.web.console.model import DeliveryView, PaymentView, ReservationView, ReservedItem
 from ordersaga.web.console.staff import STAFF
 from ordersaga.web.console.story import story
 from ordersaga.web.texts import LANGUAGES, TEXTS, Language
@@ -79,3 +79,15 @@ def letter(cause: str, minute: int, topic: str = "topic") -> DeadLetterResource:
         imported_from=None,
         consumer_group=None,
     )
+
+
+def test_what_stock_has_decided_stands_between_the_request_and_the_answer() -> None:
+    short = ReservedItem(uuid4(), 2, "REFUSED", "only 1 left")
+    (line,) = story([], [], None, {}, [], ReservationView("REFUSED", NOW, (short, ReservedItem(uuid4(), 1, "REFUSED"))))
+    assert (line.service, line.status, line.words) == ("stock", "REFUSED", "only 1 left")
+    assert [each.message for each in line.mentions] == ["StockDecreaseRequestMessage", "StockResponseMessage"]
+    (tombstone,) = story([], [], None, {}, [], ReservationView("OVERTAKEN", NOW))
+    assert [each.message for each in tombstone.mentions] == [
+        "StockRollbackRequestedMessage",
+        "StockRollbackCompletedMessage",
+    ]

@@ -12,7 +12,7 @@ from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.runtime import Runtime, utc_now
 from ordersaga.operations import api as operations
 from ordersaga.settings import Settings
-from ordersaga.stock import api, commands, reading_routes, store
+from ordersaga.stock import api, commands, operators_face, reading_routes, store
 from ordersaga.stock.handlers import handler
 
 
@@ -33,5 +33,5 @@ def create_app(settings: Settings) -> Litestar:
             yield
 
     shown = [each for part in (api, reading_routes) for each in part.routes(products)]
-    shown.append(operations.routes(runtime, callers, "stock"))
+    shown.append(operations.routes(runtime, callers, "stock", own=operators_face.routes))
     return application("stock", shown, runtime, running)

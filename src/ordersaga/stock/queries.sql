@@ -5,6 +5,10 @@ WHERE order_id = ANY (:order_ids::uuid[])
 ORDER BY order_id
 FOR UPDATE;
 
+-- name: reservation^
+-- The reservation of an order, not locked, and when it was first decided.
+SELECT order_id, state, items, at FROM reservation WHERE order_id = :order_id;
+
 -- name: lock_available
 -- The available pieces of products, locked in id order.
 SELECT product_id, available FROM product

@@ -32,7 +32,13 @@ async def lock_reservations(db: Connection, order_ids: Iterable[UUID]) -> dict[U
     """The reservations of these orders, locked in id order. An order without a reservation has no row to lock; `save` fails the turn if
     another process inserts the row meanwhile."""
     rows = await sql.lock_reservations(db, order_ids=list(set(order_ids)))
-    return {row["order_id"]: Reservation(row["order_id"], row["state"], _items.decode(row["items"])) for row in rows}
+    return {row["order_id"]: _reservation(row) for row in rows}
+
+
+async def decided(db: Connection, order_id: UUID) -> tuple[Reservation, datetime] | None:
+    """The reservation of an order, not locked, and when Stock first decided about it."""
+    row = await sql.reservation(db, order_id=order_id)
+    return (_reservation(row), row["at"]) if row else None
 
 
 async def lock_available(db: Connection, product_ids: Iterable[UUID]) -> dict[UUID, int]:
@@ -175,6 +181,10 @@ async def prune_movements(db: Connection, before: datetime, rows_max: int) -> in
     """Replace movements older than `before` by one balance row for each product and kind; returns how many rows were deleted."""
     count: int = await sql.prune_movements(db, before=before, rows_max=rows_max)
     return count
+
+
+def _reservation(row: Any) -> Reservation:
+    return Reservation(row["order_id"], row["state"], _items.decode(row["items"]))
 
 
 def _row(reservation: Reservation) -> tuple[UUID, str, str]:

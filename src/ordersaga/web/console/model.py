@@ -158,6 +158,23 @@ class PaymentView(Struct, rename="camel", frozen=True):
     approved_at: datetime | None = None
 
 
+class ReservedItem(Struct, rename="camel", frozen=True):
+    """One product of a reservation. `message`: why it was short."""
+
+    product_id: UUID
+    quantity: int
+    state: str
+    message: str | None = None
+
+
+class ReservationView(Struct, rename="camel", frozen=True):
+    """What Stock has decided for an order: when it did first, and how it stands now."""
+
+    state: str
+    at: datetime
+    items: tuple[ReservedItem, ...] = ()
+
+
 class IntentView(Struct, rename="camel", frozen=True):
     """A confirm or refund that the gateway has not settled. Won. `due_at` None: a refund that waits for the confirm."""
 

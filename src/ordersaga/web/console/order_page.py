@@ -23,6 +23,7 @@ from ordersaga.web.console.model import (
     IntentView,
     OperatorsOrder,
     PaymentView,
+    ReservationView,
     TimelineEvent,
 )
 from ordersaga.web.console.orders import PATH
@@ -164,11 +165,12 @@ async def values_of(reading: Reading, user: User, order_id: UUID) -> dict[str, A
     """All that is known of an order. A service that does not answer is named. Raises `Nothing` if Order says that there is no such order."""
     asking = _Asking(reading, user)
     path, of_order = f"/api/v1/orders/{order_id}", {"orderId": str(order_id)}
-    order, events, payments, deliveries, intents, held, *trails = await side_by_side(
+    order, events, payments, deliveries, reservation, intents, held, *trails = await side_by_side(
         asking.one("order", path, OperatorsOrder),
         asking.items("order", f"{path}/timeline", TimelineEvent, {}),
         asking.items("payment", "/api/v1/payments", PaymentView, of_order),
         asking.items("delivery", "/api/v1/deliveries", DeliveryView, of_order),
+        asking.one("stock", f"{FACE}/reservations/{order_id}", ReservationView),
         asking.items("payment", f"{FACE}/intents", IntentView, of_order),
         reading.of_order(order_id, user),
         *(asking.items(name, f"{FACE}/acts", ActResource, of_order) for name in reading.ours),
@@ -183,7 +185,7 @@ async def values_of(reading: Reading, user: User, order_id: UUID) -> dict[str, A
         "order_id": order_id,
         "order": order,
         "progress": progress(order, shop_events) if order else None,
-        "lines": story(events, payments, delivery, held, acts),
+        "lines": story(events, payments, delivery, held, acts, reservation),
         "payments": payments,
         "intents": intents,
         "delivery": delivery,

@@ -7,12 +7,12 @@ from msgspec import Struct
 
 from ordersaga.operations.parked_resources import QueueResource
 from ordersaga.operations.resources import ActResource, DeadLetterResource
-from ordersaga.web.console.model import DeliveryView, PaymentView, TimelineEvent
+from ordersaga.web.console.model import DeliveryView, PaymentView, ReservationView, TimelineEvent
 from ordersaga.web.console.payloads import Mention, mention, sent_by
 
 
 class Line(Struct, frozen=True):
-    """One line of the story. `kind`: event, payment, delivery, letter, parked or act. `came_in` and `sent`: the messages that caused it, and that
+    """One line of the story. `kind`: event, stock, payment, delivery, letter, parked or act. `came_in` and `sent`: the messages that caused it, and that
     went out with it, whose records Kafka may have."""
 
     at: datetime
@@ -37,6 +37,7 @@ def story(
     delivery: DeliveryView | None,
     held: dict[str, tuple[list[QueueResource], list[DeadLetterResource]] | None],
     acts: Sequence[tuple[str, ActResource]],
+    reservation: ReservationView | None = None,
 ) -> list[Line]:
     """All lines, the oldest first."""
     lines = [_event(f"order-{n}", each) for n, each in enumerate(events)]
@@ -47,6 +48,8 @@ def story(
             lines.append(
                 Line(payment.approved_at, "payment", "payment", "approved", words=payment.payment_key, sent=sent)
             )
+    if reservation:
+        lines.append(_decided(reservation))
     if delivery:
         lines.append(_dispatched(delivery))
     for service, found in held.items():
@@ -82,6 +85,16 @@ def story(
 def _event(number: str, event: TimelineEvent) -> Line:
     came_in, sent = mention(number, event.came_in, event.at), sent_by(number, event.went_out, event.at)
     return Line(event.at, "order", "event", event.came_in, event.status, event.note or "", came_in=came_in, sent=sent)
+
+
+def _decided(reservation: ReservationView) -> Line:
+    """What Stock has decided about the request; a tombstone is the answer to a rollback that came before it."""
+    is_tombstone = reservation.state == "OVERTAKEN"
+    asked = "StockRollbackRequestedMessage" if is_tombstone else "StockDecreaseRequestMessage"
+    answer = "StockRollbackCompletedMessage" if is_tombstone else "StockResponseMessage"
+    words = "; ".join(each.message for each in reservation.items if each.message)
+    came_in, sent = mention("stock-0", asked, reservation.at), sent_by("stock-0", [answer], reservation.at)
+    return Line(reservation.at, "stock", "stock", "decided", reservation.state, words, came_in=came_in, sent=sent)
 
 
 def _dispatched(delivery: DeliveryView) -> Line:
