@@ -53,7 +53,7 @@ def test_what_has_failed_again_for_one_order_is_one_line_with_how_often_and_sinc
     expect(page.locator("main")).to_contain_text("Open letters that fit: 3")
 
     page = one.open(f"/console/orders/{order_id}")
-    held = page.locator("#order-held li")
+    held = page.locator("#order-held .waits > li")
     expect(held).to_have_count(1)
     expect(held).to_contain_text("failed 3 times")
     held.locator("summary").click()

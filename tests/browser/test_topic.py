@@ -141,7 +141,7 @@ def test_each_message_of_the_story_opens_with_its_record_and_hides_personal_data
     page = one.open(f"/console/orders/{order_id}")
     one.evaluate("window.stayed = true")
     story = page.locator("#order-story")
-    asked = story.locator("details", has_text="StockDecreaseRequestMessage")
+    asked = story.locator("li.event details", has_text="StockDecreaseRequestMessage")
     asked.locator("summary").click()
     expect(asked.locator("pre")).to_contain_text(order_id)
     expect(asked.locator("dl")).to_contain_text("message-id")
