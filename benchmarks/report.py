@@ -59,7 +59,8 @@ class Goal(NamedTuple):
 class Report:
     """The rounds of each variant, in the order of the table. Keys of the first variant are written without its name.
 
-    `main` is the figure whose spread is told; `charted` are those that the chart shows, by default `main` alone. `broken` is what the
+    `main` is the figure whose spread is told; `charted` are those that the chart shows, by default `main` alone. With a `grid` of names and
+    places, whose variants are called "NAME PLACE", the chart shows the first of them, a bar for each name at each place. `broken` is what the
     audit found, empty if all holds. `settings` says what the figures depend on.
     """
 
@@ -70,6 +71,7 @@ class Report:
     broken: list[str] = field(default_factory=list)
     goals: Sequence[Goal] = ()
     charted: Sequence[str] = ()
+    grid: tuple[Sequence[str], Sequence[str]] = ((), ())
 
     def add(self, variant: str, figures: Figures) -> None:
         """One round of one variant, and how fast the machine was just after it."""
@@ -183,10 +185,17 @@ CHART: Final[dict[str, Any]] = {
 
 
 def chart(report: Report, title: str) -> Any:
-    """Bars of the charted figures, one group for each variant."""
-    bars = pygal.Bar(title=title, x_labels=list(report.rounds), **CHART)
+    """Bars of the charted figures, one group for each variant, or for each place of a grid."""
+    names, places = report.grid
+    keys = report.charted or [report.main]
     medians = {variant: report.median(variant) for variant in report.rounds}
-    for key in report.charted or [report.main]:
+    if names:
+        bars = pygal.Bar(title=f"{keys[0]}. {title}", x_labels=places, **CHART)
+        for name in names:
+            bars.add(name, [medians[f"{name} {place}"][keys[0]] for place in places])
+        return bars
+    bars = pygal.Bar(title=title, x_labels=list(report.rounds), **CHART)
+    for key in keys:
         bars.add(key, [figures.get(key) for figures in medians.values()])
     return bars
 

@@ -52,12 +52,13 @@ class OurSystem(Ours):
 
 
 class Entry(NamedTuple):
-    """A contender, the process at which orders are placed, its products, its settings in words, and who its customers are."""
+    """A contender, the process at which orders are placed, its products, its settings in words, its part of the warm-up, and who its customers are."""
 
     contender: Contender
     door: str
     shelf: Sequence[UUID]
     about: str
+    warm_up: float = 1.0
     customers: str = "benchmarks.customers"
     paths: tuple[str, str, str] = ("", "", "")
 
@@ -71,9 +72,8 @@ async def run(size: Size, names: Sequence[str] = ALL, rates: Sequence[int] = RAT
     settings: dict[str, Any] = {
         "orders_at_the_highest_rate": size.orders,
         "rounds": size.rounds,
-        "warm_up_orders": size.warm_up,
     }
-    report = Report(main="cores", charted=["cpu_ms_per_order", "latency_ms_p50", "latency_ms_p99"], settings=settings)
+    report = Report(main="cores", charted=["cpu_ms_per_order"], settings=settings)
     for name in names[1:]:
         size.say(f"building {name}, unless it is built")
         if why := await asyncio.to_thread(_missing, name):
@@ -88,6 +88,7 @@ async def run(size: Size, names: Sequence[str] = ALL, rates: Sequence[int] = RAT
         finally:
             for entry in entries:
                 entry.contender.stop()
+    report.grid = (names, [f"{rate}/s" for rate in rates])
     _compare(report, names[1:], rates)
     return report
 
@@ -113,17 +114,19 @@ def _entries(system: System, shelf: Sequence[UUID]) -> list[Entry]:
     for name in (DBOS, RESTATE):
         engine = engine_shops.make(name, system)
         about = f"a workflow an order, four transactions of SQLAlchemy, one process, one database, no Kafka; pool {engine_shops.POOL}"
-        found.append(Entry(engine, engine.door, engine.shelf, about, "benchmarks.peers.callers", engine.paths))
+        found.append(Entry(engine, engine.door, engine.shelf, about, 0.1, "benchmarks.peers.callers", engine.paths))
     return found
 
 
 async def _measure(report: Report, entries: Sequence[Entry], rates: Sequence[int], size: Size, stack: DevStack) -> None:
     """Warm up, then idle and rate by rate, every contender in turn; its audit at the end of each turn."""
     for entry in entries:
-        size.say(f"{entry.name} warms up with {size.warm_up:,} orders")
+        orders = max(int(size.warm_up * entry.warm_up), 1)
+        report.settings[f"warm_up_orders_{slug(entry.name)}"] = orders
+        size.say(f"{entry.name} warms up with {orders:,} orders")
         await entry.contender.prepare()
         entry.contender.wake()
-        await _order(entry, size.warm_up, rate=0.0)
+        await _order(entry, orders, rate=0.0)
         report.broken += await entry.contender.check()
         entry.contender.rest()
     turn_s = max(size.orders / RATES[-1], TURN_S_MIN)
@@ -247,5 +250,5 @@ def _compare(report: Report, others: Sequence[str], rates: Sequence[int]) -> Non
 
 
 BENCH = Bench(
-    "rates", "what an order costs at 2 to 200 orders/s, and a system without any, beside an ordinary Spring", run, 4_000
+    "rates", "what an order costs at 2 to 200 orders/s, and a system without any, beside an ordinary Spring", run, 2_000
 )

@@ -16,7 +16,7 @@ from rich.console import Console
 from benchmarks.benches import BENCHES
 from benchmarks.http_client import Host
 from benchmarks.peers import compare, maven, rates, spring
-from benchmarks.report import Bench, Report, Size, show, write
+from benchmarks.report import Bench, Report, Size, chart, show, write
 from ordersaga.contracts.topics import GUIDE_TOPICS
 from ordersaga.devstack.system import System
 
@@ -119,6 +119,16 @@ def test_figures_are_medians_beside_their_spread_and_ratios_are_of_medians() -> 
     assert flat["cpu_ms_per_order"] == 20.0
     assert flat["orders_per_s_one_at_a_time"] == 50.0
     assert flat["ratio_one"] == 4.0
+
+
+def test_a_grid_is_charted_as_a_bar_for_each_name_at_each_place() -> None:
+    report = Report(charted=["cpu_ms_per_order"], grid=(("ours", "theirs"), ("2/s", "10/s")))
+    report.add("ours idle", {"orders_per_s": 0.0})
+    for variant, cpu_ms in (("ours 2/s", 31.5), ("theirs 2/s", 47.25), ("ours 10/s", 12.5), ("theirs 10/s", 8.75)):
+        report.add(variant, {"orders_per_s": 1.0, "cpu_ms_per_order": cpu_ms})
+    drawn = chart(report, "what an order costs").render().decode()
+    assert all(text in drawn for text in ("ours", "theirs", "2/s", "10/s", "31.5", "47.25", "12.5", "8.75"))
+    assert "idle" not in drawn
 
 
 def test_no_name_and_no_figure_is_cut_off_where_a_table_is_wider_than_the_terminal() -> None:
