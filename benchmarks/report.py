@@ -192,7 +192,7 @@ def chart(report: Report, title: str) -> Any:
     if names:
         bars = pygal.Bar(title=f"{keys[0]}. {title}", x_labels=places, **CHART)
         for name in names:
-            bars.add(name, [medians[f"{name} {place}"][keys[0]] for place in places])
+            bars.add(name, [medians.get(f"{name} {place}", {}).get(keys[0]) for place in places])
         return bars
     bars = pygal.Bar(title=title, x_labels=list(report.rounds), **CHART)
     for key in keys:

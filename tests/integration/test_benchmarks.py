@@ -122,12 +122,20 @@ def test_figures_are_medians_beside_their_spread_and_ratios_are_of_medians() -> 
 
 
 def test_a_grid_is_charted_as_a_bar_for_each_name_at_each_place() -> None:
-    report = Report(charted=["cpu_ms_per_order"], grid=(("ours", "theirs"), ("2/s", "10/s")))
+    report = Report(charted=["cpu_ms_per_order"], grid=(("ours", "theirs"), ("2/s", "10/s", "50/s")))
     report.add("ours idle", {"orders_per_s": 0.0})
-    for variant, cpu_ms in (("ours 2/s", 31.5), ("theirs 2/s", 47.25), ("ours 10/s", 12.5), ("theirs 10/s", 8.75)):
+    for variant, cpu_ms in (
+        ("ours 2/s", 31.5),
+        ("theirs 2/s", 47.25),
+        ("ours 10/s", 12.5),
+        ("theirs 10/s", 8.75),
+        ("ours 50/s", 6.5),
+    ):
         report.add(variant, {"orders_per_s": 1.0, "cpu_ms_per_order": cpu_ms})
     drawn = chart(report, "what an order costs").render().decode()
-    assert all(text in drawn for text in ("ours", "theirs", "2/s", "10/s", "31.5", "47.25", "12.5", "8.75"))
+    assert all(
+        text in drawn for text in ("ours", "theirs", "2/s", "10/s", "31.5", "47.25", "12.5", "8.75", "50/s", "6.5")
+    )
     assert "idle" not in drawn
 
 
