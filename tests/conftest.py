@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all-pairings",
         action="store_true",
-        help="tests/interop: each pairing with each Spring Boot and each variant, 96 instead of 8",
+        help="tests/interop: each pairing with each Spring Boot and each variant, 96 instead of 8, and the kit against all partners",
     )
     parser.addoption(
         "--all-partners",

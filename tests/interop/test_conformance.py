@@ -1,0 +1,117 @@
+"""`ordersaga conform` against the partners of this folder, which are written as teams write them first: what fails is listed, with why."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from benchmarks.peers import maven
+from ordersaga.devstack.system import System
+from tests.conformance.running_partner import Verdict, conform
+from tests.interop import others, spring
+from tests.interop.partner import Kind
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+
+OURS_ALONE: Final = ("payable", "one-payment", "gateway-faults", "whole-order", "restart")
+"""What our services promise beyond the guide, and what needs a state that outlives the process."""
+PATIENT: Final = ("--answer-within", "10", "--quiet-for", "0.7", "--load", "40")
+"""Spring's error handler tries a record ten times before the next one: five seconds by default."""
+SHORT: Final = (Kind("boot4", ("payment",)), others.NODE, others.GO)
+ALL: Final = (
+    others.NODE,
+    others.GO,
+    *(Kind(stack, (role,)) for role in ("delivery", "payment", "stock", "order") for stack in spring.JARS),
+)
+SPRING_ORDER: Final = {
+    "a delivery that nobody asked for completes nothing",
+    "a payment of another amount is not delivered",
+    "a payment of nothing is not delivered",
+    "a FAILED after a SUCCESS of a paid order changes nothing",
+    "a product out of stock releases the others alone",
+    "a product that is reserved after the order's end is released",
+    "a paid order that is out of stock is refunded",
+    "a payment after the order's end is refunded",
+    "a payment of another amount is refunded, and the stock released",
+    "a second payment is refunded alone",
+}
+"""It notes each answer in a field of its own, and looks neither at a payment's amount nor at what has ended."""
+STOCK: Final = {
+    "one product in two lines is counted twice",
+    "a negative quantity adds nothing to the stock",
+    "a rollback of one product leaves the others",
+    "a request that comes after its rollback holds nothing",
+}
+"""It compares each line alone with what is there, does not look for a minus, and rolls back whole orders that it knows."""
+SPRING_PAYMENT: Final = {
+    "a payment confirmed twice is published with one outcome",
+    "a payment confirmed five times at once is published with one outcome",
+    "a refund of another order's payment is answered FAILED",
+    "a refund without optional fields",
+    "a refund with null in optional fields",
+}
+"""It asks the gateway again and publishes that refusal, keeps no order of a payment, and the gateway refuses a cancel without a reason."""
+EXPECTED: Final[dict[tuple[str, str], set[str]]] = {
+    ("node", "stock"): STOCK
+    | {
+        "a repeated request in upper case takes its pieces once",
+        "a stock request with upper-case UUIDs",
+        "a stock request: bad JSON",
+    },
+    ("go", "delivery"): {"a delivery request in an aborted transaction", "a delivery request: bad JSON"},
+    ("boot3", "order"): SPRING_ORDER,
+    ("boot4", "order"): SPRING_ORDER,
+    ("boot3", "stock"): STOCK,
+    ("boot4", "stock"): STOCK,
+    ("boot3", "payment"): SPRING_PAYMENT,
+    ("boot4", "payment"): SPRING_PAYMENT,
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    metafunc.parametrize("kind", ALL if metafunc.config.getoption("--all-pairings") else SHORT, ids=str)
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[System]:
+    """Kafka and the sandbox gateway, and no service of ours: the kit plays the others."""
+    with System(services=[], extra={"ORDERSAGA_TOPIC_PARTITIONS": "3"}) as running:
+        yield running
+
+
+def judged(system: System, folder: Path, kind: Kind) -> Verdict:
+    """What the kit says of a partner that has just started."""
+    if kind in others.NEEDS:
+        others.build(kind)
+        partner = others.partner(system.stack.folder, kind, system.settings)
+    else:
+        spring.build()
+        partner = spring.partner(system.stack.folder, kind, system.settings)
+    without = [option for tag in OURS_ALONE for option in ("--without", tag)]
+    try:
+        partner.start()
+        return conform(
+            folder,
+            system.settings.kafka_bootstrap_servers,
+            kind.roles[0],
+            *PATIENT,
+            *without,
+            *("--url", partner.url, "--hook", "cancel=", "--hook", "return="),
+            environment={"ORDERSAGA_GATEWAY_URL": system.urls["sandbox"]},
+        )
+    finally:
+        partner.stop()
+        partner.kill()
+
+
+def test_the_kit_finds_in_a_partner_what_is_listed_and_no_more(system: System, tmp_path: Path, kind: Kind) -> None:
+    lacking = others.missing(kind) if kind in others.NEEDS else maven.missing()
+    if lacking:
+        pytest.skip(f"no partner in {kind.stack} can be built: {lacking}")
+    verdict = judged(system, tmp_path, kind)
+    expected = EXPECTED.get((kind.stack, kind.roles[0]), set())
+    assert verdict.failed == expected, verdict.answer
+    assert bool(verdict.not_judged) == (kind in others.NEEDS), (
+        "what stops at its first spoilt record is asked no further"
+    )
