@@ -29,11 +29,8 @@ SPRING_ORDER: Final = {
     "a delivery that nobody asked for completes nothing",
     "a payment of another amount is not delivered",
     "a payment of nothing is not delivered",
-    "a FAILED after a SUCCESS of a paid order changes nothing",
     "a product out of stock releases the others alone",
     "a product that is reserved after the order's end is released",
-    "a paid order that is out of stock is refunded",
-    "a payment after the order's end is refunded",
     "a payment of another amount is refunded, and the stock released",
     "a second payment is refunded alone",
 }
@@ -45,6 +42,12 @@ STOCK: Final = {
     "a request that comes after its rollback holds nothing",
 }
 """It compares each line alone with what is there, does not look for a minus, and rolls back whole orders that it knows."""
+BY_CHANCE: Final = {
+    "a FAILED after a SUCCESS of a paid order changes nothing",
+    "a paid order that is out of stock is refunded",
+    "a payment after the order's end is refunded",
+}
+"""These fail the Order in Spring, too, if it reads the topics in that order: a listener that tries a failing record again is seconds behind."""
 SPRING_PAYMENT: Final = {
     "a payment confirmed twice is published with one outcome",
     "a payment confirmed five times at once is published with one outcome",
@@ -112,7 +115,8 @@ def test_the_kit_finds_in_a_partner_what_is_listed_and_no_more(system: System, t
         pytest.skip(f"no partner in {kind.stack} can be built: {lacking}")
     verdict = judged(system, tmp_path, kind)
     expected = EXPECTED.get((kind.stack, kind.roles[0]), set())
-    assert verdict.failed == expected, verdict.answer
+    may_fail = BY_CHANCE if kind.roles == ("order",) else set()
+    assert expected <= verdict.failed <= expected | may_fail, verdict.answer
     assert bool(verdict.not_judged) == (kind in others.NEEDS), (
         "what stops at its first spoilt record is asked no further"
     )
