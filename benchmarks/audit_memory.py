@@ -89,7 +89,7 @@ async def furnish(settings: Settings, orders: int) -> None:
 def audit(settings: Settings) -> tuple[float, int, list[str]]:
     """Seconds, peak memory in MiB, and what does not hold."""
     began = time.monotonic()
-    findings = asyncio.run(verify(settings, say=lambda said: print(f"    {said}")))
+    findings = asyncio.run(verify(settings, tell=lambda said: print(f"    {said}")))
     wrong = [f"{each.invariant}: {each.broken[:2] + each.unjudged[:2]}" for each in findings if not each.holds]
     return time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, wrong
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
+from ordersaga.said import Saying
+
 MASK: Final = "********"
 REMEMBERED_CHARS_MIN: Final = 4
 """A shorter secret would also match inside ordinary words."""
@@ -91,3 +93,8 @@ def _parts_hidden_in(url: str) -> set[str]:
 def _is_secret(name: str) -> bool:
     name = unquote_plus(name)
     return bool(_SECRET_NAME.search(name)) and not _NO_SECRET_NAME.search(name)
+
+
+def masked_sayings(sayings: Iterable[Saying]) -> tuple[Saying, ...]:
+    """The sayings without secrets in their values."""
+    return tuple(Saying(each.code, {name: masked(value) for name, value in each.values.items()}) for each in sayings)

@@ -21,6 +21,12 @@ class HttpSettings(BaseSettings):
     http_head_bytes_max: int = Field(default=16_384, ge=1_024, le=262_144)
     http_headers_max: int = Field(default=100, ge=10, le=10_000)
     http_body_bytes_max: int = Field(default=65_536, ge=16_384, le=16_777_216)
+    http_edit_bytes_max: int = Field(
+        default=4_194_304,
+        ge=65_536,
+        le=16_777_216,
+        description="for an edit of a dead letter, whose value may be as large as Kafka takes: a form has three bytes for some of its bytes",
+    )
     http_head_s: float = Field(default=10.0, gt=0, le=3_600, description="time for a request's head to come")
     http_body_s: float = Field(default=30.0, gt=0, le=3_600, description="time for its body to come")
     http_body_bytes_per_s_min: int = Field(

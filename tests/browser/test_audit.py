@@ -110,7 +110,7 @@ def test_a_run_that_waits_is_watched_and_stopped(visitor: Visitors, system: Syst
         other = enter(visitor)
         other.open("/console/audit")
         other.press("Run the audit")
-        expect(other.page.get_by_role("status").first).to_contain_text("running already")
+        expect(other.page.get_by_role("alert").first).to_contain_text("running already")
         one.press("Stop")
         expect(page.locator("#audit-state")).to_contain_text("stopped by Oliver")
         db.rollback()

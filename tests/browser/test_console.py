@@ -152,7 +152,7 @@ def test_what_somebody_else_has_done_meanwhile_is_told_and_nothing_is_done(visit
     httpx.post(url, json={"reason": "first", "version": "OPEN"}, headers=OPERATOR).raise_for_status()
     page.get_by_label("Reason").fill("second")
     one.press("Replay")
-    expect(page.get_by_role("status").first).to_contain_text("Somebody else has acted meanwhile")
+    expect(page.get_by_role("alert").first).to_contain_text("Somebody else has acted meanwhile")
     expect(page.locator("h1 .badge")).to_have_text("discarded")
 
 

@@ -16,6 +16,7 @@ from tests.browser.troubles import (
     REQUESTS,
     ask_delivery,
     enter,
+    execute,
     letter_of,
     lose_position,
     parked_of,
@@ -26,6 +27,22 @@ from tests.browser.visitor import Visitor, axe
 
 Visitors = Callable[..., Visitor]
 pytestmark = pytest.mark.usefixtures("nothing_left")
+ENGLISH = """() => {
+  const words = /[A-Za-z][a-z'’]+(?:[ ,;:.]+[A-Za-z][a-z'’]+)+/g, found = [];
+  const look = (text) => found.push(...(text.match(words) ?? []));
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const inside = walker.currentNode.parentElement;
+    if (!inside.closest("code:not([lang]), pre, q, textarea, script, .language")) look(walker.currentNode.data);
+  }
+  for (const each of document.querySelectorAll("[aria-label], [placeholder], [title]")) {
+    if (!each.matches("time")) for (const name of ["aria-label", "placeholder", "title"]) look(each.getAttribute(name) ?? "");
+  }
+  return found;
+}"""
+"""Runs of English words on a page, outside of records, of code, and of what people have typed. What a service says in its own English has a
+`lang`, and is found."""
+NAMES = {"Hana Kim"}
 LOOKS = [("en-US", 1280, "light"), ("en-US", 360, "dark"), ("ko-KR", 1280, "dark"), ("ko-KR", 360, "light")]
 
 
@@ -94,6 +111,37 @@ def test_no_page_of_the_console_has_a_fault_that_axe_finds_or_scrolls_sideways(
         axe(page)
         assert one.evaluate("document.documentElement.scrollWidth") <= width, page.url
         assert page.locator("html").get_attribute("lang") == language[:2]
+
+
+@pytest.fixture
+def wrong_price(system: System) -> Iterator[None]:
+    """A difference that the audit finds, until the test has ended."""
+    change = "UPDATE price SET price = price {} 1 WHERE product_id = (SELECT product_id FROM price ORDER BY 1 LIMIT 1)"
+    execute(system, "order", change.format("+"))
+    yield
+    execute(system, "order", change.format("-"))
+
+
+def test_no_page_in_korean_has_an_english_sentence(visitor: Visitors, system: System, wrong_price: None) -> None:
+    visitor().order()
+    one = enter(visitor, language="ko-KR")
+    found: dict[str, list[str]] = {}
+    for page in pages(one, system):
+        found[page.url] = one.evaluate(ENGLISH)
+    page = one.open("/console/audit")
+    page.locator("input[name=seconds]").fill("0")
+    page.locator("form.filter button").click()
+    expect(page.locator("#audit-state [data-ended]")).to_be_visible()
+    expect(page.locator("#invariant-prices .differences")).to_contain_text("원이라고 합니다")
+    found[page.url] = one.evaluate(ENGLISH)
+    for href in page.locator("#audit-invariants a[href*='?kind=']").evaluate_all(
+        "all => all.map((a) => a.getAttribute('href'))"
+    ):
+        found[href] = (one.open(href), one.evaluate(ENGLISH))[1]
+    page = one.open("/console")
+    expect(page.locator(".concerns")).to_contain_text("장애를 걸어 두었습니다")
+    found["overview"] = one.evaluate(ENGLISH)
+    assert {url: set(words) - NAMES for url, words in found.items() if set(words) - NAMES} == {}
 
 
 def test_a_dead_letter_is_edited_and_replayed_by_keyboard_alone(visitor: Visitors, system: System) -> None:

@@ -54,7 +54,7 @@ def test_an_orders_page_changes_by_itself_and_keeps_what_is_typed(visitor: Visit
 
     reason.press("Enter")  # of several acts none is the one that is meant
     acts.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_role("status").first).to_contain_text("Somebody else has acted meanwhile")
+    expect(page.get_by_role("alert").first).to_contain_text("Somebody else has acted meanwhile")
     expect(reason).to_have_value("the customer called, and wants")
     expect(acts.get_by_role("button", name="Return and refund")).to_be_visible()
     time.sleep(4)  # a refresh leaves it, too
@@ -101,7 +101,7 @@ def test_the_request_that_an_order_waits_for_is_sent_again(visitor: Visitors, sy
         acts.get_by_label("Reason").fill("and mine")
         other.evaluate("document.querySelector('#order-acts input[name=version]').value = 'seen before'")
         acts.get_by_role("button", name="Send again").click()
-        expect(other.get_by_role("status").first).to_contain_text("Somebody else has acted meanwhile")
+        expect(other.get_by_role("alert").first).to_contain_text("Somebody else has acted meanwhile")
         expect(acts.get_by_label("Reason")).to_have_value("and mine")
     finally:
         system.start("stock")
@@ -268,26 +268,38 @@ def test_lines_are_added_to_a_letters_list_and_removed_from_it(visitor: Visitors
     ]
 
 
-def test_a_letter_that_is_too_large_for_a_form_is_told_before_anybody_types(visitor: Visitors, system: System) -> None:
+def test_a_letter_that_is_larger_than_a_page_takes_is_told_before_anybody_types(
+    visitor: Visitors, system: System
+) -> None:
     order_id = uuid4()
     one = enter(visitor)
-    large: dict[str, object] = {"orderId": str(order_id), "products": "none", "more": "x" * 70_000}
+    large: dict[str, object] = {"orderId": str(order_id), "products": "none", "more": "x" * 1_010_000}
     page = one.open(f"/console/letters/stock/{failed(system, 'order-created', order_id, large, 'stock')}/edit")
+    expect(page.get_by_role("alert")).to_contain_text("up to 1,000,000 characters")
     expect(page.get_by_text("ordersaga dead-letters edit")).to_be_visible()
     expect(page.get_by_label("Reason")).to_have_count(0)
 
-    # Twice in a form of fields, once in a text: the text alone fits.
+
+def test_a_letter_of_nearly_a_megabyte_is_edited_as_text_or_from_a_file(visitor: Visitors, system: System) -> None:
     order_id = uuid4()
-    middle: dict[str, object] = {"orderId": str(order_id), "customerId": "nobody", "address": "x" * 30_000}
-    letter_id = failed(system, "delivery-request-topic", order_id, middle, "delivery")
+    one = enter(visitor)
+    large: dict[str, object] = {"orderId": str(order_id), "customerId": "nobody", "address": "가" * 300_000}
+    letter_id = failed(system, "delivery-request-topic", order_id, large, "delivery")
     page = one.open(f"/console/letters/delivery/{letter_id}/edit")
     expect(page.get_by_text("Edit it as text")).to_be_visible()
     text = page.get_by_label("Value")
-    page.get_by_label("Reason").fill("shorter")
-    text.fill(text.input_value() + "가" * 9_000)
+    page.get_by_label("Reason").fill("from the partner's file")
+    text.fill(text.input_value() + "가" * 200_000)
     one.press("Look at the difference")
     expect(page.get_by_role("alert")).to_contain_text("Nothing was sent")
-    right = {"orderId": str(order_id), "customerId": str(uuid4()), "address": "1", "zipcode": "1", "name": "Kim"}
-    text.fill(json.dumps(right))
+
+    # As large as it was, with another field that does not fit: the service names it, and the text is kept.
+    text.fill(json.dumps(large, ensure_ascii=False))
+    one.press("Look at the difference")
+    expect(page.get_by_role("alert").first).to_contain_text("customerId")
+    right = large | {"customerId": str(uuid4()), "zipcode": "1", "name": "Kim", "address": "1"}
+    file = {"name": "record.json", "mimeType": "application/json", "buffer": json.dumps(right).encode()}
+    page.locator("#file").set_input_files(file)  # type: ignore[arg-type]  # a file by its parts
+    expect(text).to_have_value(json.dumps(right))
     one.press("Look at the difference")
     expect(page.get_by_role("heading", name="The difference")).to_be_visible()

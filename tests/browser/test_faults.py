@@ -61,7 +61,7 @@ def test_the_gateways_faults_are_switched_on_and_off(visitor: Visitors, system: 
     assert httpx.get(there).json()["percent"]["confirm"] == {"slow": 100}
     gateway.get_by_label("Confirm, slow").fill("101")
     gateway.get_by_role("button", name="Set these faults").click()
-    expect(page.get_by_role("status").first).to_contain_text("The sandbox does not take these values")
+    expect(page.get_by_role("alert").first).to_contain_text("The sandbox does not take these values")
     assert httpx.get(there).json()["percent"]["confirm"] == {"slow": 100}
     gateway.get_by_role("button", name="End the gateway's faults").click()
     expect(page.get_by_role("status").first).to_contain_text("All these faults are ended")

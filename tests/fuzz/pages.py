@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 from uuid import UUID
@@ -10,6 +11,7 @@ from uuid import UUID
 import httpx
 from litestar.routes import HTTPRoute
 
+from ordersaga import web
 from ordersaga.settings import Settings
 from ordersaga.web.app import create_app
 from tests.fuzz.world import World
@@ -25,12 +27,47 @@ PEOPLE: Final = {
 """Each with the forms by which they sign in."""
 LEFT_OUT: Final = ("/health/", "/metrics", "/stream")
 """What is no page, and what does not end."""
-FIELDS: Final = (
-    *("act", "address", "again", "amount", "at", "category", "cause", "cursor", "customer", "draft", "id", "letter"),
-    *("latency", "letters", "memo", "name", "order", "paymentKey", "phone", "pieces", "product", "q", "rate", "reason"),
-    *("remove", "role", "seen", "service", "stop_after", "then", "token", "topic", "type_id", "value", "version"),
-    *("zipcode", "status", "who", "target", "customerId", "olderThanS", "customerName", "x"),
+TEMPLATES: Final = Path(web.__file__).parent / "templates"
+FIELDS: Final = sorted(
+    {name for each in TEMPLATES.rglob("*.html") for name in re.findall(r'name="([A-Za-z_.]+)"', each.read_text())}
+    - {"csrf", "viewport"}
+    | {
+        "address",
+        "address_detail",
+        "amount",
+        "cursor",
+        "customerId",
+        "customerName",
+        "intent",
+        "kind",
+        "letters",
+        "name",
+        "offset",
+    }
+    | {
+        "olderThanS",
+        "partition",
+        "paymentKey",
+        "phone",
+        "record",
+        "turnDelayMs",
+        "turnRecordsMax",
+        "passingPercent",
+        "lastingPercent",
+    }
+    | {
+        "duplicates",
+        "jitter",
+        "latency",
+        "slow",
+        "confirm.slow",
+        "cancel.dropped",
+        "add:value.items",
+        "remove:value.items[0]",
+    }
+    | {"value.orderId", "value.items[0].quantity", "x", "zipcode"}
 )
+"""What forms and addresses say: every name that a template has, those that it makes, and one that nobody reads."""
 ODD: Final = (
     *("", " ", "0", "-1", "1e9", "NaN", "9" * 40, "x", "찻잔", "\ud7ff", "a\0b", "\r\nX: 1", "../..", "//evil.example"),
     *("'", '"><script>', "{}", "[]", "null", "%", "%00", "a" * 3_000, "😀" * 50, "OPEN", "replay", "true", "true"),

@@ -115,7 +115,7 @@ def paused(states: dict[str, TopicRead] | None, count: int = 1) -> list[overview
 def test_a_paused_partition_needs_attention_once_and_says_who_and_why() -> None:
     (concern,) = paused(topic("order-created", PAUSED=1, READING=11))
     assert concern.text == "paused"
-    assert concern.said == "order-created/0 Mina has paused the partition: a check"
+    assert (concern.where, concern.said) == ("order-created/0", "Mina has paused the partition: a check")
     assert [each.said for each in paused(topic("order-created", PAUSED=2, READING=10), 2)] == [""]
     assert [each.text for each in paused(None)] == ["alarm"]
 

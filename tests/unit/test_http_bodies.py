@@ -4,16 +4,19 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
 from litestar import Request, Response, post
 
 from ordersaga.http.encoded import EncodedJson
+from ordersaga.http.limits import Limits
 from ordersaga.http.protocol import JoinedWrites
 from ordersaga.http.requests import body_of
 from ordersaga.http.server import application
 from ordersaga.messaging.health import Health
+from ordersaga.settings import Settings
 
 DECODER = msgspec.json.Decoder(dict[str, int])
 
@@ -113,3 +116,19 @@ async def test_head_and_body_of_an_answer_are_written_at_once_and_before_the_end
     await asyncio.sleep(0)
     assert wire.written == [b"head body", b"event", b"last head last body"]
     assert wire.is_closed
+
+
+@pytest.mark.parametrize(
+    ("path", "is_large"),
+    [
+        (f"/api/v1/operations/dead-letters/{UUID(int=1)}/edit", True),
+        (f"/console/letters/stock/{UUID(int=1)}/edit", True),
+        (f"/console/letters/stock/{UUID(int=1)}/edit?whole=1", True),
+        (f"/api/v1/operations/dead-letters/{UUID(int=1)}/replay", False),
+        (f"/api/v1/operations/dead-letters/{UUID(int=1)}/edit/more", False),
+        ("/api/v1/orders?x=/console/letters/stock/edit", False),
+    ],
+)
+def test_only_an_edit_of_a_letter_may_be_as_large_as_a_record_of_kafka(path: str, is_large: bool) -> None:
+    limits = Limits.of(Settings())
+    assert limits.body_max(path.encode()) == (4_194_304 if is_large else 65_536)

@@ -8,8 +8,8 @@ import pytest
 
 from ordersaga.operations.resources import DeadLetterResource
 from ordersaga.web.console.failures import failures
-from ordersaga.web.console.frame import named
 from ordersaga.web.console.model import DeliveryView, PaymentView, ReservationView, ReservedItem
+from ordersaga.web.console.sayings import named
 from ordersaga.web.console.staff import STAFF
 from ordersaga.web.console.story import story
 from ordersaga.web.texts import LANGUAGES, TEXTS, Language

@@ -10,6 +10,7 @@ import pytest
 from ordersaga import web
 from ordersaga.audit.finding import INVARIANTS, Judgement
 from ordersaga.audit.kept import State
+from ordersaga.web.desk import NOT_DONE
 from ordersaga.web.texts import TEXTS, local, preferred, won
 
 TEMPLATES = sorted((Path(web.__file__).parent / "templates").rglob("*.html"))
@@ -75,3 +76,12 @@ def test_every_invariant_and_result_of_the_audit_has_a_text() -> None:
         assert f"console.outcome.{outcome}" in TEXTS["en"], outcome
     for state in get_args(State):
         assert f"console.audit.state.{state}" in TEXTS["en"], state
+
+
+def test_what_was_not_done_is_told_as_a_warning() -> None:
+    notices = {key.removeprefix("notice."): text for key, text in TEXTS["en"].items() if key.startswith("notice.")}
+    assert notices.keys() >= NOT_DONE
+    refused = {
+        name for name, text in notices.items() if re.search("Nothing was (?!charged)|cannot|was not taken", text)
+    }
+    assert refused <= NOT_DONE, refused - NOT_DONE

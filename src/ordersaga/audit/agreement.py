@@ -9,6 +9,7 @@ import msgspec
 from ordersaga.audit.facts import UNREFUNDED, AuditedOrder, PaymentFact
 from ordersaga.audit.finding import Moment
 from ordersaga.contracts.status import ORDER_CODES
+from ordersaga.said import say
 
 ANSWERED_DELIVERY: Final = ("STARTED", "FAILED")
 
@@ -66,17 +67,42 @@ def stock_differences(order: AuditedOrder, reservations: list[Any], items: list[
     facts = order.facts
     answered = [line.product_id for line in facts.lines if line.stock != "REQUESTED"]
     if order.is_dead and answered and not reservations:
-        return [Contradiction(f"Stock answered for product {answered[0]}, and has no reservation of this order")]
+        return [
+            Contradiction(
+                say(
+                    "audit.agreed.no_reservation",
+                    "Stock answered for product {product}, and has no reservation of this order",
+                    product=answered[0],
+                )
+            )
+        ]
     found = []
     asked = {item.product_id: item.quantity for item in items}
     # A rollback that came before its request leaves a tombstone with the products of that rollback alone.
     if reservations and reservations[0]["state"] != "OVERTAKEN" and asked != facts.pieces:
-        found.append(Contradiction(f"Order has lines of {in_words(facts.pieces)}; Stock decided on {in_words(asked)}"))
+        found.append(
+            Contradiction(
+                say(
+                    "audit.agreed.lines",
+                    "Order has lines of {ours}; Stock decided on {theirs}",
+                    ours=in_words(facts.pieces),
+                    theirs=in_words(asked),
+                )
+            )
+        )
     if order.status == "PENDING":
         held = reserved_items(items)
         wanted = {line.product_id: line.quantity for line in facts.lines if line.stock == "RESERVED"}
         found += [
-            Contradiction(f"product {product}: Order says {quantity} are RESERVED, Stock holds {held.get(product, 0)}")
+            Contradiction(
+                say(
+                    "audit.agreed.pieces",
+                    "product {product}: Order says {ours} are RESERVED, Stock holds {theirs}",
+                    product=product,
+                    ours=quantity,
+                    theirs=held.get(product, 0),
+                )
+            )
             for product, quantity in wanted.items()
             if held.get(product) != quantity
         ]
@@ -97,14 +123,26 @@ def payment_differences(
         if row["status"] not in ("PENDING", "FAILED"):
             approved_at = row["approved_at"]
             is_recent = approved_at is not None and approved_at > unheard.since and moment.is_recent(approved_at)
-            what = f"payment {key}: Payment says {row['status']}, Order does not know it"
+            what = say(
+                "audit.agreed.unknown_payment",
+                "payment {payment}: Payment says {status}, Order does not know it",
+                payment=key,
+                status=row["status"],
+            )
             found.append(Contradiction(what, unheard.payments or is_recent))
     for row in payments:
         if problem := _wrong_status(row):
             found.append(Contradiction(problem))
         if row["customer_id"] not in (None, order.row["customer_id"]):
             found.append(
-                Contradiction(f"payment {row['payment_key']} is of customer {row['customer_id']}, the order is not")
+                Contradiction(
+                    say(
+                        "audit.agreed.payment_customer",
+                        "payment {payment} is of customer {customer}, the order is not",
+                        payment=row["payment_key"],
+                        customer=row["customer_id"],
+                    )
+                )
             )
     return found
 
@@ -112,19 +150,49 @@ def payment_differences(
 def _payment_differences(fact: PaymentFact, row: Any, unheard: Unheard) -> list[Contradiction]:
     key, is_declined = fact.payment_key, fact.state == "DECLINED"
     if row is None:
-        what = f"payment {key}: Payment has no such payment of this order, Order says {fact.state}"
+        what = say(
+            "audit.agreed.no_payment",
+            "payment {payment}: Payment has no such payment of this order, Order says {state}",
+            payment=key,
+            state=fact.state,
+        )
         return [] if is_declined else [Contradiction(what)]
     found = []
     held = row["captured"] - row["refunded"]
     if not is_declined and row["captured"] != fact.amount:
         found.append(
-            Contradiction(f"payment {key}: Payment says {row['captured']} won were captured, Order says {fact.amount}")
+            Contradiction(
+                say(
+                    "audit.agreed.captured",
+                    "payment {payment}: Payment says {theirs} won were captured, Order says {ours}",
+                    payment=key,
+                    theirs=row["captured"],
+                    ours=fact.amount,
+                )
+            )
         )
     if is_declined != (row["status"] == "FAILED"):
-        found.append(Contradiction(f"payment {key}: Payment says {row['status']}, Order says {fact.state}"))
+        found.append(
+            Contradiction(
+                say(
+                    "audit.agreed.payment_state",
+                    "payment {payment}: Payment says {theirs}, Order says {ours}",
+                    payment=key,
+                    theirs=row["status"],
+                    ours=fact.state,
+                )
+            )
+        )
     is_asked_back = fact.state in UNREFUNDED
     if held > fact.left or (held < fact.left and not is_asked_back):
-        what = f"payment {key}: Payment says {held} won are held, Order says {fact.left} ({fact.state})"
+        what = say(
+            "audit.agreed.held",
+            "payment {payment}: Payment says {theirs} won are held, Order says {ours} ({state})",
+            payment=key,
+            theirs=held,
+            ours=fact.left,
+            state=fact.state,
+        )
         found.append(Contradiction(what, held < fact.left and unheard.refunds))
     return found
 
@@ -142,11 +210,17 @@ def _wrong_status(row: Any) -> str | None:
         expected = "PARTLY_CANCELLED" if refunded else "APPROVED"
     if row["status"] == expected:
         return None
-    refund = " and a refund is open" if row["has_open_refund"] else ""
-    return (
-        f"payment {row['payment_key']}: Payment says {row['status']}, but {captured - refunded} of {captured} won are held{refund}: "
-        f"{expected} is right"
+    what = say(
+        "audit.agreed.wrong_status",
+        "payment {payment}: Payment says {status}, but {held} of {captured} won are held",
+        payment=row["payment_key"],
+        status=row["status"],
+        held=captured - refunded,
+        captured=captured,
     )
+    if row["has_open_refund"]:
+        what += say("audit.agreed.open_refund", " and a refund is open")
+    return what + say("audit.agreed.right_status", ": {expected} is right", expected=expected)
 
 
 def payable_differences(order: AuditedOrder, payables: list[Any], unheard: Unheard) -> list[Contradiction]:
@@ -157,12 +231,23 @@ def payable_differences(order: AuditedOrder, payables: list[Any], unheard: Unhea
     row = order.row
     if not payables:
         is_waiting = order.status == "PENDING" and order.facts.listed_total is not None and not order.facts.payments
-        what = "Order waits for its payment, and Payment does not know that it may be paid"
+        what = say(
+            "audit.agreed.not_payable", "Order waits for its payment, and Payment does not know that it may be paid"
+        )
         return [Contradiction(what, unheard.payables)] if is_waiting else []
     payable = payables[0]
     status = ORDER_CODES["CANCELLED" if order.status == "CANCELLED" else "FAILED" if order.is_dead else "PENDING"]
     return [
-        Contradiction(f"{what}: Payment says {theirs}, Order says {ours}", unheard.payables)
+        Contradiction(
+            say(
+                "audit.agreed.copy",
+                "{what}: Payment says {theirs}, Order says {ours}",
+                what=what,
+                theirs=theirs,
+                ours=ours,
+            ),
+            unheard.payables,
+        )
         for what, ours, theirs in (
             ("the total to pay", row["total_amount"], payable["total_amount"]),
             ("the customer who may pay", row["customer_id"], payable["customer_id"]),
@@ -176,7 +261,14 @@ def payable_differences(order: AuditedOrder, payables: list[Any], unheard: Unhea
 def delivery_differences(order: AuditedOrder, deliveries: list[Any]) -> list[Contradiction]:
     """Where Order and Delivery disagree about the delivery, its customer or its address."""
     found = [
-        Contradiction(f"delivery {row['delivery_id']} goes to another {what} than the order")
+        Contradiction(
+            say(
+                "audit.agreed.delivery_target",
+                "delivery {delivery} goes to another {what} than the order",
+                delivery=row["delivery_id"],
+                what=what,
+            )
+        )
         for row in deliveries
         for what, ours, theirs in (
             ("customer", order.row["customer_id"], row["customer_id"]),
@@ -186,12 +278,21 @@ def delivery_differences(order: AuditedOrder, deliveries: list[Any]) -> list[Con
     ]
     facts = order.facts
     if facts.delivery == "NOT_REQUESTED" and order.status == "PENDING" and deliveries:
-        return [*found, Contradiction("Delivery has a delivery that Order has not requested")]
+        return [
+            *found,
+            Contradiction(say("audit.agreed.delivery_unasked", "Delivery has a delivery that Order has not requested")),
+        ]
     if facts.delivery not in ANSWERED_DELIVERY:
         return found
     known = [row["delivery_id"] for row in deliveries if row["status"] == facts.delivery]
     if facts.delivery_id in known or (not known and order.status == "COMPLETED"):
         return found
     has = ", ".join(map(str, known)) or "none"
-    what = f"Order has delivery {facts.delivery_id} that is {facts.delivery}; Delivery's deliveries with this status: {has}"
+    what = say(
+        "audit.agreed.delivery",
+        "Order has delivery {delivery} that is {state}; Delivery's deliveries with this status: {theirs}",
+        delivery=str(facts.delivery_id),
+        state=facts.delivery,
+        theirs=has,
+    )
     return [*found, Contradiction(what)]

@@ -14,6 +14,7 @@ from ordersaga.audit.verify import verify
 from ordersaga.masking import masked
 from ordersaga.messaging.acts import STALE, NotPossible
 from ordersaga.messaging.health import Alarms, Health, Trouble
+from ordersaga.said import Said, Saying, say, sayings_of
 from ordersaga.settings import SERVICES, ServiceName, Settings
 
 log: Final = structlog.get_logger()
@@ -71,8 +72,14 @@ class Auditor:
         run = next(
             (each for each in self.kept.page(None, self.settings.audit_runs_kept) if each.state == "ENDED"), None
         )
-        broken = [each.invariant for each in run.findings if each.outcome == "broken"] if run else []
-        trouble = Trouble(f"broken: {'; '.join(broken)}", "look at the run in the console, or run `ordersaga verify`")
+        broken = [each for each in run.findings if each.outcome == "broken"] if run else []
+        trouble = Trouble(
+            Said(
+                f"broken: {'; '.join(each.invariant for each in broken)}",
+                [Saying(f"audit.invariant.{each.code}") for each in broken],
+            ),
+            say("todo.audit", "look at the run in the console, or run `ordersaga verify`"),
+        )
         self._alarms.tell("audit", "", trouble if broken else None, run.ended_at if run else None)
 
     async def health(self) -> Health:
@@ -135,4 +142,4 @@ class _Work:
         )
 
     def _say(self, what: str) -> None:
-        self.run.progress = what
+        self.run.progress, self.run.progress_said = str(what), sayings_of(what)

@@ -14,6 +14,7 @@ from msgspec import Struct
 from ordersaga.audit.finding import CLOCKS_APART, Finding, Moment
 from ordersaga.audit.sources import Sources, in_words, stream
 from ordersaga.messaging.queries import queries
+from ordersaga.said import joined, say
 from ordersaga.settings import Settings
 
 sql: Final = queries(__file__)
@@ -41,12 +42,20 @@ class _Page(Struct):
 _page: Final = msgspec.json.Decoder(_Page)
 
 
-async def books(settings: Settings, sources: Sources, moment: Moment, progress: Callable[[str, int], None]) -> Finding:
+async def books(
+    settings: Settings, sources: Sources, moment: Moment, progress: Callable[[str, str, int], None]
+) -> Finding:
     """Compare the books with Payment's snapshot. The books are read after the snapshot was taken, so a later change at the gateway is in
     flight. A payment with an open intent is in flight, too."""
     finding = Finding("the gateway's books and the payment table agree to the won", "books", unit="payments")
     if not settings.gateway_books or (urlsplit(settings.gateway_url).hostname or "").endswith(REAL_GATEWAY):
-        finding.left_out = f"the gateway at {settings.gateway_url} is no sandbox, and shows no books"
+        finding.is_left_out(
+            say(
+                "audit.books.no_sandbox",
+                "the gateway at {url} is no sandbox, and shows no books",
+                url=settings.gateway_url,
+            )
+        )
         return finding
     if sources.lacks(finding, "payment"):
         return finding
@@ -58,10 +67,17 @@ async def books(settings: Settings, sources: Sources, moment: Moment, progress: 
             async for page in _pages(settings.gateway_url):
                 kept.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", [_row(each) for each in page])
                 finding.count += len(page)
-                progress("payments of the gateway's books read", finding.count)
+                progress("audit.doing.books", "{count} payments of the gateway's books read", finding.count)
         except (aiohttp.ClientError, sqlite3.Error, TimeoutError, OSError, ValueError, _NoBooks) as error:
-            read = f", after {finding.count:,} payments" if finding.count else ""
-            finding.unknown(f"the gateway's books at {settings.gateway_url}: {in_words(error)}{read}")
+            why = say(
+                "audit.books.away",
+                "the gateway's books at {url}: {error}",
+                url=settings.gateway_url,
+                error=in_words(error),
+            )
+            if finding.count:
+                why += say("audit.books.after", ", after {count} payments", count=f"{finding.count:,}")
+            finding.unknown(why)
         async with sources.guarded("payment", finding) as db:
             await _compare(finding, _entries(kept), stream(db, sql.payments_by_key), moment)
     return finding
@@ -124,7 +140,12 @@ async def _compare(
             if amount and is_whole:
                 whose = f" of order {ours['order_id']}" if ours["order_id"] else ""
                 finding.breaks(
-                    f"{ours['payment_key']}{whose}: our table says {amount} won, the gateway has no such payment"
+                    f"{ours['payment_key']}{whose}: "
+                    + say(
+                        "audit.books.no_payment",
+                        "our table says {amount} won, the gateway has no such payment",
+                        amount=amount,
+                    )
                 )
             ours = await anext(payments, None)
 
@@ -135,17 +156,31 @@ def _judge(finding: Finding, entry: tuple[Any, ...], ours: Any, moment: Moment) 
     captured, refunded = (0, 0) if ours is None else (ours["captured"], ours["refunded"])
     problems = []
     if held != captured - refunded:
-        problems.append(f"the gateway holds {held} won, our table says {captured - refunded}")
+        problems.append(
+            say(
+                "audit.books.held",
+                "the gateway holds {theirs} won, our table says {ours}",
+                theirs=held,
+                ours=captured - refunded,
+            )
+        )
     elif held and total != captured:
-        problems.append(f"the gateway captured {total} won, our table says {captured}")
+        problems.append(
+            say(
+                "audit.books.captured",
+                "the gateway captured {theirs} won, our table says {ours}",
+                theirs=total,
+                ours=captured,
+            )
+        )
     if ours is not None and ours["order_id"] is not None and order_id != str(ours["order_id"]):
-        problems.append(f"our table has it for order {ours['order_id']}")
+        problems.append(say("audit.books.order", "our table has it for order {order}", order=ours["order_id"]))
     if currency != CURRENCY and held:
-        problems.append(f"it is in {currency}")
+        problems.append(say("audit.books.currency", "it is in {currency}", currency=currency))
     if not problems:
         return
     # The books have times in whole seconds.
     at = datetime.fromisoformat(changed_at)
     is_recent = moment.cutoff.replace(microsecond=0) <= at <= moment.now + CLOCKS_APART
     waits = not moment.at_rest and (is_recent or (ours is not None and ours["is_open"]))
-    (finding.waits if waits else finding.breaks)(f"{key} of order {order_id}: {'; '.join(problems)}")
+    (finding.waits if waits else finding.breaks)(f"{key} of order {order_id}: " + joined("; ", problems))

@@ -17,6 +17,7 @@ from ordersaga.contracts.messages import OrderCompletedMessage
 from ordersaga.contracts.topics import BY_MESSAGE
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka import Gap, KafkaUnavailable, Partition, Tap, Topics, gaps_of
+from ordersaga.said import say
 from ordersaga.settings import Settings
 
 COMPLETED_TOPIC: Final = BY_MESSAGE[OrderCompletedMessage].name
@@ -44,7 +45,14 @@ class Log:
         self._emptied_before: Final = max([kept_since, *begun]) if begun else datetime.max.replace(tzinfo=UTC)
         self.unreadable = 0
         self.problems: Final = [
-            f"{COMPLETED_TOPIC}/{number} cannot be read: {gap.why}" for number, gap in enumerate(gaps) if gap.why
+            say(
+                "audit.recorded.unreadable_partition",
+                "{partition} cannot be read: {why}",
+                partition=f"{COMPLETED_TOPIC}/{number}",
+                why=gap.why,
+            )
+            for number, gap in enumerate(gaps)
+            if gap.why
         ]
         self._db: Final = sqlite3.connect("")  # a file that SQLite makes when its cache is full, and removes
         self._db.execute(
@@ -109,11 +117,26 @@ class Log:
         """Why the record of an order completed at that time cannot be read now, though Kafka may have it. None: it could be read."""
         for gap in self._candidates(order_id):
             if gap.why:
-                return f"a partition of {COMPLETED_TOPIC} cannot be read: {gap.why}"
+                return say(
+                    "audit.recorded.hidden",
+                    "a partition of {topic} cannot be read: {why}",
+                    topic=COMPLETED_TOPIC,
+                    why=gap.why,
+                )
             begun = EVER if gap.open_ms is None else _moment(gap.open_ms)
             if gap.is_open and completed_at + BEFORE > begun:
-                since = f" since {begun:%Y-%m-%d %H:%M:%S}" if begun > EVER else ""
-                return f"a transaction that is open{since} keeps the end of a partition of {COMPLETED_TOPIC} from being read"
+                if begun == EVER:
+                    return say(
+                        "audit.recorded.open",
+                        "a transaction that is open keeps the end of a partition of {topic} from being read",
+                        topic=COMPLETED_TOPIC,
+                    )
+                return say(
+                    "audit.recorded.open_since",
+                    "a transaction that is open since {at} keeps the end of a partition of {topic} from being read",
+                    at=begun,
+                    topic=COMPLETED_TOPIC,
+                )
         return None
 
     def _candidates(self, order_id: UUID) -> Sequence[Gap]:
@@ -126,7 +149,7 @@ class Log:
         self._db.close()
 
 
-async def read(settings: Settings, progress: Callable[[str, int], None]) -> Log:
+async def read(settings: Settings, progress: Callable[[str, str, int], None]) -> Log:
     """Read the topic to its present end. Raises `KafkaUnavailable`, also for a missing topic, and SQLite's errors."""
     topics = Topics(settings)
     if not await topics.reachable():
@@ -145,7 +168,7 @@ async def read(settings: Settings, progress: Callable[[str, int], None]) -> Log:
             records = await tap.fetch(FETCH_RECORDS, FETCH_WAIT_S)
             log.add(records)
             read += len(records)
-            progress("completion records read", read)
+            progress("audit.doing.completions", "{count} completion records read", read)
             if records:
                 heard_at = loop.time()
             elif loop.time() - heard_at > SILENT_S:

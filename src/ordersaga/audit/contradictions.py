@@ -6,6 +6,7 @@ from typing import Final
 
 from ordersaga.audit.facts import ENDED, UNREFUNDED, UNRELEASED, AuditedOrder, PaymentFact
 from ordersaga.audit.finding import CLOCKS_APART, Moment
+from ordersaga.said import say
 
 RANKS: Final = {"PENDING": 0, "COMPLETED": 1, "CANCELLED": 2, "FAILED": 2}
 """The status of an order only rises. A COMPLETED order may be CANCELLED (a return), and never FAILED."""
@@ -18,35 +19,43 @@ def contradictions(order: AuditedOrder, moment: Moment, whole_since: datetime) -
     judge = {"COMPLETED": _completed, "PENDING": _pending, "FAILED": _dead, "CANCELLED": _dead}.get(order.status)
     problems = list(_timeline(order, moment, whole_since))
     if judge is None:
-        return [*problems, f"its status is {order.status}"]
+        return [*problems, say("audit.told.status", "its status is {status}", status=order.status)]
     return [*problems, *judge(order), *_flag(order)]
 
 
 def _completed(order: AuditedOrder) -> Iterator[str]:
     facts = order.facts
     if order.row["completed_at"] is None:
-        yield "COMPLETED, and its timeline does not say when"
+        yield say("audit.told.when", "COMPLETED, and its timeline does not say when")
     if facts.stock_states != {"RESERVED"}:
-        yield f"COMPLETED, and its products are {', '.join(sorted(facts.stock_states))}"
+        yield say(
+            "audit.told.products",
+            "COMPLETED, and its products are {states}",
+            states=", ".join(sorted(facts.stock_states)),
+        )
     if not facts.captured:
-        yield "COMPLETED, and no payment was captured"
+        yield say("audit.told.no_payment", "COMPLETED, and no payment was captured")
     elif facts.captured[0].state in UNREFUNDED:
-        yield f"COMPLETED, and the payment that pays it is {facts.captured[0].state}"
+        yield say(
+            "audit.told.payment",
+            "COMPLETED, and the payment that pays it is {state}",
+            state=facts.captured[0].state,
+        )
     if facts.delivery != "STARTED":
-        yield f"COMPLETED, and its delivery is {facts.delivery}"
+        yield say("audit.told.delivery", "COMPLETED, and its delivery is {state}", state=facts.delivery)
     yield from _living(order)
 
 
 def _pending(order: AuditedOrder) -> Iterator[str]:
     facts = order.facts
     if strange := facts.stock_states - {"REQUESTED", "RESERVED"}:
-        yield f"PENDING, and a product is {', '.join(sorted(strange))}"
+        yield say("audit.told.pending_product", "PENDING, and a product is {states}", states=", ".join(sorted(strange)))
     if facts.delivery in TELLS_DELIVERY:
-        yield f"PENDING, and its delivery is {facts.delivery}"
+        yield say("audit.told.pending_delivery", "PENDING, and its delivery is {state}", state=facts.delivery)
     is_paid = "PAID" in facts.payment_states and not facts.unmeant
     is_ready = is_paid and facts.stock_states == {"RESERVED"} and facts.listed_total is not None
     if is_ready and facts.delivery == "NOT_REQUESTED":
-        yield "PENDING, reserved and paid, and its delivery was not asked for"
+        yield say("audit.told.not_asked", "PENDING, reserved and paid, and its delivery was not asked for")
     yield from _living(order)
 
 
@@ -54,17 +63,37 @@ def _living(order: AuditedOrder) -> Iterator[str]:
     """What must hold for a PENDING or COMPLETED order."""
     facts, total = order.facts, order.row["total_amount"]
     if facts.listed_total is not None and facts.listed_total != total:
-        yield f"{order.status}, its products cost {facts.listed_total} won and its total is {total}"
+        yield say(
+            "audit.told.total",
+            "{status}, its products cost {cost} won and its total is {total}",
+            status=order.status,
+            cost=facts.listed_total,
+            total=total,
+        )
     for each in facts.captured[:1]:
         if each.state == "PAID" and each.meant > each.given_back:
-            yield f"{each.meant} won of payment {each.payment_key} were to be refunded, and {each.given_back} were"
+            yield say(
+                "audit.told.refund",
+                "{meant} won of payment {payment} were to be refunded, and {back} were",
+                meant=each.meant,
+                payment=each.payment_key,
+                back=each.given_back,
+            )
 
 
 def _dead(order: AuditedOrder) -> Iterator[str]:
     if "RESERVED" in order.facts.stock_states:
-        yield f"{order.status}, and Order has not asked Stock to release a product that is RESERVED"
+        yield say(
+            "audit.told.not_released",
+            "{status}, and Order has not asked Stock to release a product that is RESERVED",
+            status=order.status,
+        )
     if "PAID" in order.facts.payment_states:
-        yield f"{order.status}, and Order has not asked Payment to refund a payment that is PAID"
+        yield say(
+            "audit.told.not_refunded",
+            "{status}, and Order has not asked Payment to refund a payment that is PAID",
+            status=order.status,
+        )
 
 
 def _flag(order: AuditedOrder) -> Iterator[str]:
@@ -72,36 +101,62 @@ def _flag(order: AuditedOrder) -> Iterator[str]:
     facts = order.facts
     unmeant = [] if order.is_dead else facts.unmeant
     if facts.flag is None and unmeant:
-        yield f"money of {_names(unmeant)} was refunded, neither Order nor an operator asked for that, and no flag says so"
+        yield say(
+            "audit.told.no_flag",
+            "money of payment {payments} was refunded, neither Order nor an operator asked for that, and no flag says so",
+            payments=_names(unmeant),
+        )
     if facts.flag is not None and facts.look_at is None and not unmeant:
-        yield f"flagged though it waits for nothing: {facts.flag}"
+        yield say("audit.told.flag", "flagged though it waits for nothing: {flag}", flag=facts.flag)
 
 
 def _names(payments: Sequence[PaymentFact]) -> str:
-    return f"payment {', '.join(each.payment_key for each in payments)}"
+    return ", ".join(each.payment_key for each in payments)
 
 
 def _timeline(order: AuditedOrder, moment: Moment, whole_since: datetime) -> Iterator[str]:
     row, statuses = order.row, order.statuses
     last = statuses[-1] if statuses else None
     if last != order.status:
-        yield f"{order.status}, and the last of its timeline is {last}"
+        yield say(
+            "audit.told.last",
+            "{status}, and the last of its timeline is {last}",
+            status=order.status,
+            last=str(last),
+        )
     if not statuses:
         return
     if last == order.status and row["last_reason"] != row["reason"]:
-        yield f"{order.status} for {row['reason']}, and the last of its timeline says {row['last_reason']}"
+        yield say(
+            "audit.told.reason",
+            "{status} for {reason}, and the last of its timeline says {last}",
+            status=order.status,
+            reason=str(row["reason"]),
+            last=str(row["last_reason"]),
+        )
     if row["last_at"] > moment.now + CLOCKS_APART:
-        yield f"the last of its timeline is of {row['last_at']:%Y-%m-%d %H:%M:%S}, which is in the future"
+        yield say("audit.told.future", "the last of its timeline is of {at}, which is in the future", at=row["last_at"])
     if not _rises(statuses):
-        yield f"its timeline says {', '.join(statuses)}"
+        yield say("audit.told.timeline", "its timeline says {statuses}", statuses=", ".join(statuses))
     if order.status == "COMPLETED" and order.facts.returning != _last_return(order):
-        yield f"its return is {order.facts.returning}, and for its timeline {_last_return(order)}"
+        yield say(
+            "audit.told.return",
+            "its return is {state}, and for its timeline {timeline}",
+            state=order.facts.returning,
+            timeline=_last_return(order),
+        )
     if order.status in ENDED and row["placed_at"] < whole_since:
         return  # pruning may have shortened it
     if statuses[0] != "PENDING" or row["first_at"] > row["placed_at"]:
-        yield f"its timeline begins at {row['first_at']:%H:%M:%S} with {statuses[0]}, and it was placed at {row['placed_at']:%H:%M:%S}"
+        yield say(
+            "audit.told.begins",
+            "its timeline begins at {first} with {status}, and it was placed at {placed}",
+            first=f"{row['first_at']:%H:%M:%S}",
+            status=statuses[0],
+            placed=f"{row['placed_at']:%H:%M:%S}",
+        )
     for what, message in _missing(order):
-        yield f"{what}, and its timeline has no {message}"
+        yield what + say("audit.told.lacks", ", and its timeline has no {message}", message=message)
 
 
 def _rises(statuses: Sequence[str]) -> bool:
@@ -121,23 +176,32 @@ def _missing(order: AuditedOrder) -> Iterator[tuple[str, str]]:
     """Pairs of a fact and the message that must have brought or sent it, for each such message that the timeline lacks."""
     facts, came_in, went_out = order.facts, set(order.came_in), order.went_out
     stock, payments = facts.stock_states, facts.payment_states
+    delivery = say("audit.fact.delivery", "its delivery is {state}", state=facts.delivery)
     is_released = not stock.isdisjoint({*UNRELEASED, "RELEASED"})
     is_refunded = any(each.held is not None or each.state == "REFUNDED" for each in facts.payments)
     for is_so, what, message in (
-        (stock - {"REQUESTED"}, "Stock has answered", "StockResponseMessage"),
-        (payments - {"AWAITING"}, "Payment has answered", "PaymentSuccessMessage"),
-        (is_refunded, "money went back", "PaymentCancelledMessage"),
-        (facts.delivery in TELLS_DELIVERY, f"its delivery is {facts.delivery}", "DeliveryStartMessage"),
-        ("RELEASED" in stock, "a product is RELEASED", "StockRollbackCompletedMessage"),
-        ("RELEASE_FAILED" in stock, "a product is RELEASE_FAILED", "StockRollbackFailedMessage"),
+        (stock - {"REQUESTED"}, say("audit.fact.stock", "Stock has answered"), "StockResponseMessage"),
+        (payments - {"AWAITING"}, say("audit.fact.payment", "Payment has answered"), "PaymentSuccessMessage"),
+        (is_refunded, say("audit.fact.refund", "money went back"), "PaymentCancelledMessage"),
+        (facts.delivery in TELLS_DELIVERY, delivery, "DeliveryStartMessage"),
+        ("RELEASED" in stock, say("audit.fact.released", "a product is RELEASED"), "StockRollbackCompletedMessage"),
+        (
+            "RELEASE_FAILED" in stock,
+            say("audit.fact.release_failed", "a product is RELEASE_FAILED"),
+            "StockRollbackFailedMessage",
+        ),
     ):
         if is_so and message not in came_in:
             yield what, message
     for is_so, what, message in (
-        (True, "Order has placed it", "StockDecreaseRequestMessage"),
-        (facts.delivery != "NOT_REQUESTED", f"its delivery is {facts.delivery}", "DeliveryRequestMessage"),
-        (is_released, "Order has asked for a release", "StockRollbackRequestedMessage"),
-        (payments & UNREFUNDED, "Order has asked for a refund", "PaymentCancelRequestedMessage"),
+        (True, say("audit.fact.placed", "Order has placed it"), "StockDecreaseRequestMessage"),
+        (facts.delivery != "NOT_REQUESTED", delivery, "DeliveryRequestMessage"),
+        (is_released, say("audit.fact.release", "Order has asked for a release"), "StockRollbackRequestedMessage"),
+        (
+            payments & UNREFUNDED,
+            say("audit.fact.refund_asked", "Order has asked for a refund"),
+            "PaymentCancelRequestedMessage",
+        ),
     ):
         if is_so and message not in went_out:
             yield what, message

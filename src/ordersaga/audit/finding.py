@@ -5,6 +5,8 @@ from typing import Final, Literal, get_args
 
 from msgspec import Struct, field
 
+from ordersaga.said import Saying, length, sayings_of
+
 NAMED_MAX: Final = 1_000
 CLOCKS_APART: Final = timedelta(minutes=10)
 """A time further ahead than this is wrong. The clocks of two machines differ by less."""
@@ -37,7 +39,7 @@ class Finding(Struct):
     """An invariant with what was counted for it, what breaks it, what is in flight, and what could not be judged with the reason.
 
     At most `NAMED_MAX` of each are named. `notes` explain the count and do not change the outcome. `left_out` is why the invariant does not
-    apply here.
+    apply here. `sayings`: of these texts, by the text.
     """
 
     invariant: str
@@ -52,6 +54,7 @@ class Finding(Struct):
     unjudged_count: int = 0
     notes: list[str] = field(default_factory=list)
     left_out: str | None = None
+    sayings: dict[str, tuple[Saying, ...]] = field(default_factory=dict)
 
     @property
     def outcome(self) -> Judgement:
@@ -75,19 +78,34 @@ class Finding(Struct):
         """Name what breaks the invariant."""
         self.broken_count += 1
         if len(self.broken) < NAMED_MAX:
-            self.broken.append(what)
+            self.broken.append(self._kept(what))
 
     def waits(self, what: str) -> None:
         """Name what is in flight."""
         self.in_flight_count += 1
         if len(self.in_flight) < NAMED_MAX:
-            self.in_flight.append(what)
+            self.in_flight.append(self._kept(what))
 
     def unknown(self, why: str) -> None:
         """Name what could not be judged, with the reason."""
         self.unjudged_count += 1
         if len(self.unjudged) < NAMED_MAX:
-            self.unjudged.append(why)
+            self.unjudged.append(self._kept(why))
+
+    def notes_that(self, what: str) -> None:
+        """Explain the count."""
+        self.notes.append(self._kept(what))
+
+    def is_left_out(self, why: str) -> None:
+        """Say why the invariant does not apply here."""
+        self.left_out = self._kept(why)
+
+    def _kept(self, text: str) -> str:
+        """The text alone; its sayings are kept beside it."""
+        plain = str(text)
+        if sayings := sayings_of(text):
+            self.sayings[plain] = sayings
+        return plain
 
 
 class Moment(Struct, frozen=True):
@@ -112,8 +130,4 @@ class Moment(Struct, frozen=True):
 
 def ago(now: datetime, then: datetime) -> str:
     """An age in words."""
-    seconds = max(0, int((now - then).total_seconds()))
-    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+    return length(now - then)

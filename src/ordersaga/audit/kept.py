@@ -11,6 +11,7 @@ from msgspec import Struct, field
 
 from ordersaga.audit.finding import Finding
 from ordersaga.messaging.errors import CannotStart
+from ordersaga.said import Saying
 from ordersaga.settings import ServiceName
 
 log: Final = structlog.get_logger()
@@ -35,6 +36,7 @@ class Run(Struct, kw_only=True):
     state: State = "RUNNING"
     ended_at: datetime | None = None
     progress: str = ""
+    progress_said: tuple[Saying, ...] = ()
     findings: list[Finding] = field(default_factory=list)
     stopped_by: str | None = None
     failure: str | None = None

@@ -20,6 +20,7 @@ from ordersaga.messaging import spring_headers
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Tap, Topics, gaps_of
 from ordersaga.messaging.queries import queries
+from ordersaga.said import say
 from ordersaga.settings import ServiceName, Settings
 
 sql: Final = queries(__file__)
@@ -53,18 +54,22 @@ class LettersInKafka:
         }
         self._pruned = 0
 
-    async def judge(self, progress: Callable[[str, int], None]) -> None:
+    async def judge(self, progress: Callable[[str, str, int], None]) -> None:
         """Read the topics from their beginning. A topic that cannot be read makes the finding unknown."""
         try:
             topics = await self._with_records()
             if topics:
                 await self._read(topics, progress)
         except KafkaUnavailable as error:
-            self._finding.unknown(f"the dead letter topics: {error}")
+            self._finding.unknown(say("audit.letters.away", "the dead letter topics: {error}", error=str(error)))
         if self._pruned:
-            self._finding.notes.append(
-                f"{self._pruned:,} records of the dead letter topics are older than dead_letters_kept_days and have no row; "
-                "the rows may have been pruned"
+            self._finding.notes_that(
+                say(
+                    "audit.letters.pruned",
+                    "{count} records of the dead letter topics are older than dead_letters_kept_days and have no row; "
+                    "the rows may have been pruned",
+                    count=f"{self._pruned:,}",
+                )
             )
 
     async def _with_records(self) -> Sequence[str]:
@@ -76,10 +81,11 @@ class LettersInKafka:
         gaps = await asyncio.to_thread(gaps_of, self._settings, beginnings)
         for partition, gap in gaps.items():
             if gap.why is not None:
-                self._finding.unknown(f"{partition.topic}/{partition.partition}: {gap.why}")
+                at = f"{partition.topic}/{partition.partition}"
+                self._finding.unknown(f"{at}: " + say("audit.partition.unknown", "{why}", why=gap.why))
         return sorted({partition.topic for partition, gap in gaps.items() if gap.has_records})
 
-    async def _read(self, topics: Sequence[str], progress: Callable[[str, int], None]) -> None:
+    async def _read(self, topics: Sequence[str], progress: Callable[[str, str, int], None]) -> None:
         tap = await Tap.open(self._settings, topics, from_beginning=True)
         loop = asyncio.get_running_loop()
         try:
@@ -88,7 +94,7 @@ class LettersInKafka:
                 records = await tap.fetch(FETCH_RECORDS, FETCH_WAIT_S)
                 await self._compare(records)
                 count += len(records)
-                progress("records of dead letter topics read", count)
+                progress("audit.doing.letters", "{count} records of dead letter topics read", count)
                 if records:
                     heard_at = loop.time()
                 elif loop.time() - heard_at > SILENT_S:
@@ -112,20 +118,27 @@ class LettersInKafka:
 
     def _judge(self, service: ServiceName, letter: _LetterInKafka, row: Any) -> None:
         topic, partition, offset = letter.source
-        what = f"{service}: {letter.coordinates} is dead letter {letter.letter_id} of {topic}/{partition}/{offset}"
+        what = f"{service}: " + say(
+            "audit.letters.record",
+            "{record} is dead letter {letter} of {source}",
+            record=letter.coordinates,
+            letter=letter.letter_id,
+            source=f"{topic}/{partition}/{offset}",
+        )
         if row is not None:
             if (row["topic"], row["partition"], row["record_offset"]) != letter.source:
+                row_says = f"{row['topic']}/{row['partition']}/{row['record_offset']}"
                 self._finding.breaks(
-                    f"{what}, and its row says {row['topic']}/{row['partition']}/{row['record_offset']}"
+                    what + say("audit.letters.other_place", ", and its row says {place}", place=row_says)
                 )
             elif row["value_digest"] != letter.value_digest:
-                self._finding.breaks(f"{what}, and its row has another value")
+                self._finding.breaks(what + say("audit.letters.other_value", ", and its row has another value"))
         elif self._moment.is_recent(letter.at):
-            self._finding.waits(f"{what}, and has no row yet")
+            self._finding.waits(what + say("audit.letters.no_row_yet", ", and has no row yet"))
         elif letter.at < self._kept_since:
             self._pruned += 1
         else:
-            self._finding.breaks(f"{what}, and has no row")
+            self._finding.breaks(what + say("audit.letters.no_row", ", and has no row"))
 
 
 def _letter_of(record: Record, group: str) -> _LetterInKafka | None:

@@ -25,9 +25,10 @@ from ordersaga.audit.agreement import (
 from ordersaga.audit.completions import Log
 from ordersaga.audit.contradictions import contradictions
 from ordersaga.audit.facts import GRACE, UNREFUNDED, AuditedOrder
-from ordersaga.audit.finding import CLOCKS_APART, Finding, Moment, ago
+from ordersaga.audit.finding import CLOCKS_APART, Finding, Moment
 from ordersaga.contracts.messages import OrderCompletedMessage
 from ordersaga.contracts.status import ORDER_CODES
+from ordersaga.said import say
 
 COMPLETION: Final = OrderCompletedMessage.__name__
 
@@ -106,14 +107,19 @@ class OrderAudit:
         self.known.count += others
         if not rows.orders:
             if others:
-                self.known.breaks(f"{order_id}: no order has this id, but stock, payment or delivery know it")
+                self.known.breaks(
+                    f"{order_id}: "
+                    + say("audit.known.no_order", "no order has this id, but stock, payment or delivery know it")
+                )
             self._unknown_records += bool(rows.records)
             return
         try:
             order = AuditedOrder(order_id, rows.orders[0], self._moment)
         except msgspec.MsgspecError as error:
             self.told.count += 1
-            self.told.breaks(f"{order_id}: its saga cannot be read: {error}")
+            self.told.breaks(
+                f"{order_id}: " + say("audit.told.no_saga", "its saga cannot be read: {error}", error=str(error))
+            )
             return
         items = None if rows.reservations is None else items_of(rows.reservations)
         self._judge_record(order, rows)
@@ -125,66 +131,91 @@ class OrderAudit:
     def finish(self) -> None:
         """Write the notes that count something over all orders."""
         if self._removed:
-            self.recorded.notes.append(
-                f"the records of {self._removed:,} of them are older than Kafka keeps; the outbox alone says that they were published"
+            self.recorded.notes_that(
+                say(
+                    "audit.recorded.removed",
+                    "the records of {count} of them are older than Kafka keeps; the outbox alone says that they were published",
+                    count=f"{self._removed:,}",
+                )
             )
         if self._unknown_records:
-            self.recorded.notes.append(
-                f"{self._unknown_records:,} orders have completion records and are not in Order's database"
+            self.recorded.notes_that(
+                say(
+                    "audit.recorded.unknown_orders",
+                    "{count} orders have completion records and are not in Order's database",
+                    count=f"{self._unknown_records:,}",
+                )
             )
         if self._log is not None and self._log.unreadable:
-            self.recorded.notes.append(f"{self._log.unreadable:,} records of the topic are no completion records")
+            self.recorded.notes_that(
+                say(
+                    "audit.recorded.unreadable",
+                    "{count} records of the topic are no completion records",
+                    count=f"{self._log.unreadable:,}",
+                )
+            )
 
     def _judge_record(self, order: AuditedOrder, rows: OrderRows) -> None:
         completed_at: datetime | None = order.row["completed_at"]
         records = rows.records
         if completed_at is None:
             for record in records or ():
-                what = f"{order}: a completion record, and the order was never completed"
+                what = f"{order}: " + say(
+                    "audit.recorded.too_early", "a completion record, and the order was never completed"
+                )
                 (self.recorded.waits if self._moment.is_recent(record["at"]) else self.recorded.breaks)(what)
             return
         self.recorded.count += 1
         if COMPLETION not in order.went_out:
-            self.recorded.breaks(f"{order}: completed, and its timeline has no completion record going out")
+            self.recorded.breaks(
+                f"{order}: "
+                + say("audit.recorded.not_sent", "completed, and its timeline has no completion record going out")
+            )
         elif self._log is None or records is None:
             return  # the finding says once that the topic cannot be read
         elif len(records) > 1:
-            self.recorded.breaks(f"{order}: {len(records)} records")
+            self.recorded.breaks(f"{order}: " + say("audit.recorded.count", "{count} records", count=len(records)))
         elif not records:
             self._judge_missing_record(order, completed_at, self._log, bool(rows.unpublished))
         for record in records or ():
             for problem in _wrong_record(order.row, record):
-                self.recorded.breaks(f"{order}: its completion record {problem}")
+                self.recorded.breaks(f"{order}: its completion record " + problem)
 
     def _judge_missing_record(
         self, order: AuditedOrder, completed_at: datetime, log: Log, is_unpublished: bool
     ) -> None:
         if is_unpublished or order.is_recent:
-            self.recorded.waits(f"{order}: 0 records so far")
+            self.recorded.waits(f"{order}: " + say("audit.recorded.none_yet", "0 records so far"))
         elif (why := log.is_hidden(order.order_id, completed_at)) is not None:
-            self.recorded.unknown(f"{order}: 0 records, and {why}")
+            self.recorded.unknown(f"{order}: " + say("audit.recorded.none", "0 records") + ", and " + why)
         elif log.was_removed(order.order_id, completed_at):
             self._removed += 1
         else:
-            self.recorded.breaks(f"{order}: 0 records")
+            self.recorded.breaks(f"{order}: " + say("audit.recorded.none", "0 records"))
 
     def _judge_told(self, order: AuditedOrder) -> None:
         self.told.count += 1
         for problem in contradictions(order, self._moment, self._whole_since):
-            self.told.breaks(f"{order}: {problem}")
+            self.told.breaks(f"{order}: " + problem)
 
     def _judge_timer(self, order: AuditedOrder) -> None:
         look_at, due_at = order.facts.look_at, order.row["timer_due_at"]
         if look_at is None and order.status != "PENDING" and not order.facts.is_owed:
             return
         self.timed.count += 1
-        says = "its saga sets none" if look_at is None else f"its saga sets it for {look_at:%Y-%m-%d %H:%M:%S}"
+        says = (
+            say("audit.timed.saga_none", "its saga sets none")
+            if look_at is None
+            else say("audit.timed.saga", "its saga sets it for {at}", at=look_at)
+        )
         if due_at is None:
-            what = f"{order}: {order.status} and without a timer; {says}"
+            what = f"{order}: " + say("audit.timed.none", "{status} and without a timer; ", status=order.status) + says
         elif due_at < self._moment.cutoff - GRACE:
-            what = f"{order}: its timer was due {ago(self._moment.now, due_at)} ago and has not fired"
+            what = f"{order}: " + say(
+                "audit.timed.late", "its timer was due {age} ago and has not fired", age=self._moment.now - due_at
+            )
         elif due_at > max(look_at or due_at, self._moment.now + CLOCKS_APART):
-            what = f"{order}: its timer is due at {due_at:%Y-%m-%d %H:%M:%S}; {says}"
+            what = f"{order}: " + say("audit.timed.other", "its timer is due at {at}; ", at=due_at) + says
         else:
             return
         (self.timed.waits if order.is_recent else self.timed.breaks)(what)
@@ -197,17 +228,23 @@ class OrderAudit:
             return
         judge = _completed if order.status == "COMPLETED" else _given_back
         for problem in judge(order, None if items is None else reserved_items(items), rows):
-            (finding.waits if order.is_moving else finding.breaks)(f"{order}: {problem}")
+            (finding.waits if order.is_moving else finding.breaks)(f"{order}: " + problem)
 
     def _judge_pending(self, order: AuditedOrder) -> None:
         pay_before, last_at = order.row["pay_before"], order.row["last_at"]
-        since = "" if last_at is None else f" since {last_at:%H:%M:%S}"
+        pending = (
+            say("audit.in_time.pending", "pending")
+            if last_at is None
+            else say("audit.in_time.pending_since", "pending since {time}", time=f"{last_at:%H:%M:%S}")
+        )
         if order.facts.flag is not None and not order.is_recent:
-            self.in_time.breaks(f"{order}: pending{since}, {order.facts.flag}")
+            self.in_time.breaks(f"{order}: " + pending + say("audit.in_time.flag", ", {flag}", flag=order.facts.flag))
         elif self._moment.now > pay_before + GRACE and not order.is_recent:
-            self.in_time.breaks(f"{order}: pending, and was to be paid before {pay_before:%Y-%m-%d %H:%M:%S}")
+            self.in_time.breaks(
+                f"{order}: " + say("audit.in_time.unpaid", "pending, and was to be paid before {at}", at=pay_before)
+            )
         else:
-            self.in_time.waits(f"{order}: pending{since}")
+            self.in_time.waits(f"{order}: " + pending)
 
     def _judge_agreed(self, order: AuditedOrder, rows: OrderRows, items: list[Item] | None) -> None:
         found: list[Contradiction] = []
@@ -223,47 +260,93 @@ class OrderAudit:
             found += delivery_differences(order, rows.deliveries)
         for each in found:
             waits = order.is_recent or each.is_unheard
-            (self.agreed.waits if waits else self.agreed.breaks)(f"{order}: {each.what}")
+            (self.agreed.waits if waits else self.agreed.breaks)(f"{order}: " + each.what)
 
 
 # What an order must and must not hold at its end -----------------------------------------------------------------------------
 
 
 def _completed(order: AuditedOrder, held: dict[str, int] | None, rows: OrderRows) -> list[str]:
-    problems = []
+    problems: list[str] = []
     facts, total = order.facts, order.row["total_amount"]
     if held is not None and held != facts.pieces:
-        problems.append(f"Stock holds {in_words(held)}, and the order has {in_words(facts.pieces)}")
+        problems.append(
+            say(
+                "audit.completed.stock",
+                "Stock holds {held}, and the order has {wanted}",
+                held=in_words(held),
+                wanted=in_words(facts.pieces),
+            )
+        )
     if rows.payments is not None:
         amounts = [row["captured"] - row["refunded"] for row in rows.payments if row["captured"] > row["refunded"]]
         meant = sum(min(each.given_back, each.meant) for each in facts.captured[:1])
         if amounts != ([total - meant] if total > meant else []):
-            back = f", of which {meant} won were refunded, as Order asked or an operator accepted" if meant else ""
-            problems.append(f"Payment holds {_amounts(amounts)} for a total of {total} won{back}")
+            what = say(
+                "audit.completed.money",
+                "Payment holds {held} for a total of {total} won",
+                held=_amounts(amounts),
+                total=total,
+            )
+            if meant:
+                what += say(
+                    "audit.completed.meant",
+                    ", of which {meant} won were refunded, as Order asked or an operator accepted",
+                    meant=meant,
+                )
+            problems.append(what)
         problems += [
-            f"{each.given_back} of {each.amount} won of payment {each.payment_key} were refunded at the gateway, and no operator has "
-            f"accepted that; to accept it: ordersaga orders accept-refund {order} --why ..."
+            say(
+                "audit.completed.refunded",
+                "{back} of {amount} won of payment {payment} were refunded at the gateway, and no operator has "
+                "accepted that; to accept it: {command}",
+                back=each.given_back,
+                amount=each.amount,
+                payment=each.payment_key,
+                command=f"ordersaga orders accept-refund {order} --why ...",
+            )
             for each in facts.captured
             if each.given_back > each.meant and each.state not in UNREFUNDED
         ]
     if rows.deliveries is not None and [row["status"] for row in rows.deliveries] != ["STARTED"]:
         states = ", ".join(row["status"] for row in rows.deliveries)
         problems.append(
-            f"Delivery has deliveries that are {states}; one STARTED is right" if states else "Delivery has none"
+            say(
+                "audit.completed.deliveries",
+                "Delivery has deliveries that are {states}; one STARTED is right",
+                states=states,
+            )
+            if states
+            else say("audit.completed.no_delivery", "Delivery has none")
         )
     return problems
 
 
 def _given_back(order: AuditedOrder, held: dict[str, int] | None, rows: OrderRows) -> list[str]:
-    problems = []
+    problems: list[str] = []
     if held:
-        problems.append(f"{order.status}, and Stock still holds {in_words(held)}")
+        problems.append(
+            say(
+                "audit.given_back.stock",
+                "{status}, and Stock still holds {held}",
+                status=order.status,
+                held=in_words(held),
+            )
+        )
     for row in rows.payments or ():
         if row["captured"] > row["refunded"]:
             amount = row["captured"] - row["refunded"]
-            problems.append(f"{order.status}, and {amount} won of payment {row['payment_key']} are not refunded")
+            problems.append(
+                say(
+                    "audit.given_back.money",
+                    "{status}, and {amount} won of payment {payment} are not refunded",
+                    status=order.status,
+                    amount=amount,
+                    payment=row["payment_key"],
+                )
+            )
     if order.row["reason"] != "RETURNED" and any(row["status"] == "STARTED" for row in rows.deliveries or ()):
-        problems.append(f"{order.status}, and its delivery was started")
+        problems.append(say("audit.given_back.delivery", "{status}, and its delivery was started", status=order.status))
     return problems
 
 
@@ -273,13 +356,20 @@ def _amounts(amounts: Sequence[int]) -> str:
 
 def _wrong_record(order: Any, record: Any) -> list[str]:
     """Where a completion record differs from its order."""
-    problems = []
+    problems: list[str] = []
     if record["status"] != ORDER_CODES["COMPLETED"]:
-        problems.append(f"says {record['status']}")
+        problems.append(say("audit.record.status", "says {status}", status=record["status"]))
     if record["total_amount"] != order["total_amount"]:
-        problems.append(f"says {record['total_amount']} won for a total of {order['total_amount']}")
+        problems.append(
+            say(
+                "audit.record.total",
+                "says {said} won for a total of {total}",
+                said=record["total_amount"],
+                total=order["total_amount"],
+            )
+        )
     if record["customer_id"] != order["customer_id"]:
-        problems.append(f"names customer {record['customer_id']}")
+        problems.append(say("audit.record.customer", "names customer {customer}", customer=record["customer_id"]))
     if record["versions"] > 1:
-        problems.append("is there with the same message-id and another content")
+        problems.append(say("audit.record.versions", "is there with the same message-id and another content"))
     return problems

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
-from ordersaga.audit.finding import Finding, Moment, ago
+from ordersaga.audit.finding import Finding, Moment
 from ordersaga.contracts.topics import TOPICS
 from ordersaga.messaging.kafka import Gap, KafkaUnavailable, Partition, Topics, TopicState, gaps_of
+from ordersaga.said import say
 from ordersaga.settings import ServiceName, Settings
 
 FUTURE: Final = timedelta(seconds=60)
@@ -43,7 +44,15 @@ async def handled(
                 raise KafkaUnavailable("it does not answer")
             await _Service(settings, service, rows, topics, moment, found).judge()
         except KafkaUnavailable as error:
-            found.finding.unknown(f"{service}: Kafka at {settings.kafka_bootstrap_servers}: {error}")
+            found.finding.unknown(
+                f"{service}: "
+                + say(
+                    "audit.kafka",
+                    "Kafka at {servers}: {error}",
+                    servers=settings.kafka_bootstrap_servers,
+                    error=str(error),
+                )
+            )
             found.behind |= {(service, topic) for topic in topics}
             found.late |= {(service, topic) for topic in topics}
 
@@ -83,7 +92,13 @@ class _Service:
             if partition.topic in there:
                 count = there[partition.topic][1]
                 self._unknown(
-                    partition, f"the ledger has a row for it, and the topic has {count} partitions, 0 to {count - 1}"
+                    partition,
+                    say(
+                        "audit.handled.no_partition",
+                        "the ledger has a row for it, and the topic has {count} partitions, 0 to {last}",
+                        count=count,
+                        last=count - 1,
+                    ),
                 )
 
     async def _partitions(self, names: Sequence[str]) -> dict[str, tuple[str, int]]:
@@ -93,9 +108,14 @@ class _Service:
             if name in states or name in self._refused:
                 continue
             if name in self._topics:
-                self._breaks(Partition(name, -1), f"is not in Kafka{self._rows_of(name)}")
+                self._breaks(
+                    Partition(name, -1), say("audit.handled.no_topic", "is not in Kafka") + self._rows_of(name)
+                )
             else:
-                self._unknown(Partition(name, -1), f"the topic is not in Kafka{self._rows_of(name)}")
+                self._unknown(
+                    Partition(name, -1),
+                    say("audit.handled.topic_missing", "the topic is not in Kafka") + self._rows_of(name),
+                )
         return {name: (state.topic_id, state.partitions) for name, state in states.items()}
 
     async def _states(self, names: Sequence[str]) -> dict[str, TopicState]:
@@ -109,7 +129,7 @@ class _Service:
                 raise
             if len(names) == 1:
                 self._refused.add(names[0])
-                self._unknown(Partition(names[0], -1), str(error))
+                self._unknown(Partition(names[0], -1), say("audit.error", "{error}", error=str(error)))
                 return {}
         states: dict[str, TopicState] = {}
         for name in names:
@@ -118,23 +138,46 @@ class _Service:
 
     def _rows_of(self, topic: str) -> str:
         rows = [row for partition, row in self._rows.items() if partition.topic == topic]
-        return f", and the ledger stands in {len(rows)} partitions of it" if rows else ""
+        return (
+            say("audit.handled.rows", ", and the ledger stands in {count} partitions of it", count=len(rows))
+            if rows
+            else ""
+        )
 
     def _judge(self, partition: Partition, gap: Gap, topic_id: str) -> None:
         row = self._rows.get(partition)
         if gap.why is not None:
-            self._unknown(partition, gap.why)
+            self._unknown(partition, say("audit.partition.unknown", "{why}", why=gap.why))
             return
         if gap.has_records or gap.is_open:
             self._found.behind.add((self._service, partition.topic))
         if row is not None and row["topic_id"] != topic_id and partition.topic in self._topics:
             self._breaks(
-                partition, "the topic was deleted and made again since; `ordersaga topics accept` lets it go on"
+                partition,
+                say(
+                    "audit.handled.again",
+                    "the topic was deleted and made again since; `ordersaga topics accept` lets it go on",
+                ),
             )
         elif row is not None and gap.position > gap.high:
-            self._breaks(partition, f"stands {gap.position - gap.high} records past the log's end at {gap.high}")
+            self._breaks(
+                partition,
+                say(
+                    "audit.handled.past_end",
+                    "stands {count} records past the log's end at {end}",
+                    count=gap.position - gap.high,
+                    end=gap.high,
+                ),
+            )
         elif row is not None and gap.position < gap.low:
-            self._breaks(partition, f"{gap.low - gap.position} offsets were removed before they were handled")
+            self._breaks(
+                partition,
+                say(
+                    "audit.handled.removed",
+                    "{count} offsets were removed before they were handled",
+                    count=gap.low - gap.position,
+                ),
+            )
         if gap.first is not None:
             self._judge_records(partition, gap, gap.first)
         if gap.is_open:
@@ -142,39 +185,51 @@ class _Service:
 
     def _judge_records(self, partition: Partition, gap: Gap, first: int) -> None:
         count = gap.stable - first
-        never = "" if partition in self._rows else ", and was never read"
-        what = f"is {count} record{'s' if count > 1 else ''} behind{never}"
+        what = (
+            say("audit.handled.behind_one", "is 1 record behind")
+            if count == 1
+            else say("audit.handled.behind", "is {count} records behind", count=count)
+        )
+        if partition not in self._rows:
+            what += say("audit.handled.never", ", and was never read")
         at = None if gap.first_ms is None else datetime.fromtimestamp(gap.first_ms / 1000, UTC)
         if at is not None:
-            what += f", the oldest from {at:%Y-%m-%d %H:%M:%S}, {ago(self._moment.now, at)} ago"
+            what += say("audit.handled.oldest", ", the oldest from {at}, {age} ago", at=at, age=self._moment.now - at)
         if self._moment.at_rest:
             self._breaks(partition, what)
         elif at is None or at > self._moment.now + FUTURE:
-            self._unknown(partition, f"{what}: its time stamp does not tell how long it has waited")
+            self._unknown(
+                partition, what + say("audit.handled.no_time", ": its time stamp does not tell how long it has waited")
+            )
         elif at < self._moment.cutoff:
             self._breaks(partition, what)
         else:
-            self._finding.waits(f"{self._service}: {_name(partition)} {what}")
+            self._finding.waits(f"{self._service}: {_name(partition)} " + what)
 
     def _judge_transaction(self, partition: Partition, gap: Gap) -> None:
-        what = f"a transaction is open at offset {gap.stable} and keeps {gap.high - gap.stable} offsets from being read"
+        what = say(
+            "audit.handled.transaction",
+            "a transaction is open at offset {offset} and keeps {count} offsets from being read",
+            offset=gap.stable,
+            count=gap.high - gap.stable,
+        )
         at = None if gap.open_ms is None else datetime.fromtimestamp(gap.open_ms / 1000, UTC)
         if at is not None:
-            what += f", since {at:%Y-%m-%d %H:%M:%S}, {ago(self._moment.now, at)} ago"
+            what += say("audit.handled.since", ", since {at}, {age} ago", at=at, age=self._moment.now - at)
         if self._moment.at_rest or (at is not None and at < self._moment.cutoff):
-            self._breaks(partition, f"stands still: {what}")
+            self._breaks(partition, "stands still: " + what)
         elif at is None:
             self._unknown(partition, what)
         else:
-            self._finding.waits(f"{self._service}: {_name(partition)} waits: {what}")
+            self._finding.waits(f"{self._service}: {_name(partition)} waits: " + what)
 
     def _breaks(self, partition: Partition, what: str) -> None:
         self._mark_late(partition)
-        self._finding.breaks(f"{self._service}: {_name(partition)} {what}")
+        self._finding.breaks(f"{self._service}: {_name(partition)} " + what)
 
     def _unknown(self, partition: Partition, why: str) -> None:
         self._mark_late(partition)
-        self._finding.unknown(f"{self._service}: {_name(partition)}: {why}")
+        self._finding.unknown(f"{self._service}: {_name(partition)}: " + why)
 
     def _mark_late(self, partition: Partition) -> None:
         self._found.behind.add((self._service, partition.topic))

@@ -173,10 +173,7 @@ SELECT id, topic, partition, record_offset, md5(value) AS value_digest FROM dead
 
 -- name: lost_dead_letters
 -- Dead letters whose status is wrong: REPLAYED and not parked, SUPERSEDED without a follower, or decided on without an operator's act.
-SELECT d.id, d.status, d.topic, d.partition, d.record_offset,
-       CASE d.status WHEN 'REPLAYED' THEN 'and is not in the parking'
-                     WHEN 'SUPERSEDED' THEN 'and no letter follows it'
-                     ELSE 'and no operator has said why' END AS problem
+SELECT d.id, d.status, d.topic, d.partition, d.record_offset
 FROM dead_letter d
 WHERE d.status = 'REPLAYED' AND d.replayed_as IS NULL AND NOT EXISTS (
           SELECT FROM parked p WHERE p.topic = d.topic AND p.partition = d.partition AND p.record_offset = d.record_offset)

@@ -6,15 +6,22 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from ordersaga.audit.finding import CLOCKS_APART, Finding, Moment, ago
+from ordersaga.audit.finding import CLOCKS_APART, Finding, Moment
 from ordersaga.audit.sources import Sources, stream
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.queries import queries
+from ordersaga.said import say
 from ordersaga.settings import ServiceName
 
 sql: Final = queries(__file__)
 
 RETRY_GRACE: Final = timedelta(seconds=60)
+LOST: Final = {
+    "REPLAYED": say("audit.letters.not_parked", "and is not in the parking"),
+    "SUPERSEDED": say("audit.letters.no_follower", "and no letter follows it"),
+}
+NOBODY: Final = say("audit.letters.nobody", "and no operator has said why")
+"""What is wrong with a dead letter of another status."""
 
 
 class Outboxes(Struct):
@@ -37,12 +44,21 @@ async def outboxes(sources: Sources, adopt_after: timedelta, moment: Moment) -> 
             for row in rows:
                 found.unsent.add((service, row["topic"]))
                 written_at = row["oldest"] - adopt_after
-                what = (
-                    f"{service}: {row['rows']} records for {row['topic']}, the oldest {ago(moment.now, written_at)} old"
+                what = f"{service}: " + say(
+                    "audit.published.waiting",
+                    "{count} records for {topic}, the oldest {age} old",
+                    count=row["rows"],
+                    topic=row["topic"],
+                    age=moment.now - written_at,
                 )
                 if row["latest"] > moment.now + adopt_after + CLOCKS_APART:
                     found.late.add((service, row["topic"]))
-                    finding.breaks(f"{what}; no instance takes one over before {row['latest']:%Y-%m-%d %H:%M:%S}")
+                    finding.breaks(
+                        what
+                        + say(
+                            "audit.published.not_before", "; no instance takes one over before {at}", at=row["latest"]
+                        )
+                    )
                 elif row["oldest"] > moment.cutoff:
                     finding.waits(what)
                 else:
@@ -74,10 +90,27 @@ async def judge_letters(service: str, db: Connection, finding: Finding, counts: 
         finding.count += row["rows"]
         counts[row["status"]] += row["rows"]
         if row["status"] in ("OPEN", "REPLAYED"):
-            finding.waits(f"{service}: {row['rows']} {row['status']} of {row['topic']}, {row['cause']}")
+            finding.waits(
+                f"{service}: "
+                + say(
+                    "audit.letters.open",
+                    "{count} {status} of {topic}, {cause}",
+                    count=row["rows"],
+                    status=row["status"],
+                    topic=row["topic"],
+                    cause=row["cause"],
+                )
+            )
     async for row in stream(db, sql.lost_dead_letters):
         position = f"{row['topic']}/{row['partition']}/{row['record_offset']}"
-        finding.breaks(f"{service}: {row['id']} of {position} is {row['status']}, {row['problem']}")
+        what = say(
+            "audit.letters.lost",
+            "{letter} of {place} is {status}, ",
+            letter=row["id"],
+            place=position,
+            status=row["status"],
+        )
+        finding.breaks(f"{service}: " + what + LOST.get(row["status"], NOBODY))
 
 
 async def parked(sources: Sources, retry_wait_max: timedelta, moment: Moment) -> Finding:
@@ -96,12 +129,28 @@ async def judge_queues(
     async for row in stream(db, sql.parked_rows):
         finding.count += row["rows"]
         due_at = row["due_at"]
-        what = f"{service}: {row['rows']} behind and with {row['topic']}/{row['partition']}/{row['record_offset']}"
+        what = f"{service}: " + say(
+            "audit.parked.queue",
+            "{count} behind and with {place}",
+            count=row["rows"],
+            place=f"{row['topic']}/{row['partition']}/{row['record_offset']}",
+        )
         if due_at is None:
-            finding.breaks(f"{what}, which has no time for its next try")
+            finding.breaks(what + say("audit.parked.never", ", which has no time for its next try"))
         elif due_at < moment.cutoff - RETRY_GRACE:
-            finding.breaks(f"{what}, which was to be tried {ago(moment.now, due_at)} ago and was not")
+            finding.breaks(
+                what
+                + say("audit.parked.late", ", which was to be tried {age} ago and was not", age=moment.now - due_at)
+            )
         elif due_at > moment.now + retry_wait_max + CLOCKS_APART:
-            finding.breaks(f"{what}, which is not tried before {due_at:%Y-%m-%d %H:%M:%S}")
+            finding.breaks(what + say("audit.parked.far", ", which is not tried before {at}", at=due_at))
         else:
-            finding.waits(f"{what}, tried {row['attempts']} times, {row['cause']}")
+            finding.waits(
+                what
+                + say(
+                    "audit.parked.tried",
+                    ", tried {count} times, {cause}",
+                    count=row["attempts"],
+                    cause=str(row["cause"]),
+                )
+            )

@@ -11,8 +11,9 @@ from ordersaga.audit.finding import INVARIANTS, Code, Finding, Judgement
 from ordersaga.audit.kept import Run, State
 from ordersaga.audit.mentions import mentions
 from ordersaga.http.caller import Caller
-from ordersaga.masking import masked
-from ordersaga.operations.personal import words_for
+from ordersaga.masking import masked, masked_sayings
+from ordersaga.operations.personal import sayings_for, words_for
+from ordersaga.said import Saying
 from ordersaga.settings import ServiceName
 
 Kind = Literal["BROKEN", "NOT_JUDGED", "IN_FLIGHT"]
@@ -49,10 +50,14 @@ class RunResource(Struct, rename="camel", kw_only=True):
     doing: str
     stopped_by: str | None
     failure: str | None
+    doing_said: list[Saying] = []
 
 
 class DifferenceResource(Struct, rename="camel", kw_only=True):
-    """Something that breaks an invariant, could not be judged, or is in flight, in words; and the things that the words name."""
+    """Something that breaks an invariant, could not be judged, or is in flight, in words; and the things that the words name.
+
+    `said`: the same as codes with values, for pages in another language.
+    """
 
     kind: Kind
     text: str
@@ -63,6 +68,7 @@ class DifferenceResource(Struct, rename="camel", kw_only=True):
     topic: str | None
     partition: int | None
     offset: int | None
+    said: list[Saying] = []
 
 
 class InvariantResource(Struct, rename="camel", kw_only=True):
@@ -82,6 +88,8 @@ class InvariantResource(Struct, rename="camel", kw_only=True):
     notes: list[str]
     left_out: str | None
     differences: list[DifferenceResource]
+    notes_said: list[list[Saying]] = []
+    left_out_said: list[Saying] = []
 
 
 class RunDetails(Struct, kw_only=True):
@@ -108,6 +116,7 @@ def run_resource(run: Run) -> RunResource:
         doing=run.progress,
         stopped_by=run.stopped_by,
         failure=run.failure,
+        doing_said=list(run.progress_said),
     )
 
 
@@ -129,6 +138,8 @@ def _invariant(finding: Finding, caller: Caller) -> InvariantResource:
         not_judged=finding.unjudged_count,
         notes=[masked(each) for each in finding.notes],
         left_out=finding.left_out and masked(finding.left_out),
+        notes_said=[_said(finding, each, caller) for each in finding.notes],
+        left_out_said=_said(finding, finding.left_out or "", caller),
         differences=[each for kind in kinds for each in differences(finding, kind, caller, 0, SHOWN)],
     )
 
@@ -151,4 +162,9 @@ def _difference(finding: Finding, kind: Kind, sentence: str, caller: Caller) -> 
         topic=named.topic,
         partition=named.partition,
         offset=named.offset,
+        said=_said(finding, sentence, caller),
     )
+
+
+def _said(finding: Finding, text: str, caller: Caller) -> list[Saying]:
+    return sayings_for(caller, masked_sayings(finding.sayings.get(text, ())))

@@ -8,6 +8,7 @@ from typing import Any, Final
 from ordersaga.audit.finding import Finding
 from ordersaga.messaging.connections import SERVER_SETTINGS, Servers
 from ordersaga.messaging.database import DATABASE_ERRORS, Connection
+from ordersaga.said import joined, say
 from ordersaga.settings import SERVICES, ServiceName, Settings
 
 CONNECT_S: Final = 5.0
@@ -44,18 +45,26 @@ class Sources:
         """Whether a database that the invariant needs is missing. The finding gets the reason."""
         for service in wanted:
             if service not in self.only:
-                finding.left_out = f"it needs {service}, {LEFT_OUT}"
+                finding.is_left_out(
+                    say(
+                        "audit.left_out",
+                        "it needs {service}, which is not ours (--only, or FOREIGN_PARTNERS)",
+                        service=service,
+                    )
+                )
             elif service in self.away:
                 finding.unknown(self.away[service])
         return any(service not in self.db for service in wanted)
 
     def why(self, service: ServiceName, error: BaseException) -> str:
         """Why a service's database could not be read to the end."""
-        return f"{service}'s database: {self.silent.get(service) or in_words(error)}"
+        return say("audit.database", "{service}'s database: ", service=service) + (
+            self.silent.get(service) or say("audit.error", "{error}", error=in_words(error))
+        )
 
     def why_any(self, error: BaseException) -> str:
         """Why databases that are read together could not be read to the end."""
-        return "; ".join(self.why(service, error) for service in self.silent) or in_words(error)
+        return joined("; ", (self.why(service, error) for service in self.silent)) or in_words(error)
 
     @contextlib.asynccontextmanager
     async def guarded(self, service: ServiceName, *findings: Finding) -> AsyncIterator[Connection]:
@@ -86,7 +95,13 @@ async def snapshots(settings: Settings, only: Collection[ServiceName]) -> AsyncI
                     watch = asyncio.create_task(_watch(settings, name, db, sources.silent))
                     stack.callback(watch.cancel)
                     if missing := await db.fetchval(MISSING, TABLES[name] + RUNTIME_TABLES):
-                        sources.away[name] = f"{name}'s database: no table {', '.join(missing)} that may be read"
+                        sources.away[name] = say(
+                            "audit.tables",
+                            "{service}'s database: no table {tables} that may be read",
+                            service=name,
+                            tables=", ".join(missing),
+                        )
+
                     else:
                         sources.db[name] = db
                 except DATABASE_ERRORS as error:
@@ -139,8 +154,10 @@ async def _watch(settings: Settings, name: ServiceName, db: Any, silent: dict[Se
             silences = 0
         else:
             silences = 0
-    silent[name] = (
-        f"the server has stopped answering; run verify again when it answers under ORDERSAGA_{name.upper()}_DATABASE_URL"
+    silent[name] = say(
+        "audit.silent",
+        "the server has stopped answering; run verify again when it answers under {setting}",
+        setting=f"ORDERSAGA_{name.upper()}_DATABASE_URL",
     )
     db.terminate()
 

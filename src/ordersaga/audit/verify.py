@@ -13,12 +13,13 @@ from ordersaga.audit.books import books
 from ordersaga.audit.facts import GRACE
 from ordersaga.audit.finding import Finding, Moment
 from ordersaga.audit.letters import LettersInKafka
-from ordersaga.audit.sources import LEFT_OUT, Sources, in_words, snapshots, stream
+from ordersaga.audit.sources import Sources, in_words, snapshots, stream
 from ordersaga.contracts.messages import OrderPayableMessage, PaymentCancelledMessage, PaymentSuccessMessage
 from ordersaga.contracts.topics import BY_MESSAGE
 from ordersaga.messaging.database import DATABASE_ERRORS
 from ordersaga.messaging.kafka import KafkaUnavailable
 from ordersaga.messaging.queries import queries
+from ordersaga.said import say
 from ordersaga.settings import SERVICES, ServiceName, Settings
 
 sql: Final = queries(__file__)
@@ -34,19 +35,21 @@ RETRY_WAIT_MAX: Final = timedelta(days=365)
 SAY_EVERY_S: Final = 5.0
 
 Say = Callable[[str], None]
+Progress = Callable[[str, str, int], None]
+"""Takes the code and the text of a saying, and its `count`."""
 
 
 async def verify(
     settings: Settings,
     unchanged_for_s: float = 0.0,
     only: Collection[ServiceName] | None = None,
-    say: Say = lambda _: None,
+    tell: Say = lambda _: None,
     say_every_s: float = SAY_EVERY_S,
     judged: Callable[[Finding], None] = lambda _: None,
 ) -> list[Finding]:
     """Judge every invariant.
 
-    `only`: the services whose databases are ours to read; None: all but those of foreign partners. `say` is called every
+    `only`: the services whose databases are ours to read; None: all but those of foreign partners. `tell` is called every
     `say_every_s` with the audit's progress, and `judged` with each invariant once it is judged.
 
     `unchanged_for_s` 0 judges a system at rest: nothing may be in flight. More judges a live system: orders and records that changed within
@@ -54,7 +57,7 @@ async def verify(
     after the snapshots were taken. A database, Kafka or gateway that does not answer makes invariants unknown and raises nothing.
     """
     moment = Moment(datetime.now(UTC), unchanged_for_s)
-    progress = _every(say_every_s, say)
+    progress = _every(say_every_s, tell)
     ours = [name for name in SERVICES if name not in settings.foreign_partners] if only is None else only
     async with snapshots(settings, ours) as sources:
 
@@ -93,14 +96,14 @@ def _retry_wait_max(settings: Settings) -> timedelta:
     return wait
 
 
-def _every(seconds: float, say: Say) -> Callable[[str, int], None]:
+def _every(seconds: float, tell: Say) -> Progress:
     told_at = time.monotonic()
 
-    def progress(what: str, count: int) -> None:
+    def progress(code: str, text: str, count: int) -> None:
         nonlocal told_at
         if time.monotonic() - told_at > seconds:
             told_at = time.monotonic()
-            say(f"{count:,} {what}")
+            tell(say(code, text, count=f"{count:,}"))
 
     return progress
 
@@ -127,7 +130,7 @@ def _unheard(moment: Moment, outboxes: records.Outboxes, handled: partitions.Han
 
 
 async def _orders(
-    settings: Settings, sources: Sources, moment: Moment, unheard: Unheard, progress: Callable[[str, int], None]
+    settings: Settings, sources: Sources, moment: Moment, unheard: Unheard, progress: Progress
 ) -> list[Finding]:
     log: completions.Log | None = None
     trouble = None
@@ -135,7 +138,7 @@ async def _orders(
         try:
             log = await completions.read(settings, progress)
         except (KafkaUnavailable, sqlite3.Error) as error:
-            trouble = f"{completions.COMPLETED_TOPIC}: {in_words(error)}"
+            trouble = say("audit.topic", "{topic}: {error}", topic=completions.COMPLETED_TOPIC, error=in_words(error))
     whole_since = moment.now - timedelta(days=settings.history_kept_days) + PRUNED_EARLY
     audit = orders.OrderAudit(moment, log, unheard, whole_since)
     if trouble is not None:
@@ -149,7 +152,7 @@ async def _orders(
 
 
 async def _judge_orders(
-    sources: Sources, audit: orders.OrderAudit, log: completions.Log | None, progress: Callable[[str, int], None]
+    sources: Sources, audit: orders.OrderAudit, log: completions.Log | None, progress: Progress
 ) -> None:
     touched = [audit.completed, audit.given_back, audit.agreed, audit.known]
     for finding in touched:
@@ -172,12 +175,16 @@ async def _judge_orders(
             async for order_id, rows in orders.by_order(streams):
                 audit.judge(order_id, rows)
                 count += 1
-                progress("orders judged", count)
+                progress("audit.doing.orders", "{count} orders judged", count)
             async for orphan in stream(sources.db["order"], sql.orphans):
-                audit.told.breaks(f"{orphan['order_id']}: {orphan['what']}, and no order has this id")
+                audit.told.breaks(
+                    f"{orphan['order_id']}: "
+                    + say("audit.told.orphan", "{what}, and no order has this id", what=orphan["what"])
+                )
     except (*DATABASE_ERRORS, sqlite3.Error) as error:
         for finding in audit.findings:
-            finding.unknown(f"after {count:,} orders: {trouble[0] if trouble else sources.why_any(error)}")
+            why = trouble[0] if trouble else sources.why_any(error)
+            finding.unknown(say("audit.after_orders", "after {count} orders: ", count=f"{count:,}") + why)
     for problem in log.problems if log is not None else ():
         audit.recorded.unknown(problem)
 
@@ -208,7 +215,13 @@ def _say_missing(sources: Sources, finding: Finding, services: Collection[Servic
         if service in sources.away:
             finding.unknown(sources.away[service])
         elif service not in sources.only:
-            finding.notes.append(f"without {service}, {LEFT_OUT}")
+            finding.notes_that(
+                say(
+                    "audit.without",
+                    "without {service}, which is not ours (--only, or FOREIGN_PARTNERS)",
+                    service=service,
+                )
+            )
 
 
 async def _settled(settings: Settings, sources: Sources, moment: Moment) -> Finding:
@@ -219,5 +232,8 @@ async def _settled(settings: Settings, sources: Sources, moment: Moment) -> Find
         async with sources.guarded("payment", finding) as db:
             finding.count = await sql.open_intents(db)
             async for row in stream(db, sql.unsettled, moment.cutoff - GRACE, far):
-                finding.breaks(f"{row['payment_key']} of order {row['order_id']}: {row['status']} {row['problem']}")
+                finding.breaks(
+                    f"{row['payment_key']} of order {row['order_id']}: "
+                    + say("audit.settled.open", "{status} {problem}", status=row["status"], problem=row["problem"])
+                )
     return finding

@@ -17,6 +17,7 @@ from msgspec.structs import FieldInfo, fields
 from ordersaga.contracts import lenient
 from ordersaga.contracts.messages import Message, StockDecreaseRequestMessage, StockRollbackRequestedMessage
 from ordersaga.contracts.topics import BY_NAME, TOPICS, Topic, register
+from ordersaga.said import Said, say
 
 REASON_CHARS_MAX: Final = 300
 LINES: Final = tuple(
@@ -119,7 +120,7 @@ def decode(topic: str, value: bytes | None) -> Message:
     there twice with different values, since two parsers may read different ones.
     """
     if value is None:
-        raise Undecodable("the record's value is null; this topic carries messages only")
+        raise Undecodable(say("letter.null", "the record's value is null; this topic carries messages only"))
     decode, pattern, times, lines, optional, key, other = _readers[topic]
     try:
         message = decode(value)
@@ -152,9 +153,21 @@ def _leniently(topic: str, value: bytes, strict: Exception | None) -> Message:
         why = _in_words(error if strict is None or isinstance(strict, msgspec.ValidationError) else strict, value)
     else:
         if _has_nul(msgspec.to_builtins(message)):
-            raise Undecodable("a text has the character NUL (\\u0000) in it, which the database cannot store")
+            raise Undecodable(
+                say("letter.nul", "a text has the character NUL (\\u0000) in it, which the database cannot store")
+            )
         return message
-    raise Undecodable(f"not a {kind.__name__}: {why}"[:REASON_CHARS_MAX]) from strict
+    raise Undecodable(_not_a(kind.__name__, why)) from strict
+
+
+def _not_a(message: str, why: str) -> Said:
+    text = f"not a {message}: {why}"
+    return say(
+        "letter.not_a",
+        "not a {message}: {why}",
+        message=message,
+        why=why[: len(why) - max(0, len(text) - REASON_CHARS_MAX)],
+    )
 
 
 def _in_words(error: Exception, value: bytes) -> str:

@@ -9,6 +9,7 @@ from ordersaga.delivery.dispatch import dispatch, parcels
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Handler, Outgoing, consumes
 from ordersaga.messaging.rehearsal import NotRehearsed
+from ordersaga.said import say
 
 
 def handler(carrier: Carrier) -> Handler:
@@ -21,7 +22,7 @@ def handler(carrier: Carrier) -> Handler:
         known = await store.find(db, (request.order_id for request in requests))
         new = parcels(known, requests)
         if new and batch.is_rehearsal and not carrier.is_local:
-            raise NotRehearsed("the carrier decides, and a dry run does not ask it")
+            raise NotRehearsed(say("dry.carrier", "the carrier decides, and a dry run does not ask it"))
         verdicts = await carrier.hand_over(new) if new else {}
         dispatched = dispatch(known, verdicts, requests, batch.now, batch.new_id)
         await store.add(db, dispatched.deliveries)

@@ -1,6 +1,7 @@
 """Limits on what one process accepts from clients and how long it waits for them, and the count of open event streams."""
 
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
@@ -11,6 +12,8 @@ from msgspec import Struct
 from ordersaga.settings import Settings
 
 RETRY_AFTER_S: Final = "1"
+EDIT: Final = re.compile(rb"/(?:api/v1/operations/dead-letters|console/letters/[a-z]+)/[0-9a-f-]{36}/edit(?:\?|$)")
+"""Where a whole record is sent. Only an operator's body is read there."""
 
 
 class Limits(Struct, frozen=True):
@@ -19,6 +22,7 @@ class Limits(Struct, frozen=True):
     head_bytes_max: int
     headers_max: int
     body_bytes_max: int
+    edit_bytes_max: int
     head_s: float
     body_s: float
     body_bytes_per_s_min: int
@@ -26,6 +30,10 @@ class Limits(Struct, frozen=True):
     pipelined_max: int
     connections_max: int
     requests_max: int
+
+    def body_max(self, url: bytes) -> int:
+        """How many bytes the body of a request to this path may have."""
+        return max(self.edit_bytes_max, self.body_bytes_max) if EDIT.match(url) else self.body_bytes_max
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":

@@ -57,6 +57,7 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._framed_bytes = 0
         self._body_bytes = 0
+        self._body_max = limits.body_bytes_max
         self._body_since = 0.0
         self._reads_no_more = False
         self._refused_with: tuple[int, str, str] | None = None
@@ -184,8 +185,9 @@ class Protocol(HttpToolsProtocol):
             self._stop(431, "The request has too many headers", f"at most {limits.headers_max} are taken")
         if not self.url.startswith(TARGETS):
             self._stop(400, "The request is not HTTP", "its target is no path")
-        if len(length) > 18 or int(length) > limits.body_bytes_max:
-            self._stop(413, "The body is too large", f"at most {limits.body_bytes_max} bytes are taken")
+        self._body_max = limits.body_max(self.url)
+        if len(length) > 18 or int(length) > self._body_max:
+            self._stop(413, "The body is too large", f"at most {self._body_max} bytes are taken")
         if len(self.pipeline) >= limits.pipelined_max:
             self._stop(503, "Too many requests wait on this connection", "wait for answers")
         if not self.url.startswith(HEALTH) and self._is_full():
@@ -205,8 +207,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
-        if self._body_bytes > self._limits.body_bytes_max:
-            self._stop(413, "The body is too large", f"at most {self._limits.body_bytes_max} bytes are taken")
+        if self._body_bytes > self._body_max:
+            self._stop(413, "The body is too large", f"at most {self._body_max} bytes are taken")
         super().on_body(body)
 
     def on_message_complete(self) -> None:

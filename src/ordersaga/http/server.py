@@ -31,10 +31,11 @@ from ordersaga.http.problems import (
     on_unknown_outcome,
 )
 from ordersaga.http.protocol import RESERVED_CONNECTIONS, Protocol
-from ordersaga.masking import masked
+from ordersaga.masking import masked, masked_sayings
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.gather import NotBegun, OutcomeUnknown
 from ordersaga.messaging.health import Alarm, Reporter
+from ordersaga.said import sayings_of
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -76,6 +77,7 @@ def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
             "service": service,
             "started": found.started,
             "problems": _shown(found.problems),
+            "problemsSaid": [masked_sayings(sayings_of(each)) for each in found.problems],
             "alarms": _alarms(found.alarms),
         }
 
@@ -90,11 +92,20 @@ def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
 
 def _shown(texts: Sequence[str]) -> list[str]:
     """The texts without secrets: a library's error may contain a URL with its password."""
-    return [masked(text) for text in texts]
+    return [masked(str(text)) for text in texts]
 
 
 def _alarms(alarms: Sequence[Alarm]) -> list[Alarm]:
-    return [structs.replace(each, what=masked(each.what), todo=masked(each.todo)) for each in alarms]
+    return [
+        structs.replace(
+            each,
+            what=masked(each.what),
+            todo=masked(each.todo),
+            what_said=masked_sayings(each.what_said),
+            todo_said=masked_sayings(each.todo_said),
+        )
+        for each in alarms
+    ]
 
 
 def application(

@@ -15,11 +15,12 @@ from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging import ledger, pauses
 from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.handler import Record
-from ordersaga.messaging.health import Alarms, Trouble
+from ordersaga.messaging.health import Alarms, Trouble, topic_missing
 from ordersaga.messaging.kafka import Partition, PartitionConsumer, Topics
 from ordersaga.messaging.ledger import OffsetRange, Position
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.pauses import Pause
+from ordersaga.said import say
 
 log: Final = structlog.get_logger()
 
@@ -178,22 +179,41 @@ class Assignment:
         for partition, position in taken.items():
             topic_id = topic_ids.get(partition.topic)
             if topic_id is None:
-                problems[partition] = Trouble("the topic does not exist", "create it with `ordersaga topics create`")
+                problems[partition] = topic_missing()
             elif topic_id != position.topic_id:
                 problems[partition] = Trouble(
-                    f"the topic was deleted and made again (id {position.topic_id} before, {topic_id} now), so offset "
-                    f"{position.next_offset} may be another record",
-                    f"to handle the new topic from its start, run `ordersaga topics accept {partition.topic}`",
+                    say(
+                        "alarm.topic_again",
+                        "the topic was deleted and made again (id {before} before, {now} now), so offset {offset} may be another record",
+                        before=position.topic_id,
+                        now=topic_id,
+                        offset=position.next_offset,
+                    ),
+                    say(
+                        "todo.topic_again",
+                        "to handle the new topic from its start, run `{command}`",
+                        command=f"ordersaga topics accept {partition.topic}",
+                    ),
                 )
         bounds = await self._consumer.log_bounds([partition for partition in taken if partition not in problems])
         for partition, (low, high) in bounds.items():
             at = taken[partition].next_offset
             if not low <= at <= high:
                 problems[partition] = Trouble(
-                    f"the ledger stands at offset {at}, but the log has only {low} to {high}: records were removed before they were "
-                    "handled, or the log was truncated",
-                    "find out which records are missing; then, to continue at offset "
-                    f"{low}: `ordersaga topics accept {partition.topic} --partition {partition.partition}`",
+                    say(
+                        "alarm.outside_log",
+                        "the ledger stands at offset {at}, but the log has only {low} to {high}: records were removed before they were "
+                        "handled, or the log was truncated",
+                        at=at,
+                        low=low,
+                        high=high,
+                    ),
+                    say(
+                        "todo.outside_log",
+                        "find out which records are missing; then, to continue at offset {low}: `{command}`",
+                        low=low,
+                        command=f"ordersaga topics accept {partition.topic} --partition {partition.partition}",
+                    ),
                 )
         return problems
 

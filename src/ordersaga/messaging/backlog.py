@@ -14,6 +14,7 @@ from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.dead_letters import REFUSED
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.queries import queries
+from ordersaga.said import say
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -76,13 +77,17 @@ class Backlog:
         self._tell_of_lag(late)
         self._tell_of_refusals(refused, unpublished)
         parked = Trouble(
-            f"{row['parked_rows']} records are parked: their handling failed, or they wait behind such a record",
-            "`ordersaga parked list` says why",
+            say(
+                "alarm.parked",
+                "{count} records are parked: their handling failed, or they wait behind such a record",
+                count=row["parked_rows"],
+            ),
+            say("todo.parked", "`ordersaga parked list` says why"),
         )
         self._alarms.tell("parked", "", parked if row["parked_rows"] else None, row["oldest_parked_at"])
         letters = Trouble(
-            f"{row['dead_letters_open']} dead letters wait for an operator",
-            "`ordersaga dead-letters list` says why; then replay, edit or discard them",
+            say("alarm.letters", "{count} dead letters wait for an operator", count=row["dead_letters_open"]),
+            say("todo.letters", "`ordersaga dead-letters list` says why; then replay, edit or discard them"),
         )
         self._alarms.tell("dead letters", "", letters if row["dead_letters_open"] else None, row["oldest_letter_at"])
 
@@ -92,8 +97,17 @@ class Backlog:
             lag_s = self._lag_s(row["oldest_adopt_at"])
             if lag_s > self._settings.outbox_lag_alarm_s:
                 lags[row["topic"]] = Trouble(
-                    f"the oldest of {row['rows']} committed records for {row['topic']} has waited {lag_s:.0f} s to be published",
-                    "check that Kafka is up and its partitions have leaders (`ordersaga topics check`), and read the log",
+                    say(
+                        "alarm.outbox",
+                        "the oldest of {count} committed records for {topic} has waited {seconds} s to be published",
+                        count=row["rows"],
+                        topic=row["topic"],
+                        seconds=f"{lag_s:.0f}",
+                    ),
+                    say(
+                        "todo.outbox",
+                        "check that Kafka is up and its partitions have leaders (`ordersaga topics check`), and read the log",
+                    ),
                 )
         for topic in self._alarms.only("outbox", lags):
             log.critical("the outbox lags", topic=topic, alarm=lags[topic].what)
@@ -104,8 +118,14 @@ class Backlog:
             "refused records",
             {
                 row["topic"]: Trouble(
-                    f"Kafka refused {row['letters']} records for {_target(row)}, which are dead letters now: {row['reason']}",
-                    f"when that is fixed: `{replay_command(row['topic'])}`",
+                    say(
+                        "alarm.refused",
+                        "Kafka refused {count} records for {target}, which are dead letters now: {reason}",
+                        count=row["letters"],
+                        target=_target(row),
+                        reason=row["reason"],
+                    ),
+                    say("todo.refused", "when that is fixed: `{command}`", command=replay_command(row["topic"])),
                 )
                 for row in refused
             },
@@ -114,8 +134,14 @@ class Backlog:
             "unpublished dead letters",
             {
                 row["topic"] + DEAD_LETTER_SUFFIX: Trouble(
-                    f"Kafka refuses {row['letters']} dead letters of {row['topic']}, which are in the table dead_letter only: {row['reason']}",
-                    "when that is fixed they are published without a command",
+                    say(
+                        "alarm.unpublished",
+                        "Kafka refuses {count} dead letters of {topic}, which are in the table dead_letter only: {reason}",
+                        count=row["letters"],
+                        topic=row["topic"],
+                        reason=row["reason"],
+                    ),
+                    say("todo.unpublished", "when that is fixed they are published without a command"),
                 )
                 for row in unpublished
             },

@@ -10,6 +10,7 @@ from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.kafka import KafkaUnavailable
 from ordersaga.messaging.log_limit import LogLimit
 from ordersaga.messaging.sqlstate import is_transient
+from ordersaga.said import say
 
 log: Final = structlog.get_logger()
 
@@ -45,11 +46,12 @@ class Backoff:
         self._failed_at_s = _now_s()
         trouble = f"{type(error).__name__}: {error}"
         todo = (
-            "no action is needed: the turn is retried"
+            say("todo.turn_retried", "no action is needed: the turn is retried")
             if retriable
-            else "the log has the stack trace; the turn is retried"
+            else say("todo.turn_failed", "the log has the stack trace; the turn is retried")
         )
-        self._alarms.tell(FAILED, "", Trouble(f"the last turn failed: {trouble}", todo))
+        what = say("alarm.turn_failed", "the last turn failed: {error}", error=trouble)
+        self._alarms.tell(FAILED, "", Trouble(what, todo))
         if self.failures == 1 or self._log_limit.allows():
             log.log(
                 30 if retriable else 50,

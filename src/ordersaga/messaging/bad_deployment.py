@@ -16,6 +16,7 @@ from ordersaga.messaging.handler import Record
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.isolation import FailedRecord
 from ordersaga.messaging.kafka import Partition
+from ordersaga.said import say, words_of
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -47,8 +48,15 @@ class Suspicion:
         if failed and self._confirmed_by(len(failed), handled):
             first = failed[0]
             raise BadDeployment(
-                f"{len(failed)} of {handled} records failed, and so did most records before. This looks like a bad deployment, so no record "
-                f"is parked. The first error: {first.cause}: {first.reason}",
+                say(
+                    "alarm.bad_deployment",
+                    "{failed} of {handled} records failed, and so did most records before. This looks like a bad deployment, so no record "
+                    "is parked. The first error: {cause}: {reason}",
+                    failed=len(failed),
+                    handled=handled,
+                    cause=first.cause,
+                    reason=first.reason,
+                ),
                 {Partition(each.incoming.record.topic, each.incoming.record.partition) for each in failed},
             )
 
@@ -89,8 +97,11 @@ class Suspects:
 
     async def hold_back(self, partitions: Collection[Partition], error: BadDeployment) -> None:
         """Read nothing of these partitions for a growing wait, and raise an alarm for each."""
-        todo = "roll back or migrate; no record was parked, and the partition is tried again without a command"
-        trouble = Trouble(str(error), todo)
+        todo = say(
+            "todo.bad_deployment",
+            "roll back or migrate; no record was parked, and the partition is tried again without a command",
+        )
+        trouble = Trouble(words_of(error), todo)
         for partition in sorted(partitions):
             if self._alarms.tell(SUSPECTED, str(partition), trouble):
                 log.critical(

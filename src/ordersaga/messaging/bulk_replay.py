@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from ordersaga.messaging.acts import NotPossible, Operator
 from ordersaga.messaging.letters import Letter, ReplayState
+from ordersaga.said import say, words_of
 from ordersaga.settings import ServiceName
 
 POLL_EVERY_S: Final = 0.1
@@ -104,7 +105,7 @@ class BulkReplay:
             await self._report_known()
             await asyncio.sleep(POLL_EVERY_S)
         for redrive, letter in todo:
-            await self._end(redrive, letter, "not replayed", "the letter stays open")
+            await self._end(redrive, letter, "not replayed", say("result.stays_open", "the letter stays open"))
         return self.replays
 
     @property
@@ -120,12 +121,14 @@ class BulkReplay:
         try:
             await redrive.replay(letter.id, self._operator, self._type_id)
         except NotPossible as error:
-            await self._end(redrive, letter, "refused", str(error))
+            await self._end(redrive, letter, "refused", words_of(error))
             return
         if self._pace.wait_s:
             self._in_flight[letter.id] = (redrive, letter, time.monotonic() + self._pace.wait_s)
         else:
-            await self._end(redrive, letter, "waits", "put back; its result was not waited for")
+            await self._end(
+                redrive, letter, "waits", say("result.not_awaited", "put back; its result was not waited for")
+            )
 
     async def _report_known(self) -> None:
         """Report the letters in flight whose result is known. A letter that is not tried in time stops the run."""

@@ -17,6 +17,7 @@ from ordersaga.messaging.handler import Batch, Handle, Handler, Incoming, Outgoi
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.texts import storable
+from ordersaga.said import joined, say
 
 sql: Final = queries(__file__)
 
@@ -46,12 +47,18 @@ class Faults(Struct, frozen=True, rename="camel"):
     def words(self) -> str:
         """The faults as a sentence; empty where there are none."""
         parts = [
-            f"each turn begins {self.turn_delay_ms} ms late" if self.turn_delay_ms else "",
-            f"a turn has {self.turn_records_max} records at most" if self.turn_records_max else "",
-            f"{self.passing_percent:g} % of the tries fail" if self.passing_percent else "",
-            f"{self.lasting_percent:g} % of the records become dead letters" if self.lasting_percent else "",
+            say("fault.delay", "each turn begins {ms} ms late", ms=self.turn_delay_ms) if self.turn_delay_ms else "",
+            say("fault.records", "a turn has {count} records at most", count=self.turn_records_max)
+            if self.turn_records_max
+            else "",
+            say("fault.passing", "{percent} % of the tries fail", percent=f"{self.passing_percent:g}")
+            if self.passing_percent
+            else "",
+            say("fault.lasting", "{percent} % of the records become dead letters", percent=f"{self.lasting_percent:g}")
+            if self.lasting_percent
+            else "",
         ]
-        return ", ".join(filter(None, parts))
+        return joined(", ", filter(None, parts))
 
 
 class InForce(Struct, frozen=True):
@@ -97,8 +104,13 @@ class ConsumerFaults:
             return
         self._used = found
         words = found.faults.words
-        todo = "end them with `POST /api/v1/operations/faults` or at the console's page of faults; a restart does not end them"
-        trouble = Trouble(f"{found.who} has set faults of this service's consumers: {words}", todo)
+        todo = say(
+            "todo.faults",
+            "end them with `POST /api/v1/operations/faults` or at the console's page of faults; a restart does not end them",
+        )
+        trouble = Trouble(
+            say("alarm.faults", "{who} has set faults of this service's consumers: ", who=found.who) + words, todo
+        )
         self._alarms.tell(ON_PURPOSE, "", trouble if words else None, found.set_at)
 
     def records_max(self, size: int) -> int:
@@ -124,11 +136,21 @@ class ConsumerFaults:
         for each in batch.incoming:
             # With the turn's time: the halves of a turn that fails meet the same records again.
             if _drawn(each, f"{batch.now.timestamp()}", faults.passing_percent):
-                raise PassingFault(f"this try fails on purpose, as {faults.passing_percent:g} % of all do")
+                why = say(
+                    "letter.passing_fault",
+                    "this try fails on purpose, as {percent} % of all do",
+                    percent=f"{faults.passing_percent:g}",
+                )
+                raise PassingFault(why)
         others = []
         for each in batch.incoming:
             if _drawn(each, "", faults.lasting_percent):
-                batch.reject(each, f"the record fails on purpose, as {faults.lasting_percent:g} % of all do")
+                why = say(
+                    "letter.lasting_fault",
+                    "the record fails on purpose, as {percent} % of all do",
+                    percent=f"{faults.lasting_percent:g}",
+                )
+                batch.reject(each, why)
             else:
                 others.append(each)
         part = Batch(others, batch.now, batch.new_id)

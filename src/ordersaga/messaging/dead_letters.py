@@ -23,7 +23,7 @@ from ordersaga.messaging.ids import MessageIds
 from ordersaga.messaging.kafka import Publication
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.spring_headers import Headers
-from ordersaga.messaging.texts import storable
+from ordersaga.messaging.texts import storable, stored_sayings
 
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
@@ -118,6 +118,7 @@ async def add(db: Connection, letters: Sequence[DeadLetter], now: datetime) -> N
                     "timestamp_ms": each.record.timestamp_ms,
                     "cause": each.cause,
                     "reason": storable(masked(each.reason), REASON_CHARS_MAX),
+                    "said": stored_sayings(each.reason),
                     "attempts": each.attempts,
                     "at": now,
                 }
@@ -178,6 +179,7 @@ def _refused_row(publication: Publication, reason: str, now: datetime) -> dict[s
         "timestamp_ms": None,
         "cause": REFUSED,
         "reason": reason,
+        "said": None,
         "attempts": 1,
         "at": now,
     }

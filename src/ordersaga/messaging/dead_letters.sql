@@ -1,9 +1,9 @@
 -- name: add_dead_letters*!
 -- Insert the row of each dead letter. The same letter again changes nothing.
 INSERT INTO dead_letter (id, topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
-                         cause, reason, attempts, at)
+                         cause, reason, said, attempts, at)
 VALUES (:id, :topic, :partition, :record_offset, :order_key, :key, :value, :header_names, :header_values, :timestamp_ms,
-        :cause, :reason, :attempts, :at)
+        :cause, :reason, :said, :attempts, :at)
 ON CONFLICT DO NOTHING;
 
 -- name: mark_unpublished

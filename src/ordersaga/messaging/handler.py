@@ -17,6 +17,7 @@ from ordersaga.contracts.messages import Message
 from ordersaga.contracts.topics import BY_MESSAGE, Topic, key_of
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.texts import storable
+from ordersaga.said import say, words_of
 
 CAUSATION_CHARS_MAX: Final = 200
 
@@ -108,11 +109,20 @@ def decoded(records: Sequence[Record]) -> tuple[list[Incoming], list[Rejected]]:
                 raise Undecodable(record.flaw)
             incoming.append(Incoming(decode(record.topic, record.value), record))
         except Undecodable as error:
-            undecodable.append(Rejected(record, str(error)))
+            undecodable.append(Rejected(record, words_of(error)))
         except MemoryError:
             raise
         except Exception as error:
-            undecodable.append(Rejected(record, f"the value cannot be decoded: {type(error).__name__}: {error}"))
+            undecodable.append(
+                Rejected(
+                    record,
+                    say(
+                        "letter.not_decoded",
+                        "the value cannot be decoded: {error}",
+                        error=f"{type(error).__name__}: {error}",
+                    ),
+                )
+            )
     return incoming, undecodable
 
 

@@ -11,6 +11,8 @@ from typing import Final, NamedTuple, Protocol
 from msgspec import Struct
 from prometheus_client import Gauge
 
+from ordersaga.said import Saying, say, sayings_of
+
 ALARM_SINCE: Final = Gauge(
     "ordersaga_alarm_since_seconds",
     "Unix time at which a raised alarm began; no sample: the alarm is not raised",
@@ -19,7 +21,10 @@ ALARM_SINCE: Final = Gauge(
 
 
 class Alarm(Struct, frozen=True, rename="camel"):
-    """A raised alarm. `where`: a topic/partition, a topic, or the name of a loop; empty for the whole process."""
+    """A raised alarm. `where`: a topic/partition, a topic, or the name of a loop; empty for the whole process.
+
+    `what_said`, `todo_said`: the same as `what` and `todo`, for pages in another language.
+    """
 
     alarm: str
     where: str
@@ -27,6 +32,8 @@ class Alarm(Struct, frozen=True, rename="camel"):
     todo: str
     since: datetime
     age_s: int
+    what_said: tuple[Saying, ...] = ()
+    todo_said: tuple[Saying, ...] = ()
 
 
 class Health(Struct, frozen=True):
@@ -52,6 +59,14 @@ class Trouble(NamedTuple):
 
     what: str
     todo: str = ""
+
+
+def topic_missing() -> Trouble:
+    """A topic that is not in Kafka."""
+    return Trouble(
+        say("alarm.no_topic", "the topic does not exist"),
+        say("todo.no_topic", "create it with `ordersaga topics create`"),
+    )
 
 
 class _Raised(Struct):
@@ -92,6 +107,12 @@ class Alarms:
         """All raised alarms, oldest first."""
         now = self._clock()
         return [
-            Alarm(alarm, where, *raised.trouble, raised.since, max(0, int((now - raised.since).total_seconds())))
+            _alarm(alarm, where, raised, now)
             for (alarm, where), raised in sorted(self._raised.items(), key=lambda each: each[1].since)
         ]
+
+
+def _alarm(alarm: str, where: str, raised: _Raised, now: datetime) -> Alarm:
+    what, todo = raised.trouble
+    age_s = max(0, int((now - raised.since).total_seconds()))
+    return Alarm(alarm, where, str(what), str(todo), raised.since, age_s, sayings_of(what), sayings_of(todo))

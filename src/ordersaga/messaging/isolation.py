@@ -17,6 +17,7 @@ from msgspec import Struct
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Handle, Incoming, Outgoing, Rejected
 from ordersaga.messaging.sqlstate import is_deployment, is_locked, is_too_large, is_transient
+from ordersaga.said import words_of
 
 Item = TypeVar("Item")
 
@@ -148,7 +149,7 @@ async def isolate(
         tried += 1
         [one] = incoming
         kind = handled.locked if is_set_aside(error) else handled.failed
-        kind.append(FailedRecord(one, type(error).__name__, str(error)))
+        kind.append(FailedRecord(one, type(error).__name__, words_of(error)))
         blocked.add(queue_key(one))
 
     await narrow(batch.incoming, attempt, divides, fails)

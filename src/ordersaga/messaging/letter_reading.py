@@ -10,11 +10,14 @@ from ordersaga.messaging.acts import Act
 from ordersaga.messaging.database import Connection, Pool, planned_anew
 from ordersaga.messaging.letters import CauseCount, Content, Letter, LetterFilter, Repeats, ReplayState, letter_of
 from ordersaga.messaging.queries import queries
+from ordersaga.said import say
 from ordersaga.settings import ServiceName, Settings
 
 sql: Final = queries(__file__)
 
-PUBLISHED: Final = "its partner has the record again; if it fails there, the next import says so"
+PUBLISHED: Final = say(
+    "result.published", "its partner has the record again; if it fails there, the next import says so"
+)
 
 
 class LetterReader:
@@ -77,26 +80,44 @@ class LetterReader:
         if row["next_id"] is not None:
             return ReplayState(
                 "failed again",
-                f"{row['next_cause']}: {row['next_reason']}; the record is dead letter {row['next_id']} now",
+                say(
+                    "result.letter_again",
+                    "{cause}: {reason}; the record is dead letter {letter} now",
+                    cause=row["next_cause"],
+                    reason=row["next_reason"],
+                    letter=row["next_id"],
+                ),
             )
         if row["status"] == "RESOLVED":
             is_partners = row["imported_from"] is not None
             return ReplayState("published", PUBLISHED) if is_partners else ReplayState("resolved", "")
         if row["status"] != "REPLAYED":
-            return ReplayState("failed again", f"the letter is {row['status']} now")
+            return ReplayState("failed again", say("result.status", "the letter is {status} now", status=row["status"]))
         if row["attempts"] is None:
-            return ReplayState(None, "the record is not published yet")
+            return ReplayState(None, say("result.not_published", "the record is not published yet"))
         if row["attempts"] > row["attempts_before"]:
             tries = f"{row['attempts'] - row['attempts_before']} of {self.settings.park_attempts_max}"
-            why = f"{row['parked_cause']}: {row['parked_reason']}"
-            return ReplayState(
-                "failed again", f"{why}; try {tries}, the next at {row['due_at']:%H:%M:%S}" if row["due_at"] else why
-            )
+            why = say("result.error", "{cause}: {reason}", cause=row["parked_cause"], reason=row["parked_reason"])
+            if row["due_at"]:
+                at = f"{row['due_at']:%H:%M:%S}"
+                why += say("result.next_try", "; try {tries}, the next at {time}", tries=tries, time=at)
+            return ReplayState("failed again", why)
         if row["due_at"] is None:
             return ReplayState(
-                None, "the record waits behind an earlier one of its order; see `ordersaga parked list`", behind=True
+                None,
+                say(
+                    "result.behind", "the record waits behind an earlier one of its order; see `ordersaga parked list`"
+                ),
+                behind=True,
             )
-        return ReplayState(None, f"the record has not been tried yet; does `ordersaga serve {self.service}` run?")
+        return ReplayState(
+            None,
+            say(
+                "result.untried",
+                "the record has not been tried yet; does `{command}` run?",
+                command=f"ordersaga serve {self.service}",
+            ),
+        )
 
     async def refusal(self, letter: Letter) -> str | None:
         """Why an act on the letter would be refused; None: the letter is open."""

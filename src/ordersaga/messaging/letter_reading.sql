@@ -1,7 +1,8 @@
 -- name: dead_letters
 -- Dead letters that match, the latest first. A condition that is null matches all. The cause may be given without its Java package.
 -- The latest letter of an order is looked for row by row: as a join it could be planned over all letters.
-SELECT id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group
+SELECT id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group,
+       said
 FROM dead_letter d
 WHERE (:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
   AND (:first_id::uuid IS NULL OR id BETWEEN :first_id::uuid AND :last_id::uuid)
@@ -24,12 +25,14 @@ ORDER BY at DESC, id DESC LIMIT :rows_max;
 
 -- name: dead_letters_by_id
 -- Dead letters by their ids.
-SELECT id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group
+SELECT id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group,
+       said
 FROM dead_letter WHERE id = ANY (:ids::uuid[]);
 
 -- name: dead_letter_causes
 -- The same, counted by topic, cause and status: the most frequent first, each with the reason of its latest letter.
-SELECT topic, cause, status, count(*) AS letters, min(at) AS first_at, max(at) AS last_at, (array_agg(reason ORDER BY at DESC))[1] AS last_reason
+SELECT topic, cause, status, count(*) AS letters, min(at) AS first_at, max(at) AS last_at, (array_agg(reason ORDER BY at DESC))[1] AS last_reason,
+       (array_agg(said ORDER BY at DESC))[1] AS last_said
 FROM dead_letter
 WHERE (:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
   AND (:first_id::uuid IS NULL OR id BETWEEN :first_id::uuid AND :last_id::uuid)
@@ -62,7 +65,7 @@ WITH RECURSIVE chain AS (
     SELECT d.id, d.follows FROM dead_letter d JOIN chain c ON d.id = c.follows OR d.follows = c.id
 )
 SELECT d.id, d.status, d.topic, d.partition, d.record_offset, d.order_key, d.cause, d.reason, d.attempts, d.at, d.follows, d.replayed_as,
-       d.imported_from, d.consumer_group
+       d.imported_from, d.consumer_group, d.said
 FROM chain JOIN dead_letter d USING (id) ORDER BY d.at, d.attempts;
 
 -- name: replay_results

@@ -25,7 +25,10 @@ STATUSES: Final[tuple[Status, ...]] = ("OPEN", "REPLAYED", "RESOLVED", "DISCARDE
 
 
 class Letter(Struct, frozen=True):
-    """A dead letter without its bytes. `offset` None: Kafka refused the record. `imported_from`: the record of a partner's letter."""
+    """A dead letter without its bytes. `offset` None: Kafka refused the record. `imported_from`: the record of a partner's letter.
+
+    `said`: the sayings of the reason.
+    """
 
     id: UUID
     status: Status
@@ -41,6 +44,7 @@ class Letter(Struct, frozen=True):
     replayed_as: UUID | None
     imported_from: str | None
     consumer_group: str | None
+    said: str | None = None
 
     @property
     def replay_publishes(self) -> bool:
@@ -122,6 +126,7 @@ class CauseCount(Struct, frozen=True):
     first_at: datetime
     last_at: datetime
     last_reason: str
+    last_said: str | None = None
 
 
 class Repeats(Struct, frozen=True):

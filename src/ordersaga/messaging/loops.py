@@ -13,6 +13,7 @@ import structlog
 from ordersaga.messaging.backoff import is_retriable
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.log_limit import LOG_AGAIN_S
+from ordersaga.said import say
 
 log: Final = structlog.get_logger()
 
@@ -114,11 +115,12 @@ class Loops:
         loop.failure = f"{type(error).__name__}: {error}"
         retriable = is_retriable(error)
         todo = (
-            "no action is needed: the loop is restarted"
+            say("todo.loop_restarted", "no action is needed: the loop is restarted")
             if retriable
-            else "the log has the stack trace; the loop is restarted each time"
+            else say("todo.loop_failed", "the log has the stack trace; the loop is restarted each time")
         )
-        self._alarms.tell(ALARM, loop.name, Trouble(f"{loop.name} fails: {loop.failure}", todo))
+        what = say("alarm.loop", "{loop} fails: {error}", loop=loop.name, error=loop.failure)
+        self._alarms.tell(ALARM, loop.name, Trouble(what, todo))
         now_s = _now_s()
         logged_at_s = self._logged_retriable_at_s if retriable else loop.logged_at_s
         if now_s - logged_at_s < LOG_AGAIN_S:
@@ -149,7 +151,12 @@ class Loops:
     def problems(self) -> list[str]:
         """Each loop that HTTP needs and that fails or is dead."""
         needed = [each for each in self._loops if each.needed_for_http and (each.failure or each.is_dead)]
-        return [f"{each.name}: {each.failure or 'the loop is dead'}" for each in needed]
+        return [
+            say("problem.loop", "{loop}: {error}", loop=each.name, error=each.failure)
+            if each.failure
+            else say("problem.dead", "{loop}: the loop is dead", loop=each.name)
+            for each in needed
+        ]
 
     @property
     def dead(self) -> list[str]:

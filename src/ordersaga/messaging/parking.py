@@ -20,7 +20,7 @@ from ordersaga.messaging.handler import Incoming, Record
 from ordersaga.messaging.isolation import FailedRecord
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.queries import queries
-from ordersaga.messaging.texts import storable
+from ordersaga.messaging.texts import storable, stored_sayings
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -167,6 +167,7 @@ def _row(
         "due_at": due_at,
         "cause": failure and failure.cause,
         "reason": failure and storable(masked(failure.reason), REASON_CHARS_MAX),
+        "said": failure and stored_sayings(failure.reason),
         "parked_at": now,
     }
 

@@ -7,15 +7,16 @@ FROM parked JOIN unnest(:topics::text[], :partitions::int[]) AS t (topic, partit
 -- Park records. A record that is parked already gets its new attempts, due time and reason. A record that was to wait behind a record that
 -- an operator has discarded meanwhile is due now, since no retry would make it due.
 INSERT INTO parked (topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
-                    attempts, due_at, cause, reason, parked_at)
+                    attempts, due_at, cause, reason, said, parked_at)
 VALUES (:topic, :partition, :record_offset, :order_key, :key, :value, :header_names, :header_values, :timestamp_ms, :attempts,
         CASE WHEN :due_at::timestamptz IS NOT NULL OR EXISTS (
                  SELECT FROM parked p WHERE p.topic = :topic AND p.partition = :partition AND p.order_key = :order_key
                                         AND p.record_offset < :record_offset)
              THEN :due_at::timestamptz ELSE :parked_at END,
-        :cause, :reason, :parked_at)
+        :cause, :reason, :said, :parked_at)
 ON CONFLICT (topic, partition, record_offset)
-DO UPDATE SET attempts = EXCLUDED.attempts, due_at = EXCLUDED.due_at, cause = EXCLUDED.cause, reason = EXCLUDED.reason;
+DO UPDATE SET attempts = EXCLUDED.attempts, due_at = EXCLUDED.due_at, cause = EXCLUDED.cause, reason = EXCLUDED.reason,
+    said = EXCLUDED.said;
 
 -- name: due_parked
 -- The first record of each queue, if that record is due.

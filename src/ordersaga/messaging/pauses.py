@@ -16,6 +16,7 @@ from ordersaga.messaging.health import Trouble
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.texts import storable
+from ordersaga.said import say
 
 sql: Final = queries(__file__)
 
@@ -33,8 +34,14 @@ class Pause(Struct, frozen=True):
     def trouble(self) -> Trouble:
         """The alarm of a paused partition."""
         return Trouble(
-            f"{self.who} has paused the partition at {self.at:%Y-%m-%d %H:%M:%S}: {self.why}",
-            "resume it when the reason is gone: `ordersaga topics resume`",
+            say(
+                "alarm.paused",
+                "{who} has paused the partition at {at}: {why}",
+                who=self.who,
+                at=self.at,
+                why=self.why,
+            ),
+            say("todo.paused", "resume it when the reason is gone: `ordersaga topics resume`"),
         )
 
 

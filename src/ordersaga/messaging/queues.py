@@ -30,7 +30,10 @@ def parse_coordinates(text: str) -> Coordinates:
 
 
 class Queue(Struct, frozen=True):
-    """A queue, by its first record. `attempts_before`: attempts before an operator last replayed it. `records`: the queue's length."""
+    """A queue, by its first record. `attempts_before`: attempts before an operator last replayed it. `records`: the queue's length.
+
+    `said`: the sayings of the reason.
+    """
 
     topic: str
     partition: int
@@ -43,6 +46,7 @@ class Queue(Struct, frozen=True):
     reason: str | None
     parked_at: datetime
     records: int
+    said: str | None = None
 
     @property
     def first(self) -> Coordinates:
@@ -68,6 +72,7 @@ class ParkedRecord(Struct, frozen=True):
     parked_at: datetime
     ahead: int
     behind: int
+    said: str | None = None
 
     @property
     def version(self) -> str:

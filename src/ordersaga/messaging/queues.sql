@@ -15,7 +15,7 @@ WITH RECURSIVE queue AS (
 )
 SELECT * FROM (
     SELECT q.topic, q.partition, first.record_offset, q.order_key, first.attempts, first.attempts_before, first.due_at, first.cause, first.reason,
-           first.parked_at, counted.records
+           first.parked_at, counted.records, first.said
     FROM queue q, LATERAL (
         SELECT * FROM parked p WHERE p.topic = q.topic AND p.partition = q.partition AND p.order_key = q.order_key ORDER BY p.record_offset LIMIT 1
     ) AS first, LATERAL (
@@ -29,7 +29,7 @@ ORDER BY topic, partition, order_key;
 -- name: parked_record
 -- One parked record, and how many records of its queue come before and after it.
 SELECT p.key, p.value, p.header_names, p.header_values, p.timestamp_ms, p.order_key, p.attempts, p.attempts_before, p.due_at, p.cause, p.reason,
-       p.parked_at, q.ahead, q.behind
+       p.parked_at, q.ahead, q.behind, p.said
 FROM parked p, LATERAL (
     SELECT count(*) FILTER (WHERE o.record_offset < p.record_offset) AS ahead, count(*) FILTER (WHERE o.record_offset > p.record_offset) AS behind
     FROM parked o WHERE o.topic = p.topic AND o.partition = p.partition AND o.order_key = p.order_key
@@ -58,7 +58,7 @@ RETURNING id;
 -- name: add_discarded!
 -- Keep a discarded record as a dead letter that cannot be replayed.
 INSERT INTO dead_letter (id, status, topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
-                         cause, reason, attempts, at, decided_at)
+                         cause, reason, said, attempts, at, decided_at)
 SELECT :id, 'DISCARDED', topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
-       coalesce(cause, 'Discarded'), coalesce(reason, 'discarded before it was tried'), attempts, :now, :now
+       coalesce(cause, 'Discarded'), coalesce(reason, 'discarded before it was tried'), said, attempts, :now, :now
 FROM parked WHERE topic = :topic AND partition = :partition AND record_offset = :record_offset;

@@ -23,11 +23,16 @@ from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.outbox_rows import OutboxRow
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.texts import readable
+from ordersaga.said import say
 from ordersaga.settings import ServiceName, Settings
 
 sql: Final = queries(__file__)
 
-NO_VALUE: Final = "the letter came without its record's value, and the record was gone from its original place; give the letter a value with `dead-letters edit`"
+NO_VALUE: Final = say(
+    "result.no_value",
+    "the letter came without its record's value, and the record was gone from its original place; give the letter a value with "
+    "`dead-letters edit`",
+)
 
 
 class Redrive(LetterReader):
@@ -114,11 +119,22 @@ class Redrive(LetterReader):
         # transaction would see the other's row, and no retry would make the record that is put back due.
         if await ledger.lock_position(db, letter.topic, letter.partition) is None:
             raise NotPossible(
-                f"{self.service} does not read {letter.topic}/{letter.partition}, so no process would retry the record"
+                say(
+                    "refused.not_read",
+                    "{service} does not read {partition}, so no process would retry the record",
+                    service=self.service,
+                    partition=f"{letter.topic}/{letter.partition}",
+                )
             )
         key = letter.order_key or letter.id  # a record without an order has a queue of its own
         if await sql.put_back(db, id=letter.id, order_key=key, now=now) != "INSERT 0 1":
-            raise NotPossible(f"{letter.coordinates} is parked already; see `ordersaga parked list`")
+            raise NotPossible(
+                say(
+                    "refused.parked",
+                    "{record} is parked already; see `ordersaga parked list`",
+                    record=letter.coordinates,
+                )
+            )
         await sql.line_up(db, topic=letter.topic, partition=letter.partition, order_key=key, now=now)
 
     async def _publication_row(self, db: Connection, letter: Letter, type_id: str | None) -> OutboxRow:

@@ -1,6 +1,7 @@
 -- name: lock_dead_letter^
 -- One dead letter, its row locked.
-SELECT id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group
+SELECT id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group,
+       said
 FROM dead_letter WHERE id = :id FOR UPDATE;
 
 -- name: mark_dead_letter!
@@ -10,17 +11,17 @@ UPDATE dead_letter SET status = :status, decided_at = :now, replayed_as = coales
 -- name: copy_dead_letter!
 -- Insert the edited copy of a dead letter; the copy `follows` the original.
 INSERT INTO dead_letter (id, topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
-                         cause, reason, stacktrace, attempts, at, follows, imported_from, consumer_group)
+                         cause, reason, said, stacktrace, attempts, at, follows, imported_from, consumer_group)
 SELECT :copy_id, topic, partition, record_offset, coalesce(:order_key::uuid, order_key), key, :value, header_names, header_values, timestamp_ms,
-       cause, reason, stacktrace, attempts, :now, id, imported_from, consumer_group
+       cause, reason, said, stacktrace, attempts, :now, id, imported_from, consumer_group
 FROM dead_letter WHERE id = :id;
 
 -- name: put_back!
 -- Park the record of a dead letter again, due now. `attempts_before` keeps the attempts made before the replay.
 INSERT INTO parked (topic, partition, record_offset, order_key, key, value, header_names, header_values, timestamp_ms,
-                    attempts, attempts_before, due_at, cause, reason, parked_at)
+                    attempts, attempts_before, due_at, cause, reason, said, parked_at)
 SELECT topic, partition, record_offset, :order_key, key, value, header_names, header_values, coalesce(timestamp_ms, 0),
-       attempts, attempts, :now, cause, reason, :now
+       attempts, attempts, :now, cause, reason, said, :now
 FROM dead_letter WHERE id = :id
 ON CONFLICT DO NOTHING;
 

@@ -18,6 +18,7 @@ from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Handle, Incoming, Record
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.sqlstate import is_deployment, is_transient
+from ordersaga.said import words_of
 
 sql: Final = queries(__file__)
 
@@ -73,20 +74,20 @@ class Rehearsal:
         try:
             incoming = Incoming(decode(record.topic, record.value), record)
         except Undecodable as error:
-            return Effect(f"Undecodable: {error}")
+            return Effect("Undecodable: " + words_of(error))
         batch = Batch([incoming], now, new_id, is_rehearsal=True)
         before = await _changes(db)
         try:
             async with db.transaction():
                 outgoing = await self._handle(batch, db)
         except NotRehearsed as error:
-            return Effect(unknown=str(error))
+            return Effect(unknown=words_of(error))
         except Exception as error:
             if is_transient(error) or is_deployment(error):
                 raise
             return Effect(f"{type(error).__name__}: {error}")
         if batch.rejected:
-            return Effect(f"Rejected: {batch.rejected[0].reason}")
+            return Effect("Rejected: " + batch.rejected[0].reason)
         after = await _changes(db)
         changes = {table: rows - before.get(table, 0) for table, rows in after.items() if rows > before.get(table, 0)}
         note = await self._explain(db, incoming.key) if self._explain and self._history & changes.keys() else None

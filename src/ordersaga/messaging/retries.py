@@ -26,6 +26,7 @@ from ordersaga.messaging.log_limit import LogLimit
 from ordersaga.messaging.parking import Parked
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.sqlstate import is_connection_lost
+from ordersaga.said import say
 
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
@@ -150,7 +151,10 @@ class Retries:
         wait_s = 0.0 if alone else min(BACKOFF_S_MAX, RETRY_EVERY_S * 2 ** min(self._failures, 16))
         self._not_before_s = _now_s() + max(RETRY_EVERY_S, wait_s)
         text = f"{type(error).__name__}: {error}"
-        trouble = Trouble(f"retries of parked records fail: {text}", "`ordersaga parked list` names the records")
+        trouble = Trouble(
+            say("alarm.retries", "retries of parked records fail: {error}", error=text),
+            say("todo.retries", "`ordersaga parked list` names the records"),
+        )
         is_new = self._alarms.tell(ALARM, "", trouble)
         if self._log_limit.allows() or is_new:
             log.warning("retries of parked records fail; turns go on", error=text, records=len(due))

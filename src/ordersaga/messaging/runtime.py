@@ -33,6 +33,7 @@ from ordersaga.messaging.parking import Parking
 from ordersaga.messaging.pruning import PRUNE_EVERY_S, Prune, Pruning
 from ordersaga.messaging.stalls import AWAY
 from ordersaga.messaging.unpublished import TRY_EVERY_S, Unpublished
+from ordersaga.said import say
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -243,7 +244,10 @@ class Runtime:
             if self.alarms.tell(
                 WAITING,
                 "",
-                Trouble(f"no record is consumed until {what} answers", f"check that {what} is up and can be reached"),
+                Trouble(
+                    say("alarm.waiting", "no record is consumed until {what} answers", what=what),
+                    say("todo.waiting", "check that {what} is up and can be reached", what=what),
+                ),
             ):
                 log.warning(f"waiting for {what}")
             await asyncio.sleep(ASK_AGAIN_S)
@@ -251,7 +255,7 @@ class Runtime:
 
     async def health(self) -> Health:
         """The health of this process."""
-        problems = [] if await self._database_answers() else ["database: does not answer"]
+        problems = [] if await self._database_answers() else [say("problem.database", "database: does not answer")]
         started = self._assignment is not None and self._assignment.settled
         return Health([*problems, *self._loops.problems], self.alarms.now(), started)
 

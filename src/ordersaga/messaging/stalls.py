@@ -12,6 +12,7 @@ import structlog
 
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.kafka import PartitionConsumer
+from ordersaga.said import say
 
 log: Final = structlog.get_logger()
 
@@ -47,14 +48,19 @@ class Stalls:
         if self._ended:
             return
         now, lasted_s = self._clock(), 0.0 if self._began_at_s is None else _now_s() - self._began_at_s
-        what = f"the current turn has lasted for {lasted_s:.0f} s"
-        long = Trouble(what, "see in pg_stat_activity what the turn's connection waits for")
+        what = say("alarm.long_turn", "the current turn has lasted for {seconds} s", seconds=f"{lasted_s:.0f}")
+        long = Trouble(what, say("todo.long_turn", "see in pg_stat_activity what the turn's connection waits for"))
         if self._alarms.tell(LONG, "", long if lasted_s > LONG_S else None, now - timedelta(seconds=lasted_s)):
             log.warning(what)
         # During a turn the consumer does not fetch, so the time of the turn does not count as Kafka's silence.
         silent_s = max(0.0, self._consumer.silent_s - lasted_s)
         away = Trouble(
-            "Kafka does not answer", f"check that Kafka at {self._bootstrap_servers} is up and can be reached"
+            say("alarm.kafka_away", "Kafka does not answer"),
+            say(
+                "todo.kafka_away",
+                "check that Kafka at {servers} is up and can be reached",
+                servers=self._bootstrap_servers,
+            ),
         )
         self._alarms.tell(AWAY, "", away if silent_s > AWAY_S else None, now - timedelta(seconds=silent_s))
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 from ordersaga.messaging.assignment import Assignment
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.kafka import FetchFailure, Partition, PartitionConsumer
+from ordersaga.said import say
 
 log: Final = structlog.get_logger()
 
@@ -103,16 +104,32 @@ class Unreadable:
 
 
 def _trouble(partition: Partition, at: Unread) -> Trouble:
-    what = f"the partition cannot be read at offset {at.offset}: {at.failure.why}"
+    what = say(
+        "alarm.unreadable",
+        "the partition cannot be read at offset {offset}: {reason}",
+        offset=at.offset,
+        reason=at.failure.why,
+    )
     if not at.failure.is_batch:
-        return Trouble(
-            what, "check the topic and this service's right to read it; the partition is tried again every few seconds"
+        todo = say(
+            "todo.unreadable",
+            "check the topic and this service's right to read it; the partition is tried again every few seconds",
         )
+        return Trouble(what, todo)
     behind = at.readable_from
     on = f"ordersaga topics accept {partition.topic} --partition {partition.partition} --at"
     if behind is None:
-        return Trouble(what, f"find the first offset after that batch, N; to continue there: `{on} N`")
-    return Trouble(
-        what,
-        f"find out which records had the offsets {at.offset} to {behind - 1}; to continue after them: `{on} {behind}`",
+        todo = say(
+            "todo.unreadable_batch",
+            "find the first offset after that batch, N; to continue there: `{command}`",
+            command=f"{on} N",
+        )
+        return Trouble(what, todo)
+    todo = say(
+        "todo.unreadable_until",
+        "find out which records had the offsets {first} to {last}; to continue after them: `{command}`",
+        first=at.offset,
+        last=behind - 1,
+        command=f"{on} {behind}",
     )
+    return Trouble(what, todo)

@@ -14,10 +14,11 @@ from msgspec import Struct
 
 from ordersaga.messaging.backoff import is_retriable
 from ordersaga.messaging.consumer_parts import ConsumerParts
-from ordersaga.messaging.health import Trouble
+from ordersaga.messaging.health import Trouble, topic_missing
 from ordersaga.messaging.kafka import Gap, Partition, TopicState
 from ordersaga.messaging.ledger import Fenced, OffsetRange, fence
 from ordersaga.messaging.unreadable import Unreadable
+from ordersaga.said import say
 
 log: Final = structlog.get_logger()
 
@@ -108,11 +109,11 @@ class Watching:
 
     async def _act_on(self, checked: Checked) -> None:
         self._assignment.compare_topics({name: state.topic_id for name, state in checked.states.items()})
-        gone = Trouble("the topic does not exist", "create it with `ordersaga topics create`")
+        gone = topic_missing()
         self._raise(MISSING, {name: gone for name in self._names if name not in checked.states})
         leader = Trouble(
-            "the partition has no leader, so it can be neither read nor written",
-            "check that the brokers with its replicas are up",
+            say("alarm.leaderless", "the partition has no leader, so it can be neither read nor written"),
+            say("todo.leaderless", "check that the brokers with its replicas are up"),
         )
         self._raise(
             LEADERLESS,
@@ -163,10 +164,16 @@ class Watching:
             where = str(partition)
             since[where] = datetime.fromtimestamp(gap.open_ms / 1000, UTC) if 0 <= gap.open_ms < 1e14 else now
             if now - since[where] > timedelta(seconds=OPEN_S):
-                what = f"a transaction that began at offset {gap.stable} is still open; no record behind it can be read"
-                found[where] = Trouble(
-                    what, "find its producer, or end the transaction: `kafka-transactions.sh find-hanging`"
+                what = say(
+                    "alarm.open_transaction",
+                    "a transaction that began at offset {offset} is still open; no record behind it can be read",
+                    offset=gap.stable,
                 )
+                todo = say(
+                    "todo.open_transaction",
+                    "find its producer, or end the transaction: `kafka-transactions.sh find-hanging`",
+                )
+                found[where] = Trouble(what, todo)
         self._raise(OPEN, found)
         for where, trouble in found.items():
             self._alarms.tell(OPEN, where, trouble, since[where])
@@ -181,10 +188,15 @@ class Watching:
                 continue
             self._silent_checks[partition] = self._silent_checks.get(partition, 0) + 1
             if self._silent_checks[partition] >= SILENT_CHECKS_MAX:
-                what = gap.why or f"the log has records from offset {gap.first} on, and none of them is delivered"
-                found[str(partition)] = Trouble(
-                    what, "check the broker that leads the partition; meanwhile the partition is taken again"
+                what = gap.why or say(
+                    "alarm.silent",
+                    "the log has records from offset {first} on, and none of them is delivered",
+                    first=gap.first or 0,
                 )
+                todo = say(
+                    "todo.silent", "check the broker that leads the partition; meanwhile the partition is taken again"
+                )
+                found[str(partition)] = Trouble(what, todo)
                 self._assignment.doubt([partition])
         self._raise(SILENT, found)
 

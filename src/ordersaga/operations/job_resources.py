@@ -7,8 +7,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.http.caller import Caller
+from ordersaga.messaging.texts import read_sayings
 from ordersaga.operations.jobs import Item, Job
-from ordersaga.operations.personal import words_for
+from ordersaga.operations.personal import sayings_for, words_for
+from ordersaga.said import Saying
 
 
 class JobResource(Struct, rename="camel", kw_only=True):
@@ -45,7 +47,9 @@ class JobResource(Struct, rename="camel", kw_only=True):
 
 class JobItemResource(Struct, rename="camel", kw_only=True):
     """One letter of a job. `result`: resolved, published, failed again, waits (for the reason in `detail`), refused, not replayed, discarded, not
-    discarded, or would (a dry run; `detail` says what); null: not known yet. The record is null once its letter is not kept any more."""
+    discarded, or would (a dry run; `detail` says what); null: not known yet. The record is null once its letter is not kept any more.
+
+    `said`: the detail as codes with values, for pages in another language."""
 
     number: int
     letter_id: UUID
@@ -57,6 +61,7 @@ class JobItemResource(Struct, rename="camel", kw_only=True):
     begun_at: datetime | None
     result: str | None
     detail: str | None
+    said: list[Saying] = []
 
 
 def job_resource(job: Job) -> JobResource:
@@ -101,4 +106,5 @@ def item_resource(item: Item, caller: Caller) -> JobItemResource:
         begun_at=item.begun_at,
         result=item.result,
         detail=item.detail and words_for(caller, item.detail),
+        said=sayings_for(caller, read_sayings(item.said)),
     )

@@ -22,9 +22,10 @@ from ordersaga.messaging.letters import Letter
 from ordersaga.messaging.loops import Beat
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.sqlstate import is_transient
-from ordersaga.messaging.texts import storable
+from ordersaga.messaging.texts import storable, stored_sayings
 from ordersaga.operations.desk import Desk
 from ordersaga.operations.jobs import Item, Job, Jobs
+from ordersaga.said import say, words_of
 
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
@@ -158,7 +159,9 @@ class Worker:
             self._stops.set()
         for item in items:
             if item.letter_id not in letters:
-                await self._end_item(job_id, item.letter_id, "refused", "the letter is not kept any more")
+                await self._end_item(
+                    job_id, item.letter_id, "refused", say("result.pruned", "the letter is not kept any more")
+                )
         try:
             if job.plan.dry_run:
                 await self._rehearse(job, list(letters.values()))
@@ -168,7 +171,7 @@ class Worker:
                 await self._discard(job, list(letters.values()))
         except NotPossible as error:
             for letter_id in letters:
-                await self._end_item(job_id, letter_id, "refused", str(error))
+                await self._end_item(job_id, letter_id, "refused", words_of(error))
         await self._end(job_id, None)
         log.info("a job has ended", job=str(job_id), who=job.operator.who, counts=(await jobs.show(job_id)).counts)
 
@@ -192,7 +195,8 @@ class Worker:
                     await self._end_item(job.id, each.id, "not rehearsed", "")
                 continue
             if job.plan.what == "discard":
-                told = [(each, "is discarded") for each in group]
+                discarded: str = say("dry.discard", "is discarded")
+                told = [(each, discarded) for each in group]
             else:
                 await self._begin_item(job.id, group[0])
                 found = await self._desk.rehearse(group, job.plan.type_id)
@@ -228,7 +232,9 @@ class Worker:
     async def _discard(self, job: Job, letters: Sequence[Letter]) -> None:
         for letter in letters:
             if self._stops.is_set():
-                await self._end_item(job.id, letter.id, "not discarded", "the letter stays open")
+                await self._end_item(
+                    job.id, letter.id, "not discarded", say("result.stays_open", "the letter stays open")
+                )
                 continue
             await self._begin_item(job.id, letter)
             try:
@@ -236,7 +242,7 @@ class Worker:
                 ended = partial(self._write_result, job.id, letter.id, "discarded", "")
                 await self._desk.redrive.discard(letter.id, job.operator, ended)
             except NotPossible as error:
-                await self._end_item(job.id, letter.id, "refused", str(error))
+                await self._end_item(job.id, letter.id, "refused", words_of(error))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stops.wait(), 1 / job.plan.pace.letters_per_s)
 
@@ -255,5 +261,6 @@ class Worker:
             letter_id=letter_id,
             result=result,
             detail=storable(detail, DETAIL_CHARS_MAX),
+            said=stored_sayings(detail),
             now=self._desk.clock(),
         )

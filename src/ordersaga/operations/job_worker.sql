@@ -26,7 +26,7 @@ UPDATE operator_job_item SET begun_at = :now WHERE job_id = :job_id AND letter_i
 
 -- name: end_item!
 -- Keep the result of a letter. The first result stays.
-UPDATE operator_job_item SET result = :result, detail = :detail, begun_at = coalesce(begun_at, :now)
+UPDATE operator_job_item SET result = :result, detail = :detail, said = :said, begun_at = coalesce(begun_at, :now)
 WHERE job_id = :job_id AND letter_id = :letter_id AND result IS NULL;
 
 -- name: end_job!

@@ -60,7 +60,10 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 class Item(Struct, frozen=True):
-    """One letter of a job. `result` None: not known yet. The record's coordinates are None once the letter is pruned."""
+    """One letter of a job. `result` None: not known yet. The record's coordinates are None once the letter is pruned.
+
+    `said`: the sayings of the detail.
+    """
 
     number: int
     letter_id: UUID
@@ -72,6 +75,7 @@ class Item(Struct, frozen=True):
     offset: int | None
     order_key: UUID | None
     status: str | None
+    said: str | None = None
 
 
 class Jobs:

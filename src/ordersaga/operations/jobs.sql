@@ -29,6 +29,6 @@ UPDATE operator_job SET stop_who = :who, stop_why = :why, leased_until = CASE WH
 
 -- name: items
 -- The letters of a job with their results, in the order of the work.
-SELECT i.number, i.letter_id, i.begun_at, i.result, i.detail, d.topic, d.partition, d.record_offset, d.order_key, d.status
+SELECT i.number, i.letter_id, i.begun_at, i.result, i.detail, d.topic, d.partition, d.record_offset, d.order_key, d.status, i.said
 FROM operator_job_item i LEFT JOIN dead_letter d ON d.id = i.letter_id
 WHERE i.job_id = :job_id AND i.number > :after ORDER BY i.number LIMIT :rows_max;

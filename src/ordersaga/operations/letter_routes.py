@@ -1,5 +1,6 @@
 """Dead letters over HTTP."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
@@ -20,6 +21,7 @@ from ordersaga.operations import letters
 from ordersaga.operations.face import ActBody, AnyRequest, Cause, Face, OrderId, Topic, TypeId
 from ordersaga.operations.personal import words_for
 from ordersaga.operations.resources import (
+    VALUE_CHARS_MAX,
     CausesResource,
     DeadLetterDetails,
     DeadLetterResource,
@@ -37,7 +39,6 @@ from ordersaga.operations.resources import (
 
 OPEN: Final = "OPEN"
 ANY: Final = "ANY"
-VALUE_CHARS_MAX: Final = 1_000_000
 
 OfStatus = Annotated[
     Status | Literal["ANY"], QueryParameter(name="status", description="The letters' status; ANY: all of them.")
@@ -174,7 +175,8 @@ def _acts(face: Face) -> list[ControllerRouterHandler]:
         desk, value = face.desk, body.value.encode()
         letter = await letters.open_one(desk, letter_id)
         letters.check_value(letter.topic, value)
-        diff = letters.difference((await desk.redrive.contents([letter_id]))[letter_id].value, value)
+        before = (await desk.redrive.contents([letter_id]))[letter_id].value
+        diff = await asyncio.to_thread(letters.difference, before, value)
         if body.dry_run:
             return EditedResource(letter=None, diff=diff)
         copy = await desk.redrive.edit(letter_id, value, operator)

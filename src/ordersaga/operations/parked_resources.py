@@ -12,8 +12,10 @@ from ordersaga.messaging.acts import Act
 from ordersaga.messaging.handler import Coordinates
 from ordersaga.messaging.letters import Content
 from ordersaga.messaging.queues import ParkedRecord, Queue
-from ordersaga.operations.personal import words_for
+from ordersaga.messaging.texts import read_sayings
+from ordersaga.operations.personal import sayings_for, words_for
 from ordersaga.operations.resources import ActResource, ContentResource, act_resource, content_resource
+from ordersaga.said import Saying
 
 
 class ParkedResource(Struct, rename="camel", kw_only=True):
@@ -34,6 +36,7 @@ class ParkedResource(Struct, rename="camel", kw_only=True):
     cause: str | None
     reason: str | None
     parked_at: datetime
+    said: list[Saying] = []
 
 
 class QueueResource(ParkedResource, rename="camel", kw_only=True):
@@ -95,4 +98,5 @@ def _shared(parked: Queue | ParkedRecord, at: Coordinates, attempts_max: int, ca
         "cause": parked.cause,
         "reason": parked.reason and words_for(caller, parked.reason),
         "parked_at": parked.parked_at,
+        "said": sayings_for(caller, read_sayings(parked.said)),
     }

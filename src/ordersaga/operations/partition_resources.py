@@ -4,13 +4,17 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from ordersaga.messaging.texts import read_sayings
 from ordersaga.operations.partitions import PartitionState
+from ordersaga.said import Saying
 
 
 class PartitionResource(Struct, rename="camel", kw_only=True):
     """A partition that the service reads. `position`: the next offset to handle. `end`, `lag`: null while Kafka does not answer.
 
     `state`: READING, STOPPED (for the reason in `problem`), PAUSED by an operator, or NOT_ASSIGNED: no live process has it.
+
+    `problemSaid`, `todoSaid`: the same as codes with values, for pages in another language.
     """
 
     topic: str
@@ -27,6 +31,8 @@ class PartitionResource(Struct, rename="camel", kw_only=True):
     paused_by: str | None
     pause_reason: str | None
     paused_at: datetime | None
+    problem_said: list[Saying] = []
+    todo_said: list[Saying] = []
 
 
 class AcceptedResource(Struct):
@@ -69,4 +75,6 @@ def partition_resource(state: PartitionState) -> PartitionResource:
         paused_by=state.paused_by,
         pause_reason=state.pause_reason,
         paused_at=state.paused_at,
+        problem_said=read_sayings(state.problem_said),
+        todo_said=read_sayings(state.todo_said),
     )

@@ -19,7 +19,7 @@ from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Topics, water
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.refusal import FieldError
 from ordersaga.messaging.runtime import Runtime
-from ordersaga.messaging.texts import storable
+from ordersaga.messaging.texts import storable, stored_sayings
 from ordersaga.operations.desk import Desk
 
 sql: Final = queries(__file__)
@@ -51,6 +51,8 @@ class PartitionState(Struct, frozen=True):
     paused_by: str | None
     pause_reason: str | None
     paused_at: datetime | None
+    problem_said: str | None = None
+    todo_said: str | None = None
 
     @property
     def lag(self) -> int | None:
@@ -89,6 +91,8 @@ class Reports:
                 states=["STOPPED" if each in stopped else "READING" for each in ours],
                 problems=[storable(stopped[each].what) if each in stopped else None for each in ours],
                 todos=[storable(stopped[each].todo) if each in stopped else None for each in ours],
+                problems_said=[stored_sayings(stopped[each].what) if each in stopped else None for each in ours],
+                todos_said=[stored_sayings(stopped[each].todo) if each in stopped else None for each in ours],
             )
 
 
@@ -218,6 +222,8 @@ class Partitions:
             row["paused_by"],
             row["pause_reason"],
             row["paused_at"],
+            row["problem_said"] if known else None,
+            row["todo_said"] if known else None,
         )
 
 

@@ -5,11 +5,13 @@ A consumer in Java names the source of malformed JSON (`[Source: (byte[])"{"name
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 from ordersaga.contracts.address import HIDDEN, Address
 from ordersaga.http.caller import Caller
 from ordersaga.messaging.texts import storable
+from ordersaga.said import Saying
 
 FIELDS: Final = Address.__struct_encode_fields__
 """Hidden wherever a JSON object of a record has them, however deep."""
@@ -28,6 +30,13 @@ _ROW: Final = re.compile(r"(Failing row contains \().*", re.DOTALL)
 def words_for(caller: Caller, text: str) -> str:
     """Words of an error or of a header: for a reader without personal data."""
     return text if caller.is_operator else hidden_in_words(text)
+
+
+def sayings_for(caller: Caller, sayings: Iterable[Saying]) -> list[Saying]:
+    """The sayings of such words: for a reader without personal data."""
+    return [
+        Saying(each.code, {name: words_for(caller, value) for name, value in each.values.items()}) for each in sayings
+    ]
 
 
 def hidden_in_words(text: str) -> str:

@@ -10,6 +10,7 @@ from ordersaga.messaging.handler import Handler
 from ordersaga.messaging.letters import Letter, has_type_id, record_of, restored
 from ordersaga.messaging.redrive import NO_VALUE, Redrive
 from ordersaga.messaging.rehearsal import Effect, Explain, Rehearsal
+from ordersaga.said import Said, say
 
 History: TypeAlias = tuple[frozenset[str], Explain | None]
 """A service's tables that only record incoming messages, and the function that reads why such a row was written."""
@@ -46,13 +47,23 @@ async def _one_order(
     told = []
     for letter in letters:
         if letter.replay_publishes and contents[letter.id].value is None:
-            told.append(Rehearsed(letter, f"is refused: {NO_VALUE}", None))
+            told.append(Rehearsed(letter, say("dry.refused", "is refused: ") + NO_VALUE, None))
         elif letter.replay_publishes:
             with_type = has_type_id(restored(redrive.settings, letter, contents[letter.id], type_id))
-            words = f"goes out on {letter.topic}, {'with' if with_type else 'without'} __TypeId__"
+            words = (
+                say("dry.with_type", "goes out on {topic}, with __TypeId__", topic=letter.topic)
+                if with_type
+                else say("dry.without_type", "goes out on {topic}, without __TypeId__", topic=letter.topic)
+            )
             told.append(Rehearsed(letter, words, None))
         elif letter.topic not in read:
-            told.append(Rehearsed(letter, f"is refused: {redrive.service} does not read {letter.topic}", None))
+            why = say(
+                "dry.not_read",
+                "is refused: {service} does not read {topic}",
+                service=redrive.service,
+                topic=letter.topic,
+            )
+            told.append(Rehearsed(letter, why, None))
     ours = [letter for letter in letters if not letter.replay_publishes and letter.topic in read]
     async with redrive.pool.acquire() as db:
         records = [record_of(letter, contents[letter.id]) for letter in ours]
@@ -63,13 +74,22 @@ async def _one_order(
 def in_words(effect: Effect) -> str:
     """The effect of a replay, in words."""
     if effect.problem:
-        return f"fails again: {effect.problem}"
+        return say("dry.fails", "fails again: ") + _told(effect.problem)
     if effect.unknown:
-        return f"not known before: {effect.unknown}"
+        return say("dry.unknown", "not known before: ") + _told(effect.unknown)
     if effect.is_dropped:
-        return f"dropped: {effect.note or 'nothing changes and nothing goes out'}"
+        nothing = say("dry.nothing", "nothing changes and nothing goes out")
+        return say("dry.dropped", "dropped: ") + (_told(effect.note) if effect.note else nothing)
     changes = ", ".join(f"{table} ({rows})" for table, rows in effect.changes.items())
     sends = ", ".join(effect.sends)
     if not effect.changes:
-        return f"changes nothing, answers again with {sends}"
-    return f"changes {changes}" + (f", sends {sends}" if sends else "") + (f"; {effect.note}" if effect.note else "")
+        return say("dry.answers", "changes nothing, answers again with {sends}", sends=sends)
+    words = say("dry.changes", "changes {changes}", changes=changes)
+    if sends:
+        words += say("dry.sends", ", sends {sends}", sends=sends)
+    return words + "; " + _told(effect.note) if effect.note else words
+
+
+def _told(words: str) -> Said:
+    """The words of an error or of the service; in every language, where they have no sayings of their own."""
+    return words if isinstance(words, Said) else say("dry.error", "{error}", error=words)

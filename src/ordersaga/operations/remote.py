@@ -162,7 +162,10 @@ class RemoteLetters:
     async def causes(self, wanted: LetterFilter) -> list[CauseCount]:
         """How many letters match, by topic, cause and status."""
         found = await self._http.read("dead-letters/causes", CausesResource, **_query(wanted))
-        return [CauseCount(*(getattr(each, name) for name in CauseCount.__struct_fields__)) for each in found.items]
+        return [
+            CauseCount(*(getattr(each, name) for name in CauseCount.__struct_fields__ if name != "last_said"))
+            for each in found.items
+        ]
 
     async def contents(self, ids: Sequence[UUID]) -> dict[UUID, Content]:
         """The contents of letters, by id."""
@@ -247,7 +250,8 @@ def _query(wanted: LetterFilter) -> dict[str, Any]:
 
 
 def _letter(shown: DeadLetterResource) -> Letter:
-    own = {name: getattr(shown, "order_id" if name == "order_key" else name) for name in Letter.__struct_fields__}
+    names = [each for each in Letter.__struct_fields__ if each != "said"]
+    own = {name: getattr(shown, "order_id" if name == "order_key" else name) for name in names}
     return msgspec.convert(own, Letter)
 
 

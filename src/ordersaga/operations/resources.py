@@ -9,16 +9,20 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.http.caller import Caller
+from ordersaga.masking import masked_sayings
 from ordersaga.messaging.acts import Act
 from ordersaga.messaging.calls import CallCount
 from ordersaga.messaging.letters import CauseCount, Content, Letter, Repeats, ReplayState
 from ordersaga.messaging.rehearsal import Effect
 from ordersaga.messaging.spring_headers import Headers
-from ordersaga.messaging.texts import readable
-from ordersaga.operations.personal import hidden_in_value, hidden_in_words, words_for
+from ordersaga.messaging.texts import read_sayings, readable
+from ordersaga.operations.personal import hidden_in_value, hidden_in_words, sayings_for, words_for
 from ordersaga.operations.rehearsing import Rehearsed
+from ordersaga.said import Saying, sayings_of
 
 PATH: Final = "/api/v1/operations"
+VALUE_CHARS_MAX: Final = 1_000_000
+"""Of an edited value. A topic of Kafka takes about as much, unless it is set to take more."""
 
 
 class ServiceResource(Struct, rename="camel", kw_only=True):
@@ -63,6 +67,7 @@ class DeadLetterResource(Struct, rename="camel", kw_only=True):
 
     `follows`: the letter of the same record before this one. `replayedAs`: the `message-id` with which the record was published again.
     `repeats`: in a list with `latestOfOrder`, how often the order has failed so; null elsewhere, and for a letter without an order.
+    `said`: the reason as codes with values, for pages in another language.
     """
 
     id: UUID
@@ -81,6 +86,7 @@ class DeadLetterResource(Struct, rename="camel", kw_only=True):
     imported_from: str | None
     consumer_group: str | None
     repeats: RepeatsResource | None = None
+    said: list[Saying] = []
 
 
 class ActResource(Struct, rename="camel", kw_only=True):
@@ -106,6 +112,7 @@ class ReplayResource(Struct):
 
     result: str | None
     detail: str
+    said: list[Saying] = []
 
 
 class DeadLetterDetails(Struct, rename="camel", kw_only=True):
@@ -126,6 +133,7 @@ class EffectResource(Struct):
     changes: dict[str, int]
     sends: list[str]
     problem: str | None
+    said: list[Saying] = []
 
 
 class ReplayedResource(Struct, kw_only=True):
@@ -152,6 +160,7 @@ class CauseResource(Struct, rename="camel", kw_only=True):
     first_at: datetime
     last_at: datetime
     last_reason: str
+    last_said: list[Saying] = []
 
 
 class CausesResource(Struct):
@@ -178,12 +187,14 @@ def letter_resource(letter: Letter) -> DeadLetterResource:
         replayed_as=letter.replayed_as,
         imported_from=letter.imported_from,
         consumer_group=letter.consumer_group,
+        said=read_sayings(letter.said),
     )
 
 
 def letter_for(letter: Letter, caller: Caller) -> DeadLetterResource:
     """The JSON of a dead letter, for a reader without personal data."""
-    return replace(letter_resource(letter), reason=words_for(caller, letter.reason))
+    shown = letter_resource(letter)
+    return replace(shown, reason=words_for(caller, letter.reason), said=sayings_for(caller, shown.said))
 
 
 def repeats_resource(repeats: Repeats | None) -> RepeatsResource | None:
@@ -193,13 +204,18 @@ def repeats_resource(repeats: Repeats | None) -> RepeatsResource | None:
 
 def replay_resource(state: ReplayState | None, caller: Caller) -> ReplayResource | None:
     """The JSON of a replay's result."""
-    return ReplayResource(state.result, words_for(caller, state.detail)) if state else None
+    if state is None:
+        return None
+    said = sayings_for(caller, masked_sayings(sayings_of(state.detail)))
+    return ReplayResource(state.result, words_for(caller, str(state.detail)), said)
 
 
 def effect_resource(rehearsed: Rehearsed) -> EffectResource:
     """The JSON of a rehearsed effect."""
     effect = rehearsed.effect or Effect()
-    return EffectResource(rehearsed.words, effect.changes, list(effect.sends), effect.problem)
+    problem = None if effect.problem is None else str(effect.problem)
+    said = list(masked_sayings(sayings_of(rehearsed.words)))
+    return EffectResource(str(rehearsed.words), effect.changes, list(effect.sends), problem, said)
 
 
 def cause_resource(count: CauseCount, caller: Caller) -> CauseResource:
@@ -212,6 +228,7 @@ def cause_resource(count: CauseCount, caller: Caller) -> CauseResource:
         first_at=count.first_at,
         last_at=count.last_at,
         last_reason=words_for(caller, count.last_reason),
+        last_said=sayings_for(caller, read_sayings(count.last_said)),
     )
 
 

@@ -18,9 +18,10 @@ from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.model import Order
 from ordersaga.order.saga import Answer, Priced, decide
 from ordersaga.order.store import Changes
+from ordersaga.said import say
 from ordersaga.settings import Settings
 
-UNKNOWN_ORDER: Final = "no order has this id"
+UNKNOWN_ORDER: Final = say("letter.no_order", "no order has this id")
 ROLLBACK_ANSWERS: Final = frozenset({m.StockRollbackCompletedMessage, m.StockRollbackFailedMessage})
 
 
@@ -92,9 +93,9 @@ def _problem(incoming: Incoming) -> str | None:
     message = incoming.message
     if isinstance(message, m.PaymentSuccessMessage) and message.status == "SUCCESS":
         if not message.payment_key:
-            return "a successful payment without its paymentKey"
+            return say("letter.no_payment_key", "a successful payment without its paymentKey")
         if message.amount is None or message.amount <= 0:
-            return "a successful payment without a positive amount"
+            return say("letter.no_amount", "a successful payment without a positive amount")
     return None
 
 

@@ -21,6 +21,7 @@ from ordersaga.payment.intents import Intents
 from ordersaga.payment.recovery import Recovery
 from ordersaga.payment.toss import TossGateway, TossSettings
 from ordersaga.payment.waiting import Waiting
+from ordersaga.said import say
 from ordersaga.settings import Settings
 
 DRAIN_S: Final = 5.0
@@ -69,8 +70,12 @@ def create_app(settings: Settings) -> Litestar:
     async def watch_gateway() -> None:
         now = gateway.health
         refusing = Trouble(
-            f"no calls are sent to the gateway, since: {now.reason}",
-            "check the gateway, ORDERSAGA_GATEWAY_URL and ORDERSAGA_GATEWAY_SECRET_KEY",
+            say(
+                "alarm.gateway",
+                "no calls are sent to the gateway, since: {reason}",
+                reason=now.reason or "",
+            ),
+            say("todo.gateway", "check the gateway, ORDERSAGA_GATEWAY_URL and ORDERSAGA_GATEWAY_SECRET_KEY"),
         )
         runtime.alarms.tell("gateway", "", None if now.ready else refusing)
 

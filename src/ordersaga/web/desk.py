@@ -37,8 +37,37 @@ YEAR_S: Final = 365 * 86_400
 NOTICE_S: Final = 60
 FIELDS_MAX: Final = 1_000
 """The form of an order's record with 100 lines has over 300."""
+NOT_DONE: Final = frozenset(
+    {
+        *(
+            "cart_full",
+            "checkout_again",
+            "prices_changed",
+            "not_payable",
+            "not_confirmed",
+            "not_cancelled",
+            "not_returned",
+        ),
+        *("console.wrong", "console.reason_missing", "console.stale", "console.gone", "console.order_refused"),
+        *(
+            "console.faults_wrong",
+            "console.audit_busy",
+            "console.load.none",
+            "console.load.running",
+            "console.load.no_sandbox",
+        ),
+    }
+)
+"""The notices of acts that were not done."""
 STATIC: Final = Path(__file__).parent / "static"
 KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+
+class Notice(Struct, frozen=True):
+    """What a page says of the act that led to it. `is_warning`: it was not done, or not as it was meant."""
+
+    text: str
+    is_warning: bool
 
 
 class File(Struct, frozen=True):
@@ -153,15 +182,11 @@ class Desk:
 
     def page(self, visit: Visit, template: str, values: Mapping[str, Any] | None = None, status: int = 200) -> Page:
         """Answer with a page, and write the session's cookies. A notice is shown once."""
-        text = self.part(visit, template, {"notice": self._notice(visit), **(values or {})})
+        text = self.part(visit, template, {"notice": notice_named(visit, visit.cookies.get(NOTICE)), **(values or {})})
         headers = self._headers | {"Content-Language": visit.language}
         return Response(
             text, status_code=status, headers=headers, media_type="text/html", cookies=self._cookies(visit, None)
         )
-
-    def _notice(self, visit: Visit) -> str | None:
-        key = f"notice.{visit.cookies.get(NOTICE)}"
-        return visit.t(key) if visit.has(key) else None
 
     def fragment(self, visit: Visit, template: str, values: Mapping[str, Any]) -> Page:
         """Answer with a part of a page, for its script. A browser may also open it as a page, so it has a page's headers."""
@@ -219,6 +244,12 @@ class Desk:
     def _cookie(self, name: str, value: str, max_age: int | None = None) -> Cookie:
         secure = (self.settings.web_url or "").startswith("https:")
         return Cookie(key=name, value=value, path="/", max_age=max_age, httponly=True, samesite="lax", secure=secure)
+
+
+def notice_named(visit: Visit, name: str | None) -> Notice | None:
+    """The notice with this name, the end of a key `notice.…`."""
+    key = f"notice.{name}"
+    return Notice(visit.t(key), name in NOT_DONE) if visit.has(key) else None
 
 
 def nothing() -> NoReturn:

@@ -14,7 +14,7 @@ from ordersaga.web.accounts import User, credentials
 T = TypeVar("T")
 Backend: TypeAlias = ServiceName | Literal["audit"]
 CONNECTIONS_MAX: Final = 200
-ANSWER_BYTES_MAX: Final = 4_000_000
+ANSWER_BYTES_MAX: Final = 16_000_000
 FOR_OPERATORS: Final = ("/api/v1/operations/", "/health/")
 """Paths that a service with an operators' port has on that port."""
 

@@ -1,11 +1,13 @@
 """What the console reads from the audit's HTTP face. Unknown fields are ignored, so a newer audit can say more."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from urllib.parse import urlencode
 from uuid import UUID
 
 from msgspec import Struct
 
+from ordersaga.said import Saying
 from ordersaga.web.console.topic import KNOWN
 
 
@@ -26,6 +28,7 @@ class AuditRun(Struct, rename="camel", frozen=True):
     doing: str = ""
     stopped_by: str | None = None
     failure: str | None = None
+    doing_said: tuple[Saying, ...] = ()
 
     @property
     def goes_on(self) -> bool:
@@ -51,6 +54,7 @@ class Difference(Struct, rename="camel", frozen=True):
     topic: str | None = None
     partition: int | None = None
     offset: int | None = None
+    said: tuple[Saying, ...] = ()
 
     @property
     def topic_href(self) -> str:
@@ -75,6 +79,13 @@ class Invariant(Struct, rename="camel", frozen=True):
     notes: list[str] = []
     left_out: str | None = None
     differences: list[Difference] = []
+    notes_said: list[tuple[Saying, ...]] = []
+    left_out_said: tuple[Saying, ...] = ()
+
+    @property
+    def explained(self) -> list[tuple[str, Sequence[Saying]]]:
+        """Each note with its sayings, of which an older audit sends none."""
+        return list(zip(self.notes, self.notes_said or [()] * len(self.notes), strict=False))
 
     @property
     def shown(self) -> list[Difference]:

@@ -1,23 +1,23 @@
 """What all routes of the console share: the page's frame with the user in it, ages and names as people read them, and refusals as notices."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
 from ordersaga.messaging.kafka import Tail
 from ordersaga.settings import SERVICES, ServiceName
 from ordersaga.web.accounts import User
+from ordersaga.web.console.ages import ago, duration
 from ordersaga.web.console.audience import Audience
 from ordersaga.web.console.load import Load
 from ordersaga.web.console.reading import Reading
+from ordersaga.web.console.sayings import cause_name, named, reason_name, told, wrong_words
 from ordersaga.web.console.staff import NAMES, Staff, may_act
 from ordersaga.web.desk import Desk, Page, nothing
 from ordersaga.web.services import ProblemAnswer, Refused
 from ordersaga.web.visit import Visit
 
 REASON_CHARS_MAX: Final = 500
-UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60))
 
 
 class Console:
@@ -47,6 +47,9 @@ class Console:
             "ago": lambda at: ago(visit, at),
             "who": lambda name: visit.t(f"console.staff.{NAMES[name]}") if name in NAMES else name,
             "act_name": lambda what: visit.t(f"console.acts.{what}") if visit.has(f"console.acts.{what}") else what,
+            "told": lambda text, sayings=(): told(visit, text, sayings),
+            "cause_name": lambda cause: cause_name(visit, cause),
+            "reason_name": lambda reason: reason_name(visit, reason),
             "named": lambda words: named(visit, words),
             "seconds": lambda s: duration(visit, s),
             "reason_chars_max": REASON_CHARS_MAX,
@@ -56,26 +59,6 @@ class Console:
     def service(self, name: str) -> ServiceName:
         """A service of ours by its name in a path or form. Raises `Nothing`."""
         return next((each for each in SERVICES if each == name and each in self.reading.ours), None) or nothing()
-
-
-def named(visit: Visit, words: str) -> str:
-    """A service's words, in which the demo's staff have names instead of ids."""
-    for user_id, name in NAMES.items():
-        words = words.replace(user_id, visit.t(f"console.staff.{name}"))
-    return words
-
-
-def ago(visit: Visit, at: datetime | None) -> str:
-    """How long ago, in the visitor's language: one number and its unit."""
-    return "" if at is None else duration(visit, (datetime.now(UTC) - at).total_seconds())
-
-
-def duration(visit: Visit, seconds: float) -> str:
-    """A time in its largest unit."""
-    for name, unit in UNITS:
-        if abs(seconds) >= unit:
-            return visit.t(f"console.age.{name}", count=int(abs(seconds) // unit))
-    return visit.t("console.age.s", count=int(abs(seconds)))
 
 
 def is_id(text: str) -> bool:
@@ -99,6 +82,8 @@ def notice_of(refused: Refused) -> str:
     raise refused
 
 
-def wrong_fields(problem: ProblemAnswer) -> dict[str, str]:
+def wrong_fields(visit: Visit, problem: ProblemAnswer) -> dict[str, str]:
     """What a service says of each field that does not fit."""
-    return {each.field: each.message for each in problem.errors} or {"": problem.detail or problem.title}
+    return {each.field: wrong_words(visit, each) for each in problem.errors} or {
+        "": told(visit, problem.detail or problem.title)
+    }

@@ -68,7 +68,7 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         except Refused as refused:
             if refused.status != 400:
                 raise
-            return await _form(console, visit, user, form, wrong_fields(refused.problem), 400)
+            return await _form(console, visit, user, form, wrong_fields(visit, refused.problem), 400)
         return desk.go(visit, f"{PATH}/{name}/{job.id}", "console.job")
 
     return [listed, new, begin, *_one(console)]

@@ -7,7 +7,13 @@ from litestar import get, post
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
-from ordersaga.operations.resources import DeadLetterDetails, DeadLetterResource, EditedResource, ReplayedResource
+from ordersaga.operations.resources import (
+    VALUE_CHARS_MAX,
+    DeadLetterDetails,
+    DeadLetterResource,
+    EditedResource,
+    ReplayedResource,
+)
 from ordersaga.settings import ServiceName
 from ordersaga.web.accounts import User
 from ordersaga.web.console import editing
@@ -18,6 +24,8 @@ from ordersaga.web.desk import AnyRequest, Page, nothing
 from ordersaga.web.services import Refused
 from ordersaga.web.visit import Visit
 
+WHOLE_CHARS: Final = 60_000
+"""A longer value is edited as one text: it has too many fields, or fields that are too long for a line."""
 EDIT: Final = f"{PATH}/{{service:str}}/{{letter_id:uuid}}/edit"
 
 
@@ -49,6 +57,7 @@ def _edit(console: Console) -> ControllerRouterHandler:
         A button that adds an item to a list or removes one shows the form again.
         """
         visit = desk.visit(request)
+        await console.staff.reader(request, visit)  # before a body is read that may be large
         user, form = await console.staff.operator(request, visit)
         name = console.service(service)
         letter = (await _details(console, name, letter_id, user)).letter
@@ -62,7 +71,7 @@ def _edit(console: Console) -> ControllerRouterHandler:
             done = await console.reading.services.post(name, path, EditedResource, user, body)
         except Refused as refused:
             if refused.status in (400, 413):
-                return _form(console, visit, user, name, letter, value, wrong_fields(refused.problem), form)
+                return _form(console, visit, user, name, letter, value, wrong_fields(visit, refused.problem), form)
             return desk.go(visit, f"{PATH}/{name}/{letter_id}", notice_of(refused))
         if not saves or done.letter is None:
             values = {"service": name, "letter": letter, "diff": done.diff, "value": value, "typed": form}
@@ -103,18 +112,19 @@ def _form(
 ) -> Page:
     """The form: of the message's fields; of the whole value as one text, if that is wanted or the fields are too many; or, of a value that is
     too large for either, how else it is edited."""
-    typed, bytes_max = typed or {}, console.desk.settings.http_body_bytes_max
+    typed, bytes_max = typed or {}, console.desk.settings.http_edit_bytes_max
     fields = editing.fields_of(letter.topic, value)
     whole = "whole" in typed or visit.path.endswith("?whole=1") or not fields
-    too_many = not whole and editing.bytes_of(value, fields or ()) > bytes_max
+    too_many = not whole and (editing.bytes_of(value, fields or ()) > bytes_max or len(value) > WHOLE_CHARS)
     values: dict[str, Any] = {
         "service": service,
         "letter": letter,
         "fields": None if whole or too_many else fields,
         "too_many": too_many,
         "size": len(value.encode()),
-        "fits": editing.bytes_of(value) <= bytes_max,
+        "fits": editing.bytes_of(value) <= bytes_max and len(value) <= VALUE_CHARS_MAX,
         "bytes_max": bytes_max,
+        "chars_max": VALUE_CHARS_MAX,
         "value": value,
         "wrong": wrong or {},
         "typed": typed,

@@ -240,6 +240,6 @@ async def _refused(
 ) -> Page:
     """The letter's page again: with the wrong fields named, or as the letter is now if somebody else has acted on it."""
     if refused.status == 400:
-        more = {"wrong": wrong_fields(refused.problem), "typed": form}
+        more = {"wrong": wrong_fields(visit, refused.problem), "typed": form}
         return await _show(console, visit, user, service, letter_id, more, 400)
     return console.desk.go(visit, f"{PATH}/{service}/{letter_id}", notice_of(refused))

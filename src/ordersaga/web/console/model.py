@@ -8,6 +8,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ordersaga.said import Saying
 from ordersaga.web.shop.model import Order
 
 
@@ -20,14 +21,17 @@ class Alarm(Struct, rename="camel", frozen=True):
     todo: str
     since: datetime
     age_s: int
+    what_said: tuple[Saying, ...] = ()
+    todo_said: tuple[Saying, ...] = ()
 
 
-class HealthStatus(Struct, frozen=True):
+class HealthStatus(Struct, rename="camel", frozen=True):
     """A service's own word about its health: UP, DEGRADED or DOWN."""
 
     status: str
     problems: list[str] = []
     alarms: list[Alarm] = []
+    problems_said: list[tuple[Saying, ...]] = []
 
 
 class PartitionState(Struct, rename="camel", frozen=True):
@@ -47,6 +51,8 @@ class PartitionState(Struct, rename="camel", frozen=True):
     paused_by: str | None = None
     pause_reason: str | None = None
     paused_at: datetime | None = None
+    problem_said: tuple[Saying, ...] = ()
+    todo_said: tuple[Saying, ...] = ()
 
     @property
     def needs_help(self) -> bool:

@@ -30,7 +30,7 @@ from ordersaga.web.console.orders import PATH
 from ordersaga.web.console.reading import FACE, Reading
 from ordersaga.web.console.staff import may_act
 from ordersaga.web.console.story import story
-from ordersaga.web.desk import AnyRequest, Page, nothing
+from ordersaga.web.desk import AnyRequest, Page, nothing, notice_named
 from ordersaga.web.services import Refused, Unavailable, side_by_side
 from ordersaga.web.shop.model import Event
 from ordersaga.web.shop.progress import progress
@@ -88,7 +88,7 @@ def _acts(console: Console) -> list[ControllerRouterHandler]:
         """The order's page with a notice; an act that was not done leaves the reason that was typed in its part of the page."""
         if done:
             return desk.go(visit, f"{PATH}/{order_id}", notice)
-        more = {"notice": visit.t(f"notice.{notice}"), "typed_in": {part: form.get("reason", "")}}
+        more = {"notice": notice_named(visit, notice), "typed_in": {part: form.get("reason", "")}}
         return await _page(console, visit, user, order_id, more)
 
     @post(f"{PATH}/{{order_id:uuid}}/resend")

@@ -8,11 +8,11 @@ from litestar.types import ControllerRouterHandler
 
 from ordersaga.http.pages import Page as ListPage
 from ordersaga.web.accounts import User
-from ordersaga.web.console.frame import Console, is_id
+from ordersaga.web.console.frame import Console, is_id, wrong_fields
 from ordersaga.web.console.reading import Reading
 from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page
-from ordersaga.web.services import Refused, Unavailable
+from ordersaga.web.services import ProblemAnswer, Refused, Unavailable
 from ordersaga.web.shop.model import Order
 
 PATH: Final = f"{HOME}/orders"
@@ -39,14 +39,14 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         asked = {name: str(query.get(name, "")).strip()[:300] for name in (*SEARCHED, "older")}
         if is_id(asked["order"]):
             return desk.go(visit, f"{PATH}/{UUID(asked['order'])}")
-        found, away, wrong = await _search(reading, user, asked, str(query.get("cursor", "")))
+        found, away, refused = await _search(reading, user, asked, str(query.get("cursor", "")))
         values = {
             "asked": asked,
             "statuses": STATUSES,
             "orders": found.items if found else [],
             "next": found.next if found else None,
             "away": away,
-            "wrong": wrong,
+            "wrong": wrong_fields(visit, refused) if refused else {},
             "foreign": "order" not in reading.ours,
         }
         return console.page(visit, user, "orders.html", values)
@@ -56,18 +56,18 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
 
 async def _search(
     reading: Reading, user: User, asked: dict[str, str], cursor: str
-) -> tuple[ListPage[Order] | None, bool, str]:
+) -> tuple[ListPage[Order] | None, bool, ProblemAnswer | None]:
     """A page of orders; whether Order does not answer; and what is wrong with the conditions."""
     if "order" not in reading.ours:
-        return None, False, ""
+        return None, False, None
     query = {parameter: asked[name] for name, parameter in SEARCHED.items() if asked[name]} | {"limit": SHOWN}
     query |= {"olderThanS": str(int(asked["older"]) * 60)} if asked["older"].isdecimal() else {}
     query |= {"cursor": cursor} if cursor else {}
     try:
-        return await reading.services.get("order", "/api/v1/orders", ListPage[Order], user, query), False, ""
+        return await reading.services.get("order", "/api/v1/orders", ListPage[Order], user, query), False, None
     except Unavailable:
-        return None, True, ""
+        return None, True, None
     except Refused as refused:
         if refused.status != 400:
             raise
-        return None, False, str(refused)
+        return None, False, refused.problem

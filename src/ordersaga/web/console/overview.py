@@ -1,11 +1,14 @@
 """What needs attention now, the worst first, from one reading of all services. Pure."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final, Literal
 from urllib.parse import urlencode
 
 from msgspec import Struct
 
+from ordersaga.operations.parked_resources import QueueResource
+from ordersaga.said import Saying
 from ordersaga.web.console.flow import gateway_state
 from ordersaga.web.console.reading import ServiceView, Snapshot
 
@@ -17,13 +20,16 @@ Level = Literal["bad", "few"]
 
 
 class Concern(Struct, frozen=True):
-    """Something that needs attention. `text`: the end of a key `console.concern.…`; `values` fill the text in. `said`: the service's own words."""
+    """Something that needs attention. `text`: the end of a key `console.concern.…`; `values` fill the text in. `said`: the service's own words, and
+    `sayings` the codes of its sentences; `where`: the partition, topic or loop that they are about."""
 
     level: Level
     text: str
     values: dict[str, str | int]
     href: str
     said: str = ""
+    sayings: Sequence[Saying] = ()
+    where: str = ""
 
 
 class CauseRow(Struct, frozen=True):
@@ -35,6 +41,7 @@ class CauseRow(Struct, frozen=True):
     records: int
     reason: str
     href: str
+    said: Sequence[Saying] = ()
 
 
 def concerns(snapshot: Snapshot) -> list[Concern]:
@@ -46,7 +53,8 @@ def concerns(snapshot: Snapshot) -> list[Concern]:
     if gateway_state(snapshot) == "degraded":
         found.append(Concern("bad", "gateway", {}, "#flow"))
     for each in snapshot.audit.alarms if snapshot.audit else ():
-        found.append(Concern("bad", "audit", {}, "/console/audit", each.what.removeprefix("broken: ")))
+        words = each.what.removeprefix("broken: ")
+        found.append(Concern("bad", "audit", {}, "/console/audit", words, each.what_said))
     oldest = snapshot.orders.oldest if snapshot.orders else None
     if oldest and snapshot.at - oldest.placed_at > WAITS_LONG:
         found.append(Concern("few", "order", {"name": oldest.order_name}, f"/console/orders/{oldest.order_id}"))
@@ -58,16 +66,17 @@ def _of_service(view: ServiceView) -> list[Concern]:
     if view.health is None:
         return [Concern("bad", "down", {"service": name}, "#services")]
     found: list[Concern] = []
-    for each in view.health.problems:
-        found.append(Concern("bad", "problem", {"service": name}, "#services", each))
+    problems = view.health.problems
+    for each, sayings in zip(problems, view.health.problems_said or [()] * len(problems), strict=False):
+        found.append(Concern("bad", "problem", {"service": name}, "#services", each, sayings))
     stopped = sum(read.states["STOPPED"] + read.states["NOT_ASSIGNED"] for read in (view.topics or {}).values())
     if stopped:
         found.append(Concern("bad", "stopped", {"service": name, "count": stopped}, f"/console/topics?service={name}"))
     if paused := sum(read.states["PAUSED"] for read in (view.topics or {}).values()):
         values: dict[str, str | int] = {"service": name, "count": paused}
-        said = [f"{each.where} {each.what}" for each in view.health.alarms if each.alarm == PAUSED]
-        words = said[0] if len(said) == 1 else ""
-        found.append(Concern("few", "paused", values, f"/console/topics?service={name}", words))
+        told = [each for each in view.health.alarms if each.alarm == PAUSED]
+        words = (told[0].what, told[0].what_said, told[0].where) if len(told) == 1 else ()
+        found.append(Concern("few", "paused", values, f"/console/topics?service={name}", *words))
     if letters := sum(each.letters for each in (view.causes.items if view.causes else ())):
         found.append(Concern("bad", "letters", {"service": name, "count": letters}, f"/console/letters?service={name}"))
     if view.parked:
@@ -78,8 +87,9 @@ def _of_service(view: ServiceView) -> list[Concern]:
         found.append(Concern("bad", "outbox", values, "#services"))
     for alarm in view.health.alarms:
         if alarm.alarm not in ("gateway", "parked", "dead letters") and not (paused and alarm.alarm == PAUSED):
-            words = " ".join(filter(None, (alarm.where, alarm.what)))
-            found.append(Concern("few", "alarm", {"service": name}, "#services", words))
+            found.append(
+                Concern("few", "alarm", {"service": name}, "#services", alarm.what, alarm.what_said, alarm.where)
+            )
     return found
 
 
@@ -93,6 +103,7 @@ def causes(snapshot: Snapshot) -> list[CauseRow]:
             each.letters,
             each.last_reason,
             _letters(view.name, each.topic, each.cause),
+            each.last_said,
         )
         for view in snapshot.services.values()
         for each in (view.causes.items if view.causes else ())
@@ -102,16 +113,17 @@ def causes(snapshot: Snapshot) -> list[CauseRow]:
 
 def parked(snapshot: Snapshot) -> list[CauseRow]:
     """Parked records by service, topic and cause, the most first."""
-    groups: dict[tuple[str, str, str], list[tuple[int, str]]] = {}
+    groups: dict[tuple[str, str, str], list[QueueResource]] = {}
     for view in snapshot.services.values():
         for each in view.parked or ():
-            groups.setdefault((view.name, each.topic, each.cause or "?"), []).append((each.records, each.reason or ""))
+            groups.setdefault((view.name, each.topic, each.cause or "?"), []).append(each)
     rows = [
         CauseRow(
             *key,
-            sum(records for records, _ in several),
-            several[-1][1],
+            sum(each.records for each in several),
+            several[-1].reason or "",
             f"/console/parked?{urlencode({'service': key[0], 'topic': key[1]})}",
+            several[-1].said,
         )
         for key, several in groups.items()
     ]

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from ordersaga.operations.parked_resources import QueueResource
 from ordersaga.operations.resources import ActResource, DeadLetterResource
+from ordersaga.said import Saying
 from ordersaga.web.console.model import DeliveryView, PaymentView, ReservationView, TimelineEvent
 from ordersaga.web.console.payloads import Mention, mention, sent_by
 
@@ -25,6 +26,7 @@ class Line(Struct, frozen=True):
     by: str = ""
     came_in: Mention | None = None
     sent: Sequence[Mention] = ()
+    said: Sequence[Saying] = ()
 
     @property
     def mentions(self) -> list[Mention]:
@@ -63,6 +65,7 @@ def story(
                 each.status,
                 f"{each.cause}: {each.reason}",
                 f"/console/letters/{service}/{each.id}",
+                said=each.said,
             )
             for each in letters
         ]
@@ -75,6 +78,7 @@ def story(
                 "PARKED",
                 f"{each.cause}: {each.reason}",
                 parked_path(service, each),
+                said=each.said,
             )
             for each in queues
         ]

@@ -138,3 +138,18 @@ for (const form of document.querySelectorAll("form[data-bytes-max]")) {
     if (isTooLarge) event.preventDefault();
   });
 }
+
+// A text may come from a file, which stays here: only the text is sent.
+for (const field of document.querySelectorAll("[data-file]")) {
+  const text = document.getElementById("value");
+  field.hidden = false;
+  field.querySelector("input").addEventListener("change", async ({ target }) => {
+    const [file] = target.files;
+    if (!file) return;
+    const said = await file.text();
+    const isTooLarge = said.length > text.maxLength;
+    field.querySelector("[role=alert]").hidden = !isTooLarge;
+    if (!isTooLarge) text.value = said;
+    target.value = "";
+  });
+}

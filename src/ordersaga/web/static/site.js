@@ -110,5 +110,9 @@ function follow(panel) {
 }
 
 localTimes(document);
+// On a phone the menu is one line that scrolls: the page that is open is to be seen in it.
+for (const here of document.querySelectorAll(".links [aria-current]")) {
+  here.parentElement.scrollLeft = here.offsetLeft - (here.parentElement.clientWidth - here.offsetWidth) / 2;
+}
 const panel = document.querySelector("[data-stream]");
 if (panel) follow(panel);

@@ -1,0 +1,83 @@
+"""Sentences for people in English, each with a code and its values, by which a page says the same in another language.
+
+The code stays the same from version to version. A page that does not know it shows the English text.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final, TypeAlias
+from uuid import UUID
+
+from msgspec import Struct
+
+Value: TypeAlias = str | int | float | UUID | datetime | timedelta
+UNITS: Final = (("days", 86_400), ("hours", 3_600), ("minutes", 60))
+
+
+class Saying(Struct, frozen=True):
+    """One sentence. `values` fill its text in, in the language that it is shown in; a length of time is written as `PT90S`."""
+
+    code: str
+    values: dict[str, str] = {}
+
+
+class Said(str):
+    """An English text, and the sayings that it consists of. Text added to it is a name for whoever reads English, and adds no saying.
+
+    `str(said)` is the text alone, for JSON and for the database.
+    """
+
+    sayings: tuple[Saying, ...]
+
+    def __new__(cls, text: str, sayings: Iterable[Saying]) -> "Said":
+        said = super().__new__(cls, text)
+        said.sayings = tuple(sayings)
+        return said
+
+    def __add__(self, other: str) -> "Said":
+        return Said(str(self) + str(other), (*self.sayings, *sayings_of(other)))
+
+    def __radd__(self, other: str) -> "Said":
+        return Said(str(other) + str(self), (*sayings_of(other), *self.sayings))
+
+
+def say(code: str, text: str, **values: Value) -> Said:
+    """A sentence: `text` with its values."""
+    english = {name: length(each) if isinstance(each, timedelta) else _plain(each) for name, each in values.items()}
+    told = {name: _seconds(each) if isinstance(each, timedelta) else _plain(each) for name, each in values.items()}
+    return Said(text.format(**english), (Saying(code, told),))
+
+
+def joined(separator: str, parts: Iterable[str]) -> str:
+    """The parts as one text, which keeps their sayings."""
+    listed = list(parts)
+    text = separator.join(map(str, listed))
+    sayings = [saying for each in listed for saying in sayings_of(each)]
+    return Said(text, sayings) if sayings else text
+
+
+def sayings_of(text: str | None) -> tuple[Saying, ...]:
+    """The sayings of a text; none, if it is a plain one."""
+    return text.sayings if isinstance(text, Said) else ()
+
+
+def words_of(error: BaseException) -> str:
+    """An error's text, with its sayings where it has some: `str(error)` loses them."""
+    return error.args[0] if error.args and isinstance(error.args[0], Said) else str(error)
+
+
+def length(time: timedelta) -> str:
+    """A length of time in English words."""
+    seconds = max(0, int(time.total_seconds()))
+    for unit, size in UNITS:
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _plain(value: Value) -> str:
+    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)
+
+
+def _seconds(time: timedelta) -> str:
+    return f"PT{max(0, int(time.total_seconds()))}S"
