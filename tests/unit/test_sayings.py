@@ -1,16 +1,26 @@
 """What services say with a code: each code has its text in both languages, and a page says it by the code, never by its English."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+from uuid import UUID
 
 import pytest
 
 import ordersaga
+from ordersaga.cli.letters import letter_as_json, print_rehearsed
+from ordersaga.cli.operating import say_json
 from ordersaga.messaging.health import Alarms, Trouble
+from ordersaga.messaging.letters import Letter
+from ordersaga.messaging.rehearsal import Effect
 from ordersaga.messaging.texts import SAYINGS_CHARS_MAX, read_sayings, stored_sayings
+from ordersaga.operations.ports import OperatorsDesk
+from ordersaga.operations.rehearsing import Rehearsed, in_words
 from ordersaga.said import Said, Saying, joined, say, sayings_of, words_of
 from ordersaga.web.console.sayings import cause_name, told, wrong_words
 from ordersaga.web.services import WrongField
@@ -18,6 +28,10 @@ from ordersaga.web.signing import Signer
 from ordersaga.web.texts import TEXTS, Language
 from ordersaga.web.visit import Cart, Session, Visit
 
+LETTER = Letter(
+    *(UUID(int=1), "OPEN", "order-created", 0, 7, UUID(int=2), "Rejected", "no", 1, datetime(2026, 7, 1, tzinfo=UTC)),
+    *(None, None, None, None, '[{"code": "letter.null", "values": {}}]'),
+)
 NOW = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 HANGUL = re.compile("[가-힣]")
 
@@ -136,3 +150,13 @@ def test_a_wrong_field_and_a_cause_are_told_by_their_codes() -> None:
     assert (
         cause_name(visit("ko"), "com.example.Broken") == "com.example.Broken" and cause_name(visit("en"), None) == "?"
     )
+
+
+def test_a_command_prints_the_english_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    effect = Effect("Undecodable: " + say("letter.null", "the value is null"))
+    told = [(cast(OperatorsDesk, SimpleNamespace(service="stock")), Rehearsed(LETTER, in_words(effect), effect))]
+    print_rehearsed(told, as_json=True)
+    line = json.loads(capsys.readouterr().out)
+    assert line["would"] == "fails again: Undecodable: the value is null" and line["problem"].endswith("is null")
+    say_json(**letter_as_json(told[0][0], LETTER))
+    assert "said" not in json.loads(capsys.readouterr().out)

@@ -144,7 +144,7 @@ def print_rehearsed(found: Sequence[tuple[OperatorsDesk, Rehearsed]], as_json: b
     for desk, each in found:
         letter = each.letter
         if as_json:
-            effect = msgspec.to_builtins(each.effect) if each.effect else {}
+            effect = msgspec.to_builtins(each.effect, enc_hook=str) if each.effect else {}
             say_json(id=str(letter.id), service=desk.service, record=letter.coordinates, would=each.words, **effect)
         table.add_row(
             str(letter.id)[:ID_CHARS],

@@ -196,8 +196,9 @@ def time(text: str | None) -> datetime | None:
 
 
 def say_json(**values: Any) -> None:
-    """Print one line of JSON."""
-    print(msgspec.json.encode(values).decode(), flush=True)
+    """Print one line of JSON: the English texts, without the codes by which pages say them in other languages."""
+    told = {name: each for name, each in values.items() if name not in ("said", "last_said")}
+    print(msgspec.json.encode(told, enc_hook=str).decode(), flush=True)
 
 
 def shown(at: datetime) -> str:
