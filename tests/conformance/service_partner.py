@@ -119,7 +119,8 @@ class ServicePartner:
         if self.is_("takes-the-id-from-the-key"):
             message["orderId"] = (record.key() or b"").decode()
         try:
-            message["orderId"] = str(UUID(message["orderId"]))
+            id = str(UUID(message["orderId"]))
+            message["orderId"] = message["orderId"] if self.is_("keeps-ids-as-text") else id
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise Bad("no order id") from error
         return message
@@ -136,6 +137,8 @@ class ServicePartner:
                 answer = {name: value.upper() if name.endswith("Id") else value for name, value in answer.items()}
             case "keyed-by-something-else":
                 key = b"7"
+            case "in-an-envelope":
+                answer = {"schema": None, "payload": answer}
             case "no-key-and-sorted":
                 key, answer = None, dict(sorted(answer.items()))
             case "talkative":

@@ -36,6 +36,7 @@ WRONG = {
     "wrong-topic": {f"{ANSWER} is on its topic"},
     "skips-what-is-bad": BAD,
     "loses-on-restart": {RESTARTED},
+    "keeps-ids-as-text": {f"{A} again in other bytes"},
     "one-delivery-a-customer": {"two orders of one customer are two deliveries"},
     "reads-uncommitted": {f"{A} in an aborted transaction"},
     "takes-the-id-from-the-key": {f"{A} without a record key", f"{A} with another record key"},
@@ -68,6 +69,12 @@ def test_a_delivery_that_dies_of_a_bad_record_is_named_by_the_first(stack: DevSt
     assert verdict.answer.code == 1 and verdict.failed == {f"{A}: bad JSON"}, verdict.answer
     assert verdict.not_judged == BAD - verdict.failed | {f"{A}: a tombstone"}
     assert "the record behind the spoilt one was not answered" in verdict.answer.out
+
+
+def test_answers_in_an_envelope_lack_the_fields_and_nothing_else(stack: DevStack, tmp_path: Path) -> None:
+    with RunningPartner(tmp_path, stack, "delivery", "in-an-envelope") as partner:
+        verdict = partner.conform("--only", "form", "--only", "happy", restart=False)
+    assert verdict.failed == {f"{ANSWER} has the guide's fields", "a started delivery has an id"}, verdict.answer
 
 
 @pytest.mark.parametrize("manner", UNUSUAL)

@@ -5,6 +5,7 @@ from typing import Final
 from ordersaga.conformance.cases import Case, NotMeasurable
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.scene import Scene, must
+from ordersaga.conformance.shapes import upper
 from ordersaga.conformance.wire import compact
 
 REPEAT: Final = "wire facts: Kafka delivers at least once, so a repeat has no further effect; its answer, if there is one, says the same"
@@ -28,8 +29,13 @@ def repeat_cases(exchange: Exchange) -> list[Case]:
     async def other_bytes(scene: Scene) -> None:
         message = await exchange.prepare(scene)
         await scene.send(exchange.request, message)
-        again = dict(reversed(message.items())) | {"traceId": "again"}
-        await scene.send(exchange.request, compact(again), key=None, note="the same in other bytes")
+        again = dict(reversed(upper(message).items())) | {"traceId": "again"}
+        await scene.send(
+            exchange.request,
+            compact(again),
+            key=None,
+            note="the same in other bytes: other order, a further field, UUIDs in upper case",
+        )
         await exchange.settled(scene, message)
 
     async def other_partition(scene: Scene) -> None:

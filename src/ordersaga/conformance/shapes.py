@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from ordersaga.conformance.cases import Case, Play
 from ordersaga.conformance.exchange import Exchange
+from ordersaga.conformance.form import ID_FIELDS
 from ordersaga.conformance.scene import OWN_KEY, Headers, Scene
 from ordersaga.conformance.wire import Json, compact
 from ordersaga.contracts.headers import TYPE_ID
@@ -33,12 +34,11 @@ class Shape(Struct, frozen=True):
     commit: bool | None = None
 
 
-def _upper(part: Any) -> Any:
+def upper(part: Any) -> Any:
+    """The message with its UUIDs in upper case. A payment key and a refund's id are texts and stay."""
     if isinstance(part, dict):
-        return {name: _upper(value) for name, value in part.items()}
-    if isinstance(part, list):
-        return [_upper(each) for each in part]
-    return part.upper() if isinstance(part, str) and len(part) == 36 and part.count("-") == 4 else part
+        return {name: value.upper() if name in ID_FIELDS else upper(value) for name, value in part.items()}
+    return [upper(each) for each in part] if isinstance(part, list) else part
 
 
 def _sorted(part: Any) -> Any:
@@ -133,7 +133,11 @@ SHAPES: Final = (
     ),
     Shape("with blanks and line ends", "JSON may have blanks between its parts", write=_pretty),
     Shape("with escapes", "JSON may write any character as an escape", write=_escaped),
-    Shape("with upper-case UUIDs", "a UUID is the same in upper and lower case (RFC 9562)", lambda m, _: _upper(m)),
+    Shape(
+        "with upper-case UUIDs",
+        "a UUID is the same in upper and lower case (RFC 9562)",
+        lambda message, _: upper(message),
+    ),
     Shape("without optional fields", "wire facts: an optional field may be absent", _absent),
     Shape("with null in optional fields", "wire facts: absent optionals are written as null", _null),
     Shape("with Korean, emoji and quotes", "texts are any Unicode, in UTF-8", _texts(KOREAN)),
