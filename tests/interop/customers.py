@@ -1,4 +1,4 @@
-"""A hundred customers over HTTP alone, whoever runs the services: they place, pay at the gateway's checkout, confirm, and see the end."""
+"""Two hundred customers over HTTP alone, whoever runs the services: they place, pay at the gateway's checkout, confirm, and see the end."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from msgspec import Struct
 from ordersaga.cli.demo import SCENARIOS
 from ordersaga.cli.shop import PRICE, Scenario
 
-ORDERS: Final = 100
+ORDERS: Final = 200
 AT_ONCE: Final = 25
 END_LIMIT_S: Final = 60.0
 STOCK: Final = 10_000
