@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from rich.console import Console
@@ -16,7 +16,8 @@ from rich.console import Console
 from benchmarks.benches import BENCHES
 from benchmarks.http_client import Host
 from benchmarks.peers import compare, maven, rates, spring
-from benchmarks.report import Bench, Report, Size, show, write
+from benchmarks.peers.contender import Contender
+from benchmarks.report import Bench, Figures, Report, Size, chart, show, write
 from ordersaga.contracts.topics import GUIDE_TOPICS
 from ordersaga.devstack.system import System
 
@@ -119,6 +120,49 @@ def test_figures_are_medians_beside_their_spread_and_ratios_are_of_medians() -> 
     assert flat["cpu_ms_per_order"] == 20.0
     assert flat["orders_per_s_one_at_a_time"] == 50.0
     assert flat["ratio_one"] == 4.0
+
+
+async def test_a_peer_that_cannot_keep_up_is_not_asked_for_more_in_any_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    async def turn(entry: rates.Entry, rate: int, turn_s: float) -> Figures:
+        asked.append((entry.name, rate))
+        is_late = entry.name == "theirs" and rate >= 50
+        return {"cores": 1.0, "cpu_ms_per_order": 2.0, "latency_ms_p50": 3_000.0 if is_late else 5.0}
+
+    monkeypatch.setattr(rates, "_turn", turn)
+    monkeypatch.setattr(rates, "_idle", AsyncMock(return_value={"cores": 0.1}))
+    monkeypatch.setattr(rates, "_order", AsyncMock())
+    contenders = [Mock(spec=Contender, check=AsyncMock(return_value=[])) for _ in range(2)]
+    contenders[0].name, contenders[1].name = rates.OURS, "theirs"
+    report = Report(main="cores")
+    await rates._measure(
+        report,
+        [rates.Entry(each, "order", [], "") for each in contenders],
+        (10, 50, 100),
+        Size(1, rounds=2, say=lambda _: None),
+        Mock(),
+    )
+    assert asked == 2 * [(rates.OURS, 10), ("theirs", 10), (rates.OURS, 50), ("theirs", 50), (rates.OURS, 100)]
+    assert report.settings["theirs_falls_behind_at_orders_per_s"] == 50
+
+
+def test_a_grid_is_charted_as_a_bar_for_each_name_at_each_place() -> None:
+    report = Report(charted=["cpu_ms_per_order"], grid=(("ours", "theirs"), ("2/s", "10/s", "50/s")))
+    report.add("ours idle", {"orders_per_s": 0.0})
+    for variant, cpu_ms in (
+        ("ours 2/s", 31.5),
+        ("theirs 2/s", 47.25),
+        ("ours 10/s", 12.5),
+        ("theirs 10/s", 8.75),
+        ("ours 50/s", 6.5),
+    ):
+        report.add(variant, {"orders_per_s": 1.0, "cpu_ms_per_order": cpu_ms})
+    drawn = chart(report, "what an order costs").render().decode()
+    assert all(
+        text in drawn for text in ("ours", "theirs", "2/s", "10/s", "31.5", "47.25", "12.5", "8.75", "50/s", "6.5")
+    )
+    assert "idle" not in drawn
 
 
 def test_no_name_and_no_figure_is_cut_off_where_a_table_is_wider_than_the_terminal() -> None:

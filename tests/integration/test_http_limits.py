@@ -136,6 +136,7 @@ def post(body: bytes, more: bytes = b"") -> bytes:
     return b"POST /sum HTTP/1.1\r\n%s%s\r\n%s" % (HEAD, more, body)
 
 
+EDIT = b"/api/v1/operations/dead-letters/00000000-0000-4000-8000-000000000001/edit"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 MALFORMED = {
     "a line that is none": b"nonsense\r\n\r\n",
@@ -179,6 +180,7 @@ TOO_LARGE = {
     "empty lines without end": (431, b"\r\n" * 20_000),
     "a long body": (413, post(b" " * 70_000, b"Content-Length: 70000\r\n")),
     "a body that is announced": (413, post(b"", b"Content-Length: 70000\r\n")),
+    "an edit that is announced": (413, post(b"", b"Content-Length: 5000000\r\n").replace(b"/sum", EDIT)),
     "a body in chunks": (
         413,
         post(b"3e8\r\n" + b" " * 1_000 + b"\r\n", CHUNKED)[:-1_007] + (b"3e8\r\n" + b" " * 1_000 + b"\r\n") * 70,

@@ -68,6 +68,31 @@ async def test_dead_letters_are_found_grouped_and_shown(depot: OperatorRig) -> N
     assert (await show(depot, f"dead-letters/{uuid7()}", code=404))["status"] == 404
 
 
+async def test_what_fails_again_for_one_order_is_listed_once_with_how_often_and_since_when(depot: OperatorRig) -> None:
+    bad, (often, once) = await given_up(depot, 2)
+    await depot.send(*(ask(often, bad) for _ in range(3)))
+    await until(lambda: _has_letters(depot, often, 4))
+    letters = (await show(depot, "dead-letters", orderId=str(often)))["items"]
+    assert [each["repeats"] for each in letters] == [None] * 4, "each letter is listed where nobody asks for the latest"
+
+    listed = await pages(depot, "dead-letters", limit=2, latestOfOrder="true")
+    ours = {UUID(each["orderId"]): each for each in listed if UUID(each["orderId"]) in (often, once)}
+    assert len(listed) == len({each["orderId"] for each in listed})
+    assert ours[often]["id"] == letters[0]["id"]
+    assert ours[often]["repeats"] == {"letters": 4, "firstAt": letters[-1]["at"]}
+    assert ours[once]["repeats"]["letters"] == 1
+
+    body = {"reason": "a test", "version": "OPEN"}
+    await act(depot, f"dead-letters/{letters[0]['id']}/discard", body)
+    listed = await pages(depot, "dead-letters", limit=2, latestOfOrder="true", topic=REQUESTS, cause="RaiseError")
+    (next_one,) = [each for each in listed if each["orderId"] == str(often)]
+    assert (next_one["id"], next_one["repeats"]["letters"]) == (letters[1]["id"], 4), "of the open ones the latest"
+
+
+async def _has_letters(depot: OperatorRig, order_id: UUID, count: int) -> bool:
+    return len((await show(depot, "dead-letters", orderId=str(order_id)))["items"]) == count
+
+
 async def test_parked_records_are_listed_and_shown(slow: OperatorRig) -> None:
     bad, order_ids = zipcode(), [uuid7() for _ in range(3)]
     await break_down(slow, bad)

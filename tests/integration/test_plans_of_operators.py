@@ -109,6 +109,20 @@ async def test_each_search_of_letters_reads_what_its_narrowest_filter_leaves(
     assert read <= READ_MAX
 
 
+@pytest.mark.parametrize("statuses", STATUSES, ids=str)
+@pytest.mark.parametrize("asked", [(), ("topic",), ("cause",), ("before",), ("after",)], ids=str)
+async def test_a_page_of_each_orders_latest_letters_reads_a_page_and_each_orders_letters(
+    shelf: Shelf, asked: tuple[str, ...], statuses: Any
+) -> None:
+    filters = {name: LETTER_FILTERS[name] for name in asked}
+    wanted = LetterFilter(statuses=statuses, latest_of_order=True, **filters)
+    read, found = await shelf.read(lambda shelf: shelf.letters.find(wanted, LIMIT))
+    assert read <= 2 * READ_MAX
+    read, repeats = await shelf.read(lambda shelf: shelf.letters.repeats([each.id for each in found]))
+    assert read <= 3 * LIMIT
+    assert {each.letters for each in repeats.values()} <= {1}
+
+
 async def test_letters_are_found_by_the_end_of_a_cause_the_beginning_of_an_id_and_a_status(shelf: Shelf) -> None:
     async def found(**conditions: Any) -> int:
         return len(await shelf.letters.find(LetterFilter(**conditions), 2 * ROWS))

@@ -23,8 +23,9 @@ from ordersaga.contracts.messages import (
 )
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.sqlstate import is_transient
+from ordersaga.operations.resources import PATH as OPERATIONS
 from ordersaga.stock import commands
-from tests.integration.service import Bench, Wire
+from tests.integration.service import OPERATOR, Bench, Wire, customer
 from tests.integration.stock_rig import PRODUCTS, assert_conserved, counters, product, stock_bench
 
 
@@ -237,3 +238,20 @@ async def test_another_request_for_a_known_order_becomes_a_dead_letter(
     reason = await shop.pool.fetchval("SELECT reason FROM dead_letter WHERE key = $1", str(order).encode())
     assert "other products" in reason
     assert await counters(shop, cup) == (5, 2, 0, 3)
+
+
+async def test_operators_and_readers_see_what_was_decided_for_an_order(shop: Bench, client: httpx.AsyncClient) -> None:
+    cup, plate, order_id = await product(shop, 10), await product(shop, 1), uuid7()
+    url = f"{OPERATIONS}/reservations/{order_id}"
+    reader = OPERATOR | {"User-Roles": "READER"}
+    assert (await client.get(url, headers=reader)).status_code == 404
+    await shop.turn(ask(order_id, (cup, 2), (plate, 3)))
+    shown = (await client.get(url, headers=reader)).json()
+    assert datetime.fromisoformat(shown["at"]) <= datetime.now(UTC)
+    assert (shown["orderId"], shown["state"]) == (str(order_id), "REFUSED")
+    by_product = {each["productId"]: each for each in shown["items"]}
+    assert by_product[str(plate)]["quantity"] == 3
+    assert by_product[str(plate)]["message"]
+    assert "message" not in by_product[str(cup)]
+    for headers, status in ((OPERATOR, 200), (customer(order_id), 403), ({}, 401)):
+        assert (await client.get(url, headers=headers)).status_code == status
