@@ -39,7 +39,8 @@ class StockPartner(ServicePartner):
 
     def _take(self, order: str, wanted: dict[str, int]) -> list[tuple[str, Json]]:
         known = self.orders.get(order)
-        if known is not None and not (self.is_("takes-repeats-again") and known["state"] == "taken"):
+        judged_again = {"takes-repeats-again": "taken", "judges-the-refused-again": "refused"}.get(self.manner)
+        if known is not None and known["state"] != judged_again:
             return self._answers(order, known)
         if self.is_("silent-about-unknown-products") and not set(wanted) <= set(self.shelf):
             return []
@@ -61,7 +62,8 @@ class StockPartner(ServicePartner):
         if known["state"] == "taken":
             said = dict.fromkeys(known["products"], "SUCCESS")
         else:
-            said = dict.fromkeys(known["short"] or known["products"], "FAILED")
+            word = "OUT_OF_STOCK" if self.is_("own-word-for-failures") else "FAILED"
+            said = dict.fromkeys(known["short"] or known["products"], word)
         if self.is_("answers-the-first-product-alone"):
             said = dict(list(said.items())[:1])
         return [
@@ -86,4 +88,6 @@ class StockPartner(ServicePartner):
                 known["back"][name] = pieces
         if known["state"] == "taken" and set(known["back"]) == set(held):
             known |= {"state": "given back", "short": list(held)}
-        return [("stock-rollback-completed-topic", {"orderId": order})]
+        done = ("stock-rollback-completed-topic", {"orderId": order})
+        failed = ("stock-rollback-failed-topic", {"orderId": order, "errorMessage": None})
+        return [done, failed] if self.is_("completes-and-fails") else [done]

@@ -242,6 +242,21 @@ async def refused_again(scene: Scene) -> None:
 
 
 @CASES.case(
+    "a refused request has the guide's status word",
+    "guide, messages: status is FAILED where the stock was not decreased; Order knows no other word for it",
+    "form",
+    "failures",
+)
+async def refused_word(scene: Scene) -> None:
+    message = request(scene, (await product(scene, 2), 3))
+    await scene.send(REQUESTED, message)
+    if not (await outcome(scene, message)).failed:
+        raise NotMeasurable("this Stock gives more than there is, so nothing is refused; other cases judge that")
+    words = {each.field("status") for each in scene.here(ANSWERED, str(message["orderId"])) if each.failed}
+    must(words == {"FAILED"}, f"the status is {', '.join(sorted(map(repr, words)))}, not FAILED")
+
+
+@CASES.case(
     "an order in an aborted transaction takes nothing",
     "guide, caution 4: what a producer has aborted was never said",
     "transactions",

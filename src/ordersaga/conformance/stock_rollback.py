@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Final
 
-from ordersaga.conformance.cases import COMPENSATION, Broken, Cases
+from ordersaga.conformance.cases import COMPENSATION, Broken, Cases, NotMeasurable
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.form import form_cases
 from ordersaga.conformance.poison import poison_cases
@@ -16,6 +16,7 @@ CASES: Final = Cases()
 ROLLBACK: Final = "stock-rollback-requested-topic"
 COMPLETED: Final = "stock-rollback-completed-topic"
 FAILED: Final = "stock-rollback-failed-topic"
+BOTH_S: Final = 0.5
 GIVEN_BACK: Final = (
     "wire facts, compensation: a rollback gives back what the order has taken, and is answered completed"
 )
@@ -43,7 +44,8 @@ async def rolled_back(scene: Scene, message: Json) -> bool:
         raise Broken(
             f"no answer to the rollback of order {order} came on {COMPLETED} or {FAILED} within {scene.limits.answer_s:g} s"
         )
-    return bool(scene.here(COMPLETED, order))
+    # A Stock that says both has a case of its own, whichever topic is heard first.
+    return await scene.stage.until(lambda: bool(scene.here(COMPLETED, order)), BOTH_S)
 
 
 class Rollback(Exchange):
@@ -191,6 +193,43 @@ async def for_another(scene: Scene) -> None:
     await scene.send(ROLLBACK, rollback_of(message))
     await rolled_back(scene, message)
     must((await ask(scene, (name, 1))).taken(name), "the piece that was given back could not be taken")
+
+
+@CASES.case(
+    "a refused request stays refused when pieces come back",
+    "an order that was refused is dead: its repeat takes nothing, though there is enough by then",
+    COMPENSATION,
+    "repeats",
+)
+async def stays_refused(scene: Scene) -> None:
+    name = await product(scene, 1)
+    message, late = await reserved(scene, name, 1), request(scene, (name, 1))
+    await scene.send(REQUESTED, late)
+    if (await outcome(scene, late)).taken(name):
+        raise NotMeasurable("this Stock gives more than there is, so nothing is refused; other cases judge that")
+    await scene.send(ROLLBACK, rollback_of(message))
+    await rolled_back(scene, message)
+    await scene.send(REQUESTED, late, note="again, now that the piece is back")
+    await scene.quiet()
+    await left_is(
+        scene, name, 1, "the piece came back after the request for it was refused, and the request came again"
+    )
+
+
+@CASES.case(
+    "a rollback is completed or failed, and not both",
+    "wire facts, compensation: a rollback has one outcome, on one of the two topics",
+    COMPENSATION,
+    "repeats",
+)
+async def one_outcome(scene: Scene) -> None:
+    message = await reserved(scene, await product(scene, 5), 2)
+    await scene.send(ROLLBACK, rollback_of(message))
+    await rolled_back(scene, message)
+    await scene.quiet()
+    order = str(message["orderId"])
+    both = scene.here(COMPLETED, order) and scene.here(FAILED, order)
+    must(not both, f"one rollback was answered on {COMPLETED} and on {FAILED}")
 
 
 CASES.add(*form_cases(EXCHANGE), *repeat_cases(EXCHANGE), *shape_cases(EXCHANGE))

@@ -17,7 +17,20 @@ from ordersaga.messaging.letter_headers import read as read_letter_headers
 
 Json = dict[str, Any]
 
-FAILURE_WORDS: Final = frozenset({"FAILED", "FAIL", "FAILURE", "ERROR", "REJECTED", "DECLINED", "REFUSED"})
+FAILURE_WORDS: Final = frozenset(
+    {
+        *("FAILED", "FAIL", "FAILURE", "ERROR", "REJECTED", "DECLINED", "REFUSED", "DENIED", "CANCELLED", "CANCELED"),
+        *(
+            "OUT_OF_STOCK",
+            "SOLD_OUT",
+            "INSUFFICIENT",
+            "INSUFFICIENT_STOCK",
+            "UNAVAILABLE",
+            "NOT_FOUND",
+            "UNDELIVERABLE",
+        ),
+    }
+)
 _uuid: Final = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _base64_text: Final = re.compile(r'"[A-Za-z0-9+/]{16,}={0,2}"')
 
