@@ -13,7 +13,7 @@ from ordersaga.web.console.payloads import Mention, mention, sent_by
 
 
 class Line(Struct, frozen=True):
-    """One line of the story. `kind`: event, stock, payment, delivery, letter, parked or act. `came_in` and `sent`: the messages that caused it, and that
+    """One line of the story. `kind`: event, reservation, payment, delivery, letter, parked or act. `came_in` and `sent`: the messages that caused it, and that
     went out with it, whose records Kafka may have."""
 
     at: datetime
@@ -98,7 +98,7 @@ def _decided(reservation: ReservationView) -> Line:
     answer = "StockRollbackCompletedMessage" if is_tombstone else "StockResponseMessage"
     words = "; ".join(each.message for each in reservation.items if each.message)
     came_in, sent = mention("stock-0", asked, reservation.at), sent_by("stock-0", [answer], reservation.at)
-    return Line(reservation.at, "stock", "stock", "decided", reservation.state, words, came_in=came_in, sent=sent)
+    return Line(reservation.at, "stock", "reservation", "decided", reservation.state, words, came_in=came_in, sent=sent)
 
 
 def _dispatched(delivery: DeliveryView) -> Line:
