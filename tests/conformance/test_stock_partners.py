@@ -28,7 +28,7 @@ WRONG = {
     "gives-back-twice": {"a repeated rollback puts the pieces back once"},
     "gives-back-one-rollback": {"two rollbacks of two products give both back"},
     "judges-the-refused-again": {"a refused request stays refused when pieces come back"},
-    "own-word-for-failures": {"a refused request has the guide's status word"},
+    "own-word-for-failures": {"a refused request is answered with the guide's word"},
     "completes-and-fails": {"a rollback is completed or failed, and not both"},
     "silent-about-unknown-products": {"an unknown product is answered FAILED"},
     "answers-the-first-product-alone": {

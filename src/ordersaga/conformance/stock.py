@@ -242,7 +242,7 @@ async def refused_again(scene: Scene) -> None:
 
 
 @CASES.case(
-    "a refused request has the guide's status word",
+    "a refused request is answered with the guide's word",
     "guide, messages: status is FAILED where the stock was not decreased; Order knows no other word for it",
     "form",
     "failures",
