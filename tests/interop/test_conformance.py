@@ -28,6 +28,7 @@ ALL: Final = (
 SPRING_ORDER: Final = {
     "a delivery that nobody asked for completes nothing",
     "a payment of another amount is not delivered",
+    "a payment of more than the total is not delivered",
     "a payment of nothing is not delivered",
     "a product out of stock releases the others alone",
     "a product that is reserved after the order's end is released",
@@ -52,6 +53,7 @@ SPRING_PAYMENT: Final = {
     "a payment confirmed twice is published with one outcome",
     "a payment confirmed five times at once is published with one outcome",
     "a refund of another order's payment is answered FAILED",
+    "a refund's balance is what is left of the payment",
     "a refund without optional fields",
     "a refund with null in optional fields",
 }
