@@ -93,6 +93,8 @@ def test_a_services_consumer_fails_on_purpose_and_recovers_on_the_same_page(visi
     expect(row.get_by_role("link").first).to_have_text("0")
     page = one.open("/console/trail?target=delivery")
     expect(page.locator("tbody tr").first).to_contain_text("enough")
+    expect(page.locator("tbody tr").first).to_contain_text("Fail for a passing reason (%): 100 → 0")
+    expect(page.locator("tbody tr").nth(1)).to_contain_text("Fail for a passing reason (%): 0 → 100")
     one.press("Sign out")
 
 
