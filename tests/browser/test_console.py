@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from playwright.sync_api import expect
 
 from ordersaga.devstack.system import System
-from tests.browser.troubles import FACE, OPERATOR, PHONE, REQUESTS, enter, letter_of, place, spoil
+from tests.browser.troubles import FACE, OPERATOR, PHONE, REQUESTS, enter, letter_of, pay, place, spoil
 from tests.browser.visitor import ADDRESS, Visitor, axe
 
 Visitors = Callable[..., Visitor]
@@ -75,6 +75,29 @@ def fail_again(system: System, order_id: str, times: int) -> None:
             return
         time.sleep(0.1)
     raise AssertionError("not all are dead letters")
+
+
+def test_the_picture_counts_each_of_the_eleven_steps_as_they_happen(visitor: Visitors, system: System) -> None:
+    one = enter(visitor)
+    said = one.page.locator("#flow svg g.edge .said")
+
+    def counts() -> list[int]:
+        """How many of each step, an answer before Stock's counted, too."""
+        texts = said.all_text_contents()
+        return [sum(map(int, re.findall(r"(\d+) (?:in all|before it came)", each))) for each in texts]
+
+    before = counts()
+    assert len(before) == 11 and all("in all" in each for each in said.all_text_contents())
+    order_id, customer, total = place(system)
+    pay(system, order_id, customer, total)
+    end = time.monotonic() + 20
+    more = [0] * 11
+    while min(more) == 0:
+        assert time.monotonic() < end, said.all_text_contents()
+        one.page.wait_for_timeout(200)
+        more = [after - least for after, least in zip(counts(), before, strict=True)]
+    assert more[:4] + more[5:] == [1] * 10, "a confirm is sent again as long as Payment does not know the order"
+    expect(one.page.locator("#flow svg")).to_contain_text(re.compile("[0-9]/s"))
 
 
 def test_a_service_that_is_down_takes_only_its_part_of_the_overview(visitor: Visitors, system: System) -> None:

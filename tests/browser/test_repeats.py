@@ -1,15 +1,28 @@
 """Clicks, tabs, reloads, the back button and lost connections: one order and one payment, whatever the browser sends again."""
 
 import re
+import time
 from collections.abc import Callable
 
 import httpx
+import psutil
 from playwright.sync_api import Page, expect
 
 from ordersaga.devstack.system import System
 from tests.browser.visitor import PAY, Visitor
+from tests.chaos.struck import pid_of, send_signals
 
 Visitors = Callable[..., Visitor]
+WRITE_DOWN = """() => {
+  const form = document.querySelector("form[data-once]:has([data-slow])");
+  let begun;
+  form.addEventListener("submit", () => begun ??= Date.now());
+  const write = (what) => sessionStorage.getItem(what) ?? sessionStorage.setItem(what, String(Date.now() - begun));
+  new MutationObserver(() => {
+    if (form.querySelector("[aria-busy]")) write("busy");
+    if (form.querySelector("[data-slow]").textContent) write("longer");
+  }).observe(form, { subtree: true, attributes: true, childList: true, characterData: true });
+}"""
 CONNECTION = r"net::ERR_|status of 50[0-9]"
 
 
@@ -141,6 +154,28 @@ def test_an_order_service_that_is_away_is_told_and_the_same_button_works_later(
         system.start("order")
     one.press("Place order, safely again")
     one.sees("Ready for your payment")
+    assert one.orders() == before + 1
+
+
+def test_a_button_says_at_once_that_it_works_and_soon_that_it_takes_longer(visitor: Visitors, system: System) -> None:
+    one = visitor()
+    one.sign_in("Minjun Lee")
+    before = one.orders()
+    one.put_in_cart("Dotted notebook")
+    one.follow("Go to checkout")
+    one.fill_address()
+    # What the page shows is written down by the page: once it navigates, the browser's driver waits for the answer.
+    one.evaluate(WRITE_DOWN)
+    frozen = [psutil.Process(pid_of(system.processes["order"]))]
+    send_signals(frozen, "SIGSTOP")
+    try:
+        one.page.get_by_role("button", name="Place order").dblclick(no_wait_after=True)
+        time.sleep(3)
+    finally:
+        send_signals(frozen, "SIGCONT")
+    one.sees("Ready for your payment")
+    busy_ms, longer_ms = (int(one.evaluate(f"sessionStorage.getItem('{what}')")) for what in ("busy", "longer"))
+    assert busy_ms < 500 and 1_500 < longer_ms < 3_000, (busy_ms, longer_ms)
     assert one.orders() == before + 1
 
 
