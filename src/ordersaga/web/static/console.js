@@ -129,11 +129,13 @@ document.addEventListener("change", ({ target }) => {
   fetch(target.form.action, { method: "POST", body, redirect: "manual" }).catch(() => {});
 });
 
-// A form that has grown past what the server takes is told so, and stays as it is.
+// A form that has grown past what the server takes is told so, and stays as it is. A text has no `maxlength`: with one, browsers cut off the
+// end of what is pasted and say nothing.
 for (const form of document.querySelectorAll("form[data-bytes-max]")) {
   form.addEventListener("submit", (event) => {
     const sent = new URLSearchParams(new FormData(form, event.submitter)).toString().length;
-    const isTooLarge = sent > Number(form.dataset.bytesMax);
+    const text = form.querySelector("[data-chars-max]");
+    const isTooLarge = sent > Number(form.dataset.bytesMax) || text?.value.length > Number(text?.dataset.charsMax);
     form.querySelector("[data-too-large]").hidden = !isTooLarge;
     if (isTooLarge) event.preventDefault();
   });
@@ -147,7 +149,7 @@ for (const field of document.querySelectorAll("[data-file]")) {
     const [file] = target.files;
     if (!file) return;
     const said = await file.text();
-    const isTooLarge = said.length > text.maxLength;
+    const isTooLarge = said.length > Number(text.dataset.charsMax);
     field.querySelector("[role=alert]").hidden = !isTooLarge;
     if (!isTooLarge) text.value = said;
     target.value = "";
