@@ -43,7 +43,7 @@ STOCK: Final = {
     "a request that comes after its rollback holds nothing",
 }
 """It compares each line alone with what is there, does not look for a minus, and rolls back whole orders that it knows."""
-BY_CHANCE: Final = {
+SPRING_ORDER_BY_CHANCE: Final = {
     "a FAILED after a SUCCESS of a paid order changes nothing",
     "a paid order that is out of stock is refunded",
     "a payment after the order's end is refunded",
@@ -58,14 +58,25 @@ SPRING_PAYMENT: Final = {
     "a refund with null in optional fields",
 }
 """It asks the gateway again and publishes that refusal, keeps no order of a payment, and the gateway refuses a cancel without a reason."""
+BY_CHANCE: Final[dict[tuple[str, str], set[str]]] = {
+    ("node", "stock"): {"an order in an aborted transaction takes nothing"},
+    ("boot3", "order"): SPRING_ORDER_BY_CHANCE,
+    ("boot4", "order"): SPRING_ORDER_BY_CHANCE,
+}
+"""What a partner fails in some runs. Node's Stock took what was aborted in one run of three, on a busy machine."""
 EXPECTED: Final[dict[tuple[str, str], set[str]]] = {
     ("node", "stock"): STOCK
     | {
         "a repeated request in upper case takes its pieces once",
+        "a stock request again in other bytes",
         "a stock request with upper-case UUIDs",
         "a stock request: bad JSON",
     },
-    ("go", "delivery"): {"a delivery request in an aborted transaction", "a delivery request: bad JSON"},
+    ("go", "delivery"): {
+        "a delivery request again in other bytes",
+        "a delivery request in an aborted transaction",
+        "a delivery request: bad JSON",
+    },
     ("boot3", "order"): SPRING_ORDER,
     ("boot4", "order"): SPRING_ORDER,
     ("boot3", "stock"): STOCK,
@@ -116,8 +127,8 @@ def test_the_kit_finds_in_a_partner_what_is_listed_and_no_more(system: System, t
     if lacking:
         pytest.skip(f"no partner in {kind.stack} can be built: {lacking}")
     verdict = judged(system, tmp_path, kind)
-    expected = EXPECTED.get((kind.stack, kind.roles[0]), set())
-    may_fail = BY_CHANCE if kind.roles == ("order",) else set()
+    who = kind.stack, kind.roles[0]
+    expected, may_fail = EXPECTED.get(who, set()), BY_CHANCE.get(who, set())
     assert expected <= verdict.failed <= expected | may_fail, verdict.answer
     assert bool(verdict.not_judged) == (kind in others.NEEDS), (
         "what stops at its first spoilt record is asked no further"
