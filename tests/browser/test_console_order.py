@@ -274,6 +274,7 @@ def test_a_letter_that_is_larger_than_a_page_takes_is_told_before_anybody_types(
 ) -> None:
     order_id = uuid4()
     one = enter(visitor)
+    one.expected.append("status of 400")
     large: dict[str, object] = {"orderId": str(order_id), "products": "none", "more": "x" * 1_010_000}
     page = one.open(f"/console/letters/stock/{failed(system, 'order-created', order_id, large, 'stock')}/edit")
     expect(page.get_by_role("alert")).to_contain_text("up to 1,000,000 characters")
@@ -284,6 +285,7 @@ def test_a_letter_that_is_larger_than_a_page_takes_is_told_before_anybody_types(
 def test_a_letter_of_nearly_a_megabyte_is_edited_as_text_or_from_a_file(visitor: Visitors, system: System) -> None:
     order_id = uuid4()
     one = enter(visitor)
+    one.expected.append("status of 400")
     large: dict[str, object] = {"orderId": str(order_id), "customerId": "nobody", "address": "가" * 150_000}
     letter_id = failed(system, "delivery-request-topic", order_id, large, "delivery")
     page = one.open(f"/console/letters/delivery/{letter_id}/edit")
