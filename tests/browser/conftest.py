@@ -1,14 +1,8 @@
-"""A real browser before the real system: Kafka, PostgreSQL, the services, the sandbox and the web process.
-
-A worker starts them once for all its files of this folder, so a test must leave no trouble to the next one: see `nothing_left`. A file whose
-tests break data has a system of its own.
-"""
+"""A real browser before the real system: Kafka, PostgreSQL, the services, the sandbox and the web process, started once a file."""
 
 import asyncio
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -42,25 +36,18 @@ def browser_path() -> str:
     return found
 
 
-@contextmanager
-def seeded() -> Iterator[System]:
+@pytest.fixture(scope="module")
+def system(browser_path: str) -> Iterator[System]:
     """The whole system with the catalogue that `up` makes."""
     with System(web=True) as running:
-        # In a thread of its own: while Playwright runs, its event loop counts as running in this one, so no other can run here.
-        with ThreadPoolExecutor(1) as beside:
-            beside.submit(asyncio.run, seeds.seed(running.urls["stock"])).result()
+        asyncio.run(seeds.seed(running.urls["stock"]))
         yield running
 
 
-@pytest.fixture(scope="package")
-def system(browser_path: str) -> Iterator[System]:
-    with seeded() as running:
-        yield running
-
-
-@pytest.fixture(scope="package")
-def chromium(browser_path: str) -> Iterator[Browser]:
-    """Ended with the folder: while Playwright runs, its event loop counts as running in this thread, so no other test could run one."""
+@pytest.fixture(scope="module")
+def chromium(system: System, browser_path: str) -> Iterator[Browser]:
+    """Begun after the system, and ended with the file: while Playwright runs, its event loop counts as running in this thread, so no
+    other test could run one."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=NO_SANDBOX)
         yield browser
