@@ -73,7 +73,7 @@ def test_jackson_ignores_a_field_that_a_later_version_adds(records: Records) -> 
 @pytest.mark.parametrize("package", ["", "1a", "a..b", "a;b", "a b"])
 def test_what_names_no_package_is_refused(package: str, tmp_path: Path) -> None:
     said = type_command(["contracts", "java", "--out", str(tmp_path / "out"), "--package", package], {})
-    assert said.code == 2 and "no name of a Java package" in said.err
+    assert said.code == 2 and "not the name of a Java package" in said.err
     assert not (tmp_path / "out").exists()
 
 

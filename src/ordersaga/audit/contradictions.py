@@ -10,8 +10,8 @@ from ordersaga.said import say
 
 RANKS: Final = {"PENDING": 0, "COMPLETED": 1, "CANCELLED": 2, "FAILED": 2}
 """The status of an order only rises. A COMPLETED order may be CANCELLED (a return), and never FAILED."""
-RETURN_WORDS: Final = {"RequestReturn": "REQUESTED", "RefuseReturn": "REFUSED"}
-TELLS_DELIVERY: Final = frozenset({"STARTED", "FAILED"})
+RETURN_STATES: Final = {"RequestReturn": "REQUESTED", "RefuseReturn": "REFUSED"}
+DELIVERY_ANSWERS: Final = frozenset({"STARTED", "FAILED"})
 
 
 def contradictions(order: AuditedOrder, moment: Moment, whole_since: datetime) -> list[str]:
@@ -50,7 +50,7 @@ def _pending(order: AuditedOrder) -> Iterator[str]:
     facts = order.facts
     if strange := facts.stock_states - {"REQUESTED", "RESERVED"}:
         yield say("audit.told.pending_product", "PENDING, and a product is {states}", states=", ".join(sorted(strange)))
-    if facts.delivery in TELLS_DELIVERY:
+    if facts.delivery in DELIVERY_ANSWERS:
         yield say("audit.told.pending_delivery", "PENDING, and its delivery is {state}", state=facts.delivery)
     is_paid = "PAID" in facts.payment_states and not facts.unmeant
     is_ready = is_paid and facts.stock_states == {"RESERVED"} and facts.listed_total is not None
@@ -168,12 +168,12 @@ def _rises(statuses: Sequence[str]) -> bool:
 
 def _last_return(order: AuditedOrder) -> str:
     """The state of the customer's return by the timeline. Pruning keeps every event of a COMPLETED order."""
-    words = [each for each in order.came_in if each in RETURN_WORDS]
-    return RETURN_WORDS[words[-1]] if words else "NOT_REQUESTED"
+    words = [each for each in order.came_in if each in RETURN_STATES]
+    return RETURN_STATES[words[-1]] if words else "NOT_REQUESTED"
 
 
 def _missing(order: AuditedOrder) -> Iterator[tuple[str, str]]:
-    """Pairs of a fact and the message that must have brought or sent it, for each such message that the timeline lacks."""
+    """Pairs of a fact and a message that the timeline lacks: one that must have brought the fact, or that must have gone out with it."""
     facts, came_in, went_out = order.facts, set(order.came_in), order.went_out
     stock, payments = facts.stock_states, facts.payment_states
     delivery = say("audit.fact.delivery", "its delivery is {state}", state=facts.delivery)
@@ -183,7 +183,7 @@ def _missing(order: AuditedOrder) -> Iterator[tuple[str, str]]:
         (stock - {"REQUESTED"}, say("audit.fact.stock", "Stock has answered"), "StockResponseMessage"),
         (payments - {"AWAITING"}, say("audit.fact.payment", "Payment has answered"), "PaymentSuccessMessage"),
         (is_refunded, say("audit.fact.refund", "money went back"), "PaymentCancelledMessage"),
-        (facts.delivery in TELLS_DELIVERY, delivery, "DeliveryStartMessage"),
+        (facts.delivery in DELIVERY_ANSWERS, delivery, "DeliveryStartMessage"),
         ("RELEASED" in stock, say("audit.fact.released", "a product is RELEASED"), "StockRollbackCompletedMessage"),
         (
             "RELEASE_FAILED" in stock,

@@ -39,7 +39,7 @@ class Finding(Struct):
     """An invariant with what was counted for it, what breaks it, what is in flight, and what could not be judged with the reason.
 
     At most `NAMED_MAX` of each are named. `notes` explain the count and do not change the outcome. `left_out` is why the invariant does not
-    apply here. `sayings`: of these texts, by the text.
+    apply here. `sayings`: the codes and values of these texts, by the text.
     """
 
     invariant: str

@@ -37,7 +37,7 @@ class Mentions(Struct, frozen=True, kw_only=True):
 
 
 def mentions(sentence: str, about_products: bool) -> Mentions:
-    """What the sentence names. A sentence that begins with an id is about a product or about an order, as its invariant counts."""
+    """What the sentence names. An id at its beginning is a product's if its invariant counts products, else an order's."""
     service, letter = _SERVICE.match(sentence), _LETTER.search(sentence)
     place = _PLACE.search(sentence) or _ANY_PLACE.match(sentence)
     first = _FIRST.match(sentence)

@@ -21,12 +21,12 @@ LOST: Final = {
     "SUPERSEDED": say("audit.letters.no_follower", "and no letter follows it"),
 }
 NOBODY: Final = say("audit.letters.nobody", "and no operator has said why")
-"""What is wrong with a dead letter of another status."""
+"""What is wrong with a dead letter whose status is not in `LOST`."""
 
 
 class Outboxes(Struct):
-    """The finding. `unsent`: pairs of service and topic with unpublished records. `late`: those pairs that the delay in flight does not
-    explain."""
+    """The finding. `unsent`: pairs of service and topic with unpublished records. `late`: those pairs whose records are too old to be in
+    flight."""
 
     finding: Finding
     unsent: set[tuple[ServiceName, str]] = field(default_factory=set)
@@ -81,7 +81,7 @@ async def dead_letters(sources: Sources) -> Finding:
 
 
 async def judge_letters(service: str, db: Connection, finding: Finding, counts: Counter[str]) -> None:
-    """Count one service's dead letters by status, and list those that are open.
+    """Count one service's dead letters by status, and list those that are OPEN or REPLAYED.
 
     A REPLAYED letter must be parked or on its way to Kafka. A SUPERSEDED letter must have a follower. A letter that an operator decided on
     must have an operator's act.

@@ -19,7 +19,6 @@ ANSWER_S: Final = 5.0
 SILENCES_MAX: Final = 2
 LOCK_MS: Final = 10_000
 PREFETCH_ROWS: Final = 1_000
-LEFT_OUT: Final = "which is not ours (--only, or FOREIGN_PARTNERS)"
 TABLES: Final[dict[ServiceName, list[str]]] = {
     "order": ["orders", "saga", "order_event", "price", "timer"],
     "stock": ["product", "listing", "reservation", "movement"],
@@ -68,8 +67,8 @@ class Sources:
 
     @contextlib.asynccontextmanager
     async def guarded(self, service: ServiceName, *findings: Finding) -> AsyncIterator[Connection]:
-        """A service's snapshot. After a database error the findings keep the rows found so far and are marked unknown; others are
-        judged."""
+        """A service's snapshot. After a database error these findings keep the rows found so far and are marked unknown; all other
+        findings are still judged."""
         db = self.db[service]
         try:
             async with contextlib.AsyncExitStack() as savepoint:
@@ -101,7 +100,6 @@ async def snapshots(settings: Settings, only: Collection[ServiceName]) -> AsyncI
                             service=name,
                             tables=", ".join(missing),
                         )
-
                     else:
                         sources.db[name] = db
                 except DATABASE_ERRORS as error:

@@ -13,11 +13,11 @@ from ordersaga.operations.load_figures import IN_FLIGHT_MAX, Figures
 
 NAMESPACE: Final = UUID("7b1f2a50-6c0d-4d4e-9a35-1f0c2f6f4e20")
 CUSTOMERS: Final = tuple(uuid5(NAMESPACE, f"customer {n}") for n in range(200))
-"""Order lets each customer follow 20 orders at once."""
+"""So many, since Order lets one customer follow only 20 orders at once, and each buyer follows its order."""
 PIECE: Final = Scenario("load", ("COMPLETED", None), quantity=1)
 TICK_S: Final = 0.02
 OVER_S: Final = 5.0
-"""Rates and times are those of the last seconds."""
+"""The rates and times of `Figures` are those of the last so many seconds."""
 DRAIN_S: Final = 10.0
 
 
@@ -44,7 +44,7 @@ class Buyers:
         self._stopped = True
 
     async def run(self, seconds: float) -> None:
-        """Place orders for so long, or until `stop`; then wait up to `DRAIN_S` for those in flight."""
+        """Place orders for `seconds`, or until `stop`; then wait up to `DRAIN_S` for those in flight."""
         self._began_at_s = time.monotonic()
         self._ends_at_s = self._began_at_s + seconds
         due, before = 0.0, self._began_at_s
@@ -99,7 +99,7 @@ class Buyers:
             self._failures[reason or status] += 1
 
     def figures(self) -> Figures:
-        """What there is to tell now."""
+        """The figures of this moment."""
         now = time.monotonic()
         while self._placed and self._placed[0] < now - OVER_S:
             self._placed.popleft()
@@ -123,7 +123,7 @@ class Buyers:
 
 
 async def told(buyers: Buyers, say: Callable[[Figures], None], running: Awaitable[None], every_s: float = 1.0) -> None:
-    """Say the figures every so many seconds while `running` runs, and once more at its end."""
+    """Call `say` with the figures every `every_s` seconds while `running` runs, and once more at its end."""
     task = asyncio.ensure_future(running)
     while not task.done():
         await asyncio.wait([task], timeout=every_s)

@@ -21,7 +21,7 @@ app = typer.Typer(
     help="The messages for other teams: as JSON Schemas, and as types of their languages.", no_args_is_help=True
 )
 
-Folder = Annotated[Path, typer.Option("--out", help="the folder to write to; files of these names are replaced")]
+Folder = Annotated[Path, typer.Option("--out", help="the folder to write to; files with the same names are replaced")]
 Package = Annotated[str, typer.Option(help="the Java package of the records")]
 JAVA_NAME = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 
@@ -39,7 +39,7 @@ class Part(StrEnum):
 def asyncapi(
     part: Annotated[Part | None, typer.Argument(help="only what this service sends and receives")] = None,
 ) -> None:
-    """Print the AsyncAPI 3 document as JSON: topics, messages, headers, and what Kafka must know of them.
+    """Print the AsyncAPI 3 document as JSON: topics with their settings in Kafka, messages, headers.
 
     With a service's name the document is about this service alone: the one to generate its code from.
     """
@@ -59,7 +59,7 @@ def java(folder: Folder = Path("java"), package: Package = "com.example.ordersag
     With Jackson 2 the two messages with a time also need its module jackson-datatype-jsr310, which Spring Boot has.
     """
     if not re.fullmatch(JAVA_NAME, package):
-        raise fail(f"{package!r} is no name of a Java package: such as com.example.orders")
+        raise fail(f"{package!r} is not the name of a Java package, such as com.example.orders")
     _write(folder, java_code.files(package))
 
 

@@ -36,9 +36,11 @@ HISTORIES: Final[dict[str, History]] = {"order": (HISTORY, last_note)}
 Result = TypeVar("Result")
 
 Service = Annotated[str | None, typer.Option(help="order, stock, payment or delivery; default: all four")]
-Order = Annotated[UUID | None, typer.Option(help="of this order (for prices: product)")]
+Order = Annotated[UUID | None, typer.Option(help="of this order; for prices, of this product")]
 Topic = Annotated[str | None, typer.Option(help="of this topic, by its own name, not the dead letter topic's")]
-Cause = Annotated[str | None, typer.Option(help="with this cause; of Java's, the class alone will do")]
+Cause = Annotated[
+    str | None, typer.Option(help="with this cause; for a Java exception its class name without the package is enough")
+]
 Why = Annotated[str | None, typer.Option(help="the reason, kept with the act; required")]
 Who = Annotated[str | None, typer.Option(help="who acts; default: the user of this system")]
 ViaHttp = Annotated[
@@ -152,10 +154,12 @@ async def _open_remote_desks(via: Via, service: str | None) -> AsyncIterator[Seq
 
     async with contextlib.AsyncExitStack() as stack:
         found = [await stack.enter_async_context(open_remote(url, via.headers)) for url in via.urls]
-        chosen = [desk for desk in found if service in (None, desk.service)]
-        if not chosen:
-            raise fail(f"none of these addresses is {service}: they are {', '.join(desk.service for desk in found)}")
-        yield chosen
+        wanted = [desk for desk in found if service in (None, desk.service)]
+        if not wanted:
+            raise fail(
+                f"none of these addresses is {service}'s: they are of {', '.join(desk.service for desk in found)}"
+            )
+        yield wanted
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -175,7 +179,7 @@ def operator(who: str | None, why: str | None) -> Operator:
     if not why or not why.strip():
         raise fail("--why is required: the reason is kept with the act")
     if who and _via.get() is not None:
-        raise fail("--who: over HTTP the caller acts, by --token or --header")
+        raise fail("--who cannot be used over HTTP: the operator is the caller, whom --token or --header names")
     return Operator(who or _system_user(), why)
 
 

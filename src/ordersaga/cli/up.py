@@ -89,7 +89,7 @@ def up(
     except DevStackError as error:
         raise fail(str(error), 1) from error
     except OSError as error:
-        raise fail(f"{error}; `up` writes to {running.FOLDER} here and to --data: both must be yours", 1) from error
+        raise fail(f"{error}; `up` must be allowed to write to {running.FOLDER} here and to --data", 1) from error
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:

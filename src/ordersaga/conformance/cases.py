@@ -68,7 +68,7 @@ class NoSuchCase(ValueError):
 
 
 def select(cases: Sequence[Case], only: Iterable[str]) -> list[Case]:
-    """The cases that have one of these tags, or one of these texts in their name; all if there is none. Raises `NoSuchCase`."""
+    """The cases that have one of these tags, or one of these texts in their name; all cases if `only` is empty. Raises `NoSuchCase`."""
     wanted = list(only)
     tags = sorted({tag for case in cases for tag in case.tags})
     for text in wanted:

@@ -65,7 +65,7 @@ class StockResponseMessage(Message, frozen=True, kw_only=True):
 
 
 class PaymentSuccessMessage(Message, frozen=True, kw_only=True):
-    """Payment -> Order, step 8: the payment's outcome, failures included. Won."""
+    """Payment -> Order, step 8: the payment's outcome, failures included. Amounts in won."""
 
     order_id: UUID
     payment_key: PaymentKey | None = None
@@ -95,7 +95,7 @@ class DeliveryStartMessage(Message, frozen=True, kw_only=True):
 
 
 class OrderCompletedMessage(Message, frozen=True, kw_only=True):
-    """Order -> Client, step 11. `status` is the order's code, `ORD0002`. Won."""
+    """Order -> Client, step 11. `status` is the order's code, `ORD0002`. Amounts in won."""
 
     order_id: UUID
     customer_id: UUID
@@ -128,7 +128,7 @@ class StockRollbackFailedMessage(Message, frozen=True, kw_only=True):
 
 
 class PaymentCancelRequestedMessage(Message, frozen=True, kw_only=True):
-    """Order -> Payment: refund this much of this payment. Won.
+    """Order -> Payment: refund this much of this payment. Amounts in won.
 
     `requestId` names the refund. A second message with the same id is a repeat, one with another id asks for a further refund. Without ids,
     two messages with the same amount of one payment are the same refund.
@@ -142,7 +142,7 @@ class PaymentCancelRequestedMessage(Message, frozen=True, kw_only=True):
 
 
 class PaymentCancelledMessage(Message, frozen=True, kw_only=True):
-    """Payment -> Order: a refund's outcome, or money that went back although Order did not ask for it. Won.
+    """Payment -> Order: a refund's outcome, or money that went back although Order did not ask for it. Amounts in won.
 
     `balanceAmount` is what the gateway still holds of the payment. It only falls, so a repeat or a late message has no effect. `requestId` is
     copied from the request; null if Order made none.
@@ -161,7 +161,7 @@ class PaymentCancelledMessage(Message, frozen=True, kw_only=True):
 
 
 class OrderPayableMessage(Message, frozen=True, kw_only=True):
-    """Order -> Payment: which customer may pay how much for the order, and until when. With a `status` other than `ORD0001` nobody may pay. Won."""
+    """Order -> Payment: which customer may pay how much for the order, and until when. With a `status` other than `ORD0001` nobody may pay. Amounts in won."""
 
     order_id: UUID
     customer_id: UUID
@@ -171,7 +171,7 @@ class OrderPayableMessage(Message, frozen=True, kw_only=True):
 
 
 class ProductPriceMessage(Message, frozen=True, kw_only=True):
-    """Stock -> Order: what one piece of the product costs since `changedAt`, and whether Stock still sells it (`active` null: it does). Won.
+    """Stock -> Order: what one piece of the product costs since `changedAt`, and whether Stock still sells it (`active` null: it does). Price in won.
 
     The record with the highest `version` counts, in whatever order records arrive. Any record with a version counts more than a record
     without one (from another team's Stock). Among records without a version, the latest `changedAt` counts.

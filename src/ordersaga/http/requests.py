@@ -22,7 +22,7 @@ WAIT_S_MAX: Final = 30.0
 
 
 def header(request: Request[Any, Any, Any], name: bytes) -> str | None:
-    """A header's first value, by its name in lower case. Litestar's `request.headers` would make an object of all headers for one."""
+    """A header's first value, by its name in lower case. Litestar's `request.headers` would build an object of all headers to read one."""
     for key, value in request.scope["headers"]:
         if key == name:
             return value.decode("latin-1")
@@ -37,7 +37,7 @@ def headers(request: Request[Any, Any, Any], name: bytes) -> list[str]:
 def wait_s(request: Request[Any, Any, Any]) -> float:
     """How many seconds to wait for an outcome, by `Prefer` (RFC 7240): 0 for `respond-async`, N for `wait=N` (at most 30), else 2.
 
-    The first of these two decides. Other preferences are ignored (RFC 7240, 2).
+    If both are there, the first decides. Other preferences are ignored (RFC 7240, 2).
     """
     for preference in ",".join(headers(request, b"prefer")).lower().split(","):
         name, _, value = (part.strip() for part in preference.partition(";")[0].partition("="))

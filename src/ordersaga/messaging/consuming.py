@@ -98,7 +98,7 @@ class Consuming:
         mine: Sequence[Record] = ()
         try:
             if self._outbox.broken:
-                self._assignment.doubt()  # every partition is taken again, which publishes its left rows
+                self._assignment.doubt()  # every partition is taken again, which publishes the rows that its turns left
                 await self._outbox.restart()
             # Drop records that are handled already or not ours. Before `take`, which may change a position: these were fetched from the old one.
             mine = self._assignment.keep(records)

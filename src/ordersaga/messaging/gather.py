@@ -41,7 +41,7 @@ Answer = TypeVar("Answer")
 
 
 class OutcomeUnknown(Exception):
-    """The database is away, or whether it has committed is not known: answer 503; the client repeats the request with the same key."""
+    """The database is away, or it is not known whether it has committed. Answer 503: the client may repeat the request with the same key."""
 
 
 class NotBegun(OutcomeUnknown):

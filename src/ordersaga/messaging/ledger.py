@@ -29,7 +29,7 @@ class Position(Struct):
 
 
 class OffsetRange(Struct, frozen=True):
-    """The offsets of one partition that a transaction advances the ledger over: from `expected_offset` up to, without, `next_offset`."""
+    """The offsets of one partition that a transaction advances the ledger over: from `expected_offset` to the last one before `next_offset`."""
 
     partition: Partition
     epoch: int
@@ -83,7 +83,7 @@ async def begin(db: Connection, starts: Mapping[Partition, int], topic_ids: Mapp
 
 
 async def topics_begun(db: Connection, topics: Sequence[str]) -> list[str]:
-    """Those of the topics that have a row for at least one partition."""
+    """The topics among these that have a row for at least one partition."""
     return [row["topic"] for row in await sql.topics_begun(db, topics=topics)]
 
 

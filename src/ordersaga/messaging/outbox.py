@@ -33,7 +33,8 @@ SLOT_S_MAX: Final = 2.0
 LOG_REFUSED_EVERY_S: Final = 30.0
 DELETE_AFTER_S: Final = 0.5
 DELETE_ROWS: Final = 500
-"""So many acknowledged rows are deleted at once. Fewer wait: a crash, or a new owner of their partitions, publishes them again."""
+"""Acknowledged rows are deleted as soon as there are so many, fewer after `DELETE_AFTER_S`. Until then a crash, or a new owner of their partitions,
+publishes them again."""
 CLOSE_S_MAX: Final = 2.0
 
 
@@ -194,7 +195,7 @@ class Outbox:
             )
 
     async def _delete_soon(self) -> None:
-        """Delete acknowledged rows in the background: by one statement all of `DELETE_AFTER_S`, or `DELETE_ROWS`."""
+        """Delete acknowledged rows in the background: all by one statement after `DELETE_AFTER_S`, or as soon as there are `DELETE_ROWS`."""
         try:
             while self._acknowledged:
                 with contextlib.suppress(TimeoutError):

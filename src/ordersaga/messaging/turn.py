@@ -34,7 +34,10 @@ log: Final = structlog.get_logger()
 
 
 class Work(Struct, frozen=True):
-    """The records of one turn: to handle, to queue behind parked ones, to give up. `ranges`: the offsets that the ledger advances over."""
+    """The records of one turn. `ranges`: the offsets that the ledger advances over.
+
+    The handler gets `incoming`; `waiting` are queued behind parked records of their keys; `undecodable` are given up.
+    """
 
     ranges: Sequence[OffsetRange]
     incoming: Sequence[Incoming]
@@ -101,7 +104,7 @@ class Turns:
         expects_locked_rows = self._locked_rows.expected
         try:
             with self.size.trying(work.count):
-                await (self._isolating(work) if expects_locked_rows else self._commit(work, isolating=False))
+                await (self._commit_isolating(work) if expects_locked_rows else self._commit(work, isolating=False))
         except Exception as error:
             if is_locked(error) and expects_locked_rows:
                 raise
@@ -111,7 +114,7 @@ class Turns:
                 raise
             if is_deployment(error):
                 raise BadDeployment(str(error)) from error
-            await self._isolating(work)
+            await self._commit_isolating(work)
 
     async def _commit(self, work: Work, isolating: bool) -> None:
         """The turn's transaction, then what follows from its commit."""
@@ -145,7 +148,7 @@ class Turns:
 
     # When a turn fails ------------------------------------------------------------------------------------------------
 
-    async def _isolating(self, work: Work) -> None:
+    async def _commit_isolating(self, work: Work) -> None:
         try:
             await self._commit(work, isolating=True)
         except Exception as error:
@@ -167,7 +170,7 @@ class Turns:
     async def _hold_back(self, records: Sequence[Record], error: BadDeployment) -> None:
         """Hold back the partitions whose records fail, and handle the records of all others.
 
-        Where the failing partitions are not known, each partition has a turn of its own, which tells.
+        Where the failing partitions are not known, each partition has a turn of its own, which shows whether it is one of them.
         """
         partitions = sorted({Partition(record.topic, record.partition) for record in records})
         failing = error.partitions or (set(partitions) if len(partitions) == 1 else set())
@@ -199,5 +202,5 @@ class Turns:
 
 
 def _may_be_one(error: Exception) -> bool:
-    """Whether one record of several may fail the turn."""
+    """Whether one record may have caused the error, so that a turn without it succeeds."""
     return not (isinstance(error, Fenced | BadDeployment) or is_retriable(error))

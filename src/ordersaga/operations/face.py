@@ -91,5 +91,9 @@ Topic = Annotated[
 ]
 Cause = Annotated[
     str | None,
-    QueryParameter(name="cause", description="With this cause; of Java's, the class alone will do.", pattern=NO_NUL),
+    QueryParameter(
+        name="cause",
+        description="With this cause; for a Java exception its class name without the package is enough.",
+        pattern=NO_NUL,
+    ),
 ]

@@ -15,13 +15,13 @@ from ordersaga.order.outgoing import rollback_id
 
 def stock_answered(order: Order, answer: m.StockResponseMessage) -> Decision:
     """Stock has reserved or rejected one product. An answer without a product id is about all products of the order."""
-    meant = [line for line in order.facts.lines if answer.product_id in (None, line.product_id)]
-    if not meant:
+    named = [line for line in order.facts.lines if answer.product_id in (None, line.product_id)]
+    if not named:
         return anomaly(order, f"stock answered for product {answer.product_id}, which is not in the order")
     state: StockState = "RESERVED" if answer.status == "SUCCESS" else "REJECTED"
-    awaited = {line.product_id for line in meant if line.stock == "REQUESTED"}
+    awaited = {line.product_id for line in named if line.stock == "REQUESTED"}
     if not awaited:
-        opposite = any((line.stock == "REJECTED") != (state == "REJECTED") for line in meant)
+        opposite = any((line.stock == "REJECTED") != (state == "REJECTED") for line in named)
         return anomaly(order, f"stock answers {answer.status} after the opposite") if opposite else duplicate(order)
     lines = tuple(replace(line, stock=state) if line.product_id in awaited else line for line in order.facts.lines)
     order = order.with_lines(lines)
@@ -31,7 +31,7 @@ def stock_answered(order: Order, answer: m.StockResponseMessage) -> Decision:
 
 
 def payment_captured(order: Order, answer: m.PaymentSuccessMessage) -> Decision:
-    """The first captured payment pays a pending order if it is the total; otherwise the order ends FAILED, AMOUNT_MISMATCH.
+    """The first captured payment pays a pending order. If its amount is not the order's total, the order ends FAILED, AMOUNT_MISMATCH.
 
     Every further payment is refunded at the amount that was captured, and so is every payment of an order that has ended (`saga.py` `_refund`).
     """

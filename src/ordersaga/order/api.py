@@ -41,10 +41,10 @@ Json = Response[bytes]
 AnyRequest = Request[Any, Any, Any]
 NOT_YET: Final = datetime.min.replace(tzinfo=UTC)
 
-PLACED: Final = "place-order"
+PLACE_CALL: Final = "place-order"
 ANSWERED: Final = "place-order-answered"
 ANSWERED_EARLY: Final = "place-order-answered-early"
-"""The guide's steps 1 and 4, as operators see them counted: answered with Stock's answer, or before it came."""
+"""What operators see counted: requests that place an order (the guide's step 1), and their answers (step 4), with Stock's answer or before it."""
 
 _body: Final = msgspec.json.Decoder(PlaceOrder)
 _json: Final = msgspec.json.Encoder()
@@ -111,7 +111,7 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
 
     @post("/api/v1/orders", **PLACE)
     async def place(request: AnyRequest) -> Json:
-        with orders.runtime.calls.call(PLACED):
+        with orders.runtime.calls.call(PLACE_CALL):
             return await _place(orders, request)
 
     return [place]

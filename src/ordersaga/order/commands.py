@@ -50,8 +50,11 @@ class Placed(Struct, frozen=True):
 
 
 class CustomerAct(Struct, frozen=True):
-    """A customer's command on an existing order. `operator`: gives the command in the customer's stead, for any customer's order. `seen`: that of
-    the order when the operator looked at it; None: any."""
+    """A customer's command on an existing order, or an operator's in the customer's stead.
+
+    `operator`: who gives the command instead of the customer; `customer_id` None then allows any customer's order. `seen`: the state in which
+    the operator saw the order (`versions.py` `seen_of`), which must still be its state; None: its state may be any.
+    """
 
     order_id: UUID
     customer_id: UUID | None

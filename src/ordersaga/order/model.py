@@ -81,7 +81,7 @@ class Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
     """What the partners and operators have said about one order. The status and the messages follow from the facts.
 
     `lines`, `payments`, `delivery`: what the partners have answered. `returning`: the return, where an operator must receive the goods.
-    `listed_total`: the sum of the products' own prices, None while one is not known; the order goes on only if it equals the total. Won.
+    `listed_total`: the sum of the products' own prices, None while one is not known; the order goes on only if it equals the total. In won.
     `asks`: the requests for each awaited answer. The first request to Stock has no entry, and neither have the requests of orders of
     earlier versions: `asked_at` (None: when the order was placed), `waits_since` and `attempts` stand for them.
     `flag`: the text of what a person should look at. `look_at`: when the order's timer fires.
@@ -105,7 +105,7 @@ class Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Order(Struct, frozen=True, rename="camel"):
-    """An order. The saga changes `facts`, `status`, `reason` and `detail`; the other fields stay as they were placed. Won."""
+    """An order. The saga changes `facts`, `status`, `reason` and `detail`; the other fields stay as they were placed. Amounts in won."""
 
     order_id: UUID
     customer_id: UUID
@@ -152,7 +152,7 @@ class Order(Struct, frozen=True, rename="camel"):
         return self.facts.listed_total is None and self.status == "PENDING"
 
     def total_by(self, prices: Mapping[UUID, int]) -> int | None:
-        """The sum of the products' own prices; None if a price is not known. Won."""
+        """The sum of the products' own prices, in won; None if a price is not known."""
         total = 0
         for line in self.facts.lines:
             price = prices.get(line.product_id)

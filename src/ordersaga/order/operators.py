@@ -43,7 +43,7 @@ async def last_note(db: Connection, order_id: UUID) -> str | None:
 
 
 class OperatorAct(Struct, frozen=True):
-    """An operator's command on an order. `version` and `seen`: those of the order when the operator looked at it; None: any."""
+    """An operator's command on an order. `version` and `seen`: the order's, when the operator looked at it; None: any will do."""
 
     order_id: UUID
     operator: Operator

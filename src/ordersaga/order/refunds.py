@@ -60,7 +60,7 @@ def _not_refunded(order: Order, known: OrderPayment, left: int, answer: m.Paymen
 
 
 def _left(known: OrderPayment, answer: m.PaymentCancelledMessage) -> int:
-    """How much the gateway still holds after this answer. Won.
+    """How many won the gateway still holds after this answer.
 
     An answer without a balance counts only if it refunds all that is held: a second answer about a part may be a repeat or a further part.
     """

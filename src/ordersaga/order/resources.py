@@ -30,7 +30,7 @@ class Item(Struct, rename="camel"):
 
 
 class PlaceOrder(Struct, rename="camel", kw_only=True):
-    """The body of `POST /api/v1/orders`. Won."""
+    """The body of `POST /api/v1/orders`. Amounts in won."""
 
     order_name: Annotated[str, Meta(min_length=1, max_length=limits.ORDER_NAME_CHARS_MAX)]
     total_amount: Annotated[int, Meta(ge=TOTAL_AMOUNT_MIN, le=INT32_MAX)]
@@ -55,7 +55,7 @@ class OperatorsReason(Struct, rename="camel", kw_only=True):
 
 
 class OrderResource(Struct, rename="camel", kw_only=True):
-    """The JSON of an order. Won. Only operators see `flag`, `version`, `seen`, `waits_for` and `held_records`.
+    """The JSON of an order. Amounts in won. Only operators see `flag`, `version`, `seen`, `waits_for` and `held_records`.
 
     `version` is for a resend, and changes with each request and answer. `seen` is for the commands, and changes with what decides about them.
     """

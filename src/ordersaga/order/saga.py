@@ -2,7 +2,7 @@
 
 `decide_placed` begins an order. `decide` takes every later input: a partner's answer, a command, the prices, the timer. It has three steps.
 
-1. Learn: the input becomes a fact about the order. One case an input.
+1. Learn: the input becomes a fact about the order. Each kind of input has one case.
 2. Follow: the facts say what goes out. A ready order is delivered; a dead order gives back its products and its money.
 3. Wait: the timer is set for the first answer that becomes overdue.
 
@@ -54,12 +54,12 @@ Answer: TypeAlias = (
 CustomerCommand: TypeAlias = CancelBeforeDelivery | Return | RequestReturn
 OperatorCommand: TypeAlias = AcceptRefund | ReceiveReturn | RefuseReturn | Resend
 Command: TypeAlias = CustomerCommand | OperatorCommand
-Decided: TypeAlias = CustomerCommand | AcceptRefund | ReceiveReturn | RefuseReturn
+UntimedCommand: TypeAlias = CustomerCommand | AcceptRefund | ReceiveReturn | RefuseReturn
 """The commands whose outcome does not depend on the time."""
 
 
 class Priced(Struct, frozen=True):
-    """The prices of all products of the order are known now. Won."""
+    """The prices of all products of the order are known now; their sum is `listed_total`, in won."""
 
     listed_total: int
 
@@ -121,7 +121,7 @@ def _learn(order: Order, message: Input, now: datetime, deadlines: Deadlines) ->
             return _commanded(order, message)
 
 
-def _commanded(order: Order, command: Decided) -> Decision:
+def _commanded(order: Order, command: UntimedCommand) -> Decision:
     match command:
         case CancelBeforeDelivery():
             return cancel(order)
@@ -226,9 +226,10 @@ def _refund(order: Order, now: datetime, outgoing: list[m.Message]) -> Order:
 def _wait(order: Order, outgoing: tuple[m.Message, ...], note: str | None, deadlines: Deadlines) -> Decision:
     """Set the order's timer, `look_at`, for the first awaited answer that becomes overdue (`deadlines.py` `waits`).
 
-    If the timer is set for an earlier time it is left so; when it fires, `decide` sets the next. An order that waits for no answer has no
-    timer. Refunds at the gateway that no operator has accepted are flagged. While an answer is awaited, a flag about an overdue or refused
-    answer stays; once no answer is awaited, the flag for unaccepted refunds, or none, replaces it.
+    A timer that is set for an earlier time stays; when it fires, `decide` sets the next. An order that waits for no answer has no timer.
+
+    An order that has a flag and waits for an answer keeps the flag, which may be about an overdue or refused answer. Every other order gets
+    the flag for refunds at the gateway that no operator has accepted, or no flag if there are none.
     """
     waiting = waits(order, deadlines)
     order = without_answered_asks(order, waiting)

@@ -167,13 +167,13 @@ async def events_after(db: Connection, seen: dict[UUID, int], each_max: int | No
 
 
 async def prices(db: Connection, product_ids: Iterable[UUID]) -> tuple[dict[UUID, int], set[UUID]]:
-    """Order's copy of the prices of products, and which of these products are inactive. A product whose price is not known is missing. Won."""
+    """Order's copy of the prices of products, and which of these products are inactive. Prices in won; a product whose price is not known is missing."""
     rows = await sql.prices(db, product_ids=list(set(product_ids)))
     return {row["product_id"]: row["price"] for row in rows}, {row["product_id"] for row in rows if not row["active"]}
 
 
 async def save_prices(db: Connection, messages: Iterable[ProductPriceMessage]) -> None:
-    """Keep the last price of each product: the one with the highest version, or, without versions, the newest. Won."""
+    """Keep the last price of each product: the one with the highest version, or, without versions, the newest."""
     in_order = sorted(messages, key=lambda message: (message.version or 0, message.changed_at))
     last = {message.product_id: message for message in in_order}
     if last:
@@ -230,8 +230,8 @@ class Changes:
                 self._timers[order.order_id] = order.facts.look_at
         if came_in is not None:
             went_out = tuple([type(message).__name__ for message in decision.outgoing])
-            is_known = order.stock_is_known
-            found_by = _new_payment(order, before)
+            stock_known = order.stock_is_known
+            new_hash = _new_payment_hash(order, before)
             line = Event(
                 order.order_id,
                 self._now,
@@ -239,9 +239,9 @@ class Changes:
                 went_out,
                 order.status,
                 order.reason,
-                is_known,
+                stock_known,
                 decision.note,
-                found_by,
+                new_hash,
             )
             self._events.append(line)
         for message in decision.outgoing:
@@ -264,12 +264,12 @@ class Changes:
 
 
 def payment_hash(payment_key: str) -> int:
-    """What orders are found by in the index on their timelines. Two keys may have the same hash."""
+    """The hash of a payment key, by which the index on the timelines finds orders. Two keys may have the same hash."""
     return crc32(payment_key.encode())
 
 
-def _new_payment(order: Order, before: Order) -> int | None:
-    """The hash of the payment key that the order has heard of by this decision: one message names one key at most."""
+def _new_payment_hash(order: Order, before: Order) -> int | None:
+    """The hash of the payment key that this decision has added to the order; None: it added none. One message names one key at most."""
     payments = order.facts.payments
     if len(payments) == len(before.facts.payments):
         return None

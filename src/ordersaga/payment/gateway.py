@@ -1,7 +1,7 @@
 """The port to a payment gateway: Payment's calls, and the answers to them.
 
 The type of an answer says what to do next; an HTTP status or an error code alone would not be enough. A caller matches over all types, and
-mypy reports a missing one. Source of the actions: the table in Toss Payments' error reference.
+mypy reports a missing one. What follows from which error code is taken from the table in Toss Payments' error reference.
 """
 
 from enum import StrEnum
@@ -21,7 +21,7 @@ class GatewayFailure(msgspec.Struct, frozen=True):
 
 
 class GatewayRefund(msgspec.Struct, frozen=True, rename="camel"):
-    """One refund, of all or a part, as the gateway recorded it. Won."""
+    """One refund, of all or a part, as the gateway recorded it. Amounts in won."""
 
     cancel_amount: int
     cancel_reason: str | None = None
@@ -86,7 +86,7 @@ class GatewayPayment(msgspec.Struct, frozen=True, rename="camel"):
     cancels: tuple[GatewayRefund, ...] | None = None
 
     def standing(self, order_id: str, amount: int) -> Standing:
-        """The payment's standing for this order and amount. Total: every payment has one."""
+        """The payment's standing for this order and amount. Every payment has one: an unknown status is UNRECOGNISED."""
         if self.order_id != order_id:
             return Standing.FOREIGN
         if self.status == "DONE" and self.balance_amount < self.total_amount:

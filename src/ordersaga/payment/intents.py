@@ -36,7 +36,7 @@ UNCLEAR: Final = "gateway-unclear"
 
 
 class Intents:
-    """The intents in flight in this process. This process runs an intent once at a time; the lease (`due_at`) keeps other processes from taking it up.
+    """The intents in flight in this process, each of them once. The lease (`due_at`) keeps other processes from taking one up.
 
     `settle` and `advance` are set once the runtime runs (`app.py` `Parts`).
     """
@@ -49,7 +49,7 @@ class Intents:
         self._in_flight: Final[dict[UUID, tuple[asyncio.Task[None], datetime]]] = {}
         self.claimed = 0
         self.look_ups = 0
-        """Intents in flight that recovery started: confirms and refunds, and look-ups."""
+        """How many intents are in flight: `claimed` counts the confirms and refunds that recovery has started, `look_ups` all look-ups."""
         self.settle: Gather[Settlement, Payment | None]
         self.advance: Gather[Advance, bool]
 
@@ -71,7 +71,7 @@ class Intents:
         task.add_done_callback(forget)
 
     def started_before(self, moment: datetime) -> list[UUID]:
-        """The ids of the intents in flight that were started before that."""
+        """The ids of the intents in flight that were started before `moment`."""
         return [id for id, (_, started) in self._in_flight.items() if started < moment]
 
     async def close(self, drain_s: float) -> None:

@@ -1,7 +1,7 @@
 """Operators' view of the intents that the gateway has not settled, and their act: try one now instead of at its due time.
 
-An intent that a process carries out right now may be made due as well. Another process then makes the same call with the same
-idempotency key, so the gateway acts once (`intents.py`).
+An intent that a process carries out right now may be made due as well. If another process then makes the same call, it has the same
+idempotency key, so the gateway acts once (`approval.py` `idempotency_key`).
 """
 
 from collections.abc import Callable
@@ -46,12 +46,12 @@ class OpenIntents:
         self._clock: Final = clock
 
     async def of_order(self, order_id: UUID) -> list[OpenIntent]:
-        """Those of an order's payments, the oldest first."""
+        """The open intents of an order's payments, the oldest first."""
         async with self._pool.acquire() as db:
             return [_intent(row) for row in await sql.open_intents_of_order(db, order_id=order_id)]
 
     async def retry(self, intent_id: UUID, operator: Operator, version: str | None = None) -> OpenIntent:
-        """Make an intent due now. `version`: that of the intent when the operator saw it; None: any."""
+        """Make an intent due now. `version`: the intent's version when the operator saw it; None: any version will do."""
         async with self._pool.acquire() as db, db.transaction():
             before = await _locked(db, intent_id)
             if version not in (None, before.version):

@@ -21,7 +21,7 @@ _json: Final = msgspec.json.Encoder()
 
 
 def routes(payments: Payments) -> list[ControllerRouterHandler]:
-    """The routes."""
+    """The routes that read payments."""
 
     @get("/api/v1/payments", **LIST)
     async def of_order(

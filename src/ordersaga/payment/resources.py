@@ -19,7 +19,7 @@ PaymentKey = Annotated[str, Meta(min_length=1, max_length=PAYMENT_KEY_CHARS_MAX,
 
 
 class ConfirmPayment(Struct, rename="camel", kw_only=True):
-    """The body of `POST /api/v1/payments/confirm`: the parameters of the checkout's success URL. Won."""
+    """The body of `POST /api/v1/payments/confirm`: the parameters of the checkout's success URL. Amounts in won."""
 
     payment_key: PaymentKey
     order_id: UUID
@@ -34,7 +34,7 @@ class FailureResource(Struct):
 
 
 class PaymentResource(Struct, rename="camel", kw_only=True):
-    """A payment as its customer sees it. Won. `statusCode` is the Java services' code, PAY0000 to PAY0005."""
+    """A payment as its customer sees it. Amounts in won. `statusCode` is the Java services' code, PAY0000 to PAY0005."""
 
     payment_key: str
     order_id: UUID

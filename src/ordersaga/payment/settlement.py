@@ -27,8 +27,8 @@ from ordersaga.payment.model import Account, Intent, Payment, PaymentStatus
 LOOK_UP_AFTER_DECLINE_S: Final = 60.0
 LOOK_UP_PAUSE_S_MIN: Final = 5.0
 LOOK_UP_PAUSE_S_MAX: Final = 60.0
-"""The pause after a look-up without a change doubles from the minimum to the maximum. Webhooks are unsigned: a flood of a stranger's delays
-the look-up that a genuine webhook asks for by the maximum at most."""
+"""The pause after a look-up without a change doubles from the minimum to the maximum. Webhooks are unsigned: a stranger who floods a payment
+with webhooks delays the look-up of a genuine webhook by the maximum at most."""
 UNWANTED: Final = "captured, but not what the order is to be paid with"
 GIVEN_BACK: Final = "given back at the gateway, not by the order"
 MADE_BEFORE: Final = "made before; a further refund of the same amount needs a requestId of its own"
@@ -197,9 +197,9 @@ def _adopt(
 ) -> list[Message]:
     """Record a captured payment that has no row here (after a database was set back, say), and give it back if the order does not want it.
 
-    A payment of an order that Order never told of is left alone: the order may belong to another system with the same merchant. Of a
-    payment that went back whole only the refund is told: an Order that knows the payment learns of the refund, another one has no use
-    for the payment.
+    A payment of an order that Order has not published is left alone: the order may belong to another system with the same merchant. If all
+    of the payment went back, Order is told of the refund and not of the payment: an Order that knows the payment needs the refund alone, and
+    an Order that does not know it needs neither.
     """
     captured, refunded = _money(seen)
     payable = account.payable
@@ -236,9 +236,9 @@ def _adopt(
 
 
 def _give_back_unwanted(account: Account, now: datetime, new_id: Callable[[], UUID]) -> None:
-    """Refund the money that a failed payment holds, if Order's word proves that the order does not want it.
+    """Refund the money that a failed payment holds, if the order's payable proves that the order does not want it.
 
-    Without Order's word only the client named the amount: a client who confirms a paid order again with a wrong amount would get the
+    Without a payable only the client named the amount: a client who confirms a paid order again with a wrong amount would get the
     money back and keep the goods.
     """
     payment, payable = account.payment, account.payable
@@ -300,7 +300,7 @@ def _restate(account: Account) -> None:
 
 
 def _money(seen: GatewayPayment | None) -> tuple[int, int]:
-    """What the gateway has captured and refunded. Won."""
+    """How many won the gateway has captured and refunded."""
     if seen is None or seen.status not in CAPTURED_STATUSES:
         return 0, 0
     return seen.total_amount, min(max(seen.total_amount - seen.balance_amount, 0), seen.total_amount)

@@ -18,7 +18,7 @@ sql: Final = queries(__file__)
 
 
 async def merge_payables(db: Connection, messages: Iterable[OrderPayableMessage]) -> None:
-    """Keep Order's last word on each order. An order that cannot be paid any more never becomes payable again, also if both messages are in this call."""
+    """Keep the last payable of each order. An order that cannot be paid any more never becomes payable again, also if both messages are in this call."""
     last: dict[UUID, OrderPayableMessage] = {}
     for message in messages:
         known = last.get(message.order_id)
@@ -42,7 +42,7 @@ def _aware(moment: datetime) -> datetime:
 
 
 async def payables(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Payable]:
-    """Order's word on these orders, of those that it told of."""
+    """The payables of those of these orders that Order has published."""
     rows = await sql.payables(db, order_ids=list(order_ids))
     return {row["order_id"]: Payable(*row.values()) for row in rows}
 
@@ -95,7 +95,7 @@ async def load_accounts(db: Connection, payment_keys: Iterable[str]) -> dict[str
 
 
 async def load_order_words(db: Connection, accounts: dict[str, Account], order_ids: dict[str, UUID]) -> None:
-    """Add to each account Order's word on its order, and whether the order has an open or captured payment."""
+    """Add to each account the payable of its order, and whether the order has an open or captured payment."""
     wanted = sorted(set(order_ids.values()))
     known = await payables(db, wanted)
     taken = {row["order_id"] for row in await sql.taken_orders(db, order_ids=wanted)}
@@ -149,7 +149,7 @@ async def unknown_look_ups(db: Connection, order_ids: Iterable[UUID], since: dat
 
 
 async def prune_look_ups(db: Connection, before: datetime, rows_max: int) -> int:
-    """Delete settled look-ups that were written before that. Returns how many."""
+    """Delete settled look-ups that were written before `before`. Returns how many."""
     count: int = await sql.prune_look_ups(db, before=before, rows_max=rows_max)
     return count
 

@@ -51,7 +51,7 @@ class SandboxSettings:
 
 
 class BookEntry(msgspec.Struct, rename="camel"):
-    """One payment of `GET /sandbox/books`. Won."""
+    """One payment of `GET /sandbox/books`. Amounts in won."""
 
     payment_key: str
     order_id: str

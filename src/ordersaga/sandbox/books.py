@@ -96,7 +96,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
 
 
 class Totals(msgspec.Struct, rename="camel"):
-    """Sums over all payments, for the audit. captured - refunded = held. Won."""
+    """Sums over all payments, for the audit. captured - refunded = held. Amounts in won."""
 
     payments: int = 0
     captured_amount: int = 0

@@ -19,7 +19,7 @@ CANCELABLE: Final = ("DONE", "PARTIAL_CANCELED")
 
 
 class DashboardCancel(msgspec.Struct):
-    """A cancel at the dashboard; without an amount all that is held. Won."""
+    """A cancel at the dashboard; without an amount all that is held. Amounts in won."""
 
     amount: Annotated[int, msgspec.Meta(gt=0)] | None = None
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] = "cancelled at the dashboard"

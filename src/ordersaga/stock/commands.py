@@ -53,7 +53,7 @@ class ReceivePieces(Struct, frozen=True):
 
 
 class ChangeProduct(Struct, frozen=True):
-    """A new name, a new price, and what changes of the listing. Won."""
+    """A new name, a new price, and what changes of the listing. Price in won."""
 
     product_id: UUID
     name: str | None

@@ -44,7 +44,7 @@ class NewPieces(Struct, rename="camel"):
 
 
 class ProductChange(Struct, rename="camel", kw_only=True):
-    """The body of `PATCH /api/v1/products/{id}`: the fields that change. Won. `picture` and `category` null: the product has none any more."""
+    """The body of `PATCH /api/v1/products/{id}`: the fields that change. Price in won. `picture` and `category` null: the product has none any more."""
 
     name: Name | None = None
     price: Won | None = None
@@ -55,7 +55,7 @@ class ProductChange(Struct, rename="camel", kw_only=True):
 
 
 class ProductResource(Struct, rename="camel"):
-    """The JSON of a product. Won. An inactive product is not sold any more."""
+    """The JSON of a product. Price in won. An inactive product is not sold any more."""
 
     product_id: UUID
     name: str

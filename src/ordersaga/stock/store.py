@@ -131,7 +131,7 @@ async def change_products(db: Connection, products: Sequence[Product]) -> None:
 async def lock_products(db: Connection, product_ids: Iterable[UUID]) -> dict[UUID, Product]:
     """Products to change, locked in id order.
 
-    Their listings are read by a second statement: one that waited for a lock would see the listing as it was before.
+    A second statement reads their listings: a statement that has waited for a lock still sees other tables as they were before it waited.
     """
     rows = await sql.lock_products(db, product_ids=list(set(product_ids)))
     listed = await sql.listings(db, product_ids=[row["product_id"] for row in rows])
@@ -151,7 +151,7 @@ async def ids_after(db: Connection, after: UUID | None, rows_max: int) -> list[U
 
 
 class CatalogueFilter(Struct, frozen=True):
-    """Which products a page of the catalogue shows. None: whatever they have there."""
+    """Which products a page of the catalogue shows: those that fit each field that is not None."""
 
     search: Search | None = None
     category: str | None = None

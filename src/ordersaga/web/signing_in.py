@@ -16,7 +16,7 @@ from ordersaga.web.texts import LANGUAGES
 from ordersaga.web.visit import Session
 
 TOKEN_CHARS_MAX: Final = 2_700
-"""A browser drops a cookie of more than 4,096 bytes without a word, and a signed one is longer than what is in it by a third."""
+"""A browser drops a cookie of more than 4,096 bytes and says nothing. The signed cookie is a third longer than what it signs."""
 
 
 class _Anything(Struct):
@@ -24,7 +24,7 @@ class _Anything(Struct):
 
 
 def routes(desk: Desk) -> list[ControllerRouterHandler]:
-    """The routes."""
+    """The routes of signing in and out, and of the language."""
 
     @get("/sign-in")
     async def show(request: AnyRequest) -> Page:

@@ -32,7 +32,7 @@ MESSAGE_BYTES_MAX: Final = 33_554_432
 """Larger than the limit of any topic, so that the broker decides; far below the 100 MB at which a broker closes the connection."""
 PARTITIONER: Final = "murmur2_random"
 GZIP_LEVEL: Final = 1
-"""A third of the default level's time for our records, which come out a tenth larger."""
+"""This level takes a third of the default level's time for our records, and they come out a tenth larger."""
 
 
 class Publication(Struct, frozen=True, gc=False):

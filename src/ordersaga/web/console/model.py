@@ -60,7 +60,7 @@ class PartitionState(Struct, rename="camel", frozen=True):
 
 
 class OutboxTopic(Struct, rename="camel", frozen=True):
-    """Those of them for one topic."""
+    """How many rows of an outbox are for one topic."""
 
     topic: str
     rows: int
@@ -153,7 +153,7 @@ class TimelineEvent(Struct, rename="camel", frozen=True):
 
 
 class PaymentView(Struct, rename="camel", frozen=True):
-    """A payment as Payment knows it. Won."""
+    """A payment as Payment knows it. Amounts in won."""
 
     payment_key: str
     amount: int
@@ -182,7 +182,7 @@ class ReservationView(Struct, rename="camel", frozen=True):
 
 
 class IntentView(Struct, rename="camel", frozen=True):
-    """A confirm or refund that the gateway has not settled. Won. `due_at` None: a refund that waits for the confirm."""
+    """A confirm or refund that the gateway has not settled. Amounts in won. `due_at` None: a refund that waits for the confirm."""
 
     id: UUID
     version: str

@@ -1,4 +1,4 @@
-"""The records of an order's story as Kafka has them: payload, headers, position; or how far was looked for a record that is not there."""
+"""The records of an order's story as Kafka has them: payload, headers, position. For a record that is not there: how far the search went."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -21,11 +21,14 @@ from ordersaga.web.console.staff import may_act
 from ordersaga.web.console.story import Line
 from ordersaga.web.desk import AnyRequest, Page
 
-MS: Final = 1_000
+MS_PER_S: Final = 1_000
 
 
 class Shown(Struct, frozen=True):
-    """A message of the story. `record` None: Kafka does not have it, `why` is the end of a key of the texts. `again`: where it stands once more."""
+    """A message of the story. `again`: the places of its repeats in Kafka.
+
+    `record` None: the record was not found; `why` is the reason, as the last part of a key of the texts.
+    """
 
     mention: Mention
     record: ShownRecord | None
@@ -35,7 +38,7 @@ class Shown(Struct, frozen=True):
 
 
 def routes(console: Console) -> list[ControllerRouterHandler]:
-    """The routes."""
+    """The route of the records of an order's story."""
 
     @get(f"{PATH}/{{order_id:uuid}}/records")
     async def show(request: AnyRequest, order_id: FromPath[UUID]) -> Page:
@@ -61,7 +64,12 @@ async def _values(console: Console, user: User, order_id: UUID) -> dict[str, Any
         trouble = "busy"
     found = matched(mentions, near.records) if near else {}
     records = {each.name: _shown(each, found.get(each.name), near, may_act(user)) for each in mentions}
-    return values | {"records": records, "trouble": trouble, "near": near, "reach_s": near and near.width_ms // MS}
+    return values | {
+        "records": records,
+        "trouble": trouble,
+        "near": near,
+        "reach_s": near and near.width_ms // MS_PER_S,
+    }
 
 
 def _shown(mention: Mention, match: Match | None, near: Near | None, is_operator: bool) -> Shown:

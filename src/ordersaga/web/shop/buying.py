@@ -43,7 +43,7 @@ CLOCKS_DIFFER_S: Final = 60
 
 
 class Draft(Struct):
-    """What the checkout page shows and its form sends, signed: the order is what the customer has seen. Won. `made_at`: Unix time."""
+    """What the checkout page shows and its form sends, signed: the order is what the customer has seen. Amounts in won. `made_at`: Unix time."""
 
     cart_id: UUID
     user_id: UUID

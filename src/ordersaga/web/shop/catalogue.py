@@ -22,7 +22,7 @@ CATEGORIES: Final = ("kitchen", "desk", "home", "carry")
 
 
 class CartLine(Struct):
-    """One line of a cart. `product` None: it is not sold any more. Won."""
+    """One line of a cart. `product` None: it is not sold any more. Amounts in won."""
 
     product_id: UUID
     product: Product | None

@@ -9,7 +9,7 @@ from ordersaga.contracts.address import Address
 
 
 class Product(Struct, rename="camel", frozen=True):
-    """One product of the catalogue. Won."""
+    """One product of the catalogue. Price in won."""
 
     product_id: UUID
     name: str
@@ -30,7 +30,7 @@ class Line(Struct, rename="camel", frozen=True):
 
 
 class OrderPayment(Struct, rename="camel", frozen=True):
-    """A payment as Order knows it. `held`: what the gateway still has, None for all of it. Won."""
+    """A payment as Order knows it. `held`: what the gateway still has, None for all of it. Amounts in won."""
 
     payment_key: str
     amount: int
@@ -39,7 +39,7 @@ class OrderPayment(Struct, rename="camel", frozen=True):
 
 
 class Order(Struct, rename="camel", frozen=True):
-    """An order. Won."""
+    """An order. Amounts in won."""
 
     order_id: UUID
     customer_id: UUID
@@ -69,7 +69,7 @@ class Event(Struct, rename="camel", frozen=True):
 
 
 class Payment(Struct, rename="camel", frozen=True):
-    """A payment as Payment knows it. Won."""
+    """A payment as Payment knows it. Amounts in won."""
 
     payment_key: str
     amount: int

@@ -22,7 +22,7 @@ ORDERS_SHOWN: Final = 20
 
 
 class Checkout(Struct, rename="camel", kw_only=True):
-    """The body of `POST /api/v1/orders`. Won."""
+    """The body of `POST /api/v1/orders`. Amounts in won."""
 
     order_name: str
     total_amount: int

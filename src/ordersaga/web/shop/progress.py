@@ -129,7 +129,7 @@ def _said(order: Order, current: StepName, confirming: bool) -> str:
 
 
 def _money(order: Order) -> tuple[str | None, int]:
-    """What became of the money, as the end of a key, and how much it is. None: nothing has to be said yet. Won."""
+    """What became of the money, as the last part of a key of the texts, and how many won it is. None: nothing has to be said yet."""
     captured = [each for each in order.payments if each.state not in ("AWAITING", "DECLINED")]
     if not captured:
         return ("none" if order.status in ("FAILED", "CANCELLED") else None), 0
