@@ -100,6 +100,7 @@ def take_console(camera: Camera, system: System) -> None:
         one.open("/console")
         one.page.locator("button[name=role][value=operator]").click()
         expect(one.page.locator("#verdict")).to_contain_text("dead letters")
+        expect(one.page.locator("#flow")).not_to_contain_text("not known")
         camera.take(one, "console")
         one.open(f"/console/letters/delivery/{letter_of(system, order_ids[0])}")
         camera.take(one, "console-letter")
