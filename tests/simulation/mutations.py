@@ -383,7 +383,7 @@ MUTATIONS: Final = (
         "markers",
         "a partition lags for ever behind what is no record",
         0,
-        [_code(Watching, "_move_on", _nothing)],
+        [_code(Watching, "_skip_gaps", _nothing)],
         _aim(Fault("transaction", "stock", at_s=0.1, amount=1)),
     ),
     Mutation(
