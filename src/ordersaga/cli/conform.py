@@ -16,10 +16,11 @@ from rich.table import Table
 
 from ordersaga.cli.options import err, fail, is_setting, load_settings, out, settings_from
 from ordersaga.conformance import PARTS, CannotJudge, NoSuchCase, Plan, Report, Result, WrongHook, run
-from ordersaga.conformance.cases import DEAD_LETTERS, select
+from ordersaga.conformance.cases import select
 from ordersaga.conformance.hooks import Hook
 from ordersaga.conformance.report import explanation, html, junit, summary, table
 from ordersaga.conformance.scene import Limits, Offers
+from ordersaga.conformance.verdicts import DEAD_LETTERS
 from ordersaga.settings import PREFIX, Settings
 
 FAILED, NOT_JUDGED = 1, 2

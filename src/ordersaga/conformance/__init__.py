@@ -9,8 +9,9 @@ wrapper, and no service.
 
 from ordersaga.conformance.cases import NoSuchCase
 from ordersaga.conformance.hooks import WrongHook
+from ordersaga.conformance.plan import Plan
 from ordersaga.conformance.probe import CannotJudge
 from ordersaga.conformance.roles import PARTS, Part
-from ordersaga.conformance.run import Plan, Report, Result, run
+from ordersaga.conformance.run import Report, Result, run
 
 __all__ = ["PARTS", "CannotJudge", "NoSuchCase", "Part", "Plan", "Report", "Result", "WrongHook", "run"]

@@ -2,32 +2,16 @@
 
 import difflib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Literal
 
 from msgspec import Struct
 
-if TYPE_CHECKING:
-    from ordersaga.conformance.scene import Scene
+from ordersaga.conformance.scene import Scene
 
 Phase = Literal["together", "restart", "poison"]
 """`together`: beside other cases. `restart`: alone, while the service is started again. `poison`: alone and last, since a service that
 such a record has stopped answers nothing afterwards."""
-Play = Callable[["Scene"], Awaitable[None]]
-
-COMPENSATION: Final = "compensation"
-DEAD_LETTERS: Final = "dead-letters"
-
-
-class Broken(Exception):
-    """The service did something else than the case's promise says. The text says what happened."""
-
-
-class NotOffered(Exception):
-    """The case needs something that this service, or its hooks, do not have. The text says what, and which option gives it."""
-
-
-class NotMeasurable(Exception):
-    """What the case measures cannot be seen, because of another fault of the service. The text says which."""
+Play = Callable[[Scene], Awaitable[None]]
 
 
 class Case(Struct, frozen=True):

@@ -3,7 +3,7 @@
 from typing import ClassVar, Final
 from uuid import uuid4
 
-from ordersaga.conformance.cases import Cases, NotOffered
+from ordersaga.conformance.cases import Cases
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.form import form_cases
 from ordersaga.conformance.load import load_case, restart_case
@@ -11,6 +11,7 @@ from ordersaga.conformance.poison import poison_cases
 from ordersaga.conformance.repeats import repeat_cases
 from ordersaga.conformance.scene import Scene, must
 from ordersaga.conformance.shapes import shape_cases
+from ordersaga.conformance.verdicts import NotOffered
 from ordersaga.conformance.wire import Heard, Json
 
 CASES: Final = Cases()

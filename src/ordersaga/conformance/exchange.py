@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ordersaga.conformance.cases import Broken, Case, Phase, Play
+from ordersaga.conformance.cases import Case, Phase, Play
 from ordersaga.conformance.scene import Scene
+from ordersaga.conformance.verdicts import Broken
 from ordersaga.conformance.wire import Heard, Json
 
 

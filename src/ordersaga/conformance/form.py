@@ -7,9 +7,10 @@ from uuid import UUID
 
 import msgspec
 
-from ordersaga.conformance.cases import Broken, Case, Play
+from ordersaga.conformance.cases import Case, Play
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.scene import Scene, must
+from ordersaga.conformance.verdicts import Broken
 from ordersaga.conformance.wire import Heard, Json, shown
 from ordersaga.contracts.topics import BY_NAME
 

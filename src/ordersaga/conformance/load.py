@@ -5,9 +5,10 @@ import math
 import statistics
 from typing import Final
 
-from ordersaga.conformance.cases import Broken, Case
+from ordersaga.conformance.cases import Case
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.scene import Scene
+from ordersaga.conformance.verdicts import Broken
 
 PREPARED_AT_ONCE: Final = 16
 SINGLES_MAX: Final = 30

@@ -3,7 +3,7 @@
 from typing import Final
 from uuid import uuid4
 
-from ordersaga.conformance.cases import COMPENSATION, Cases
+from ordersaga.conformance.cases import Cases
 from ordersaga.conformance.order_flow import (
     DELIVERY_REQUEST,
     DELIVERY_START,
@@ -21,6 +21,7 @@ from ordersaga.conformance.order_flow import (
 )
 from ordersaga.conformance.repeats import REPEAT
 from ordersaga.conformance.scene import Scene, must
+from ordersaga.conformance.verdicts import COMPENSATION
 from ordersaga.conformance.wire import Heard
 
 CASES: Final = Cases()

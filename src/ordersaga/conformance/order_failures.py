@@ -3,7 +3,7 @@
 from typing import Final
 from uuid import uuid4
 
-from ordersaga.conformance.cases import Broken, Cases, NotMeasurable
+from ordersaga.conformance.cases import Cases
 from ordersaga.conformance.order_flow import (
     COMPLETED,
     DELIVERY_REQUEST,
@@ -24,6 +24,7 @@ from ordersaga.conformance.order_flow import (
 )
 from ordersaga.conformance.repeats import REPEAT
 from ordersaga.conformance.scene import Scene, must
+from ordersaga.conformance.verdicts import Broken, NotMeasurable
 
 CASES: Final = Cases()
 FAILS: Final = "guide, messages: a FAILED ends the order; it is neither delivered nor completed"

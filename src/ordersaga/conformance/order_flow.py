@@ -8,10 +8,10 @@ from uuid import uuid4
 
 from msgspec import Struct
 
-from ordersaga.conformance.cases import Broken
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.hooks import Answer, HookFailed
 from ordersaga.conformance.scene import Scene
+from ordersaga.conformance.verdicts import Broken
 from ordersaga.conformance.wire import Heard, Json, instant
 
 CREATED: Final = "order-created"

@@ -3,7 +3,7 @@
 from typing import ClassVar, Final
 from uuid import uuid4
 
-from ordersaga.conformance.cases import COMPENSATION, Cases
+from ordersaga.conformance.cases import Cases
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.form import form_cases
 from ordersaga.conformance.load import restart_case
@@ -12,6 +12,7 @@ from ordersaga.conformance.poison import poison_cases
 from ordersaga.conformance.repeats import REPEAT, repeat_cases
 from ordersaga.conformance.scene import Scene, must
 from ordersaga.conformance.shapes import shape_cases
+from ordersaga.conformance.verdicts import COMPENSATION
 from ordersaga.conformance.wire import Heard, Json
 
 CASES: Final = Cases()

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Final
 
-from ordersaga.conformance.cases import Broken, Case, Play
+from ordersaga.conformance.cases import Case, Play
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.scene import Scene, must
+from ordersaga.conformance.verdicts import Broken
 from ordersaga.conformance.wire import Json, compact
 
 KEYLESS: Final = ("an id that is none", "no order id")

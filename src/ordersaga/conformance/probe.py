@@ -1,19 +1,17 @@
 """Finds out within seconds whether a service can be judged: its topics are there, and it answers a first request with something readable."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec.structs import replace
 
-from ordersaga.conformance.cases import COMPENSATION, DEAD_LETTERS, Broken, NotOffered
+from ordersaga.conformance.plan import Plan
 from ordersaga.conformance.roles import Part
 from ordersaga.conformance.scene import Manners, Scene, why_of
+from ordersaga.conformance.verdicts import COMPENSATION, DEAD_LETTERS, Broken, NotOffered
 from ordersaga.conformance.wire import Heard, shown
 from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging.kafka import Access, Topics
-
-if TYPE_CHECKING:
-    from ordersaga.conformance.run import Plan
 
 PROBES: Final = 3
 """First requests, with different order ids: one partition of the service may be stopped."""
@@ -25,7 +23,7 @@ class CannotJudge(Exception):
     """The service cannot be judged. The text says why, and what to do."""
 
 
-async def look_for_topics(plan: "Plan", note: Callable[[str], None]) -> "Plan":
+async def look_for_topics(plan: Plan, note: Callable[[str], None]) -> Plan:
     """The plan, without compensation where Kafka has no topics for it. Raises `CannotJudge` if a topic of the guide is missing."""
     part = plan.part
     wanted = [*part.reads, *part.writes, *part.compensation]
@@ -46,7 +44,7 @@ async def look_for_topics(plan: "Plan", note: Callable[[str], None]) -> "Plan":
     return plan
 
 
-def _forbidden(plan: "Plan", there: Mapping[str, Access]) -> str | None:
+def _forbidden(plan: Plan, there: Mapping[str, Access]) -> str | None:
     """Which ACLs are missing for the topics that the kit writes and hears; None: none."""
     part, without = plan.part, plan.offers.without
     compensation = [] if COMPENSATION in without else part.compensation

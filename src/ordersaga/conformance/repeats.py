@@ -2,10 +2,11 @@
 
 from typing import Final
 
-from ordersaga.conformance.cases import Case, NotMeasurable
+from ordersaga.conformance.cases import Case
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.scene import Scene, must
 from ordersaga.conformance.shapes import upper
+from ordersaga.conformance.verdicts import NotMeasurable
 from ordersaga.conformance.wire import compact
 
 REPEAT: Final = "wire facts: Kafka delivers at least once, so a repeat has no further effect; its answer, if there is one, says the same"

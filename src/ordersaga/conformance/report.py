@@ -10,8 +10,8 @@ import jinja2
 from rich.markup import escape
 from rich.table import Table
 
-from ordersaga.conformance.cases import COMPENSATION
 from ordersaga.conformance.run import Report, Result
+from ordersaga.conformance.verdicts import COMPENSATION
 from ordersaga.conformance.wire import Heard, Sent, shown
 
 OPTIONAL: Final = frozenset({COMPENSATION, "payable", "one-payment", "gateway-faults", "whole-order"})

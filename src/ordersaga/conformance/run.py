@@ -7,15 +7,15 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from ordersaga.conformance.cases import Broken, Case, NotMeasurable, NotOffered, Phase, select
+from ordersaga.conformance.cases import Case, Phase, select
 from ordersaga.conformance.hooks import HookFailed, Hooks
+from ordersaga.conformance.plan import Plan
 from ordersaga.conformance.probe import CannotJudge, look_for_topics, probe
-from ordersaga.conformance.roles import Part
 from ordersaga.conformance.scene import Limits, Manners, Offers, Scene
 from ordersaga.conformance.stage import Stage
+from ordersaga.conformance.verdicts import Broken, NotMeasurable, NotOffered
 from ordersaga.conformance.wire import Heard, Sent
 from ordersaga.messaging.kafka import KafkaForbids, KafkaUnavailable, why_unreachable
-from ordersaga.settings import Settings
 
 Outcome = Literal["passed", "failed", "skipped", "not judged"]
 
@@ -37,19 +37,6 @@ class Result(Struct, frozen=True):
     heard: Sequence[Heard] = ()
     notes: Sequence[str] = ()
     more: int = 0
-
-
-class Plan(Struct, frozen=True):
-    """What to run, against what."""
-
-    part: Part
-    settings: Settings
-    hooks: dict[str, str]
-    headers: dict[str, str] = {}
-    restart: str | None = None
-    limits: Limits = Limits()
-    offers: Offers = Offers()
-    only: Sequence[str] = ()
 
 
 class Report(Struct):

@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 
 from msgspec import Struct
 
-from ordersaga.conformance.cases import DEAD_LETTERS, Broken, NotOffered
 from ordersaga.conformance.hooks import Hooks
 from ordersaga.conformance.stage import Stage
+from ordersaga.conformance.verdicts import DEAD_LETTERS, Broken, NotOffered
 from ordersaga.conformance.wire import Heard, Json, Sent, compact, shortened, shown
 from ordersaga.contracts.headers import TYPE_ID
 from ordersaga.messaging.kafka import Publication

@@ -7,7 +7,7 @@ import asyncio
 from typing import Final
 from uuid import uuid4
 
-from ordersaga.conformance.cases import Cases, NotMeasurable
+from ordersaga.conformance.cases import Cases
 from ordersaga.conformance.form import form_cases
 from ordersaga.conformance.load import load_case, restart_case
 from ordersaga.conformance.poison import poison_cases
@@ -26,6 +26,7 @@ from ordersaga.conformance.stock_flow import (
     product,
     request,
 )
+from ordersaga.conformance.verdicts import NotMeasurable
 from ordersaga.contracts.limits import INT32_MAX
 
 CASES: Final = Cases()

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 from uuid import uuid4
 
-from ordersaga.conformance.cases import Broken, NotMeasurable
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.scene import Scene, must
+from ordersaga.conformance.verdicts import Broken, NotMeasurable
 from ordersaga.conformance.wire import Heard, Json
 
 REQUESTED: Final = "order-created"

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Final
 
-from ordersaga.conformance.cases import COMPENSATION, Broken, Cases, NotMeasurable
+from ordersaga.conformance.cases import Cases
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.form import form_cases
 from ordersaga.conformance.poison import poison_cases
@@ -10,6 +10,7 @@ from ordersaga.conformance.repeats import REPEAT, repeat_cases
 from ordersaga.conformance.scene import Scene, must
 from ordersaga.conformance.shapes import shape_cases
 from ordersaga.conformance.stock_flow import PLENTY, REQUESTED, ask, left_is, outcome, product, request
+from ordersaga.conformance.verdicts import COMPENSATION, Broken, NotMeasurable
 from ordersaga.conformance.wire import Heard, Json
 
 CASES: Final = Cases()
