@@ -25,7 +25,7 @@ class DeliveryPartner(ServicePartner):
             return []
         if self.is_("silent-about-repeats") and order in self.memory:
             return []
-        deliveries_of = message["customerId"] if self.is_("one-delivery-a-customer") else order
+        deliveries_of = message["customerId"].lower() if self.is_("one-delivery-a-customer") else order
         self.memory[order] = True
         delivery = uuid4() if self.is_("forgets-repeats") else uuid5(NAMESPACE_OID, deliveries_of)
         return [
