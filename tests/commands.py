@@ -16,7 +16,7 @@ from typing import Any
 _one_at_a_time = threading.Lock()
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
-    [__name__, "ordersaga.audit", "ordersaga.devstack.system", "ordersaga.http.server", "pytest"]
+    [__name__, "ordersaga.cli", "ordersaga.audit", "ordersaga.devstack.system", "ordersaga.http.server", "pytest"]
 )
 
 
