@@ -1,7 +1,6 @@
 """Commands as a person types them, each as its own process, forked from one that has imported the libraries: else their import would be
 most of each test."""
 
-import importlib
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -12,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ordersaga.cli.main import COMMANDS, commands
+
 # `start` also reads the exit codes of other processes that have ended. Two threads that read one get the code and 255.
 _one_at_a_time = threading.Lock()
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
-    [__name__, "ordersaga.cli", "ordersaga.audit", "ordersaga.devstack.system", "ordersaga.http.server", "pytest"]
+    [__name__, *(f"ordersaga.cli.{each.partition('.')[0]}" for each in COMMANDS.values()), "pytest"]
 )
 
 
@@ -57,4 +58,4 @@ def _type(arguments: Sequence[str], environment: Mapping[str, str], folder: Path
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
     os.chdir(folder)
     os.environ.update(environment)
-    importlib.import_module("ordersaga.cli").app(list(arguments), prog_name="ordersaga")
+    commands(arguments)(list(arguments), prog_name="ordersaga")

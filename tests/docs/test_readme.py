@@ -18,7 +18,7 @@ import typer.main
 from pydantic import SecretStr
 from typer.core import TyperGroup
 
-from ordersaga.cli import app
+from ordersaga.cli.main import commands
 from ordersaga.settings import HTTP_PORTS, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -170,7 +170,7 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 @pytest.mark.parametrize("readme", [ENGLISH, KOREAN], ids=lambda path: path.name)
 def test_the_table_of_commands_names_each_command_and_no_other(readme: Path) -> None:
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(commands())
     assert isinstance(root, TyperGroup)
     there = set()
     for name, command in root.commands.items():

@@ -12,7 +12,7 @@ from aiohttp import web
 from typer.testing import CliRunner
 
 from ordersaga.audit import Finding, verify
-from ordersaga.cli.main import app
+from ordersaga.cli.main import commands
 from ordersaga.settings import SERVICES, Settings
 from tests.integration.audit_rig import (
     AGREED,
@@ -58,7 +58,7 @@ async def command(settings: Settings, *arguments: str) -> tuple[int, list[dict[s
         "ORDERSAGA_GATEWAY_BOOKS": str(settings.gateway_books),
     }
     run = ["verify", "--json", "--live", "0", *arguments]
-    result = await asyncio.to_thread(CliRunner(env=environment).invoke, app, run)
+    result = await asyncio.to_thread(CliRunner(env=environment).invoke, commands(), run)
     return result.exit_code, json.loads(result.stdout)
 
 

