@@ -103,3 +103,14 @@ def test_a_payment_key_is_what_may_stand_in_a_path(key: str) -> None:
     body = {"paymentKey": key, "orderId": "00000000-0000-0000-0000-000000000001", "amount": 1_000}
     with pytest.raises(Problem):
         decoded(msgspec.json.encode(body), msgspec.json.Decoder(ConfirmPayment))
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b"", b',"phone":NaN}', b',"phone":"\\ud800"}', b',"phone":"\xff"}', b',"phone":' + b"[" * 5_000],
+    ids=["cut off", "NaN", "half a surrogate", "no UTF-8", "nested"],
+)
+def test_a_body_that_is_no_json_behind_a_wrong_field_is_refused_as_no_json(rest: bytes) -> None:
+    with pytest.raises(Problem) as refused:
+        decoded(b'{"orderName":5' + rest, msgspec.json.Decoder(PlaceOrder))
+    assert (refused.value.status, refused.value.body.title) == (400, "The body is not JSON")

@@ -313,3 +313,22 @@ async def test_an_error_of_our_own_is_in_the_log_and_leaves_the_process_its_logg
     [line] = [each for each in logged if each["log_level"] == "error"]
     assert (status, line["path"], str(line["exc_info"])) == (500, "/sandbox/books", "a page is missing")
     assert not [thread.name for thread in threading.enumerate() if "_monitor" in thread.name]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/payments/confirm"),
+        ("POST", "/v1/payments/some-key/cancel"),
+        ("POST", "/sandbox/payments"),
+        ("POST", "/sandbox/payments/some-key/cancel"),
+        ("POST", "/sandbox/webhooks"),
+        ("PUT", "/sandbox/faults"),
+        ("POST", "/sandbox/load"),
+    ],
+)
+@pytest.mark.parametrize("body", [b'{"x":' + b"[" * 5_000, b"{", b'"\xff"'], ids=["nested", "cut off", "no UTF-8"])
+async def test_a_body_that_is_no_json_is_refused(toss: Client, method: str, path: str, body: bytes) -> None:
+    headers = {"Authorization": basic(f"{KEY}:"), "Content-Type": "application/json"}
+    async with toss.http.request(method, path, data=body, headers=headers) as answer:
+        assert answer.status == 400, await answer.text()

@@ -286,6 +286,8 @@ async def test_a_get_with_a_wrong_key_is_our_fault(shop: Shop) -> None:
         (http_answer(200, b'{"paymentKey": "pk-1", "orderId'), Unknown),
         (http_answer(200, b"[]"), Unknown),
         (http_answer(200, b"\xff\xfe"), Unknown),
+        (http_answer(200, b'{"x":' + b"[" * 5_000), Unknown),
+        (http_answer(400, b'{"x":' + b"[" * 5_000), Unknown),
         (http_answer(200, {"code": "REJECT_CARD_COMPANY", "message": "in a 200"}), Unknown),
         (http_answer(204, b""), Unknown),
         (http_answer(301, b"", "Location: http://127.0.0.1:1/"), Unknown),

@@ -80,6 +80,8 @@ def said(status: str, body: bytes) -> bytes:
         said("200 OK", b"<html>"),
         said("200 OK", b"{}"),
         said("400 Bad", b"?"),
+        said("200 OK", b'{"x":' + b"[" * 5_000),
+        said("200 OK", b'{"name":"\xff"}'),
     ],
 )
 async def test_a_service_that_says_nothing_of_use_is_away_within_its_time(answer: bytes | None) -> None:

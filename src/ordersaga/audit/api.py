@@ -23,7 +23,7 @@ from ordersaga.audit.resources import (
     run_resource,
 )
 from ordersaga.http.caller import Callers
-from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
+from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, KeyNumber, Limit, Page
 from ordersaga.http.problems import not_found
 from ordersaga.http.requests import body_of, json_body
 from ordersaga.messaging.acts import NotPossible
@@ -35,7 +35,7 @@ AnyRequest = Request[Any, Any, Any]
 DAY_S: Final = 86_400.0
 
 _runs: Final[Cursors[UUID]] = Cursors("runs of the audit", UUID)
-_differences: Final[Cursors[int]] = Cursors("differences", int)
+_differences: Final[Cursors[int]] = Cursors("differences", KeyNumber)
 
 
 class RunBody(Struct, rename="camel", kw_only=True, forbid_unknown_fields=True):

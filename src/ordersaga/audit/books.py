@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from ordersaga.audit.finding import CLOCKS_APART, Finding, Moment
 from ordersaga.audit.sources import Sources, in_words, stream
+from ordersaga.contracts.codec import NOT_JSON
 from ordersaga.messaging.queries import queries
 from ordersaga.said import joined, say
 from ordersaga.settings import Settings
@@ -68,7 +69,7 @@ async def books(
                 kept.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", [_row(each) for each in page])
                 finding.count += len(page)
                 progress("audit.doing.books", "{count} payments of the gateway's books read", finding.count)
-        except (aiohttp.ClientError, sqlite3.Error, TimeoutError, OSError, ValueError, _NoBooks) as error:
+        except (aiohttp.ClientError, sqlite3.Error, TimeoutError, OSError, *NOT_JSON, _NoBooks) as error:
             why = say(
                 "audit.books.away",
                 "the gateway's books at {url}: {error}",

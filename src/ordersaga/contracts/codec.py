@@ -20,6 +20,8 @@ from ordersaga.contracts.topics import BY_NAME, TOPICS, Topic, register
 from ordersaga.said import Said, say
 
 REASON_CHARS_MAX: Final = 300
+NOT_JSON: Final = (ValueError, RecursionError)
+"""What decoders raise for what is no JSON, has no UTF-8 in it, does not fit its type, or is nested too deeply."""
 LINES: Final = tuple(
     field.type
     for field in (*fields(StockDecreaseRequestMessage), *fields(StockRollbackRequestedMessage))
@@ -124,7 +126,7 @@ def decode(topic: str, value: bytes | None) -> Message:
     decode, pattern, times, lines, optional, key, other = _readers[topic]
     try:
         message = decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_JSON as error:
         return _leniently(topic, value, error)
     found = value.count(pattern)
     if lines is not None:
@@ -148,7 +150,7 @@ def _leniently(topic: str, value: bytes, strict: Exception | None) -> Message:
         message = lenient.read(kind, value)
     except lenient.NotPlain as error:
         why = str(error)
-    except (ValueError, RecursionError) as error:
+    except NOT_JSON as error:
         # Where both find no JSON, the strict decoder's words are the better ones: they count bytes.
         why = _in_words(error if strict is None or isinstance(strict, msgspec.ValidationError) else strict, value)
     else:

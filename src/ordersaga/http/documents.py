@@ -184,7 +184,7 @@ def _always_refused(operation: dict[str, Any], said: Described) -> set[int]:
     if said.body:
         always |= {413, 415}
     if said.access != "anybody":
-        always.add(401)
+        always |= {400, 401}  # 400: a header that says who is calling comes twice
     if said.access == "operator":
         always.add(403)
     return always

@@ -7,6 +7,7 @@ import msgspec
 from litestar import Request
 from msgspec import Struct
 
+from ordersaga.contracts.codec import NOT_JSON
 from ordersaga.http.documents import BodyOperation
 from ordersaga.http.fields import code_of, find_wrong_fields, texts_with_nul
 from ordersaga.http.problems import Problem, invalid, invalid_fields, problem_of
@@ -99,15 +100,21 @@ def decoded(body: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
     try:
         value = decoder.decode(body)
     except msgspec.ValidationError as error:
-        message = str(error)
-        raise invalid_fields(
-            find_wrong_fields(decoder.type, body) or [FieldError("body", message, code_of(message))]
-        ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _not_fitting(body, decoder, str(error)) from error
+    except NOT_JSON as error:
         raise Problem(400, "The body is not JSON", str(error)) from error
     if b"\\u0000" in body and (errors := texts_with_nul(value)):
         raise invalid_fields(errors)
     return value
+
+
+def _not_fitting(body: bytes, decoder: "msgspec.json.Decoder[T]", message: str) -> Problem:
+    """What is wrong with a body that does not fit. The decoder stopped at the first wrong field, so what is behind it may be no JSON."""
+    try:
+        errors = find_wrong_fields(decoder.type, body)
+    except NOT_JSON as error:
+        return Problem(400, "The body is not JSON", str(error))
+    return invalid_fields(errors or [FieldError("body", message, code_of(message))])
 
 
 def _must_be_json(request: Request[Any, Any, Any]) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from ordersaga.contracts import lenient
+from ordersaga.contracts.codec import NOT_JSON
 from ordersaga.contracts.messages import Message
 from ordersaga.contracts.topics import BY_NAME
 from ordersaga.http.fields import find_wrong_fields
@@ -84,7 +85,7 @@ def _wrong_fields(model: type[Message], value: bytes) -> list[FieldError]:
 def _is_json(value: bytes) -> bool:
     try:
         msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         return False
     return True
 
@@ -95,7 +96,7 @@ def pretty(value: bytes | None) -> str:
         return "(no value)"
     try:
         return storable(json.dumps(json.loads(value), indent=2, ensure_ascii=False))
-    except (ValueError, RecursionError):
+    except NOT_JSON:
         return readable(value) or "(empty)"
 
 

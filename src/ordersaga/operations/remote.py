@@ -11,6 +11,7 @@ from uuid import UUID
 import aiohttp
 import msgspec
 
+from ordersaga.contracts.codec import NOT_JSON
 from ordersaga.messaging.acts import Act, NotPossible, Operator
 from ordersaga.messaging.handler import Coordinates
 from ordersaga.messaging.letters import CauseCount, Content, Letter, LetterFilter, ReplayState
@@ -94,7 +95,7 @@ async def _body(answer: aiohttp.ClientResponse) -> bytes:
         return body
     try:
         problem = msgspec.json.decode(body, type=_Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         problem = _Problem(body.decode(errors="replace")[:200])
     said = f"{problem.title}: {problem.detail}" if problem.detail else problem.title
     if answer.status in (400, 404, 409) and problem.title:

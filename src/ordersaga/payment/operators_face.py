@@ -8,13 +8,13 @@ from litestar import get, post
 from litestar.params import FromPath, QueryParameter
 from litestar.types import ControllerRouterHandler
 
-from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, Limit, Page
+from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, KeyNumber, Limit, Page
 from ordersaga.http.requests import json_body
 from ordersaga.operations.face import ActBody, AnyRequest, Face
 from ordersaga.payment.operators import OpenIntent, OpenIntents
 
 _act: Final = msgspec.json.Decoder(ActBody)
-_cursors: Final[Cursors[int]] = Cursors("open intents of an order", int)
+_cursors: Final[Cursors[int]] = Cursors("open intents of an order", KeyNumber)
 
 
 def routes(face: Face) -> list[ControllerRouterHandler]:

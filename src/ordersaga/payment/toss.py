@@ -17,6 +17,7 @@ import msgspec
 import structlog
 from yarl import URL
 
+from ordersaga.contracts.codec import NOT_JSON
 from ordersaga.payment.breaker import Breaker, HealthSign, Pass
 from ordersaga.payment.gateway import (
     CAPTURED_STATUSES,
@@ -311,7 +312,7 @@ def read_payment(reply: _Reply) -> GatewayPayment | None:
         return None
     try:
         return _decode_payment.decode(reply.body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         return None
 
 
@@ -319,7 +320,7 @@ def read_error(reply: _Reply) -> _Error | None:
     """Toss's error; None if the body is something else, such as HTML or a cut JSON document."""
     try:
         error = _decode_error.decode(reply.body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         return None
     return error if error.code else None
 

@@ -19,6 +19,7 @@ import structlog
 from msgspec import Struct
 from prometheus_client import Counter
 
+from ordersaga.contracts.codec import NOT_JSON
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.payment import approval, store
@@ -64,7 +65,7 @@ def read(body: bytes, intent_id: UUID) -> Hint | None:
     """Count a webhook by its kind and return its hint. None: it names no payment of ours (our order ids are UUIDs)."""
     try:
         event = _body.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         EVENTS.labels(UNREADABLE).inc()
         return None
     data = event.get("data")

@@ -20,6 +20,7 @@ from litestar.exceptions import HTTPException
 from litestar.params import QueryParameter
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
+from ordersaga.contracts.codec import NOT_JSON
 from ordersaga.http.pages import Cursor, Cursors, Page
 from ordersaga.http.problems import Problem, on_http, on_problem
 from ordersaga.http.server import health
@@ -139,7 +140,7 @@ def _faults(api: TossApi) -> list[ControllerRouterHandler]:
         """Replace all faults; `{}` ends them."""
         try:
             api.plan = FaultPlan(msgspec.json.decode(await request.body(), type=Faults))
-        except ValueError as error:
+        except NOT_JSON as error:
             return Response({"code": "INVALID_REQUEST", "message": str(error)}, status_code=400)
         return Response(api.plan.faults)
 

@@ -13,6 +13,7 @@ from litestar.params import Body
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
+from ordersaga.contracts.codec import NOT_JSON
 from ordersaga.sandbox import faults, pages
 from ordersaga.sandbox.books import Books, TossPayment
 from ordersaga.sandbox.errors import message
@@ -163,7 +164,7 @@ def _script(books: Books) -> ControllerRouterHandler:
             body += received.get("body", b"")
         try:
             asked = decode(body)
-        except ValueError as error:
+        except NOT_JSON as error:
             status, answer = 400, msgspec.json.encode({"code": "INVALID_REQUEST", "message": str(error)})
         else:
             payment = books.open(asked.order_id, asked.amount, asked.order_name, asked.card)

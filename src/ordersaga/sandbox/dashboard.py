@@ -10,6 +10,7 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler
 
+from ordersaga.contracts.codec import NOT_JSON
 from ordersaga.sandbox import pages
 from ordersaga.sandbox.books import Books, TossPayment
 from ordersaga.sandbox.errors import message
@@ -59,7 +60,7 @@ def _payment(books: Books, tell: Callable[[TossPayment], None]) -> Sequence[Cont
         if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
             try:
                 result = cancel(payment_key, msgspec.json.decode(body or b"{}", type=DashboardCancel))
-            except ValueError as error:
+            except NOT_JSON as error:
                 return _refused("INVALID_REQUEST", str(error))
             return _refused(result, message(result, False)) if isinstance(result, str) else Response(result)
         form = dict(parse_qsl(body.decode("utf-8", "replace")))
@@ -94,7 +95,7 @@ def _webhook(books: Books, webhooks: Webhooks) -> ControllerRouterHandler:
         """Send one event about a payment, once. Answers `{status, event}`: the status of the shop's answer (null: none), and the event."""
         try:
             wanted = msgspec.json.decode(await request.body(), type=WantedEvent)
-        except ValueError as error:
+        except NOT_JSON as error:
             return _refused("INVALID_REQUEST", str(error))
         entry = books.entry(wanted.payment_key)
         if entry is None:

@@ -11,6 +11,7 @@ import msgspec
 from litestar import Request, Response, get, post, put
 from litestar.types import ControllerRouterHandler
 
+from ordersaga.contracts.codec import NOT_JSON
 from ordersaga.http.problems import Problem
 from ordersaga.operations.load_figures import (
     RATE_FIRST,
@@ -142,7 +143,7 @@ def routes() -> list[ControllerRouterHandler]:
 async def _body(request: Request[Any, Any, Any], kind: type[Any]) -> Any:
     try:
         return msgspec.json.decode(await request.body(), type=kind)
-    except ValueError as error:
+    except NOT_JSON as error:
         raise Problem(400, "The body is not understood", str(error)) from error
 
 

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import msgspec
 from litestar.types import Receive, Scope, Send
 
+from ordersaga.contracts.codec import NOT_JSON
 from ordersaga.sandbox import faults
 from ordersaga.sandbox.books import Answer, Books, TossFailure, TossPayment
 from ordersaga.sandbox.errors import DECLINES, NOT_TAKEN_UP, STATUS_BY_CODE, Call, message, speaks_korean
@@ -151,7 +152,7 @@ class TossApi:
     async def _confirm(self, scope: str | None, exchange: "_Exchange", body: bytes) -> None:
         try:
             asked = _decode_confirm.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except NOT_JSON:
             return await exchange.answer(self._refuse("confirm", scope, "INVALID_REQUEST"), faults.APPROVE)
         if len(asked.payment_key) > 200 or not _ORDER_ID.fullmatch(asked.order_id):
             return await exchange.answer(self._refuse("confirm", scope, "INVALID_REQUEST"), faults.APPROVE)
@@ -182,7 +183,7 @@ class TossApi:
     async def _cancel(self, scope: str | None, exchange: "_Exchange", body: bytes, payment_key: str) -> None:
         try:
             asked = _decode_cancel.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except NOT_JSON:
             return await exchange.answer(self._refuse("cancel", scope, "INVALID_REQUEST"), faults.APPROVE)
         amount, reason = asked.cancel_amount, asked.cancel_reason
         if not 0 < len(reason.strip()) <= 200 or (amount is not None and amount <= 0):

@@ -9,6 +9,7 @@ from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
+from ordersaga.contracts.codec import NOT_JSON
 from ordersaga.http.caller import Callers
 from ordersaga.http.problems import Problem, invalid, unless_refused
 from ordersaga.http.requests import decoded, idempotency_key, raw_json, repeated_resource
@@ -137,7 +138,7 @@ def _chosen_id(raw: bytes) -> UUID | None:
     """The product id in a body that is not valid as a whole."""
     try:
         return _product_id.decode(raw).product_id
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         return None
 
 

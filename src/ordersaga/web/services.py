@@ -8,6 +8,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
+from ordersaga.contracts.codec import NOT_JSON
 from ordersaga.settings import SERVICES, ServiceName, Settings
 from ordersaga.web.accounts import User, credentials
 
@@ -155,7 +156,7 @@ class Services:
             if status >= 400:
                 raise Refused(status, msgspec.json.decode(said, type=ProblemAnswer))
             return msgspec.json.decode(said, type=kind)
-        except msgspec.MsgspecError as error:
+        except NOT_JSON as error:
             raise Unavailable(service) from error
 
 

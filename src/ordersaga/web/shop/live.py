@@ -19,6 +19,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ordersaga.contracts.codec import NOT_JSON
 from ordersaga.contracts.messages import OrderCompletedMessage
 from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.messaging.handler import Record
@@ -208,7 +209,9 @@ class Live:
         if watched is None:
             if record.key and len(record.key) == 36:
                 return  # the key is the order id, of an order that nobody looks at
-            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            with contextlib.suppress(
+                *NOT_JSON,
+            ):
                 watched = self._orders.get(msgspec.json.decode(record.value or b"", type=_About).order_id)
         if watched is None:
             return
@@ -219,6 +222,6 @@ class Live:
 def _says_completed(record: Record) -> bool:
     try:
         said = msgspec.json.decode(record.value or b"", type=OrderCompletedMessage)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         return False
     return said.status in (ORDER_CODES["COMPLETED"], "COMPLETED")
