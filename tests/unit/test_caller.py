@@ -192,7 +192,7 @@ async def test_known_keys_are_used_while_the_provider_hangs(
     begun = time.monotonic()
     for _ in range(20):
         assert isinstance(await who(known, provider.token()), Caller)
-    assert time.monotonic() - begun < 0.5
+    assert time.monotonic() - begun < 5  # ten seconds, if each waited
 
 
 async def test_tokens_with_unknown_keys_make_no_flood_and_lock_nobody_out(

@@ -191,23 +191,26 @@ def test_every_error_code_of_the_client_library_has_been_decided_about() -> None
     assert remedy_of(KafkaError(KafkaError._TRANSPORT, "in a test", fatal=True)) is Remedy.FATAL
 
 
-async def acknowledged(out: Outbox, broker: Broker, ids: Sequence[int]) -> None:
-    """Publish these, and have the broker acknowledge one after the other."""
+async def acknowledged(out: Outbox, broker: Broker, table: Table, ids: Sequence[int]) -> None:
+    """Publish these, have the broker acknowledge one after the other, and wait for a deletion."""
+    deletions = len(table.deleted)
     for id in ids:
         await out.publish([row(id)], NOW)
     for answer in broker.given[-len(ids) :]:
         answer.set_result([])
         for _ in range(10):  # whatever waits for it has had its say before the next
             await asyncio.sleep(0)
-    await asyncio.sleep(3 * DELETE_AFTER_S)
+    async with asyncio.timeout(20 * DELETE_AFTER_S):
+        while len(table.deleted) == deletions:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def test_what_is_acknowledged_within_a_moment_is_deleted_by_one_statement() -> None:
     broker, table = Broker(Settings.model_validate({})), Table()
     out = outbox(broker, table)
-    await acknowledged(out, broker, [1, 2, 3])
+    await acknowledged(out, broker, table, [1, 2, 3])
     assert table.deleted == [[1, 2, 3]]
-    await acknowledged(out, broker, [4])
+    await acknowledged(out, broker, table, [4])
     assert table.deleted == [[1, 2, 3], [4]]
 
 
@@ -221,7 +224,8 @@ async def test_many_acknowledged_rows_are_deleted_at_once() -> None:
     assert table.deleted == [ids]
 
 
-async def test_what_is_acknowledged_is_deleted_before_a_process_ends() -> None:
+async def test_what_is_acknowledged_is_deleted_before_a_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "DELETE_AFTER_S", 10.0)
     broker, table = Broker(Settings.model_validate({})), Table()
     out = outbox(broker, table)
     await out.publish([row(1)], NOW)
@@ -230,15 +234,15 @@ async def test_what_is_acknowledged_is_deleted_before_a_process_ends() -> None:
     assert table.deleted == []
     began_s = asyncio.get_running_loop().time()
     await out.close()
-    assert table.deleted == [[1]] and asyncio.get_running_loop().time() - began_s < DELETE_AFTER_S / 2
+    assert table.deleted == [[1]] and asyncio.get_running_loop().time() - began_s < 5
 
 
 async def test_a_deletion_that_fails_in_an_unforeseen_way_is_not_the_last_one() -> None:
     broker, table = Broker(Settings.model_validate({})), Table(failing=1)
     out = outbox(broker, table)
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # which would tell of the error
-    await acknowledged(out, broker, [1])
-    await acknowledged(out, broker, [2])
+    await acknowledged(out, broker, table, [1])
+    await acknowledged(out, broker, table, [2])
     assert table.deleted == [[1], [2]]
 
 
