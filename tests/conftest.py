@@ -12,7 +12,7 @@ from ordersaga.devstack import DevStack
 # These run in seconds on any machine, with nothing started.
 FOLDERS_WITHOUT_STACK = ("tests/unit/",)
 END_S = 60
-LONG_FIRST = ("interop", "chaos", "docs", "conformance", "browser", "fuzz", "contract", "integration")
+LONG_FIRST = ("interop", "chaos", "simulation", "docs", "conformance", "browser", "fuzz", "contract", "integration")
 """The folders whose files take minutes, the longest first. A worker takes a whole file at a time: were a long file among the last ones, the
 other worker would have nothing to do at the end."""
 SLOWEST = 15
