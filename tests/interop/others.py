@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from benchmarks.peers import maven
 from benchmarks.peers.contender import ROOT
 from ordersaga.devstack.folder import StackFolder
 from ordersaga.settings import Settings
@@ -27,13 +28,14 @@ def missing(kind: Kind) -> str | None:
 def build(kind: Kind) -> None:
     """Install or compile what the partner needs, from its lock file. Raises RuntimeError."""
     source, target = SOURCES / kind.stack, BUILD / kind.stack
-    if kind is GO:
-        _run(["go", "build", "-o", str(target / "delivery"), "."], source)
-        return
-    shutil.copytree(source, target, dirs_exist_ok=True)
-    installed = target / "node_modules" / ".package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < (source / "package-lock.json").stat().st_mtime:
-        _run(["npm", "ci", "--prefer-offline", "--no-audit", "--no-fund"], target)
+    with maven.alone(target):
+        if kind is GO:
+            _run(["go", "build", "-o", str(target / "delivery"), "."], source)
+            return
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        installed = target / "node_modules" / ".package-lock.json"
+        if not installed.exists() or installed.stat().st_mtime < (source / "package-lock.json").stat().st_mtime:
+            _run(["npm", "ci", "--prefer-offline", "--no-audit", "--no-fund"], target)
 
 
 def partner(folder: StackFolder, kind: Kind, settings: Settings) -> Partner:
