@@ -70,7 +70,7 @@ class Rig:
     async def instance(self, **changed: Any) -> AsyncIterator[Runtime]:
         """A running instance that has taken its partitions."""
         async with self.instance_unready(**changed) as runtime:
-            await until(lambda: _has_partitions(runtime))
+            await until(lambda: has_partitions(runtime))
             yield runtime
 
     def instance_unready(self, **changed: Any) -> Runtime:
@@ -174,7 +174,7 @@ def passed_on(message: Any) -> OrderCompletedMessage:
     )
 
 
-async def _has_partitions(runtime: Runtime) -> bool:
+async def has_partitions(runtime: Runtime) -> bool:
     health = await runtime.health()
     return health.started and not health.problems
 

@@ -265,7 +265,7 @@ async def test_an_admin_client_that_had_no_answer_is_not_asked_again(service: Ri
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "in a test"))
 
     topics: Any = Topics(service.settings)
-    topics._admin = Deaf(topics._admin)
+    topics._client = Deaf(topics._admin)
     with pytest.raises(KafkaUnavailable):
         await topics.ids([INPUT])
     assert INPUT in await topics.ids([INPUT])

@@ -70,13 +70,15 @@ class Consumer:
 
     # What the runtime calls ------------------------------------------------------------------------------------------------
 
-    async def fetch(self, records_max: int, wait_s: float) -> Fetched:
+    async def fetch(self, records_max: int, wait_s: float, is_hurried: Callable[[], bool] = lambda: False) -> Fetched:
         async def take() -> Fetched:
             return self._fetch(records_max)
 
         gate = Gate(self.process, "fetch", "fetch", take)
         gate.not_before_s = self._scheduler.now_s + wait_s
-        gate.early = lambda: bool(self._news) or any(self._has_more(p, at) for p, at in self._reading.items())
+        gate.early = lambda: (
+            is_hurried() or bool(self._news) or any(self._has_more(p, at) for p, at in self._reading.items())
+        )
         fetched: Fetched = await self._scheduler.gate(gate)
         return fetched
 

@@ -42,7 +42,9 @@ log: Final = structlog.get_logger()
 
 BACKLOG: Final = 2048
 DRAIN_S: Final = 10
-CHECK_EVERY_TICKS: Final = 3
+CHECK_EVERY_S: Final = 0.3
+CHECK_IDLE_EVERY_S: Final = 1.0
+"""Without connections. The first one is checked for its time limits, and its answers have a date, that much late at most."""
 FILES_BESIDE_CONNECTIONS: Final = 256
 NOSNIFF: Final = ("X-Content-Type-Options", "nosniff")
 NO_STORE: Final = ("Cache-Control", "no-store")
@@ -220,10 +222,15 @@ def listening(host: str, port: int, share_port: bool = False) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn without its signal handlers, which would raise the signal again after a clean stop."""
+    """Uvicorn without its signal handlers, which would raise the signal again after a clean stop, and without ten looks a second at nothing."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._told_to_stop: Final = asyncio.Event()
 
     def stop(self) -> None:
         self.should_exit = True
+        self._told_to_stop.set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -231,13 +238,16 @@ class _Server(uvicorn.Server):
             host, port = sockets[0].getsockname()[:2] if sockets else (self.config.host, self.config.port)
             log.info("started: HTTP is answered", host=host, port=port)
 
-    async def on_tick(self, counter: int) -> bool:
-        if counter % CHECK_EVERY_TICKS == 0:
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):  # 0: the date of the answers' heads is made anew
             now = asyncio.get_running_loop().time()
             for each in list(self.server_state.connections):
                 if isinstance(each, Protocol):
                     each.check_time(now)
-        return await super().on_tick(counter)
+            wait_s = CHECK_EVERY_S if self.server_state.connections else CHECK_IDLE_EVERY_S
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._told_to_stop.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Any:

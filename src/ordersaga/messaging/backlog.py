@@ -66,8 +66,9 @@ class Backlog:
         """Set the gauges, and raise or clear the alarms on the outbox, parked records and dead letters."""
         async with self._pool.acquire() as db:
             (row,) = await sql.backlog(db)
-            refused = await sql.refused_letters(db, cause=REFUSED)
-            unpublished = await dead_letters.unpublished_by_topic(db)
+            any_open = row["dead_letters_open"] > 0
+            refused = await sql.refused_letters(db, cause=REFUSED) if any_open else []
+            unpublished = await dead_letters.unpublished_by_topic(db) if any_open else []
             lag_s = self._lag_s(row["oldest_adopt_at"])
             late = await sql.outbox_topics(db) if lag_s > self._settings.outbox_lag_alarm_s else []
         OUTBOX_ROWS.set(row["outbox_rows"])

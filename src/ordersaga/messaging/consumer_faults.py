@@ -127,7 +127,7 @@ class ConsumerFaults:
         async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
             return await self._handle(handler.handle, batch, db)
 
-        return Handler(handler.topics, handle)
+        return Handler(handler.topics, handle, handler.apart_s)
 
     async def _handle(self, handle: Handle, batch: Batch, db: Connection) -> list[Outgoing]:
         faults = self.now

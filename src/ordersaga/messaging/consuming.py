@@ -1,9 +1,10 @@
 """The loop that consumes: fetch, take a turn, then the other steps of a round, in the order of `step`.
 
-Each step is a file: `turn.py`, `retries.py` (parked records), `missed.py` (output that was left unpublished), `pauses.py`, `watching.py`
+Each step is a file: `turn.py`, `retries.py` (parked records), `missed.py` (output that was left unpublished), `looking.py`, `watching.py`
 (topics and logs), `lag.py`. A step that raises ends the round; `backoff.py` says when the next one begins.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,9 +18,9 @@ from ordersaga.messaging.kafka import KafkaUnavailable
 from ordersaga.messaging.lag import LagTools
 from ordersaga.messaging.ledger import Fenced
 from ordersaga.messaging.log_limit import LogLimit
+from ordersaga.messaging.looking import Look
 from ordersaga.messaging.loops import Beat
 from ordersaga.messaging.missed import Missed
-from ordersaga.messaging.pauses import PauseReader
 from ordersaga.messaging.retries import Retries
 from ordersaga.messaging.stalls import Stalls
 from ordersaga.messaging.turn import Turns
@@ -28,7 +29,9 @@ from ordersaga.messaging.watching import Watching
 
 log: Final = structlog.get_logger()
 
-IDLE_WAIT_S: Final = 0.2
+SOON_S: Final = 0.2
+IDLE_WAIT_S: Final = 1.0
+"""Where nothing is to be done but to wait for records: each round costs CPU, also on a system without orders."""
 
 
 class Consuming:
@@ -40,12 +43,13 @@ class Consuming:
         self._consumer: Final = parts.consumer
         self._assignment: Final = parts.assignment
         self._outbox: Final = parts.outbox
+        self._parking: Final = parts.parking
         self._clock: Final = parts.clock
         self._faults: Final = parts.faults
         self._beat: Final = beat
         self._turns: Final = Turns(parts)
         self._retries: Final = Retries(parts)
-        self._pauses: Final = PauseReader(parts.pool)
+        self._look: Final = Look(parts.pool)
         self._missed: Final = Missed(parts)
         self._unreadable: Final = Unreadable(parts.consumer, parts.assignment, parts.clock, parts.alarms)
         self._watching: Final = Watching(parts, self._unreadable)
@@ -73,14 +77,16 @@ class Consuming:
         await self._lag_tools.commit()
 
     async def _loop(self) -> None:
-        wait_s = IDLE_WAIT_S
+        wait_s = SOON_S
         while not self._stopping:
             size = self._turns.size.now
-            fetched = await self._consumer.fetch(self._faults.records_max(size) if self._faults else size, wait_s)
+            records_max = self._faults.records_max(size) if self._faults else size
+            fetched = await self._consumer.fetch(records_max, wait_s, self._is_hurried)
             if fetched.fatal is not None:
                 raise KafkaUnavailable(fetched.fatal.str())
             self._assignment.change(fetched.joined, fetched.assigned, fetched.revoked)
             self.stalls.turn_began()
+            began_s = asyncio.get_running_loop().time()
             wait_s = await self.step(fetched.records)
             self.stalls.turn_ended()
             # After the turn over the records before the error: the ledger then stands at the offset that cannot be read.
@@ -92,6 +98,13 @@ class Consuming:
                 raise KafkaUnavailable(self._watching.why_join_again)
             self._log_start()
             self._beat(well=self._assignment.settled and not self._backoff.failures)
+            rest_s = began_s + self._handler.apart_s - asyncio.get_running_loop().time()
+            if fetched.records and rest_s > 0:
+                await asyncio.sleep(rest_s)
+
+    def _is_hurried(self) -> bool:
+        """Whether the next round has something to do that cannot wait. Called in another thread."""
+        return self._stopping or self._outbox.broken
 
     async def step(self, records: Sequence[Record]) -> float:
         """One round over these records. Returns how long the next fetch may wait for its first record."""
@@ -108,22 +121,26 @@ class Consuming:
                 if self._faults:
                     await self._faults.delay()
                 await self._turns.handle(mine)
+            if (found := await self._look.step()) is not None:
+                self._assignment.follow(found.paused)
+                self._retries.any_parked = found.any_parked
             more = await self._retries.step()
             await self._missed.step()
-            if (paused := await self._pauses.read()) is not None:
-                self._assignment.follow(paused)
             await self._watching.step()
             await self._lag_tools.step()
         except Fenced:
             # A turn may be committed in parts. The parts after the fenced one are not handled, but the consumer is past them: read them again.
             self._assignment.doubt(self._assignment.unhandled(mine))
-            return IDLE_WAIT_S
+            return SOON_S
         except CannotStart:
             raise
         except Exception as error:
             return await self._back_off(error)
         self._backoff.succeeded(handled=bool(mine))
-        return 0.0 if more else IDLE_WAIT_S
+        if more:
+            return 0.0
+        is_idle = self._assignment.settled and not self._backoff.failures and not self._parking.holds_any
+        return IDLE_WAIT_S if is_idle else SOON_S
 
     async def _back_off(self, error: Exception) -> float:
         """Stop reading and doubt every partition. The fetches of the wait keep this process in its group."""

@@ -151,13 +151,18 @@ Handle = Callable[[Batch, Connection], Awaitable[list[Outgoing]]]
 
 
 class Handler(Struct, frozen=True):
-    """A service's one handler, and its topics. A batch has records of all of them, mixed."""
+    """A service's one handler, and its topics. A batch has records of all of them, mixed.
+
+    `apart_s`: the time between the beginnings of two turns, at least. Where nobody waits for the effect of a record, a few records a turn
+    cost less than a turn a record. The first record after a while is handled at once.
+    """
 
     topics: tuple[Topic, ...]
     handle: Handle
+    apart_s: float = 0.0
 
 
-def consumes(*messages: type[Message]) -> Callable[[Handle], Handler]:
-    """Decorator: declares which messages a handler takes."""
+def consumes(*messages: type[Message], apart_s: float = 0.0) -> Callable[[Handle], Handler]:
+    """Decorator: declares which messages a handler takes, and how far apart its turns are at least."""
     topics = tuple(BY_MESSAGE[message] for message in messages)
-    return lambda handle: Handler(topics, handle)
+    return lambda handle: Handler(topics, handle, apart_s)

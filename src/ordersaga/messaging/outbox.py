@@ -257,7 +257,7 @@ class Outbox:
         again = now + timedelta(milliseconds=max(30_000, self._settings.outbox_adopt_after_ms))
         rows_max = self._adopted_size.now
         with self._adopted_size.trying(rows_max):
-            async with self._pool.acquire() as db, db.transaction():
+            async with self._pool.acquire() as db:
                 rows = await sql.adopt_outbox(
                     db, now=now, in_flight=list(self._in_flight), rows_max=rows_max, leased_until=again
                 )

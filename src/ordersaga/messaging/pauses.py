@@ -1,17 +1,16 @@
 """Pauses: an operator stops the reading of a partition, and later lets it go on.
 
-A pause is a row, so it holds after a restart and for the next owner of the partition. The owner reads the rows once a second and when it
-takes partitions: at most one more turn of the partition begins after the pause is committed and before the owner has read it.
+A pause is a row, so it holds after a restart and for the next owner of the partition. The owner looks for rows once a second
+(`looking.py`) and when it takes partitions: at most one more turn of the partition begins after the pause is committed and before the owner has read it.
 """
 
-import asyncio
 from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
 
 from ordersaga.messaging.acts import Operator
-from ordersaga.messaging.database import Connection, Pool
+from ordersaga.messaging.database import Connection
 from ordersaga.messaging.health import Trouble
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.queries import queries
@@ -19,8 +18,6 @@ from ordersaga.messaging.texts import storable
 from ordersaga.said import say
 
 sql: Final = queries(__file__)
-
-READ_EVERY_S: Final = 1.0
 
 
 class Pause(Struct, frozen=True):
@@ -63,21 +60,3 @@ async def pause(db: Connection, partition: Partition, operator: Operator, now: d
 async def resume(db: Connection, partition: Partition) -> None:
     """End a pause, in the transaction of the operator's act."""
     await sql.resume_partition(db, **partition._asdict())
-
-
-class PauseReader:
-    """Reads the pauses once every `READ_EVERY_S`, between the turns."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool: Final = pool
-        self._read_at_s = 0.0
-
-    async def read(self) -> dict[Partition, Pause] | None:
-        """The pauses; None: they were read a moment ago. Raises database errors."""
-        now_s = asyncio.get_running_loop().time()
-        if now_s - self._read_at_s < READ_EVERY_S:
-            return None
-        async with self._pool.acquire() as db:
-            found = await paused(db)
-        self._read_at_s = now_s
-        return found

@@ -58,6 +58,8 @@ class Retries:
         self._learned_at_s = self._not_before_s = 0.0
         self._log_limit: Final = LogLimit()
         self._failures = 0
+        self.any_parked = False
+        """Whether the service has parked records, as of the last look."""
 
     async def learn(self) -> None:
         """Read from the database which keys are parked. Raises database errors."""
@@ -72,7 +74,7 @@ class Retries:
         due: Sequence[Parked] = ()
         now = self._clock()
         try:
-            if _now_s() - self._learned_at_s >= RETRY_EVERY_S:
+            if (self.any_parked or self._parking.holds_any) and _now_s() - self._learned_at_s >= RETRY_EVERY_S:
                 await self.learn()
             if self._parking.holds_any:
                 due = await self._due(now)

@@ -93,6 +93,7 @@ class Runtime:
         self._ports: Final = ports
         self.handler: Final = handler
         self._stopping: Final = asyncio.Event()
+        self.topics: Final = ports.topics(settings)
         self.alarms: Final = Alarms(clock)
         self.calls: Final = Calls(clock)
         self.faults: Final = ConsumerFaults(self.alarms) if settings.consumer_faults else None
@@ -116,10 +117,8 @@ class Runtime:
         self.every(MEASURE_EVERY_S, backlog.measure, "measuring")
         self.every(CHECK_STALLS_EVERY_S, self._check_stalls, "watching the turns")
         self.every(PRUNE_EVERY_S, self._pruning.prune, "pruning", LONG_LIMIT_S)
-        topics = self._ports.topics(self.settings)
-        unpublished = Unpublished(
-            self.settings, self.settings.group(self.service), self.pool, self.outbox, topics, self.clock
-        )
+        group = self.settings.group(self.service)
+        unpublished = Unpublished(self.settings, group, self.pool, self.outbox, self.topics, self.clock)
         self.every(TRY_EVERY_S, unpublished.publish, "publishing dead letters again")
         if self.faults is not None:
             self.every(READ_EVERY_S, partial(self.faults.read, self.pool), "reading faults on purpose")
@@ -194,8 +193,7 @@ class Runtime:
     async def _consume(self, beat: Beat) -> None:
         """The loop that consumes. After a fatal error the supervisor restarts this loop, with a new consumer."""
         await self._wait_for(lambda: answers(self.pool), "the database", beat)
-        topics = self._ports.topics(self.settings)
-        await self._wait_for(topics.reachable, f"Kafka at {self.settings.kafka_bootstrap_servers}", beat)
+        await self._wait_for(self.topics.reachable, f"Kafka at {self.settings.kafka_bootstrap_servers}", beat)
         if self._stopping.is_set():
             return
         self.alarms.tell(AWAY, "", None)
@@ -208,13 +206,14 @@ class Runtime:
 
     async def _run_turns(self, beat: Beat) -> None:
         group = self.settings.group(self.service)
-        topics = self._ports.topics(self.settings)
         instance = await self._ports.claim_instance(self.settings.database_url(self.service))
         consumer = self._ports.consumer(
             self.settings, [topic.name for topic in self.handler.topics], group, f"{group}-{instance.number}"
         )
         try:
-            self._assignment = Assignment(consumer, topics, self.outbox, self.pool, self.settings.start_at, self.alarms)
+            self._assignment = Assignment(
+                consumer, self.topics, self.outbox, self.pool, self.settings.start_at, self.alarms
+            )
             parts = ConsumerParts(
                 self.settings,
                 group,

@@ -14,6 +14,10 @@ ON CONFLICT (key) DO UPDATE SET due_at = EXCLUDED.due_at;
 -- Delete timers, except those that another transaction is firing (their rows are locked).
 DELETE FROM timer WHERE key = ANY (ARRAY (SELECT key FROM timer WHERE key = ANY (:keys::uuid[]) ORDER BY key FOR UPDATE SKIP LOCKED));
 
+-- name: any_due$
+-- Whether a timer is due.
+SELECT EXISTS (SELECT FROM timer WHERE due_at <= :now);
+
 -- name: claim_timers
 -- Delete and return timers that are due and that no other transaction is firing.
 DELETE FROM timer WHERE key IN (

@@ -15,6 +15,7 @@ from msgspec import Struct
 from ordersaga.messaging import acts, ledger, pauses
 from ordersaga.messaging.acts import STALE, NotPossible, Operator
 from ordersaga.messaging.database import Connection
+from ordersaga.messaging.health import Trouble
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Topics, watermarks
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.refusal import FieldError
@@ -25,6 +26,8 @@ from ordersaga.operations.desk import Desk
 sql: Final = queries(__file__)
 
 REPORT_EVERY_S: Final = 2.0
+REPORT_AGAIN: Final = timedelta(seconds=6)
+"""A partition of which there is nothing new is reported again so seldom."""
 REPORT_HOLDS: Final = timedelta(seconds=15)
 """A report that is older tells nothing: its process has ended, or has lost the partition."""
 ENDS_WITHIN_S: Final = 1.0
@@ -71,21 +74,26 @@ class Reports:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime: Final = runtime
         self._owner: Final = f"{socket.gethostname()} {os.getpid()}"
+        self._told: dict[Partition, tuple[Trouble | None, datetime]] = {}
+        """Why each of our partitions was stopped in its last report, and when that was."""
 
     async def write(self) -> None:
-        """Report each partition of this process: read, or stopped and why."""
+        """Report each partition of this process, read or stopped and why, of which there is news, or whose last report is old."""
         assignment = self._runtime.assignment
         if assignment is None:
             return
         stopped = dict(assignment.stopped)
-        ours = sorted(assignment.positions.keys() | stopped.keys())
+        now = self._runtime.clock()
+        state = {each: stopped.get(each) for each in assignment.positions.keys() | stopped.keys()}
+        self._told = {each: told for each, told in self._told.items() if each in state}
+        ours = sorted(each for each, trouble in state.items() if self._is_news(each, trouble, now))
         if not ours:
             return
         async with self._runtime.pool.acquire() as db:
             await sql.report_partitions(
                 db,
                 owner=self._owner,
-                now=self._runtime.clock(),
+                now=now,
                 topics=[each.topic for each in ours],
                 partitions=[each.partition for each in ours],
                 states=["STOPPED" if each in stopped else "READING" for each in ours],
@@ -94,6 +102,11 @@ class Reports:
                 problems_said=[stored_sayings(stopped[each].what) if each in stopped else None for each in ours],
                 todos_said=[stored_sayings(stopped[each].todo) if each in stopped else None for each in ours],
             )
+        self._told |= {each: (state[each], now) for each in ours}
+
+    def _is_news(self, partition: Partition, trouble: Trouble | None, now: datetime) -> bool:
+        told = self._told.get(partition)
+        return told is None or told[0] != trouble or now - told[1] >= REPORT_AGAIN
 
 
 class Partitions:

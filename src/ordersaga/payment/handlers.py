@@ -1,11 +1,16 @@
 """Payment's Kafka handler: store Order's payables, and begin the refunds that Order asks for."""
 
+from typing import Final
+
 from ordersaga.contracts.messages import OrderPayableMessage, PaymentCancelRequestedMessage
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Handler, Outgoing, consumes
 from ordersaga.payment import store
 from ordersaga.payment.settlement import ask_refund
 from ordersaga.settings import Settings
+
+APART_S: Final = 0.05
+"""Nobody waits for these records: a customer takes longer to pay, and a confirm that came first would wait for its record."""
 
 
 async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
@@ -28,4 +33,4 @@ async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
 
 def handler(_: Settings) -> Handler:
     """The handler with the messages that it consumes."""
-    return consumes(OrderPayableMessage, PaymentCancelRequestedMessage)(handle)
+    return consumes(OrderPayableMessage, PaymentCancelRequestedMessage, apart_s=APART_S)(handle)

@@ -17,7 +17,7 @@ from ordersaga.payment import store
 from ordersaga.payment.intents import Intents
 
 CLAIM_EVERY_S: Final = 0.1
-IDLE_S: Final = 0.5
+IDLE_S: Final = 1.0
 """The pause after a look that found no due intent."""
 CLAIMED_MAX: Final = 500
 """Limit of the intents that recovery has in flight in one process. New confirms do not count, so a rush of customers delays no refund."""

@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 LOG_EVERY_S: Final = 60.0
 STOP_S: Final = 5.0
+SLICE_S: Final = 0.2
 HEARTBEAT_MS: Final = 500
 WITHOUT_PARTITIONS_SESSIONS_MAX: Final = 3
 
@@ -85,14 +86,17 @@ class PartitionConsumer:
     async def _call(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
-    async def fetch(self, records_max: int, wait_s: float) -> "Fetched":
-        """Up to `records_max` records. Waits up to `wait_s` for the first record, never for more."""
-        return await self._call(self._fetch, records_max, wait_s)
+    async def fetch(self, records_max: int, wait_s: float, is_hurried: Callable[[], bool] = lambda: False) -> "Fetched":
+        """Up to `records_max` records. Waits up to `wait_s` for the first record, never for more.
 
-    def _fetch(self, records_max: int, wait_s: float) -> "Fetched":
+        The wait ends early when the group changes, when Kafka is silent, and when `is_hurried()`, which is asked every `SLICE_S`.
+        """
+        return await self._call(self._fetch, records_max, wait_s, is_hurried)
+
+    def _fetch(self, records_max: int, wait_s: float, is_hurried: Callable[[], bool]) -> "Fetched":
         messages: list[Message] = []
         try:
-            first = self._consumer.poll(wait_s)
+            first = self._first(wait_s, is_hurried)
             if first is not None:
                 messages.append(first)
                 if records_max > 1:
@@ -126,6 +130,15 @@ class PartitionConsumer:
         fetched = Fetched(records, self._joined, self._assigned, self._revoked, list(failures.values()), self._error)
         self._assigned, self._revoked, self._error = [], [], None
         return fetched
+
+    def _first(self, wait_s: float, is_hurried: Callable[[], bool]) -> Message | None:
+        """Wait for the first record in slices, since `poll` alone returns neither for the group's decisions nor when it is told to."""
+        end_s = time.monotonic() + wait_s
+        while True:
+            first = self._consumer.poll(max(0.0, min(SLICE_S, end_s - time.monotonic())))
+            news = self._assigned or self._revoked or self._error or self._lifeline.is_silent
+            if first is not None or news or is_hurried() or time.monotonic() >= end_s:
+                return first
 
     @property
     def silent_s(self) -> float:

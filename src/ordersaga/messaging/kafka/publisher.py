@@ -19,8 +19,9 @@ from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
 
-POLL_S: Final = 0.2
-ACKNOWLEDGED_WITHIN_S: Final = 0.002
+POLL_S: Final = 1.0
+"""Between two looks for errors while no record is in flight."""
+ACKNOWLEDGED_WITHIN_S: Final = 0.005
 STOP_S: Final = 5.0
 SILENT_SESSIONS_MAX: Final = 4
 STUCK_TIMES_MAX: Final = 10

@@ -61,8 +61,15 @@ class Topics:
 
     def __init__(self, settings: Settings) -> None:
         self._config: Final = client_config(settings)
-        self._admin = AdminClient(self._config)
+        self._client: AdminClient | None = None
         self._threads: Final = ThreadPoolExecutor(2, thread_name_prefix="topics")
+
+    @property
+    def _admin(self) -> AdminClient:
+        """The client, made by the first call: each one has threads and a connection of its own."""
+        if self._client is None:
+            self._client = AdminClient(self._config)
+        return self._client
 
     async def names(self) -> list[str]:
         """The names of all topics that we may see, Kafka's own left out."""
@@ -206,16 +213,25 @@ class Topics:
 
     async def reachable(self) -> bool:
         """Whether Kafka answers and names a broker."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, has_brokers, self._admin)
+        client = self._admin
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, has_brokers, client)
+        if not found:
+            self._replace(client)
+        return found
 
     async def _asked(self, ask: Callable[..., T], *arguments: Any) -> T:
-        """Call in a thread. A client without an answer is replaced: it may have lost Kafka for good (`Lifeline`)."""
-        loop = asyncio.get_running_loop()
+        """Call in a thread. A client without an answer is replaced."""
+        loop, client = asyncio.get_running_loop(), self._admin
         try:
             return await loop.run_in_executor(self._threads, lambda: translated(lambda: ask(*arguments)))
         except KafkaUnavailable:
-            self._admin = AdminClient(self._config)
+            self._replace(client)
             raise
+
+    def _replace(self, client: AdminClient) -> None:
+        """Have the next call make a new client: this one may have lost Kafka for good (`Lifeline`). Another call may have replaced it already."""
+        if self._client is client:
+            self._client = None
 
 
 def _results(asked: Mapping[str, Any], *may_fail: int) -> dict[str, Any]:
