@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -12,6 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 from ordersaga.cli.supervisor import CANNOT_START
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.errors import CannotStart
+from ordersaga.messaging.kafka import Publication, Sender
 from ordersaga.messaging.runtime import Ports, Runtime
 from tests.contract.rig import INPUT, Rig, rig, told, took_effect, until
 from tests.integration.payment_rig import free_port
@@ -52,6 +54,7 @@ async def test_it_begins_where_the_group_was_and_at_the_first_record_of_a_partit
     async with rig(stack, start_at=f"group:{group}") as service:
         service.send(*[told(uuid4()) for _ in range(50)])
         commit(service, group, 0, 1)
+        before = datetime.now(UTC)
         later = [told(uuid4()) for _ in range(20)]
         service.send(*later)
         async with service.instance():
@@ -60,9 +63,40 @@ async def test_it_begins_where_the_group_was_and_at_the_first_record_of_a_partit
             assert {each.delivery_id for each in later} <= effects
         first = await service.db.fetch("SELECT partition, next_offset FROM ledger")
         assert len(first) == 3
+        noted = await service.db.fetch("SELECT partition, name, handled_until FROM predecessor ORDER BY partition")
+        assert {(each["partition"], each["name"]) for each in noted} == {(n, f"group:{group}") for n in range(3)}
+        assert all(each["handled_until"] < before - timedelta(seconds=50) for each in noted), (
+            "each partition had records left: what they ask may have been asked a minute before"
+        )
         seen = await service.published()
         assert len(effects) > 20, "what was in the third partition before is handled, too"
         assert len(seen) >= len(effects)
+
+
+async def test_a_group_that_left_nothing_handled_all_until_now_and_a_time_is_until_then(stack: DevStack) -> None:
+    group = f"theirs-{uuid4().hex[:8]}"
+    async with rig(stack, start_at=f"group:{group}") as service:
+        service.send(*[told(uuid4()) for _ in range(50)])
+        commit(service, group, 0, 1, 2)
+        sender = Sender(service.settings)
+        await sender.send_in_transaction([Publication(0, INPUT, 0, None, b"{}", [])], commit=False)
+        sender.close()
+        before = datetime.now(UTC)
+        async with service.instance():
+            pass
+        noted = await service.db.fetch("SELECT handled_until FROM predecessor")
+        assert len(noted) == 3 and all(before < each["handled_until"] < datetime.now(UTC) for each in noted), noted
+    at = "2026-11-24T09:30:00+09:00"
+    for start_at, told_until in (
+        (at, {datetime.fromisoformat(at) - timedelta(minutes=1)}),
+        ("earliest", set()),
+        ("latest", set()),
+    ):
+        async with rig(stack, start_at=start_at) as service:
+            async with service.instance():
+                pass
+            noted = await service.db.fetch("SELECT handled_until FROM predecessor")
+            assert {each["handled_until"] for each in noted} == told_until, noted
 
 
 async def test_the_setting_does_not_matter_where_the_service_knows_its_position(stack: DevStack) -> None:

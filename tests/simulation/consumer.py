@@ -5,7 +5,8 @@ A member that has lost a partition hears of the loss some fetches later, and rea
 
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from ordersaga.messaging.handler import Record
@@ -183,6 +184,11 @@ class Consumer:
             return dict.fromkeys(partitions, 0)
 
         return await self._ask("start offsets", look, may_fail=True)
+
+    async def handled_until(
+        self, starts: Mapping[Partition, int], start_at: str, now: datetime
+    ) -> dict[Partition, datetime]:
+        return {}
 
     async def commit(self, positions: dict[Partition, int]) -> None:
         """Do nothing: only lag tools read committed offsets."""

@@ -26,15 +26,19 @@ from ordersaga.audit.completions import Log
 from ordersaga.audit.contradictions import contradictions
 from ordersaga.audit.facts import GRACE, UNREFUNDED, AuditedOrder
 from ordersaga.audit.finding import CLOCKS_APART, Finding, Moment
+from ordersaga.audit.predecessors import Predecessor, note
 from ordersaga.contracts.messages import OrderCompletedMessage
 from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.said import say
+from ordersaga.settings import ServiceName
 
 COMPLETION: Final = OrderCompletedMessage.__name__
+STREAMS: Final[dict[ServiceName, str]] = {"stock": "reservations", "payment": "payments", "delivery": "deliveries"}
+"""The field of `OrderRows` that has a service's decisions."""
 
 
 class OrderRows(msgspec.Struct, frozen=True):
-    """The rows of one order id, by stream. None: the stream is missing, because its database or topic could not be read."""
+    """The rows of one order id, by stream. None: the stream is missing, because its database or topic could not be read, or does not count."""
 
     orders: list[Any] | None
     reservations: list[Any] | None
@@ -66,12 +70,20 @@ async def by_order(streams: Sequence[AsyncIterator[Any] | None]) -> AsyncIterato
 class OrderAudit:
     """Judges one order after the other. An order that changed after `moment.cutoff` is in flight."""
 
-    def __init__(self, moment: Moment, log: Log | None, unheard: Unheard, whole_since: datetime) -> None:
-        """`whole_since`: pruning has not touched the timelines of orders placed after it."""
+    def __init__(
+        self,
+        moment: Moment,
+        log: Log | None,
+        unheard: Unheard,
+        whole_since: datetime,
+        predecessors: dict[ServiceName, Predecessor],
+    ) -> None:
+        """`whole_since`: pruning has not touched the timelines of orders placed after it. `predecessors`: of services that took over."""
         self._moment: Final = moment
         self._whole_since: Final = whole_since
         self._log: Final = log
         self._unheard: Final = unheard
+        self._predecessors: Final = predecessors
         self.completed: Final = Finding(
             "a completed order has its stock, one captured payment of its total, one started delivery",
             "completed",
@@ -121,6 +133,7 @@ class OrderAudit:
                 f"{order_id}: " + say("audit.told.no_saga", "its saga cannot be read: {error}", error=str(error))
             )
             return
+        rows = self._without_what_was_decided_before(order, rows)
         items = None if rows.reservations is None else items_of(rows.reservations)
         self._judge_record(order, rows)
         self._judge_told(order)
@@ -128,8 +141,19 @@ class OrderAudit:
         self._judge_end(order, rows, items)
         self._judge_agreed(order, rows, items)
 
+    def _without_what_was_decided_before(self, order: AuditedOrder, rows: OrderRows) -> OrderRows:
+        """The rows, with None for those of a service that has none of this order, which its predecessor decided."""
+        for service, predecessor in self._predecessors.items():
+            stream = STREAMS[service]
+            if getattr(rows, stream) == [] and predecessor.decided(service, order.row):
+                predecessor.orders += 1
+                rows = msgspec.structs.replace(rows, **{stream: None})
+        return rows
+
     def finish(self) -> None:
         """Write the notes that count something over all orders."""
+        for finding in (self.completed, self.given_back, self.agreed):
+            note(finding, self._predecessors)
         if self._removed:
             self.recorded.notes_that(
                 say(

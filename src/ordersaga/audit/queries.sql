@@ -4,6 +4,7 @@
 SELECT o.order_id, o.customer_id, o.total_amount, o.placed_at, o.pay_before,
        md5(ROW(r.address, r."addressDetail", r.zipcode, r.phone, r.name, r."deliveryMemo")::text) AS address_digest,
        s.status, s.reason, s.facts, e.first_at, e.last_at, e.statuses, e.came_in, e.went_out, e.last_reason, e.completed_at,
+       e.stock_at, e.payment_at, e.delivery_at,
        t.due_at AS timer_due_at, p.order_key IS NOT NULL AS is_parked
 FROM orders o
 CROSS JOIN LATERAL json_to_record(o.recipient)
@@ -12,7 +13,10 @@ LEFT JOIN saga s USING (order_id)
 CROSS JOIN LATERAL (
     SELECT min(at) AS first_at, max(at) AS last_at, array_agg(status ORDER BY seq) AS statuses, array_agg(came_in ORDER BY seq) AS came_in,
            string_agg(array_to_string(went_out, ' '), ' ') AS went_out, (array_agg(reason ORDER BY seq DESC))[1] AS last_reason,
-           min(at) FILTER (WHERE status = 'COMPLETED') AS completed_at
+           min(at) FILTER (WHERE status = 'COMPLETED') AS completed_at,
+           max(at) FILTER (WHERE 'StockDecreaseRequestMessage' = ANY (went_out)) AS stock_at,
+           max(at) FILTER (WHERE came_in = 'PaymentSuccessMessage') AS payment_at,
+           max(at) FILTER (WHERE 'DeliveryRequestMessage' = ANY (went_out)) AS delivery_at
     FROM order_event WHERE order_id = o.order_id
 ) e
 LEFT JOIN timer t ON t.key = o.order_id
@@ -158,6 +162,10 @@ WHERE r.state <> i.given;
 -- name: outbox_rows
 -- Committed records that Kafka has not acknowledged, by topic.
 SELECT topic, count(*) AS rows, min(adopt_at) AS oldest, max(greatest(adopt_at, leased_until)) AS latest FROM outbox GROUP BY topic;
+
+-- name: predecessor^
+-- Until when another consumer group handled what this service reads, as the first of its partitions says.
+SELECT name, handled_until FROM predecessor ORDER BY handled_until LIMIT 1;
 
 -- name: ledger_rows
 -- The service's position in each input partition.

@@ -25,7 +25,7 @@ TABLES: Final[dict[ServiceName, list[str]]] = {
     "payment": ["payable", "payment", "intent"],
     "delivery": ["delivery"],
 }
-RUNTIME_TABLES: Final = ["ledger", "outbox", "dead_letter", "operator_act", "parked"]
+RUNTIME_TABLES: Final = ["ledger", "outbox", "dead_letter", "operator_act", "parked", "predecessor"]
 MISSING: Final = """SELECT array_agg(name) FROM unnest($1::text[]) AS t (name)
                     WHERE NOT coalesce(has_table_privilege(to_regclass(name), 'SELECT'), false)"""
 

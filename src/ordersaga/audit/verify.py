@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from ordersaga.audit import completions, orders, partitions, records, shelf
+from ordersaga.audit import completions, orders, partitions, predecessors, records, shelf
 from ordersaga.audit.agreement import Unheard
 from ordersaga.audit.books import books
 from ordersaga.audit.facts import GRACE
 from ordersaga.audit.finding import Finding, Moment
 from ordersaga.audit.letters import LettersInKafka
+from ordersaga.audit.predecessors import Predecessor
 from ordersaga.audit.sources import Sources, in_words, snapshots, stream
 from ordersaga.contracts.messages import OrderPayableMessage, PaymentCancelledMessage, PaymentSuccessMessage
 from ordersaga.contracts.topics import BY_MESSAGE
@@ -140,7 +141,7 @@ async def _orders(
         except (KafkaUnavailable, sqlite3.Error) as error:
             trouble = say("audit.topic", "{topic}: {error}", topic=completions.COMPLETED_TOPIC, error=in_words(error))
     whole_since = moment.now - timedelta(days=settings.history_kept_days) + PRUNED_EARLY
-    audit = orders.OrderAudit(moment, log, unheard, whole_since)
+    audit = orders.OrderAudit(moment, log, unheard, whole_since, await _predecessors(sources))
     if trouble is not None:
         audit.recorded.unknown(trouble)
     with contextlib.closing(log) if log is not None else contextlib.nullcontext():
@@ -149,6 +150,16 @@ async def _orders(
             await _judge_orders(sources, audit, log, progress)
         audit.finish()
     return audit.findings
+
+
+async def _predecessors(sources: Sources) -> dict[ServiceName, Predecessor]:
+    """The consumer groups that services took over from. A database error here is met again, and named, where the rows are read."""
+    found: dict[ServiceName, Predecessor] = {}
+    for service in predecessors.LAST_AT:
+        with contextlib.suppress(*DATABASE_ERRORS):
+            if service in sources.db and (row := await sql.predecessor(sources.db[service])) is not None:
+                found[service] = Predecessor(row["name"], row["handled_until"])
+    return found
 
 
 async def _judge_orders(

@@ -157,14 +157,19 @@ class Assignment:
         taken = await ledger.take(db, wanted)
         new = [partition for partition in wanted if partition not in taken and partition.topic in topic_ids]
         if new:
+            began = datetime.now(UTC)
             starts = await self._starts(db, new)
-            await ledger.begin(db, {partition: starts[partition] for partition in new}, topic_ids)
+            events = {partition: starts[partition] for partition in new if not _is_table(partition)}
+            handled_until = await self._consumer.handled_until(events, self._start_at, began)
+            async with db.transaction():
+                await ledger.begin(db, {partition: starts[partition] for partition in new}, topic_ids)
+                await ledger.note_predecessor(db, self._start_at, handled_until)
             taken |= await ledger.take(db, new)
         return taken
 
     async def _starts(self, db: Connection, new: Sequence[Partition]) -> dict[Partition, int]:
         """First offsets of partitions without a ledger row: the earliest for a topic with `table`, `start_at` for any other topic."""
-        tables = [each for each in new if each.topic in BY_NAME and BY_NAME[each.topic].table]
+        tables = [each for each in new if _is_table(each)]
         events = [each for each in new if each not in tables]
         starts = await self._consumer.start_offsets(tables, "earliest", ()) if tables else {}
         if events:
@@ -281,3 +286,8 @@ class Assignment:
     def settled(self) -> bool:
         """Whether the process has joined its group, and each partition that it was given is read or stopped."""
         return self._joined and not self._to_take.keys() - self.stopped.keys()
+
+
+def _is_table(partition: Partition) -> bool:
+    """Whether the partition's topic is read from its first record, whatever `start_at` says."""
+    return partition.topic in BY_NAME and BY_NAME[partition.topic].table

@@ -5,6 +5,7 @@ that no longer owns a partition cannot commit.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
@@ -80,6 +81,18 @@ async def begin(db: Connection, starts: Mapping[Partition, int], topic_ids: Mapp
         epochs=[0] * len(new),
         next_offsets=[starts[partition] for partition in new],
     )
+
+
+async def note_predecessor(db: Connection, name: str, handled_until: Mapping[Partition, datetime]) -> None:
+    """Note until when another consumer group handled partitions. What is noted already stays."""
+    if handled_until:
+        await sql.note_predecessor(
+            db,
+            name=name,
+            topics=[partition.topic for partition in handled_until],
+            partitions=[partition.partition for partition in handled_until],
+            handled_until=list(handled_until.values()),
+        )
 
 
 async def topics_begun(db: Connection, topics: Sequence[str]) -> list[str]:

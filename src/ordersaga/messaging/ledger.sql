@@ -21,6 +21,13 @@ INSERT INTO ledger (topic, partition, topic_id, epoch, next_offset)
 SELECT * FROM unnest(:topics::text[], :partitions::int[], :topic_ids::text[], :epochs::bigint[], :next_offsets::bigint[])
 ON CONFLICT DO NOTHING;
 
+-- name: note_predecessor!
+-- Note until when another consumer group handled partitions.
+INSERT INTO predecessor (topic, partition, name, handled_until)
+SELECT topic, partition, :name, handled_until
+FROM unnest(:topics::text[], :partitions::int[], :handled_until::timestamptz[]) AS t (topic, partition, handled_until)
+ON CONFLICT DO NOTHING;
+
 -- name: fence
 -- Advance the partitions whose epoch and offset are as expected. A partition without a row in the answer belongs to another process.
 -- `block`: the first id for the turn's outbox rows.

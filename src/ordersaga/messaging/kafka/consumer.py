@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
@@ -24,7 +24,7 @@ from ordersaga.messaging.kafka.client import (
 )
 from ordersaga.messaging.kafka.gaps import Gap, gaps_of
 from ordersaga.messaging.kafka.lifeline import Lifeline
-from ordersaga.messaging.kafka.predecessor import offsets_of_group
+from ordersaga.messaging.kafka.predecessor import PUBLISHED_WITHIN, handled_until, offsets_of_group
 from ordersaga.messaging.kafka.unreadable import BAD_BATCH, readable_from
 from ordersaga.settings import Settings
 
@@ -256,6 +256,20 @@ class PartitionConsumer:
             Partition(t.topic, t.partition): t.offset if t.offset >= 0 else bounds[Partition(t.topic, t.partition)][1]
             for t in times
         }
+
+    async def handled_until(
+        self, starts: Mapping[Partition, int], start_at: str, now: datetime
+    ) -> dict[Partition, datetime]:
+        """Until when another consumer group handled partitions that begin at these offsets. Empty where `start_at` names none.
+
+        `now`: a time before the offsets were looked up.
+        """
+        if start_at in ("earliest", "latest"):
+            return {}
+        if not start_at.startswith("group:"):
+            return dict.fromkeys(starts, datetime.fromisoformat(start_at) - PUBLISHED_WITHIN)
+        config = client_config(self._settings) | {"group.id": start_at.removeprefix("group:")}
+        return await self._call(translated, lambda: handled_until(config, starts, now))
 
     async def commit(self, positions: dict[Partition, int]) -> None:
         """Commit offsets for lag tools, without waiting. We never read them, so a failure is ignored. The callback shows that Kafka answers."""

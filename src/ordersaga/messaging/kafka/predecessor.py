@@ -5,16 +5,22 @@ record would handle everything again. If the group has committed an offset in th
 one, and that partition starts at its first record.
 """
 
+import time
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.kafka.client import CALL_TIMEOUT_S, Partition, bounds_of, temporary_consumer
 
 log: Final = structlog.get_logger()
+
+PUBLISHED_WITHIN: Final = timedelta(minutes=1)
+"""What was asked so long before a record was written may have been asked by that record."""
+NEVER: Final = datetime.fromtimestamp(0, UTC)
 
 
 def offsets_of_group(
@@ -41,6 +47,32 @@ def offsets_of_group(
             at=names,
         )
     return {each: committed.get(each, bounds[each][0]) for each in partitions}
+
+
+def handled_until(config: dict[str, Any], starts: Mapping[Partition, int], now: datetime) -> dict[Partition, datetime]:
+    """Until when the group handled each partition, whose start offset is given: until `now`, or until `PUBLISHED_WITHIN` before the first
+    record that it left. `NEVER` for a partition whose first record cannot be read in time. Blocks."""
+    reading = {"enable.auto.commit": False, "auto.offset.reset": "error", "enable.partition.eof": True}
+    with temporary_consumer(config | reading) as consumer:
+        bounds = bounds_of(consumer, starts)
+        left = {each: offset for each, offset in starts.items() if offset < bounds[each][1]}
+        until = {each: NEVER if each in left else now for each in starts}
+        consumer.assign([TopicPartition(*each, offset) for each, offset in left.items()])
+        end = time.monotonic() + CALL_TIMEOUT_S
+        while left and time.monotonic() < end:
+            found = consumer.poll(0.1)
+            error = found and found.error()
+            if found is None or (error and error.code() != KafkaError._PARTITION_EOF):
+                continue
+            each = Partition(found.topic() or "", found.partition() or 0)
+            if left.pop(each, None) is not None:
+                # At the partition's end nothing was left but markers of transactions.
+                began = (
+                    datetime.fromtimestamp(found.timestamp()[1] / 1000, UTC) - PUBLISHED_WITHIN if not error else now
+                )
+                until[each] = min(now, began)
+                consumer.incremental_unassign([TopicPartition(*each)])
+        return until
 
 
 def _committed(consumer: Consumer, partitions: Sequence[Partition]) -> dict[Partition, int]:
