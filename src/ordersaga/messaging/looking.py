@@ -12,6 +12,7 @@ from ordersaga.messaging.database import Pool
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.pauses import Pause, paused
 from ordersaga.messaging.queries import queries
+from ordersaga.messaging.sqlstate import is_connection_lost
 
 sql: Final = queries(__file__)
 
@@ -40,11 +41,13 @@ class Look:
         async with self._pool.acquire() as db:
             try:
                 (there,) = await sql.left_by_others(db)
-            except asyncpg.PostgresError:
+            except asyncpg.PostgresError as error:
+                if is_connection_lost(error):
+                    raise
                 there = {
                     "any_paused": True,
                     "any_parked": True,
-                }  # each is read by itself, and one that fails spoils no other
+                }  # each is read by itself: one that fails spoils no other
             found = Found(await paused(db) if there["any_paused"] else {}, there["any_parked"])
         self._looked_at_s = now_s
         return found
