@@ -4,6 +4,7 @@ Two habits of Jackson are copied, so that records are the same byte for byte: a 
 upper-case `\\uXXXX` escapes, and control characters use upper-case hexadecimal digits.
 """
 
+import codecs
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -30,6 +31,10 @@ LINES: Final = tuple(
 """The types of a list of lines, each of which has one id."""
 
 BACKSLASH: Final = ord("\\")
+
+MARKS: Final = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_REGISTRY: Final = re.compile(rb"\0\0.{3}[^\0]", re.DOTALL)
+"""How a value begins that a serializer of Confluent's Schema Registry has written: zero, and the schema's number in four bytes, the first of which is zero for 16 million schemas."""
 
 _encoder: Final = msgspec.json.Encoder()
 _readers: "Final[dict[str, _Ids]]" = {}
@@ -151,12 +156,18 @@ def _leniently(topic: str, value: bytes, strict: Exception | None) -> Message:
     except lenient.NotPlain as error:
         why = str(error)
     except NOT_JSON as error:
-        # Where both find no JSON, the strict decoder's words are the better ones: they count bytes.
-        why = _in_words(error if strict is None or isinstance(strict, msgspec.ValidationError) else strict, value)
+        # Where both find no JSON, the strict decoder's words are the better ones: they count bytes. It knows UTF-8 without a mark alone.
+        if strict is None or isinstance(strict, msgspec.ValidationError) or value.startswith(MARKS):
+            strict = error
+        why = _in_words(strict, value)
     else:
-        if _has_nul(msgspec.to_builtins(message)):
+        if (at := _nul_at(msgspec.to_builtins(message), "$")) is not None:
             raise Undecodable(
-                say("letter.nul", "a text has the character NUL (\\u0000) in it, which the database cannot store")
+                say(
+                    "letter.nul",
+                    "a text has the character NUL (\\u0000) in it, which the database cannot store - at `{path}`",
+                    path=at,
+                )
             )
         return message
     raise Undecodable(_not_a(kind.__name__, why)) from strict
@@ -177,19 +188,35 @@ def _in_words(error: Exception, value: bytes) -> str:
         return "the value is empty"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    if isinstance(error, UnicodeDecodeError) or value.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
-        return f"JSON is malformed, or its text is not UTF-8: {error}"
+    if _REGISTRY.match(value):
+        return "it begins with the five bytes of a Schema Registry: send plain JSON, with a serializer that uses no registry"
+    if isinstance(error, UnicodeDecodeError):
+        return f"its text is not {error.encoding.upper()}: {_first_wrong(value) or error.reason}"
     if isinstance(error, json.JSONDecodeError):
         return f"JSON is malformed: {error.msg} (character {error.pos})"
     return str(error).replace("Input data was truncated", "the JSON ends too early (truncated)")
 
 
-def _has_nul(part: object) -> bool:
+def _first_wrong(value: bytes) -> str | None:
+    """Which byte of the value is wrong: the decoder counts from the beginning of the text that the byte is in."""
+    try:
+        value.decode(json.detect_encoding(value).removesuffix("-sig"))  # with `-sig` the mark's bytes are not counted
+    except UnicodeDecodeError as error:
+        return f"{error.reason}, 0x{value[error.start]:02x} (byte {error.start})"
+    return None
+
+
+def _nul_at(part: object, path: str) -> str | None:
+    """Where the first text with a NUL is, or None."""
     if isinstance(part, str):
-        return "\0" in part
+        return path if "\0" in part else None
     if isinstance(part, dict):
-        return any(map(_has_nul, part.values()))
-    return isinstance(part, list | tuple) and any(map(_has_nul, part))
+        parts = [(each, f"{path}.{name}") for name, each in part.items()]
+    elif isinstance(part, list | tuple):
+        parts = [(each, f"{path}[{index}]") for index, each in enumerate(part)]
+    else:
+        return None
+    return next((found for each, where in parts if (found := _nul_at(each, where)) is not None), None)
 
 
 def _surrogate_escapes(match: re.Match[str]) -> str:

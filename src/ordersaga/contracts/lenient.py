@@ -32,6 +32,7 @@ MILLISECONDS_FROM: Final = Decimal(10**11)
 
 _NUMBER: Final = re.compile(r"\s*[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,9})?\s*", re.ASCII)
 _BASE64_UUID: Final = re.compile(r"\s*[\w+/-]{22}(?:==)?\s*", re.ASCII)
+_MIDNIGHT: Final = re.compile(r"T24:00(?=(?::00(?:[.,]0+)?)?(?:Z|[+-]|$))")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _BOOLEANS: Final = {"true": True, "false": False, "1": True, "0": False}
 
@@ -100,10 +101,7 @@ def _read(kind: inspect.Type, value: Any, path: str) -> Any:
     """The value as `msgspec.convert` accepts it for this type. What is not plain raises `NotPlain`, or is left for `convert` to refuse."""
     match _without_notes(kind):
         case inspect.UnionType(types=types):
-            if value is None:
-                return None
-            others = [each for each in types if not isinstance(each, inspect.NoneType)]
-            return _read(others[0], value, path) if len(others) == 1 else _builtin(value)
+            return _optional([each for each in types if not isinstance(each, inspect.NoneType)], value, path)
         case inspect.StructType() as struct:
             return _fields(struct, value, path)
         case inspect.VarTupleType(item_type=item) | inspect.ListType(item_type=item):
@@ -128,6 +126,18 @@ def _read(kind: inspect.Type, value: Any, path: str) -> Any:
 def _without_notes(kind: inspect.Type) -> inspect.Type:
     """The type itself, where it has a description or another note for generators."""
     return _without_notes(kind.type) if isinstance(kind, inspect.Metadata) else kind
+
+
+def _optional(kinds: Sequence[inspect.Type], value: Any, path: str) -> Any:
+    """The value of a field that may be absent. An empty text in place of another value is an absent one."""
+    if value is None:
+        return None
+    if len(kinds) != 1:
+        return _builtin(value)
+    is_empty = isinstance(value, str) and not value.strip()
+    return (
+        None if is_empty and not isinstance(_without_notes(kinds[0]), inspect.StrType) else _read(kinds[0], value, path)
+    )
 
 
 def _fields(kind: inspect.StructType, value: Any, path: str) -> dict[str, Any]:
@@ -186,7 +196,7 @@ def _moment(value: Any, path: str) -> datetime | str:
             seconds = number / 1000 if abs(number) >= MILLISECONDS_FROM else number
             return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(seconds * 1_000_000))
         # In `2026-01-01T00:00:00+09:00[Asia/Seoul]` the offset decides; the zone's name is left out.
-        moment = datetime.fromisoformat(value.strip().partition("[")[0])
+        moment = _iso(value.strip().partition("[")[0])
     except NotPlain:
         raise
     except (ValueError, OverflowError):
@@ -194,6 +204,14 @@ def _moment(value: Any, path: str) -> datetime | str:
     if moment.tzinfo is None:
         raise NotPlain(f"the time {_shown(value)} has no zone - at `{path}`")
     return moment
+
+
+def _iso(text: str) -> datetime:
+    """A time of ISO 8601. 24:00 is the next day's midnight, and a leap second, 23:59:60, is the second before, as in Java."""
+    midnight = _MIDNIGHT.sub("T00:00", text)
+    if midnight != text:
+        return datetime.fromisoformat(midnight) + timedelta(days=1)
+    return datetime.fromisoformat(text.replace("T23:59:60", "T23:59:59"))
 
 
 def _boolean(value: Any, path: str) -> bool:
@@ -206,7 +224,7 @@ def _boolean(value: Any, path: str) -> bool:
 
 
 def _word(words: Sequence[Any], value: Any, path: str) -> str:
-    meant = [word for word in words if isinstance(value, str) and value.strip().upper() == word]
+    meant = [word for word in words if isinstance(value, str) and value.strip().upper() == word and value.isascii()]
     if not meant or isinstance(value, _Number):
         raise _unlike(" or ".join(map(str, words)), value, path)
     word: str = meant[0]
