@@ -253,7 +253,7 @@ def test_a_reader_sees_every_order_without_personal_data_and_an_operator_cancels
     oliver.press("Cancel")
     expect(page.get_by_role("status").first).to_contain_text("Order cancelled")
     expect(page.locator(".story")).to_contain_text("CancelBeforeDelivery")
-    customer.sees("cancelled")
+    customer.sees("This order is cancelled")  # by whom, it does not claim
 
 
 def test_a_customer_is_no_operator_and_a_forged_form_does_nothing(visitor: Visitors, system: System) -> None:

@@ -225,3 +225,37 @@ def test_a_reader_is_offered_no_act_on_any_page_and_the_others_are(visitor: Visi
         if role == "reader":
             for path in (f"/letters/delivery/{letter_id}/edit", "/jobs/new?service=delivery"):
                 assert page.request.get(f"{one.url}/console{path}").status == 403
+
+
+def test_a_second_click_on_an_act_is_no_act_of_somebody_else(visitor: Visitors, system: System) -> None:
+    (order_id,) = spoil(system, 1)
+    one = enter(visitor)
+    page = one.open(f"/console/letters/delivery/{letter_of(system, order_id)}")
+    page.get_by_label("Reason").fill("twice")
+    page.get_by_role("button", name="Discard").dblclick()
+    expect(page.locator(".notice")).to_contain_text("Discarded")
+    expect(page.locator(".trail li")).to_have_count(1)
+
+
+def test_letters_are_chosen_all_at_once_and_none_chosen_is_no_job_for_all(visitor: Visitors, system: System) -> None:
+    spoil(system, 2)
+    one = enter(visitor)
+    page = one.open("/console/letters?service=delivery")
+    one.press("Act on the chosen ones")
+    expect(page.get_by_role("alert").first).to_contain_text("No letter is chosen")
+    page.get_by_label("Choose all").check()
+    one.press("Act on the chosen ones (2)")
+    expect(page.locator(".lead")).to_contain_text("Open letters that fit: 2")
+
+
+def test_conditions_of_a_search_for_orders_that_fit_nothing_are_named(visitor: Visitors) -> None:
+    one = enter(visitor)
+    page = one.open("/console/orders")
+    one.expected.append("status of 400")
+    page.get_by_label("Older than").fill("an hour")
+    one.press("Show")
+    expect(page.get_by_role("alert").last).to_contain_text("Older than (minutes)")
+    page.get_by_label("Older than").fill("")
+    page.get_by_label("Reason").select_option("Out of stock")
+    one.press("Show")
+    expect(page.get_by_label("Reason")).to_have_value("OUT_OF_STOCK")

@@ -62,7 +62,7 @@ def test_an_order_is_cancelled_before_it_is_paid(visitor: Visitors) -> None:
     hana = visitor()
     hana.order()
     hana.press("Cancel order")
-    hana.sees("You cancelled this order")
+    hana.sees("This order is cancelled")
     expect(hana.page.get_by_role("button", name=PAY)).to_have_count(0)
 
 
@@ -72,7 +72,7 @@ def test_a_completed_order_is_returned_and_refunded(visitor: Visitors) -> None:
     hana.pay()
     hana.sees("Your parcel is on its way")
     hana.press("Return this order")
-    hana.sees("You returned this order")
+    hana.sees("This order was returned")
     expect(hana.said).to_contain_text("Your ₩34,000 were sent back to your card")
 
 

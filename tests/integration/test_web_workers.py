@@ -158,7 +158,7 @@ def test_streams_of_both_workers_tell_what_happens(
         assert one.send(order, f"{order}/cancel").status_code == 303
         for each in reading:
             each.join(LIMIT_S)
-        assert len(told) == len(opened) and all("You cancelled this order" in each for each in told)
+        assert len(told) == len(opened) and all("This order is cancelled" in each for each in told)
 
 
 def test_too_many_streams_of_one_user_are_429_and_of_all_users_503(
@@ -232,7 +232,7 @@ def test_an_open_page_is_told_soon_though_kafka_has_died_and_come_back(
             system.stack.kafka.start()
         assert one.send(second, f"{second}/cancel").status_code == 303
         reading[1].join(LIMIT_S)
-        assert all("You cancelled this order" in each for each in texts) and len(texts) == 2
+        assert all("This order is cancelled" in each for each in texts) and len(texts) == 2
 
 
 def _wait_for_alarm(system: System, word: str) -> None:

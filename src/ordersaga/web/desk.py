@@ -49,6 +49,7 @@ NOT_DONE: Final = frozenset(
             "not_returned",
         ),
         *("console.wrong", "console.reason_missing", "console.stale", "console.gone", "console.order_refused"),
+        "console.none_chosen",
         *(
             "console.faults_wrong",
             "console.audit_busy",

@@ -81,6 +81,11 @@ class Visit:
         """A text in the visitor's language."""
         return TEXTS[self.language][key].format(**values) if values else TEXTS[self.language][key]
 
+    def under(self, section: str) -> dict[str, str]:
+        """The texts of a section, by the last part of their keys."""
+        begins = f"{section}."
+        return {key.removeprefix(begins): text for key, text in TEXTS[self.language].items() if key.startswith(begins)}
+
     def has(self, key: str) -> bool:
         """Whether the catalogue has this text."""
         return key in TEXTS[self.language]

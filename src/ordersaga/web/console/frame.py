@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
+from ordersaga.contracts.topics import TOPICS
 from ordersaga.messaging.kafka import Tail
 from ordersaga.settings import SERVICES, ServiceName
 from ordersaga.web.accounts import User
@@ -43,6 +44,7 @@ class Console:
             "user": user,
             "may_act": may_act(user),
             "ours": self.reading.ours,
+            "topic_names": [topic.name for topic in TOPICS],
             "faults_page": self.desk.settings.web_sign_in == "demo",
             "ago": lambda at: ago(visit, at),
             "who": lambda name: visit.t(f"console.staff.{NAMES[name]}") if name in NAMES else name,

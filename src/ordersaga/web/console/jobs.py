@@ -18,6 +18,7 @@ from ordersaga.web.console.reading import FACE
 from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page, nothing
 from ordersaga.web.services import Refused, side_by_side
+from ordersaga.web.signing_in import local_path
 from ordersaga.web.visit import Visit
 
 PATH: Final = f"{HOME}/jobs"
@@ -56,6 +57,8 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
             nothing()
         typed = {name: value for name, value in pairs if name != "letter"}
         typed["letters"] = ",".join(value for name, value in pairs if name == "letter")
+        if "chosen_from" in typed and not typed["letters"]:
+            return desk.go(visit, local_path(typed["chosen_from"]), "console.none_chosen")
         return await _form(console, visit, user, typed, {})
 
     @post(PATH)

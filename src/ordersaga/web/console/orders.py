@@ -1,5 +1,6 @@
 """The search for orders, for operators."""
 
+import re
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page
 from ordersaga.web.services import ProblemAnswer, Refused, Unavailable
 from ordersaga.web.shop.model import Order
+from ordersaga.web.visit import Visit
 
 PATH: Final = f"{HOME}/orders"
 SHOWN: Final = "50"
@@ -25,6 +27,15 @@ SEARCHED: Final = {
     "reason": "reason",
 }
 STATUSES: Final = ("", "PENDING", "COMPLETED", "CANCELLED", "FAILED")
+WHOLE: Final = re.compile(r"[0-9]{1,8}")
+LABELS: Final = {
+    "orderId": "console.orders.id",
+    "customerId": "console.field.customer",
+    "paymentKey": "console.field.payment_key",
+    "reason": "console.field.reason",
+    "olderThanS": "console.field.older",
+}
+"""What the page calls each condition that a service may refuse."""
 
 
 def routes(console: Console) -> list[ControllerRouterHandler]:
@@ -43,15 +54,21 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         values = {
             "asked": asked,
             "statuses": STATUSES,
+            "reasons": visit.under("console.reason"),
             "orders": found.items if found else [],
             "next": found.next if found else None,
             "away": away,
-            "wrong": wrong_fields(visit, refused) if refused else {},
+            "wrong": _named(visit, wrong_fields(visit, refused)) if refused else {},
             "foreign": "order" not in reading.ours,
         }
         return console.page(visit, user, "orders.html", values)
 
     return [listed]
+
+
+def _named(visit: Visit, wrong: dict[str, str]) -> dict[str, str]:
+    """The wrong conditions by their names on the page."""
+    return {visit.t(LABELS[field]) if field in LABELS else field: message for field, message in wrong.items()}
 
 
 async def _search(
@@ -61,7 +78,8 @@ async def _search(
     if "order" not in reading.ours:
         return None, False, None
     query = {parameter: asked[name] for name, parameter in SEARCHED.items() if asked[name]} | {"limit": SHOWN}
-    query |= {"olderThanS": str(int(asked["older"]) * 60)} if asked["older"].isdecimal() else {}
+    if older := asked["older"]:  # what is no number goes as it is, so that the service names the field
+        query["olderThanS"] = str(int(older) * 60) if WHOLE.fullmatch(older) else older
     query |= {"cursor": cursor} if cursor else {}
     try:
         return await reading.services.get("order", "/api/v1/orders", ListPage[Order], user, query), False, None

@@ -118,6 +118,23 @@ document.addEventListener("toggle", ({ target }) => {
   if (target.matches("details[data-load]") && target.open && target.dataset.loaded !== "found") load(target);
 }, true);
 
+// One box for all boxes of a form; the form's button counts those that are ticked.
+for (const all of document.querySelectorAll("[data-all]")) {
+  const boxes = [...all.form.querySelectorAll("input[type=checkbox]")].filter((each) => each !== all);
+  all.hidden = boxes.length === 0;
+  const count = () => {
+    const ticked = boxes.filter((each) => each.checked).length;
+    all.checked = ticked === boxes.length;
+    all.indeterminate = 0 < ticked && ticked < boxes.length;
+    all.form.querySelector("[data-count]").textContent = ticked ? ` (${ticked})` : "";
+  };
+  all.form.addEventListener("change", ({ target }) => {
+    if (target === all) for (const each of boxes) each.checked = all.checked;
+    count();
+  });
+  addEventListener("pageshow", count);
+}
+
 // A slider says its value while it moves; in a live form it takes effect when it is let go.
 document.addEventListener("input", ({ target }) => {
   if (target.type === "range") target.form.querySelector("output").value = target.value;

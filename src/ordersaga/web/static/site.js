@@ -15,12 +15,12 @@ function localTimes(root) {
   }
 }
 
-// A second click on the same button sends nothing. The server would not act twice either. The button says at once that it works, and after a
-// while a form says that the answer takes longer (`data-slow`).
+// A second click on a button that acts sends nothing. The server would not act twice either, but its answer to the second click would take the
+// place of the first one's. The button says at once that it works, and after a while a form says that the answer takes longer (`data-slow`).
 const SLOW_MS = 2000;
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (!form.matches("[data-once]")) return;
+  if (form.method !== "post" || event.defaultPrevented) return;
   if (form.dataset.sent) {
     event.preventDefault();
     return;
