@@ -9,7 +9,8 @@ function localTimes(root) {
     const at = new Date(time.dateTime);
     if (Number.isNaN(at.getTime())) continue;
     const clock = { hour: "numeric", minute: "2-digit" };
-    const style = time.dataset.time === "short" ? { ...clock, second: "2-digit" } : { ...clock, month: "short", day: "numeric" };
+    const styles = { short: { second: "2-digit" }, exact: { second: "2-digit", fractionalSecondDigits: 3 } };
+    const style = { ...clock, ...(styles[time.dataset.time] ?? { month: "short", day: "numeric" }) };
     time.textContent = new Intl.DateTimeFormat(language, style).format(at);
     time.title = new Intl.DateTimeFormat(language, { dateStyle: "full", timeStyle: "long" }).format(at);
   }
