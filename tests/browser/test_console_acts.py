@@ -248,13 +248,30 @@ def test_letters_are_chosen_all_at_once_and_none_chosen_is_no_job_for_all(visito
     expect(page.locator(".lead")).to_contain_text("Open letters that fit: 2")
 
 
+def test_a_search_of_the_trail_takes_the_name_that_it_shows_and_says_what_fits_nothing(
+    visitor: Visitors, system: System
+) -> None:
+    one = enter(visitor)
+    page = one.open(f"/console/letters/delivery/{letter_of(system, spoil(system, 1)[0])}")
+    page.get_by_label("Reason").fill("to be found")
+    one.press("Discard")
+    page = one.open("/console/trail")
+    page.get_by_label("Who").fill("oliver")
+    one.press("Show")
+    expect(page.locator("tbody tr").first).to_contain_text("to be found")
+    expect(page.get_by_label("Who")).to_have_value("oliver")
+    one.open("/console/trail?who=nobody")
+    expect(page.locator("main")).to_contain_text("No act fits")
+    one.open("/console/trail?order=abc")
+    expect(page.get_by_role("alert").last).to_contain_text("An order id has 36 characters")
+
+
 def test_conditions_of_a_search_for_orders_that_fit_nothing_are_named(visitor: Visitors) -> None:
     one = enter(visitor)
     page = one.open("/console/orders")
-    one.expected.append("status of 400")
     page.get_by_label("Older than").fill("an hour")
     one.press("Show")
-    expect(page.get_by_role("alert").last).to_contain_text("Older than (minutes)")
+    expect(page.get_by_role("alert").last).to_contain_text("Older than (minutes): Give a whole number of minutes")
     page.get_by_label("Older than").fill("")
     page.get_by_label("Reason").select_option("Out of stock")
     one.press("Show")

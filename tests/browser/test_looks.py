@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -13,6 +14,7 @@ from ordersaga.web.shop.seeds import SEEDS
 from ordersaga.web.signing import Signer
 from ordersaga.web.visit import Cart
 from tests.browser.keyboard import Keyboard
+from tests.browser.troubles import OPERATOR, enter
 from tests.browser.visitor import ADDRESS, PAY, Visitor, axe
 
 Visitors = Callable[..., Visitor]
@@ -115,3 +117,38 @@ def test_the_pages_load_nothing_from_another_host(visitor: Visitors, system: Sys
     assert asked and all(each.startswith(system.urls["web"]) for each in asked)
     policy = one.page.request.get(system.urls["web"]).headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
+
+
+def test_a_name_without_a_space_makes_no_page_scroll_sideways(visitor: Visitors, system: System) -> None:
+    one = visitor(width=360)
+    name = "Extraordinarily" + "long" * 25
+    product = {"name": name, "price": 2_000, "quantity": 5, "description": "x" * 200, "category": "desk"}
+    made = httpx.post(
+        f"{system.urls['stock']}/api/v1/products", json=product, headers=OPERATOR | {"User-Roles": "MASTER"}
+    )
+    address = f"/products/{made.raise_for_status().json()['productId']}"
+    one.sign_in()
+    for path in ("/", address):
+        one.open(path)
+        expect(one.page.get_by_text(name).first).to_be_visible()
+        assert one.evaluate("document.documentElement.scrollWidth") <= 360, path
+    one.press("Add to cart")
+    expect(one.page.get_by_role("heading", name="Your cart")).to_be_visible()
+    for path in ("/cart", "/checkout"):
+        one.open(path)
+        assert one.evaluate("document.documentElement.scrollWidth") <= 360, path
+    one.fill_address(name="N" * 50, address="A" * 100)
+    one.press("Place order")
+    one.sees("Ready for your payment")
+    order_id = one.page.url.rpartition("/")[2]
+    staff = enter(visitor, width=360)
+    for each, path in (
+        (one, f"/orders/{order_id}"),
+        (one, "/orders"),
+        (staff, f"/console/orders/{order_id}"),
+        (staff, "/console"),
+        (staff, "/console/orders"),
+    ):
+        each.open(path)
+        expect(each.page.locator("main")).to_contain_text(name)
+        assert each.evaluate("document.documentElement.scrollWidth") <= 360, path

@@ -286,3 +286,15 @@ def test_no_odd_request_is_an_error_of_ours(visitor: Visitors, system: System) -
         broken = {name: value[:-3] + "xxx" for name, value in cookies.items()} | {"ordersaga_notice": "../x"}
     assert httpx.get(system.urls["web"], cookies=broken).status_code == 200
     assert "a page failed" not in system.processes["web"].log_path.read_text()
+
+
+def test_a_page_whose_service_is_away_comes_by_itself(visitor: Visitors, system: System) -> None:
+    one = visitor()
+    one.expected.append("status of 503")
+    system.kill("stock")
+    try:
+        one.open("/")
+        expect(one.page.locator("main")).to_contain_text("This page looks again by itself")
+    finally:
+        system.start("stock")
+    expect(one.page.get_by_role("heading", name="Good things for everyday life")).to_be_visible()

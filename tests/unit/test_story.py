@@ -86,6 +86,8 @@ def test_what_stock_has_decided_stands_between_the_request_and_the_answer() -> N
     (line,) = story([], [], None, {}, [], ReservationView("REFUSED", NOW, (short, ReservedItem(uuid4(), 1, "REFUSED"))))
     assert (line.service, line.status, line.words) == ("stock", "REFUSED", "only 1 left")
     assert [each.message for each in line.mentions] == ["StockDecreaseRequestMessage", "StockResponseMessage"]
+    (released,) = story([], [], None, {}, [], ReservationView("RELEASED", NOW))
+    assert released.status == "RESERVED", "it was decided before the release"
     (tombstone,) = story([], [], None, {}, [], ReservationView("OVERTAKEN", NOW))
     assert [each.message for each in tombstone.mentions] == [
         "StockRollbackRequestedMessage",

@@ -132,7 +132,8 @@ def _errors(desk: Desk) -> dict[Any, Any]:
         # A form's address may have no page: the one above is where the form stands.
         again = visit.path if request.method == "GET" else request.scope["path"].rpartition("/")[0] or "/"
         template = "console/error.html" if in_console(request) else "error.html"
-        values = {"kind": kind, "service": service, "again": again, "role": role}
+        comes_back = kind == "away" and request.method == "GET"
+        values = {"kind": kind, "service": service, "again": again, "role": role, "comes_back": comes_back}
         answer = desk.page(visit, template, values, status)
         if status == 503:
             answer.headers["Retry-After"] = "2"

@@ -43,6 +43,11 @@ class Part(Struct, frozen=True):
     letters: list[DeadLetterResource] | None
     next: str | None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the service answers, and has none."""
+        return self.causes is not None and self.letters == []
+
 
 def routes(console: Console) -> list[ControllerRouterHandler]:
     """The routes."""
@@ -60,7 +65,8 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
             values = {"asked": asked, "found": found, "away": away, "statuses": STATUSES}
             return console.page(visit, user, "letters_found.html", values)
         wanted = [name for name in reading.ours if asked["service"] in ("", name)]
-        parts = await side_by_side(*(_part(console, name, user, asked, request) for name in wanted))
+        found_parts = await side_by_side(*(_part(console, name, user, asked, request) for name in wanted))
+        parts = sorted(found_parts, key=lambda each: each.is_empty)
         values = {"parts": parts, "asked": asked, "statuses": STATUSES, "link": _link(asked)}
         return console.page(visit, user, "letters.html", values)
 

@@ -50,7 +50,12 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         asked = {name: str(query.get(name, "")).strip()[:300] for name in (*SEARCHED, "older")}
         if is_id(asked["order"]):
             return desk.go(visit, f"{PATH}/{UUID(asked['order'])}")
-        found, away, refused = await _search(reading, user, asked, str(query.get("cursor", "")))
+        if asked["older"] and not WHOLE.fullmatch(asked["older"]):
+            found, away = None, False
+            wrong = {visit.t("console.field.older"): visit.t("console.orders.minutes_wrong")}
+        else:
+            found, away, refused = await _search(reading, user, asked, str(query.get("cursor", "")))
+            wrong = _named(visit, wrong_fields(visit, refused)) if refused else {}
         values = {
             "asked": asked,
             "statuses": STATUSES,
@@ -58,7 +63,7 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
             "orders": found.items if found else [],
             "next": found.next if found else None,
             "away": away,
-            "wrong": _named(visit, wrong_fields(visit, refused)) if refused else {},
+            "wrong": wrong,
             "foreign": "order" not in reading.ours,
         }
         return console.page(visit, user, "orders.html", values)
@@ -78,8 +83,7 @@ async def _search(
     if "order" not in reading.ours:
         return None, False, None
     query = {parameter: asked[name] for name, parameter in SEARCHED.items() if asked[name]} | {"limit": SHOWN}
-    if older := asked["older"]:  # what is no number goes as it is, so that the service names the field
-        query["olderThanS"] = str(int(older) * 60) if WHOLE.fullmatch(older) else older
+    query |= {"olderThanS": str(int(asked["older"]) * 60)} if asked["older"] else {}
     query |= {"cursor": cursor} if cursor else {}
     try:
         return await reading.services.get("order", "/api/v1/orders", ListPage[Order], user, query), False, None

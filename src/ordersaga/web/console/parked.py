@@ -32,6 +32,11 @@ class Part(Struct, frozen=True):
     queues: list[QueueResource] | None
     has_more: bool
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the service answers, and has none."""
+        return self.queues == []
+
 
 def routes(console: Console) -> list[ControllerRouterHandler]:
     """The routes."""
@@ -53,7 +58,7 @@ def _listed(console: Console) -> ControllerRouterHandler:
         query = request.query_params
         asked = {name: str(query.get(name, "")).strip()[:300] for name in ("service", "topic", "cause", "order")}
         names = [name for name in reading.ours if asked["service"] in ("", name)]
-        parts = await side_by_side(*(part(name, user, asked) for name in names))
+        parts = sorted(await side_by_side(*(part(name, user, asked) for name in names)), key=lambda each: each.is_empty)
         return console.page(visit, user, "parked.html", {"parts": parts, "asked": asked})
 
     return listed

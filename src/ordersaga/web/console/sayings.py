@@ -18,6 +18,7 @@ PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 LENGTH: Final = re.compile(r"PT([0-9]{1,9})S")
 SAYS_MORE: Final = ("invalid", "out_of_range", "mismatch")
 """What is wrong with a field is then said by its message alone."""
+MOMENT: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}) ([0-9]{2}:[0-9]{2}:[0-9]{2})")
 NUMBER: Final = re.compile(r"[0-9][0-9,.]*")
 
 
@@ -108,6 +109,8 @@ def _value(visit: Visit, value: str) -> Markup:
         return escape(visit.t(key))
     if value in NAMES:
         return escape(visit.t(f"console.staff.{NAMES[value]}"))
+    if moment := MOMENT.fullmatch(value):  # in UTC, which the browser shows in its own zone
+        return Markup('<time datetime="{}T{}Z">{} UTC</time>').format(moment[1], moment[2], value)
     if NUMBER.fullmatch(value):
         return escape(value)
     return Markup('<code class="wrap">{}</code>').format(value) if value else Markup()

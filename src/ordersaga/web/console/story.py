@@ -98,7 +98,10 @@ def _decided(reservation: ReservationView) -> Line:
     answer = "StockRollbackCompletedMessage" if is_tombstone else "StockResponseMessage"
     words = "; ".join(each.message for each in reservation.items if each.message)
     came_in, sent = mention("stock-0", asked, reservation.at), sent_by("stock-0", [answer], reservation.at)
-    return Line(reservation.at, "stock", "reservation", "decided", reservation.state, words, came_in=came_in, sent=sent)
+    decided = (
+        "RESERVED" if reservation.state == "RELEASED" else reservation.state
+    )  # what is released was reserved before
+    return Line(reservation.at, "stock", "reservation", "decided", decided, words, came_in=came_in, sent=sent)
 
 
 def _dispatched(delivery: DeliveryView) -> Line:

@@ -7,9 +7,10 @@ from litestar.types import ControllerRouterHandler
 
 from ordersaga.operations.resources import ActResource
 from ordersaga.web.console.frame import Console
-from ordersaga.web.console.staff import HOME, STAFF
+from ordersaga.web.console.staff import HOME, NAMES, STAFF
 from ordersaga.web.desk import AnyRequest, Page
 from ordersaga.web.services import side_by_side
+from ordersaga.web.visit import Visit
 
 PATH: Final = f"{HOME}/trail"
 SHOWN: Final = 50
@@ -27,7 +28,12 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         query = request.query_params
         asked = {name: str(query.get(name, "")).strip()[:300] for name in ("service", "target", "who", "order")}
         names = [name for name in reading.ours if asked["service"] in ("", name)]
-        conditions = {"target": asked["target"], "who": asked["who"], "orderId": asked["order"], "limit": str(SHOWN)}
+        conditions = {
+            "target": asked["target"],
+            "who": _id_of(visit, asked["who"]),
+            "orderId": asked["order"],
+            "limit": str(SHOWN),
+        }
         if asked["service"]:
             conditions["cursor"] = str(query.get("cursor", ""))
         pages = dict(
@@ -45,6 +51,12 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         return console.page(visit, user, "trail.html", values)
 
     return [listed]
+
+
+def _id_of(visit: Visit, who: str) -> str:
+    """The id of somebody of the demo's staff whom the trail shows by name; anybody else is named by their id."""
+    named = (user_id for user_id, name in NAMES.items() if visit.t(f"console.staff.{name}").lower() == who.lower())
+    return next(named, who)
 
 
 def changes(act: ActResource) -> list[tuple[str, str, str]]:

@@ -110,6 +110,19 @@ function follow(panel) {
   open();
 }
 
+// A page in whose place a service did not answer looks again by itself, and comes as soon as there is another answer.
+const AGAIN_MS = 4000;
+const back = document.querySelector("[data-comes-back]");
+async function comeBack() {
+  const answer = document.hidden ? null : await fetch(location.href, { redirect: "manual" }).catch(() => null);
+  if (answer && answer.status !== 503) location.reload();
+  else setTimeout(comeBack, AGAIN_MS);
+}
+if (back) {
+  back.hidden = false;
+  setTimeout(comeBack, AGAIN_MS);
+}
+
 localTimes(document);
 // On a phone the menu is one line that scrolls: the page that is open is to be seen in it.
 for (const here of document.querySelectorAll(".links [aria-current]")) {
