@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from ordersaga.devstack.system import System
+from ordersaga.web.desk import OPERATOR as OPERATOR_COOKIE
 from tests.browser.troubles import (
     FACE,
     OPERATOR,
@@ -232,8 +233,11 @@ def test_a_second_click_on_an_act_is_no_act_of_somebody_else(visitor: Visitors, 
     one = enter(visitor)
     page = one.open(f"/console/letters/delivery/{letter_of(system, order_id)}")
     page.get_by_label("Reason").fill("twice")
-    page.get_by_role("button", name="Discard").dblclick()
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    page.get_by_role("button", name="Discard").evaluate("(it) => { it.click(); setTimeout(() => it.click(), 5); }")
     expect(page.locator(".notice")).to_contain_text("Discarded")
+    assert len(sent) == 1
     expect(page.locator(".trail li")).to_have_count(1)
 
 
@@ -276,3 +280,18 @@ def test_conditions_of_a_search_for_orders_that_fit_nothing_are_named(visitor: V
     page.get_by_label("Reason").select_option("Out of stock")
     one.press("Show")
     expect(page.get_by_label("Reason")).to_have_value("OUT_OF_STOCK")
+
+
+def test_who_is_signed_out_meanwhile_comes_back_to_the_page_of_the_form(visitor: Visitors) -> None:
+    one = enter(visitor)
+    page = one.open("/console/audit")
+    one.context.clear_cookies(name=OPERATOR_COOKIE)
+    one.press("Run the audit")
+    page.locator("button[name=role][value=operator]").click()
+    expect(page).to_have_url(one.url + "/console/audit")
+    one.expected.append("status of 403")
+    one.context.clear_cookies()
+    one.press("Run the audit")
+    one.follow("Load the page again")
+    page.locator("button[name=role][value=operator]").click()
+    expect(page).to_have_url(one.url + "/console/audit")

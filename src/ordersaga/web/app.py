@@ -15,6 +15,7 @@ from litestar.types import ControllerRouterHandler
 
 from ordersaga.http.application import Application
 from ordersaga.http.limits import Streams, TooManyStreams
+from ordersaga.http.requests import header
 from ordersaga.http.server import health
 from ordersaga.messaging.health import Alarms, Health
 from ordersaga.messaging.loops import Loops
@@ -32,6 +33,8 @@ from ordersaga.web.shop.live import Live
 from ordersaga.web.shop.orders import Orders
 from ordersaga.web.shop.routes import routes
 from ordersaga.web.signing import Signer
+from ordersaga.web.signing_in import local_path
+from ordersaga.web.visit import Visit
 
 log: Final = structlog.get_logger()
 
@@ -124,16 +127,30 @@ def _static(files: Mapping[str, File]) -> list[ControllerRouterHandler]:
     return [static]
 
 
+def _stands_at(desk: Desk, request: AnyRequest, visit: Visit) -> str:
+    """The page that was asked for; of a form the page that it stands on, since a form's own address may have none."""
+    if request.method == "GET":
+        return visit.path
+    came_from, address = header(request, b"referer") or "", desk.address(request)
+    if came_from.startswith(f"{address}/"):
+        return local_path(came_from.removeprefix(address))
+    return str(request.scope["path"]).rpartition("/")[0] or "/"
+
+
 def _errors(desk: Desk) -> dict[Any, Any]:
     """Each error as a page that says what happened and where to go on."""
 
     def page(request: AnyRequest, kind: str, status: int, service: str | None = None, role: str = "") -> Page:
         visit = desk.visit(request)
-        # A form's address may have no page: the one above is where the form stands.
-        again = visit.path if request.method == "GET" else request.scope["path"].rpartition("/")[0] or "/"
         template = "console/error.html" if in_console(request) else "error.html"
         comes_back = kind == "away" and request.method == "GET"
-        values = {"kind": kind, "service": service, "again": again, "role": role, "comes_back": comes_back}
+        values = {
+            "kind": kind,
+            "service": service,
+            "again": _stands_at(desk, request, visit),
+            "role": role,
+            "comes_back": comes_back,
+        }
         answer = desk.page(visit, template, values, status)
         if status == 503:
             answer.headers["Retry-After"] = "2"
@@ -144,7 +161,7 @@ def _errors(desk: Desk) -> dict[Any, Any]:
 
     def sign_in(request: AnyRequest, _: Exception) -> Page:
         visit = desk.visit(request)
-        path = visit.path if request.method == "GET" else "/"
+        path = _stands_at(desk, request, visit)
         return desk.go(visit, staff.sign_in_path(path) if in_console(request) else desk.sign_in_path(path))
 
     def refused(request: AnyRequest, error: Refused) -> Page:
