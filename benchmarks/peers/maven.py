@@ -2,10 +2,15 @@
 
 import contextlib
 import fcntl
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
+
+ENVIRONMENT: Final = {"MAVEN_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"} | os.environ
+"""A build of some seconds spends more on optimising Maven's code than it gains: 4.5 CPU seconds instead of 10.3."""
 
 
 def missing() -> str | None:
@@ -22,7 +27,9 @@ def build(source: Path, folder: Path, jars: Sequence[Path]) -> None:
             return
         command = ["mvn", "--batch-mode", "--quiet", f"-Dbuild.folder={folder}", "package"]
         for extra in (["--offline"], []):
-            done = subprocess.run([*command, *extra], cwd=source, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                [*command, *extra], cwd=source, env=ENVIRONMENT, capture_output=True, text=True, check=False
+            )
             if done.returncode == 0:
                 return
     raise RuntimeError(f"Maven cannot build {source}:\n{done.stdout}{done.stderr}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.peers import maven
 from ordersaga.contracts.codec import encode
 from ordersaga.contracts.examples import EXAMPLES
 from ordersaga.contracts.messages import DeliveryRequestMessage, Message
@@ -78,5 +79,5 @@ def test_what_names_no_package_is_refused(package: str, tmp_path: Path) -> None:
 
 
 def run(*command: str, limit_s: float = LIMIT_S) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
+    done = subprocess.run(command, env=maven.ENVIRONMENT, capture_output=True, text=True, timeout=limit_s, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
