@@ -10,6 +10,7 @@ from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec import structs
 
 from ordersaga import delivery
 from ordersaga.delivery.app import handler
@@ -27,6 +28,9 @@ LIMIT = 50
 FEW = 40
 READ_MAX = 3 * LIMIT + FEW
 TOPIC, RARE_TOPIC = "delivery-request-topic", "delivery-rare-topic"
+FULL_ORDER = UUID(int=0xF0)
+"""An order with many letters: first one half for one cause, then the other half for another."""
+ITS_LETTERS = 4_000
 JOBS, ITEMS = 400, 20
 FILLED = [
     # The oldest few letters are open, of a rare cause and topic; few of the newest were replayed. All others are resolved.
@@ -35,6 +39,10 @@ FILLED = [
         CASE WHEN n <= {FEW} THEN '{RARE_TOPIC}' ELSE '{TOPIC}' END, n % 12, n, md5('order' || n)::uuid, '{{}}', '{{}}',
         CASE WHEN n <= {FEW} THEN 'com.example.Carrier_Away' ELSE 'com.example.CarrierLate' END, 'x', 5, to_timestamp(1700000000 + n), now()
     FROM generate_series(1, $1) AS n""",
+    f"""INSERT INTO dead_letter (id, status, topic, partition, record_offset, order_key, header_names, header_values, cause, reason, attempts, at, decided_at)
+    SELECT md5('full' || n)::uuid, 'DISCARDED', '{TOPIC}', 3, n, '{FULL_ORDER}', '{{}}', '{{}}',
+        CASE WHEN n <= {ITS_LETTERS // 2} THEN 'Early' ELSE 'Late' END, 'x', 5, to_timestamp(1600000000 + n), now()
+    FROM generate_series(1, {ITS_LETTERS}) AS n""",
     # Two records a queue; the last queues failed for a rare cause.
     f"""INSERT INTO parked (topic, partition, record_offset, order_key, header_names, header_values, timestamp_ms, attempts, due_at, cause, reason, parked_at)
     SELECT CASE WHEN n <= {FEW} THEN '{RARE_TOPIC}' ELSE '{TOPIC}' END, n % 12, n, md5('order' || n / 2)::uuid, '{{}}', '{{}}', 0, 1, now(), 'Busy', 'x', now()
@@ -121,6 +129,33 @@ async def test_a_page_of_each_orders_latest_letters_reads_a_page_and_each_orders
     read, repeats = await shelf.read(lambda shelf: shelf.letters.repeats([each.id for each in found]))
     assert read <= 3 * LIMIT
     assert {each.letters for each in repeats.values()} <= {1}
+
+
+@pytest.mark.parametrize("latest_of_order", [False, True])
+@pytest.mark.parametrize("statuses", [("DISCARDED",), ("OPEN",), None], ids=str)
+async def test_a_page_of_an_order_with_many_letters_reads_each_of_them_twice_at_most(
+    shelf: Shelf, statuses: Any, latest_of_order: bool
+) -> None:
+    wanted = LetterFilter(order_key=FULL_ORDER, statuses=statuses, latest_of_order=latest_of_order)
+    read, found = await shelf.read(lambda shelf: shelf.letters.find(wanted, LIMIT))
+    if latest_of_order:
+        assert [each.cause for each in found] == ([] if statuses == ("OPEN",) else ["Late", "Early"])
+        assert read <= 2 * ITS_LETTERS + READ_MAX
+    elif statuses == ("OPEN",):
+        assert not found and read <= READ_MAX
+    else:
+        assert len(found) == LIMIT and read <= READ_MAX
+
+
+async def test_the_letters_of_an_order_are_grouped_and_counted_by_reading_them_once(shelf: Shelf) -> None:
+    wanted = LetterFilter(order_key=FULL_ORDER, statuses=None)
+    read, causes = await shelf.read(lambda shelf: shelf.letters.causes(wanted))
+    assert {each.cause: each.letters for each in causes} == dict.fromkeys(("Early", "Late"), ITS_LETTERS // 2)
+    assert read <= ITS_LETTERS + READ_MAX
+    latest = await shelf.letters.find(structs.replace(wanted, latest_of_order=True), LIMIT)
+    read, repeats = await shelf.read(lambda shelf: shelf.letters.repeats([each.id for each in latest]))
+    assert [each.letters for each in repeats.values()] == [ITS_LETTERS // 2] * 2
+    assert read <= ITS_LETTERS + READ_MAX
 
 
 async def test_letters_are_found_by_the_end_of_a_cause_the_beginning_of_an_id_and_a_status(shelf: Shelf) -> None:

@@ -1,32 +1,41 @@
--- name: dead_letters
--- Dead letters that match, the latest first. A condition that is null matches all. The cause may be given without its Java package.
--- The latest letter of an order is looked for row by row: as a join it could be planned over all letters.
-SELECT id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group,
-       said
-FROM dead_letter d
-WHERE (:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
+-- part: matches
+-- The conditions of a search of dead letters. One that is null matches all. The cause may be given without its Java package.
+(:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
   AND (:first_id::uuid IS NULL OR id BETWEEN :first_id::uuid AND :last_id::uuid)
   AND (:order_key::uuid IS NULL OR order_key = :order_key::uuid)
   AND (:topic::text IS NULL OR topic = :topic::text)
   AND (:cause::text IS NULL OR lower(cause) = lower(:cause::text) OR right(lower(cause), length(:cause::text) + 1) = '.' || lower(:cause::text))
   AND (:cause::text IS NULL OR reverse(lower(cause)) LIKE regexp_replace(reverse(lower(:cause::text)), '([\\%_])', '\\\1', 'g') || '%')
-  AND (:status::text IS NULL OR status = :status::text)
+  AND {standing}
+
+-- part: standing
+-- The conditions by which letters of one order, topic and cause may differ.
+(:status::text IS NULL OR status = :status::text)
   AND (:statuses::text[] IS NULL OR status = ANY (:statuses::text[]))
   AND (:before::timestamptz IS NULL OR at < :before::timestamptz)
+
+-- part: columns
+-- A dead letter without its bytes.
+id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group,
+       said
+
+-- name: dead_letters
+-- Dead letters that match, the latest first.
+-- The latest letter of an order is looked for row by row: as a join it could be planned over all letters. Of an equation PostgreSQL would
+-- expect that hardly any row fulfils it, and read all letters before it sorts them; of a CASE it expects every other one.
+SELECT {columns}
+FROM dead_letter d
+WHERE {matches}
   AND (:after_at::timestamptz IS NULL OR (at, id) < (:after_at::timestamptz, :after_id::uuid))
-  AND (NOT :latest_of_order::boolean OR order_key IS NULL OR id = (
+  AND CASE WHEN NOT :latest_of_order::boolean OR order_key IS NULL THEN true ELSE id = (
       SELECT n.id FROM dead_letter n
-      WHERE n.order_key = d.order_key AND n.topic = d.topic AND n.cause = d.cause
-        AND (:status::text IS NULL OR n.status = :status::text)
-        AND (:statuses::text[] IS NULL OR n.status = ANY (:statuses::text[]))
-        AND (:before::timestamptz IS NULL OR n.at < :before::timestamptz)
-      ORDER BY n.at DESC, n.id DESC LIMIT 1))
+      WHERE n.order_key = d.order_key AND n.topic = d.topic AND n.cause = d.cause AND {standing}
+      ORDER BY n.at DESC, n.id DESC LIMIT 1) END
 ORDER BY at DESC, id DESC LIMIT :rows_max;
 
 -- name: dead_letters_by_id
 -- Dead letters by their ids.
-SELECT id, status, topic, partition, record_offset, order_key, cause, reason, attempts, at, follows, replayed_as, imported_from, consumer_group,
-       said
+SELECT {columns}
 FROM dead_letter WHERE id = ANY (:ids::uuid[]);
 
 -- name: dead_letter_causes
@@ -34,15 +43,7 @@ FROM dead_letter WHERE id = ANY (:ids::uuid[]);
 SELECT topic, cause, status, count(*) AS letters, min(at) AS first_at, max(at) AS last_at, (array_agg(reason ORDER BY at DESC))[1] AS last_reason,
        (array_agg(said ORDER BY at DESC))[1] AS last_said
 FROM dead_letter
-WHERE (:id_patterns::text[] IS NULL OR id::text LIKE ANY (:id_patterns::text[]))
-  AND (:first_id::uuid IS NULL OR id BETWEEN :first_id::uuid AND :last_id::uuid)
-  AND (:order_key::uuid IS NULL OR order_key = :order_key::uuid)
-  AND (:topic::text IS NULL OR topic = :topic::text)
-  AND (:cause::text IS NULL OR lower(cause) = lower(:cause::text) OR right(lower(cause), length(:cause::text) + 1) = '.' || lower(:cause::text))
-  AND (:cause::text IS NULL OR reverse(lower(cause)) LIKE regexp_replace(reverse(lower(:cause::text)), '([\\%_])', '\\\1', 'g') || '%')
-  AND (:status::text IS NULL OR status = :status::text)
-  AND (:statuses::text[] IS NULL OR status = ANY (:statuses::text[]))
-  AND (:before::timestamptz IS NULL OR at < :before::timestamptz)
+WHERE {matches}
 GROUP BY topic, cause, status
 ORDER BY letters DESC, topic, cause, status;
 

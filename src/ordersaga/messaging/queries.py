@@ -1,10 +1,17 @@
-"""Named queries: SQL lives in `.sql` files, and a module calls a query by its name."""
+"""Named queries: SQL lives in `.sql` files, and a module calls a query by its name.
 
+What several queries of a file share is written once above them, as `-- part: NAME`, and stands in a query, or in a part above it, as `{NAME}`.
+"""
+
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import aiosql
 from aiosql.adapters.asyncpg import AsyncPGAdapter
+
+PART: Final = "-- part: "
+NAME: Final = "-- name: "
 
 
 class _Rows(AsyncPGAdapter):
@@ -42,4 +49,14 @@ def file_of(module: str) -> Path:
 def queries_in(text: str) -> Any:
     """The queries of a text in aiosql's format: each begins with `-- name: NAME` and a suffix for what it returns."""
     adapter: Any = _Rows
-    return aiosql.from_str(text, adapter, mandatory_parameters=False)
+    return aiosql.from_str(_with_parts(text), adapter, mandatory_parameters=False)
+
+
+def _with_parts(text: str) -> str:
+    """The queries, with each part in its places."""
+    head, name, named = text.partition(NAME)
+    _, *parts = head.split(PART)
+    for each in parts:
+        part, _, content = each.partition("\n")
+        named = named.replace(f"{{{part.strip()}}}", re.sub("(?m)^--.*\n", "", content).strip())
+    return name + named
