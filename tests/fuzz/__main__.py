@@ -1,4 +1,4 @@
-"""`make fuzz`: valid and odd requests to each operation of the services by each role, and to each page of the web process.
+"""`make fuzz`: valid and odd requests to each operation of the services and the audit by each role, and to each page of the web process.
 
 No answer may be a 5xx or one that the OpenAPI document does not have. Exits with 1 if one is. It never calls a system that runs already.
 """
@@ -11,9 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ordersaga.settings import SERVICES
 from tests.fuzz import faces, pages
-from tests.fuzz.world import USERS, errors_of, world
+from tests.fuzz.world import SERVED, USERS, errors_of, world
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -23,7 +22,7 @@ def main() -> int:
     parser.add_argument(
         "--examples", type=int, default=100, help="requests of each operation, beside the systematic ones"
     )
-    parser.add_argument("--services", default=",".join(SERVICES), help="with commas between; empty for the pages alone")
+    parser.add_argument("--services", default=",".join(SERVED), help="with commas between; empty for the pages alone")
     parser.add_argument("--roles", default=",".join([*USERS, "none"]), help="with commas between")
     parser.add_argument("--pages", type=int, default=50, help="requests of each page by each person")
     parser.add_argument("--seed", type=int, default=None, help="default: random; it is printed")
@@ -32,7 +31,7 @@ def main() -> int:
     console.print(f"seed {seed}")
     wrong = 0
     with tempfile.TemporaryDirectory() as folder, world(say=lambda step: console.print(f"{step} ...")) as one:
-        for service in [each for each in SERVICES if each in given.services.split(",")]:
+        for service in [each for each in SERVED if each in given.services.split(",")]:
             for role in given.roles.split(","):
                 outcome = faces.fuzz(
                     one,

@@ -8,8 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ordersaga.settings import ServiceName
-from tests.fuzz.world import World, document, headers
+from tests.fuzz.world import Served, World, document, headers
 
 CHECKS: Final = (
     "not_a_server_error",
@@ -34,14 +33,14 @@ ANSWER_S: Final = 20.0
 class Outcome(Struct, frozen=True):
     """What became of one service's requests by one role. `report`: what Schemathesis says of failures, with the requests."""
 
-    service: ServiceName
+    service: Served
     role: str | None
     is_right: bool
     report: str
 
 
 def fuzz(
-    world: World, service: ServiceName, role: str | None, folder: Path, *, phases: str, examples: int, seed: int
+    world: World, service: Served, role: str | None, folder: Path, *, phases: str, examples: int, seed: int
 ) -> Outcome:
     """Call every operation of a service as one role."""
     here = folder / f"{service}-{role}"

@@ -5,7 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID, uuid4
 
 import httpx
@@ -16,6 +16,8 @@ from ordersaga.devstack.system import System
 from ordersaga.settings import SERVICES, ServiceName
 from ordersaga.web.shop import seeds
 
+Served: TypeAlias = ServiceName | Literal["audit"]
+SERVED: Final[tuple[Served, ...]] = (*SERVICES, "audit")
 FACE: Final = "/api/v1/operations"
 USERS: Final = {"CUSTOMER": UUID(int=0xC), "READER": UUID(int=0xD), "OPERATOR": UUID(int=0xE), "MASTER": UUID(int=0xF)}
 SPOILED: Final[dict[ServiceName, str]] = {
@@ -29,10 +31,10 @@ LIMIT_S: Final = 30.0
 
 
 class World(Struct):
-    """`things`: real values of parameters by name, for each service."""
+    """`things`: real values of parameters by name, for each service and the audit."""
 
     system: System
-    things: dict[ServiceName, dict[str, Any]]
+    things: dict[Served, dict[str, Any]]
 
 
 def headers(role: str | None) -> dict[str, str]:
@@ -42,11 +44,12 @@ def headers(role: str | None) -> dict[str, str]:
 
 @contextlib.contextmanager
 def world(say: Callable[[str], None] = lambda _: None) -> Iterator[World]:
-    """The system with products, a paid order, and in each service a dead letter and a job."""
+    """The system with products, a paid order, in each service a dead letter and a job, and a run of the audit."""
     with System(web=True, say=say) as system:
         asyncio.run(seeds.seed(system.urls["stock"]))
         order = _ordered(system)
-        things = {service: order | _trouble(system, service) for service in SERVICES}
+        things: dict[Served, dict[str, Any]] = {service: order | _trouble(system, service) for service in SERVICES}
+        things["audit"] = _audited(system)
         yield World(system, things)
 
 
@@ -103,6 +106,15 @@ def _trouble(system: System, service: ServiceName) -> dict[str, Any]:
     }
 
 
+def _audited(system: System) -> dict[str, Any]:
+    with httpx.Client(base_url=system.urls["audit"] + FACE, headers=headers("OPERATOR"), timeout=LIMIT_S) as http:
+        run = http.post("/audits", json={}).raise_for_status().json()
+        done = until(
+            lambda: http.get(f"/audits/{run['id']}"), lambda answer: answer.json()["run"]["state"] != "RUNNING"
+        ).json()
+    return {"run_id": run["id"], "code": done["invariants"][0]["code"]}
+
+
 def until(ask: Callable[[], httpx.Response], is_right: Callable[[httpx.Response], bool]) -> httpx.Response:
     """Ask again and again until the answer is right."""
     end = time.monotonic() + LIMIT_S
@@ -112,7 +124,7 @@ def until(ask: Callable[[], httpx.Response], is_right: Callable[[httpx.Response]
     return answer
 
 
-def document(world: World, service: ServiceName) -> dict[str, Any]:
+def document(world: World, service: Served) -> dict[str, Any]:
     """The service's OpenAPI document, with real things as examples of its parameters."""
     found: dict[str, Any] = httpx.get(f"{world.system.urls[service]}/schema/openapi.json").json()
     for item in found["paths"].values():
