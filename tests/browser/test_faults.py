@@ -55,17 +55,24 @@ def test_the_gateways_faults_are_switched_on_and_off(visitor: Visitors, system: 
     gateway = page.get_by_role("region", name="Faults of the gateway")
     gateway.get_by_label("Confirm, slow").fill("100")
     gateway.get_by_label("A slow answer takes (ms)").fill("40")
+    gateway.get_by_label("Reason", exact=True).fill("a rehearsal")
     gateway.get_by_role("button", name="Set these faults").click()
     expect(page.get_by_role("status").first).to_contain_text("These faults are in force now")
     there = f"{system.urls['sandbox']}/sandbox/faults"
     assert httpx.get(there).json()["percent"]["confirm"] == {"slow": 100}
     gateway.get_by_label("Confirm, slow").fill("101")
+    gateway.get_by_label("Reason", exact=True).fill("a rehearsal")
     gateway.get_by_role("button", name="Set these faults").click()
     expect(page.get_by_role("alert").first).to_contain_text("The sandbox does not take these values")
     assert httpx.get(there).json()["percent"]["confirm"] == {"slow": 100}
+    gateway.get_by_label("Reason", exact=True).fill("enough")
     gateway.get_by_role("button", name="End the gateway's faults").click()
     expect(page.get_by_role("status").first).to_contain_text("All these faults are ended")
     assert httpx.get(there).json()["percent"] == {}
+    page = one.open("/console/trail?target=gateway")
+    expect(page.locator("tbody tr").first).to_contain_text("enough")
+    expect(page.locator("tbody tr").first).to_contain_text("Confirm, slow (%): 100 → 0")
+    expect(page.locator("tbody tr").nth(1)).to_contain_text("A slow answer takes (ms): 8000 → 40")
     one.press("Sign out")  # nobody is left before the console whom another test does not know of
 
 
@@ -123,6 +130,10 @@ def test_orders_are_placed_at_a_rate_that_a_slider_changes(visitor: Visitors, sy
     assert sum(each["status"] == "COMPLETED" for each in orders) >= 5
     assert generators(system) == []
     expect(page.get_by_role("button", name="Begin")).to_be_visible()
+    page = one.open("/console/trail?target=load")
+    expect(page.locator("tbody tr").first).to_contain_text("Orders a second: 15 → 0")
+    expect(page.locator("tbody tr").nth(1)).to_contain_text("Orders a second: 10 → 15")
+    expect(page.locator("tbody tr").nth(2)).to_contain_text("begin placing orders")
     one.press("Sign out")
 
 

@@ -87,6 +87,20 @@ class Operator:
         state = re.search(r'id="load-control"[^>]* data-state="(\w+)"', said)
         return state[1] if state else said
 
+    def moments(self) -> int:
+        """How many moments the curve of Stock's lag has."""
+        said = self("GET", "/console/faults/now").text
+        return sum(len(each.split()) for each in re.findall(r'<polyline class="line of-stock" points="([^"]*)"', said))
+
+
+def test_every_worker_draws_the_same_curves(system: System) -> None:
+    one = Operator(system)
+    counts = []
+    for _ in range(LOOKS):
+        time.sleep(1)
+        counts.append(one.moments())
+    assert counts == list(range(counts[0], counts[0] + LOOKS)), "each look adds one moment to those of all workers"
+
 
 def test_one_load_generator_is_shown_steered_and_stopped_by_every_worker(system: System) -> None:
     one = Operator(system)

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ordersaga.operations.load_figures import Figures, Orders
+from ordersaga.operations.load_figures import Figures, LoadNow, Orders
+from ordersaga.operations.moments import Moment, Past
 from ordersaga.sandbox.load import SILENT_S, Audience, Load
 from ordersaga.settings import SERVICES, Settings
 from ordersaga.web.app import create_app
 from ordersaga.web.console import audience as console_audience
-from ordersaga.web.console import curves
-from ordersaga.web.console.curves import HEIGHT, WIDTH, Moment, charts
+from ordersaga.web.console.curves import HEIGHT, WIDTH, charts, lags
 from ordersaga.web.console.model import HealthStatus
 from ordersaga.web.console.reading import ServiceView, Snapshot, TopicRead
 
@@ -40,18 +40,21 @@ def test_without_any_moment_there_are_empty_curves() -> None:
 
 def test_moments_are_noted_once_a_second_and_kept_for_two_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter((0.0, 0.1, 1.0, 121.0))
-    monkeypatch.setattr("ordersaga.web.console.curves.time.monotonic", lambda: next(clock))
-    reads = {"order-created": TopicRead("order-created", 7, 1.0, Counter())}
+    monkeypatch.setattr("ordersaga.operations.moments.time.monotonic", lambda: next(clock))
+    past, running = Past(), LoadNow(is_running=True, figures=FIGURES)
+    moments = [past.look({"stock": 7}, each).moments for each in (running, running, LoadNow(figures=FIGURES))][-1]
+    assert [(each.at_s, each.figures) for each in moments] == [(0.0, FIGURES), (1.0, None)]
+    assert [each.at_s for each in past.look({}, running).moments] == [1.0, 121.0]
+
+
+def test_the_lag_of_a_service_is_that_of_all_its_topics_if_it_is_ours() -> None:
+    reads = {name: TopicRead(name, 7, 1.0, Counter()) for name in ("order-created", "stock-release")}
     views: dict[str, ServiceView] = {
         **{name: ServiceView(name) for name in SERVICES},
         "stock": ServiceView("stock", health=HealthStatus("UP"), topics=reads),
         "order": ServiceView("order", foreign=True, topics=reads),
     }
-    snapshot, past = Snapshot(datetime.now(UTC), views, None), curves.Past()
-    moments = [past.note(snapshot, None) for _ in range(3)][-1]
-    assert [each.at_s for each in moments] == [0.0, 1.0]
-    assert moments[0].lags == {"stock": 7}
-    assert [each.at_s for each in past.note(snapshot, None)] == [1.0, 121.0]
+    assert lags(Snapshot(datetime.now(UTC), views, None)) == {"stock": 14}
 
 
 FAR = [f"session {n}" for n in range(3)]

@@ -325,6 +325,7 @@ async def test_an_error_of_our_own_is_in_the_log_and_leaves_the_process_its_logg
         ("POST", "/sandbox/webhooks"),
         ("PUT", "/sandbox/faults"),
         ("POST", "/sandbox/load"),
+        ("POST", "/sandbox/load/looks"),
     ],
 )
 @pytest.mark.parametrize("body", [b'{"x":' + b"[" * 5_000, b"{", b'"\xff"'], ids=["nested", "cut off", "no UTF-8"])

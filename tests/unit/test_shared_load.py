@@ -10,11 +10,11 @@ import pytest
 import pytest_asyncio
 
 from ordersaga.operations.load_figures import LoadNow
+from ordersaga.operations.sandbox import Sandbox
 from ordersaga.sandbox.app import SandboxSettings, serving
 from ordersaga.web.console import load as module
 from ordersaga.web.console.audience import Audience
 from ordersaga.web.console.load import Load
-from ordersaga.web.console.sandbox import Sandbox
 
 GENERATOR = """
 import json, select, sys
@@ -36,6 +36,10 @@ class Web:
         self.audience = Audience()
         self.sandbox = Sandbox(url)
         self.load = Load(self.sandbox, self.audience)
+
+    async def begin(self, rate: float) -> bool:
+        """Have orders placed for a minute."""
+        return await self.load.begin(rate, 60, lambda: self.sandbox.begin(rate))
 
 
 @pytest_asyncio.fixture
@@ -70,8 +74,8 @@ async def until(web: Web, what: Callable[[LoadNow], bool]) -> LoadNow:
 async def test_a_generator_of_one_process_is_shown_steered_and_stopped_by_another(webs: list[Web]) -> None:
     one, other = webs
     one.audience.seen("kim")
-    assert await one.load.begin(20, 60)
-    assert not await other.load.begin(30, 60), "there is one already"
+    assert await one.begin(20)
+    assert not await other.begin(30), "there is one already"
     assert (await until(other, lambda now: now.figures is not None)).rate == 20
     assert await other.sandbox.steer(35)
     await until(one, lambda now: now.figures is not None and now.figures.rate == 35)
@@ -84,7 +88,7 @@ async def test_it_ends_with_the_last_reader_of_all_processes(webs: list[Web]) ->
     one, other = webs
     one.audience.seen("kim")
     other.audience.seen("lee")
-    assert await one.load.begin(20, 60)
+    assert await one.begin(20)
     await asyncio.sleep(0.3)
     one.audience.left("kim")
     await asyncio.sleep(0.3)
@@ -96,7 +100,7 @@ async def test_it_ends_with_the_last_reader_of_all_processes(webs: list[Web]) ->
 async def test_it_ends_with_its_process(webs: list[Web]) -> None:
     one, other = webs
     one.audience.seen("kim")
-    assert await one.load.begin(20, 60)
+    assert await one.begin(20)
     await until(other, lambda now: now.figures is not None)
     await one.load.__aexit__()
     assert not (await other.sandbox.load()).is_running
@@ -108,12 +112,25 @@ async def test_one_that_can_place_no_order_says_why_to_every_process(
     one, other = webs
     one.audience.seen("kim")
     (tmp_path / "generator.py").write_text(FAILING)
-    assert await one.load.begin(20, 60)
+    assert await one.begin(20)
     now = await until(other, lambda now: bool(now.trouble))
     assert (now.trouble, now.is_running, now.figures) == ("no order can be placed", False, None)
 
 
 async def test_without_a_sandbox_nothing_is_begun() -> None:
     alone = Web("http://127.0.0.1:9")
-    assert not await alone.load.begin(20, 60)
+    assert not await alone.begin(20)
     assert await alone.sandbox.load() == LoadNow()
+
+
+async def test_every_process_shows_the_same_moments_whoever_has_looked(
+    webs: list[Web], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ordersaga.operations.moments.EVERY_S", 0.0)
+    one, other = webs
+    first = await one.sandbox.look({"stock": 3})
+    second = await other.sandbox.look({"stock": 5, "order": 1})
+    third = await one.sandbox.look({"stock": 7})
+    assert first and second and third
+    assert [each.lags["stock"] for each in third.moments] == [3, 5, 7]
+    assert third.moments[:2] == second.moments and second.moments[:1] == first.moments

@@ -79,7 +79,7 @@ def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
             "service": service,
             "started": found.started,
             "problems": _shown(found.problems),
-            "problemsSaid": [masked_sayings(sayings_of(each)) for each in found.problems],
+            "problemCodes": [masked_sayings(sayings_of(each)) for each in found.problems],
             "alarms": _alarms(found.alarms),
         }
 

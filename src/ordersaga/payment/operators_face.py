@@ -1,4 +1,4 @@
-"""Payment's own routes in the operators' HTTP face: what the gateway has not settled, and a try of it now."""
+"""Payment's own routes in the operators' HTTP face: what the gateway has not settled, a try of it now, and the gateway's sandbox."""
 
 from typing import Annotated, Final
 from uuid import UUID
@@ -11,6 +11,7 @@ from litestar.types import ControllerRouterHandler
 from ordersaga.http.pages import LIMIT_DEFAULT, Cursor, Cursors, KeyNumber, Limit, Page
 from ordersaga.http.requests import json_body
 from ordersaga.operations.face import ActBody, AnyRequest, Face
+from ordersaga.payment import sandbox_face
 from ordersaga.payment.operators import OpenIntent, OpenIntents
 
 _act: Final = msgspec.json.Decoder(ActBody)
@@ -51,4 +52,4 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         operator, body = await face.act(request, _act)
         return await intents().retry(intent_id, operator, body.version)
 
-    return [find, retry]
+    return [find, retry, *sandbox_face.routes(face)]

@@ -23,6 +23,7 @@ from ordersaga.operations.load_figures import (
     Orders,
     SteerBody,
 )
+from ordersaga.operations.moments import LookBody, Looked, Past
 
 AWAY_S: Final = 60.0
 """A session that asks for no page for so long is gone: the browser is closed, or its tab is not seen."""
@@ -102,7 +103,7 @@ class Load:
 
 def routes() -> list[ControllerRouterHandler]:
     """The routes, for web processes alone: they have checked who asks."""
-    load = Load()
+    load, past = Load(), Past()
 
     @get("/sandbox/load")
     async def show() -> LoadNow:
@@ -118,6 +119,11 @@ def routes() -> list[ControllerRouterHandler]:
     async def steer(request: Request[Any, Any, Any]) -> Response[Any]:
         """Another rate, or no more orders; 409: no generator is running."""
         return _done(load.steer((await _body(request, SteerBody)).rate))
+
+    @post("/sandbox/load/looks", status_code=200)
+    async def look(request: Request[Any, Any, Any]) -> Looked:
+        """What a web process has found of the services; the answer is what all of them show."""
+        return past.look((await _body(request, LookBody)).lags, load.now)
 
     @post("/sandbox/load/figures", status_code=200)
     async def tell(request: Request[Any, Any, Any]) -> Orders:
@@ -137,7 +143,7 @@ def routes() -> list[ControllerRouterHandler]:
         load.audience.note(body.seen, body.left)
         return _done(True)
 
-    return [show, begin, steer, tell, end, note]
+    return [show, begin, steer, look, tell, end, note]
 
 
 async def _body(request: Request[Any, Any, Any], kind: type[Any]) -> Any:

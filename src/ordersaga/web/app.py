@@ -20,13 +20,13 @@ from ordersaga.http.server import health
 from ordersaga.messaging.health import Alarms, Health
 from ordersaga.messaging.loops import Loops
 from ordersaga.messaging.runtime import utc_now
+from ordersaga.operations.sandbox import Sandbox
 from ordersaga.settings import Settings
 from ordersaga.web import signing_in
 from ordersaga.web.console import routes as console
 from ordersaga.web.console import staff
 from ordersaga.web.console.audience import Audience
 from ordersaga.web.console.load import Load
-from ordersaga.web.console.sandbox import Sandbox
 from ordersaga.web.desk import Desk, File, Nothing, Page, SignInFirst, WrongForm
 from ordersaga.web.services import Refused, Services, Unavailable
 from ordersaga.web.shop.live import Live

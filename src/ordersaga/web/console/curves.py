@@ -1,28 +1,17 @@
-"""The last minutes as curves: how fast orders come and end, how long they take, and how far each service is behind. Pure but for `Past`."""
+"""The last minutes as curves: how fast orders come and end, how long they take, and how far each service is behind. Pure."""
 
-import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
 
 from ordersaga.operations.load_figures import Figures
+from ordersaga.operations.moments import KEPT_S, Moment
 from ordersaga.web.console.reading import Snapshot
 
-SHOWN_S: Final = 120.0
-EVERY_S: Final = 0.9
 WIDTH: Final = 320
 HEIGHT: Final = 90
 TOPS: Final = (1, 2, 5)
-
-
-class Moment(Struct, frozen=True):
-    """What was known at a time. `lags`: records behind, by service; a service that does not answer is left out."""
-
-    at_s: float
-    figures: Figures | None
-    lags: Mapping[str, int]
 
 
 class Line(Struct, frozen=True):
@@ -39,22 +28,6 @@ class Chart(Struct, frozen=True):
     name: str
     top: float
     lines: list[Line]
-
-
-class Past:
-    """The moments of the last minutes, as far as somebody looked."""
-
-    def __init__(self) -> None:
-        self._moments: Final[deque[Moment]] = deque()
-
-    def note(self, snapshot: Snapshot, figures: Figures | None) -> list[Moment]:
-        """Add this moment, unless another one has just been added. Returns all."""
-        now = time.monotonic()
-        while self._moments and now - self._moments[0].at_s > SHOWN_S:
-            self._moments.popleft()
-        if not self._moments or now - self._moments[-1].at_s >= EVERY_S:
-            self._moments.append(Moment(now, figures, lags(snapshot)))
-        return list(self._moments)
 
 
 def lags(snapshot: Snapshot) -> dict[str, int]:
@@ -108,7 +81,7 @@ def _paths(moments: Sequence[Moment], of: Callable[[Moment], float | None], top:
         if value is None:
             paths.append([])
             continue
-        x = WIDTH * (1 - (moments[-1].at_s - each.at_s) / SHOWN_S)
+        x = WIDTH * (1 - (moments[-1].at_s - each.at_s) / KEPT_S)
         paths[-1].append(f"{x:.1f},{HEIGHT * (1 - value / top):.1f}")
     return [" ".join(each) for each in paths if each]
 

@@ -8,7 +8,9 @@ from litestar import get, post
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
-from ordersaga.operations.load_figures import IN_FLIGHT_MAX, RATE_MAX
+from ordersaga.operations.load_figures import IN_FLIGHT_MAX, RATE_MAX, LoadNow
+from ordersaga.operations.moments import Past
+from ordersaga.operations.sandbox import Sandbox, version_of
 from ordersaga.settings import SERVICES
 from ordersaga.web.accounts import User
 from ordersaga.web.console import curves
@@ -16,7 +18,6 @@ from ordersaga.web.console.flow import gateway_state
 from ordersaga.web.console.frame import Console, notice_of
 from ordersaga.web.console.model import Anything, ConsumerFaults
 from ordersaga.web.console.reading import FACE
-from ordersaga.web.console.sandbox import Sandbox
 from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page
 from ordersaga.web.services import Refused, side_by_side
@@ -27,6 +28,7 @@ OUTCOMES: Final = ("slow", "dropped", "answer-lost", "bad-gateway")
 NUMBER: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,2})?")
 CONSUMER_FIELDS: Final = ("turnDelayMs", "turnRecordsMax", "passingPercent", "lastingPercent")
 MINUTES: Final = (1, 2, 5, 10)
+GATEWAY: Final = f"{FACE}/gateway"
 
 
 def routes(console: Console) -> list[ControllerRouterHandler]:
@@ -39,18 +41,19 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
 
 def _shown(console: Console, sandbox: Sandbox) -> list[ControllerRouterHandler]:
     desk, reading, staff = console.desk, console.reading, console.staff
-    past = curves.Past()
+    alone = Past()  # while no sandbox answers, which has what all web processes have seen
 
     async def now(user: User) -> dict[str, Any]:
         """How the system is: what changes by itself on the page."""
-        snapshot, load = await side_by_side(reading.snapshot(user), sandbox.load())
-        moments = past.note(snapshot, load.figures if load.is_running else None)
+        snapshot = await reading.snapshot(user)
+        lags = curves.lags(snapshot)
+        seen = await sandbox.look(lags) or alone.look(lags, LoadNow())
         return {
             "snapshot": snapshot,
             "gateway": gateway_state(snapshot),
-            "lags": curves.lags(snapshot),
-            "charts": curves.charts(moments, reading.ours),
-            "load": load,
+            "lags": lags,
+            "charts": curves.charts(seen.moments, reading.ours),
+            "load": seen.load,
             "minutes": MINUTES,
             "rate_max": RATE_MAX,
             "in_flight_max": IN_FLIGHT_MAX,
@@ -66,7 +69,7 @@ def _shown(console: Console, sandbox: Sandbox) -> list[ControllerRouterHandler]:
             sandbox.faults(),
             *(reading.part(name, "/faults", ConsumerFaults, user) for name in reading.ours),
         )
-        found |= {"faults": faults, "calls": CALLS, "outcomes": OUTCOMES}
+        found |= {"faults": faults, "faults_version": version_of(faults or {}), "calls": CALLS, "outcomes": OUTCOMES}
         found["consumers"] = dict(zip(reading.ours, consumers, strict=True))
         return console.page(visit, user, "faults.html", found)
 
@@ -86,10 +89,19 @@ def _changed(console: Console, sandbox: Sandbox) -> list[ControllerRouterHandler
     @post(PATH)
     async def change(request: AnyRequest) -> Page:
         visit = desk.visit(request)
-        _, form = await staff.operator(request, visit)
-        before = await sandbox.faults()
-        done = before is not None and await sandbox.set({} if "end" in form else before | _wanted(form))
-        return desk.go(visit, PATH, _in_force(form) if done else "console.faults_wrong")
+        user, form = await staff.operator(request, visit)
+        wanted = None if "end" in form else _wanted(form)
+        if "payment" not in reading.ours:  # another team's Payment keeps no trail for us
+            before = await sandbox.faults()
+            done = before is not None and await sandbox.set({} if wanted is None else before | wanted)
+            return desk.go(visit, PATH, _in_force(form) if done else "console.faults_wrong")
+        body = {"reason": form.get("reason", ""), "version": form.get("version", ""), "faults": wanted}
+        notice = _in_force(form)
+        try:
+            await reading.services.post("payment", f"{GATEWAY}/faults", Anything, user, body)
+        except Refused as refused:
+            notice = notice_of(refused)
+        return desk.go(visit, PATH, "console.faults_wrong" if notice == "console.wrong" else notice)
 
     @post(f"{PATH}/consumers/{{service:str}}")
     async def change_consumer(request: AnyRequest, service: FromPath[str]) -> Page:
@@ -115,20 +127,33 @@ def _load_changed(console: Console, sandbox: Sandbox) -> ControllerRouterHandler
     @post(f"{PATH}/load")
     async def change_load(request: AnyRequest) -> Page:
         visit = desk.visit(request)
-        _, form = await staff.operator(request, visit)
+        user, form = await staff.operator(request, visit)
         act, rate, minutes = form.get("act"), _number(form.get("rate", "")), _number(form.get("minutes", "0"))
+
+        async def told(**body: Any) -> bool:
+            """Have Payment tell the sandbox. False: the sandbox is not there, or a generator is running or is not."""
+            body |= {"act": act, "reason": visit.t("console.load.why")}
+            try:
+                await reading.services.post("payment", f"{GATEWAY}/load", Anything, user, body)
+            except Refused as refused:
+                if refused.status == 409:
+                    return False
+                raise
+            return True
+
         if act == "stop":
-            return desk.go(visit, PATH, "console.load.stopped" if await sandbox.steer(None) else "console.load.none")
+            return desk.go(visit, PATH, "console.load.stopped" if await told() else "console.load.none")
         if not (isinstance(rate, int | float) and rate <= RATE_MAX):
             return desk.go(visit, PATH, "console.wrong")
         if act == "steer":
-            return desk.go(visit, PATH, None if await sandbox.steer(rate) else "console.load.none")
+            return desk.go(visit, PATH, None if await told(rate=rate) else "console.load.none")
         if act != "begin" or minutes not in MINUTES:
             return desk.go(visit, PATH, "console.wrong")
         # Without the sandbox a gateway may be there that takes real money.
         if len(reading.ours) < len(SERVICES) or await sandbox.faults() is None:
             return desk.go(visit, PATH, "console.load.no_sandbox")
-        begun = await load.begin(rate, int(minutes) * 60)
+        seconds = int(minutes) * 60
+        begun = await load.begin(rate, seconds, lambda: told(rate=rate, seconds=seconds))
         return desk.go(visit, PATH, "console.load.begun" if begun else "console.load.running")
 
     return change_load

@@ -10,15 +10,15 @@ import contextlib
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Self
 
 import msgspec
 import structlog
 
 from ordersaga.operations.load_figures import Figures
+from ordersaga.operations.sandbox import Sandbox
 from ordersaga.web.console.audience import Audience
-from ordersaga.web.console.sandbox import Sandbox
 
 log: Final = structlog.get_logger()
 
@@ -60,10 +60,10 @@ class Load:
         if process is not None:
             await self.sandbox.ended("")
 
-    async def begin(self, rate: float, seconds: int) -> bool:
-        """Start a generator. False: one is running, here or beside another web process."""
+    async def begin(self, rate: float, seconds: int, announce: Callable[[], Awaitable[bool]]) -> bool:
+        """Start a generator, once `announce` has told the sandbox of it. False: one is running, here or beside another web process."""
         await self._tell_of_audience_now()
-        if not await self.sandbox.begin(rate):
+        if not await announce():
             return False
         options = ["--json", "--steered", "--rate", f"{rate:g}", "--seconds", str(seconds)]
         self._rate = rate

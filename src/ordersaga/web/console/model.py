@@ -31,7 +31,7 @@ class HealthStatus(Struct, rename="camel", frozen=True):
     status: str
     problems: list[str] = []
     alarms: list[Alarm] = []
-    problems_said: list[tuple[Saying, ...]] = []
+    problem_codes: list[tuple[Saying, ...]] = []
 
 
 class PartitionState(Struct, rename="camel", frozen=True):

@@ -67,7 +67,7 @@ def _of_service(view: ServiceView) -> list[Concern]:
         return [Concern("bad", "down", {"service": name}, "#services")]
     found: list[Concern] = []
     problems = view.health.problems
-    for each, sayings in zip(problems, view.health.problems_said or [()] * len(problems), strict=False):
+    for each, sayings in zip(problems, view.health.problem_codes or [()] * len(problems), strict=False):
         found.append(Concern("bad", "problem", {"service": name}, "#services", each, sayings))
     stopped = sum(read.states["STOPPED"] + read.states["NOT_ASSIGNED"] for read in (view.topics or {}).values())
     if stopped:

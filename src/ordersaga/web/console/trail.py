@@ -15,6 +15,16 @@ from ordersaga.web.visit import Visit
 PATH: Final = f"{HOME}/trail"
 SHOWN: Final = 50
 VALUE_CHARS_MAX: Final = 40
+VALUES: Final = {
+    "latencyMs": "console.faults.latency",
+    "jitterMs": "console.faults.jitter",
+    "slowMs": "console.faults.slow",
+    "duplicateWebhookPercent": "console.faults.duplicates",
+    "orders": "console.faults.orders",
+    "ordersPerSecond": "console.load.rate",
+    "seconds": "console.load.seconds",
+}
+"""Values of the gateway's faults and of the load generator, whose names are on the page of faults, too."""
 
 
 def routes(console: Console) -> list[ControllerRouterHandler]:
@@ -47,6 +57,7 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
             "asked": asked,
             "staff": STAFF,
             "changes": changes,
+            "value_name": lambda name: value_name(visit, name),
         }
         return console.page(visit, user, "trail.html", values)
 
@@ -66,6 +77,19 @@ def changes(act: ActResource) -> list[tuple[str, str, str]]:
     return [
         (name, _told(old), _told(new)) for name, old, new in found if old != new and _is_short(old) and _is_short(new)
     ]
+
+
+def value_name(visit: Visit, name: str) -> str:
+    """A value's name in words; a name of which the pages know none stays as it is."""
+    call, dot, outcome = name.partition(".")
+    keys = (
+        [f"console.faults.call.{call}", f"console.faults.outcome.{outcome}"]
+        if dot
+        else [VALUES.get(name, f"console.faults.consumer.{name}")]
+    )
+    if not all(map(visit.has, keys)):
+        return name
+    return ", ".join(map(visit.t, keys)) + (" (%)" if dot else "")
 
 
 def _is_short(value: Any) -> bool:

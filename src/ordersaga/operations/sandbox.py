@@ -1,11 +1,15 @@
-"""The payment gateway's sandbox as the page of faults uses it: its faults, and the load generator that it keeps for all web processes."""
+"""The payment gateway's sandbox as Payment and the page of faults use it: its faults, and the load generator that it keeps for all web processes."""
 
+from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
 import aiohttp
 import msgspec
 
+from ordersaga.contracts.codec import NOT_JSON
 from ordersaga.operations.load_figures import AudienceBody, BeginBody, EndedBody, Figures, LoadNow, Orders, SteerBody
+from ordersaga.operations.moments import LookBody, Looked
 
 TIMEOUT_S: Final = 2.0
 T = TypeVar("T")
@@ -29,8 +33,12 @@ class Sandbox:
         """The load generator; none, if the sandbox does not answer."""
         return await self._ask("GET", "load", LoadNow) or LoadNow()
 
+    async def look(self, lags: Mapping[str, int]) -> Looked | None:
+        """Tell how far the services are behind. Returns what all web processes show; None: the sandbox does not answer."""
+        return await self._ask("POST", "load/looks", Looked, LookBody(dict(lags)))
+
     async def begin(self, rate: float) -> bool:
-        """Announce a generator that this process is about to start. False: one is running, or the sandbox does not answer."""
+        """Announce a generator that a web process is about to start. False: one is running, or the sandbox does not answer."""
         return await self._ask("POST", "load", dict[str, Any], BeginBody(rate)) is not None
 
     async def steer(self, rate: float | None) -> bool:
@@ -58,5 +66,10 @@ class Sandbox:
                 http.request(method, f"{self._url}/{path}", data=sent) as answer,
             ):
                 return msgspec.json.decode(await answer.read(), type=kind) if answer.status == 200 else None
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError):
+        except (aiohttp.ClientError, TimeoutError, OSError, *NOT_JSON):
             return None
+
+
+def version_of(faults: Mapping[str, Any]) -> str:
+    """Changes with the faults."""
+    return blake2b(msgspec.json.encode(faults, order="sorted"), digest_size=8).hexdigest()
