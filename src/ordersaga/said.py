@@ -3,6 +3,7 @@
 The code stays the same from version to version. A page that does not know it shows the English text.
 """
 
+import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
@@ -46,6 +47,31 @@ def say(code: str, text: str, **values: Value) -> Said:
     english = {name: length(each) if isinstance(each, timedelta) else _plain(each) for name, each in values.items()}
     told = {name: _seconds(each) if isinstance(each, timedelta) else _plain(each) for name, each in values.items()}
     return Said(text.format(**english), (Saying(code, told),))
+
+
+class Sentence:
+    """A sentence that is kept or sent as English alone, where there is no room for its code, and read back into its
+    code and values. No value has a space in it."""
+
+    def __init__(self, code: str, text: str) -> None:
+        self._code: Final = code
+        self._text: Final = text
+        pattern = re.sub(r"\\\{(\w+)\\\}", lambda name: rf"(?P<{name[1]}>\S+)", re.escape(text))
+        self._pattern: Final = re.compile(pattern)
+
+    def __call__(self, **values: Value) -> str:
+        """The English with its values."""
+        return self._text.format(**values)
+
+    def read(self, text: str) -> Said | None:
+        """The text as this sentence; None: it is another one."""
+        found = self._pattern.fullmatch(text)
+        return Said(text, [Saying(self._code, found.groupdict())]) if found else None
+
+
+def read_back(text: str, sentences: Iterable[Sentence]) -> str:
+    """The text with its code, if it is one of these sentences; otherwise as it is."""
+    return next((said for each in sentences if (said := each.read(text))), text)
 
 
 def joined(separator: str, parts: Iterable[str]) -> str:

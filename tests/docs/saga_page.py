@@ -181,6 +181,8 @@ def _state(order: Order) -> Order:
         returning="NOT_REQUESTED" if order.is_dead else facts.returning,
         look_at=None,
         flag="flagged" if facts.flag else None,
+        flag_said=(),
+        detail_said=(),
         rollbacks=0,
         rollbacks_answered=0,
     )

@@ -15,6 +15,7 @@ import pytest
 import ordersaga
 from ordersaga.cli.letters import letter_as_json, print_rehearsed
 from ordersaga.cli.operating import say_json
+from ordersaga.contracts.answers import NO_PRODUCT, SHORT, understood, words
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.letters import Letter
 from ordersaga.messaging.rehearsal import Effect
@@ -27,6 +28,7 @@ from ordersaga.web.services import WrongField
 from ordersaga.web.signing import Signer
 from ordersaga.web.texts import TEXTS, Language
 from ordersaga.web.visit import Cart, Session, Visit
+from tests.docs.saga_page import walk
 
 LETTER = Letter(
     *(UUID(int=1), "OPEN", "order-created", 0, 7, UUID(int=2), "Rejected", "no", 1, datetime(2026, 7, 1, tzinfo=UTC)),
@@ -44,7 +46,11 @@ def said_in_the_code() -> Iterator[tuple[str, str | None]]:
     """Each code with its English, from every call that makes a saying; None for a text that is put together elsewhere."""
     for path in Path(ordersaga.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("say", "progress"):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in ("say", "progress", "Sentence")
+            ):
                 code, text = [*node.args, None, None][:2]
                 if isinstance(code, ast.Constant) and isinstance(code.value, str) and text is not None:
                     yield code.value, str(text.value) if isinstance(text, ast.Constant) else None
@@ -160,3 +166,28 @@ def test_a_command_prints_the_english_alone(capsys: pytest.CaptureFixture[str]) 
     assert line["would"] == "fails again: Undecodable: the value is null" and line["problem"].endswith("is null")
     say_json(**letter_as_json(told[0][0], LETTER))
     assert "said" not in json.loads(capsys.readouterr().out)
+
+
+def test_a_sentence_of_which_only_the_english_was_kept_is_read_back_into_its_code() -> None:
+    short = SHORT(product=UUID(int=7), asked=5, available=3)
+    assert type(short) is str and short == f"product {UUID(int=7)}: asked for 5, available 3"
+    values = {"product": str(UUID(int=7)), "asked": "5", "available": "3"}
+    assert sayings_of(understood(short)) == (Saying("answer.short", values),)
+    two = understood(f"{short}; {NO_PRODUCT(product='p')}")
+    assert two == f"{short}; there is no product p"
+    assert [each.code for each in sayings_of(two)] == ["answer.short", "answer.no_product"]
+    coded = understood("EXCEEDS_BALANCE: 500 won are still held")
+    assert [each.code for each in sayings_of(coded)] == ["answer.code", "answer.still_held"]
+    for other in ("Not enough stock", "OTHER: no money", f"{short}; sorry", ""):
+        assert type(understood(other)) is str and understood(other) == other
+    assert words("Not enough").sayings == (Saying("answer.words", {"words": "Not enough"}),) and words(None) == "None"
+
+
+def test_what_an_order_says_of_itself_has_codes_in_its_facts_and_in_its_timeline() -> None:
+    """Each note, detail and flag: a text without a code is the operator's or another team's."""
+    for step in walk(products=1, keys=1):
+        facts, note = step.after.facts, step.decision.note
+        assert bool(step.after.detail) == bool(facts.detail_said), step.after.detail
+        assert bool(facts.flag) == bool(facts.flag_said) or step.before.facts.flag == facts.flag, facts.flag
+        assert type(facts.flag) in (str, type(None)) and type(step.after.detail) in (str, type(None))
+        assert note is None or sayings_of(note), note

@@ -8,8 +8,13 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordersaga.contracts.address import Address
+from ordersaga.said import Sentence
 
 TRACKING_DIGITS: Final = 20
+NO_ADDRESS: Final = Sentence("refusal.no_address", "the address is missing")
+NO_ZIPCODE: Final = Sentence("refusal.no_zipcode", "the zipcode is not five digits")
+NOT_SERVED: Final = Sentence("refusal.not_served", "nothing is delivered to zipcode {zipcode}")
+REFUSALS: Final = (NO_ADDRESS, NO_ZIPCODE, NOT_SERVED)
 _zipcode: Final = re.compile(r"[0-9]{5}", re.ASCII)
 
 
@@ -65,9 +70,9 @@ class Carrier(Protocol):
 def undeliverable(address: Address) -> Refused | None:
     """Why no carrier can deliver to this address; None: it is complete."""
     if not (address.address or "").strip():
-        return Refused("the address is missing")
+        return Refused(NO_ADDRESS())
     if not _zipcode.fullmatch(address.zipcode or ""):
-        return Refused("the zipcode is not five digits")
+        return Refused(NO_ZIPCODE())
     return None
 
 
@@ -89,5 +94,5 @@ class BuiltInCarrier:
             return refused
         zipcode = parcel.address.zipcode or ""
         if zipcode.startswith(self._refused_prefixes):
-            return Refused(f"nothing is delivered to zipcode {zipcode}")
+            return Refused(NOT_SERVED(zipcode=zipcode))
         return Accepted(f"OS{parcel.order_id.int % 10**TRACKING_DIGITS:0{TRACKING_DIGITS}d}")

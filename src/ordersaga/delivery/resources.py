@@ -7,14 +7,16 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordersaga.contracts.address import HIDDEN, Address
+from ordersaga.delivery.carrier import REFUSALS
 from ordersaga.delivery.model import Delivery
 from ordersaga.http.caller import Caller
 from ordersaga.http.documents import described
 from ordersaga.http.pages import Cursors, Page
+from ordersaga.said import Saying, read_back, sayings_of
 
 
 class DeliveryResource(Struct, rename="camel"):
-    """A delivery as its customer sees it."""
+    """A delivery as its customer sees it. `refusal_said`: the refusal as codes with values, for pages in another language."""
 
     delivery_id: UUID
     order_id: UUID
@@ -24,6 +26,7 @@ class DeliveryResource(Struct, rename="camel"):
     refusal: str | None
     address: Address
     at: datetime
+    refusal_said: list[Saying] = []
 
 
 class DeliveryPage(Page[DeliveryResource]):
@@ -46,6 +49,7 @@ def resource(delivery: Delivery, caller: Caller) -> DeliveryResource:
         refusal,
         address,
         delivery.at,
+        list(sayings_of(read_back(refusal or "", REFUSALS))),
     )
 
 

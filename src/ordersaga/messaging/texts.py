@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from ordersaga.masking import masked_sayings
-from ordersaga.said import Saying, sayings_of
+from ordersaga.said import Said, Saying, sayings_of
 
 SAYINGS_CHARS_MAX: Final = 8_000
 _sayings: Final = msgspec.json.Decoder(list[Saying])
@@ -34,3 +34,9 @@ def read_sayings(stored: str | None) -> list[Saying]:
         return _sayings.decode(stored) if stored else []
     except msgspec.MsgspecError:
         return []
+
+
+def with_sayings(text: str, stored: str | None) -> str:
+    """A text from the database, with the sayings of the column beside it."""
+    sayings = read_sayings(stored)
+    return Said(text, sayings) if sayings else text

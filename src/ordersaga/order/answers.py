@@ -8,26 +8,37 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
+from ordersaga.contracts.answers import understood, words
 from ordersaga.order.decision import ANOMALY, Decision, anomaly, duplicate
 from ordersaga.order.model import Order, OrderPayment, StockState
 from ordersaga.order.outgoing import rollback_id
+from ordersaga.said import say
 
 
 def stock_answered(order: Order, answer: m.StockResponseMessage) -> Decision:
     """Stock has reserved or rejected one product. An answer without a product id is about all products of the order."""
     named = [line for line in order.facts.lines if answer.product_id in (None, line.product_id)]
     if not named:
-        return anomaly(order, f"stock answered for product {answer.product_id}, which is not in the order")
+        strange = say(
+            "order.strange_product",
+            "stock answered for product {product}, which is not in the order",
+            product=str(answer.product_id),
+        )
+        return anomaly(order, strange)
     state: StockState = "RESERVED" if answer.status == "SUCCESS" else "REJECTED"
     awaited = {line.product_id for line in named if line.stock == "REQUESTED"}
     if not awaited:
         opposite = any((line.stock == "REJECTED") != (state == "REJECTED") for line in named)
-        return anomaly(order, f"stock answers {answer.status} after the opposite") if opposite else duplicate(order)
+        after = say("order.stock_opposite", "stock answers {status} after the opposite", status=answer.status)
+        return anomaly(order, after) if opposite else duplicate(order)
     lines = tuple(replace(line, stock=state) if line.product_id in awaited else line for line in order.facts.lines)
     order = order.with_lines(lines)
-    if state == "REJECTED" and order.status == "PENDING":
-        order = order.ended("FAILED", "OUT_OF_STOCK", answer.message)
-    return Decision(order, note=answer.message if state == "REJECTED" else None)
+    if state == "RESERVED":
+        return Decision(order)
+    why = answer.message and understood(answer.message)
+    if order.status == "PENDING":
+        order = order.ended("FAILED", "OUT_OF_STOCK", why)
+    return Decision(order, note=why)
 
 
 def payment_captured(order: Order, answer: m.PaymentSuccessMessage) -> Decision:
@@ -40,7 +51,14 @@ def payment_captured(order: Order, answer: m.PaymentSuccessMessage) -> Decision:
     if known is not None and known.state not in ("DECLINED", "AWAITING"):
         if known.amount == amount:
             return duplicate(order)
-        return anomaly(order, f"payment {key} was {known.amount} won before and is {amount} now")
+        changed = say(
+            "order.payment_changed",
+            "payment {payment} was {before} won before and is {now} now",
+            payment=key,
+            before=known.amount,
+            now=amount,
+        )
+        return anomaly(order, changed)
     was_paid = bool(order.captured)
     payment = OrderPayment(key, amount, "PAID")
     if known is not None and known.state == "AWAITING" and known.left < amount:
@@ -49,16 +67,23 @@ def payment_captured(order: Order, answer: m.PaymentSuccessMessage) -> Decision:
         payment = replace(payment, meant=amount)
     order = order.with_payment(payment)
     if order.status == "PENDING" and not was_paid and amount != order.total_amount:
-        detail = f"{amount} won were paid for an order of {order.total_amount} won"
+        detail = say(
+            "order.paid_another_amount",
+            "{amount} won were paid for an order of {total} won",
+            amount=amount,
+            total=order.total_amount,
+        )
         return Decision(order.ended("FAILED", "AMOUNT_MISMATCH", detail), note=detail)
-    return Decision(cancelled_without_its_money(order), note="a further payment" if was_paid else None)
+    further = say("order.further_payment", "a further payment") if was_paid else None
+    return Decision(cancelled_without_its_money(order), note=further)
 
 
 def cancelled_without_its_money(order: Order) -> Order:
     """The order, which becomes CANCELLED if all its captured money went back before delivery was requested."""
     if order.status != "PENDING" or order.facts.delivery != "NOT_REQUESTED" or not order.captured or order.is_paid:
         return order
-    return order.ended("CANCELLED", "PAYMENT_CANCELLED", "the payment was cancelled at the gateway")
+    cancelled = say("order.cancelled_at_gateway", "the payment was cancelled at the gateway")
+    return order.ended("CANCELLED", "PAYMENT_CANCELLED", cancelled)
 
 
 def payment_declined(order: Order, answer: m.PaymentSuccessMessage) -> Decision:
@@ -71,7 +96,7 @@ def payment_declined(order: Order, answer: m.PaymentSuccessMessage) -> Decision:
     order = order.with_payment(OrderPayment(key, 0, "DECLINED"))
     if order.status == "PENDING" and not paid:
         order = order.ended("FAILED", "PAYMENT_DECLINED", None)
-    return Decision(order, note="a payment was declined")
+    return Decision(order, note=say("order.declined", "a payment was declined"))
 
 
 def delivery_answered(order: Order, answer: m.DeliveryStartMessage) -> Decision:
@@ -80,13 +105,26 @@ def delivery_answered(order: Order, answer: m.DeliveryStartMessage) -> Decision:
     if facts.delivery != "REQUESTED":
         if facts.delivery == answer.status:
             return duplicate(order)
-        return anomaly(order, f"delivery answers {answer.status} and is {facts.delivery}")
+        known = facts.delivery
+        return anomaly(
+            order,
+            say(
+                "order.delivery_opposite", "delivery answers {status} and is {known}", status=answer.status, known=known
+            ),
+        )
     order = replace(order, facts=replace(facts, delivery=answer.status, delivery_id=answer.delivery_id))
     if order.status != "PENDING":
-        return Decision(order, note=f"{ANOMALY}: delivery {answer.status} for an order that is {order.status}")
+        late = say(
+            "order.delivery_late",
+            "delivery {delivery} for an order that is {status}",
+            delivery=answer.status,
+            status=order.status,
+        )
+        return Decision(order, note=ANOMALY + late)
     if answer.status == "STARTED":
         return Decision(replace(order, status="COMPLETED"))
-    return Decision(order.ended("FAILED", "DELIVERY_FAILED", "the address cannot be delivered to"))
+    why = say("order.undeliverable", "the address cannot be delivered to")
+    return Decision(order.ended("FAILED", "DELIVERY_FAILED", why))
 
 
 def release_answered(order: Order, state: StockState, error: str | None) -> Decision:
@@ -99,11 +137,15 @@ def release_answered(order: Order, state: StockState, error: str | None) -> Deci
     )
     if lines == order.facts.lines:
         if state == "RELEASE_FAILED" and all(line.stock != "RELEASE_FAILED" for line in lines):
-            return anomaly(order, f"stock refuses a release that is not awaited: {error}")
+            unasked = say("order.release_unasked", "stock refuses a release that is not awaited: ")
+            return anomaly(order, unasked + words(error))
         return duplicate(order)
-    flag = None if state == "RELEASED" else f"stock refuses the release: {error}"
     facts = replace(order.facts, lines=lines, rollbacks_answered=order.facts.rollbacks)
-    return Decision(replace(order, facts=facts).flagged(flag or order.facts.flag), note=flag)
+    order = replace(order, facts=facts)
+    if state == "RELEASED":
+        return Decision(order)
+    flag = say("order.release_refused", "stock refuses the release: ") + words(error)
+    return Decision(order.flagged(flag), note=flag)
 
 
 def rollback_named(order: Order, named: Iterable[str | None]) -> str | None:

@@ -172,6 +172,7 @@ def resource(order: Order) -> OrderResource:
         status_code=ORDER_CODES[order.status],
         reason=order.reason,
         detail=order.detail,
+        detail_said=list(order.facts.detail_said),
         order_name=order.order_name,
         total_amount=order.total_amount,
         placed_at=order.placed_at,

@@ -24,6 +24,7 @@ from ordersaga.order.returns import CancelBeforeDelivery, RequestReturn, Return
 from ordersaga.order.saga import CustomerCommand, decide
 from ordersaga.order.store import Changes
 from ordersaga.order.versions import CHANGED, seen_of
+from ordersaga.said import say
 from ordersaga.settings import Settings
 
 PLACED: Final = "Placed"
@@ -182,8 +183,9 @@ def _by_operator(act: CustomerAct, decision: Decision) -> Decision:
     """The decision, whose note in the timeline says which operator gave the command, and why."""
     if act.operator is None:
         return decision
-    by = f"operator {storable(act.operator.who)}: {storable(act.operator.why)}"
-    return replace(decision, note=f"{by}; {decision.note}" if decision.note else by)
+    who, why = storable(act.operator.who), storable(act.operator.why)
+    by = say("order.by_operator", "operator {who}: {why}", who=who, why=why)
+    return replace(decision, note=by + "; " + decision.note if decision.note else by)
 
 
 def standing(order: Order) -> dict[str, Any]:

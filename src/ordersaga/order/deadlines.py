@@ -12,6 +12,7 @@ from ordersaga.contracts import messages as m
 from ordersaga.order.decision import Decision
 from ordersaga.order.model import Ask, Awaited, Order, PaymentState, StockState
 from ordersaga.order.outgoing import delivery_request, refund_request, rollback, stock_request
+from ordersaga.said import Said, joined, say
 from ordersaga.settings import Settings
 
 BACKOFF_DOUBLINGS_MAX: Final = 6
@@ -155,11 +156,13 @@ def overdue(order: Order, now: datetime, deadlines: Deadlines) -> Decision:
         if each.awaited == "payment":
             return Decision(order.ended("CANCELLED", "PAYMENT_EXPIRED"))
         if each.awaited == "stock" and not order.is_dead and each.attempts >= deadlines.stock_asks_max:
-            return Decision(order.ended("FAILED", "STOCK_TIMEOUT", f"stock did not answer in {each.attempts} asks"))
+            silent = say("order.stock_silent", "stock did not answer in {asks} asks", asks=each.attempts)
+            return Decision(order.ended("FAILED", "STOCK_TIMEOUT", silent))
         if each.awaited == "price" and order.pay_before <= now:
-            return Decision(order.ended("FAILED", "AMOUNT_MISMATCH", "a price is not known"))
+            unknown = say("order.price_unknown", "a price is not known")
+            return Decision(order.ended("FAILED", "AMOUNT_MISMATCH", unknown))
     outgoing: list[m.Message] = []
-    notes: list[str] = []
+    asked: dict[Awaited, None] = {}
     for each in late:
         order = order.asked_again(order.ask(each.awaited, each.about), now)
         if each.awaited == "price":
@@ -168,10 +171,16 @@ def overdue(order: Order, now: datetime, deadlines: Deadlines) -> Decision:
         if again:
             order, requests = ask_again(order, each)
             outgoing += requests
-            notes.append(f"{each.awaited} asked again")
+            asked[each.awaited] = None
         if each.awaited != "stock" and (each.attempts >= deadlines.asks_max or not again):
-            order = order.flagged(f"stuck: no {each.awaited} after {each.attempts} asks")
-    return Decision(order, tuple(outgoing), ", ".join(dict.fromkeys(notes)) or None)
+            stuck = say("order.stuck", "stuck: no {what} after {asks} asks", what=each.awaited, asks=each.attempts)
+            order = order.flagged(stuck)
+    return Decision(order, tuple(outgoing), joined(", ", map(asked_again, asked)) or None)
+
+
+def asked_again(awaited: Awaited) -> Said:
+    """That a request was sent again, for the timeline."""
+    return say("order.asked_again", "{what} asked again", what=awaited)
 
 
 def ask_again(order: Order, wait: Wait) -> tuple[Order, list[m.Message]]:

@@ -1,15 +1,16 @@
 """The saga's answer to one input about one order."""
 
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from ordersaga.contracts import messages as m
 from ordersaga.messaging.refusal import Refusal
 from ordersaga.order.model import Order
+from ordersaga.said import Said, say
 
-DUPLICATE: Final = "a duplicate: no effect"
-ANOMALY: Final = "an anomaly"
+DUPLICATE: Final = say("order.duplicate", "a duplicate: no effect")
+ANOMALY: Final = say("order.anomaly", "an anomaly: ")
 
 
 class Decision(Struct, frozen=True):
@@ -31,7 +32,22 @@ def duplicate(order: Order) -> Decision:
 
 def anomaly(order: Order, what: str) -> Decision:
     """The input contradicts the facts of the order. The timeline gets a note, and nothing else happens."""
-    return Decision(order, note=f"{ANOMALY}: {what}")
+    return Decision(order, note=ANOMALY + what)
+
+
+class Command(Protocol):
+    """A command of an operator."""
+
+    @property
+    def who(self) -> str: ...
+
+    @property
+    def why(self) -> str: ...
+
+
+def by(command: Command) -> Said:
+    """Who gave a command, and why, for the timeline."""
+    return say("order.by", "{who}: {why}", who=command.who, why=command.why)
 
 
 def refused(order: Order, why: str) -> Decision:

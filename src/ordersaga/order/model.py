@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from ordersaga.contracts.address import Address
 from ordersaga.contracts.status import OrderStatus
+from ordersaga.said import Said, Saying, joined, say, sayings_of
 
 StockState = Literal["REQUESTED", "RESERVED", "REJECTED", "RELEASE_REQUESTED", "RELEASED", "RELEASE_FAILED"]
 PaymentState = Literal["AWAITING", "PAID", "DECLINED", "REFUND_REQUESTED", "REFUNDED", "REFUND_FAILED"]
@@ -84,7 +85,8 @@ class Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
     `listed_total`: the sum of the products' own prices, None while one is not known; the order goes on only if it equals the total. In won.
     `asks`: the requests for each awaited answer. The first request to Stock has no entry, and neither have the requests of orders of
     earlier versions: `asked_at` (None: when the order was placed), `waits_since` and `attempts` stand for them.
-    `flag`: the text of what a person should look at. `look_at`: when the order's timer fires.
+    `flag`: the text of what a person should look at. `flag_said` and `detail_said`: the sayings of the flag, and of the order's `detail`.
+    `look_at`: when the order's timer fires.
     `rollbacks`: how many rollbacks were sent. `rollbacks_answered`: how many of them are answered; further answers to those are duplicates.
     """
 
@@ -102,6 +104,8 @@ class Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
     look_at: datetime | None = None
     rollbacks: int = 0
     rollbacks_answered: int = 0
+    flag_said: tuple[Saying, ...] = ()
+    detail_said: tuple[Saying, ...] = ()
 
 
 class Order(Struct, frozen=True, rename="camel"):
@@ -141,10 +145,13 @@ class Order(Struct, frozen=True, rename="camel"):
         return tuple(each for each in self.facts.payments if each.given_back > each.meant)
 
     @property
-    def unaccepted_refunds(self) -> str | None:
+    def unaccepted_refunds(self) -> Said | None:
         """The flag for refunds at the gateway that no operator has accepted; None if there is none."""
-        gone = [f"{each.given_back:,} of {each.amount:,} won of payment {each.payment_key}" for each in self.unmeant]
-        return f"given back at the gateway, and no operator has accepted it: {', '.join(gone)}" if gone else None
+        unmeant = self.unmeant
+        if not unmeant:
+            return None
+        said = say("order.unaccepted", "given back at the gateway, and no operator has accepted it: ")
+        return said + joined(", ", map(_given_back, unmeant))
 
     @property
     def lacks_price(self) -> bool:
@@ -171,7 +178,8 @@ class Order(Struct, frozen=True, rename="camel"):
 
     def ended(self, status: Literal["FAILED", "CANCELLED"], reason: Reason, detail: str | None = None) -> "Order":
         """The order after it has FAILED or was CANCELLED."""
-        return replace(self, status=status, reason=reason, detail=detail)
+        facts = replace(self.facts, detail_said=sayings_of(detail))
+        return replace(self, status=status, reason=reason, detail=detail and str(detail), facts=facts)
 
     def ask(self, awaited: Awaited, about: str | None = None) -> Ask:
         """The requests for one awaited answer."""
@@ -201,7 +209,7 @@ class Order(Struct, frozen=True, rename="camel"):
 
     def flagged(self, flag: str | None) -> "Order":
         """The order with a flag for a person; None: without one."""
-        return replace(self, facts=replace(self.facts, flag=flag))
+        return replace(self, facts=replace(self.facts, flag=flag and str(flag), flag_said=sayings_of(flag)))
 
     def with_lines(self, lines: tuple[Line, ...]) -> "Order":
         """The order with other lines."""
@@ -225,10 +233,21 @@ class Order(Struct, frozen=True, rename="camel"):
         return self.status != "PENDING" or "REQUESTED" not in [line.stock for line in self.facts.lines]
 
 
+def _given_back(payment: OrderPayment) -> Said:
+    return say(
+        "order.given_back",
+        "{back} of {amount} won of payment {payment}",
+        back=f"{payment.given_back:,}",
+        amount=f"{payment.amount:,}",
+        payment=payment.payment_key,
+    )
+
+
 class Event(Struct, frozen=True):
     """One line of an order's timeline: the input, the messages that went out, the status after it. No personal data.
 
-    `payment_hash`: of the payment key that the order first heard of then. It is written and searched, never read.
+    `payment_hash`: of the payment key that the order first heard of then. It is written and searched, never read. `said`: the note's sayings,
+    as `messaging/texts.py` stores them.
     """
 
     order_id: UUID
@@ -240,3 +259,4 @@ class Event(Struct, frozen=True):
     stock_known: bool
     note: str | None = None
     payment_hash: int | None = None
+    said: str | None = None

@@ -12,7 +12,7 @@ from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.messaging.refusal import Refusal
-from ordersaga.messaging.texts import storable
+from ordersaga.messaging.texts import storable, with_sayings
 from ordersaga.order import store
 from ordersaga.order.commands import NO_SUCH_ORDER, standing
 from ordersaga.order.deadlines import Deadlines
@@ -39,7 +39,10 @@ HISTORY: Final = frozenset({"order_event"})
 async def last_note(db: Connection, order_id: UUID) -> str | None:
     """The note of an order's last event: in a rehearsal it says why a message has no effect."""
     events = await store.events_after(db, {order_id: 0})
-    return events[-1][1].note if events else None
+    if not events:
+        return None
+    _, last = events[-1]
+    return last.note and with_sayings(last.note, last.said)
 
 
 class OperatorAct(Struct, frozen=True):

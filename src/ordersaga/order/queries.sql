@@ -56,7 +56,7 @@ SELECT pg_notify('order_event', '');
 
 -- name: events_after
 -- The events of orders after the last one that each watcher has seen. At most `each_max` of each order: a long timeline must not delay the others.
-SELECT e.order_id, e.seq, e.at, e.came_in, e.went_out, e.status, e.reason, e.stock_known, e.note
+SELECT e.order_id, e.seq, e.at, e.came_in, e.went_out, e.status, e.reason, e.stock_known, e.note, e.said
 FROM unnest(:order_ids::uuid[], :after_seqs::bigint[]) AS w (order_id, after_seq)
 CROSS JOIN LATERAL (
     SELECT * FROM order_event o WHERE o.order_id = w.order_id AND o.seq > w.after_seq ORDER BY o.seq LIMIT :each_max

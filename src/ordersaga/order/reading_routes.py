@@ -105,7 +105,8 @@ def _routes_of_one(orders: Orders) -> list[ControllerRouterHandler]:
         order = await orders.visible_order(order_id, caller)
         shown = resource_for(order, caller)
         if caller.sees_all:
-            shown.flag, shown.version, shown.seen = order.facts.flag, version_of(order), seen_of(order)
+            shown.flag, shown.flag_said = order.facts.flag, list(order.facts.flag_said)
+            shown.version, shown.seen = version_of(order), seen_of(order)
             shown.waits_for, shown.held_records = await orders.obstacles(order, caller)
         return _answer(shown)
 

@@ -8,10 +8,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
+from ordersaga.contracts.answers import words
 from ordersaga.order.answers import cancelled_without_its_money
-from ordersaga.order.decision import Decision, anomaly, duplicate, refused
+from ordersaga.order.decision import Decision, anomaly, by, duplicate, refused
 from ordersaga.order.model import Order, OrderPayment, PaymentState
 from ordersaga.order.outgoing import refund_id
+from ordersaga.said import say
 
 
 class AcceptRefund(Struct, frozen=True):
@@ -26,9 +28,15 @@ def refund_answered(order: Order, answer: m.PaymentCancelledMessage) -> Decision
     known = order.payment(answer.payment_key)
     if known is None:
         if answer.balance_amount is None:
-            return anomaly(order, f"payment {answer.payment_key}, which this order does not know, was refunded")
+            unknown = say(
+                "order.refund_unknown",
+                "payment {payment}, which this order does not know, was refunded",
+                payment=answer.payment_key,
+            )
+            return anomaly(order, unknown)
         uncaptured = OrderPayment(answer.payment_key, 0, "AWAITING", held=answer.balance_amount)
-        return Decision(order.with_payment(uncaptured), note="a refund came before its payment")
+        note = say("order.refund_first", "a refund came before its payment")
+        return Decision(order.with_payment(uncaptured), note=note)
     if known.state == "REFUNDED":
         return duplicate(order)
     left = _left(known, answer)
@@ -42,7 +50,7 @@ def refund_answered(order: Order, answer: m.PaymentCancelledMessage) -> Decision
         # FAILED with less held than the request's amount: the gateway refused only the amount. Set the payment to PAID, so that what is
         # left is refunded.
         state: PaymentState = "PAID" if answer.status == "FAILED" else known.state
-        note = f"{left} of {known.amount} won are still held"
+        note = say("order.still_held", "{left} of {amount} won are still held", left=left, amount=known.amount)
         return Decision(order.with_payment(replace(known, state=state, held=left)), note=note)
     return _not_refunded(order, known, left, answer)
 
@@ -51,9 +59,9 @@ def _not_refunded(order: Order, known: OrderPayment, left: int, answer: m.Paymen
     """The gateway holds as much as before: the refund failed and the order is flagged, or the answer is a duplicate."""
     is_of_this_refund = answer.request_id in (None, refund_id(order.order_id, known))
     if answer.status == "SUCCESS" and answer.balance_amount is None:
-        flag = f"only {answer.amount} of {left} won were refunded"
+        flag = say("order.refund_short", "only {amount} of {left} won were refunded", amount=answer.amount, left=left)
     elif answer.status == "FAILED" and known.state != "REFUND_FAILED" and is_of_this_refund:
-        flag = f"payment refuses the refund: {answer.message}"
+        flag = say("order.refund_refused", "payment refuses the refund: ") + words(answer.message)
     else:
         return duplicate(order)
     return Decision(order.with_payment(replace(known, state="REFUND_FAILED")).flagged(flag), note=flag)
@@ -77,9 +85,21 @@ def _refunded_unasked(order: Order, known: OrderPayment, left: int, answer: m.Pa
     if known.state == "DECLINED" or left == known.left:
         if answer.balance_amount is not None and known.state != "DECLINED":
             return duplicate(order)
-        return anomaly(order, f"a refund that this order did not ask for; payment {known.payment_key} is {known.state}")
+        unasked = say(
+            "order.refund_unasked",
+            "a refund that this order did not ask for; payment {payment} is {state}",
+            payment=known.payment_key,
+            state=known.state,
+        )
+        return anomaly(order, unasked)
     state: PaymentState = "PAID" if left else "REFUNDED"
-    note = f"{known.left - left} won of payment {known.payment_key} went back at the gateway, {left} are still held"
+    note = say(
+        "order.refunded_unasked",
+        "{back} won of payment {payment} went back at the gateway, {left} are still held",
+        back=known.left - left,
+        payment=known.payment_key,
+        left=left,
+    )
     order = order.with_payment(replace(known, state=state, held=left))
     return Decision(cancelled_without_its_money(order), note=note)
 
@@ -92,4 +112,4 @@ def accept_refund(order: Order, command: AcceptRefund) -> Decision:
         return duplicate(order)
     for each in order.unmeant:
         order = order.with_payment(replace(each, meant=each.given_back))
-    return Decision(order.flagged(None), note=f"{command.who}: {command.why}")
+    return Decision(order.flagged(None), note=by(command))

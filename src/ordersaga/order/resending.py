@@ -9,9 +9,10 @@ from datetime import datetime
 from msgspec import Struct
 
 from ordersaga.contracts import messages as m
-from ordersaga.order.deadlines import PARTNERS, Deadlines, Wait, ask_again, waits
-from ordersaga.order.decision import Decision, refused
+from ordersaga.order.deadlines import PARTNERS, Deadlines, Wait, ask_again, asked_again, waits
+from ordersaga.order.decision import Decision, by, refused
 from ordersaga.order.model import Order
+from ordersaga.said import joined
 
 
 class Resend(Struct, frozen=True):
@@ -42,5 +43,5 @@ def resend(order: Order, command: Resend, now: datetime, deadlines: Deadlines) -
         order = order.asked_again(order.ask(each.awaited, each.about), now)
         order, requests = ask_again(order, each)
         outgoing += requests
-    asked = ", ".join(dict.fromkeys(each.awaited for each in again))
-    return Decision(order, tuple(outgoing), f"{command.who}: {command.why}; {asked} asked again")
+    note = by(command) + "; " + joined(", ", map(asked_again, dict.fromkeys(each.awaited for each in again)))
+    return Decision(order, tuple(outgoing), note)

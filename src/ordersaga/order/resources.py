@@ -13,8 +13,10 @@ from ordersaga.contracts.status import ORDER_CODES, OrderStatus
 from ordersaga.http.documents import described
 from ordersaga.http.pages import Cursors, Page
 from ordersaga.messaging.held_records import HeldRecord
+from ordersaga.messaging.texts import read_sayings
 from ordersaga.order.explanation import Explanation
 from ordersaga.order.model import Event, Line, OrderPayment
+from ordersaga.said import Saying
 
 TOTAL_AMOUNT_MIN: Final = 1_000
 ITEMS_MAX: Final = 100
@@ -55,8 +57,9 @@ class OperatorsReason(Struct, rename="camel", kw_only=True):
 
 
 class OrderResource(Struct, rename="camel", kw_only=True):
-    """The JSON of an order. Amounts in won. Only operators see `flag`, `version`, `seen`, `waits_for` and `held_records`.
+    """The JSON of an order. Amounts in won. Only operators see `flag`, `flag_said`, `version`, `seen`, `waits_for` and `held_records`.
 
+    `detail_said` and `flag_said`: the detail and the flag as codes with values, for pages in another language.
     `version` is for a resend, and changes with each request and answer. `seen` is for the commands, and changes with what decides about them.
     """
 
@@ -66,6 +69,7 @@ class OrderResource(Struct, rename="camel", kw_only=True):
     status_code: str
     reason: str | None
     detail: str | None
+    detail_said: list[Saying] = []
     order_name: str
     total_amount: int
     placed_at: datetime
@@ -77,6 +81,7 @@ class OrderResource(Struct, rename="camel", kw_only=True):
     delivery_id: UUID | None
     returning: str
     flag: str | UnsetType | None = UNSET
+    flag_said: list[Saying] | UnsetType = UNSET
     version: str | UnsetType = UNSET
     seen: str | UnsetType = UNSET
     waits_for: list[Explanation] | UnsetType = UNSET
@@ -105,7 +110,7 @@ class OrderStates(Struct, rename="camel"):
 
 
 class EventResource(Struct, rename="camel"):
-    """The JSON of one line of an order's timeline."""
+    """The JSON of one line of an order's timeline. `note_said`: the note as codes with values, for pages in another language."""
 
     at: datetime
     came_in: str
@@ -113,6 +118,7 @@ class EventResource(Struct, rename="camel"):
     status: str
     reason: str | None
     note: str | None
+    note_said: list[Saying] = []
 
 
 class EventPage(Page[EventResource]):
@@ -121,7 +127,8 @@ class EventPage(Page[EventResource]):
 
 def event_resource(event: Event) -> EventResource:
     """The JSON of one line of a timeline."""
-    return EventResource(event.at, event.came_in, event.went_out, event.status, event.reason, event.note)
+    note_said = read_sayings(event.said)
+    return EventResource(event.at, event.came_in, event.went_out, event.status, event.reason, event.note, note_said)
 
 
 NEW_ORDER: Final = PlaceOrder(

@@ -6,8 +6,9 @@ A command that was carried out before is a duplicate and not refused, since the 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ordersaga.order.decision import Decision, duplicate, refused
+from ordersaga.order.decision import Decision, by, duplicate, refused
 from ordersaga.order.model import Order
+from ordersaga.said import say
 
 
 class CancelBeforeDelivery(Struct, frozen=True):
@@ -60,7 +61,8 @@ def request_return(order: Order) -> Decision:
         return duplicate(order)
     if order.status != "COMPLETED":
         return give_back(order)
-    return Decision(order.returning("REQUESTED"), note="the refund waits until the goods are received")
+    note = say("order.return_waits", "the refund waits until the goods are received")
+    return Decision(order.returning("REQUESTED"), note=note)
 
 
 def receive_return(order: Order, command: ReceiveReturn) -> Decision:
@@ -68,7 +70,7 @@ def receive_return(order: Order, command: ReceiveReturn) -> Decision:
     if order.facts.returning == "NOT_REQUESTED" and order.reason != "RETURNED":
         return refused(order, "no return of this order was asked for")
     returned = give_back(order)
-    return returned if returned.order is order else replace(returned, note=f"{command.who}: {command.why}")
+    return returned if returned.order is order else replace(returned, note=by(command))
 
 
 def refuse_return(order: Order, command: RefuseReturn) -> Decision:
@@ -77,4 +79,4 @@ def refuse_return(order: Order, command: RefuseReturn) -> Decision:
         return refused(order, "no return of this order waits for an answer")
     if order.facts.returning == "REFUSED":
         return duplicate(order)
-    return Decision(order.returning("REFUSED"), note=f"{command.who}: {command.why}")
+    return Decision(order.returning("REFUSED"), note=by(command))

@@ -42,6 +42,7 @@ from ordersaga.order.returns import (
     refuse_return,
     request_return,
 )
+from ordersaga.said import say
 
 Answer: TypeAlias = (
     m.StockResponseMessage
@@ -169,9 +170,10 @@ def _follow(before: Order, order: Order, now: datetime) -> tuple[Order, tuple[m.
 def _with_right_total(order: Order) -> Order:
     """The order, FAILED if the customer's total is not the sum of the prices."""
     listed_total = order.facts.listed_total
-    if order.status != "PENDING" or listed_total in (None, order.total_amount):
+    if order.status != "PENDING" or listed_total is None or listed_total == order.total_amount:
         return order
-    return order.ended("FAILED", "AMOUNT_MISMATCH", f"the products cost {listed_total} won")
+    cost = say("order.products_cost", "the products cost {cost} won", cost=listed_total)
+    return order.ended("FAILED", "AMOUNT_MISMATCH", cost)
 
 
 def _is_ready(order: Order) -> bool:

@@ -19,6 +19,7 @@ from ordersaga.messaging import timers
 from ordersaga.messaging.database import Connection, insert, insert_new
 from ordersaga.messaging.handler import Incoming, Outgoing
 from ordersaga.messaging.queries import queries
+from ordersaga.messaging.texts import stored_sayings
 from ordersaga.order.decision import Decision
 from ordersaga.order.model import Event, Facts, Order
 from ordersaga.order.outgoing import rollback_id
@@ -45,6 +46,7 @@ EVENT_COLUMNS: Final = (
     "stock_known",
     "note",
     "payment_hash",
+    "said",
 )
 
 _json: Final = msgspec.json.Encoder()
@@ -160,6 +162,7 @@ async def events_after(db: Connection, seen: dict[UUID, int], each_max: int | No
                 row["reason"],
                 row["stock_known"],
                 row["note"],
+                said=row["said"],
             ),
         )
         for row in rows
@@ -232,6 +235,7 @@ class Changes:
             went_out = tuple([type(message).__name__ for message in decision.outgoing])
             stock_known = order.stock_is_known
             new_hash = _new_payment_hash(order, before)
+            note = decision.note
             line = Event(
                 order.order_id,
                 self._now,
@@ -240,8 +244,9 @@ class Changes:
                 order.status,
                 order.reason,
                 stock_known,
-                decision.note,
+                note and str(note),
                 new_hash,
+                stored_sayings(note),
             )
             self._events.append(line)
         for message in decision.outgoing:

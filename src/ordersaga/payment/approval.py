@@ -13,6 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from ordersaga.contracts.answers import FOREIGN_KEY, NOTHING_CAPTURED, OTHER_ORDER, STILL_HELD, UNKNOWN_KEY
 from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.messaging.refusal import Refusal, no_such
 from ordersaga.payment.gateway import (
@@ -34,6 +35,7 @@ from ordersaga.payment.gateway import (
     Unknown,
 )
 from ordersaga.payment.model import Confirm, Intent, Payable, Payment
+from ordersaga.said import Sentence
 
 BACKOFF_S_MIN: Final = 0.5
 BACKOFF_S_MAX: Final = 30.0
@@ -44,6 +46,13 @@ REFUNDED_STATUSES: Final = frozenset({"PARTIAL_CANCELED", "CANCELED"})
 STATUSES: Final = frozenset({"READY", "IN_PROGRESS", "WAITING_FOR_DEPOSIT"}) | CAPTURED_STATUSES | DEAD_STATUSES
 DEPOSIT_AWAITED: Final = "WAITING_FOR_DEPOSIT"
 CANCEL_UNDER_WAY: Final = "IN_PROGRESS"
+
+KEEPS_FAILING: Final = Sentence("intent.keeps_failing", "the gateway keeps failing")
+UNDER_WAY: Final = Sentence("intent.under_way", "the gateway is processing the refund")
+NOT_SHOWN: Final = Sentence("intent.not_shown", "{answer}, but a GET does not show it yet")
+UNKNOWN_STATUS: Final = Sentence("intent.unknown_status", "the gateway's status {status} is not known here")
+REASONS: Final = (KEEPS_FAILING, UNDER_WAY, NOT_SHOWN, UNKNOWN_STATUS)
+"""Why an intent is put off, beside the gateway's codes."""
 
 
 # Which confirm is allowed ---------------------------------------------------------------------------------------------
@@ -207,11 +216,9 @@ def _confirm_step(intent: Intent, found: GatewayPayment | None, last: tuple[Call
             return Settled(False, failure.code if failure else standing, failure.message if failure else "", found)
         case Standing.FOREIGN:
             # Without `seen`: another order's money is neither recorded nor refunded here.
-            return Settled(False, standing, "the payment key belongs to another order")
+            return Settled(False, standing, OTHER_ORDER())
         case Standing.UNRECOGNISED:
-            return Later(
-                intent.attempt, BACKOFF_S_MAX, f"the gateway's status {found and found.status} is not known here"
-            )
+            return Later(intent.attempt, BACKOFF_S_MAX, UNKNOWN_STATUS(status=str(found and found.status)))
 
 
 def _nothing_captured_yet(intent: Intent, found: GatewayPayment | None, last: tuple[Call, CallAnswer] | None) -> Step:
@@ -235,14 +242,14 @@ def _not_shown(intent: Intent, call: Call, answer: CallAnswer) -> Step:
     After an `AlreadyProcessed` it goes on with a new idempotency key: the gateway would repeat that answer under the old key for ever.
     """
     attempt = call.attempt + 1 if isinstance(answer, AlreadyProcessed) else call.attempt
-    return _later(intent, attempt, f"{_code(answer)}, but a GET does not show it yet", 0.0)
+    return _later(intent, attempt, NOT_SHOWN(answer=_code(answer)), 0.0)
 
 
 def _refund_step(intent: Intent, found: GatewayPayment | None, last: tuple[Call, CallAnswer] | None) -> Step:
     if found is None:
-        return Settled(False, "NOT_FOUND", "the gateway does not know this payment key")
+        return Settled(False, "NOT_FOUND", UNKNOWN_KEY())
     if found.order_id != str(intent.order_id):
-        return Settled(False, "FOREIGN", "the payment key belongs to another order at the gateway")
+        return Settled(False, "FOREIGN", FOREIGN_KEY())
     mine = refunds_of(found, intent)
     # A refund of all is done once nothing is held, whoever gave it back. A refund of a part is done then only if the gateway lists no
     # refunds to tell them apart by.
@@ -251,12 +258,12 @@ def _refund_step(intent: Intent, found: GatewayPayment | None, last: tuple[Call,
     if any(each.is_done for each in mine) or (gone and all_of_it):
         return Settled(True, seen=found)
     if mine and mine[-1].cancel_status == CANCEL_UNDER_WAY:
-        return Later(intent.attempt, BACKOFF_S_MAX, "the gateway is processing the refund")
+        return Later(intent.attempt, BACKOFF_S_MAX, UNDER_WAY())
     if found.status not in CAPTURED_STATUSES:
-        return Settled(False, found.status, "nothing was captured", found)
+        return Settled(False, found.status, NOTHING_CAPTURED(), found)
     amount = found.balance_amount if intent.amount == found.total_amount else intent.amount
     if not 0 < amount <= found.balance_amount:
-        return Settled(False, "EXCEEDS_BALANCE", f"{found.balance_amount} won are still held", found)
+        return Settled(False, "EXCEEDS_BALANCE", STILL_HELD(amount=found.balance_amount), found)
     if last is None:
         return Call(intent.attempt, amount, found.balance_amount)
     call, answer = last

@@ -109,7 +109,7 @@ class Intents:
                     if attempt != intent.attempt:
                         new_attempts += 1
                         if new_attempts > NEW_ATTEMPTS_MAX:
-                            step = Later(attempt, approval.BACKOFF_S_MIN, "the gateway keeps failing")
+                            step = Later(attempt, approval.BACKOFF_S_MIN, approval.KEEPS_FAILING())
                             continue
                         begun = replace(intent, attempt=attempt, due_at=self._runtime.clock() + self._lease)
                         if not await self.advance(Advance(intent, begun)):

@@ -15,7 +15,9 @@ from ordersaga.messaging import acts
 from ordersaga.messaging.acts import STALE, NotPossible, Operator
 from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.queries import queries
+from ordersaga.payment.approval import REASONS
 from ordersaga.payment.model import IntentKind
+from ordersaga.said import Saying, read_back, sayings_of
 
 sql: Final = queries(__file__)
 
@@ -23,7 +25,7 @@ sql: Final = queries(__file__)
 class OpenIntent(Struct, rename="camel", frozen=True, kw_only=True):
     """A confirm or refund that the gateway has not settled. `dueAt`: its next try; null: a refund that waits for the confirm.
 
-    `tries`: how often it was put off, for the reason in `message`. Amounts in won.
+    `tries`: how often it was put off, for the reason in `message`; `said`: the reason as codes with values. Amounts in won.
     """
 
     id: UUID
@@ -36,6 +38,7 @@ class OpenIntent(Struct, rename="camel", frozen=True, kw_only=True):
     due_at: datetime | None
     tries: int
     message: str | None
+    said: tuple[Saying, ...]
 
 
 class OpenIntents:
@@ -79,4 +82,5 @@ def _intent(row: object) -> OpenIntent:
     values = dict(row)  # type: ignore[call-overload]
     due_at = values["due_at"]
     version = f"{values['tries']}-{due_at:%Y%m%dT%H%M%S.%f}" if due_at else f"{values['tries']}-waits"
-    return OpenIntent(version=version, **values)
+    said = sayings_of(read_back(values["message"] or "", REASONS))
+    return OpenIntent(version=version, said=said, **values)

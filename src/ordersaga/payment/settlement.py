@@ -11,6 +11,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
+from ordersaga.contracts.answers import AMOUNT_MIN, NO_PAYMENT, OTHER_ORDER, REQUEST_ID_USED
 from ordersaga.contracts.limits import TEXT_CHARS_MAX
 from ordersaga.contracts.messages import (
     Message,
@@ -64,13 +65,13 @@ def ask_refund(
 
 def _problem(payment: Payment | None, message: PaymentCancelRequestedMessage, known: Intent | None) -> str:
     if payment is None:
-        return "no payment with this key is known here"
+        return NO_PAYMENT()
     if payment.order_id != message.order_id:
-        return "the payment key belongs to another order"
+        return OTHER_ORDER()
     if message.amount < 1:
-        return "the amount must be at least 1 won"
+        return AMOUNT_MIN()
     if known is not None and known.amount != message.amount:
-        return f"this requestId was used for a refund of {known.amount} won"
+        return REQUEST_ID_USED(amount=known.amount)
     return ""
 
 

@@ -12,12 +12,20 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.contracts import messages as m
+from ordersaga.contracts.answers import (
+    NEVER_RESERVED,
+    NO_PRODUCT,
+    NOTHING_NAMED,
+    OTHER_QUANTITY,
+    OVERTAKEN,
+    SEPARATOR,
+    SHORT,
+)
 from ordersaga.contracts.status import FAILED, SUCCESS, StockStatus
 from ordersaga.stock.model import Item, Movement, Reservation, State
 
 Request: TypeAlias = m.StockDecreaseRequestMessage | m.StockRollbackRequestedMessage
 
-OVERTAKEN_SAYS: Final = "the order was rolled back before it was reserved"
 _SAYS: Final[dict[State, str]] = {"RESERVED": "reserved", "RELEASED": "the reservation was released"}
 OBJECTIONS_NAMED_MAX: Final = 5
 OTHER_PRODUCTS: Final = "the order was already asked for with other products or quantities"
@@ -89,8 +97,8 @@ def _reserve(available: Mapping[UUID, int], known: Reservation | None, request: 
 def _shortage(available: Mapping[UUID, int], product_id: UUID, quantity: int) -> str | None:
     there = available.get(product_id)
     if there is None:
-        return f"there is no product {product_id}"
-    return f"product {product_id}: asked for {quantity}, available {there}" if quantity > there else None
+        return NO_PRODUCT(product=product_id)
+    return SHORT(product=product_id, asked=quantity, available=there) if quantity > there else None
 
 
 def _reserve_nothing(order_id: UUID, items: Iterable[Item]) -> _Step:
@@ -102,7 +110,7 @@ def _overtaken(tombstone: Reservation, asked: Mapping[UUID, int]) -> list[Item]:
     """The items of a request that came after its rollback: no product is reserved, and the rolled back products stay OVERTAKEN."""
     rolled_back = {item.product_id for item in tombstone.items}
     return [
-        Item(product_id, quantity, "OVERTAKEN" if product_id in rolled_back else "REFUSED", OVERTAKEN_SAYS)
+        Item(product_id, quantity, "OVERTAKEN" if product_id in rolled_back else "REFUSED", OVERTAKEN())
         for product_id, quantity in asked.items()
     ]
 
@@ -111,7 +119,7 @@ def _release(known: Reservation | None, request: m.StockRollbackRequestedMessage
     pieces = _pieces(request.items)
     done = Reply((m.StockRollbackCompletedMessage(order_id=request.order_id),))
     if not pieces:
-        return _rollback_failed(request.order_id, "the rollback names no products")
+        return _rollback_failed(request.order_id, NOTHING_NAMED())
     if known is None or known.state == "OVERTAKEN":
         overtaken = {item.product_id: item for item in known.items} if known else {}
         overtaken |= {product_id: Item(product_id, quantity, "OVERTAKEN") for product_id, quantity in pieces.items()}
@@ -121,7 +129,7 @@ def _release(known: Reservation | None, request: m.StockRollbackRequestedMessage
     if any(objections):
         # Only the first few are named: thousands of objections would make the answer larger than Kafka takes.
         named = [each for each in objections if each][:OBJECTIONS_NAMED_MAX]
-        return _rollback_failed(request.order_id, "; ".join(named))
+        return _rollback_failed(request.order_id, SEPARATOR.join(named))
     held = [items[product_id] for product_id in pieces if items[product_id].state == "RESERVED"]
     if not held:
         return _Step(done)
@@ -134,9 +142,9 @@ def _release(known: Reservation | None, request: m.StockRollbackRequestedMessage
 def _objection(item: Item | None, product_id: UUID, quantity: int) -> str | None:
     """Why this product of a rollback cannot be released, or None."""
     if item is None or item.state == "REFUSED":
-        return f"product {product_id} was never reserved for this order"
+        return NEVER_RESERVED(product=product_id)
     if item.state != "OVERTAKEN" and item.quantity != quantity:
-        return f"product {product_id}: {item.quantity} were reserved, not {quantity}"
+        return OTHER_QUANTITY(product=product_id, reserved=item.quantity, asked=quantity)
     return None
 
 

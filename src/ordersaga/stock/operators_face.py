@@ -8,19 +8,31 @@ from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
+from ordersaga.contracts.answers import understood
 from ordersaga.http.problems import not_found
 from ordersaga.operations.face import AnyRequest, Face
+from ordersaga.said import Saying, sayings_of
 from ordersaga.stock import store
-from ordersaga.stock.model import Item, State
+from ordersaga.stock.model import State
+
+
+class ItemResource(Struct, rename="camel", frozen=True):
+    """What Stock has decided for one product of an order. `message`: why it was short; `said`: the same as codes with values."""
+
+    product_id: UUID
+    quantity: int
+    state: State
+    message: str | None
+    said: tuple[Saying, ...]
 
 
 class ReservationResource(Struct, rename="camel", kw_only=True):
-    """What Stock has decided for an order: `at` when it did first, `state` and `items` as they are now. `message`: why a product was short."""
+    """What Stock has decided for an order: `at` when it did first, `state` and `items` as they are now."""
 
     order_id: UUID
     state: State
     at: datetime
-    items: tuple[Item, ...]
+    items: tuple[ItemResource, ...]
 
 
 def routes(face: Face) -> list[ControllerRouterHandler]:
@@ -34,6 +46,12 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         if found is None:
             raise not_found("reservation")
         reservation, at = found
-        return ReservationResource(order_id=order_id, state=reservation.state, at=at, items=reservation.items)
+        items = [
+            ItemResource(
+                each.product_id, each.quantity, each.state, each.message, sayings_of(understood(each.message or ""))
+            )
+            for each in reservation.items
+        ]
+        return ReservationResource(order_id=order_id, state=reservation.state, at=at, items=tuple(items))
 
     return [show]

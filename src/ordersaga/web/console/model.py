@@ -130,7 +130,9 @@ class Wait(Struct, rename="camel", frozen=True):
 class OperatorsOrder(Order, rename="camel", frozen=True):
     """An order as Order shows it to operators."""
 
+    detail_said: tuple[Saying, ...] = ()
     flag: str | None = None
+    flag_said: tuple[Saying, ...] = ()
     version: str = ""
     seen: str = ""
     waits_for: tuple[Wait, ...] = ()
@@ -150,6 +152,7 @@ class TimelineEvent(Struct, rename="camel", frozen=True):
     status: str
     reason: str | None = None
     note: str | None = None
+    note_said: tuple[Saying, ...] = ()
 
 
 class PaymentView(Struct, rename="camel", frozen=True):
@@ -171,6 +174,7 @@ class ReservedItem(Struct, rename="camel", frozen=True):
     quantity: int
     state: str
     message: str | None = None
+    said: tuple[Saying, ...] = ()
 
 
 class ReservationView(Struct, rename="camel", frozen=True):
@@ -193,6 +197,7 @@ class IntentView(Struct, rename="camel", frozen=True):
     due_at: datetime | None
     tries: int
     message: str | None = None
+    said: tuple[Saying, ...] = ()
 
 
 class DeliveryView(Struct, rename="camel", frozen=True):
@@ -203,3 +208,4 @@ class DeliveryView(Struct, rename="camel", frozen=True):
     tracking_number: str | None
     at: datetime
     refusal: str | None = None
+    refusal_said: tuple[Saying, ...] = ()

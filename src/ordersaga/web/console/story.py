@@ -88,7 +88,8 @@ def story(
 
 def _event(number: str, event: TimelineEvent) -> Line:
     came_in, sent = mention(number, event.came_in, event.at), sent_by(number, event.went_out, event.at)
-    return Line(event.at, "order", "event", event.came_in, event.status, event.note or "", came_in=came_in, sent=sent)
+    what, status, note = event.came_in, event.status, event.note or ""
+    return Line(event.at, "order", "event", what, status, note, came_in=came_in, sent=sent, said=event.note_said)
 
 
 def _decided(reservation: ReservationView) -> Line:
@@ -96,19 +97,22 @@ def _decided(reservation: ReservationView) -> Line:
     is_tombstone = reservation.state == "OVERTAKEN"
     asked = "StockRollbackRequestedMessage" if is_tombstone else "StockDecreaseRequestMessage"
     answer = "StockRollbackCompletedMessage" if is_tombstone else "StockResponseMessage"
-    words = "; ".join(each.message for each in reservation.items if each.message)
+    short = [each for each in reservation.items if each.message]
+    words = "; ".join(each.message or "" for each in short)
+    said = [saying for each in short for saying in each.said] if all(each.said for each in short) else []
     came_in, sent = mention("stock-0", asked, reservation.at), sent_by("stock-0", [answer], reservation.at)
-    decided = (
-        "RESERVED" if reservation.state == "RELEASED" else reservation.state
-    )  # what is released was reserved before
-    return Line(reservation.at, "stock", "reservation", "decided", decided, words, came_in=came_in, sent=sent)
+    # What is released was reserved before.
+    state = "RESERVED" if reservation.state == "RELEASED" else reservation.state
+    what = "decided"
+    return Line(reservation.at, "stock", "reservation", what, state, words, came_in=came_in, sent=sent, said=said)
 
 
 def _dispatched(delivery: DeliveryView) -> Line:
     words = delivery.tracking_number or delivery.refusal or ""
     came_in = mention("delivery-0", "DeliveryRequestMessage", delivery.at)
     sent = sent_by("delivery-0", ["DeliveryStartMessage"], delivery.at)
-    return Line(delivery.at, "delivery", "delivery", delivery.status, words=words, came_in=came_in, sent=sent)
+    status, said = delivery.status, delivery.refusal_said
+    return Line(delivery.at, "delivery", "delivery", status, words=words, came_in=came_in, sent=sent, said=said)
 
 
 def parked_path(service: str, queue: QueueResource) -> str:
