@@ -19,6 +19,7 @@ from tests.browser.troubles import (
     execute,
     letter_of,
     lose_position,
+    orders_in_trouble,
     parked_of,
     set_faults,
     spoil,
@@ -128,6 +129,9 @@ def test_no_page_in_korean_has_an_english_sentence(visitor: Visitors, system: Sy
     one = enter(visitor, language="ko-KR")
     found: dict[str, list[str]] = {}
     for page in pages(one, system):
+        found[page.url] = one.evaluate(ENGLISH)
+    for order_id in orders_in_trouble(system):
+        page = one.open(f"/console/orders/{order_id}")
         found[page.url] = one.evaluate(ENGLISH)
     page = one.open("/console/audit")
     page.locator("input[name=seconds]").fill("0")

@@ -48,6 +48,7 @@ def test_an_orders_page_changes_by_itself_and_keeps_what_is_typed(visitor: Visit
     expect(page.locator("#order-head .badge")).to_have_text("completed")
     expect(page.locator("#order-story")).to_contain_text("DeliveryStartMessage")
     expect(page.locator("#order-facts")).to_contain_text("STARTED")
+    expect(page.locator("#order-facts a[href^='/products/']")).to_have_text(product_name(system))
     expect(reason).to_have_value("the customer called, and wants")
     expect(acts.get_by_text("has moved on since you began to type")).to_be_visible()
     assert one.evaluate("window.stayed"), "the page was not loaded again"
@@ -83,6 +84,8 @@ def test_the_request_that_an_order_waits_for_is_sent_again(visitor: Visitors, sy
 
         one = enter(visitor)
         page = follow_an_order(one, order_id)
+        expect(page.locator("#order-facts")).to_contain_text(str(UUID(int=5)))
+        expect(page.locator("#order-facts a[href^='/products/']")).to_have_count(0)
         expect(page.locator("#order-steps")).to_contain_text("times asked: 1")
         other = one.tab()
         other.goto(page.url)
@@ -107,6 +110,12 @@ def test_the_request_that_an_order_waits_for_is_sent_again(visitor: Visitors, sy
         system.start("stock")
     expect(page.locator("#order-story")).to_contain_text("StockResponseMessage")
     expect(page.locator("#order-acts").get_by_role("button", name="Send again")).to_have_count(0)
+
+
+def product_name(system: System) -> str:
+    """The English name of the product that `place` orders."""
+    name: str = httpx.get(f"{system.urls['stock']}/api/v1/products").json()["items"][0]["name"]
+    return name.partition(" / ")[0]
 
 
 def place_while_stock_is_away(system: System) -> tuple[str, dict[str, str], int]:

@@ -11,7 +11,8 @@ import psycopg
 from confluent_kafka import Producer
 
 from ordersaga.contracts import codec
-from ordersaga.contracts.messages import DeliveryRequestMessage
+from ordersaga.contracts.messages import DeliveryRequestMessage, StockResponseMessage
+from ordersaga.contracts.topics import BY_MESSAGE
 from ordersaga.devstack.system import System
 from ordersaga.settings import ServiceName
 from tests.browser.visitor import Visitor
@@ -55,14 +56,14 @@ def enter(visitor: Callable[..., Visitor], role: str = "operator", **options: An
     return one
 
 
-def place(system: System, zipcode: str = "04524") -> tuple[str, dict[str, str], int]:
+def place(system: System, zipcode: str = "04524", pieces: int = 1) -> tuple[str, dict[str, str], int]:
     """An order of one product, over HTTP: its id, its customer's headers, its total."""
     product = httpx.get(f"{system.urls['stock']}/api/v1/products").json()["items"][0]
     customer = {"User-Id": str(uuid4()), "User-Roles": "CUSTOMER", "Prefer": "wait=0"}
     order = {
         "orderName": product["name"],
-        "totalAmount": product["price"],
-        "items": [{"productId": product["productId"], "quantity": 1}],
+        "totalAmount": product["price"] * pieces,
+        "items": [{"productId": product["productId"], "quantity": pieces}],
         "name": "Hana Kim",
         "phone": PHONE,
         "address": "1 Sejong-daero",
@@ -70,20 +71,55 @@ def place(system: System, zipcode: str = "04524") -> tuple[str, dict[str, str], 
     }
     placed = httpx.post(f"{system.urls['order']}/api/v1/orders", json=order, headers=customer)
     placed.raise_for_status()
-    return placed.json()["orderId"], customer, product["price"]
+    return placed.json()["orderId"], customer, order["totalAmount"]
 
 
-def pay(system: System, order_id: str, customer: dict[str, str], total: int) -> None:
-    """What the customer does at the checkout, and the confirm."""
+def pay(system: System, order_id: str, customer: dict[str, str], total: int) -> str:
+    """What the customer does at the checkout, and the confirm. Returns the payment key."""
     checkout = {"orderId": order_id, "amount": total, "card": "approve"}
     key = httpx.post(f"{system.urls['sandbox']}/sandbox/payments", json=checkout).json()["paymentKey"]
     confirm = {"paymentKey": key, "orderId": order_id, "amount": total}
     url = f"{system.urls['payment']}/api/v1/payments/confirm"
     for _ in range(100):  # Payment hears of the order a moment after it was placed
         if httpx.post(url, json=confirm, headers=customer).status_code in (200, 202):
-            return
+            return str(key)
         time.sleep(0.1)
     raise AssertionError("the order cannot be paid")
+
+
+def orders_in_trouble(system: System) -> list[str]:
+    """Orders whose pages have most to tell: out of stock, not deliverable, refunded at the gateway, with strange answers, cancelled by an operator."""
+    short, _, _ = place(system, pieces=9_999)
+    strange, *_ = place(system)
+    producer = Producer({"bootstrap.servers": system.settings.kafka_bootstrap_servers})
+    for product in (uuid4(), None, None):
+        answer = StockResponseMessage(order_id=UUID(strange), product_id=product, status="SUCCESS", message="reserved")
+        producer.produce(BY_MESSAGE[StockResponseMessage].name, codec.encode(answer), strange.encode())
+    producer.flush()
+    far, customer, total = place(system, zipcode="63000")
+    pay(system, far, customer, total)
+    returned, customer, total = place(system)
+    key = pay(system, returned, customer, total)
+    _wait_until(lambda: _order(system, returned)["status"] == "COMPLETED")
+    part = {"amount": total // 2}
+    httpx.post(f"{system.urls['sandbox']}/sandbox/payments/{key}/cancel", json=part).raise_for_status()
+    cancelled, *_ = place(system)
+    url = f"{system.urls['order']}/api/v1/orders/{cancelled}/cancel/delivery-before"
+    httpx.post(url, json={"why": "a test"}, headers=OPERATOR).raise_for_status()
+    _wait_until(lambda: all(_order(system, each)["detail"] for each in (short, far)))
+    _wait_until(lambda: _order(system, returned)["flag"])
+    _wait_until(lambda: len([each for each in _notes(system, strange) if each]) >= 3)
+    return [short, strange, far, returned, cancelled]
+
+
+def _order(system: System, order_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{system.urls['order']}/api/v1/orders/{order_id}", headers=OPERATOR).json()
+    return found
+
+
+def _notes(system: System, order_id: str) -> list[str | None]:
+    url = f"{system.urls['order']}/api/v1/orders/{order_id}/timeline"
+    return [each["note"] for each in httpx.get(url, headers=OPERATOR).json()["items"]]
 
 
 def execute(system: System, service: ServiceName, statement: str) -> None:
@@ -156,7 +192,7 @@ def _stopped(system: System) -> list[dict[str, Any]]:
     return [each for each in found if each["state"] == "STOPPED"]
 
 
-def _wait_until(there: Callable[[], bool]) -> None:
+def _wait_until(there: Callable[[], object]) -> None:
     until = time.monotonic() + 30
     while not there():
         assert time.monotonic() < until

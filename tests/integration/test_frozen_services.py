@@ -18,6 +18,8 @@ from ordersaga.web.shop import seeds
 from tests.chaos.struck import pid_of, send_signals
 
 TOLD_WITHIN_S = 3.0
+PAYING_WITHIN_S = 2.0
+OPERATOR = {"User-Id": str(uuid4()), "User-Roles": "OPERATOR"}
 AT_ONCE = 4
 ADDRESS = {"name": "Hana Kim", "phone": "010-0000-0000", "zipcode": "04524", "address": "1 Sejong-daero"}
 
@@ -93,6 +95,30 @@ def test_an_order_is_placed_soon_though_stock_and_payment_are_frozen(
         took_s = time.monotonic() - began
     assert re.search("/orders/[0-9a-f-]{36}$", answer.url.path) and answer.status_code == 200
     assert took_s < TOLD_WITHIN_S
+
+
+def test_a_customer_who_has_paid_is_told_soon_that_payment_is_frozen_and_pays_once(
+    system: System, customer: Person, product: str
+) -> None:
+    path = customer.order(product).url.path
+    shown = httpx.get(f"{system.urls['stock']}/api/v1/products/{product}").json()
+    checkout = {"orderId": path.removeprefix("/orders/"), "amount": shown["price"], "card": "approve"}
+    key = httpx.post(f"{system.urls['sandbox']}/sandbox/payments", json=checkout).json()["paymentKey"]
+    paid = f"{path}/paid?paymentKey={key}&orderId={checkout['orderId']}&amount={checkout['amount']}"
+    with frozen(system, "payment"):
+        for _ in range(2):
+            answer = customer.get(paid)
+            assert (answer.status_code, answer.url.path) == (503, f"{path}/paid")
+            assert "asking again is safe" in answer.text
+            assert customer.took_s[paid] < PAYING_WITHIN_S
+    assert customer.get(paid).url.path == path
+    for _ in range(100):
+        if "Your parcel is on its way" in customer.get(path).text:
+            break
+        time.sleep(0.1)
+    asked = {"orderId": checkout["orderId"]}
+    payments = httpx.get(f"{system.urls['payment']}/api/v1/payments", params=asked, headers=OPERATOR).json()["items"]
+    assert [(each["paymentKey"], each["capturedAmount"]) for each in payments] == [(key, shown["price"])]
 
 
 @pytest.mark.parametrize("service", [*SERVICES, "audit", "sandbox"])

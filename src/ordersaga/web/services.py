@@ -1,6 +1,7 @@
 """The four services and the audit as this process sees them: over HTTP, in a user's name, within a bounded time."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
 
@@ -109,9 +110,11 @@ class Services:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         wait_s: float = 0.0,
+        within_s: float = math.inf,
     ) -> T:
-        """Send a command. `wait_s`: for how many seconds more than usual the service may wait for the command's outcome."""
-        patience_s = self._command_s + wait_s
+        """Send a command. `wait_s`: for how many seconds more than usual the service may wait for the command's outcome. `within_s`: a shorter limit
+        for its answer."""
+        patience_s = min(self._command_s + wait_s, within_s)
         return await self._call("POST", service, path, kind, user, patience_s, body, headers, wait_s=wait_s)
 
     async def _call(

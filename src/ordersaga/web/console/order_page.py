@@ -165,8 +165,8 @@ async def values_of(reading: Reading, user: User, order_id: UUID) -> dict[str, A
     """All that is known of an order. A service that does not answer is named. Raises `Nothing` if Order says that there is no such order."""
     asking = _Asking(reading, user)
     path, of_order = f"/api/v1/orders/{order_id}", {"orderId": str(order_id)}
-    order, events, payments, deliveries, reservation, intents, held, *trails = await side_by_side(
-        asking.one("order", path, OperatorsOrder),
+    (order, names), events, payments, deliveries, reservation, intents, held, *trails = await side_by_side(
+        asking.order(path),
         asking.items("order", f"{path}/timeline", TimelineEvent, {}),
         asking.items("payment", "/api/v1/payments", PaymentView, of_order),
         asking.items("delivery", "/api/v1/deliveries", DeliveryView, of_order),
@@ -184,6 +184,7 @@ async def values_of(reading: Reading, user: User, order_id: UUID) -> dict[str, A
     return {
         "order_id": order_id,
         "order": order,
+        "names": names,
         "progress": progress(order, shop_events) if order else None,
         "lines": story(events, payments, delivery, held, acts, reservation),
         "payments": payments,
@@ -220,6 +221,12 @@ class _Asking:
             if refused.status != 403:
                 raise
         return None
+
+    async def order(self, path: str) -> tuple[OperatorsOrder | None, dict[UUID, str]]:
+        """An order, and the names of its products that are known."""
+        order = await self.one("order", path, OperatorsOrder)
+        names = await self._reading.product_names.of(line.product_id for line in order.items) if order else {}
+        return order, names
 
     async def items(self, service: ServiceName, path: str, item: type[T], query: dict[str, str]) -> list[T]:
         """The first page of a list."""

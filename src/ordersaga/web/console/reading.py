@@ -19,6 +19,7 @@ from ordersaga.operations.resources import ActResource, CallsResource, CausesRes
 from ordersaga.settings import SERVICES, ServiceName, Settings
 from ordersaga.web.accounts import User
 from ordersaga.web.console.model import Anything, HealthStatus, OrderStates, Outbox, PartitionState
+from ordersaga.web.console.product_names import ProductNames
 from ordersaga.web.services import Backend, Refused, Services, Unavailable, side_by_side, unless_away
 
 T = TypeVar("T")
@@ -115,6 +116,7 @@ class Reading:
         self.has_audit: Final = settings.audit_url is not None
         self._settings: Final = settings
         self.rates: Final = Rates()
+        self.product_names: Final = ProductNames(services, "stock" in self.ours)
         self._recent: Final[dict[tuple[str, ...], tuple[float, asyncio.Future[Snapshot]]]] = {}
 
     @cached_property

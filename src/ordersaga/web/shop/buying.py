@@ -218,15 +218,15 @@ def _payment(desk: Desk, orders: Orders) -> list[ControllerRouterHandler]:
         """The gateway's success URL. A reload confirms the same payment key, which Payment takes once."""
         visit = desk.visit(request)
         user = await desk.user(request, visit)
-        shown = await orders.find(order_id, user) or nothing()
+        order = await orders.find_alone(order_id, user) or nothing()
         here = f"/orders/{order_id}"
         asked = request.query_params
-        if asked.get("amount") != str(shown.order.total_amount) or not asked.get("paymentKey"):
+        if asked.get("amount") != str(order.total_amount) or not asked.get("paymentKey"):
             return desk.go(visit, here, "not_confirmed")
         try:
-            await orders.confirm(shown.order, user, asked["paymentKey"])
+            await orders.confirm(order, user, asked["paymentKey"])
         except Unavailable:
-            return desk.page(visit, "shop/confirm_again.html", {"order": shown.order, "again": visit.path}, 503)
+            return desk.page(visit, "shop/confirm_again.html", {"order": order, "again": visit.path}, 503)
         except Refused as refused:
             if refused.status in (401, 403):
                 raise

@@ -16,6 +16,8 @@ from ordersaga.web.shop.model import Delivery, Event, Order, Payment, Product
 STOCK_WAIT_S: Final = 1.0
 PAYMENT_WAIT_S: Final = 1.0
 """So long Stock's answer to an order is waited for, and the gateway's to a confirm. The order's page tells the answer when it comes."""
+CONFIRMED_WITHIN_S: Final = 1.6
+"""So long Payment's answer to a confirm is waited for. Then the customer is told that it is not known, and may ask again."""
 BESIDE_S: Final = 1.0
 """What only stands beside an order's progress is shown if it comes within this time."""
 ORDERS_SHOWN: Final = 20
@@ -67,12 +69,12 @@ class Orders:
 
     async def find(self, order_id: UUID, user: User) -> Shown | None:
         """An order with its timeline and, while it waits for a payment, with what Payment knows of one."""
-        order = await self._order(order_id, user)
+        order = await self.find_alone(order_id, user)
         return None if order is None else await self._shown(order, user)
 
     async def find_with_products(self, order_id: UUID, user: User) -> tuple[Shown, dict[UUID, Product] | None] | None:
         """What `find` says, and the order's products; None for these: Stock does not answer."""
-        order = await self._order(order_id, user)
+        order = await self.find_alone(order_id, user)
         if order is None:
             return None
         shown, products = await side_by_side(
@@ -82,7 +84,7 @@ class Orders:
 
     async def read_again(self, order_id: UUID, user: User, before: Shown) -> Shown | None:
         """What `find` says, with as few requests as tell whether anything has changed."""
-        order = await self._order(order_id, user)
+        order = await self.find_alone(order_id, user)
         if order is None:
             return None
         if order != before.order or not before.timeline or before.delivery_away:
@@ -93,7 +95,8 @@ class Orders:
             else before
         )
 
-    async def _order(self, order_id: UUID, user: User) -> Order | None:
+    async def find_alone(self, order_id: UUID, user: User) -> Order | None:
+        """An order of this customer, as Order has it."""
         order = await self._services.get("order", f"/api/v1/orders/{order_id}", Order, user)
         return order if order is not None and order.customer_id == user.user_id else None
 
@@ -140,7 +143,7 @@ class Orders:
         """Step 5. The payment key makes a repeat harmless."""
         body = {"paymentKey": payment_key, "orderId": str(order.order_id), "amount": order.total_amount}
         return await self._services.post(
-            "payment", "/api/v1/payments/confirm", Payment, user, body, None, PAYMENT_WAIT_S
+            "payment", "/api/v1/payments/confirm", Payment, user, body, None, PAYMENT_WAIT_S, CONFIRMED_WITHIN_S
         )
 
     async def cancel(self, order_id: UUID, user: User) -> Order:
