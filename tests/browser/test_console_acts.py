@@ -102,7 +102,7 @@ def test_a_parked_record_is_tried_now_and_another_one_given_up(visitor: Visitors
     page = one.open("/console/parked?service=delivery")
     expect(page.locator("tbody tr")).to_have_count(2)
     expect(page.locator("tbody")).to_contain_text("this try fails on purpose")
-    act(one, paths[1], "Give up", "Given up")
+    act(one, paths[1], "Discard", "Discarded")
     (letter,) = httpx.get(
         f"{system.urls['delivery']}{FACE}/dead-letters",
         params={"orderId": str(dropped), "status": "ANY"},

@@ -236,7 +236,7 @@ def test_a_letter_is_found_by_its_id_or_the_beginning_of_it(visitor: Visitors, s
         one.open("/console/letters")
         page.get_by_label("Letter id").fill(nothing)
         one.press("Show")
-        expect(page.get_by_text("No letter of any status has an id that begins so")).to_be_visible()
+        expect(page.get_by_text("No letter has an id that begins like this")).to_be_visible()
 
 
 def failed(system: System, topic: str, order_id: UUID, value: dict[str, object], service: str) -> str:

@@ -55,7 +55,7 @@ def test_an_address_that_cannot_be_served_gives_the_money_back(visitor: Visitors
     hana.order(zipcode="63000")
     hana.pay()
     hana.sees("We cannot deliver to this address")
-    expect(hana.said).to_contain_text("were sent back to your card")
+    expect(hana.said).to_contain_text("was sent back to your card")
 
 
 def test_an_order_is_cancelled_before_it_is_paid(visitor: Visitors) -> None:
@@ -73,7 +73,7 @@ def test_a_completed_order_is_returned_and_refunded(visitor: Visitors) -> None:
     hana.sees("Your parcel is on its way")
     hana.press("Return this order")
     hana.sees("This order was returned")
-    expect(hana.said).to_contain_text("Your ₩34,000 were sent back to your card")
+    expect(hana.said).to_contain_text("₩34,000 was sent back to your card")
 
 
 def test_who_leaves_the_gateways_page_can_pay_later(visitor: Visitors) -> None:

@@ -13,6 +13,11 @@ from ordersaga.audit.kept import State
 from ordersaga.web.desk import NOT_DONE
 from ordersaga.web.texts import TEXTS, local, preferred, won
 
+BY_ITS_SOUND = re.compile(
+    r"\{(\w+)\}(이|가|은|는|을|를|과|와|으로|로|라고|이라고)(?![가-힣])|[이은을과와]\([가는를와과]\)|\(으\)로"
+)
+"""A particle whose form depends on the last sound of the value before it, or both of its forms."""
+ENDS_WITH_WON = {"amount"}
 TEMPLATES = sorted((Path(web.__file__).parent / "templates").rglob("*.html"))
 SHOWN_ATTRIBUTES = ("aria-label", "title", "placeholder", "alt")
 
@@ -26,6 +31,13 @@ def test_both_languages_have_the_same_keys_and_the_same_names_to_fill_in() -> No
     for key, english in TEXTS["en"].items():
         assert english.strip() and TEXTS["ko"][key].strip(), key
         assert names(english) == names(TEXTS["ko"][key]), key
+
+
+def test_no_korean_particle_depends_on_a_value_and_each_concept_has_one_word() -> None:
+    for key, text in TEXTS["ko"].items():
+        found = BY_ITS_SOUND.search(text)
+        assert found is None or found[1] in ENDS_WITH_WON, (key, text)
+        assert not re.search(r"(?<!데드 )레터|주문 번호|(?<!\{)\bid\b", text), (key, text)
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
