@@ -107,7 +107,7 @@ def _flag(order: AuditedOrder) -> Iterator[str]:
             payments=_names(unmeant),
         )
     if facts.flag is not None and facts.look_at is None and not unmeant:
-        yield say("audit.told.flag", "flagged though it waits for nothing: {flag}", flag=facts.flag)
+        yield say("audit.told.flag", "flagged though it waits for nothing: ") + facts.flag_words
 
 
 def _names(payments: Sequence[PaymentFact]) -> str:

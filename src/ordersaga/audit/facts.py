@@ -7,6 +7,8 @@ from uuid import UUID
 import msgspec
 
 from ordersaga.audit.finding import Moment
+from ordersaga.contracts.answers import words
+from ordersaga.said import Said, Saying
 
 GRACE: Final = timedelta(seconds=60)
 ENDED: Final = ("COMPLETED", "FAILED", "CANCELLED")
@@ -54,6 +56,12 @@ class Facts(msgspec.Struct, rename="camel"):
     listed_total: int | None = None
     flag: str | None = None
     look_at: datetime | None = None
+    flag_said: list[Saying] = []
+
+    @property
+    def flag_words(self) -> Said:
+        """The flag, by the codes that Order has kept with it, or in its own words."""
+        return Said(self.flag or "", self.flag_said) if self.flag_said else words(self.flag)
 
     @property
     def captured(self) -> list[PaymentFact]:

@@ -262,7 +262,7 @@ class OrderAudit:
             else say("audit.in_time.pending_since", "pending since {time}", time=f"{last_at:%H:%M:%S}")
         )
         if order.facts.flag is not None and not order.is_recent:
-            self.in_time.breaks(f"{order}: " + pending + say("audit.in_time.flag", ", {flag}", flag=order.facts.flag))
+            self.in_time.breaks(f"{order}: " + pending + say("audit.in_time.flag", ", ") + order.facts.flag_words)
         elif self._moment.now > pay_before + GRACE and not order.is_recent:
             self.in_time.breaks(
                 f"{order}: " + say("audit.in_time.unpaid", "pending, and was to be paid before {at}", at=pay_before)
