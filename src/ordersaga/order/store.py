@@ -246,7 +246,7 @@ class Changes:
                 stock_known,
                 note and str(note),
                 new_hash,
-                stored_sayings(note),
+                stored_sayings(note) if note else None,
             )
             self._events.append(line)
         for message in decision.outgoing:
