@@ -11,10 +11,11 @@ from msgspec import UNSET, Struct, UnsetType
 
 from ordersaga.http.fields import code_of
 from ordersaga.http.limits import RETRY_AFTER_S, TooManyStreams
-from ordersaga.masking import masked
+from ordersaga.masking import masked, masked_sayings
 from ordersaga.messaging.gather import NotBegun, OutcomeUnknown
 from ordersaga.messaging.refusal import NOT_VALID, FieldCode, FieldError, Refusal, RefusalKind, no_such, wrong_fields
 from ordersaga.messaging.sqlstate import is_transient
+from ordersaga.said import Saying, sayings_of
 
 log: Final = structlog.get_logger()
 T = TypeVar("T")
@@ -32,13 +33,14 @@ REFUSAL_STATUS: Final[dict[RefusalKind, int]] = {
 
 
 class ProblemBody(Struct, omit_defaults=True):
-    """RFC 9457."""
+    """RFC 9457. `said`: the detail as codes with values, for pages in another language."""
 
     title: str
     status: int
     detail: str | UnsetType = UNSET
     type: str = "about:blank"
     errors: list[FieldError] | UnsetType = UNSET
+    said: list[Saying] | UnsetType = UNSET
 
 
 class Problem(Exception):
@@ -47,7 +49,8 @@ class Problem(Exception):
     def __init__(self, status: int, title: str, detail: str = "", errors: list[FieldError] | None = None) -> None:
         super().__init__(title)
         self.status: Final = status
-        self.body: Final = ProblemBody(title, status, detail or UNSET, errors=errors or UNSET)
+        said = list(sayings_of(detail))
+        self.body: Final = ProblemBody(title, status, str(detail) or UNSET, errors=errors or UNSET, said=said or UNSET)
 
 
 def invalid(field: str, message: str, code: FieldCode = "invalid") -> Problem:
@@ -79,9 +82,9 @@ def unless_refused(answer: T | Refusal) -> T:
 
 def _answer(body: ProblemBody, headers: dict[str, str] | None = None) -> Response[bytes]:
     if body.detail:
-        body = msgspec.structs.replace(
-            body, detail=masked(body.detail)
-        )  # an error's text may contain a URL with a password
+        # An error's text may contain a URL with a password.
+        said = list(masked_sayings(body.said)) if body.said else body.said
+        body = msgspec.structs.replace(body, detail=masked(body.detail), said=said)
     return Response(msgspec.json.encode(body), status_code=body.status, media_type=PROBLEM_JSON, headers=headers)
 
 

@@ -50,7 +50,7 @@ def by(command: Command) -> Said:
     return say("order.by", "{who}: {why}", who=command.who, why=command.why)
 
 
-def refused(order: Order, why: str) -> Decision:
+def refused(order: Order, why: Said) -> Decision:
     """The order's state does not allow the command."""
-    detail = f"{why}; it is {order.status}"
+    detail = why + say("refused.status", "; it is {status}", status=order.status)
     return Decision(order, refusal=Refusal("CONFLICT", "The order's state does not allow that", detail))

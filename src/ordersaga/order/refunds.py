@@ -108,7 +108,7 @@ def accept_refund(order: Order, command: AcceptRefund) -> Decision:
     """The order goes on with the money that is still held, and is not flagged any more."""
     if not order.unmeant:
         if all(each.given_back <= 0 for each in order.facts.payments):
-            return refused(order, "no money of this order went back")
+            return refused(order, say("refused.nothing_back", "no money of this order went back"))
         return duplicate(order)
     for each in order.unmeant:
         order = order.with_payment(replace(each, meant=each.given_back))

@@ -12,7 +12,7 @@ from ordersaga.contracts import messages as m
 from ordersaga.order.deadlines import PARTNERS, Deadlines, Wait, ask_again, asked_again, waits
 from ordersaga.order.decision import Decision, by, refused
 from ordersaga.order.model import Order
-from ordersaga.said import joined
+from ordersaga.said import joined, say
 
 
 class Resend(Struct, frozen=True):
@@ -34,10 +34,13 @@ def resend(order: Order, command: Resend, now: datetime, deadlines: Deadlines) -
     if not again:
         others = {PARTNERS[each.awaited] for each in waiting if each.attempts and each.awaited != "price"}
         if others:
-            return refused(
-                order, f"{' and '.join(sorted(others))} may act twice on a repeated request, so it is asked once"
+            once = say(
+                "refused.asked_once",
+                "{partners} may act twice on a repeated request, so it is asked once",
+                partners=" and ".join(sorted(others)),
             )
-        return refused(order, "the order waits for no answer to a request")
+            return refused(order, once)
+        return refused(order, say("refused.nothing_asked", "the order waits for no answer to a request"))
     outgoing: list[m.Message] = []
     for each in again:
         order = order.asked_again(order.ask(each.awaited, each.about), now)

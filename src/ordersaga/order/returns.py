@@ -42,7 +42,7 @@ def cancel(order: Order) -> Decision:
     if order.reason == "CUSTOMER_CANCELLED":
         return duplicate(order)
     if order.status != "PENDING" or order.facts.delivery != "NOT_REQUESTED":
-        return refused(order, "an order can be cancelled only before its delivery is requested")
+        return refused(order, say("refused.cancel", "an order can be cancelled only before its delivery is requested"))
     return Decision(order.ended("CANCELLED", "CUSTOMER_CANCELLED"))
 
 
@@ -51,7 +51,7 @@ def give_back(order: Order) -> Decision:
     if order.reason == "RETURNED":
         return duplicate(order)
     if order.status != "COMPLETED":
-        return refused(order, "only a completed order can be returned")
+        return refused(order, say("refused.return", "only a completed order can be returned"))
     return Decision(order.ended("CANCELLED", "RETURNED"))
 
 
@@ -68,7 +68,7 @@ def request_return(order: Order) -> Decision:
 def receive_return(order: Order, command: ReceiveReturn) -> Decision:
     """The requested return is done: CANCELLED, RETURNED."""
     if order.facts.returning == "NOT_REQUESTED" and order.reason != "RETURNED":
-        return refused(order, "no return of this order was asked for")
+        return refused(order, say("refused.no_return", "no return of this order was asked for"))
     returned = give_back(order)
     return returned if returned.order is order else replace(returned, note=by(command))
 
@@ -76,7 +76,7 @@ def receive_return(order: Order, command: ReceiveReturn) -> Decision:
 def refuse_return(order: Order, command: RefuseReturn) -> Decision:
     """The requested return ends here, and the order stays COMPLETED."""
     if order.status != "COMPLETED" or order.facts.returning == "NOT_REQUESTED":
-        return refused(order, "no return of this order waits for an answer")
+        return refused(order, say("refused.return_answered", "no return of this order waits for an answer"))
     if order.facts.returning == "REFUSED":
         return duplicate(order)
     return Decision(order.returning("REFUSED"), note=by(command))

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from ordersaga.contracts.codec import NOT_JSON
+from ordersaga.said import Saying
 from ordersaga.settings import SERVICES, ServiceName, Settings
 from ordersaga.web.accounts import User, credentials
 
@@ -52,6 +53,7 @@ class ProblemAnswer(Struct):
     title: str = ""
     detail: str = ""
     errors: list[WrongField] = []
+    said: list[Saying] = []
 
 
 class Services:

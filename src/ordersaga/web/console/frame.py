@@ -87,5 +87,5 @@ def notice_of(refused: Refused) -> str:
 def wrong_fields(visit: Visit, problem: ProblemAnswer) -> dict[str, str]:
     """What a service says of each field that does not fit."""
     return {each.field: wrong_words(visit, each) for each in problem.errors} or {
-        "": told(visit, problem.detail or problem.title)
+        "": told(visit, problem.detail or problem.title, problem.said)
     }
