@@ -136,6 +136,12 @@ def test_values_are_told_in_the_language_too() -> None:
     assert "없음" in told(visit("ko"), held, held.sayings)
 
 
+def test_amounts_in_korean_are_written_as_people_write_them() -> None:
+    held = say("order.still_held", "{left} of {amount} won are still held", left=1500, amount=24000)
+    assert told(visit("ko"), held, held.sayings) == "24,000원 중 1,500원이 아직 남아 있습니다."
+    assert told(visit("en"), held, held.sayings) == "1500 of 24000 won are still held"
+
+
 def test_a_command_is_code_as_a_whole() -> None:
     todo = say("todo.topic_again", "to handle the new topic from its start, run `{command}`", command="do <it>")
     assert told(visit("en"), todo, todo.sayings).endswith("run <code>do &lt;it&gt;</code>")

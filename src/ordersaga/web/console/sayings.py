@@ -19,6 +19,8 @@ LENGTH: Final = re.compile(r"PT([0-9]{1,9})S")
 SAYS_MORE: Final = ("invalid", "out_of_range", "mismatch")
 """What is wrong with a field is then said by its message alone."""
 MOMENT: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}) ([0-9]{2}:[0-9]{2}:[0-9]{2})")
+WON: Final = "원"
+"""Behind an amount in Korean, which is then written as people write amounts."""
 NUMBER: Final = re.compile(r"[0-9][0-9,.]*")
 
 
@@ -96,8 +98,14 @@ def _filled(visit: Visit, text: str, saying: Saying) -> Markup:
 
 
 def _pieces(visit: Visit, text: str, saying: Saying) -> Iterator[Markup]:
-    for n, part in enumerate(PLACEHOLDER.split(text)):
-        yield _value(visit, saying.values[part]) if n % 2 else escape(part)
+    parts = PLACEHOLDER.split(text)
+    for n, part in enumerate(parts):
+        if n % 2 == 0:
+            yield escape(part)
+        elif (value := saying.values[part]).isdecimal() and parts[n + 1].startswith(WON):
+            yield escape(f"{int(value):,}")
+        else:
+            yield _value(visit, value)
 
 
 def _value(visit: Visit, value: str) -> Markup:
