@@ -13,7 +13,7 @@ class DeliveryPartner(ServicePartner):
 
     reads: ClassVar[tuple[str, ...]] = ("delivery-request-topic",)
     known: ClassVar[frozenset[str]] = frozenset(FIELDS)
-    own_topics: ClassVar[dict[str, str]] = {"wrong-topic": "started-deliveries"}
+    own_topics: ClassVar[dict[str, str]] = {"wrong-topic": "started-deliveries", "writes-a-journal": "delivery-journal"}
     optional: ClassVar[frozenset[str]] = frozenset({"addressDetail", "deliveryMemo"})
 
     def answer(self, topic: str, message: Json) -> list[tuple[str, Json]]:
@@ -25,12 +25,29 @@ class DeliveryPartner(ServicePartner):
             return []
         if self.is_("silent-about-repeats") and order in self.memory:
             return []
-        deliveries_of = message["customerId"].lower() if self.is_("one-delivery-a-customer") else order
-        self.memory[order] = True
-        delivery = uuid4() if self.is_("forgets-repeats") else uuid5(NAMESPACE_OID, deliveries_of)
+        if self.is_("has-room-for-short-texts") and any(len(message.get(name) or "") > 100 for name in FIELDS):
+            raise Bad("value too long for type character varying(100)")
+        if self.is_("knows-no-emoji") and "🚚" in str(message.get("address")):
+            raise Bad("Incorrect string value")
+        if self.is_("fails-repeats"):
+            refused = refused or order in self.memory
+        if refused and self.is_("starts-the-refused-again"):
+            refused = order not in self.memory
+        deliveries_of = order
+        if self.is_("one-delivery-a-customer"):
+            deliveries_of = message["customerId"].lower()
+        if self.is_("one-delivery-an-address"):
+            deliveries_of = str(message["address"])
+        delivery = str(uuid5(NAMESPACE_OID, deliveries_of))
+        if self.is_("forgets-all-on-restart"):
+            delivery = self.memory.get(order) or str(uuid4())
+        if self.is_("forgets-repeats"):
+            delivery = str(uuid4())
+        self.memory[order] = delivery
+        named = None if self.is_("names-no-delivery") else delivery
         return [
             (
                 "delivery-start-topic",
-                {"orderId": order, "deliveryId": str(delivery), "status": "FAILED" if refused else "STARTED"},
+                {"orderId": order, "deliveryId": named, "status": "FAILED" if refused else "STARTED"},
             )
         ]

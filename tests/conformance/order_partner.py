@@ -1,5 +1,6 @@
 """An Order of another team. Orders are placed over HTTP with the body of the wire facts, and ended with `{"end": orderId}`."""
 
+import struct
 from typing import ClassVar
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ class OrderPartner(ServicePartner):
     ended gives back what it holds, also what comes later."""
 
     reads: ClassVar[tuple[str, ...]] = (STOCK, PAYMENT, DELIVERY)
+    own_topics: ClassVar[dict[str, str]] = {"writes-a-journal": "order-journal"}
     known: ClassVar[frozenset[str]] = frozenset(
         {"orderId", "productId", "status", "message", "paymentKey", "amount", "deliveryId"}
     )
@@ -42,6 +44,7 @@ class OrderPartner(ServicePartner):
             "body": body,
             "customer": str(uuid4()),
             "open": [line["productId"].lower() for line in body["items"]],
+            "products": [line["productId"].lower() for line in body["items"]],
             "paid": False,
             "state": "placed",
             "reserved": [],
@@ -51,6 +54,8 @@ class OrderPartner(ServicePartner):
         }
         self.save()
         products = [{"productId": line["productId"], "quantity": line["quantity"]} for line in body["items"]]
+        if self.is_("asks-for-the-first-product-alone"):
+            products = products[:1]
         if self.is_("asks-for-one-piece-each"):
             products = [line | {"quantity": 1} for line in products]
         self.say("order-created", {"orderId": order, "products": products})
@@ -59,6 +64,10 @@ class OrderPartner(ServicePartner):
     def answer(self, topic: str, message: Json) -> list[tuple[str, Json]]:
         self._check(topic, message)
         order = self.orders.get(message["orderId"])
+        if self.is_("knows-orders-by-product") and topic == STOCK and message.get("productId"):
+            product = message["productId"].lower()
+            id, order = next(each for each in self.orders.items() if product in each[1]["products"])
+            message = message | {"orderId": id}
         if order is None:
             raise Bad("no such order")
         good = message["status"] in ("SUCCESS", "STARTED")
@@ -128,6 +137,9 @@ class OrderPartner(ServicePartner):
             order["payments"].setdefault(message["paymentKey"], message["amount"])
         if order["paid"]:
             return
+        if order["open"] and self.is_("drops-early-payments"):
+            order["payments"].clear()
+            return
         over = message["amount"] - order["body"]["totalAmount"]
         tolerated = self.is_("takes-any-amount") or (over > 0 and self.is_("takes-too-much"))
         if not good or (over and not tolerated):
@@ -144,6 +156,12 @@ class OrderPartner(ServicePartner):
         address = {name: order["body"].get(name) for name in ADDRESS}
         if self.is_("spoils-korean"):
             address = {name: text.encode("ascii", "replace").decode() for name, text in address.items()}
+        if self.is_("loses-the-memo"):
+            address["deliveryMemo"] = None
+        if self.is_("swaps-the-address"):
+            address |= {"address": address["addressDetail"], "addressDetail": address["address"]}
+        if self.is_("zipcode-as-a-number"):
+            address["zipcode"] = str(int(address["zipcode"]))
         asked = ("delivery-request-topic", {"orderId": id, "customerId": order["customer"], **address})
         return [asked, self._completion(id, order)] if self.is_("completes-at-once") else [asked]
 
@@ -159,5 +177,13 @@ class OrderPartner(ServicePartner):
     def _completion(self, id: str, order: Json) -> tuple[str, Json]:
         body = order["body"]
         status = "DONE" if self.is_("wrong-code") else "ORD0002"
-        told = {"orderId": id, "customerId": order["customer"], "status": status}
-        return ("order-completed-topic", told | {"totalAmount": body["totalAmount"], "orderName": body["orderName"]})
+        customer = str(uuid4()) if self.is_("completes-for-another-customer") else order["customer"]
+        total = body["totalAmount"]
+        if self.is_("total-of-one-piece"):
+            total //= body["items"][0]["quantity"]
+        if self.is_("total-as-text"):
+            total = str(total)
+        if self.is_("total-as-float"):
+            (total,) = map(int, struct.unpack("f", struct.pack("f", total)))
+        told = {"orderId": id, "customerId": customer, "status": status}
+        return ("order-completed-topic", told | {"totalAmount": total, "orderName": body["orderName"]})

@@ -83,10 +83,14 @@ class Loop:
     def handle(self, found: Message) -> None:
         replies: list[Reply] = []
         try:
+            if found.value() is None and self.partner.is_("dies-of-a-tombstone"):
+                sys.exit("NullPointerException")
             replies = self.partner.replies(found)
         except Bad as error:
             if self.partner.is_("dies-on-bad-json"):
                 sys.exit(f"cannot read: {error}")
+            while self.partner.is_("tries-for-ever"):
+                time.sleep(1)
             if not self.partner.is_("skips-what-is-bad"):
                 replies = [self.partner.dead_letter(found, str(error))]
         if self.partner.is_("loses-on-restart"):  # the offset is committed while the answer still waits in memory

@@ -16,7 +16,10 @@ class PaymentPartner(ServicePartner):
     optional: ClassVar[frozenset[str]] = frozenset({"reason", "requestId"})
     known: ClassVar[frozenset[str]] = frozenset({"orderId", "paymentKey", "amount", "reason", "requestId"})
 
-    own_topics: ClassVar[dict[str, str]] = {"failures-elsewhere": "payment-failed-topic"}
+    own_topics: ClassVar[dict[str, str]] = {
+        "failures-elsewhere": "payment-failed-topic",
+        "writes-a-journal": "payment-journal",
+    }
 
     def start(self, port: int) -> None:
         self.serve(port, self._confirm)
@@ -42,6 +45,10 @@ class PaymentPartner(ServicePartner):
             "paymentKey": key,
             "amount": str(amount) if self.is_("amount-as-text") else amount,
         }
+        if self.is_("takes-a-fee"):
+            told["amount"] = amount - amount * 3 // 100
+        if self.is_("has-room-for-short-keys"):
+            told["paymentKey"] = key[:20]
         if self.is_("forgets-the-key"):
             told["paymentKey"] = None
         self.memory[key] = {"order": body["orderId"], "left": amount if good else 0, "refunds": {}}
@@ -52,19 +59,25 @@ class PaymentPartner(ServicePartner):
     def answer(self, topic: str, message: Json) -> list[tuple[str, Json]]:
         """Refund, if that much is left of the payment. A refund is known by its `requestId`, or else by its amount."""
         amount = message.get("amount")
-        if not isinstance(amount, int):
+        if not isinstance(amount, int) or (amount < 1 and not self.is_("refunds-less-than-nothing")):
             raise Bad("no amount")
+        if self.is_("needs-a-reason") and not message.get("reason"):
+            raise Bad("no reason")
+        if self.is_("has-room-for-short-reasons") and len(message.get("reason") or "") > 100:
+            raise Bad("value too long for type character varying(100)")
         payment = self.memory.get(str(message.get("paymentKey")))
-        if payment is not None and payment["order"] != message["orderId"]:
+        if payment is not None and payment["order"] != message["orderId"] and not self.is_("refunds-for-any-order"):
             payment = None
         if payment is None and self.is_("silent-about-unknown-payments"):
             return []
-        refund = str(message.get("requestId") or amount)
+        refund = str(amount) if self.is_("knows-refunds-by-amount") else str(message.get("requestId") or amount)
+        if self.is_("refunds-a-payment-once"):
+            refund = "the refund"
         done = payment["refunds"].get(refund) if payment and not self.is_("refunds-repeats-again") else None
         if done is None:
             done = payment is not None and (amount <= payment["left"] or self.is_("refunds-too-much"))
             if payment is not None:
-                payment["left"] -= amount if done else 0
+                payment["left"] -= (payment["left"] if self.is_("refunds-all-at-once") else amount) if done else 0
                 payment["refunds"][refund] = done
         told = {name: message.get(name) for name in ("orderId", "paymentKey", "amount", "requestId")}
         if self.is_("another-request-id"):

@@ -80,17 +80,30 @@ class ServicePartner:
 
     def save(self) -> None:
         """Keep what the role knows for a restart."""
+        if self.is_("forgets-all-on-restart"):
+            return
         new = self._state.with_suffix(".new")
-        new.write_text(json.dumps(self.memory))
+        new.write_text(json.dumps(self.kept()))
         new.replace(self._state)
+
+    def kept(self) -> Json:
+        """What a restarted one knows."""
+        return self.memory
 
     def replies(self, record: Message) -> list[Reply]:
         """What the role publishes for a record. Raises `Bad`."""
         if self.is_("never-answers"):
             return []
         message = self._read(record)
+        if self.is_("loses-what-has-unknown-fields") and set(message) - self.known:
+            return []
         answers = self.answer(record.topic() or "", message)
         replies = [self._reply(topic, answer) for topic, answer in answers]
+        if self.is_("writes-a-journal"):
+            journal = {"orderId": message["orderId"], "status": "FAILED", "seen": record.topic()}
+            replies.append(Reply(self.own_topics[self.manner], None, json.dumps(journal).encode(), []))
+        if self.is_("also-progress"):
+            replies.insert(0, self._reply(answers[0][0], answers[0][1] | {"status": "REQUESTED"}))
         return replies * 2 if self.is_("answers-twice") else replies
 
     def answer(self, topic: str, message: Json) -> list[tuple[str, Json]]:
@@ -102,6 +115,12 @@ class ServicePartner:
 
     def _read(self, record: Message) -> Json:
         headers = dict(record.headers() or [])
+        if self.is_("trips-over-headers") and any(value is None or b"\xff" in value for value in headers.values()):
+            raise Bad("a header that is no text")
+        if self.is_("believes-the-type-header") and "__TypeId__" in headers:
+            raise Bad("the class is not in the trusted packages")
+        if self.is_("reads-small-records-alone") and len(record.value() or b"") > 100_000:
+            raise Bad("too large")
         try:
             message = json.loads(record.value() or b"")
         except ValueError as error:
@@ -152,6 +171,11 @@ class ServicePartner:
 
     def dead_letter(self, record: Message, why: str) -> Reply:
         """As Spring's recoverer writes it."""
+        if self.is_("letters-without-the-record"):
+            return Reply(f"{record.topic()}-dlt", record.key(), json.dumps({"error": why}).encode(), [])
+        if self.is_("letters-in-an-envelope"):
+            envelope = {"error": why, "payload": (record.value() or b"").decode("latin-1")}
+            return Reply(f"{record.topic()}-dlt", record.key(), json.dumps(envelope).encode(), [])
         headers = [
             *(record.headers() or []),
             ("kafka_dlt-original-topic", (record.topic() or "").encode()),

@@ -11,12 +11,26 @@ class StockPartner(ServicePartner):
     """Takes an order's products all or nothing, and gives them back."""
 
     reads: ClassVar[tuple[str, ...]] = ("order-created", "stock-rollback-requested-topic")
+    own_topics: ClassVar[dict[str, str]] = {"writes-a-journal": "stock-journal"}
     known: ClassVar[frozenset[str]] = frozenset({"orderId", "products", "items"})
 
     def start(self, port: int) -> None:
         self.shelf: dict[str, int] = self.memory.setdefault("shelf", {})
         self.orders: dict[str, Json] = self.memory.setdefault("orders", {})
         self.serve(port, self._put_on_the_shelf)
+
+    def kept(self) -> Json:
+        if self.is_("forgets-orders-on-restart"):
+            return {"shelf": self.shelf}
+        if self.is_("forgets-rollbacks-on-restart"):
+            return {
+                "shelf": self.shelf,
+                "orders": {id: each | self._as_taken(each) for id, each in self.orders.items()},
+            }
+        return self.memory
+
+    def _as_taken(self, order: Json) -> Json:
+        return {"state": "taken", "short": [], "back": {}} if order["state"] == "given back" else {}
 
     def _put_on_the_shelf(self, body: Json) -> Json:
         self.shelf[body["productId"].lower()] = body["quantity"]
@@ -30,7 +44,10 @@ class StockPartner(ServicePartner):
         wanted: dict[str, int] = {}
         for line in lines:
             name = line["productId"].lower()
-            wanted[name] = wanted.get(name, 0) + line["quantity"]
+            before = 0 if self.is_("last-line-wins") else wanted.get(name, 0)
+            wanted[name] = before + line["quantity"]
+            if self.is_("knows-small-numbers-alone") and line["quantity"] > 32_767:
+                raise Bad("smallint out of range")
         if any(pieces < 1 for pieces in wanted.values()) and not self.is_("takes-negative-quantities"):
             raise Bad("a quantity that is none")
         if self.is_("wraps-around"):
@@ -41,10 +58,14 @@ class StockPartner(ServicePartner):
         known = self.orders.get(order)
         judged_again = {"takes-repeats-again": "taken", "judges-the-refused-again": "refused"}.get(self.manner)
         if known is not None and known["state"] != judged_again:
+            if self.is_("fails-repeats"):
+                known = known | {"state": "refused"}
             return self._answers(order, known)
         if self.is_("silent-about-unknown-products") and not set(wanted) <= set(self.shelf):
             return []
         short = [name for name, pieces in wanted.items() if self.shelf.get(name, 0) < pieces]
+        if self.is_("looks-at-the-first-product-alone"):
+            short = short if short[:1] == list(wanted)[:1] else []
         if self.is_("oversells"):
             short = [name for name in wanted if name not in self.shelf]
         if not short or self.is_("keeps-what-it-refuses"):
@@ -64,6 +85,12 @@ class StockPartner(ServicePartner):
         else:
             word = "OUT_OF_STOCK" if self.is_("own-word-for-failures") else "FAILED"
             said = dict.fromkeys(known["short"] or known["products"], word)
+        if self.is_("names-the-first-product-alone"):
+            first = next(iter(said))
+            told = [
+                {"orderId": order, "productId": first, "status": status, "message": None} for status in said.values()
+            ]
+            return [("stock-response-topic", each) for each in told]
         if self.is_("answers-the-first-product-alone"):
             said = dict(list(said.items())[:1])
         return [
@@ -73,13 +100,19 @@ class StockPartner(ServicePartner):
 
     def _give_back(self, message: Json, wanted: dict[str, int]) -> list[tuple[str, Json]]:
         order = message["orderId"]
+        if order not in self.orders and self.is_("forgets-early-rollbacks"):
+            return [("stock-rollback-completed-topic", {"orderId": order})]
         known = self.orders.setdefault(order, {"state": "given back", "products": {}, "short": list(wanted)})
+        if known["state"] != "taken" and not known.get("back") and self.is_("silent-about-empty-rollbacks"):
+            return []
+        if self.is_("gives-back-the-whole-order"):
+            wanted = dict(known["products"])
         held = known["products"] if known["state"] == "taken" else {}
         known.setdefault("back", {})
         if self.is_("gives-back-one-rollback") and known["back"]:
             return [("stock-rollback-completed-topic", {"orderId": order})]
         for name, pieces in wanted.items():
-            if name in held and held[name] != pieces:
+            if name in held and held[name] != pieces and not self.is_("gives-back-what-is-asked"):
                 text = f"{held[name]} were taken, not {pieces}"
                 return [("stock-rollback-failed-topic", {"orderId": order, "errorMessage": text})]
             if name in known["products"] and (name not in known["back"] or self.is_("gives-back-twice")):
@@ -90,4 +123,6 @@ class StockPartner(ServicePartner):
             known |= {"state": "given back", "short": list(held)}
         done = ("stock-rollback-completed-topic", {"orderId": order})
         failed = ("stock-rollback-failed-topic", {"orderId": order, "errorMessage": None})
+        if self.is_("fails-every-rollback"):
+            return [failed]
         return [done, failed] if self.is_("completes-and-fails") else [done]

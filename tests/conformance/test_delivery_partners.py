@@ -38,7 +38,31 @@ WRONG = {
     "loses-on-restart": {RESTARTED},
     "keeps-ids-as-text": {f"{A} again in other bytes"},
     "one-delivery-a-customer": {"two orders of one customer are two deliveries"},
-    "reads-uncommitted": {f"{A} in an aborted transaction"},
+    "reads-uncommitted": {f"{A} in an aborted transaction", f"{A} in aborted transactions that overlap"},
+    "forgets-all-on-restart": {RESTARTED},
+    "one-delivery-an-address": {
+        "a started delivery has an id",
+        "two orders of one customer are two deliveries",
+        "a second request with another address starts no second delivery",
+        f"many times {A}",
+    },
+    "starts-the-refused-again": {"a repeat of a refused delivery is refused again"},
+    "also-progress": {f"{ANSWER} has the guide's status word", f"{A} has one answer"},
+    "trips-over-headers": {f"{A} with headers of a stranger"},
+    "believes-the-type-header": {f"{A} with a Java type header"},
+    "reads-small-records-alone": {f"{A} of nearly a megabyte"},
+    "loses-what-has-unknown-fields": {f"{A} with unknown fields"},
+    "letters-without-the-record": BAD - {f"{A}: an empty value"},
+    "has-room-for-short-texts": {f"{A} with long texts"},
+    "knows-no-emoji": {f"{A} with Korean, emoji and quotes"},
+    "names-no-delivery": {"a started delivery has an id"},
+    "fails-repeats": {
+        f"{A} twice in a row",
+        f"{A} again after its answer",
+        f"{A} again in other bytes",
+        f"{A} in several partitions",
+    },
+    "dies-of-a-tombstone": {f"{A}: a tombstone"},
     "takes-the-id-from-the-key": {f"{A} without a record key", f"{A} with another record key"},
     "refuses-unknown-fields": {f"{A} with unknown fields"},
     "needs-every-field": {f"{A} without optional fields"},
@@ -49,7 +73,16 @@ WRONG = {
         "an address that is missing is answered or becomes a dead letter",
     },
 }
-UNUSUAL = ["right", "no-key-and-sorted", "talkative", "pretty", "transactions", "silent-about-repeats"]
+UNUSUAL = [
+    "right",
+    "no-key-and-sorted",
+    "talkative",
+    "pretty",
+    "transactions",
+    "silent-about-repeats",
+    "writes-a-journal",
+    "letters-in-an-envelope",
+]
 
 
 @pytest.mark.parametrize("manner", WRONG)
@@ -63,8 +96,11 @@ def test_a_wrong_delivery_fails_the_cases_of_its_fault_alone(stack: DevStack, tm
     )
 
 
-def test_a_delivery_that_dies_of_a_bad_record_is_named_by_the_first(stack: DevStack, tmp_path: Path) -> None:
-    with RunningPartner(tmp_path, stack, "delivery", "dies-on-bad-json") as partner:
+@pytest.mark.parametrize("manner", ["dies-on-bad-json", "tries-for-ever"])
+def test_a_delivery_that_dies_of_a_bad_record_or_stays_there_is_named_by_the_first(
+    stack: DevStack, tmp_path: Path, manner: str
+) -> None:
+    with RunningPartner(tmp_path, stack, "delivery", manner) as partner:
         verdict = partner.conform()
     assert verdict.answer.code == 1 and verdict.failed == {f"{A}: bad JSON"}, verdict.answer
     assert verdict.not_judged == BAD - verdict.failed | {f"{A}: a tombstone"}

@@ -16,6 +16,8 @@ OUT_OF_STOCK = {
     "one of two products out of stock ends the order",
     "a paid order that is out of stock is not delivered",
 }
+NOUNS = ("a stock answer", "a payment outcome", "a started delivery")
+RESTARTED = "a payment outcome while the service restarts"
 WRONG = {
     "asks-for-one-piece-each": {"a placed order asks Stock for its products"},
     "counts-stock-answers": {"a repeated stock answer does not stand for another product"},
@@ -33,6 +35,28 @@ WRONG = {
         "a failed delivery does not complete the order",
         "a started delivery after a failed one does not complete the order",
     },
+    "knows-orders-by-product": {"an answer for one order leaves another order of its product alone"},
+    "asks-for-the-first-product-alone": {"a placed order asks Stock for its products"},
+    "loses-the-memo": {
+        "the delivery request has the customer's address",
+    },
+    "reads-uncommitted": {
+        f"{noun} in {what}"
+        for noun in NOUNS
+        for what in ("an aborted transaction", "aborted transactions that overlap")
+    },
+    "believes-the-type-header": {f"{noun} with a Java type header" for noun in NOUNS},
+    "swaps-the-address": {
+        "the delivery request has the customer's address",
+        "Korean, emoji and quotes reach Delivery as they are",
+    },
+    "zipcode-as-a-number": {"the delivery request has the customer's address"},
+    "total-of-one-piece": {"the completion has the order's customer, total, name and code"},
+    "total-as-text": {"the answer to a started delivery has the guide's fields"},
+    "total-as-float": {"a total of nearly an int32 is completed as it is"},
+    "completes-for-another-customer": {"the completion has the order's customer, total, name and code"},
+    "forgets-all-on-restart": {RESTARTED},
+    "loses-what-has-unknown-fields": {f"{noun} with unknown fields" for noun in NOUNS},
     "wrong-code": {"the completion has the order's customer, total, name and code"},
     "ignores-stock-failures": OUT_OF_STOCK,
     "asks-again": {"every record three times completes the order once"},
@@ -72,17 +96,17 @@ GIVES_BACK_WRONG = {
 }
 
 
-def judged(stack: DevStack, folder: Path, manner: str, *arguments: str) -> Verdict:
+def judged(stack: DevStack, folder: Path, manner: str, *arguments: str, restart: bool = False) -> Verdict:
     with RunningPartner(folder, stack, "order", manner) as partner:
         place = f"POST http://127.0.0.1:{partner.port}/orders {PLACE}"
         end = f'POST http://127.0.0.1:{partner.port}/end {{"end": "$orderId"}}'
         hooks = ("--place", place, "--hook", f"cancel={end}", "--hook", f"return={end}")
-        return partner.conform(*hooks, *arguments, restart=False)
+        return partner.conform(*hooks, *arguments, restart=restart)
 
 
 @pytest.mark.parametrize("manner", WRONG)
 def test_a_wrong_order_fails_the_cases_of_its_fault_alone(stack: DevStack, tmp_path: Path, manner: str) -> None:
-    verdict = judged(stack, tmp_path, manner, "--without", "compensation")
+    verdict = judged(stack, tmp_path, manner, "--without", "compensation", restart=RESTARTED in WRONG[manner])
     assert verdict.failed == WRONG[manner], verdict.answer
     assert verdict.answer.code == 1 and not verdict.not_judged
 
@@ -100,6 +124,7 @@ def test_an_order_that_gives_back_wrong_fails_the_cases_of_its_fault_alone(
     "manner, one",
     [
         ("delivers-unpaid", "a reserved order that is not paid is not delivered"),
+        ("drops-early-payments", "arrival: the payment, then the first product, then the second product"),
         ("delivers-unreserved", "a paid order that is not reserved is not delivered"),
     ],
 )
@@ -117,10 +142,11 @@ def test_an_order_that_completes_before_the_delivery_is_named_once(stack: DevSta
         "a failed delivery does not complete the order",
         "a started delivery after a failed one does not complete the order",
         "a started delivery in an aborted transaction",
+        "a started delivery in aborted transactions that overlap",
     }
 
 
-@pytest.mark.parametrize("manner", ["right", "no-key-and-sorted", "talkative"])
+@pytest.mark.parametrize("manner", ["right", "no-key-and-sorted", "talkative", "writes-a-journal"])
 def test_a_right_but_unusual_order_passes(stack: DevStack, tmp_path: Path, manner: str) -> None:
     verdict = judged(stack, tmp_path, manner)
     assert verdict.answer.code == 0, verdict.answer

@@ -7,7 +7,38 @@ import pytest
 from ordersaga.devstack import DevStack
 from tests.conformance.running_partner import RunningPartner, Verdict
 
+NOUNS = ("a stock request", "a rollback")
+RESTARTED = "a stock request while the service restarts"
+ROLLBACK_RESTARTED = "a rollback while the service restarts"
 WRONG = {
+    "forgets-orders-on-restart": {RESTARTED, ROLLBACK_RESTARTED},
+    "forgets-rollbacks-on-restart": {ROLLBACK_RESTARTED},
+    "fails-repeats": {
+        f"{noun} {how}"
+        for noun in ("a stock request",)
+        for how in ("twice in a row", "again after its answer", "again in other bytes", "in several partitions")
+    },
+    "looks-at-the-first-product-alone": {"what fails in part is taken as it was answered"},
+    "reads-uncommitted": {
+        "an order in an aborted transaction takes nothing",
+        *(f"{noun} in an aborted transaction" for noun in NOUNS),
+        *(f"{noun} in aborted transactions that overlap" for noun in NOUNS),
+    },
+    "trips-over-headers": {f"{noun} with headers of a stranger" for noun in NOUNS},
+    "believes-the-type-header": {f"{noun} with a Java type header" for noun in NOUNS},
+    "reads-small-records-alone": {f"{noun} of nearly a megabyte" for noun in NOUNS},
+    "last-line-wins": {"one product in two lines is counted twice"},
+    "knows-small-numbers-alone": {
+        "the largest int32 is answered FAILED",
+        "two lines that overflow an int32 are answered FAILED",
+    },
+    "forgets-early-rollbacks": {"a request that comes after its rollback holds nothing"},
+    "silent-about-empty-rollbacks": {
+        "a rollback of an order without stock is answered",
+        "a request that comes after its rollback holds nothing",
+    },
+    "gives-back-the-whole-order": {"a rollback of one product leaves the others"},
+    "gives-back-what-is-asked": {"a rollback of more than was taken adds nothing"},
     "oversells": {
         "more than there is is answered FAILED",
         "a product without stock is answered FAILED",
@@ -49,7 +80,7 @@ def judged(stack: DevStack, folder: Path, manner: str, *arguments: str, restart:
 
 @pytest.mark.parametrize("manner", WRONG)
 def test_a_wrong_stock_fails_the_cases_of_its_fault(stack: DevStack, tmp_path: Path, manner: str) -> None:
-    verdict = judged(stack, tmp_path, manner)
+    verdict = judged(stack, tmp_path, manner, restart=ROLLBACK_RESTARTED in WRONG[manner])
     assert verdict.failed == WRONG[manner], verdict.answer
     assert verdict.answer.code == 1
     assert bool(verdict.not_judged) == (manner == "oversells"), (
@@ -58,7 +89,20 @@ def test_a_wrong_stock_fails_the_cases_of_its_fault(stack: DevStack, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "manner", ["right", "decides-for-the-whole-order", "no-key-and-sorted", "talkative", "transactions"]
+    "manner, one",
+    [
+        ("fails-every-rollback", "a rollback puts the pieces back"),
+        ("names-the-first-product-alone", "each product of an order is answered"),
+    ],
+)
+def test_a_stock_that_is_wrong_in_many_ways_is_named(stack: DevStack, tmp_path: Path, manner: str, one: str) -> None:
+    verdict = judged(stack, tmp_path, manner)
+    assert one in verdict.failed and "a product that is in stock is answered SUCCESS" in verdict.passed, verdict.answer
+
+
+@pytest.mark.parametrize(
+    "manner",
+    ["right", "decides-for-the-whole-order", "no-key-and-sorted", "talkative", "transactions", "writes-a-journal"],
 )
 def test_a_right_but_unusual_stock_passes(stack: DevStack, tmp_path: Path, manner: str) -> None:
     verdict = judged(stack, tmp_path, manner, restart=True)

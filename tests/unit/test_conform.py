@@ -39,6 +39,23 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize(
+    "record, letter, has",
+    [
+        (b'{"a": "\xea\xb9\x80"}', b'{"a": "\xea\xb9\x80"}', True),
+        (b"\xac\xed\x00", b'"rO0A"', True),
+        (b"\xac\xed\x00", b'{"payload": "\\u00ac\\u00ed\\u0000"}', True),
+        (b'{"a": "x"', b'{"payload": "{\\"a\\": \\"x\\""}', True),
+        (b'{"a": "x"', b'{"error": "no JSON"}', False),
+        (b"", b'{"error": "no JSON"}', True),
+    ],
+)
+def test_a_dead_letter_that_has_the_record_is_told_from_one_that_has_not(
+    record: bytes, letter: bytes, has: bool
+) -> None:
+    assert heard(letter).has(record) is has
+
+
 def heard(value: bytes | None, key: bytes | None = None, headers: tuple[tuple[str, bytes | None], ...] = ()) -> Heard:
     return Heard(Record("delivery-start-topic", 0, 7, key, value, headers, 0), 1.0)
 

@@ -1,5 +1,6 @@
 """The cases of Delivery. The kit plays Order: it sends `DeliveryRequestMessage` and reads `DeliveryStartMessage`."""
 
+from collections.abc import Sequence
 from typing import ClassVar, Final
 from uuid import uuid4
 
@@ -46,6 +47,12 @@ class DeliveryRequest(Exchange):
 
     def essence(self, answer: Heard) -> object:
         return str(answer.field("deliveryId")).lower(), answer.failed
+
+    def different(self, answers: Sequence[Heard]) -> None:
+        ids = [str(answer.field("deliveryId")).lower() for answer in answers if answer.field("deliveryId") is not None]
+        must(
+            len(set(ids)) == len(ids), f"{len(ids)} orders that came at once have {len(set(ids))} different deliveryIds"
+        )
 
 
 REQUEST: Final = DeliveryRequest()
@@ -109,7 +116,10 @@ async def one_customer(scene: Scene) -> None:
 async def refused(scene: Scene) -> None:
     message = await REQUEST.prepare(scene) | {"zipcode": _undeliverable(scene)}
     await scene.send(REQUEST.request, message)
-    (answer, *_) = await scene.answers(REQUEST.answer, str(message["orderId"]))
+    order = str(message["orderId"])
+    await scene.answers(REQUEST.answer, order)
+    await scene.stage.until(lambda: scene.here(REQUEST.answer, order)[-1].failed, scene.limits.quiet_s)
+    answer = scene.here(REQUEST.answer, order)[-1]
     if not answer.failed and scene.offers.undeliverable_zipcode is None:
         raise NotOffered(
             f"this Delivery delivers to {OUR_ZIPCODE}, too; --undeliverable-zipcode names one that it refuses"
@@ -125,10 +135,15 @@ async def refused(scene: Scene) -> None:
 )
 async def refused_twice(scene: Scene) -> None:
     message = await REQUEST.prepare(scene) | {"zipcode": _undeliverable(scene)}
-    await scene.send(REQUEST.request, message, times=2)
+    order = str(message["orderId"])
+    await scene.send(REQUEST.request, message)
+    await scene.stage.until(lambda: bool(scene.here(REQUEST.answer, order)), scene.limits.answer_s)
     await scene.quiet()
-    said = {each.failed for each in scene.here(REQUEST.answer, str(message["orderId"]))}
-    must(len(said) < 2, "one request of the order was refused, and its repeat was started")
+    first = {each.failed for each in scene.here(REQUEST.answer, order)}
+    await scene.send(REQUEST.request, message, note="again, after the answer")
+    await scene.quiet()
+    said = {each.failed for each in scene.here(REQUEST.answer, order)}
+    must(not first or said == first, "one request of the order was refused, and its repeat was started")
 
 
 @CASES.case(

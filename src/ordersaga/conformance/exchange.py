@@ -48,6 +48,12 @@ class Exchange:
         """What a repeated answer must say again: here every field, in any order."""
         return sorted((answer.json or {}).items(), key=str)
 
+    async def had_one_effect(self, scene: Scene, message: Json) -> None:
+        """Raise `Broken` if a request that was sent more than once had more effect than one. Here its answer says all of it."""
+
+    def different(self, answers: Sequence[Heard]) -> None:
+        """Raise `Broken` if the answers to as many requests share what belongs to one of them. Here nothing does."""
+
     async def settled(self, scene: Scene, message: Json, count: int = 1) -> None:
         """After the answers, wait for further ones. Raises `Broken` unless all say the same as the first `count`."""
         first = await self.answered(scene, message)

@@ -20,7 +20,7 @@ RESTART_PATIENCE: Final = 6
 
 
 def load_case(exchange: Exchange, share: float = 1.0) -> Case:
-    """One request after the other, then many at once. Only a request without an answer fails it. `share`: of the usual number of requests."""
+    """One request after the other, then many at once. A request without an answer fails it, or with that of another one. `share`: of the usual number of requests."""
 
     async def play(scene: Scene) -> None:
         count = max(1, int(scene.offers.load * share))
@@ -40,13 +40,12 @@ def load_case(exchange: Exchange, share: float = 1.0) -> Case:
         )
         began = loop.time()
         await exchange.ask_all(scene, crowd)
-        last = began
-        for message in crowd:
-            answers = await exchange.answered(scene, message)
-            last = max(last, answers[0].at_s)
+        first = [(await exchange.answered(scene, message))[0] for message in crowd]
+        last = max([began, *(answer.at_s for answer in first)])
         scene.notes.append(
             f"throughput: {len(crowd):,} requests at once answered in {last - began:.2f} s, {len(crowd) / max(0.001, last - began):,.0f} a second"
         )
+        exchange.different(first)
 
     return Case(
         f"many times {exchange.noun}",
@@ -96,6 +95,7 @@ def restart_case(exchange: Exchange) -> Case:
             )
         await scene.send(exchange.request, messages[0], note="again, after the restart")
         await exchange.settled(scene, messages[0])
+        await asyncio.gather(*(exchange.had_one_effect(scene, message) for message in messages))
 
     return Case(
         f"{exchange.noun} while the service restarts",

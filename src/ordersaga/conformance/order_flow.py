@@ -95,16 +95,17 @@ async def _sent_in(scene: Scene, made: Draft) -> Answer:
         await asyncio.sleep(REFUSED_AGAIN_S)
 
 
-async def placed(scene: Scene, made: Draft | None = None) -> Placed:
+async def placed(scene: Scene, made: Draft | None = None, after: Placed | None = None) -> Placed:
     """Place an order, and wait until Order asks Stock for its products.
 
-    The order is known by its products, which no other order has: the hook's answer may come only after Stock's.
+    The order is known by its products, which no other order has, except one that was placed before, `after` which this one is: the hook's
+    answer may come only after Stock's.
     """
     made = made or await draft(scene)
     name = made.products[0][0]
     hook = scene.in_background(_sent_in(scene, made))
     try:
-        created = (await scene.answers(CREATED, name))[0]
+        created = await _created(scene, name, after)
     except Broken:
         if hook.done():
             hook.result()  # the reason why nothing came
@@ -115,6 +116,21 @@ async def placed(scene: Scene, made: Draft | None = None) -> Placed:
     except ValueError:
         raise Broken(f"the request on {CREATED} has no orderId that is a UUID: {order!r}") from None
     return Placed(order, made, created, f"conform-{uuid4()}")
+
+
+async def _created(scene: Scene, name: str, after: Placed | None) -> Heard:
+    """The request for a product that comes first, or first for another order than `after`."""
+    if after is None:
+        return (await scene.answers(CREATED, name))[0]
+
+    def others() -> list[Heard]:
+        return [
+            each for each in scene.here(CREATED, name) if str(each.field("orderId")).lower() != after.order_id.lower()
+        ]
+
+    if not await scene.stage.until(lambda: bool(others()), scene.limits.answer_s):
+        raise Broken(f"a second order of product {name} was placed, and no request for it came on {CREATED}")
+    return others()[0]
 
 
 def stock_answer(order: Placed, product: int = 0, status: str = "SUCCESS") -> Json:

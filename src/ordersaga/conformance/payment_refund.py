@@ -107,6 +107,25 @@ async def two_ids(scene: Scene) -> None:
     must(
         not any(each.failed for each in answers), "two refunds of 5,000 of 25,000 won with two ids did not both succeed"
     )
+    if not await _refuses_too_much(scene):
+        scene.notes.append(
+            "this Payment refunds more than was paid, so nobody sees what is left; another case judges that"
+        )
+        return
+    await scene.send(ASKED, refund(made, 20_000), note="more than the 15,000 won that are left after two refunds")
+    answers = await scene.answers(ANSWERED, made["orderId"], 3)
+    must(
+        all(each.failed or (each.field("amount") or 0) <= 15_000 for each in answers),
+        "5,000 of 25,000 won were refunded twice, with two ids; then 20,000 more could be refunded, so the second was taken for the first",
+    )
+
+
+async def _refuses_too_much(scene: Scene) -> bool:
+    """Whether no more than was paid is refunded."""
+    made = await paid(scene)
+    await scene.send(ASKED, refund(made, AMOUNT + 1_000))
+    (answer, *_) = await scene.answers(ANSWERED, made["orderId"])
+    return answer.failed or (answer.field("amount") or 0) <= AMOUNT
 
 
 @CASES.case("a refund is answered with its own id, or with none", NAMED, COMPENSATION)
@@ -152,6 +171,21 @@ async def too_much(scene: Scene) -> None:
     await scene.send(ASKED, refund(made, AMOUNT + 1_000))
     (answer, *_) = await scene.answers(ANSWERED, made["orderId"])
     must(answer.failed or (answer.field("amount") or 0) <= AMOUNT, f"{AMOUNT + 1_000} of {AMOUNT} won were refunded")
+
+
+@CASES.case(
+    "a refund of less than nothing gives nothing back",
+    "compensation: a refund makes what is left of a payment smaller; minus 5,000 won are refused, or a dead letter",
+    COMPENSATION,
+    "limits",
+    phase="poison",
+)
+async def less_than_nothing(scene: Scene) -> None:
+    made = await paid(scene)
+    await scene.send(ASKED, refund(made, -5_000))
+    await scene.quiet()
+    done = [each for each in scene.here(ANSWERED, made["orderId"]) if not each.failed]
+    must(not done, "a refund of minus 5,000 won was answered SUCCESS")
 
 
 @CASES.case("a refund of an unknown payment is answered FAILED", IS_ANSWERED, COMPENSATION, "failures")

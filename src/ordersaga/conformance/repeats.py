@@ -7,7 +7,7 @@ from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.scene import Scene, must
 from ordersaga.conformance.shapes import upper
 from ordersaga.conformance.verdicts import NotMeasurable
-from ordersaga.conformance.wire import compact
+from ordersaga.conformance.wire import Json, compact
 
 REPEAT: Final = "wire facts: Kafka delivers at least once, so a repeat has no further effect; its answer, if there is one, says the same"
 
@@ -54,11 +54,25 @@ def repeat_cases(exchange: Exchange) -> list[Case]:
         there = len(scene.here(exchange.answer, str(message["orderId"])))
         must(there == expected, f"one record was sent, and {there} answers came instead of {expected}")
 
-    async def aborted(scene: Scene) -> None:
+    async def unanswered(scene: Scene) -> Json:
         message = await exchange.prepare(scene)
         await scene.quiet()
         if scene.here(exchange.answer, str(message["orderId"])):
             raise NotMeasurable(f"the answer on {exchange.answer} comes before the request; another case judges that")
+        return message
+
+    async def overlapping(scene: Scene) -> None:
+        messages = [await unanswered(scene) for _ in range(2)]
+        await scene.abort_overlapping(exchange.request, messages)
+        for message in messages:
+            await scene.silence(
+                exchange.answer,
+                str(message["orderId"]),
+                "two transactions overlapped and both were aborted, so neither record exists",
+            )
+
+    async def aborted(scene: Scene) -> None:
+        message = await unanswered(scene)
         await scene.send(exchange.request, message, commit=False, note="in a transaction that was aborted")
         await scene.silence(
             exchange.answer,
@@ -85,5 +99,11 @@ def repeat_cases(exchange: Exchange) -> list[Case]:
             "guide, caution 4: what a producer has aborted was never said; consumers read committed records only",
             "transactions",
             play=aborted,
+        ),
+        exchange.case(
+            f"{noun} in aborted transactions that overlap",
+            "guide, caution 4: what a producer has aborted was never said, whichever of two transactions ends first",
+            "transactions",
+            play=overlapping,
         ),
     ]

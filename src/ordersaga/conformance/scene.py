@@ -128,6 +128,17 @@ class Scene:
         self.sent.extend(sent)
         return sent[-1]
 
+    async def abort_overlapping(self, topic: str, messages: Sequence[Json]) -> None:
+        """Send each message to one partition, in transactions that overlap and are aborted, the last one first."""
+        records = [
+            Publication(
+                n, topic, 0, str(message["orderId"]).encode(), compact(message), list(self.usual_headers(topic))
+            )
+            for n, message in enumerate(messages)
+        ]
+        note = "in a transaction that was aborted, as was one that began later, before it"
+        self.sent.extend(await self.stage.abort_overlapping(records, note))
+
     def usual_headers(self, topic: str) -> Headers:
         """The headers of a record that is not about headers."""
         return [(TYPE_ID, self._type_ids[topic].encode())] if topic in self._type_ids else []
@@ -196,6 +207,11 @@ class Scene:
                 f"--without {DEAD_LETTERS} says that the service keeps them elsewhere"
             )
         self.keep(found())
+        must(
+            any(each.origin is not None or each.has(sent.value) for each in found()),
+            f"the dead letter of the record at {sent.place} has neither the record's bytes, nor headers that say where the record is: "
+            "nobody can replay it",
+        )
 
     def keep(self, records: Sequence[Heard]) -> None:
         """Show these records in the report, too."""

@@ -8,6 +8,7 @@ from typing import Final, Self
 
 from ordersaga.conformance.wire import Heard, Sent
 from ordersaga.contracts.topics import BY_NAME
+from ordersaga.messaging.handler import Coordinates
 from ordersaga.messaging.kafka import Publication, Sender, Tap, Topics
 from ordersaga.settings import Settings
 
@@ -45,6 +46,7 @@ class Stage:
         self._by_id: Final[dict[str, list[Heard]]] = defaultdict(list)
         self._letters: list[Heard] = []
         self._changed: Final = asyncio.Condition()
+        self._aborting: Final = asyncio.Lock()
         self._taps: Final[list[Tap]] = []
         self._tapped: Final[set[str]] = set()
         self._tasks: Final[list[asyncio.Task[None]]] = []
@@ -148,12 +150,27 @@ class Stage:
         return topic in self._dead_letter_topics or has_dead_letter_name(topic)
 
     async def send(self, records: Sequence[Publication], commit: bool | None, note: str) -> list[Sent]:
-        """Send the records, in a transaction that is committed or aborted; None: without one."""
+        """Send the records, in a transaction that is committed or aborted; None: without one.
+
+        No two aborted transactions overlap, since some clients then take what was aborted: `abort_overlapping` is for the cases of that.
+        """
         began = asyncio.get_running_loop().time()
         if commit is None:
             places = await self._sender.send(records)
         else:
-            places = await self._sender.send_in_transaction(records, commit)
+            async with contextlib.nullcontext() if commit else self._aborting:
+                places = await self._sender.send_in_transaction(records, commit)
+        return self._sent(records, places, began, note)
+
+    async def abort_overlapping(self, records: Sequence[Publication], note: str) -> list[Sent]:
+        """Send each record in a transaction of its own. The transactions overlap, and all are aborted, the last one first."""
+        began = asyncio.get_running_loop().time()
+        async with self._aborting:
+            return self._sent(records, await self._sender.abort_overlapping(records), began, note)
+
+    def _sent(
+        self, records: Sequence[Publication], places: Sequence[Coordinates], began: float, note: str
+    ) -> list[Sent]:
         return [
             Sent(place, record.key, record.value, tuple(record.headers), began, note)
             for place, record in zip(places, records, strict=True)
@@ -172,7 +189,7 @@ class Stage:
             or (
                 each.origin is None
                 and each.at_s > sent.at_s
-                and (each.record.value == sent.value or id.lower() in each.ids)
+                and ((sent.value and each.has(sent.value)) or each.record.value == sent.value or id.lower() in each.ids)
             )
         ]
 

@@ -101,5 +101,10 @@ class StockRequest(Exchange):
     def essence(self, answer: Heard) -> object:
         return str(answer.field("productId")).lower(), answer.failed
 
+    async def had_one_effect(self, scene: Scene, message: Json) -> None:
+        (line,) = message["products"]
+        why = "one request took 1 piece, though the service was killed and the request may have come twice"
+        await left_is(scene, line["productId"], PLENTY - line["quantity"], why)
+
 
 REQUEST: Final = StockRequest()

@@ -101,6 +101,13 @@ class Heard(Struct, frozen=True, dict=True):
         """What the headers of this dead letter say, whatever stack wrote them."""
         return read_letter_headers(self.record.headers or ())
 
+    def has(self, value: bytes | None) -> bool:
+        """Whether the value of this dead letter has the bytes of a record in it: as they are, in Base64, or escaped in a JSON text."""
+        there, wanted = self.record.value or b"", value or b""
+        texts = {wanted.decode("latin-1"), wanted.decode(errors="replace")}
+        escaped = [json.dumps(text, ensure_ascii=plain)[1:-1].encode() for text in texts for plain in (True, False)]
+        return any(each in there for each in (wanted, base64.b64encode(wanted), *escaped))
+
     @cached_property
     def ids(self) -> frozenset[str]:
         """Every UUID in the key, in the value, and in a value that is wrapped in a JSON text as Base64."""

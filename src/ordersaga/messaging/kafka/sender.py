@@ -55,14 +55,30 @@ class Sender:
         """Send the records in a transaction of their own. Without `commit` it is aborted once they are in the log."""
 
         def send() -> list[Coordinates]:
-            producer = Producer(self._config | {"transactional.id": f"{TRANSACTIONS}{uuid4()}"})
-            producer.init_transactions(CALL_TIMEOUT_S)
-            producer.begin_transaction()
+            producer = self._in_transaction()
             places = _send(producer, records)
             (producer.commit_transaction if commit else producer.abort_transaction)(CALL_TIMEOUT_S)
             return places
 
         return await self._in_thread(send)
+
+    async def abort_overlapping(self, records: Sequence[Publication]) -> list[Coordinates]:
+        """Send each record in a transaction of its own. All are open at once, and the one that began last is aborted first."""
+
+        def send() -> list[Coordinates]:
+            producers = [self._in_transaction() for _ in records]
+            places = [_send(producer, [record])[0] for producer, record in zip(producers, records, strict=True)]
+            for producer in reversed(producers):
+                producer.abort_transaction(CALL_TIMEOUT_S)
+            return places
+
+        return await self._in_thread(send)
+
+    def _in_transaction(self) -> Producer:
+        producer = Producer(self._config | {"transactional.id": f"{TRANSACTIONS}{uuid4()}"})
+        producer.init_transactions(CALL_TIMEOUT_S)
+        producer.begin_transaction()
+        return producer
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
