@@ -143,7 +143,9 @@ def _first_records(
         consumer.assign([TopicPartition(*p, offset) for p, offset in positions.items()])
         until = time.monotonic() + limit_s
         while waiting and time.monotonic() < until:
-            for message in consumer.consume(BATCH, POLL_S):
+            # `consume` alone would wait all of the time, though some of the partitions had answered.
+            first = consumer.poll(POLL_S)
+            for message in [] if first is None else [first, *consumer.consume(BATCH, 0)]:
                 partition = Partition(message.topic() or "", message.partition() or 0)
                 if partition in waiting:
                     del waiting[partition]
