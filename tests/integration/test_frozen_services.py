@@ -35,13 +35,17 @@ class Person:
     """Somebody who uses the pages without script, and how long each page took."""
 
     def __init__(self, system: System) -> None:
-        self.http = httpx.Client(base_url=system.urls["web"], timeout=30, follow_redirects=True)
+        self.http = httpx.Client(
+            base_url=system.urls["web"], timeout=30, follow_redirects=True, headers={"Accept-Language": "en"}
+        )
         self.took_s: dict[str, float] = {}
+        self.said: dict[str, str] = {}
 
     def get(self, path: str) -> httpx.Response:
         began = time.monotonic()
         answer = self.http.get(path)
         self.took_s[path] = time.monotonic() - began
+        self.said[path] = answer.text
         return answer
 
     def send(self, page: str, path: str, **fields: str) -> httpx.Response:
@@ -154,3 +158,7 @@ def test_each_page_of_the_console_tells_soon_that_a_service_is_frozen(
         list(threads.map(customer.get, ["/", "/orders", f"/orders/{order}", "/cart", "/checkout"]))
     took_s = operator.took_s | customer.took_s
     assert {path: took for path, took in took_s.items() if took > TOLD_WITHIN_S} == {}
+    assert "a page failed" not in system.processes["web"].log_path.read_text()
+    if service in SERVICES:
+        told = " ".join(re.sub("<[^>]*>", " ", operator.said["/console"]).split())
+        assert f"{service.capitalize()} is not answering" in told, told
