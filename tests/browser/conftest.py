@@ -1,8 +1,14 @@
-"""A real browser before the real system: Kafka, PostgreSQL, the services, the sandbox and the web process, started once a file."""
+"""A real browser before the real system: Kafka, PostgreSQL, the services, the sandbox and the web process.
+
+A worker of the tests starts the system once for its files of this folder, so a test leaves no trouble to the next one: see `nothing_left`.
+A file that looks at everything in the system has one of its own.
+"""
 
 import asyncio
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx
@@ -36,18 +42,38 @@ def browser_path() -> str:
     return found
 
 
-@pytest.fixture(scope="module")
-def system(browser_path: str) -> Iterator[System]:
+@contextmanager
+def seeded() -> Iterator[System]:
     """The whole system with the catalogue that `up` makes."""
     with System(web=True) as running:
-        asyncio.run(seeds.seed(running.urls["stock"]))
+        # In a thread of its own: while Playwright runs, its event loop counts as running in this one, so no other can run here.
+        with ThreadPoolExecutor(1) as beside:
+            beside.submit(asyncio.run, seeds.seed(running.urls["stock"])).result()
         yield running
 
 
+shared: list[System] = []
+until_the_last_file = ExitStack()
+
+
 @pytest.fixture(scope="module")
-def chromium(system: System, browser_path: str) -> Iterator[Browser]:
-    """Begun after the system, and ended with the file: while Playwright runs, its event loop counts as running in this thread, so no
-    other test could run one."""
+def system(browser_path: str) -> System:
+    if not shared:
+        shared.append(until_the_last_file.enter_context(seeded()))
+    return shared[0]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """After the last test of this folder, end the system: it takes a tenth of a core from the tests of other folders."""
+    if nextitem is None or "tests/browser/" not in nextitem.nodeid:
+        shared.clear()
+        until_the_last_file.close()
+
+
+@pytest.fixture(scope="module")
+def chromium(browser_path: str) -> Iterator[Browser]:
+    """Ended with the file: while Playwright runs, its event loop counts as running in this thread, so no other test could run one."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=NO_SANDBOX)
         yield browser

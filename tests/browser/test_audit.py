@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from ordersaga.devstack.system import System
+from tests.browser.conftest import seeded
 from tests.browser.troubles import FACE, OPERATOR, enter, letter_of, spoil
 from tests.browser.visitor import Visitor, axe
 
@@ -26,6 +27,13 @@ def run_at_rest(one: Visitor, button: str = "Run the audit") -> Page:
     page.wait_for_url(RUN)
     expect(page.locator("#audit-state [data-ended]")).to_be_visible()
     return page
+
+
+@pytest.fixture(scope="module")
+def system(browser_path: str) -> Iterator[System]:
+    """A system of this file's own: the audit finds whatever is broken in it."""
+    with seeded() as running:
+        yield running
 
 
 @pytest.fixture

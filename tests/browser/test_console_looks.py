@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from ordersaga.devstack.system import System
+from tests.browser.conftest import seeded
 from tests.browser.keyboard import Keyboard
 from tests.browser.troubles import (
     FACE,
@@ -113,6 +114,13 @@ def test_no_page_of_the_console_has_a_fault_that_axe_finds_or_scrolls_sideways(
         axe(page)
         assert one.evaluate("document.documentElement.scrollWidth") <= width, page.url
         assert page.locator("html").get_attribute("lang") == language[:2]
+
+
+@pytest.fixture(scope="module")
+def system(browser_path: str) -> Iterator[System]:
+    """A system of this file's own: the pages show what other tests have typed."""
+    with seeded() as running:
+        yield running
 
 
 @pytest.fixture

@@ -170,12 +170,12 @@ def test_a_button_says_at_once_that_it_works_and_soon_that_it_takes_longer(visit
     send_signals(frozen, "SIGSTOP")
     try:
         one.page.get_by_role("button", name="Place order").dblclick(no_wait_after=True)
-        time.sleep(3)
+        time.sleep(4)
     finally:
         send_signals(frozen, "SIGCONT")
     one.sees("Ready for your payment")
     busy_ms, longer_ms = (int(one.evaluate(f"sessionStorage.getItem('{what}')")) for what in ("busy", "longer"))
-    assert busy_ms < 500 and 1_500 < longer_ms < 3_000, (busy_ms, longer_ms)
+    assert busy_ms < 1_000 and 1_500 < longer_ms < 4_000, (busy_ms, longer_ms)
     assert one.orders() == before + 1
 
 
