@@ -153,9 +153,15 @@ def test_each_page_of_the_console_tells_soon_that_a_service_is_frozen(
         "/console/faults",
         "/console/faults/now",
     ]
+    customers = ["/", "/orders", f"/orders/{order}", "/cart", "/checkout"]
+    for person, asked in (
+        (operator, paths),
+        (customer, customers),
+    ):  # a page that is opened first takes longer than others
+        list(map(person.get, asked))
     with frozen(system, service), ThreadPoolExecutor(AT_ONCE) as threads:
         list(threads.map(operator.get, paths))
-        list(threads.map(customer.get, ["/", "/orders", f"/orders/{order}", "/cart", "/checkout"]))
+        list(threads.map(customer.get, customers))
     took_s = operator.took_s | customer.took_s
     assert {path: took for path, took in took_s.items() if took > TOLD_WITHIN_S} == {}
     assert "a page failed" not in system.processes["web"].log_path.read_text()
