@@ -289,6 +289,7 @@ async def test_what_was_decided_longer_ago_than_promised_is_removed_however_long
             ("old", "RESOLVED", 200),
             ("old", "DISCARDED", 200),
             ("old", "SUPERSEDED", 200),
+            ("old", "PUBLISHED", 200),
             ("young", "RESOLVED", 10),
         ],
     )

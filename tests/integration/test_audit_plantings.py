@@ -111,6 +111,7 @@ PLANTINGS = [
     pytest.param("stock", "UPDATE ledger SET topic_id = 'other' WHERE topic = 'order-created' AND partition = 0", {HANDLED: "stock: order-created/0 the topic was deleted and made again"}, id="another topic of the same name"),
     pytest.param("stock", LETTER % "DISCARDED", {LETTERS: "no operator has said why"}, id="a dead letter discarded by nobody"),
     pytest.param("stock", LETTER % "RESOLVED", {LETTERS: "no operator has said why"}, id="a dead letter resolved by nobody"),
+    pytest.param("stock", LETTER % "PUBLISHED", {LETTERS: "no operator has said why"}, id="a partner's dead letter published by nobody"),
     pytest.param("stock", LETTER % "REPLAYED", {LETTERS: "is not in the parking"}, id="a dead letter replayed into nowhere"),
     pytest.param("stock", LETTER % "SUPERSEDED", {LETTERS: "no letter follows it"}, id="a dead letter that nothing followed"),
     pytest.param("stock", PARK % "NULL", {PARKED: "order-created/3/42"}, id="a parked record that nobody will try"),

@@ -107,7 +107,7 @@ async def test_a_partners_letter_goes_out_on_its_topic_as_the_record_it_was(keep
     assert (await keeper("dead-letters", "replay", letter["id"], *WHY, type_ids=type_ids)).row["result"] == "published"
     (record,) = await records(keeper, topic, order_id)
     (letter,) = await keeper.letters(order_id)
-    assert letter["status"] == "RESOLVED"
+    assert letter["status"] == "PUBLISHED"
     assert record.value == value
     sent = dict(record.headers or ())
     assert (sent["trace"], sent["empty"], sent["__TypeId__"]) == (b"1", None, b"completed")

@@ -186,7 +186,7 @@ FROM dead_letter d
 WHERE d.status = 'REPLAYED' AND d.replayed_as IS NULL AND NOT EXISTS (
           SELECT FROM parked p WHERE p.topic = d.topic AND p.partition = d.partition AND p.record_offset = d.record_offset)
    OR d.status = 'SUPERSEDED' AND NOT EXISTS (SELECT FROM dead_letter n WHERE n.follows = d.id)
-   OR d.status IN ('DISCARDED', 'REPLAYED', 'RESOLVED') AND NOT EXISTS (
+   OR d.status IN ('DISCARDED', 'REPLAYED', 'RESOLVED', 'PUBLISHED') AND NOT EXISTS (
           SELECT FROM operator_act a WHERE a.target IN (d.id::text, d.topic || '/' || d.partition || '/' || d.record_offset));
 
 -- name: parked_rows

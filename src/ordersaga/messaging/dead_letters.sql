@@ -40,7 +40,7 @@ UPDATE dead_letter d SET follows = pair.old_id FROM pair WHERE d.id = pair.new_i
 WITH pair AS (
     SELECT new.new_id, old.id AS old_id
     FROM unnest(:ids::uuid[], :message_ids::uuid[]) AS new (new_id, message_id)
-    JOIN dead_letter old ON old.replayed_as = new.message_id AND old.status IN ('REPLAYED', 'RESOLVED')
+    JOIN dead_letter old ON old.replayed_as = new.message_id AND old.status IN ('REPLAYED', 'RESOLVED', 'PUBLISHED')
     JOIN dead_letter again ON again.id = new.new_id AND again.topic = old.topic
 ), gone AS (
     UPDATE dead_letter d SET status = 'SUPERSEDED', decided_at = :now FROM pair WHERE d.id = pair.old_id
@@ -48,6 +48,7 @@ WITH pair AS (
 UPDATE dead_letter d SET follows = pair.old_id FROM pair WHERE d.id = pair.new_id;
 
 -- name: settle_published!
--- Resolve letters that were published again and whose outbox rows are gone: Kafka has acknowledged their records.
-UPDATE dead_letter d SET status = 'RESOLVED', decided_at = :now
+-- Close letters that were published again and whose outbox rows are gone: Kafka has acknowledged their records. With that the failure of a
+-- record that Kafka had refused is resolved. A partner's is not known to be.
+UPDATE dead_letter d SET status = CASE WHEN d.imported_from IS NULL THEN 'RESOLVED' ELSE 'PUBLISHED' END, decided_at = :now
 WHERE d.status = 'REPLAYED' AND d.replayed_as IS NOT NULL AND NOT EXISTS (SELECT FROM outbox o WHERE o.message_id = d.replayed_as);

@@ -88,9 +88,10 @@ class LetterReader:
                     letter=row["next_id"],
                 ),
             )
+        if row["status"] == "PUBLISHED":
+            return ReplayState("published", PUBLISHED)
         if row["status"] == "RESOLVED":
-            is_partners = row["imported_from"] is not None
-            return ReplayState("published", PUBLISHED) if is_partners else ReplayState("resolved", "")
+            return ReplayState("resolved", "")
         if row["status"] != "REPLAYED":
             return ReplayState("failed again", say("result.status", "the letter is {status} now", status=row["status"]))
         if row["attempts"] is None:

@@ -71,7 +71,7 @@ FROM chain JOIN dead_letter d USING (id) ORDER BY d.at, d.attempts;
 
 -- name: replay_results
 -- What became of letters since their replay: the letter that followed, or the parked record and its attempts.
-SELECT d.id, d.status, d.imported_from, n.cause AS next_cause, n.reason AS next_reason, n.id AS next_id,
+SELECT d.id, d.status, n.cause AS next_cause, n.reason AS next_reason, n.id AS next_id,
        p.attempts, p.attempts_before, p.due_at, p.cause AS parked_cause, p.reason AS parked_reason
 FROM dead_letter d
 LEFT JOIN dead_letter n ON n.follows = d.id

@@ -20,8 +20,8 @@ from ordersaga.settings import Settings
 
 ID_BEGINNING: Final = re.compile("[0-9a-f]{1,32}")
 
-Status = Literal["OPEN", "REPLAYED", "RESOLVED", "DISCARDED", "SUPERSEDED"]
-STATUSES: Final[tuple[Status, ...]] = ("OPEN", "REPLAYED", "RESOLVED", "DISCARDED", "SUPERSEDED")
+Status = Literal["OPEN", "REPLAYED", "RESOLVED", "PUBLISHED", "DISCARDED", "SUPERSEDED"]
+STATUSES: Final[tuple[Status, ...]] = ("OPEN", "REPLAYED", "RESOLVED", "PUBLISHED", "DISCARDED", "SUPERSEDED")
 
 
 class Letter(Struct, frozen=True):

@@ -10,7 +10,7 @@ SELECT count(*) FROM gone;
 -- not count: a letter that an operator has just resolved must stay readable.
 WITH gone AS (
     DELETE FROM dead_letter WHERE id IN (
-        SELECT id FROM dead_letter WHERE status IN ('RESOLVED', 'DISCARDED', 'SUPERSEDED') AND decided_at < :before LIMIT :rows_max
+        SELECT id FROM dead_letter WHERE status IN ('RESOLVED', 'PUBLISHED', 'DISCARDED', 'SUPERSEDED') AND decided_at < :before LIMIT :rows_max
     ) RETURNING 1
 )
 SELECT count(*) FROM gone;

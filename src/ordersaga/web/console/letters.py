@@ -30,7 +30,7 @@ from ordersaga.web.visit import Visit
 
 PATH: Final = f"{HOME}/letters"
 SHOWN: Final = 50
-STATUSES: Final = ("OPEN", "REPLAYED", "RESOLVED", "DISCARDED", "SUPERSEDED", "ANY")
+STATUSES: Final = ("OPEN", "REPLAYED", "RESOLVED", "PUBLISHED", "DISCARDED", "SUPERSEDED", "ANY")
 HEX_BYTES_MAX: Final = 4_096
 HEX_ROW: Final = 16
 
