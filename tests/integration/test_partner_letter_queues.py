@@ -1,5 +1,6 @@
 """Letters on queues of any name, of any stack: whose they are, one for each failure, and what is sent when they are replayed."""
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -128,7 +129,7 @@ async def test_a_letter_without_a_value_is_fetched_or_refused_and_never_sent_as_
 
     gone = await keeper.pool.fetchval("SELECT id FROM dead_letter WHERE record_offset = 10000000")
     assert (
-        "is refused: the letter came without"
+        "is refused: the letter has no value"
         in (await keeper("dead-letters", "replay", "--dry-run", gone)).row["would"]
     )
     told = (await keeper("dead-letters", "replay", gone, *WHY, code=1)).row
@@ -181,4 +182,59 @@ async def test_a_record_that_was_caused_by_a_replayed_one_does_not_count_as_its_
     await keeper.send_raw(name, order_id, paid(order_id), caused)
     await keeper("dead-letters", "import", name)
     by_topic = {each["topic"]: each for each in await keeper.letters(order_id, 2)}
-    assert (by_topic[PAID]["status"], by_topic[CANCELLED]["follows"]) == ("RESOLVED", None)
+    assert (by_topic[PAID]["status"], by_topic[CANCELLED]["follows"]) == ("PUBLISHED", None)
+
+
+async def test_a_letters_attempts_are_those_of_the_listener_and_not_of_a_failing_handler_of_letters(
+    keeper: OperatorRig,
+) -> None:
+    """Spring's retry topics give a record that their handler of letters cannot handle to it again, and count that as an attempt."""
+    name, order_id = await queue(keeper, "handled-badly"), uuid7()
+    for attempts in (4, 5, 6):
+        headers = [
+            ("kafka_original-topic", PAID.encode()),
+            ("kafka_original-partition", (1).to_bytes(4, "big")),
+            ("kafka_original-offset", (9_000).to_bytes(8, "big")),
+            ("kafka_dlt-original-consumer-group", b"depot"),
+            ("kafka_exception-message", b"the handler of letters fails" if attempts > 4 else b"no carrier"),
+            ("retry_topic-attempts", attempts.to_bytes(4, "big")),
+        ]
+        await keeper.send_raw(name, order_id, paid(order_id), headers)
+    await keeper("dead-letters", "import", name)
+    *older, newest = await keeper.letters(order_id, 3)
+    assert [each["attempts"] for each in (*older, newest)] == [3, 3, 3]
+    assert [each["status"] for each in (*older, newest)] == ["SUPERSEDED", "SUPERSEDED", "OPEN"]
+
+
+async def test_a_share_groups_copy_gets_the_headers_that_it_lacks(keeper: OperatorRig) -> None:
+    name, order_id = await queue(keeper, "dlq.share-copy"), uuid7()
+    await keeper.send_raw(PAID, order_id, paid(order_id), [("__TypeId__", b"com.example.Paid")])
+    (original,) = await records(keeper, PAID, order_id)
+    copy = share_group(PAID, original.partition, original.offset)
+    await keeper.send_raw(name, order_id, paid(order_id), copy)
+    await keeper("dead-letters", "import", name)
+    (letter,) = await keeper.letters(order_id)
+    assert (letter["header_names"], letter["header_values"]) == (["__TypeId__"], [b"com.example.Paid"])
+
+
+async def test_a_lost_key_is_the_orders_again_so_that_the_record_gets_into_its_orders_partition(
+    keeper: OperatorRig,
+) -> None:
+    name, order_id = await queue(keeper, "poisoned"), uuid7()
+    poisoned = [("topic_poisoned", PAID.encode()), ("reason_poisoned", b"no such customer"), ("own", b"1")]
+    await keeper.send_raw(name, None, paid(order_id), poisoned)
+    await keeper("dead-letters", "import", name)
+    (letter,) = await keeper.letters(order_id)
+    assert (letter["key"], letter["partition"], letter["record_offset"]) == (str(order_id).encode(), None, None)
+    assert (await keeper("dead-letters", "replay", letter["id"], *WHY)).row["result"] == "published"
+    (again,) = await records(keeper, PAID, order_id)
+    assert (again.value, dict(again.headers or ())["own"]) == (paid(order_id), b"1")
+
+
+async def test_a_record_that_a_teams_own_code_has_wrapped_goes_out_as_it_was(keeper: OperatorRig) -> None:
+    name, order_id = await queue(keeper, "own-errors"), uuid7()
+    wrapped = json.dumps(base64.b64encode(paid(order_id)).decode()).encode()
+    await keeper.send_raw(name, None, wrapped)
+    await keeper("dead-letters", "import", name, "--original-topic", PAID)
+    (letter,) = await keeper.letters(order_id)
+    assert (letter["value"], letter["key"]) == (paid(order_id), None), "a sender may have sent it without a key"

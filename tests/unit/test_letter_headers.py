@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ordersaga.messaging import letter_headers, spring_headers
+from ordersaga.messaging.dead_letters import order_key
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.letter_headers import Failure
 from ordersaga.messaging.spring_headers import Headers
@@ -77,7 +78,7 @@ def test_spring_first_failures(source: str) -> None:
     assert told(malformed)[:4] == ("order-completed-topic", 1, 1, "shop")
     assert malformed.cause is not None and "jackson" in malformed.cause, "not the wrapper that cause-fqcn names"
     assert failed.timestamp_ms == malformed.timestamp_ms == SENT_AT
-    assert failed.is_rewritten
+    assert failed.is_altered
 
 
 @SPRINGS
@@ -155,7 +156,7 @@ def test_stacks_that_copy_the_record(source: str, queue: str) -> None:
         assert failure[6] == expected[6]
         assert letter.value in (SOUND, BAD)
         assert list(letter_headers.without(letter.headers or ())) == OWN
-        assert not read(letter).is_rewritten
+        assert not read(letter).is_altered
 
 
 def test_smallrye_puts_its_headers_before_those_of_the_record() -> None:
@@ -166,7 +167,7 @@ def test_smallrye_puts_its_headers_before_those_of_the_record() -> None:
         "java.lang.reflect.InvocationTargetException"  # outside of Quarkus it calls the method by reflection
     )
     assert told(read(letter)) == ("order-completed-topic", 1, 0, None, all_that_it_knows, all_that_it_knows, 1)
-    assert read(letter).is_rewritten
+    assert read(letter).is_altered
     assert list(letter_headers.without(headers)) == OWN
 
 
@@ -262,7 +263,7 @@ def test_a_key_failure_is_a_cause_too() -> None:
 
 
 BINARY = [(prefix, broken) for prefix in ("kafka_dlt-original-", "kafka_original-", "x-original-") for broken in
-          (b"", b"\xff", b"\xff" * 4, b"123456789", None)]  # fmt: skip
+          (b"", b"\xff", b"\xff" * 4, b"\1" * 9, None)]  # fmt: skip
 DECIMAL = [("__connect.errors.", broken) for broken in (b"", b"-1", b"1.5", b"9" * 30, "१".encode(), None)]
 
 
@@ -271,6 +272,53 @@ def test_a_number_that_cannot_be_read_counts_as_missing(prefix: str, broken: byt
     headers = tuple((prefix + name, broken) for name in ("partition", "offset"))
     failure = letter_headers.read(((prefix + "topic", b"t"), *headers, ("retry_topic-attempts", b"")))
     assert (failure.topic, failure.partition, failure.offset, failure.attempts) == ("t", None, None, 1)
+
+
+@pytest.mark.parametrize("prefix", ["kafka_dlt-original-", "kafka_original-", "x-original-"])
+def test_numbers_in_digits_are_read_where_java_writes_them_as_bytes(prefix: str) -> None:
+    """A team that writes such headers by hand writes texts."""
+    headers = ((prefix + "topic", b"t"), (prefix + "partition", b"3"), (prefix + "offset", b"12345678"))
+    failure = letter_headers.read(headers)
+    assert (failure.partition, failure.offset) == (3, 12_345_678)
+
+
+def wrapped(value: bytes) -> bytes:
+    """What a JSON serializer makes of bytes."""
+    return json.dumps(base64.b64encode(value).decode()).encode()
+
+
+SPRINGS_FAILURE: Headers = (("kafka_dlt-original-topic", b"t"),)
+
+
+@pytest.mark.parametrize(
+    ("value", "headers", "first"),
+    [
+        (wrapped(wrapped(BAD)), SPRINGS_FAILURE, BAD),  # the second failure's headers have replaced those of the first
+        (json.dumps(SOUND.decode()).encode(), (*SPRINGS_FAILURE, ("__TypeId__", b"java.lang.String")), SOUND),
+        (b'"hell"', (*SPRINGS_FAILURE, ("__TypeId__", b"java.lang.String")), b"hell"),  # it is base64, too
+        (wrapped(b'"hell"'), SPRINGS_FAILURE, b'"hell"'),
+        (wrapped(b"\xff{"), SPRINGS_FAILURE * 2, b"\xff{"),
+        (wrapped(SOUND), (("__streams.errors.topic", b"t"),), wrapped(SOUND)),  # the record was so
+        (b'"', SPRINGS_FAILURE, b'"'),
+    ],
+)
+def test_a_value_is_unwrapped_to_what_it_was(value: bytes, headers: Headers, first: bytes) -> None:
+    assert letter_headers.unwrapped(value, headers) == first
+
+
+def test_a_key_is_unwrapped_where_its_type_says_so() -> None:
+    key = wrapped(ORDER.encode())
+    typed: Headers = (*SPRINGS_FAILURE, ("__Key_TypeId__", b"[B"))
+    assert letter_headers.unwrapped_key(key, typed) == ORDER.encode()
+    assert letter_headers.unwrapped_key(key, SPRINGS_FAILURE) == key
+    assert letter_headers.without((*typed, ("__Key_TypeId__", b"com.example.Id"))) == (
+        ("__Key_TypeId__", b"com.example.Id"),
+    )
+
+
+@pytest.mark.parametrize("value", [wrapped(BAD), wrapped(wrapped(BAD)), json.dumps(BAD.decode()).encode()])
+def test_a_wrapped_record_is_found_under_its_order(value: bytes) -> None:
+    assert str(order_key("order-completed-topic", None, value)) == ORDER
 
 
 def test_records_without_such_headers_say_nothing() -> None:

@@ -16,7 +16,7 @@ from ordersaga.contracts.codec import decode
 from ordersaga.contracts.headers import MESSAGE_ID
 from ordersaga.contracts.topics import BY_NAME, DEAD_LETTER_SUFFIX, key_of
 from ordersaga.masking import masked
-from ordersaga.messaging import spring_headers
+from ordersaga.messaging import letter_headers, spring_headers
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Record, Rejected
 from ordersaga.messaging.ids import MessageIds
@@ -79,7 +79,8 @@ def order_key(topic: str, key: bytes | None, value: bytes | None) -> UUID | None
         except Exception:  # any malformed value: the search below needs only an id
             pass
     field = b"productId" if known is not None and known.key == "product_id" else b"orderId"
-    named = re.search(_FIELD % (field, UUID_PATTERN), value or b"")
+    pattern = re.compile(_FIELD % (field, UUID_PATTERN))
+    named = next((name for layer in letter_headers.layers_of(value) if (name := pattern.search(layer))), None)
     found = named or (re.fullmatch(_KEY, key) if key else None)
     return UUID(found[1].decode()) if found else None
 
@@ -151,7 +152,7 @@ async def supersede_published(db: Connection, ids: Sequence[UUID], message_ids: 
 
 
 async def settle_published(db: Connection, now: datetime) -> None:
-    """Resolve the letters that were published again and whose outbox rows are gone: Kafka has acknowledged their records."""
+    """Mark the letters that were published again and whose outbox rows are gone: Kafka has acknowledged their records."""
     await sql.settle_published(db, now=now)
 
 

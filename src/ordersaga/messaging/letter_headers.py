@@ -32,6 +32,8 @@ from ordersaga.messaging.spring_headers import Headers
 
 BYTES_TYPE: Final = b"[B"
 """Java's name of an array of bytes, which Spring's JSON serializer writes as a text in base64."""
+TEXT_TYPE: Final = b"java.lang.String"
+KEY_TYPE_ID: Final = "__Key_TypeId__"
 _CAUSED_BY: Final = "\nCaused by: "
 _ENDS_OF_MESSAGE: Final = ("\n\tat ", "\n\t... ", _CAUSED_BY, "\n\tSuppressed: ")
 _OTHERS: Final = ("kafka_deliveryAttempt", "springDeserializerExceptionKey", "springDeserializerExceptionValue")
@@ -40,7 +42,8 @@ _CLASS: Final = re.compile(r"[\w$]+(?:\.[\w$]+)+", re.ASCII)
 
 
 class Failure(Struct, frozen=True):
-    """Who gave a record up, where the record was, and why. `topic` None: no header says it."""
+    """Who gave a record up, where the record was, and why. `topic` None: no header says it. `lost_key`: the letter has no key, whatever the
+    record had."""
 
     stack: str | None = None
     topic: str | None = None
@@ -52,8 +55,10 @@ class Failure(Struct, frozen=True):
     message: str | None = None
     stacktrace: str | None = None
     attempts: int = 1
-    is_rewritten: bool = False
-    """Whether one of the stacks has read the value and written it again, without the fields that it does not know."""
+    is_altered: bool = False
+    """Whether the letter may lack something of the record: a stack has written the value again, without the fields that it does not know, or has
+    left out the record's headers."""
+    lost_key: bool = False
 
 
 def read(headers: Headers) -> Failure:
@@ -79,7 +84,8 @@ def read(headers: Headers) -> Failure:
         text(newest.messages) if message is None else message,
         stacktrace,
         _attempts(newest, last),
-        any(stack.rewrites for stack in found),
+        any(stack.alters for stack in found),
+        any(stack.loses_key for stack in found),
     )
 
 
@@ -93,23 +99,52 @@ def is_of(record: Record, groups: frozenset[str]) -> bool:
 
 
 def without(headers: Headers) -> Headers:
-    """The record's own headers: without those of any stack, and without the type that Spring gives to bytes."""
+    """The record's own headers: without those of any stack, and without the types that Spring gives to bytes and texts."""
     return tuple(
         (name, value)
         for name, value in headers
-        if not name.startswith(_PREFIXES) and name not in _OTHERS and (name, value) != (TYPE_ID, BYTES_TYPE)
+        if not name.startswith(_PREFIXES)
+        and name not in _OTHERS
+        and (name not in (TYPE_ID, KEY_TYPE_ID) or value not in (BYTES_TYPE, TEXT_TYPE))
     )
 
 
 def unwrapped(value: bytes | None, headers: Headers) -> bytes | None:
-    """The value as it was before Spring's JSON serializer made a text in base64 of its bytes, once for each failure."""
+    """The value as it was before Spring's JSON serializer made a text of it, once for each failure: in base64, if it was bytes.
+
+    Headers tell how often, but a later failure may replace those of an earlier one. So a text with a JSON object inside is unwrapped down to
+    that.
+    """
     times = sum(name in (SPRING.topic, RETRY_TOPICS.topic) for name, _ in headers)
-    for _ in range(times):
-        inner = _bytes_in(value)
-        if inner is None:
-            break
-        value = inner
-    return value
+    if not times or value is None:
+        return value
+    whole = object_in(value)
+    if whole is not None:
+        return whole
+    if dict(headers).get(TYPE_ID) == TEXT_TYPE:
+        return _text_in(value)
+    layers = layers_of(value)
+    return layers[min(times, len(layers) - 1)]
+
+
+def object_in(value: bytes) -> bytes | None:
+    """What begins as a JSON object and is in a JSON text, in base64 or not, or in a text in a text; None where nothing does."""
+    inmost = layers_of(value)[-1]
+    return inmost if inmost.lstrip().startswith(b"{") else None
+
+
+def unwrapped_key(key: bytes | None, headers: Headers) -> bytes | None:
+    """The key as it was, likewise. Spring's JSON serializer says of a key that it was bytes."""
+    return layers_of(key)[-1] if key is not None and (KEY_TYPE_ID, BYTES_TYPE) in headers else key
+
+
+def layers_of(value: bytes | None) -> list[bytes]:
+    """The value, what the JSON text in it stands for, what the text in that stands for, and so on. Empty if there is no value."""
+    layers = []
+    while value is not None:
+        layers.append(value)
+        value = _inside(value)
+    return layers
 
 
 def root_of(stacktrace: str | None) -> tuple[str, str | None] | None:
@@ -196,12 +231,22 @@ def _attempts(newest: Stack, last: dict[str, bytes | None]) -> int:
     return max(1, newest.number(last.get(newest.attempts), PARTITION_MAX) or 1)
 
 
-def _bytes_in(value: bytes | None) -> bytes | None:
-    """The bytes in a JSON text in base64; None for anything else."""
-    if not value or not value.startswith(b'"'):
+def _text_in(value: bytes) -> bytes:
+    try:
+        text = json.loads(value)
+    except ValueError:
+        return value
+    return text.encode(errors="replace") if isinstance(text, str) else value
+
+
+def _inside(value: bytes) -> bytes | None:
+    """The JSON object in a JSON text, or the bytes in one in base64; None for anything else."""
+    if not value.startswith(b'"'):
         return None
     try:
         text = json.loads(value)
-        return base64.b64decode(text, validate=True) if isinstance(text, str) else None
+        if not isinstance(text, str):
+            return None
+        return text.encode() if text.lstrip().startswith("{") else base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error):
         return None

@@ -13,8 +13,9 @@ OFFSET_MAX: Final = 2**63 - 1
 
 
 class Stack(Struct, frozen=True):
-    """The headers of one stack. `number` reads its integers. `comes_first`: its headers stand before those of the record. `rewrites`: it
-    makes the value again from an object."""
+    """The headers of one stack. `number` reads its integers. `comes_first`: its headers stand before those of the record. `alters`: its
+    letter has not all of the record: it makes the value again from an object, or leaves out the record's headers.
+    `loses_key`: its letter has no key."""
 
     name: str
     prefixes: tuple[str, ...]
@@ -30,7 +31,8 @@ class Stack(Struct, frozen=True):
     stacktraces: tuple[str, ...] = ()
     attempts: str = ""
     comes_first: bool = False
-    rewrites: bool = False
+    alters: bool = False
+    loses_key: bool = False
 
 
 def decimal(value: bytes | None, most: int) -> int | None:
@@ -42,7 +44,12 @@ def decimal(value: bytes | None, most: int) -> int | None:
 
 
 def binary(value: bytes | None, most: int) -> int | None:
-    """A big-endian number of any width, as Spring writes it."""
+    """A big-endian number of any width, as Spring writes it, or one in digits, as teams write it that have copied the headers' names.
+
+    Digits as a big-endian number would be a partition or an offset that no topic has.
+    """
+    if value and value.isdigit():
+        return decimal(value, most)
     number = int.from_bytes(value, "big", signed=True) if value and len(value) <= 8 else -1
     return number if 0 <= number <= most else None
 
@@ -61,7 +68,7 @@ STACKS: Final = (
         messages=("kafka_dlt-exception-message", "kafka_dlt-key-exception-message"),
         stacktraces=("kafka_dlt-exception-stacktrace", "kafka_dlt-key-exception-stacktrace"),
         attempts="kafka_deliveryAttempt",
-        rewrites=True,
+        alters=True,
     ),
     Stack(
         "Spring Kafka's retry topics",
@@ -75,7 +82,7 @@ STACKS: Final = (
         causes=("kafka_exception-cause-fqcn", "kafka_exception-fqcn", "kafka_key-exception-fqcn"),
         messages=("kafka_exception-message", "kafka_key-exception-message"),
         stacktraces=("kafka_exception-stacktrace", "kafka_key-exception-stacktrace"),
-        rewrites=True,
+        alters=True,
     ),
     Stack(
         "Spring Cloud Stream",
@@ -123,6 +130,7 @@ STACKS: Final = (
         group="__dlq.errors.group",
         messages=("__dlq.errors.message",),
         attempts="__dlq.errors.delivery.count",
+        alters=True,
     ),
     Stack(
         "SmallRye",
@@ -141,7 +149,7 @@ STACKS: Final = (
         causes=("dead-letter-cause-class-name", "dead-letter-exception-class-name"),
         messages=("dead-letter-cause", "dead-letter-reason"),
         comes_first=True,
-        rewrites=True,
+        alters=True,
     ),
     Stack(
         "Watermill",
@@ -149,6 +157,7 @@ STACKS: Final = (
         "topic_poisoned",
         decimal,
         messages=("reason_poisoned",),
+        loses_key=True,
     ),
 )
 SPRING, RETRY_TOPICS = STACKS[0], STACKS[1]

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ordersaga.contracts.codec import text_of
 from ordersaga.contracts.headers import MESSAGE_ID
 from ordersaga.contracts.topics import BY_NAME, DEAD_LETTER_SUFFIX
 from ordersaga.messaging import acts, dead_letters, letter_headers
@@ -180,6 +181,7 @@ async def _without_copies(db: Connection, rows: Sequence[dict[str, Any]]) -> lis
             if earlier["status"] != "OPEN" or earlier["at"] >= row["at"]:
                 continue
             row["follows"] = earlier["id"]
+            row["attempts"] = earlier["attempts"]  # further tries were those of the queue's own consumer
         latest[failure] = row | {"status": "OPEN"}
         new.append(row)
     return new
@@ -206,7 +208,7 @@ async def _link(db: Connection, rows: Sequence[dict[str, Any]], now: datetime) -
 
 
 def _originals(settings: Settings, letters: Sequence[_Letter]) -> dict[Coordinates, Record]:
-    """The original records of letters without a value or with one that was written again, by the letters' coordinates. Blocks.
+    """The original records of letters that have lost something of them, by the letters' coordinates. Blocks.
 
     None where the record is gone, or where another one is at its place: the topic was made again, or is another cluster's.
     """
@@ -216,7 +218,7 @@ def _originals(settings: Settings, letters: Sequence[_Letter]) -> dict[Coordinat
         if (
             failure.partition is not None
             and failure.offset is not None
-            and (failure.is_rewritten or not _has_value(each))
+            and (failure.is_altered or not _has_value(each))
         ):
             places[each.record.coordinates] = Coordinates(each.topic, failure.partition, failure.offset)
     found = records_at(settings, set(places.values())) if places else {}
@@ -233,7 +235,7 @@ def _is_original(letter: _Letter, record: Record) -> bool:
     """Whether this is the letter's record, as far as the letter tells: time, key, order."""
     if letter.failure.timestamp_ms not in (None, record.timestamp_ms):
         return False
-    if letter.record.key not in (None, record.key):
+    if letter_headers.unwrapped_key(letter.record.key, letter.record.headers or ()) not in (None, record.key):
         return False
     if not _has_value(letter):
         return True
@@ -252,13 +254,19 @@ def _row(letter: _Letter, original: Record | None, topic_id: str) -> dict[str, A
     first = original or record
     headers = letter_headers.without(first.headers or ())
     value = letter_headers.unwrapped(first.value, first.headers or ()) if original or _has_value(letter) else None
+    if failure.stack is None and value is not None:  # a letter by a team's own code
+        value = letter_headers.object_in(value) or value
+    key = letter_headers.unwrapped_key(first.key, first.headers or ())
+    order = order_key(topic, key, value)
+    if key is None and failure.lost_key and order is not None and topic in BY_NAME:
+        key = text_of(order)  # what every record of the contract has as key
     return {
         "id": output_id(IDS_ARE_OF, topic_id, record.partition, record.offset, 0),
         "topic": topic,
         "partition": failure.partition,
         "record_offset": failure.offset,
-        "order_key": order_key(topic, first.key, value),
-        "key": first.key,
+        "order_key": order,
+        "key": key,
         "value": value,
         "header_names": [storable(name) for name, _ in headers],
         "header_values": [each for _, each in headers],

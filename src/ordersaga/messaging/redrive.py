@@ -1,7 +1,7 @@
 """Redrive: the acts of operators on dead letters. Each act is one transaction with its audit row, or is refused with a reason.
 
-OPEN -> REPLAYED -> RESOLVED, or SUPERSEDED by a new letter when the record fails again. OPEN -> DISCARDED. OPEN -> SUPERSEDED by an
-edited copy. A letter of this service goes back into this service's parking, so no other group gets the record again: the partition's
+OPEN -> REPLAYED -> RESOLVED (a partner's: PUBLISHED), or SUPERSEDED by a new letter when the record fails again. OPEN -> DISCARDED.
+OPEN -> SUPERSEDED by an edited copy. A letter of this service goes back into this service's parking, so no other group gets the record again: the partition's
 owner retries it in a fenced turn. A letter that no turn of ours can retry (a partner's, or one that Kafka refused) is published on its
 topic through the outbox.
 """
@@ -30,8 +30,8 @@ sql: Final = queries(__file__)
 
 NO_VALUE: Final = say(
     "result.no_value",
-    "the letter came without its record's value, and the record was gone from its original place; give the letter a value with "
-    "`dead-letters edit`",
+    "the letter has no value: the record had none, or the letter came without it and the record was gone from its original place; give the "
+    "letter a value with `dead-letters edit`",
 )
 
 
