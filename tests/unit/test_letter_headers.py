@@ -287,6 +287,39 @@ def wrapped(value: bytes) -> bytes:
     return json.dumps(base64.b64encode(value).decode()).encode()
 
 
+SPACED = (
+    f'{{"orderId":"{ORDER}", "productId":"{ORDER}", "customerId":"edf3ccfe-773d-4da4-9e2d-998c042029b3", "status":"ORD0002", '
+    '"totalAmount":25000, "orderName":"키보드"}'
+).encode()
+"""What the listeners failed on that read texts, had keys of their own, or replaced headers."""
+
+
+@SPRINGS
+def test_a_second_failure_that_replaces_the_headers_of_the_first_hides_no_wrapping(source: str) -> None:
+    """`setAppendOriginalHeaders(false)`: bytes are wrapped twice, and the original topic is there once."""
+    (letter,) = golden(source, "order-payable-topic-dlt-dlt")
+    headers = letter.headers or ()
+    assert sum(name == "kafka_dlt-original-topic" for name, _ in headers) == 1
+    assert letter_headers.unwrapped(letter.value, headers) == SPACED[:-1]
+    assert letter_headers.without(headers) == tuple(OWN[:1])
+
+
+@SPRINGS
+def test_a_text_that_spring_wrote_as_json_is_the_text_again(source: str) -> None:
+    (letter,) = golden(source, "order-created-dlt")
+    assert dict(letter.headers or ())["__TypeId__"] == b"java.lang.String"
+    assert letter_headers.unwrapped(letter.value, letter.headers or ()) == SPACED
+    assert letter_headers.without(letter.headers or ()) == tuple(OWN[:1])
+
+
+def test_a_key_that_spring_wrote_as_json_is_the_key_again() -> None:
+    (letter,) = golden("spring-kafka 4.1.2", "payment-cancel-requested-topic-dlt")
+    assert letter.key == wrapped(ORDER.encode())
+    assert letter_headers.unwrapped_key(letter.key, letter.headers or ()) == ORDER.encode()
+    assert read(letter).cause == "org.apache.kafka.common.errors.SerializationException"
+    assert "__Key_TypeId__" not in dict(letter_headers.without(letter.headers or ()))
+
+
 SPRINGS_FAILURE: Headers = (("kafka_dlt-original-topic", b"t"),)
 
 
