@@ -238,3 +238,23 @@ async def test_a_record_that_a_teams_own_code_has_wrapped_goes_out_as_it_was(kee
     await keeper("dead-letters", "import", name, "--original-topic", PAID)
     (letter,) = await keeper.letters(order_id)
     assert (letter["value"], letter["key"]) == (paid(order_id), None), "a sender may have sent it without a key"
+
+
+async def test_failures_of_two_consumers_are_two_also_where_no_group_is_known_and_after_a_replay(
+    keeper: OperatorRig,
+) -> None:
+    one, other, order_id = await queue(keeper, "one-errors"), await queue(keeper, "other-errors"), uuid7()
+    for name in (one, other):
+        await keeper.send_raw(name, order_id, paid(order_id), streams(PAID, 0, 700))
+        assert (await keeper("dead-letters", "import", name)).row["new"] == 1
+    letters = {each["imported_from"].split("/")[0]: each for each in await keeper.letters(order_id, 2)}
+    assert {each["status"] for each in letters.values()} == {"OPEN"}
+    await keeper("dead-letters", "replay", letters[one]["id"], *WHY)
+    sent = (await records(keeper, PAID, order_id))[0]
+    for name in (other, one):  # what was published for one fails at both
+        again = [*(sent.headers or ()), *streams(PAID, sent.partition, sent.offset)]
+        await keeper.send_raw(name, order_id, paid(order_id), again)
+        await keeper("dead-letters", "import", name)
+    follows = {each["follows"]: each["imported_from"].split("/")[0] for each in (await keeper.letters(order_id, 4))[2:]}
+    assert follows == {None: other, letters[one]["id"]: one}
+    await accounted_for(keeper)

@@ -36,12 +36,15 @@ UPDATE dead_letter d SET follows = pair.old_id FROM pair WHERE d.id = pair.new_i
 
 -- name: supersede_published!
 -- The same for a letter that was published again: its record comes back refused by Kafka, or given up by a partner, with the message-id of
--- that publication. The topic must be the same: some frameworks copy the headers of a record to those that it causes.
+-- that publication. The topic must be the same: some frameworks copy the headers of a record to those that it causes. So must the group, or
+-- the queue where no group is known: what was published for one consumer may fail at another.
 WITH pair AS (
     SELECT new.new_id, old.id AS old_id
     FROM unnest(:ids::uuid[], :message_ids::uuid[]) AS new (new_id, message_id)
     JOIN dead_letter old ON old.replayed_as = new.message_id AND old.status IN ('REPLAYED', 'RESOLVED', 'PUBLISHED')
     JOIN dead_letter again ON again.id = new.new_id AND again.topic = old.topic
+         AND coalesce(again.consumer_group, regexp_replace(again.imported_from, '/\d+/\d+$', ''))
+             IS NOT DISTINCT FROM coalesce(old.consumer_group, regexp_replace(old.imported_from, '/\d+/\d+$', ''))
 ), gone AS (
     UPDATE dead_letter d SET status = 'SUPERSEDED', decided_at = :now FROM pair WHERE d.id = pair.old_id
 )

@@ -188,9 +188,13 @@ async def _without_copies(db: Connection, rows: Sequence[dict[str, Any]]) -> lis
 
 
 def _failure_of(row: Any) -> tuple[Any, ...]:
-    """What letters of one failure have in common. A topic that was deleted and made again has other orders at the same offsets."""
+    """What letters of one failure have in common. A topic that was deleted and made again has other orders at the same offsets.
+
+    A consumer whose stack names no group is told by its queue.
+    """
+    consumer = row["consumer_group"] or row["imported_from"].rsplit("/", 2)[0]
     what = row["order_key"] or row["value"]
-    return (row["topic"], row["partition"], row["record_offset"], row["consumer_group"], what)
+    return (row["topic"], row["partition"], row["record_offset"], consumer, what)
 
 
 async def _link(db: Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:

@@ -4,7 +4,7 @@ SELECT id FROM dead_letter WHERE id = ANY (:ids::uuid[]);
 
 -- name: letters_of_places
 -- Imported letters of records at these places, the newest last, locked until their copies are added.
-SELECT id, topic, partition, record_offset, consumer_group, order_key, value, status, attempts, at
+SELECT id, topic, partition, record_offset, consumer_group, imported_from, order_key, value, status, attempts, at
 FROM dead_letter
 WHERE imported_from IS NOT NULL
   AND (topic, partition, record_offset) IN (SELECT * FROM unnest(:topics::text[], :partitions::int[], :offsets::bigint[]))
