@@ -178,7 +178,7 @@ async def _without_copies(db: Connection, rows: Sequence[dict[str, Any]]) -> lis
         failure = _failure_of(row)
         earlier = latest.get(failure) if row["record_offset"] is not None else None
         if earlier is not None:
-            if earlier["status"] != "OPEN" or earlier["at"] >= row["at"]:
+            if earlier["status"] != "OPEN" or earlier["at"] > row["at"]:
                 continue
             row["follows"] = earlier["id"]
             row["attempts"] = earlier["attempts"]  # further tries were those of the queue's own consumer

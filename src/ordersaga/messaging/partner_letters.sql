@@ -3,12 +3,13 @@
 SELECT id FROM dead_letter WHERE id = ANY (:ids::uuid[]);
 
 -- name: letters_of_places
--- Imported letters of records at these places, the newest last, locked until their copies are added.
+-- Imported letters of records at these places, the newest last, locked until their copies are added. Of letters of one moment the open one is
+-- the newest.
 SELECT id, topic, partition, record_offset, consumer_group, imported_from, order_key, value, status, attempts, at
 FROM dead_letter
 WHERE imported_from IS NOT NULL
   AND (topic, partition, record_offset) IN (SELECT * FROM unnest(:topics::text[], :partitions::int[], :offsets::bigint[]))
-ORDER BY at, id FOR UPDATE;
+ORDER BY at, status = 'OPEN', id FOR UPDATE;
 
 -- name: import_dead_letters*!
 -- Insert letters that a partner's consumer gave up.
