@@ -171,6 +171,29 @@ def test_smallrye_puts_its_headers_before_those_of_the_record() -> None:
     assert list(letter_headers.without(headers)) == OWN
 
 
+def test_smallryes_retry_topics_name_each_hop_and_count_the_tries() -> None:
+    """`failure-strategy=delayed-retry-topic`: names as in `KafkaDelayedRetryTopic` of 4.33.0, which puts those of the last failure first."""
+    hops = [
+        (b"orders_retry_1000", b"7", b"third"),
+        (b"orders_retry_500", b"6", b"second"),
+        (b"order-completed-topic", b"5", b"first"),
+    ]
+    headers: list[tuple[str, bytes | None]] = []
+    for topic, offset, reason in hops:
+        headers += [
+            ("delayed-retry-exception-class-name", b"java.lang.IllegalStateException"),
+            ("delayed-retry-reason", reason),
+            ("delayed-retry-topic", topic),
+            ("delayed-retry-partition", b"1"),
+            ("delayed-retry-offset", offset),
+        ]
+    times: Headers = (("delayed-retry-original-timestamp", b"%d" % SENT_AT), ("delayed-retry-count", b"3"))
+    failure = letter_headers.read((*headers, *OWN, *times))
+    assert told(failure) == ("order-completed-topic", 1, 5, None, "java.lang.IllegalStateException", "third", 3)
+    assert (failure.timestamp_ms, failure.is_altered) == (SENT_AT, True)
+    assert letter_headers.without((*headers, *OWN, *times)) == tuple(OWN)
+
+
 def test_share_groups_leave_headers_alone_or_with_key_and_value_but_without_the_records_own() -> None:
     (bare,), (copy,) = golden("Kafka 4.4.0", "dlq.share-shop"), golden("Kafka 4.4.0", "dlq.share-copy")
     assert told(read(bare)) == ("order-created", 1, 0, "share-shop", None, "Offset rejected by client.", 1)
@@ -326,7 +349,10 @@ SPRINGS_FAILURE: Headers = (("kafka_dlt-original-topic", b"t"),)
 @pytest.mark.parametrize(
     ("value", "headers", "first"),
     [
-        (wrapped(wrapped(BAD)), SPRINGS_FAILURE, BAD),  # the second failure's headers have replaced those of the first
+        (wrapped(wrapped(BAD)), SPRINGS_FAILURE * 2, BAD),
+        (wrapped(wrapped(BAD)), SPRINGS_FAILURE, wrapped(BAD)),  # the sender had wrapped it
+        (wrapped(json.dumps(SOUND.decode()).encode()), SPRINGS_FAILURE, json.dumps(SOUND.decode()).encode()),
+        (json.dumps(SOUND.decode()).encode(), SPRINGS_FAILURE, json.dumps(SOUND.decode()).encode()),
         (json.dumps(SOUND.decode()).encode(), (*SPRINGS_FAILURE, ("__TypeId__", b"java.lang.String")), SOUND),
         (b'"hell"', (*SPRINGS_FAILURE, ("__TypeId__", b"java.lang.String")), b"hell"),  # it is base64, too
         (wrapped(b'"hell"'), SPRINGS_FAILURE, b'"hell"'),

@@ -33,6 +33,8 @@ from ordersaga.messaging.spring_headers import Headers
 BYTES_TYPE: Final = b"[B"
 """Java's name of an array of bytes, which Spring's JSON serializer writes as a text in base64."""
 TEXT_TYPE: Final = b"java.lang.String"
+WRAPPINGS: Final = (SPRING.topic, "kafka_dlt-exception-fqcn", RETRY_TOPICS.topic, "kafka_exception-fqcn")
+"""The headers that are there once for each failure, some by default and others by a setting."""
 KEY_TYPE_ID: Final = "__Key_TypeId__"
 _CAUSED_BY: Final = "\nCaused by: "
 _ENDS_OF_MESSAGE: Final = ("\n\tat ", "\n\t... ", _CAUSED_BY, "\n\tSuppressed: ")
@@ -110,21 +112,16 @@ def without(headers: Headers) -> Headers:
 
 
 def unwrapped(value: bytes | None, headers: Headers) -> bytes | None:
-    """The value as it was before Spring's JSON serializer made a text of it, once for each failure: in base64, if it was bytes.
-
-    Headers tell how often, but a later failure may replace those of an earlier one. So a text with a JSON object inside is unwrapped down to
-    that.
-    """
-    times = sum(name in (SPRING.topic, RETRY_TOPICS.topic) for name, _ in headers)
-    if not times or value is None:
-        return value
-    whole = object_in(value)
-    if whole is not None:
-        return whole
-    if dict(headers).get(TYPE_ID) == TEXT_TYPE:
-        return _text_in(value)
-    layers = layers_of(value)
-    return layers[min(times, len(layers) - 1)]
+    """The value as it was before Spring's JSON serializer made a text of it, once for each failure that headers tell of: in base64, if it was
+    bytes. A sender may have made such a text, too, so what is inside does not say how often."""
+    names = [name for name, _ in headers]
+    inside = _text_in if dict(headers).get(TYPE_ID) == TEXT_TYPE else _bytes_in
+    for _ in range(max(map(names.count, WRAPPINGS))):
+        inner = inside(value)
+        if inner is None:
+            break
+        value = inner
+    return value
 
 
 def object_in(value: bytes) -> bytes | None:
@@ -231,22 +228,27 @@ def _attempts(newest: Stack, last: dict[str, bytes | None]) -> int:
     return max(1, newest.number(last.get(newest.attempts), PARTITION_MAX) or 1)
 
 
-def _text_in(value: bytes) -> bytes:
-    try:
-        text = json.loads(value)
-    except ValueError:
-        return value
-    return text.encode(errors="replace") if isinstance(text, str) else value
-
-
 def _inside(value: bytes) -> bytes | None:
     """The JSON object in a JSON text, or the bytes in one in base64; None for anything else."""
-    if not value.startswith(b'"'):
+    text = _text_in(value)
+    return text if text is not None and text.lstrip().startswith(b"{") else _bytes_in(value)
+
+
+def _text_in(value: bytes | None) -> bytes | None:
+    """What a JSON text says; None for anything else."""
+    if value is None or not value.startswith(b'"'):
         return None
     try:
         text = json.loads(value)
-        if not isinstance(text, str):
-            return None
-        return text.encode() if text.lstrip().startswith("{") else base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error):
+    except ValueError:
+        return None
+    return text.encode(errors="replace") if isinstance(text, str) else None
+
+
+def _bytes_in(value: bytes | None) -> bytes | None:
+    """The bytes in a JSON text in base64; None for anything else."""
+    text = _text_in(value)
+    try:
+        return None if text is None else base64.b64decode(text, validate=True)
+    except binascii.Error:
         return None
