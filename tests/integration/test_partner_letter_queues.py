@@ -191,7 +191,7 @@ async def test_a_letters_attempts_are_those_of_the_listener_and_not_of_a_failing
     """Spring's retry topics give a record that their handler of letters cannot handle to it again, and count that as an attempt."""
     name, order_id = await queue(keeper, "handled-badly"), uuid7()
     for attempts in (4, 5, 6):
-        headers = [
+        headers: list[Any] = [
             ("kafka_original-topic", PAID.encode()),
             ("kafka_original-partition", (1).to_bytes(4, "big")),
             ("kafka_original-offset", (9_000).to_bytes(8, "big")),
@@ -221,7 +221,7 @@ async def test_a_lost_key_is_the_orders_again_so_that_the_record_gets_into_its_o
     keeper: OperatorRig,
 ) -> None:
     name, order_id = await queue(keeper, "poisoned"), uuid7()
-    poisoned = [("topic_poisoned", PAID.encode()), ("reason_poisoned", b"no such customer"), ("own", b"1")]
+    poisoned: list[Any] = [("topic_poisoned", PAID.encode()), ("reason_poisoned", b"no such customer"), ("own", b"1")]
     await keeper.send_raw(name, None, paid(order_id), poisoned)
     await keeper("dead-letters", "import", name)
     (letter,) = await keeper.letters(order_id)
