@@ -63,6 +63,7 @@ def test_an_order_is_cancelled_before_it_is_paid(visitor: Visitors) -> None:
     hana.order()
     hana.press("Cancel order")
     hana.sees("This order is cancelled")
+    expect(hana.said).to_contain_text("Stopped at step 3 of 5")
     expect(hana.page.get_by_role("button", name=PAY)).to_have_count(0)
 
 

@@ -97,4 +97,6 @@ def _is_short(value: Any) -> bool:
 
 
 def _told(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
