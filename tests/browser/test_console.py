@@ -115,6 +115,17 @@ def test_a_service_that_is_down_takes_only_its_part_of_the_overview(visitor: Vis
     expect(one.page.locator("#verdict")).to_contain_text("All is well")
 
 
+def test_a_console_that_is_not_answering_says_so_where_it_is_seen_and_goes_on(visitor: Visitors) -> None:
+    one = enter(visitor, width=360)
+    one.expected.append("net::ERR_INTERNET_DISCONNECTED")
+    told = one.page.locator("#live")
+    one.context.set_offline(True)
+    expect(told).to_contain_text("What you see may be old")
+    expect(told).to_be_in_viewport(ratio=1)
+    one.context.set_offline(False)
+    expect(told).to_have_text("Updates by itself")
+
+
 def test_a_dead_letter_is_edited_looked_at_and_replayed(visitor: Visitors, system: System) -> None:
     (order_id,) = spoil(system, 1)
     one = enter(visitor)

@@ -34,6 +34,7 @@ function renew(old, next) {
 function refresh(part) {
   const live = document.getElementById("live");
   const still = live?.textContent;
+  live?.setAttribute("aria-live", "polite");
 
   function show(html) {
     const fresh = document.createElement("template");

@@ -44,6 +44,7 @@ addEventListener("pageshow", () => {
 function follow(panel) {
   const live = document.getElementById("live");
   const still = live?.textContent;
+  live?.setAttribute("aria-live", "polite");
   let seen = panel.dataset.seen;
   let wait = 1000;
 
