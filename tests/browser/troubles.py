@@ -88,7 +88,8 @@ def pay(system: System, order_id: str, customer: dict[str, str], total: int) -> 
 
 
 def orders_in_trouble(system: System) -> list[str]:
-    """Orders whose pages have most to tell: out of stock, not deliverable, refunded at the gateway, with strange answers, cancelled by an operator."""
+    """Orders whose pages have most to tell: out of stock, not deliverable, refunded at the gateway, with strange answers, cancelled by an operator, and
+    one whose payment the gateway does not settle."""
     short, _, _ = place(system, pieces=9_999)
     strange, *_ = place(system)
     producer = Producer({"bootstrap.servers": system.settings.kafka_bootstrap_servers})
@@ -109,11 +110,23 @@ def orders_in_trouble(system: System) -> list[str]:
     _wait_until(lambda: all(_order(system, each)["detail"] for each in (short, far)))
     _wait_until(lambda: _order(system, returned)["flag"])
     _wait_until(lambda: len([each for each in _notes(system, strange) if each]) >= 3)
-    return [short, strange, far, returned, cancelled]
+    unsettled, customer, total = place(system)
+    broken = {"confirm": {"outcome": "bad-gateway"}, "get": {"outcome": "bad-gateway"}}
+    faults = {"orders": {unsettled: broken}}
+    httpx.put(f"{system.urls['sandbox']}/sandbox/faults", json=faults).raise_for_status()
+    pay(system, unsettled, customer, total)
+    _wait_until(lambda: any(each["tries"] for each in _intents(system, unsettled)))
+    return [short, strange, far, returned, cancelled, unsettled]
 
 
 def _order(system: System, order_id: str) -> dict[str, Any]:
     found: dict[str, Any] = httpx.get(f"{system.urls['order']}/api/v1/orders/{order_id}", headers=OPERATOR).json()
+    return found
+
+
+def _intents(system: System, order_id: str) -> list[dict[str, Any]]:
+    url, asked = f"{system.urls['payment']}{FACE}/intents", {"orderId": order_id}
+    found: list[dict[str, Any]] = httpx.get(url, params=asked, headers=OPERATOR).json()["items"]
     return found
 
 
