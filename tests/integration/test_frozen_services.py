@@ -154,10 +154,8 @@ def test_each_page_of_the_console_tells_soon_that_a_service_is_frozen(
         "/console/faults/now",
     ]
     customers = ["/", "/orders", f"/orders/{order}", "/cart", "/checkout"]
-    for person, asked in (
-        (operator, paths),
-        (customer, customers),
-    ):  # a page that is opened first takes longer than others
+    # A page takes longer when it is opened for the first time.
+    for person, asked in ((operator, paths), (customer, customers)):
         list(map(person.get, asked))
     with frozen(system, service), ThreadPoolExecutor(AT_ONCE) as threads:
         list(threads.map(operator.get, paths))
