@@ -1,5 +1,6 @@
 """The gateway's sandbox in Payment's operators' face: its faults and the load generator, each change with its line in the trail."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -60,6 +61,20 @@ async def test_faults_are_set_with_a_line_in_the_trail_and_by_one_of_two_operato
         ("set gateway faults", WHO, "a rehearsal", on | {"orders": 1}, dict.fromkeys(on, 0) | {"orders": 0}),
         ("set gateway faults", WHO, "a rehearsal", dict.fromkeys(on, 0), on),
     ]
+
+
+async def test_of_operators_who_act_at_once_one_is_heard(rig: PaymentRig) -> None:
+    await rig.start()
+    _, seen = await rig.get(f"{FACE}/gateway/faults", READER)
+    wanted = [{"latencyMs": n} for n in range(1, 5)]
+    told = await asyncio.gather(*(post(rig, "faults", version=seen["version"], faults=each) for each in wanted))
+    assert sorted(status for status, _ in told) == [200, 409, 409, 409]
+    [(_, _, _, _, after)] = await trail(rig, "gateway")
+    _, now = await rig.get(f"{FACE}/gateway/faults", READER)
+    assert now["faults"]["latencyMs"] == after["latencyMs"]
+    begun = await asyncio.gather(*(post(rig, "load", act="begin", rate=rate) for rate in (5, 6, 7)))
+    assert sorted(status for status, _ in begun) == [200, 409, 409]
+    assert len(await trail(rig, "load")) == 1
 
 
 async def test_a_load_generator_is_announced_steered_and_stopped_with_lines_in_the_trail(rig: PaymentRig) -> None:

@@ -1,10 +1,11 @@
 """The gateway's sandbox in Payment's operators' face: its faults and the load generator that it keeps, each change with its line in the trail.
 
-For development: where the gateway is no sandbox, every change is refused. The sandbox is no part of the database, so it is changed first and
-the line is written then.
+For development: where the gateway is no sandbox, every change is refused. The sandbox is no part of the database, so it is changed in the
+transaction that writes the line: a change that it refuses leaves none. One operator changes it at a time.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -13,8 +14,9 @@ from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
 
 from ordersaga.http.requests import json_body
-from ordersaga.messaging import acts
-from ordersaga.messaging.acts import STALE, NotPossible, Operator
+from ordersaga.messaging import acts, consumer_faults
+from ordersaga.messaging.acts import STALE, NotPossible
+from ordersaga.messaging.database import Connection
 from ordersaga.messaging.refusal import FieldError
 from ordersaga.operations.face import ActBody, AnyRequest, Face, Reason
 from ordersaga.operations.load_figures import SECONDS_MAX, LoadNow, Rate
@@ -100,15 +102,16 @@ def _faults(face: Face) -> list[ControllerRouterHandler]:
     )
     async def change(request: AnyRequest) -> GatewayFaultsResource:
         operator, body = await face.act(request, _faults_body)
-        before = _there(await sandbox.faults())
-        if body.version != version_of(before):
-            raise NotPossible("the gateway's faults are others now; look at them again", title=STALE)
-        wanted = {} if body.faults is None else before | msgspec.to_builtins(body.faults)
-        if not await sandbox.set(wanted):
-            wrong = "the sandbox does not take these values"
-            raise NotPossible(wrong, "INVALID", errors=[FieldError("faults", wrong, "invalid")])
-        after = _there(await sandbox.faults())
-        await _note(face, operator, "set gateway faults", GATEWAY, *_told(before, after))
+        async with _alone(face) as db:
+            before = _there(await sandbox.faults())
+            if body.version != version_of(before):
+                raise NotPossible("the gateway's faults are others now; look at them again", title=STALE)
+            wanted = {} if body.faults is None else before | msgspec.to_builtins(body.faults)
+            if not await sandbox.set(wanted):
+                wrong = "the sandbox does not take these values"
+                raise NotPossible(wrong, "INVALID", errors=[FieldError("faults", wrong, "invalid")])
+            after = _there(await sandbox.faults())
+            await acts.add(db, operator, "set gateway faults", GATEWAY, *_told(before, after), face.desk.clock())
         return _resource(after)
 
     return [show, change]
@@ -129,19 +132,22 @@ def _load(face: Face) -> ControllerRouterHandler:
         if body.rate is None and body.act != "stop":
             wrong = "is needed unless the generator is to stop"
             raise NotPossible(f"rate: {wrong}", "INVALID", errors=[FieldError("rate", wrong, "missing")])
-        _there(await sandbox.faults())
-        before = await sandbox.load()
-        if body.act == "begin":
-            done = await sandbox.begin(body.rate or 0.0)
-        else:
-            done = await sandbox.steer(None if body.act == "stop" else body.rate)
-        if not done:
-            raise NotPossible("a generator is running already" if body.act == "begin" else "no generator is running")
-        rates = before.rate if before.is_running else 0.0, 0.0 if body.act == "stop" else body.rate
-        states: list[dict[str, Any]] = [{"ordersPerSecond": each} for each in rates]
-        if body.act == "begin" and body.seconds is not None:
-            states[1]["seconds"] = body.seconds
-        await _note(face, operator, f"{body.act} load", LOAD, *states)
+        async with _alone(face) as db:
+            _there(await sandbox.faults())
+            before = await sandbox.load()
+            if body.act == "begin":
+                done = await sandbox.begin(body.rate or 0.0)
+            else:
+                done = await sandbox.steer(None if body.act == "stop" else body.rate)
+            if not done:
+                raise NotPossible(
+                    "a generator is running already" if body.act == "begin" else "no generator is running"
+                )
+            old = {"ordersPerSecond": before.rate if before.is_running else 0.0}
+            new = {"ordersPerSecond": 0.0 if body.act == "stop" else body.rate}
+            if body.act == "begin" and body.seconds is not None:
+                new["seconds"] = body.seconds
+            await acts.add(db, operator, f"{body.act} load", LOAD, old, new, face.desk.clock())
         return await sandbox.load()
 
     return steer
@@ -156,12 +162,12 @@ def _there(faults: dict[str, Any] | None) -> dict[str, Any]:
     return faults or {}
 
 
-async def _note(
-    face: Face, operator: Operator, what: str, target: str, before: dict[str, Any], after: dict[str, Any]
-) -> None:
-    desk = face.desk
-    async with desk.pool.acquire() as db:
-        await acts.add(db, operator, what, target, before, after, desk.clock())
+@contextlib.asynccontextmanager
+async def _alone(face: Face) -> AsyncIterator[Connection]:
+    """The transaction of a change. The row of the consumer's faults is locked in it, so that no other process changes the sandbox meanwhile."""
+    async with face.desk.pool.acquire() as db, db.transaction():
+        await consumer_faults.in_force(db, lock=True)
+        yield db
 
 
 def _resource(faults: Mapping[str, Any]) -> GatewayFaultsResource:
