@@ -90,3 +90,53 @@ async def test_the_loss_of_the_listening_connection_is_an_error(url: str, monkey
     with pytest.raises(ConnectionResetError):
         await asyncio.wait_for(task, 10)
     await db.close()
+
+
+async def test_a_process_in_which_nobody_waits_is_not_woken_and_misses_nothing_afterwards(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "STILL_LISTENS_S", 0.1)
+    waits = False
+    reads = 0
+    read, beaten = asyncio.Event(), asyncio.Event()
+
+    async def count() -> None:
+        nonlocal reads
+        reads += 1
+        read.set()
+
+    def beat(well: bool = True) -> None:
+        beaten.set()
+
+    db = await asyncpg.connect(url)
+    listener = Listener(url, "news", count, wanted=lambda: waits)
+    task = asyncio.create_task(listener.run(beat))
+    try:
+        listener.wake()
+        await asyncio.wait_for(beaten.wait(), 10)
+        reads = 0
+        await db.execute("NOTIFY news")
+        await asyncio.sleep(NOTHING_FOR_S)
+        assert reads == 0
+        waits = True
+        read.clear()
+        listener.wake()
+        await asyncio.wait_for(read.wait(), 10)
+        reads = 0
+        read.clear()
+        await db.execute("NOTIFY news")
+        await asyncio.wait_for(read.wait(), 10)
+        assert reads == 1
+        waits = False
+        await asyncio.sleep(0.2)
+        read.clear()
+        listener.wake()
+        await asyncio.wait_for(read.wait(), 10)
+        reads = 0
+        await db.execute("NOTIFY news")
+        await asyncio.sleep(NOTHING_FOR_S)
+        assert reads == 0
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await db.close()

@@ -37,7 +37,7 @@ class Watch:
         self._runtime: Final = runtime
         self._url: Final = url
         self._watchers: Final[dict[UUID, set[Watcher]]] = defaultdict(set)
-        self._listener: Final = Listener(url, CHANNEL, self._read_all)
+        self._listener: Final = Listener(url, CHANNEL, self._read_all, wanted=lambda: bool(self._watchers))
         self.run: Final = self._listener.run
         """Reads events for as long as the process lives."""
         self.read_soon: Final = self._listener.wake
