@@ -3,7 +3,7 @@
 It keeps one from the sixth use of a statement on, if it believes that to be cheaper; here it must, from the first.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -13,12 +13,13 @@ import pytest
 
 from ordersaga import delivery, order, payment, stock
 from ordersaga.contracts.address import Address
-from ordersaga.contracts.messages import OrderPayableMessage, PaymentCancelRequestedMessage
+from ordersaga.contracts.messages import Message, OrderPayableMessage, PaymentCancelRequestedMessage
 from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.delivery.app import handler as delivery_handler
 from ordersaga.devstack import DevStack
-from ordersaga.messaging import timers
+from ordersaga.messaging import ledger, timers
 from ordersaga.messaging.database import Connection
+from ordersaga.messaging.short_transaction import ShortTransaction
 from ordersaga.order.commands import Placement, Placing
 from ordersaga.order.handlers import handler as order_handler
 from ordersaga.order.model import Facts, Line, Order
@@ -138,11 +139,24 @@ SERVICES = [
 ]
 
 
+class InShortTurns:
+    """A service whose batches are handled by short turns."""
+
+    def __init__(self, one: Bench) -> None:
+        self.settings = one.settings
+        self._one = one
+
+    async def handle(self, db: Connection, messages: Sequence[Message]) -> None:
+        async with ShortTransaction(db, as_read=True) as turn:
+            await self._one.handle(turn.itself, messages)
+            await ledger.fence_at_end(turn.last, [])
+
+
 async def rows_read(db: Connection) -> dict[str, int]:
     return {row["relname"]: row["rows"] for row in await db.fetch(READ)}
 
 
-async def read_whole(one: Bench, db: Connection, work: Work, service: str) -> dict[str, int]:
+async def read_whole(one: Any, db: Connection, work: Work, service: str) -> dict[str, int]:
     """Of the tables that have grown since `work` was done last, those that it reads far more of than it needs, and how many rows."""
     for statement in SOME_ROWS[service]:
         await db.execute(statement, *([ROWS] if "$1" in statement else []))
@@ -163,6 +177,19 @@ async def test_a_table_that_has_grown_is_not_read_whole(stack: DevStack, service
             await db.execute("ANALYZE")
             async with db.transaction():
                 await service.work(one, db)
+        assert await read_whole(one, db, service.work, service.name) == {}
+
+
+@pytest.mark.parametrize(
+    "service", SERVICES[:-1], ids=lambda service: service.name
+)  # Delivery's short turn reads nothing
+async def test_a_short_turn_does_not_read_it_whole_either(stack: DevStack, service: Service) -> None:
+    async with bench(stack, service.name, service.package, service.handler) as real, real.pool.acquire() as db:
+        one: Any = InShortTurns(real)
+        await db.execute(KEPT)
+        await db.execute("ANALYZE")
+        async with db.transaction():
+            await service.work(one, db)
         assert await read_whole(one, db, service.work, service.name) == {}
 
 

@@ -7,6 +7,7 @@ A deadlock is ended here instead of by PostgreSQL's own time-out: the statement 
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +19,7 @@ KEPT_TABLES: Final = "yoyo"
 CONFIGURATION: Final = {"application_name": "simulation", "jit": "off"}
 WORDS_MAX: Final = 6
 FENCE: Final = "WITH fenced AS"
+FENCE_AT_END: Final = ", fenced AS ("
 MOMENTS: Final = {
     "finds parked": "SELECT DISTINCT ON (p.topic, p.partition, p.order_key)",
     "parks": "INSERT INTO parked",
@@ -25,6 +27,8 @@ MOMENTS: Final = {
     "takes timers": "SELECT key FROM timer WHERE due_at <=",
 }
 INSERT_OUTBOX: Final = "INSERT INTO outbox ("
+NUMBER: Final = re.compile(r"\$(\d+)")
+INSERT_OR_UPDATE: Final = re.compile(r"^\s*(INSERT|UPDATE|DELETE) ", re.MULTILINE)
 TIMEOUT: Final = "_timeout"
 """PostgreSQL's clock is not the clock of a history, so settings of its time-outs are not sent."""
 READ_ONLY: Final = "SET default_transaction_read_only = on; SET transaction_read_only = on"
@@ -201,6 +205,7 @@ class Connection:
         self._real: Any = None
         self.pid = 0
         self._frames: Final[list[list[Any]]] = []
+        self._soon: Final[list[Any]] = []
         self._begin_with = ""
         self.is_lost = False
         self._is_read_only = False
@@ -222,13 +227,19 @@ class Connection:
         return await self._statement_of(query, lambda: self._real.fetchrow(query, *arguments))
 
     async def fetchval(self, query: str, *arguments: Any) -> Any:
-        return await self._statement_of(query, lambda: self._real.fetchval(query, *arguments))
+        async def fetch() -> Any:
+            value = await self._real.fetchval(query, *arguments)
+            self._note_end(query, arguments, value)
+            return value
+
+        commits = not self._frames and INSERT_OR_UPDATE.search(query) is not None
+        return await self._statement_of(query, fetch, "commit" if commits else "statement")
 
     async def execute(self, query: str, *arguments: Any) -> Any:
         result = await self._statement_of(query, lambda: self._real.execute(query, *arguments))
         if query.startswith(INSERT_OUTBOX):
             columns = query.removeprefix(INSERT_OUTBOX).partition(")")[0].split(", ")
-            self._note_written(columns, [arguments])
+            self._note_written(columns, _in_rows(arguments, len(columns)))
         return result
 
     async def executemany(self, query: str, arguments: Any) -> Any:
@@ -259,11 +270,29 @@ class Connection:
         for row in rows:
             self.note(OutboxWrite(self._database.service, dict(zip(columns, row, strict=True))))
 
+    def _note_end(self, query: str, arguments: Sequence[Any], value: Any) -> None:
+        """Note what a statement has done that ends a transaction: the turn, and the rows that it wrote to the outbox."""
+        if FENCE_AT_END in query:
+            self.note(Owner("turn", self.process, set(zip(*arguments[:2], strict=True))))
+        if INSERT_OUTBOX in query:
+            columns, _, rest = query.partition(INSERT_OUTBOX)[2].partition(")")
+            numbers = [int(each) for each in NUMBER.findall(rest.partition("\n)")[0])]
+            names = columns.split(", ")
+            rows = _in_rows([arguments[n - 1] for n in numbers], len(names))
+            self._note_written(names, [(value + row[0], *row[1:]) for row in rows])
+        if not self._frames:
+            self._database.committed += self._soon
+            self._soon.clear()
+
+    def note_soon(self, effect: Any) -> None:
+        """Note an effect of what is sent later: of the transaction, or of the one statement that is all of it."""
+        (self._frames[-1] if self._frames else self._soon).append(effect)
+
     def note(self, effect: Any) -> None:
         """Add an effect to `committed` if the current transaction commits."""
         (self._frames[-1] if self._frames else self._database.committed).append(effect)
 
-    async def _statement_of(self, query: str, work: Callable[[], Awaitable[Any]]) -> Any:
+    async def _statement_of(self, query: str, work: Callable[[], Awaitable[Any]], kind: str = "statement") -> Any:
         async def run() -> Any:
             await self._begin()
             if TIMEOUT in query:
@@ -273,7 +302,7 @@ class Connection:
                 return await work()
             return await self._database.perform(self, work())
 
-        return await self._pass(_in_short(query), run)
+        return await self._pass(_in_short(query), run, kind)
 
     async def _turn_read_only(self) -> None:
         """Refuse writes with the server's own error, as a primary that has become a standby does."""
@@ -281,10 +310,10 @@ class Connection:
             await self._real.execute(READ_ONLY)
             self._is_read_only = True
 
-    async def _pass(self, what: str, work: Callable[[], Awaitable[Any]]) -> Any:
+    async def _pass(self, what: str, work: Callable[[], Awaitable[Any]], kind: str = "statement") -> Any:
         if self.is_lost:
             raise asyncpg.InterfaceError("connection is closed")
-        gate = Gate(self.process, "commit" if what == "COMMIT" else "statement", what, lambda: self._reach(work))
+        gate = Gate(self.process, "commit" if what == "COMMIT" else kind, what, lambda: self._reach(work))
         gate.allowed = lambda: self._database.lets_go_on(self.pid)
         gate.fail = self._lose
         if self._database.frozen_until_s > self._scheduler.now_s:
@@ -321,6 +350,8 @@ class Connection:
     def open_frame(self) -> None:
         self._begin_with += f"SAVEPOINT s{len(self._frames)};" if self._frames else "BEGIN;"
         self._frames.append([])
+        self._frames[-1] += self._soon
+        self._soon.clear()
 
     async def close_frame(self, commit: bool) -> None:
         """Commit or roll back the innermost transaction."""
@@ -403,6 +434,10 @@ class Transaction:
 
     async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
         await self._connection.close_frame(commit=kind is None)
+
+
+def _in_rows(values: Sequence[Any], width: int) -> list[Sequence[Any]]:
+    return [values[n : n + width] for n in range(0, len(values), width)]
 
 
 def _may_wait(query: str) -> bool:

@@ -84,7 +84,7 @@ class Instance:
         """What the service's `app.py` sets up."""
         world = self._world
         if self.service == "order":
-            self.place = runtime.gather(Placing(world.settings))
+            self.place = runtime.gather(Placing(world.settings), short=True)
             self.act = runtime.gather(Acting(world.settings))
             self.operate = runtime.gather(Operating(world.settings))
             runtime.every(TIMERS_EVERY_S, Timers(runtime, Waking(world.settings)).fire, "timers")

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec.structs import replace
+
 import ordersaga.delivery.app
 import ordersaga.order.handlers
 import ordersaga.payment.handlers
@@ -302,15 +304,15 @@ class World:
                     self.complain(f"{service}'s handler raised {type(error).__name__}: {error}")
                 raise
             rejected = {each.record.coordinates for each in batch.rejected}
-            connection: Connection = db
+            connection: Connection = getattr(db, "connection", db)
             self.faults.handled(connection.process, batch)
             for each in batch.incoming:
                 if each.record.coordinates not in rejected:
                     at_s = self.scheduler.now_s - START_S
-                    connection.note(Handled(at_s, connection.process.name, each.record, each.message))
+                    connection.note_soon(Handled(at_s, connection.process.name, each.record, each.message))
             return outgoing
 
-        return Handler(handler.topics, handle)
+        return replace(handler, handle=handle)
 
     def complain(self, what: str) -> None:
         """Note a broken promise before the history is judged."""

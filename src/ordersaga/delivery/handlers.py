@@ -15,11 +15,11 @@ from ordersaga.said import say
 def handler(carrier: Carrier) -> Handler:
     """Delivery's handler, with the messages that it consumes. `carrier` takes the parcels."""
 
-    @consumes(DeliveryRequestMessage)
+    @consumes(DeliveryRequestMessage, short=True)
     async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
         """Load -> ask the carrier -> decide -> save. The carrier is called inside the turn's transaction."""
         requests = cast(list[DeliveryRequestMessage], [each.message for each in batch.incoming])
-        known = await store.find(db, (request.order_id for request in requests))
+        known = await store.find(db, (request.order_id for request in requests), carrier.is_local)
         new = parcels(known, requests)
         if new and batch.is_rehearsal and not carrier.is_local:
             raise NotRehearsed(say("dry.carrier", "the carrier decides, and a dry run does not ask it"))

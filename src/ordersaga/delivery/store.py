@@ -11,6 +11,7 @@ from ordersaga.contracts.address import Address
 from ordersaga.delivery.model import Delivery
 from ordersaga.messaging.database import Connection, insert_new
 from ordersaga.messaging.queries import queries
+from ordersaga.messaging.short_transaction import comparing, later, unlocked
 
 sql: Final = queries(__file__)
 
@@ -20,10 +21,12 @@ _address: Final = itemgetter(*Address.__struct_fields__)
 COLUMNS: Final = (*_first, *Address.__struct_fields__, _last)
 
 
-async def find(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Delivery]:
+async def find(db: Connection, order_ids: Iterable[UUID], may_miss: bool = False) -> dict[UUID, Delivery]:
     """The deliveries that these orders have. No row is locked, since none is ever updated; `add` fails the turn if another process inserts
-    one of them meanwhile."""
-    rows = await sql.deliveries_of_orders(db, order_ids=list(set(order_ids)))
+    one of them meanwhile. `may_miss`: a short transaction does not look for them, since `add` meets a row that is there after all."""
+    if may_miss and comparing(db) is not None:
+        return {}
+    rows = await sql.deliveries_of_orders(unlocked(db), order_ids=list(set(order_ids)))
     return {row["order_id"]: _delivery(row) for row in rows}
 
 
@@ -31,7 +34,7 @@ async def add(db: Connection, deliveries: Sequence[Delivery]) -> None:
     """Insert new deliveries. Raises `SerializationError` if another process has inserted one of them meanwhile: no order gets two."""
     if deliveries:
         ordered = sorted(deliveries, key=lambda each: each.order_id)
-        await insert_new(db, "delivery", COLUMNS, list(map(_row, ordered)))
+        await insert_new(later(db), "delivery", COLUMNS, list(map(_row, ordered)))
 
 
 async def by_either_id(db: Connection, some_id: UUID) -> Delivery | None:

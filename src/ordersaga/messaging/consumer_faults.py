@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.handler import Batch, Handle, Handler, Incoming, Outgoing
@@ -127,7 +128,7 @@ class ConsumerFaults:
         async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
             return await self._handle(handler.handle, batch, db)
 
-        return Handler(handler.topics, handle, handler.apart_s)
+        return replace(handler, handle=handle)
 
     async def _handle(self, handle: Handle, batch: Batch, db: Connection) -> list[Outgoing]:
         faults = self.now

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from typing import Any, Final, TypeAlias
@@ -36,6 +36,8 @@ BY_KEY_ALONE: Final = dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enabl
 """Force index lookups. A service looks up thousands of rows by key in tables of millions. PostgreSQL keeps the plan of a prepared
 statement: a plan made while the table was small scans the whole table until the next ANALYZE. An ORDER BY that an index satisfies also
 leads to such a scan, so a query that finds rows by one key and locks them in the order of another finds them in a step of its own."""
+INSERTED_MAX: Final = 6
+"""So many rows are inserted by an INSERT with a parameter for each value. Each number of rows is a statement with a plan of its own."""
 LOG_EVERY_S: Final = 30.0
 MAX_QUERIES: Final = 50_000
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -113,17 +115,23 @@ def begin(db: Connection, lock_timeout_ms: int) -> Any:
 
 
 async def insert(db: Connection, table: str, columns: Sequence[str], rows: Collection[tuple[Any, ...]]) -> None:
-    """Insert rows: several by COPY, a single one by INSERT, which is one round trip instead of two and keeps its plan."""
-    if len(rows) == 1:
-        await db.execute(_insert_of(table, tuple(columns)), *next(iter(rows)))
+    """Insert rows: many by COPY, a few by INSERT, which is one round trip instead of two and keeps its plan."""
+    if not rows:
+        return
+    if len(rows) <= INSERTED_MAX:
+        values = [value for row in rows for value in row]
+        await db.execute(insert_of(table, tuple(columns), len(rows)), *values)
     else:
         await db.copy_records_to_table(table, columns=columns, records=rows)
 
 
 @cache
-def _insert_of(table: str, columns: tuple[str, ...]) -> str:
-    values = ", ".join(f"${n}" for n in range(1, len(columns) + 1))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"
+def insert_of(table: str, columns: tuple[str, ...], rows: int, first: str = "{}") -> str:
+    """An INSERT of so many rows, a parameter for each value. `first`: what stands for the first value of a row."""
+    numbers = iter(range(1, len(columns) * rows + 1))
+    lists = [[f"${next(numbers)}" for _ in columns] for _ in range(rows)]
+    values = ", ".join(f"({', '.join([first.format(one), *others])})" for one, *others in lists)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {values}"
 
 
 async def insert_new(db: Connection, table: str, columns: Sequence[str], rows: Collection[tuple[Any, ...]]) -> None:
@@ -132,8 +140,15 @@ async def insert_new(db: Connection, table: str, columns: Sequence[str], rows: C
     Sort the rows by key where another process may insert the same keys: two processes then cannot deadlock. The insert waits for the other
     transaction. If that commits, this raises `SerializationError`, and the caller's transaction is retried and finds the rows.
     """
-    try:
+    with already_inserted():
         await insert(db, table, columns, rows)
+
+
+@contextlib.contextmanager
+def already_inserted() -> Iterator[None]:
+    """Raise `SerializationError` instead of the error that a key is there already."""
+    try:
+        yield
     except asyncpg.UniqueViolationError as error:
         raise asyncpg.SerializationError(f"another process inserted one of these rows meanwhile: {error}") from error
 

@@ -16,11 +16,12 @@ import asyncpg
 import structlog
 
 from ordersaga.messaging import outbox_rows
-from ordersaga.messaging.database import Connection, Pool, begin
+from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.ids import MessageIds
 from ordersaga.messaging.isolation import narrow
 from ordersaga.messaging.outbox import Outbox
+from ordersaga.messaging.short_transaction import ShortTransaction
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.sqlstate import is_locked, is_too_large, is_transient
 from ordersaga.settings import Settings
@@ -75,7 +76,8 @@ class Gather(Generic[Request, Answer]):
     """`await gather(request)` returns the request's answer after the commit.
 
     `work(db, requests, now)` handles many requests in one transaction. It is called again with fewer requests if one of them makes it
-    raise. At most `gather_transactions_max` of these transactions are open at once; requests that come meanwhile share the next one.
+    raise. `short`: it may get a `ShortTransaction` instead of a connection.
+    At most `gather_transactions_max` of these transactions are open at once; requests that come meanwhile share the next one.
     """
 
     def __init__(
@@ -86,8 +88,10 @@ class Gather(Generic[Request, Answer]):
         outbox: Outbox,
         clock: Callable[[], datetime],
         new_id: Callable[[], UUID],
+        short: bool = False,
     ) -> None:
         self._work: Final = work
+        self._short: Final = short
         self._settings: Final = settings
         self._limit_s: Final = settings.request_timeout_ms / 1000
         self._pool: Final = pool
@@ -156,15 +160,20 @@ class Gather(Generic[Request, Answer]):
         committing = False
         try:
             now = self._clock()
-            async with self._pool.acquire(timeout=self._limit_s) as db, begin(db, lock_wait_ms):
-                write = await self._work(db, [each.request for each in some], now)
-                rows = await outbox_rows.write_output(db, write.outgoing, now, self._ids, self._settings)
+            acquired = self._pool.acquire(timeout=self._limit_s)
+            async with acquired as connection, ShortTransaction(connection, lock_wait_ms) as db:
+                given = db.itself if self._short else await db.begun()
+                write = await self._work(given, [each.request for each in some], now)
                 committing = True
+                rows = []
+                if write.outgoing or db.has_kept:
+                    end = outbox_rows.end
+                    rows = await outbox_rows.write_last(db, write.outgoing, now, self._ids, self._settings, end)
         except Exception as error:
             if is_too_large(error) or isinstance(error, TimeoutError):
                 self._size.too_large(len(some))
             if not self._is_retried(error) or tries == TRIES_MAX:
-                if committing and is_transient(error):
+                if committing and is_transient(error) and not (is_locked(error) or is_too_large(error)):
                     raise _unknown(error) from error
                 raise
         else:

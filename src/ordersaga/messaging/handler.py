@@ -155,14 +155,16 @@ class Handler(Struct, frozen=True):
 
     `apart_s`: the time between the beginnings of two turns, at least. Where nobody waits for the effect of a record, a few records a turn
     cost less than a turn a record. The first record after a while is handled at once.
+    `short`: for a few records it may get a `ShortTransaction` instead of a connection.
     """
 
     topics: tuple[Topic, ...]
     handle: Handle
     apart_s: float = 0.0
+    short: bool = False
 
 
-def consumes(*messages: type[Message], apart_s: float = 0.0) -> Callable[[Handle], Handler]:
-    """Decorator: declares which messages a handler takes, and how far apart its turns are at least."""
+def consumes(*messages: type[Message], apart_s: float = 0.0, short: bool = False) -> Callable[[Handle], Handler]:
+    """Decorator: declares which messages a handler takes. `apart_s` and `short` as in `Handler`."""
     topics = tuple(BY_MESSAGE[message] for message in messages)
-    return lambda handle: Handler(topics, handle, apart_s)
+    return lambda handle: Handler(topics, handle, apart_s, short)

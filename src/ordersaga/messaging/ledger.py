@@ -6,7 +6,7 @@ that no longer owns a partition cannot commit.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -43,18 +43,30 @@ async def fence(db: Connection, ranges: Sequence[OffsetRange]) -> int:
 
     Raises `Fenced` if the row of one of the partitions has another epoch or offset than `ranges` expect.
     """
-    rows = await sql.fence(
-        db,
-        topics=[each.partition.topic for each in ranges],
-        partitions=[each.partition.partition for each in ranges],
-        epochs=[each.epoch for each in ranges],
-        expected_offsets=[each.expected_offset for each in ranges],
-        next_offsets=[each.next_offset for each in ranges],
-    )
+    rows = await sql.fence(db, **_columns(ranges))
     if len(rows) != len(ranges):
         raise Fenced
     block: int = rows[0]["block"]
     return block
+
+
+async def fence_at_end(last: Any, ranges: Sequence[OffsetRange]) -> int:
+    """Advance the ledger in the statement that ends a short transaction (`ShortTransaction.last`), and send its kept writes with it.
+
+    Returns the first id for its outbox rows. Raises `NotAsRead` where `fence` raises `Fenced`; the statement then has had no effect.
+    """
+    block: int = await sql.fence_at_end(last, **_columns(ranges))
+    return block
+
+
+def _columns(ranges: Sequence[OffsetRange]) -> dict[str, list[Any]]:
+    return {
+        "topics": [each.partition.topic for each in ranges],
+        "partitions": [each.partition.partition for each in ranges],
+        "epochs": [each.epoch for each in ranges],
+        "expected_offsets": [each.expected_offset for each in ranges],
+        "next_offsets": [each.next_offset for each in ranges],
+    }
 
 
 async def take(db: Connection, partitions: Iterable[Partition]) -> dict[Partition, Position]:

@@ -3,29 +3,33 @@
 Every transaction that sends messages calls `write_output` before its commit, and `outbox.py` publishes the rows after it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ordersaga.contracts import codec
 from ordersaga.contracts.headers import CAUSATION_ID, MESSAGE_ID, TRACEPARENT, TYPE_ID
 from ordersaga.contracts.topics import BY_MESSAGE, key_of
 from ordersaga.messaging import dead_letters
-from ordersaga.messaging.database import Connection, insert
+from ordersaga.messaging.database import INSERTED_MAX, Connection, insert, insert_of
 from ordersaga.messaging.dead_letters import DeadLetter, GivenUp
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.ids import MessageIds
 from ordersaga.messaging.kafka import Partition, Publication
 from ordersaga.messaging.queries import queries
+from ordersaga.messaging.short_transaction import ShortTransaction
 from ordersaga.settings import Settings
 from ordersaga.settings_pairs import OUTBOX_BLOCK_IDS
 
 sql: Final = queries(__file__)
 
 BLOCK_IDS: Final = OUTBOX_BLOCK_IDS
+ID_IN_BLOCK: Final = "(SELECT id FROM block) + {}::int"
+"""The id of a row that is written by the last statement of a transaction, which makes the block, too."""
 
 COLUMNS: Final = (
     "id",
@@ -144,11 +148,52 @@ async def write_output(
         raise TooManyRows(f"{count} output records in one transaction, which has ids for {BLOCK_IDS}")
     if block is None:
         block = await first_id(db)
+    rows = await _composed(db, outgoing, now, ids, settings, given_up, block)
+    await write(db, rows, adopt_at(now, settings))
+    return rows
+
+
+async def write_last(
+    db: ShortTransaction,
+    outgoing: Sequence[Outgoing],
+    now: datetime,
+    ids: MessageIds,
+    settings: Settings,
+    end: Callable[[Any], Awaitable[int]],
+    given_up: Sequence[GivenUp] = (),
+) -> list[OutboxRow]:
+    """Write the output of a short transaction by its last statement. `end` sends it: it gets `db.last`, and returns the first id of the rows."""
+    if len(outgoing) + len(given_up) > INSERTED_MAX:
+        rows = await write_output(db.itself, outgoing, now, ids, settings, given_up)
+        await end(db.last)
+        return rows
+    rows = await _composed(db.itself, outgoing, now, ids, settings, given_up, 0)
+    if rows:
+        values = [value for row in _values(rows, adopt_at(now, settings)) for value in row]
+        await db.later.execute(insert_of("outbox", COLUMNS, len(rows), ID_IN_BLOCK), *values)
+    block = await end(db.last)
+    return [replace(row, id=block + row.id) for row in rows]
+
+
+async def end(last: Any) -> int:
+    """End a short transaction that is not a turn."""
+    block: int = await sql.outbox_block_at_end(last)
+    return block
+
+
+async def _composed(
+    db: Connection,
+    outgoing: Sequence[Outgoing],
+    now: datetime,
+    ids: MessageIds,
+    settings: Settings,
+    given_up: Sequence[GivenUp],
+    block: int,
+) -> list[OutboxRow]:
     rows = compose(outgoing, block, ids, settings.type_ids)
     if given_up:
         letters = await dead_letters.give_up(db, given_up, ids, now)
         rows += [letter_row(each, n, ids.group) for n, each in enumerate(letters, block + len(rows))]
-    await write(db, rows, adopt_at(now, settings))
     return rows
 
 
@@ -160,31 +205,28 @@ async def first_id(db: Connection) -> int:
 
 async def write(db: Connection, rows: Sequence[OutboxRow], adopt_at: datetime) -> None:
     """Write rows in the caller's transaction, by one statement."""
-    if not rows:
-        return
-    await insert(
-        db,
-        "outbox",
-        COLUMNS,
-        [
-            (
-                row.id,
-                row.source and row.source.topic,
-                row.source and row.source.partition,
-                adopt_at,
-                row.topic,
-                row.partition,
-                row.key,
-                row.value,
-                row.message_id,
-                row.causation_id,
-                row.traceparent,
-                [name for name, _ in row.headers] if row.headers else None,
-                [value for _, value in row.headers] if row.headers else None,
-            )
-            for row in rows
-        ],
-    )
+    await insert(db, "outbox", COLUMNS, _values(rows, adopt_at))
+
+
+def _values(rows: Sequence[OutboxRow], adopt_at: datetime) -> list[tuple[Any, ...]]:
+    return [
+        (
+            row.id,
+            row.source and row.source.topic,
+            row.source and row.source.partition,
+            adopt_at,
+            row.topic,
+            row.partition,
+            row.key,
+            row.value,
+            row.message_id,
+            row.causation_id,
+            row.traceparent,
+            [name for name, _ in row.headers] if row.headers else None,
+            [value for _, value in row.headers] if row.headers else None,
+        )
+        for row in rows
+    ]
 
 
 def publication_of(row: Any) -> Publication:

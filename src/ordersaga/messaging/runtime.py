@@ -148,10 +148,10 @@ class Runtime:
             await told.wait()
 
     def gather(
-        self, work: Callable[[Connection, Sequence[Request], datetime], Awaitable[Write[Answer]]]
+        self, work: Callable[[Connection, Sequence[Request], datetime], Awaitable[Write[Answer]]], short: bool = False
     ) -> Gather[Request, Answer]:
-        """A gathered HTTP write on this service's database and outbox."""
-        return Gather(work, self.settings, self.pool, self.outbox, self.clock, self.new_id)
+        """A gathered HTTP write on this service's database and outbox. `short` as in `Gather`."""
+        return Gather(work, self.settings, self.pool, self.outbox, self.clock, self.new_id, short)
 
     def reading(self) -> AbstractAsyncContextManager[Connection]:
         """A connection for the reads of an HTTP request; waits for a free one up to `request_timeout_ms`."""

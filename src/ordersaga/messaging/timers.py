@@ -21,6 +21,7 @@ from ordersaga.messaging.isolation import narrow
 from ordersaga.messaging.outbox_rows import OutboxRow
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.runtime import Runtime
+from ordersaga.messaging.short_transaction import later
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.sqlstate import is_deployment, is_locked, is_too_large, is_transient
 
@@ -46,9 +47,9 @@ async def put(db: Connection, due: dict[UUID, datetime | None]) -> None:
     """
     armed = {key: due_at for key, due_at in sorted(due.items()) if due_at is not None}
     if armed:
-        await sql.arm_timers(db, keys=list(armed), due_ats=list(armed.values()))
+        await sql.arm_timers(later(db), keys=list(armed), due_ats=list(armed.values()))
     if len(armed) < len(due):
-        await sql.disarm_timers(db, keys=[key for key in due if key not in armed])
+        await sql.disarm_timers(later(db), keys=[key for key in due if key not in armed])
 
 
 class Timers:

@@ -8,8 +8,10 @@ Each thing that may go wrong has a file of its own: `isolation.py` (records that
 `sizes.py` (too much for one statement), `bad_deployment.py`, `dead_letters.py` (records that are given up).
 """
 
+import contextlib
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import structlog
@@ -26,11 +28,16 @@ from ordersaga.messaging.handler import Batch, Incoming, Record, Rejected, decod
 from ordersaga.messaging.ids import MessageIds
 from ordersaga.messaging.isolation import HandledBatch, LockedRows, isolate, narrow, set_locked_aside
 from ordersaga.messaging.kafka import Partition
-from ordersaga.messaging.ledger import Fenced, OffsetRange, fence
+from ordersaga.messaging.ledger import Fenced, OffsetRange, fence, fence_at_end
+from ordersaga.messaging.outbox_rows import OutboxRow
+from ordersaga.messaging.short_transaction import NotAsRead, ShortTransaction
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.sqlstate import is_deployment, is_locked, is_too_large
 
 log: Final = structlog.get_logger()
+
+SHORT_MAX: Final = 3
+"""So many records have a short turn."""
 
 
 class Work(Struct, frozen=True):
@@ -48,6 +55,11 @@ class Work(Struct, frozen=True):
     @property
     def count(self) -> int:
         return len(self.incoming) + len(self.waiting) + len(self.undecodable)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether there are so few records, and nothing else to write, that the number of statements is what they cost."""
+        return 0 < len(self.incoming) == self.count <= SHORT_MAX
 
 
 class Turns:
@@ -118,6 +130,10 @@ class Turns:
 
     async def _commit(self, work: Work, isolating: bool) -> None:
         """The turn's transaction, then what follows from its commit."""
+        if self._handler.short and work.is_short and not isolating:
+            with contextlib.suppress(NotAsRead):
+                await self._commit_short(work)
+                return
         async with self._pool.acquire() as db, db.transaction():
             block = await fence(db, work.ranges)
             handled = await self._run_handler(db, work, isolating)
@@ -125,16 +141,39 @@ class Turns:
             waiting = [*work.waiting, *handled.queued]
             await self._parking.put_aside(db, ((each, 0) for each in handled.locked), work.now)
             await self._parking.park(db, handled.failed, waiting, work.now)
-            ids = MessageIds(self._group, self._assignment.topic_ids_of(work.ranges), self._new_id)
             given_up = [GivenUp(each, UNDECODABLE) for each in work.undecodable]
             given_up += [GivenUp(each, REJECTED) for each in handled.rejected]
+            ids = self._ids_of(work)
             rows = await outbox_rows.write_output(db, handled.outgoing, work.now, ids, self._settings, given_up, block)
-        self._assignment.advance(work.ranges)
         self._parking.add_keys([*handled.failed, *handled.locked], waiting)
-        self._suspicion.add(len(handled.failed), len(work.incoming))
+        parking.log_parked([*handled.failed, *handled.locked])
+        await self._committed(work, len(handled.failed), rows)
+
+    async def _commit_short(self, work: Work) -> None:
+        """The same for a few records of which none is put aside: what they write, their output and the fence are the last statement.
+
+        Raises `NotAsRead` if the partitions are not ours any more, or if a row was changed since it was read.
+        """
+        async with self._pool.acquire() as connection, ShortTransaction(connection, as_read=True) as db:
+            batch = Batch(work.incoming, work.now, self._new_id)
+            outgoing = await self._handler.handle(batch, db.itself)
+            self._suspicion.check([], len(work.incoming))
+            given_up = [GivenUp(each, REJECTED) for each in batch.rejected]
+            end = partial(fence_at_end, ranges=work.ranges)
+            rows = await outbox_rows.write_last(
+                db, outgoing, work.now, self._ids_of(work), self._settings, end, given_up
+            )
+        await self._committed(work, 0, rows)
+
+    def _ids_of(self, work: Work) -> MessageIds:
+        return MessageIds(self._group, self._assignment.topic_ids_of(work.ranges), self._new_id)
+
+    async def _committed(self, work: Work, failed: int, rows: Sequence[OutboxRow]) -> None:
+        """What follows from the commit of a turn."""
+        self._assignment.advance(work.ranges)
+        self._suspicion.add(failed, len(work.incoming))
         if self._suspects:
             self._suspects.clear(each.partition for each in work.ranges)
-        parking.log_parked([*handled.failed, *handled.locked])
         await self._outbox.publish(rows, work.now)
 
     async def _run_handler(self, db: Connection, work: Work, isolating: bool) -> HandledBatch:

@@ -34,7 +34,7 @@ def create_app(settings: Settings) -> Litestar:
     async def running() -> AsyncIterator[None]:
         async with runtime:
             runtime.prune_after(timedelta(days=settings.history_kept_days), "order_event", store.prune_events)
-            orders.placing = runtime.gather(Placing(settings))
+            orders.placing = runtime.gather(Placing(settings), short=True)
             orders.acting = runtime.gather(Acting(settings))
             orders.operating = runtime.gather(Operating(settings))
             runtime.every(timers.FIRE_EVERY_S, timers.Timers(runtime, Waking(settings)).fire, "timers")

@@ -124,4 +124,5 @@ def handler(settings: Settings) -> Handler:
         m.StockRollbackFailedMessage,
         m.PaymentCancelledMessage,
         m.ProductPriceMessage,
+        short=True,
     )(partial(handle, deadlines=Deadlines.of(settings)))

@@ -6,6 +6,19 @@ WHERE s.order_id = ANY (:order_ids::uuid[])
 ORDER BY s.order_id
 FOR UPDATE OF s;
 
+-- name: orders_with_versions
+-- Orders with their saga rows, not locked, and the versions of these rows.
+SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts,
+    s.xmin::text AS version
+FROM saga s JOIN orders o USING (order_id)
+WHERE s.order_id = ANY (:order_ids::uuid[]);
+
+-- name: sagas_as_read
+-- Those of these saga rows that still have these versions; they are locked. A row that another transaction changes is waited for and left out.
+SELECT 1 FROM saga s JOIN unnest(:order_ids::uuid[], :versions::text[]) AS t (order_id, version) ON s.order_id = t.order_id AND s.xmin::text = t.version
+ORDER BY s.order_id
+FOR UPDATE OF s;
+
 -- name: orders_by_id
 -- Orders with their saga rows, not locked.
 SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts
@@ -46,13 +59,11 @@ FROM (SELECT order_id FROM saga WHERE status = 'PENDING' ORDER BY order_id LIMIT
 -- name: save_sagas!
 -- Save saga rows, which exist and are locked, and notify the processes in which a request waits for an event.
 -- Upsert instead of UPDATE ... FROM unnest: the upsert always uses the primary key; the join may become a sequential scan under a stale plan.
-WITH saved AS (
-    INSERT INTO saga (order_id, status, reason, detail, facts)
-    SELECT * FROM unnest(:order_ids::uuid[], :statuses::text[], :reasons::text[], :details::text[], :facts::json[])
-    ON CONFLICT (order_id)
-    DO UPDATE SET status = EXCLUDED.status, reason = EXCLUDED.reason, detail = EXCLUDED.detail, facts = EXCLUDED.facts
-)
-SELECT pg_notify('order_event', '');
+INSERT INTO saga (order_id, status, reason, detail, facts)
+SELECT * FROM unnest(:order_ids::uuid[], :statuses::text[], :reasons::text[], :details::text[], :facts::json[])
+ON CONFLICT (order_id)
+DO UPDATE SET status = EXCLUDED.status, reason = EXCLUDED.reason, detail = EXCLUDED.detail, facts = EXCLUDED.facts
+RETURNING pg_notify('order_event', '');
 
 -- name: events_after
 -- The events of orders after the last one that each watcher has seen. At most `each_max` of each order: a long timeline must not delay the others.

@@ -19,6 +19,7 @@ from ordersaga.messaging import timers
 from ordersaga.messaging.database import Connection, insert, insert_new
 from ordersaga.messaging.handler import Incoming, Outgoing
 from ordersaga.messaging.queries import queries
+from ordersaga.messaging.short_transaction import comparing, later, unlocked
 from ordersaga.messaging.texts import stored_sayings
 from ordersaga.order.decision import Decision
 from ordersaga.order.model import Event, Facts, Order
@@ -83,31 +84,40 @@ async def insert_orders(db: Connection, orders: Sequence[Order]) -> None:
         )
         for order in orders
     ]
-    await insert_new(db, "orders", ORDER_COLUMNS, rows)
+    await insert_new(later(db), "orders", ORDER_COLUMNS, rows)
 
 
 async def insert_sagas(db: Connection, rows: Collection[SagaRow]) -> None:
     """Insert the saga rows of orders that this transaction has inserted."""
-    await insert_new(db, "saga", SagaRow._fields, rows)
+    await insert_new(later(db), "saga", SagaRow._fields, rows)
 
 
 async def lock(db: Connection, order_ids: Iterable[UUID]) -> Iterator[Order]:
-    """Orders to change, their rows locked in id order. An order is decoded only when the caller comes to it: a turn has thousands."""
+    """Orders to change, their rows locked in id order, or compared at the end of a short transaction. An order is decoded only when the caller comes to it: a turn has thousands."""
     distinct = list(dict.fromkeys(order_ids))
-    return map(_order, await sql.lock_orders(db, order_ids=distinct) if distinct else ())
+    if not distinct:
+        return iter(())
+    if (short := comparing(db)) is None:
+        return map(_order, await sql.lock_orders(db, order_ids=distinct))
+    rows = await sql.orders_with_versions(short.connection, order_ids=distinct)
+    ids, versions = [row["order_id"] for row in rows], [row["version"] for row in rows]
+    await sql.sagas_as_read(short.compared(len(rows)), order_ids=ids, versions=versions)
+    return map(_order, rows)
 
 
 async def save(db: Connection, rows: Collection[SagaRow]) -> None:
     """Save saga rows, which must be locked, and notify the processes in which a request waits for an event."""
     if rows:
         order_ids, statuses, reasons, details, facts = map(list, zip(*rows, strict=True))
-        await sql.save_sagas(db, order_ids=order_ids, statuses=statuses, reasons=reasons, details=details, facts=facts)
+        await sql.save_sagas(
+            later(db), order_ids=order_ids, statuses=statuses, reasons=reasons, details=details, facts=facts
+        )
 
 
 async def add_events(db: Connection, events: Sequence[Event]) -> None:
     """Append lines to timelines."""
     if events:
-        await insert(db, "order_event", EVENT_COLUMNS, list(map(astuple, events)))
+        await insert(later(db), "order_event", EVENT_COLUMNS, list(map(astuple, events)))
 
 
 async def find(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Order]:
@@ -171,7 +181,7 @@ async def events_after(db: Connection, seen: dict[UUID, int], each_max: int | No
 
 async def prices(db: Connection, product_ids: Iterable[UUID]) -> tuple[dict[UUID, int], set[UUID]]:
     """Order's copy of the prices of products, and which of these products are inactive. Prices in won; a product whose price is not known is missing."""
-    rows = await sql.prices(db, product_ids=list(set(product_ids)))
+    rows = await sql.prices(unlocked(db), product_ids=list(set(product_ids)))
     return {row["product_id"]: row["price"] for row in rows}, {row["product_id"] for row in rows if not row["active"]}
 
 

@@ -33,4 +33,4 @@ async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
 
 def handler(_: Settings) -> Handler:
     """The handler with the messages that it consumes."""
-    return consumes(OrderPayableMessage, PaymentCancelRequestedMessage, apart_s=APART_S)(handle)
+    return consumes(OrderPayableMessage, PaymentCancelRequestedMessage, apart_s=APART_S, short=True)(handle)

@@ -12,6 +12,7 @@ from ordersaga.contracts.messages import OrderPayableMessage
 from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.queries import queries
+from ordersaga.messaging.short_transaction import later
 from ordersaga.payment.model import Account, Confirm, Intent, Payable, Payment
 
 sql: Final = queries(__file__)
@@ -26,7 +27,7 @@ async def merge_payables(db: Connection, messages: Iterable[OrderPayableMessage]
             last[message.order_id] = message
     if last:
         await sql.merge_payables(
-            db,
+            later(db),
             order_ids=list(last),
             customer_ids=[each.customer_id for each in last.values()],
             total_amounts=[each.total_amount for each in last.values()],

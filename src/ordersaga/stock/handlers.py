@@ -14,11 +14,13 @@ from ordersaga.stock.allocation import Request, allocate
 def handler(_: Settings) -> Handler:
     """Stock's handler, with the messages that it consumes."""
 
-    @consumes(StockDecreaseRequestMessage, StockRollbackRequestedMessage)
+    @consumes(StockDecreaseRequestMessage, StockRollbackRequestedMessage, short=True)
     async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
         """Load -> decide -> save. Rejects a repeated request with other products or quantities than the order's first."""
         requests = cast(list[Request], [each.message for each in batch.incoming])
-        reservations = await store.lock_reservations(db, (request.order_id for request in requests))
+        first = {each.order_id for each in requests if isinstance(each, StockDecreaseRequestMessage)}
+        again = {each.order_id for each in requests if isinstance(each, StockRollbackRequestedMessage)}
+        reservations = await store.lock_reservations(db, first | again, first - again)
         available = await store.lock_available(
             db, (product_id for request in requests for product_id in _named(request))
         )

@@ -5,6 +5,17 @@ WHERE order_id = ANY (:order_ids::uuid[])
 ORDER BY order_id
 FOR UPDATE;
 
+-- name: reservations_with_versions
+-- The reservations of orders, not locked, with the versions of their rows.
+SELECT order_id, state, items, xmin::text AS version FROM reservation WHERE order_id = ANY (:order_ids::uuid[]);
+
+-- name: reservations_as_read
+-- Those of these reservations that still have these versions; they are locked. One that another transaction changes is waited for and left out.
+SELECT 1 FROM reservation r JOIN unnest(:order_ids::uuid[], :versions::text[]) AS t (order_id, version)
+    ON r.order_id = t.order_id AND r.xmin::text = t.version
+ORDER BY r.order_id
+FOR UPDATE OF r;
+
 -- name: reservation^
 -- The reservation of an order, not locked, and when it was first decided.
 SELECT order_id, state, items, at FROM reservation WHERE order_id = :order_id;
@@ -15,6 +26,17 @@ SELECT product_id, available FROM product
 WHERE product_id = ANY (:product_ids::uuid[])
 ORDER BY product_id
 FOR UPDATE;
+
+-- name: available
+-- The available pieces of products, not locked.
+SELECT product_id, available FROM product WHERE product_id = ANY (:product_ids::uuid[]);
+
+-- name: available_as_read
+-- Those of these products of which as many pieces are available as were read; their rows are locked in id order.
+SELECT 1 FROM product p JOIN unnest(:product_ids::uuid[], :available::bigint[]) AS t (product_id, available)
+    ON p.product_id = t.product_id AND p.available = t.available
+ORDER BY p.product_id
+FOR UPDATE OF p;
 
 -- name: change_reservations!
 -- Save reservations whose rows are locked.

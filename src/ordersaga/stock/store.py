@@ -4,7 +4,7 @@ Every transaction takes its locks in the same order, so no two can deadlock: exi
 reservations by id.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from ordersaga.messaging.database import Connection, insert, insert_new
 from ordersaga.messaging.queries import queries
+from ordersaga.messaging.short_transaction import comparing, later
 from ordersaga.stock import listing
 from ordersaga.stock.allocation import Allocation
 from ordersaga.stock.listing import Listing, Search
@@ -28,10 +29,22 @@ _json: Final = msgspec.json.Encoder()
 _items: Final = msgspec.json.Decoder(tuple[Item, ...])
 
 
-async def lock_reservations(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Reservation]:
-    """The reservations of these orders, locked in id order. An order without a reservation has no row to lock; `save` fails the turn if
-    another process inserts the row meanwhile."""
-    rows = await sql.lock_reservations(db, order_ids=list(set(order_ids)))
+async def lock_reservations(
+    db: Connection, order_ids: Set[UUID], new: Set[UUID] = frozenset()
+) -> dict[UUID, Reservation]:
+    """The reservations of these orders, locked in id order, or compared at the end of a short transaction. An order without a reservation has no row to lock; `save` fails the turn if
+    another process inserts the row meanwhile.
+
+    `new`: the orders that should have none. A short transaction does not look for theirs: `save` meets a row that is there after all.
+    """
+    if (short := comparing(db)) is None:
+        rows = await sql.lock_reservations(db, order_ids=list(order_ids))
+    elif order_ids <= new:
+        rows = []
+    else:
+        rows = await sql.reservations_with_versions(short.connection, order_ids=list(order_ids))
+        ids, versions = [row["order_id"] for row in rows], [row["version"] for row in rows]
+        await sql.reservations_as_read(short.compared(len(rows)), order_ids=ids, versions=versions)
     return {row["order_id"]: _reservation(row) for row in rows}
 
 
@@ -42,8 +55,14 @@ async def decided(db: Connection, order_id: UUID) -> tuple[Reservation, datetime
 
 
 async def lock_available(db: Connection, product_ids: Iterable[UUID]) -> dict[UUID, int]:
-    """The available pieces of each product, its row locked, in id order. A product that does not exist is missing."""
-    rows = await sql.lock_available(db, product_ids=list(set(product_ids)))
+    """The available pieces of each product, its row locked, in id order, or compared at the end of a short transaction. A product that does not exist is missing."""
+    wanted = list(set(product_ids))
+    if (short := comparing(db)) is None:
+        rows = await sql.lock_available(db, product_ids=wanted)
+    else:
+        rows = await sql.available(short.connection, product_ids=wanted)
+        ids, available = [row["product_id"] for row in rows], [row["available"] for row in rows]
+        await sql.available_as_read(short.compared(len(rows)), product_ids=ids, available=available)
     return {row["product_id"]: row["available"] for row in rows}
 
 
@@ -56,11 +75,11 @@ async def save(db: Connection, allocation: Allocation, known: Collection[UUID], 
     ordered = sorted(allocation.reservations.values(), key=lambda each: each.order_id)
     new = [(*_row(each), now) for each in ordered if each.order_id not in known]
     if new:
-        await insert_new(db, "reservation", RESERVATION_COLUMNS, new)
+        await insert_new(later(db), "reservation", RESERVATION_COLUMNS, new)
     changed = [_row(each) for each in ordered if each.order_id in known]
     if changed:
         order_ids, states, items = map(list, zip(*changed, strict=True))
-        await sql.change_reservations(db, order_ids=order_ids, states=states, items=items)
+        await sql.change_reservations(later(db), order_ids=order_ids, states=states, items=items)
     await save_movements(db, allocation.movements, now)
 
 
@@ -73,14 +92,14 @@ async def save_movements(db: Connection, movements: Sequence[Movement], now: dat
         counts = counted.setdefault(each.product_id, {"received": 0, "reserved": 0, "released": 0})
         counts[each.kind] += each.quantity
     await sql.count_movements(
-        db,
+        later(db),
         product_ids=list(counted),
         received=[counts["received"] for counts in counted.values()],
         reserved=[counts["reserved"] for counts in counted.values()],
         released=[counts["released"] for counts in counted.values()],
     )
     records = [(each.product_id, each.order_id, each.kind, each.quantity, now) for each in movements]
-    await insert(db, "movement", MOVEMENT_COLUMNS, records)
+    await insert(later(db), "movement", MOVEMENT_COLUMNS, records)
 
 
 async def add_products(db: Connection, products: Iterable[Product]) -> set[UUID]:

@@ -1,0 +1,211 @@
+"""A transaction over few rows, in as few round trips as it can have: what one record costs is mostly their number.
+
+BEGIN is sent with the first statement that needs it, so none is sent where one statement is all. Writes that nobody waits for are kept by
+`later`, and go out together as one statement at the end (`last`), each as a part of its WITH. A statement that is sent before that
+sends the kept writes first, so it sees them.
+
+With `as_read` not even rows that will change are locked when they are read: the statement that writes locks and compares them. If a row
+has changed meanwhile, or one of the new rows is there already, nothing is written and `NotAsRead` is raised. The work is then done again,
+with locks.
+"""
+
+import contextlib
+import re
+from collections.abc import AsyncIterator, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, cast
+
+import asyncpg
+
+from ordersaga.messaging.database import Connection, already_inserted
+
+_parameter: Final = re.compile(r"\$(\d+)")
+
+
+class NotAsRead(Exception):
+    """A row is not as it was read, or the ledger not as the partition's owner expects. Nothing was written."""
+
+
+class Part(NamedTuple):
+    """A statement and its arguments. It has no WITH that changes rows."""
+
+    query: str
+    arguments: tuple[Any, ...]
+
+
+def later(db: Connection) -> Connection:
+    """For a write whose result is not needed: sent with the last statement of a short transaction; on any other connection, now."""
+    whole: object = db
+    return cast(Connection, whole.later) if isinstance(whole, ShortTransaction) else db
+
+
+def unlocked(db: Connection) -> Connection:
+    """For a read that locks nothing and may stand outside of the transaction: it does not begin a short one."""
+    whole: object = db
+    return whole.connection if isinstance(whole, ShortTransaction) and not whole.has_kept else db
+
+
+def comparing(db: Connection) -> "ShortTransaction | None":
+    """The short transaction, if rows that will change may be read without a lock and compared at its end; None: lock them."""
+    whole: object = db
+    return whole if isinstance(whole, ShortTransaction) and whole.may_compare else None
+
+
+class ShortTransaction:
+    """Use with `async with`; commits what was sent and what is kept. It has the methods of a connection that handlers use."""
+
+    def __init__(self, connection: Connection, lock_timeout_ms: int | None = None, as_read: bool = False) -> None:
+        self.connection: Final = connection
+        self._lock_timeout_ms: Final = lock_timeout_ms
+        self._as_read: Final = as_read
+        self._kept: Final[list[Part]] = []
+        self._compared: Final[list[tuple[Part, int]]] = []
+        self._begun: Any = None
+        self.later: Final = _Later(self, self._kept)
+        self.last: Final[Any] = _Last(self)
+
+    @property
+    def itself(self) -> Connection:
+        """This transaction, for functions that take a connection."""
+        return cast(Connection, self)
+
+    @property
+    def has_kept(self) -> bool:
+        """Whether writes are kept that no statement has sent yet."""
+        return bool(self._kept)
+
+    @property
+    def may_compare(self) -> bool:
+        """Whether rows may be read without locks: with `as_read`, while nothing was sent or kept."""
+        return self._as_read and self._begun is None and not self._kept
+
+    def compared(self, rows: int) -> Any:
+        """Where a query is sent that finds, and locks, the rows that are as they were read. At the end it must find so many."""
+        return _Compared(self._compared, rows)
+
+    async def fetch(self, query: str, *arguments: Any) -> Any:
+        return await (await self.begun()).fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Any:
+        return await (await self.begun()).fetchrow(query, *arguments)
+
+    async def fetchval(self, query: str, *arguments: Any) -> Any:
+        return await (await self.begun()).fetchval(query, *arguments)
+
+    async def execute(self, query: str, *arguments: Any) -> Any:
+        return await (await self.begun()).execute(query, *arguments)
+
+    async def executemany(self, query: str, arguments: Any) -> Any:
+        return await (await self.begun()).executemany(query, arguments)
+
+    async def copy_records_to_table(self, table: str, *, columns: Sequence[str], records: Any) -> Any:
+        return await (await self.begun()).copy_records_to_table(table, columns=columns, records=records)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """A savepoint."""
+        async with (await self.begun()).transaction():
+            yield
+
+    async def begun(self) -> Connection:
+        """The connection, in the transaction, with the kept writes sent."""
+        if self._begun is None:
+            ours: Any = self.connection
+            begun = ours.transaction(lock_timeout_ms=self._lock_timeout_ms)
+            await begun.__aenter__()
+            self._begun = begun
+        for part in self._take_kept():
+            with already_inserted():
+                await self.connection.execute(part.query, *part.arguments)
+        return self.connection
+
+    async def end(self, last: Part) -> Any:
+        """Send the kept writes with the statement that ends the transaction; returns its value. Where BEGIN was not sent, it commits."""
+        parts = [*(part for part, _ in self._compared), *self._take_kept()]
+        values = [*last.arguments, *(rows for _, rows in self._compared)]
+        sizes = (len(last.arguments), *(len(part.arguments) for part in parts))
+        whole = _together((last.query, *(part.query for part in parts)), sizes, len(self._compared))
+        for part in parts:
+            values += part.arguments
+        try:
+            with already_inserted():
+                return await self.connection.fetchval(whole, *values)
+        except asyncpg.DivisionByZeroError as error:
+            raise NotAsRead from error
+        except asyncpg.SerializationError as error:
+            if self._as_read:
+                raise NotAsRead from error
+            raise
+
+    def _take_kept(self) -> list[Part]:
+        kept, self._kept[:] = [*self._kept], []
+        return kept
+
+    async def __aenter__(self) -> "ShortTransaction":
+        return self
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None and self._kept:
+            await self.begun()
+        if self._begun is not None:
+            await self._begun.__aexit__(kind, error, trace)
+
+
+class _Later:
+    """Keeps statements for the end of a transaction."""
+
+    def __init__(self, transaction: ShortTransaction, kept: list[Part]) -> None:
+        self._kept: Final = kept
+        self.copy_records_to_table: Final = transaction.copy_records_to_table
+
+    async def execute(self, query: str, *arguments: Any) -> None:
+        self._kept.append(Part(_bare(query), arguments))
+
+
+class _Compared:
+    """Takes a query whose rows are counted at the end of a transaction."""
+
+    def __init__(self, compared: list[tuple[Part, int]], rows: int) -> None:
+        self._compared: Final = compared
+        self._rows: Final = rows
+
+    async def fetch(self, query: str, *arguments: Any) -> None:
+        if self._rows:
+            self._compared.append((Part(_bare(query), arguments), self._rows))
+
+
+class _Last:
+    """Where the query is sent that ends a transaction."""
+
+    def __init__(self, transaction: ShortTransaction) -> None:
+        self._transaction: Final = transaction
+
+    async def fetchval(self, query: str, *arguments: Any) -> Any:
+        return await self._transaction.end(Part(_bare(query), arguments))
+
+
+@lru_cache(maxsize=512)
+def _together(queries: tuple[str, ...], sizes: tuple[int, ...], compared: int) -> str:
+    """The first query, which begins with WITH, with the others as parts of that. Parameters are numbered in the order of the queries.
+
+    The first `compared` of the others must each find as many rows as a parameter behind those of the first query says. If one does not,
+    the whole divides by zero. The first query then ends with a condition, which is tested before.
+    """
+    (first, *parts), (before, *numbers) = queries, sizes
+    head, _, tail = first.rpartition("\nSELECT")
+    counts = [f"1 / ((SELECT count(*) FROM part_{n}) = ${before + n + 1}::int)::int = 1" for n in range(compared)]
+    before += compared
+    withs = [head]
+    for n, (part, size) in enumerate(zip(parts, numbers, strict=True)):
+        withs.append(f"part_{n} AS (\n{_numbered_from(part, before)}\n)")
+        before += size
+    return ", ".join(withs) + "\nSELECT" + " AND ".join([tail, *counts])
+
+
+def _numbered_from(query: str, before: int) -> str:
+    return _parameter.sub(lambda found: f"${int(found[1]) + before}", query)
+
+
+@lru_cache(maxsize=512)
+def _bare(query: str) -> str:
+    return query.rstrip().removesuffix(";")
