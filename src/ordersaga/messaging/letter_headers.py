@@ -85,7 +85,7 @@ def read(headers: Headers) -> Failure:
         cause,
         text(newest.messages) if message is None else message,
         stacktrace,
-        _attempts(newest, last),
+        _attempts(newest, last, sum(name == newest.tries for name, _ in headers)),
         any(stack.alters for stack in found),
         any(stack.loses_key for stack in found),
     )
@@ -220,12 +220,12 @@ def _first_text(last: dict[str, bytes | None]) -> Callable[[Sequence[str]], str 
     return text
 
 
-def _attempts(newest: Stack, last: dict[str, bytes | None]) -> int:
+def _attempts(newest: Stack, last: dict[str, bytes | None], tries: int) -> int:
     """How often the record was tried. Spring's retry topics name the attempt that would have been the next."""
     next_attempt = binary(last.get(RETRY_ATTEMPTS), PARTITION_MAX)
     if next_attempt is not None and newest in (SPRING, RETRY_TOPICS):
         return max(1, next_attempt - 1)
-    return max(1, newest.number(last.get(newest.attempts), PARTITION_MAX) or 1)
+    return max(1, tries, newest.number(last.get(newest.attempts), PARTITION_MAX) or 1)
 
 
 def _inside(value: bytes) -> bytes | None:

@@ -15,7 +15,7 @@ OFFSET_MAX: Final = 2**63 - 1
 class Stack(Struct, frozen=True):
     """The headers of one stack. `number` reads its integers. `comes_first`: its headers stand before those of the record. `alters`: its
     letter has not all of the record: it makes the value again from an object, or leaves out the record's headers.
-    `loses_key`: its letter has no key."""
+    `loses_key`: its letter has no key. `tries`: the header that is there once for each try."""
 
     name: str
     prefixes: tuple[str, ...]
@@ -30,6 +30,7 @@ class Stack(Struct, frozen=True):
     messages: tuple[str, ...] = ()
     stacktraces: tuple[str, ...] = ()
     attempts: str = ""
+    tries: str = ""
     comes_first: bool = False
     alters: bool = False
     loses_key: bool = False
@@ -162,7 +163,7 @@ STACKS: Final = (
         "delayed-retry-original-timestamp",
         causes=("delayed-retry-cause-class-name", "delayed-retry-exception-class-name"),
         messages=("delayed-retry-cause", "delayed-retry-reason"),
-        attempts="delayed-retry-count",
+        tries="delayed-retry-topic",
         comes_first=True,
         alters=True,
     ),
