@@ -16,14 +16,14 @@ from ordersaga.stock import store
 from ordersaga.stock.model import State
 
 
-class ItemResource(Struct, rename="camel", frozen=True):
+class ItemResource(Struct, rename="camel", omit_defaults=True, frozen=True):
     """What Stock has decided for one product of an order. `message`: why it was short; `said`: the same as codes with values."""
 
     product_id: UUID
     quantity: int
     state: State
-    message: str | None
-    said: tuple[Saying, ...]
+    message: str | None = None
+    said: tuple[Saying, ...] = ()
 
 
 class ReservationResource(Struct, rename="camel", kw_only=True):
