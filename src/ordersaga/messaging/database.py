@@ -36,6 +36,9 @@ BY_KEY_ALONE: Final = dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enabl
 """Force index lookups. A service looks up thousands of rows by key in tables of millions. PostgreSQL keeps the plan of a prepared
 statement: a plan made while the table was small scans the whole table until the next ANALYZE. An ORDER BY that an index satisfies also
 leads to such a scan, so a query that finds rows by one key and locks them in the order of another finds them in a step of its own."""
+PLANNED_ONCE: Final = {"plan_cache_mode": "force_generic_plan"}
+"""Plan a statement once for each connection. By itself PostgreSQL plans one with an array again for each call, since it expects ten elements of
+an array that it does not know: for one record that takes longer than the statement. A query with optional filters is `planned_anew`."""
 INSERTED_MAX: Final = 6
 """So many rows are inserted by an INSERT with a parameter for each value. Each number of rows is a statement with a plan of its own."""
 LOG_EVERY_S: Final = 30.0
@@ -87,6 +90,7 @@ async def connect(url: str, settings: Settings) -> Pool:
             "application_name": f"ordersaga {os.getpid()}",  # tells a DBA the process
             "jit": "off",
             **BY_KEY_ALONE,
+            **PLANNED_ONCE,
             **SERVER_SETTINGS,
             "lock_timeout": str(settings.lock_timeout_ms),
             "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
