@@ -45,6 +45,7 @@ LAG_ALARM_S: Final = 60 + 2 * CLOCK_JUMP_S_MAX
 """A record looks older than it is by up to two clock jumps."""
 ACCEPTED: Final = "given back at the gateway"
 STOCK_ASKS_MAX: Final = 3
+REST_ENDS_S: Final = 0.005
 
 HANDLERS: Final = {
     "order": ordersaga.order.handlers.handler,
@@ -107,6 +108,8 @@ class World:
         self.outside: Final = Process(self.scheduler, "world")
         self.customers: Final = Process(self.scheduler, "customer")
         self.operator: Final = Process(self.scheduler, "operator")
+        self._rests: Final[dict[str, float]] = {}
+        """When a service whose turns keep a distance is ready for the next one. The clock does not leap further while it has records."""
         self.handlers: Final = {service: HANDLERS[service](self.settings) for service in plan.instances}
         self.groups: Final = {
             service: Group(
@@ -232,7 +235,7 @@ class World:
         """The work that is left when no gate is open. A history with a broken promise ends here."""
         if self.complaints:
             raise Violation("this history was not lived to its end")
-        left, dues = [], list(self._pauses)
+        left, dues = [], [*self._pauses, *(each for each in self._rests.values() if each > self.scheduler.now_s)]
         if any(each.tasks for each in (self.outside, self.customers, self.operator)):
             left.append("a customer or operator is not done")
         for service, database in self.databases.items():
@@ -304,6 +307,8 @@ class World:
                     self.complain(f"{service}'s handler raised {type(error).__name__}: {error}")
                 raise
             rejected = {each.record.coordinates for each in batch.rejected}
+            if handler.apart_s:
+                self._rests[service] = self.scheduler.now_s + handler.apart_s + REST_ENDS_S
             connection: Connection = getattr(db, "connection", db)
             self.faults.handled(connection.process, batch)
             for each in batch.incoming:

@@ -7,11 +7,12 @@ ORDER BY s.order_id
 FOR UPDATE OF s;
 
 -- name: orders_with_versions
--- Orders with their saga rows, not locked, and the versions of these rows.
+-- Orders with their saga rows, not locked, and the versions of these rows. In id order, as `lock_orders` has them: the output's order follows.
 SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts,
     s.xmin::text AS version
 FROM saga s JOIN orders o USING (order_id)
-WHERE s.order_id = ANY (:order_ids::uuid[]);
+WHERE s.order_id = ANY (:order_ids::uuid[])
+ORDER BY s.order_id;
 
 -- name: sagas_as_read
 -- Those of these saga rows that still have these versions; they are locked. A row that another transaction changes is waited for and left out.

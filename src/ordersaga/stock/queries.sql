@@ -7,7 +7,7 @@ FOR UPDATE;
 
 -- name: reservations_with_versions
 -- The reservations of orders, not locked, with the versions of their rows.
-SELECT order_id, state, items, xmin::text AS version FROM reservation WHERE order_id = ANY (:order_ids::uuid[]);
+SELECT order_id, state, items, xmin::text AS version FROM reservation WHERE order_id = ANY (:order_ids::uuid[]) ORDER BY order_id;
 
 -- name: reservations_as_read
 -- Those of these reservations that still have these versions; they are locked. One that another transaction changes is waited for and left out.
@@ -93,9 +93,9 @@ FROM product p LEFT JOIN listing l USING (product_id)
 WHERE p.product_id = ANY (:product_ids::uuid[]);
 
 -- name: ids_after
--- The ids of products, in id order.
+-- The ids of products, in id order. Its plan is kept for all parameters, so the index finds where the page begins, also the first.
 SELECT product_id FROM product
-WHERE :after::uuid IS NULL OR product_id > :after
+WHERE product_id >= coalesce(:after::uuid, '00000000-0000-0000-0000-000000000000') AND product_id IS DISTINCT FROM :after
 ORDER BY product_id LIMIT :rows_max;
 
 -- name: find_products
