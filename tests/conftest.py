@@ -6,8 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ordersaga.devstack import DevStack
+
+# How long an example takes, and how long it takes to make one, depends on what else the machine does.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 # These run in seconds on any machine, with nothing started.
 FOLDERS_WITHOUT_STACK = ("tests/unit/",)

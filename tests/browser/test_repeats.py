@@ -170,7 +170,7 @@ def test_a_button_says_at_once_that_it_works_and_soon_that_it_takes_longer(visit
     send_signals(frozen, "SIGSTOP")
     try:
         one.page.get_by_role("button", name="Place order").dblclick(no_wait_after=True)
-        time.sleep(4)
+        time.sleep(3)
     finally:
         send_signals(frozen, "SIGCONT")
     one.sees("Ready for your payment")

@@ -23,7 +23,7 @@ class ItemResource(Struct, rename="camel", omit_defaults=True, frozen=True):
     quantity: int
     state: State
     message: str | None = None
-    said: tuple[Saying, ...] = ()
+    said: list[Saying] = []
 
 
 class ReservationResource(Struct, rename="camel", kw_only=True):
@@ -48,7 +48,11 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         reservation, at = found
         items = [
             ItemResource(
-                each.product_id, each.quantity, each.state, each.message, sayings_of(understood(each.message or ""))
+                each.product_id,
+                each.quantity,
+                each.state,
+                each.message,
+                list(sayings_of(understood(each.message or ""))),
             )
             for each in reservation.items
         ]
