@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
+from operator import attrgetter
 from typing import Final
 
 import structlog
@@ -177,7 +178,9 @@ class Turns:
         await self._outbox.publish(rows, work.now)
 
     async def _run_handler(self, db: Connection, work: Work, isolating: bool) -> HandledBatch:
-        batch = Batch(work.incoming, work.now, self._new_id)
+        # The parts of an isolated batch lock rows one after the other, as other turns do in the order of their keys.
+        incoming = sorted(work.incoming, key=attrgetter("key")) if isolating else work.incoming
+        batch = Batch(incoming, work.now, self._new_id)
         if isolating and self._locked_rows.expected:
             return await set_locked_aside(db, self._handler.handle, batch)
         if isolating:
