@@ -134,7 +134,7 @@ async def test_a_statement_over_arrays_is_planned_once_for_each_connection(pool:
     async with pool.acquire() as db:
         for _ in range(20):
             await sql.versions(db, ids=[uuid4()])
-        kept, planned = await db.fetchrow(
+        counted = await db.fetchrow(
             "SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements WHERE statement LIKE '%FROM thing%ANY%' AND statement NOT LIKE '%pg_prepared%'"
         )
-    assert (kept, planned) == (20, 0)
+    assert tuple(counted or ()) == (20, 0)
