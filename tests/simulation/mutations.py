@@ -34,6 +34,7 @@ from ordersaga.messaging import (
 from ordersaga.messaging.bad_deployment import BadDeployment
 from ordersaga.messaging.handler import Batch
 from ordersaga.messaging.kafka import KafkaUnavailable, Publisher
+from ordersaga.messaging.short_transaction import ShortTransaction, _Compared
 from ordersaga.messaging.timers import Timers
 from ordersaga.messaging.unpublished import Unpublished
 from ordersaga.messaging.watching import Watching
@@ -120,6 +121,11 @@ def _code(owner: Any, name: str, new: Any) -> Callable[[], Any]:
 
 async def _nothing(*_: Any, **__: Any) -> int:
     return 0
+
+
+def _compares_nothing(transaction: ShortTransaction, _: int) -> Any:
+    """No row is compared at the end of the transaction."""
+    return _Compared([], 0)
 
 
 async def _finish_at_once(self: Any, publications: Any, acknowledged: Any, now: Any) -> None:
@@ -295,6 +301,15 @@ MUTATIONS: Final = (
         "two answers about an order undo each other",
         3,
         [NO_SHORT_TURN, _query(ordersaga.order.store, "FOR UPDATE OF s", "", "lock_orders")],
+        _aim(
+            *(Fault("written twice", "world", "DeliveryStartMessage", n) for n in (1, 2)), pay="well", deliverable=True
+        ),
+    ),
+    Mutation(
+        "compare what was read",
+        "two answers about an order undo each other in short turns, which lock nothing",
+        6,
+        [_code(ShortTransaction, "compared", _compares_nothing)],
         _aim(
             *(Fault("written twice", "world", "DeliveryStartMessage", n) for n in (1, 2)), pay="well", deliverable=True
         ),

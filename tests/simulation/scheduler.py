@@ -322,7 +322,7 @@ class Scheduler:
     # Time ----------------------------------------------------------------------------------------------------------------
 
     def _let_time_pass(self, rest: Rest) -> None:
-        """OffsetRange the clock to the next due time or timer; without progress each leap is longer. Frozen processes thaw first.
+        """Move the clock to the next due time or timer; without progress each leap is longer. Frozen processes thaw first.
 
         The clock never leaps over an act of the world. Otherwise a service that is to be down for seconds is down for longer.
         While a fault lasts, the leaps are not counted any further: what waits for its end has not been given up.

@@ -44,10 +44,8 @@ class Look:
             except asyncpg.PostgresError as error:
                 if is_connection_lost(error):
                     raise
-                there = {
-                    "any_paused": True,
-                    "any_parked": True,
-                }  # each is read by itself: one that fails spoils no other
+                # Each is read by itself then, so that one that fails spoils no other.
+                there = {"any_paused": True, "any_parked": True}
             found = Found(await paused(db) if there["any_paused"] else {}, there["any_parked"])
         self._looked_at_s = now_s
         return found

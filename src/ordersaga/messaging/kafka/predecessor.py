@@ -19,7 +19,7 @@ from ordersaga.messaging.kafka.client import CALL_TIMEOUT_S, Partition, bounds_o
 log: Final = structlog.get_logger()
 
 PUBLISHED_WITHIN: Final = timedelta(minutes=1)
-"""What was asked so long before a record was written may have been asked by that record."""
+"""How long a record may have waited to be written: what Order has asked this long before the record's time may be that record."""
 NEVER: Final = datetime.fromtimestamp(0, UTC)
 
 
