@@ -13,6 +13,8 @@ WORKERS ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin
+RELEASE := $(VENV)/release
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' src/ordersaga/__init__.py)
 DEVSTACK := src/ordersaga/devstack
 PIN := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--annotation-style line --custom-compile-command "make lock" --quiet
@@ -36,7 +38,7 @@ PART_system := $(filter-out $(NAMED), $(wildcard tests/integration/test_*.py)) t
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos siege money fuzz bench saga contract screenshots lock
+.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos siege money fuzz bench saga contract screenshots lock audit release
 
 help: ## this list
 	@awk -F ':.*## ' '/^#> / {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -109,7 +111,22 @@ lock: $(VENV)/.project ## write the lock files again, after a change of pyprojec
 	$(COMPILE) $(ARGS) -o requirements/runtime.txt
 	$(COMPILE) $(ARGS) --extra devstack --extra dev --extra peers --constraints requirements/runtime.txt -o requirements/dev.txt
 	$(PIN) benchmarks/peers/engines/requirements.in $(ARGS) --constraints requirements/dev.txt -o requirements/engines.txt
+	$(PIN) requirements/release.in $(ARGS) -o requirements/release.txt
 	$(BIN)/python -c 'from ordersaga.devstack import jars; jars.lock()'
+
+audit: $(RELEASE)/.done ## ask PyPI whether a pinned package has a known vulnerability; fails also where PyPI does not say
+	$(RELEASE)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/runtime.txt
+
+release: $(RELEASE)/.done ## from what is committed: the wheel, all that its image is built from, and the list of its packages (SBOM), in dist/
+	@test -z "$$(git status --porcelain -- src requirements deploy pyproject.toml README.md LICENSE)" || { \
+		echo 'There are changes that are not committed, so nobody could build this release again. Commit them first.'; exit 1; }
+	@rm -rf dist && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/hatchling build -t wheel
+	@git archive --format=tar.gz --output=dist/ordersaga-$(VERSION)-image.tar.gz HEAD \
+		deploy/Dockerfile LICENSE README.md pyproject.toml requirements src
+	@$(RELEASE)/bin/cyclonedx-py requirements requirements/runtime.txt --output-reproducible --of JSON \
+		--pyproject pyproject.toml -o dist/ordersaga-$(VERSION)-sbom.cdx.json 2>/dev/null
+	@sed -i 's/"name": "ordersaga",/&\n      "version": "$(VERSION)",/' dist/ordersaga-$(VERSION)-sbom.cdx.json  # it reads no version that the code has
+	@ls -l dist
 
 # Files in .venv that say which step is done, so that nothing is done twice.
 
@@ -136,6 +153,11 @@ $(VENV)/.requirements: requirements/dev.txt $(VENV)/.python
 
 $(VENV)/.project: pyproject.toml $(VENV)/.requirements
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(RELEASE)/.done: requirements/release.txt $(VENV)/.project
+	@$(PYTHON) -m venv $(RELEASE)
+	@$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(VENV)/.jars: $(DEVSTACK)/jgo.lock.toml $(DEVSTACK)/kafka.py $(VENV)/.project

@@ -2,3 +2,5 @@
 
 Start reading at `contracts` (the wire), then `messaging/turn.py` (the promise), then `order/saga.py` (the process).
 """
+
+__version__ = "0.1.0"

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
+from ordersaga import __version__
 from ordersaga.cli.errors import Commands
 
 DEVELOPMENT: Final = {"demo": "demo.demo", "up": "up.up"}
@@ -54,6 +55,16 @@ def commands(arguments: Sequence[str] = ()) -> typer.Typer:
     return app
 
 
-def _no_command() -> None:
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ordersaga {__version__}")
+        raise typer.Exit
+
+
+def _no_command(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end.")
+    ] = False,
+) -> None:
     # With it, Typer keeps the name of a command that is alone.
     pass

@@ -18,6 +18,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 from msgspec import structs
 
+from ordersaga import __version__
 from ordersaga.http import schema
 from ordersaga.http.application import Application, public
 from ordersaga.http.limits import Limits, Streams, TooManyStreams
@@ -48,6 +49,9 @@ CHECK_IDLE_EVERY_S: Final = 1.0
 FILES_BESIDE_CONNECTIONS: Final = 256
 NOSNIFF: Final = ("X-Content-Type-Options", "nosniff")
 NO_STORE: Final = ("Cache-Control", "no-store")
+prometheus_client.Gauge(
+    "ordersaga_build_info", "Always 1; the label is the version that runs", ["version"], multiprocess_mode="max"
+).labels(__version__).set(1)
 
 
 def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
@@ -68,7 +72,12 @@ def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
     async def ready() -> Response[dict[str, Any]]:
         found = await reporter.health()
         down = bool(found.problems)
-        body = {"status": "DOWN" if down else "UP", "problems": _shown(found.problems), "alarms": _alarms(found.alarms)}
+        body = {
+            "status": "DOWN" if down else "UP",
+            "version": __version__,
+            "problems": _shown(found.problems),
+            "alarms": _alarms(found.alarms),
+        }
         return Response(body, status_code=503 if down else 200)
 
     @get("/health/status", include_in_schema=False)
@@ -77,6 +86,7 @@ def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
         return {
             "status": "DOWN" if found.problems else "DEGRADED" if found.alarms else "UP",
             "service": service,
+            "version": __version__,
             "started": found.started,
             "problems": _shown(found.problems),
             "problemCodes": [masked_sayings(sayings_of(each)) for each in found.problems],
