@@ -61,7 +61,7 @@ def _without_password(found: re.Match[str]) -> str:
 
 
 def _without_value(found: re.Match[str]) -> str:
-    return f"{found[1]}={MASK}" if found[2] and _is_secret(found[1]) else found[0]
+    return f"{found[1]}={MASK}" if found[2] and names_a_secret(found[1]) else found[0]
 
 
 def remember(secrets: Iterable[str]) -> None:
@@ -86,11 +86,12 @@ def _parts_hidden_in(url: str) -> set[str]:
         parts |= {password} if _USER_IS_A_NAME.match(url) else {user, password}
         # A library ends the host at one of these characters and reports the rest of the password as an invalid port.
         parts.add(re.split(r"[/?#]", password)[0])
-    parts |= {value for name, value in _PARAMETER.findall(url) if _is_secret(name)}
+    parts |= {value for name, value in _PARAMETER.findall(url) if names_a_secret(name)}
     return {each for part in parts for each in (part, unquote(part))}
 
 
-def _is_secret(name: str) -> bool:
+def names_a_secret(name: str) -> bool:
+    """Whether a parameter, or an option, with this name has a secret as its value."""
     name = unquote_plus(name)
     return bool(_SECRET_NAME.search(name)) and not _NO_SECRET_NAME.search(name)
 

@@ -19,20 +19,19 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ordersaga.contracts.topics import GROUPS
-from ordersaga.masking import masked
+from ordersaga.masking import masked, names_a_secret
 from ordersaga.settings_audit import AuditSettings
 from ordersaga.settings_http import HttpSettings
+from ordersaga.settings_kafka import KafkaSettings
 from ordersaga.settings_limits import (
     DAYS_MAX,
     MS_MAX,
     SECONDS_MAX,
-    Addresses,
     Group,
     HttpUrl,
     Partners,
     Port,
     PostgresUrl,
-    ReadableFile,
     Services,
     StartAt,
     TypeIds,
@@ -98,23 +97,12 @@ def _content(variable: str, path: str) -> str:
         raise WrongSettings(f"{variable}: the file {path} cannot be read: {why}") from error
 
 
-class Settings(HttpSettings, WebSettings, AuditSettings):
+class Settings(KafkaSettings, HttpSettings, WebSettings, AuditSettings):
     """All settings of all services; each service reads those it needs."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
 
-    # Kafka
-    kafka_bootstrap_servers: Addresses = "127.0.0.1:9092"
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    kafka_sasl_username: str | None = None
-    kafka_sasl_password: SecretStr | None = None
-    kafka_ssl_ca_location: ReadableFile | None = None
-    kafka_compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
-        default="none",
-        description="how batches are compressed. kafkajs (so NestJS) reads none and gzip, and needs a codec of its own for the others",
-    )
-    kafka_session_timeout_ms: int = Field(default=8_000, ge=6_000, le=300_000)
+    # Kafka; its connections are in `settings_kafka`
     topic_partitions: int = Field(default=12, ge=1, le=10_000)
     topic_replication_factor: int = Field(default=-1, ge=-1, le=100, description="-1: the broker's default")
 
@@ -269,7 +257,7 @@ class Settings(HttpSettings, WebSettings, AuditSettings):
         wrong = [
             *at_odds({name: getattr(self, name) for name in type(self).model_fields}),
             *self._names_met_twice(),
-            *self._sasl_in_part(),
+            *self._kafka_in_part(),
             *self._http_at_odds(),
             *self._tokens_at_odds(),
             *self._demo_beside_tokens(),
@@ -296,18 +284,6 @@ class Settings(HttpSettings, WebSettings, AuditSettings):
                     yield f"{PREFIX}{one.upper()}_GROUP and {PREFIX}{other.upper()}_GROUP must be two groups"
                 if _place_of(self.database_url(one)) == _place_of(self.database_url(other)):
                     yield f"{PREFIX}{one.upper()}_DATABASE_URL and {PREFIX}{other.upper()}_DATABASE_URL must be two databases"
-
-    def _sasl_in_part(self) -> Iterator[str]:
-        given = ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
-        variables = {f"{PREFIX}{name.upper()}": getattr(self, name) for name in given}
-        protocol = f"{PREFIX}KAFKA_SECURITY_PROTOCOL"
-        if self.kafka_security_protocol.startswith("SASL_"):
-            if missing := [variable for variable, value in variables.items() if value is None]:
-                yield f"{protocol} is {self.kafka_security_protocol}, so {', '.join(missing)} must be set too"
-        elif present := [variable for variable, value in variables.items() if value is not None]:
-            yield f"{', '.join(present)} is set, so {protocol} must be SASL_SSL or SASL_PLAINTEXT"
-        if self.kafka_ssl_ca_location and not self.kafka_security_protocol.endswith("SSL"):
-            yield f"{PREFIX}KAFKA_SSL_CA_LOCATION is set, so {protocol} must be SSL or SASL_SSL"
 
     def _demo_beside_tokens(self) -> Iterator[str]:
         keys = [name for name in ("jwt_jwks_url", "jwt_key") if getattr(self, name) is not None]
@@ -345,7 +321,9 @@ class Settings(HttpSettings, WebSettings, AuditSettings):
         values = [getattr(self, name) for name in type(self).model_fields]
         shown = [value.get_secret_value() if isinstance(value, SecretStr) else value for value in values]
         hidden = {value.get_secret_value() for value in values if isinstance(value, SecretStr)}
-        return [value for value in shown if isinstance(value, str) and (value in hidden or "://" in value)]
+        found = [value for value in shown if isinstance(value, str) and (value in hidden or "://" in value)]
+        options = self.kafka_options.items()
+        return [*found, *(value.get_secret_value() for name, value in options if names_a_secret(name))]
 
     def database_url(self, service: str) -> str:
         """The service's own database, as a `postgresql://` URL with its secrets. A service of another system adds the setting in a subclass."""

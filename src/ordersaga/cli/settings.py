@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ordersaga.cli.options import load_settings, out, running_here
 from ordersaga.cli.running import SETTINGS_FILE
-from ordersaga.masking import MASK, masked
+from ordersaga.masking import MASK, masked, names_a_secret
 from ordersaga.settings import PREFIX
 
 
@@ -38,4 +38,10 @@ def shown(value: object) -> str:
     if isinstance(value, SecretStr):
         secret = value.get_secret_value()
         return masked(secret) if "://" in secret else MASK
+    if isinstance(value, dict):
+        value = {name: _option(name, each) if isinstance(each, SecretStr) else each for name, each in value.items()}
     return masked(value if isinstance(value, str) else json.dumps(value, default=str))
+
+
+def _option(name: str, value: SecretStr) -> str:
+    return MASK if names_a_secret(name) else value.get_secret_value()

@@ -3,8 +3,9 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import methodcaller
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -47,16 +48,26 @@ def forbidden(operation: str, resource: str) -> str:
     return f"Kafka's ACLs do not allow {operation} on {resource}"
 
 
-def client_config(settings: Settings) -> dict[str, Any]:
-    """The configuration that every client of the cluster needs."""
-    password = settings.kafka_sasl_password
+def client_config(settings: Settings, own: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """The configuration that every client of the cluster needs, with the client's `own` values. `KAFKA_OPTIONS` are over both."""
+    secrets = {
+        "sasl.password": settings.kafka_sasl_password,
+        "sasl.oauthbearer.client.secret": settings.kafka_oauth_client_secret,
+        "ssl.key.password": settings.kafka_ssl_key_password,
+        **settings.kafka_options,
+    }
     config = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "security.protocol": settings.kafka_security_protocol,
         "sasl.mechanism": settings.kafka_sasl_mechanism,
         "sasl.username": settings.kafka_sasl_username,
-        "sasl.password": password and password.get_secret_value(),
+        "sasl.oauthbearer.method": "oidc" if settings.kafka_oauth_token_url else None,
+        "sasl.oauthbearer.token.endpoint.url": settings.kafka_oauth_token_url,
+        "sasl.oauthbearer.client.id": settings.kafka_oauth_client_id,
+        "sasl.oauthbearer.scope": settings.kafka_oauth_scope,
         "ssl.ca.location": settings.kafka_ssl_ca_location,
+        "ssl.certificate.location": settings.kafka_ssl_certificate_location,
+        "ssl.key.location": settings.kafka_ssl_key_location,
         "client.id": "ordersaga",
         "log_level": 2,
         # A broker that was frozen may never answer the requests of that time; librdkafka would wait for a minute.
@@ -67,6 +78,8 @@ def client_config(settings: Settings) -> dict[str, Any]:
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": RECONNECT_MS_MAX,
         "allow.auto.create.topics": False,
+        **own,
+        **{name: value and value.get_secret_value() for name, value in secrets.items()},
     }
     return {name: value for name, value in config.items() if value is not None}
 

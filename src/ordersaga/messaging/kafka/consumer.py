@@ -60,22 +60,25 @@ class PartitionConsumer:
         self._lifeline: Final = Lifeline(settings)
         self._watch_thread: Final = ThreadPoolExecutor(1, thread_name_prefix="log-watch")
         self._is_lost = False
-        config = client_config(settings) | {
-            "group.id": group,
-            "partition.assignment.strategy": "cooperative-sticky",
-            "session.timeout.ms": settings.kafka_session_timeout_ms,
-            "heartbeat.interval.ms": HEARTBEAT_MS,
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "error",
-            "check.crcs": True,  # else bytes that a disk has damaged are handled as a partner's message
-            "fetch.wait.max.ms": 500,
-            "fetch.error.backoff.ms": 50,
-            "fetch.queue.backoff.ms": 5,
-            "queued.max.messages.kbytes": 65536,
-            "error_cb": self._on_error,
-            "on_commit": self._on_commit,
-        }
+        config = client_config(
+            settings,
+            {
+                "group.id": group,
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": settings.kafka_session_timeout_ms,
+                "heartbeat.interval.ms": HEARTBEAT_MS,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "error",
+                "check.crcs": True,  # else bytes that a disk has damaged are handled as a partner's message
+                "fetch.wait.max.ms": 500,
+                "fetch.error.backoff.ms": 50,
+                "fetch.queue.backoff.ms": 5,
+                "queued.max.messages.kbytes": 65536,
+                "error_cb": self._on_error,
+                "on_commit": self._on_commit,
+            },
+        )
         if instance:
             config["group.instance.id"] = instance
         self._consumer: Final = Consumer(config)

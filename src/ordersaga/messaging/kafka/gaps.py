@@ -130,15 +130,18 @@ def _first_records(
     if not positions:
         return {}
     waiting, found = dict(positions), dict[Partition, dict[str, Any]]()
-    config = client_config(settings) | {
-        "group.id": "ordersaga-gaps",
-        "enable.auto.commit": False,
-        "enable.partition.eof": True,
-        "isolation.level": isolation,
-        "auto.offset.reset": "error",
-        "fetch.message.max.bytes": FETCH_BYTES,
-        "fetch.wait.max.ms": 100,
-    }
+    config = client_config(
+        settings,
+        {
+            "group.id": "ordersaga-gaps",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": isolation,
+            "auto.offset.reset": "error",
+            "fetch.message.max.bytes": FETCH_BYTES,
+            "fetch.wait.max.ms": 100,
+        },
+    )
     with temporary_consumer(config) as consumer:
         consumer.assign([TopicPartition(*p, offset) for p, offset in positions.items()])
         until = time.monotonic() + limit_s

@@ -73,22 +73,25 @@ class Publisher:
         self._make_producer: Final = producer
         self._loop: Final = asyncio.get_running_loop()
         self.failed: Final = asyncio.Event()
-        self._config: Final = client_config(settings) | {
-            "acks": "all",
-            "enable.idempotence": True,
-            "compression.type": settings.kafka_compression,
-            "compression.level": GZIP_LEVEL if settings.kafka_compression == "gzip" else -1,
-            "partitioner": PARTITIONER,
-            "message.timeout.ms": 0,
-            "linger.ms": 0,
-            "queue.buffering.max.messages": 2_000_000,
-            "queue.buffering.max.kbytes": 1_048_576,
-            "message.max.bytes": MESSAGE_BYTES_MAX,
-            "batch.num.messages": 10_000,
-            "batch.size": 1_000_000,
-            "topic.metadata.propagation.max.ms": int(TOPIC_AGAIN_S * 1000),
-            "error_cb": self._on_error,
-        }
+        self._config: Final = client_config(
+            settings,
+            {
+                "acks": "all",
+                "enable.idempotence": True,
+                "compression.type": settings.kafka_compression,
+                "compression.level": GZIP_LEVEL if settings.kafka_compression == "gzip" else -1,
+                "partitioner": PARTITIONER,
+                "message.timeout.ms": 0,
+                "linger.ms": 0,
+                "queue.buffering.max.messages": 2_000_000,
+                "queue.buffering.max.kbytes": 1_048_576,
+                "message.max.bytes": MESSAGE_BYTES_MAX,
+                "batch.num.messages": 10_000,
+                "batch.size": 1_000_000,
+                "topic.metadata.propagation.max.ms": int(TOPIC_AGAIN_S * 1000),
+                "error_cb": self._on_error,
+            },
+        )
         self._producer: Final[Any] = producer(self._config)
         self._single: Any = None
         """The second producer: sends each record in a batch of its own. Created when a batch is refused for the first time."""

@@ -36,14 +36,17 @@ class Sender:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._config: Final = client_config(settings) | {
-            "acks": "all",
-            "enable.idempotence": True,
-            "partitioner": PARTITIONER,
-            "linger.ms": 0,
-            "message.timeout.ms": int(CALL_TIMEOUT_S * 1000),
-            "message.max.bytes": MESSAGE_BYTES_MAX,
-        }
+        self._config: Final = client_config(
+            settings,
+            {
+                "acks": "all",
+                "enable.idempotence": True,
+                "partitioner": PARTITIONER,
+                "linger.ms": 0,
+                "message.timeout.ms": int(CALL_TIMEOUT_S * 1000),
+                "message.max.bytes": MESSAGE_BYTES_MAX,
+            },
+        )
         self._producer: Final = Producer(self._config)
         self._threads: Final = ThreadPoolExecutor(THREADS, thread_name_prefix="sender")
 

@@ -53,13 +53,16 @@ class Tail:
     """Raises `KafkaUnavailable` and `TooManyLook`. A topic that Kafka does not have has no partition in `bounds`."""
 
     def __init__(self, settings: Settings) -> None:
-        self._config: Final = client_config(settings) | {
-            "group.id": "ordersaga-tail",  # the client wants one; it is not joined
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",  # if retention removes what was asked for
-            "queued.max.messages.kbytes": 4_096,
-        }
+        self._config: Final = client_config(
+            settings,
+            {
+                "group.id": "ordersaga-tail",  # the client wants one; it is not joined
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",  # if retention removes what was asked for
+                "queued.max.messages.kbytes": 4_096,
+            },
+        )
         self._thread: Final = ThreadPoolExecutor(1, thread_name_prefix="tail")
         self._waiting = 0
         self._recent: Final[dict[tuple[Any, ...], asyncio.Future[Any]]] = {}

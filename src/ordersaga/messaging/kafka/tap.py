@@ -39,14 +39,16 @@ class Tap:
         self._topics: Final = topics
         self._thread: Final = ThreadPoolExecutor(1, thread_name_prefix="tap")
         self._consumer: Final = Consumer(
-            client_config(settings)
-            | {
-                "group.id": "ordersaga-tap",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest" if from_beginning else "latest",
-                "queued.max.messages.kbytes": 16_384,  # read-ahead; 64 MiB by default
-            }
+            client_config(
+                settings,
+                {
+                    "group.id": "ordersaga-tap",
+                    "enable.auto.commit": False,
+                    "enable.partition.eof": True,
+                    "auto.offset.reset": "earliest" if from_beginning else "latest",
+                    "queued.max.messages.kbytes": 16_384,  # read-ahead; 64 MiB by default
+                },
+            )
         )
         ends = with_retries(lambda: bounds_of(self._consumer, _partitions(self._consumer, topics)))
         self._consumer.assign([TopicPartition(*p, low if from_beginning else high) for p, (low, high) in ends.items()])
@@ -122,12 +124,15 @@ class Tap:
 
 def records_at(settings: Settings, places: Collection[Coordinates]) -> dict[Coordinates, Record]:
     """The records at these places; a place whose record is gone, or that never was, is left out. Blocks. Raises `KafkaUnavailable`."""
-    config = client_config(settings) | {
-        "group.id": "ordersaga-tap",
-        "enable.auto.commit": False,
-        "enable.partition.eof": True,
-        "auto.offset.reset": "error",
-    }
+    config = client_config(
+        settings,
+        {
+            "group.id": "ordersaga-tap",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+        },
+    )
     found, bounds = {}, dict[Partition, tuple[int, int]]()
     following: Coordinates | None = None
     with temporary_consumer(config) as consumer:
@@ -173,7 +178,7 @@ def _next_from(consumer: Consumer, place: Coordinates) -> Record | None:
 def _partitions(consumer: Consumer, topics: Sequence[str]) -> list[Partition]:
     described = consumer.list_topics(timeout=REPEATED_CALL_TIMEOUT_S).topics
     if missing := [name for name in topics if name not in described]:
-        raise KafkaUnavailable(f"there is no topic {', '.join(missing)}")
+        raise KafkaUnavailable(f"there is no topic {', '.join(missing)}, or Kafka's ACLs do not allow Describe on it")
     return [Partition(name, number) for name in topics for number in described[name].partitions]
 
 

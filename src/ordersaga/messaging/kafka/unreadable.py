@@ -25,14 +25,17 @@ def readable_from(settings: Settings, partition: Partition, offset: int) -> int 
     A broker returns the whole batch of an offset, so every offset of a bad batch fails. Binary search finds the first offset after the
     batch. Raises `KafkaUnavailable`.
     """
-    config = client_config(settings) | {
-        "group.id": "ordersaga-unreadable",
-        "enable.auto.commit": False,
-        "auto.offset.reset": "error",
-        "check.crcs": True,
-        "fetch.wait.max.ms": 50,
-        "fetch.error.backoff.ms": 10,
-    }
+    config = client_config(
+        settings,
+        {
+            "group.id": "ordersaga-unreadable",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "check.crcs": True,
+            "fetch.wait.max.ms": 50,
+            "fetch.error.backoff.ms": 10,
+        },
+    )
     with temporary_consumer(config) as consumer:
         _, end = translated(
             lambda: consumer.get_watermark_offsets(TopicPartition(*partition), timeout=REPEATED_CALL_TIMEOUT_S)
