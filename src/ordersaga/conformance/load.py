@@ -13,7 +13,7 @@ from ordersaga.conformance.verdicts import Broken
 PREPARED_AT_ONCE: Final = 16
 SINGLES_MAX: Final = 30
 SINGLES_SHARE: Final = 0.1
-RESTART_ORDERS: Final = 60
+RESTART_ORDERS: Final = 61
 RESTART_SPREAD_S: Final = 3.0
 RESTART_PATIENCE: Final = 6
 """How many times as long as for another answer the kit waits for the answers after a restart."""
@@ -66,11 +66,12 @@ async def _prepared(exchange: Exchange, scene: Scene, count: int) -> list[dict[s
 
 
 def restart_case(exchange: Exchange) -> Case:
-    """Requests before, during and after a restart; then the first ones again."""
+    """Requests before, during and after a restart; then, when the service has answered a new one, the first request again."""
 
     async def play(scene: Scene) -> None:
         scene.need(scene.hooks.restart, "--restart-command names a command that kills the service and starts it again")
         messages = await _prepared(exchange, scene, RESTART_ORDERS)
+        new = messages.pop()
         half = len(messages) // 2
         await exchange.ask_all(scene, messages[:half])
         restarting = asyncio.create_task(scene.hooks.run_restart())
@@ -93,6 +94,8 @@ def restart_case(exchange: Exchange) -> Case:
             raise Broken(
                 f"{len(lost)} of {len(messages)} requests were never answered after the restart, the first for order {lost[0]}"
             )
+        await exchange.ask(scene, new)
+        await scene.answers(exchange.answer, str(new["orderId"]), wait_s=RESTART_PATIENCE * scene.limits.answer_s)
         await scene.send(exchange.request, messages[0], note="again, after the restart")
         await exchange.settled(scene, messages[0])
         await asyncio.gather(*(exchange.had_one_effect(scene, message) for message in messages))

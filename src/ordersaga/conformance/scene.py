@@ -23,7 +23,7 @@ OWN_KEY: Final = b"\0the message's own id"
 
 
 class Limits(Struct, frozen=True):
-    """How long cases wait. `quiet_s`: after an answer, for a second one that must not come."""
+    """How long cases wait. `quiet_s`: after an answer, for a second one that must not come, and longer where answers are slow."""
 
     answer_s: float = 10.0
     quiet_s: float = 2.0
@@ -181,13 +181,18 @@ class Scene:
             return f"; the request became a dead letter on {letters[0].topic}{why_of(letters[0])}"
         return f"; instead a record came on {others[0].topic}" if others else ""
 
+    @property
+    def quiet_s(self) -> float:
+        """How long a record that must not come is waited for: longer where those that must come are slow just now."""
+        return min(self.limits.quiet_s + self.stage.recent_wait_s(), max(self.limits.quiet_s, self.limits.answer_s))
+
     async def quiet(self) -> None:
         """Wait long enough for a record that must not come."""
-        await asyncio.sleep(self.limits.quiet_s)
+        await asyncio.sleep(self.quiet_s)
 
     async def silence(self, topic: str, id: str, why: str) -> None:
         """Wait, and raise `Broken` if anything comes for this order on the topic."""
-        await self.stage.until(lambda: bool(self.here(topic, id)), self.limits.quiet_s)
+        await self.stage.until(lambda: bool(self.here(topic, id)), self.quiet_s)
         if came := self.here(topic, id):
             raise Broken(f"{why}, and yet {shown(came[0].record.value)} came on {topic}")
 

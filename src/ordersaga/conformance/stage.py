@@ -18,6 +18,7 @@ STRANGERS_KEPT_S: Final = 120.0
 STRAYS_MAX: Final = 1_000
 FETCH_MAX: Final = 2_000
 FETCH_WAIT_S: Final = 0.02
+RECENT_S: Final = 5.0
 WORDS: Final = ("order", "stock", "pay", "deliver")
 DEAD_LETTER_ENDS: Final = ("-dlt", ".dlt", "_dlt", "-dlq", ".dlq", "_dlq", ".errors", "-errors", "-error", ".err")
 DEAD_LETTER_BEGINNINGS: Final = ("error.", "dlq.", "dead-letter-")
@@ -55,6 +56,8 @@ class Stage:
         """Topics whose name has to do with the order process, and that an ACL does not let the kit read."""
         self.strays: Final[deque[Heard]] = deque(maxlen=STRAYS_MAX)
         """Records without any UUID: garbage, if the service wrote them."""
+        self._waits: Final[deque[tuple[float, float]]] = deque()
+        """When something that was waited for has come, and how long that took, both in seconds."""
         self._followed: Final[set[str]] = set()
         self._over: Final[set[str]] = set()
 
@@ -195,14 +198,24 @@ class Stage:
 
     async def until(self, is_there: Callable[[], bool], wait_s: float) -> bool:
         """Wait until something is heard that makes this true; False: the time is over."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s), self._changed:
                 while not is_there():
                     self._raise_if_deaf()
                     await self._changed.wait()
+                self._waits.append((loop.time(), loop.time() - began))
                 return True
         self._raise_if_deaf()
         return is_there()
+
+    def recent_wait_s(self) -> float:
+        """The longest that a record of the last seconds was waited for: how slow the service, Kafka and the kit are just now."""
+        before = asyncio.get_running_loop().time() - RECENT_S
+        while self._waits and self._waits[0][0] < before:
+            self._waits.popleft()
+        return max((took for _, took in self._waits), default=0.0)
 
     def _raise_if_deaf(self) -> None:
         for task in self._tasks:

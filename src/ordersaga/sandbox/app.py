@@ -35,6 +35,8 @@ from ordersaga.settings import Settings
 log: Final = structlog.get_logger()
 
 PAGE_MAX: Final = 10_000
+KEEP_ALIVE_S: Final = 75
+"""Longer than clients keep an idle connection: one that is closed while a request is on its way fails that request."""
 _cursors: Final[Cursors[int]] = Cursors("books", Annotated[int, msgspec.Meta(ge=0)])
 
 
@@ -210,6 +212,7 @@ async def serving(settings: SandboxSettings, port: int = 0) -> AsyncIterator[str
             access_log=False,
             http="httptools",
             timeout_graceful_shutdown=1,
+            timeout_keep_alive=KEEP_ALIVE_S,
         )
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listening]))
