@@ -69,7 +69,7 @@ async def test_a_long_wait_for_records_ends_when_there_is_something_else_to_do(s
 
 
 async def test_records_for_which_nobody_waits_share_turns_and_the_first_waits_for_none(service: Rig) -> None:
-    handler = structs.replace(service.handler, apart_s=3.0)
+    handler = structs.replace(service.handler, apart_s=5.0)
     async with Runtime(service.settings, "delivery", handler) as runtime:
         await until(lambda: has_partitions(runtime))
         began = time.monotonic()

@@ -38,7 +38,7 @@ async def test_overdue_parked_records_at_a_restart_hold_no_new_record_up(service
     new = [told(uuid4()) for _ in range(20)]
     async with service.instance(park_backoff_ms=60_000) as runtime:
         service.send(*new)
-        await until(lambda: took_effect(service, 20), limit_s=5)
+        await until(lambda: took_effect(service, 20), limit_s=30)
         await until(lambda: tried_again(service, count), limit_s=60)
         assert await service.count("parked") == count
         assert await well(runtime)
@@ -67,7 +67,7 @@ async def test_a_retry_that_fails_as_a_whole_puts_only_the_retries_off(service: 
         await until(lambda: alarm(runtime, "retries"))
         new = [told(uuid4()) for _ in range(20)]
         service.send(*new)
-        await until(lambda: all_of(service, new), limit_s=6)
+        await until(lambda: all_of(service, new), limit_s=30)
         await until(lambda: all_of(service, [other]), limit_s=30)
         assert await service.count("parked") == 1
         assert not await alarm(runtime, "partition stopped") and not await alarm(runtime, "turn failed")
@@ -102,7 +102,7 @@ async def test_a_bad_deployment_stops_only_the_partitions_whose_records_fail(ser
         later = told(uuid4())
         service.produce(later, partition=1)
         service.flush()
-        await until(lambda: all_of(service, [later]), limit_s=5)
+        await until(lambda: all_of(service, [later]))
         assert await service.count("dead_letter") == 0
         mended.set()
         await until(lambda: all_of(service, bad))
@@ -127,7 +127,7 @@ async def test_no_name_of_a_header_stops_the_partition(service: Rig, name: bytes
         send_raw(service, value[:-1], [(name, None)])
         service.produce(after, partition=0)
         service.flush()
-        await until(lambda: all_of(service, [before, after]), limit_s=10)
+        await until(lambda: all_of(service, [before, after]))
         await until(lambda: nothing_left(service))
         assert await well(runtime)
     letters = {row["value"]: row for row in await service.db.fetch("SELECT value, key, reason FROM dead_letter")}

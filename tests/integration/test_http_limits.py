@@ -298,15 +298,15 @@ async def test_beyond_capacity_is_503_at_once_and_health_is_still_answered(serve
     async with contextlib.AsyncExitStack() as stack, server.client() as others:
         for _ in range(20):
             _, writer = await stack.enter_async_context(server.connection())
-            writer.write(get("/slow?seconds=2"))
+            writer.write(get("/slow?seconds=5"))
         await asyncio.sleep(0.3)
         begun = time.monotonic()
         assert refusal(await server.says(get())) == 503
         assert refusal(await server.says(post(b"{}", b"Content-Length: 2\r\n"))) == 503
         assert (await others.get("/health/live")).status_code == 200
         assert (await others.get("/health/ready")).status_code == 200
-        assert time.monotonic() - begun < 1.5
-        await asyncio.sleep(2.0)  # a request goes on when its client has gone; the next test wants room
+        assert time.monotonic() - begun < 4.0
+        await asyncio.sleep(5.0)  # a request goes on when its client has gone; the next test wants room
 
 
 async def test_connections_that_never_ask_leave_room_for_one_that_does(server: Server) -> None:

@@ -170,15 +170,18 @@ async def test_issuer_audience_and_leeway_are_as_set(
 
 
 @pytest.mark.parametrize("mode", ["hangs", "fails", "nonsense"])
-async def test_a_provider_that_does_not_answer_is_503_for_all_at_once(provider: Provider, mode: str) -> None:
+async def test_a_provider_that_does_not_answer_is_503_for_all_at_once(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(jwks, "AGAIN_S", 60.0)
     provider.mode = mode
     known = callers(provider)
     begun = time.monotonic()
     assert set(await asyncio.gather(*(who(known, provider.token()) for _ in range(100)))) == {503}
     for _ in range(100):
         assert await who(known, provider.token()) == 503
-    assert time.monotonic() - begun < 3.0
-    assert provider.look_ups <= 2
+    assert time.monotonic() - begun < 15
+    assert provider.look_ups <= 1
 
 
 async def test_known_keys_are_used_while_the_provider_hangs(

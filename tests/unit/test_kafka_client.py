@@ -43,9 +43,9 @@ async def test_a_kafka_that_is_away_is_told_in_time_and_holds_no_other_task(monk
     with pytest.raises(KafkaUnavailable):
         await Tap.open(nowhere, ["order-created"])
     assert time.monotonic() - begun_s < 5
-    monkeypatch.setattr(tap, "REPEATED_CALL_TIMEOUT_S", 4.0)
+    monkeypatch.setattr(tap, "REPEATED_CALL_TIMEOUT_S", 8.0)
     begun_s = time.monotonic()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await Tap.open(nowhere, ["order-created"])
-    assert time.monotonic() - begun_s < 3
+    assert time.monotonic() - begun_s < 6

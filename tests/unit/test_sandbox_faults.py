@@ -70,7 +70,7 @@ async def test_latency_is_fixed_plus_jitter(toss: Client) -> None:
     await toss.faults(latencyMs=200, jitterMs=200)
     started_s = time.monotonic()
     await toss.paid()
-    assert 0.2 <= time.monotonic() - started_s < 2
+    assert 0.2 <= time.monotonic() - started_s < 10
 
 
 async def test_an_orders_fault_strikes_as_often_as_asked_and_no_other_order(toss: Client) -> None:

@@ -89,7 +89,7 @@ async def test_a_service_that_says_nothing_of_use_is_away_within_its_time(answer
         began = time.monotonic()
         with pytest.raises(Unavailable) as raised:
             await services.get("stock", "/api/v1/products/1", Product)
-        assert raised.value.service == "stock" and time.monotonic() - began < 2
+        assert raised.value.service == "stock" and time.monotonic() - began < 10
         assert await unless_away(services.get("stock", "/api/v1/products/1", Product)) is None
 
 
