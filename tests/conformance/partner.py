@@ -32,8 +32,9 @@ SLOW_S = 1.0
 class Loop:
     """Reads, handles, answers, commits: one record after the other."""
 
-    def __init__(self, partner: ServicePartner, bootstrap: str, group: str, ready: Path) -> None:
+    def __init__(self, partner: ServicePartner, bootstrap: str, group: str, ready: Path, slow_s: float) -> None:
         self.partner = partner
+        self.slow_s = slow_s
         self.ready = ready
         isolation = "read_uncommitted" if partner.is_("reads-uncommitted") else "read_committed"
         self.consumer = Consumer(
@@ -82,6 +83,7 @@ class Loop:
 
     def handle(self, found: Message) -> None:
         replies: list[Reply] = []
+        time.sleep(self.slow_s)
         try:
             if found.value() is None and self.partner.is_("dies-of-a-tombstone"):
                 sys.exit("NullPointerException")
@@ -118,10 +120,11 @@ def main() -> None:
         options.add_argument(name, required=True)
     options.add_argument("--manner", default="right")
     options.add_argument("--port", type=int, default=0)
+    options.add_argument("--slow", type=float, default=0.0, help="seconds that each record takes")
     given = options.parse_args()
     ready = Path(given.ready)
     partner = PARTNERS[given.role](given.manner, ready.with_suffix(".state"), given.port)
-    Loop(partner, given.bootstrap, given.group, ready).run()
+    Loop(partner, given.bootstrap, given.group, ready, given.slow).run()
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class Verdict(NamedTuple):
 class RunningPartner:
     """Use with `with`: inside, the partner runs and has its partitions."""
 
-    def __init__(self, folder: Path, stack: DevStack, role: str, manner: str) -> None:
+    def __init__(self, folder: Path, stack: DevStack, role: str, manner: str, slow_s: float = 0.0) -> None:
         self.role = role
         self.bootstrap = stack.bootstrap_servers
         self.group = f"partner-{uuid4().hex[:8]}"
@@ -46,7 +46,7 @@ class RunningPartner:
             self.port = probe.getsockname()[1]
         options = ["--bootstrap", self.bootstrap, "--group", self.group, "--ready", str(self._ready)]
         self.command = [sys.executable, "-m", "tests.conformance.partner", role, *options, "--manner", manner]
-        self.command += ["--port", str(self.port)]
+        self.command += ["--port", str(self.port), "--slow", str(slow_s)]
 
     def __enter__(self) -> Self:
         self._log = (self._folder / "log").open("a")

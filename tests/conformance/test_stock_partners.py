@@ -72,8 +72,10 @@ WRONG = {
 }
 
 
-def judged(stack: DevStack, folder: Path, manner: str, *arguments: str, restart: bool = False) -> Verdict:
-    with RunningPartner(folder, stack, "stock", manner) as partner:
+def judged(
+    stack: DevStack, folder: Path, manner: str, *arguments: str, restart: bool = False, slow_s: float = 0.0
+) -> Verdict:
+    with RunningPartner(folder, stack, "stock", manner, slow_s) as partner:
         seed = f'POST http://127.0.0.1:{partner.port}/products {{"productId": "$productId", "quantity": $quantity}}'
         return partner.conform("--seed", seed, *arguments, restart=restart)
 
@@ -86,6 +88,13 @@ def test_a_wrong_stock_fails_the_cases_of_its_fault(stack: DevStack, tmp_path: P
     assert bool(verdict.not_judged) == (manner == "oversells"), (
         "nobody sees what is left where more is given than there is"
     )
+
+
+def test_a_wrong_stock_that_is_slow_is_found_as_well(stack: DevStack, tmp_path: Path) -> None:
+    """Each record waits for those of all cases before it, longer than the kit is told to wait for a second answer."""
+    few = ("--only", "repeats", "--without", "compensation", "--answer-within", "20")
+    verdict = judged(stack, tmp_path, "fails-repeats", *few, slow_s=0.1)
+    assert verdict.failed == WRONG["fails-repeats"], verdict.answer
 
 
 @pytest.mark.parametrize(

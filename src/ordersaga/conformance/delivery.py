@@ -118,7 +118,7 @@ async def refused(scene: Scene) -> None:
     await scene.send(REQUEST.request, message)
     order = str(message["orderId"])
     await scene.answers(REQUEST.answer, order)
-    await scene.stage.until(lambda: scene.here(REQUEST.answer, order)[-1].failed, scene.quiet_s)
+    await scene.quiet(lambda: scene.here(REQUEST.answer, order)[-1].failed)
     answer = scene.here(REQUEST.answer, order)[-1]
     if not answer.failed and scene.offers.undeliverable_zipcode is None:
         raise NotOffered(

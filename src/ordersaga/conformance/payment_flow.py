@@ -66,7 +66,7 @@ async def told(scene: Scene, made: Bill) -> Heard:
 async def not_paid(scene: Scene, made: Bill, why: str) -> None:
     """Wait, and raise `Broken` if the order is told to be paid."""
     order = made["orderId"]
-    await scene.stage.until(lambda: any(not each.failed for each in scene.here(PAID, order)), scene.quiet_s)
+    await scene.quiet(lambda: any(not each.failed for each in scene.here(PAID, order)))
     paid = [each for each in scene.here(PAID, order) if not each.failed]
     must(not paid, f"{why}, and yet a success was published")
 

@@ -1,7 +1,7 @@
 """What one case sends and hears: sends its records, waits for the answers to its own orders, and keeps both for the report."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
@@ -184,16 +184,21 @@ class Scene:
     @property
     def quiet_s(self) -> float:
         """How long a record that must not come is waited for: longer where those that must come are slow just now."""
-        return min(self.limits.quiet_s + self.stage.recent_wait_s(), max(self.limits.quiet_s, self.limits.answer_s))
+        return min(self.limits.quiet_s + self.stage.longest_wait_s(), max(self.limits.quiet_s, self.limits.answer_s))
 
-    async def quiet(self) -> None:
-        """Wait long enough for a record that must not come."""
-        await asyncio.sleep(self.quiet_s)
+    async def quiet(self, has_come: Callable[[], bool] = lambda: False) -> bool:
+        """Wait long enough for a record that must not come; returns whether it has."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while (left := began + self.quiet_s - loop.time()) > 0:
+            if await self.stage.until(has_come, left, may_not_come=True):
+                return True
+        return has_come()
 
     async def silence(self, topic: str, id: str, why: str) -> None:
         """Wait, and raise `Broken` if anything comes for this order on the topic."""
-        await self.stage.until(lambda: bool(self.here(topic, id)), self.quiet_s)
-        if came := self.here(topic, id):
+        if await self.quiet(lambda: bool(self.here(topic, id))):
+            came = self.here(topic, id)
             raise Broken(f"{why}, and yet {shown(came[0].record.value)} came on {topic}")
 
     async def letter(self, sent: Sent, id: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Self
 
 from ordersaga.conformance.wire import Heard, Sent
@@ -56,8 +56,10 @@ class Stage:
         """Topics whose name has to do with the order process, and that an ACL does not let the kit read."""
         self.strays: Final[deque[Heard]] = deque(maxlen=STRAYS_MAX)
         """Records without any UUID: garbage, if the service wrote them."""
+        self._waiting: Final[dict[object, float]] = {}
+        """Since when something is waited for that must come."""
         self._waits: Final[deque[tuple[float, float]]] = deque()
-        """When something that was waited for has come, and how long that took, both in seconds."""
+        """When such a thing has come, and how long that took, in seconds."""
         self._followed: Final[set[str]] = set()
         self._over: Final[set[str]] = set()
 
@@ -196,26 +198,38 @@ class Stage:
             )
         ]
 
-    async def until(self, is_there: Callable[[], bool], wait_s: float) -> bool:
-        """Wait until something is heard that makes this true; False: the time is over."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        with contextlib.suppress(TimeoutError):
+    async def until(self, is_there: Callable[[], bool], wait_s: float, *, may_not_come: bool = False) -> bool:
+        """Wait until something is heard that makes this true; False: the time is over.
+
+        `may_not_come`: that is no sign that the service is slow.
+        """
+        with contextlib.suppress(TimeoutError), contextlib.nullcontext() if may_not_come else self._timed():
             async with asyncio.timeout(wait_s), self._changed:
                 while not is_there():
                     self._raise_if_deaf()
                     await self._changed.wait()
-                self._waits.append((loop.time(), loop.time() - began))
                 return True
         self._raise_if_deaf()
         return is_there()
 
-    def recent_wait_s(self) -> float:
-        """The longest that a record of the last seconds was waited for: how slow the service, Kafka and the kit are just now."""
-        before = asyncio.get_running_loop().time() - RECENT_S
-        while self._waits and self._waits[0][0] < before:
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        loop, wait = asyncio.get_running_loop(), object()
+        self._waiting[wait] = began = loop.time()
+        try:
+            yield
+            self._waits.append((loop.time(), loop.time() - began))
+        finally:
+            del self._waiting[wait]
+
+    def longest_wait_s(self) -> float:
+        """The longest that a record is waited for, or was in the last seconds: how slow the service, Kafka and the kit are just now."""
+        now = asyncio.get_running_loop().time()
+        while self._waits and self._waits[0][0] < now - RECENT_S:
             self._waits.popleft()
-        return max((took for _, took in self._waits), default=0.0)
+        return max(
+            [*(took for _, took in self._waits), *(now - began for began in self._waiting.values())], default=0.0
+        )
 
     def _raise_if_deaf(self) -> None:
         for task in self._tasks:

@@ -47,7 +47,7 @@ async def rolled_back(scene: Scene, message: Json) -> bool:
             f"no answer to the rollback of order {order} came on {COMPLETED} or {FAILED} within {scene.limits.answer_s:g} s"
         )
     # A Stock that says both has a case of its own, whichever topic is heard first.
-    return await scene.stage.until(lambda: bool(scene.here(COMPLETED, order)), BOTH_S)
+    return await scene.stage.until(lambda: bool(scene.here(COMPLETED, order)), BOTH_S, may_not_come=True)
 
 
 class Rollback(Exchange):
