@@ -138,6 +138,21 @@ async def test_money_that_the_gateway_took_and_nobody_recorded_is_named(scene: S
     assert str(scene.pending) in what and f"{TOTAL} won" in what
 
 
+async def test_money_that_another_teams_payment_took_is_left_to_it_until_ours_took_over(scene: Scene) -> None:
+    await pay(scene, scene.pending, 0)
+    await scene.plant("payment", "DELETE FROM payment WHERE order_id = '$pending'")
+    await scene.plant(
+        "payment",
+        "INSERT INTO predecessor VALUES ('payment-cancel-requested-topic', 0, 'group:theirs', now() + interval '1 second')",
+    )
+    assert await scene.broken() == {}
+    books = next(each for each in await scene.findings() if short(each) == BOOKS)
+    assert "1 payments were taken before our payment took over (group:theirs)" in " ".join(books.notes), books
+    await scene.plant("payment", "UPDATE predecessor SET handled_until = now() - interval '1 hour'")
+    (what,) = (await scene.broken())[BOOKS]
+    assert str(scene.pending) in what and f"{TOTAL} won" in what
+
+
 async def test_what_the_gateway_has_just_done_or_payment_still_asks_about_is_in_flight_on_a_live_system(
     scene: Scene,
 ) -> None:

@@ -190,6 +190,35 @@ async def test_another_currency_is_named(scene: Scene) -> None:
     assert found.broken[0].endswith("our table says 0; it is in USD")
 
 
+async def test_a_payment_without_a_row_is_left_to_the_predecessor_if_it_was_approved_before_for_certain(
+    scene: Scene,
+) -> None:
+    """The books' second in which ours took over is not before, and neither a later refund nor a row of ours moves an approval."""
+    known = await scene.db["payment"].fetchval("SELECT payment_key FROM payment WHERE order_id = $1", scene.completed)
+    await scene.plant(
+        "payment",
+        "INSERT INTO predecessor VALUES ('payment-cancel-requested-topic', 0, 'group:theirs', '2026-01-01T00:00:03.5Z')",
+    )
+    items = [
+        entry(paymentKey="-before", approvedAt="2026-01-01T09:00:02+09:00", changedAt="2026-01-02T00:00:00Z"),
+        entry(paymentKey="-same-second", approvedAt="2026-01-01T00:00:03Z"),
+        entry(paymentKey="-later", approvedAt="2026-01-01T00:00:04Z"),
+        entry(paymentKey=known, orderId=str(scene.completed), approvedAt="2026-01-01T00:00:00Z"),
+    ]
+    async with gateway(lambda _: web.json_response({"items": items, "next": None})) as url:
+        found = await books_of(scene, url)
+    named = {each.split(" of order")[0] for each in found.broken if "the gateway holds 1000" in each}
+    assert named == {"-same-second", "-later", known}, found.broken
+    assert "1 payments were taken before our payment took over" in " ".join(found.notes)
+
+
+async def test_a_time_without_a_zone_makes_the_books_unreadable(scene: Scene) -> None:
+    items = [entry(changedAt="2026-01-01T00:00:00")]
+    async with gateway(lambda _: web.json_response({"items": items, "next": None})) as url:
+        found = await books_of(scene, url)
+    assert (found.outcome, found.broken) == (UNKNOWN, [])
+
+
 async def test_a_real_gateway_shows_no_books_and_is_not_asked_for_them(scene: Scene) -> None:
     for settings in ({"gateway_books": False}, {"gateway_url": "https://api.tosspayments.com"}):
         found = await books_of(scene, **{"url": scene.settings.gateway_url} | _as_url(settings))

@@ -4,14 +4,15 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ordersaga.audit.finding import CLOCKS_APART, Finding, Moment
+from ordersaga.audit.predecessors import Predecessor, note_payments
 from ordersaga.audit.sources import Sources, in_words, stream
 from ordersaga.contracts.codec import NOT_JSON
 from ordersaga.messaging.queries import queries
@@ -24,14 +25,16 @@ CALL_S: Final = 30.0
 REAL_GATEWAY: Final = "tosspayments.com"
 CURRENCY: Final = "KRW"
 
+Time = Annotated[datetime, Meta(tz=True)]
+
 
 class _Entry(Struct, rename="camel"):
     payment_key: str
     order_id: str
     total_amount: int
     balance_amount: int
-    approved_at: str | None
-    changed_at: datetime
+    approved_at: Time | None
+    changed_at: Time
     currency: str = CURRENCY
 
 
@@ -44,10 +47,14 @@ _page: Final = msgspec.json.Decoder(_Page)
 
 
 async def books(
-    settings: Settings, sources: Sources, moment: Moment, progress: Callable[[str, str, int], None]
+    settings: Settings,
+    sources: Sources,
+    moment: Moment,
+    before: Predecessor | None,
+    progress: Callable[[str, str, int], None],
 ) -> Finding:
     """Compare the books with Payment's snapshot. The books are read after the snapshot was taken, so a later change at the gateway is in
-    flight. A payment with an open intent is in flight, too."""
+    flight. A payment with an open intent is in flight, too. `before`: whom Payment took over from."""
     finding = Finding("the gateway's books and the payment table agree to the won", "books", unit="payments")
     if not settings.gateway_books or (urlsplit(settings.gateway_url).hostname or "").endswith(REAL_GATEWAY):
         finding.is_left_out(
@@ -62,11 +69,11 @@ async def books(
         return finding
     with closing(sqlite3.connect("")) as kept:  # a file that SQLite makes when its cache is full, and removes
         kept.execute(
-            "CREATE TABLE entry (payment_key TEXT, order_id TEXT, total INT, held INT, changed_at TEXT, currency TEXT)"
+            "CREATE TABLE entry (payment_key TEXT, order_id TEXT, total INT, held INT, changed_at TEXT, currency TEXT, approved_at TEXT)"
         )
         try:
             async for page in _pages(settings.gateway_url):
-                kept.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", [_row(each) for each in page])
+                kept.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)", [_row(each) for each in page])
                 finding.count += len(page)
                 progress("audit.doing.books", "{count} payments of the gateway's books read", finding.count)
         except (aiohttp.ClientError, sqlite3.Error, TimeoutError, OSError, *NOT_JSON, _NoBooks) as error:
@@ -80,7 +87,8 @@ async def books(
                 why += say("audit.books.after", ", after {count} payments", count=f"{finding.count:,}")
             finding.unknown(why)
         async with sources.guarded("payment", finding) as db:
-            await _compare(finding, _entries(kept), stream(db, sql.payments_by_key), moment)
+            await _compare(finding, _entries(kept), stream(db, sql.payments_by_key), moment, before)
+    note_payments(finding, before)
     return finding
 
 
@@ -110,20 +118,28 @@ async def _pages(gateway_url: str) -> AsyncIterator[list[_Entry]]:
 def _row(entry: _Entry) -> tuple[Any, ...]:
     held = entry.balance_amount if entry.approved_at else 0
     total = entry.total_amount if entry.approved_at else 0
-    return entry.payment_key, entry.order_id, total, held, entry.changed_at.isoformat(), entry.currency
+    return (
+        *(entry.payment_key, entry.order_id, total, held, entry.changed_at.isoformat(), entry.currency),
+        entry.approved_at and entry.approved_at.isoformat(),
+    )
 
 
 def _entries(kept: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
     """The entries by payment key, each once. If the books changed while they were read, the later reading of an entry counts."""
     return iter(
         kept.execute(
-            "SELECT payment_key, order_id, total, held, changed_at, currency, max(rowid) FROM entry GROUP BY payment_key ORDER BY payment_key"
+            "SELECT payment_key, order_id, total, held, changed_at, currency, approved_at, max(rowid) FROM entry "
+            "GROUP BY payment_key ORDER BY payment_key"
         )
     )
 
 
 async def _compare(
-    finding: Finding, entries: Iterator[tuple[Any, ...]], payments: AsyncIterator[Any], moment: Moment
+    finding: Finding,
+    entries: Iterator[tuple[Any, ...]],
+    payments: AsyncIterator[Any],
+    moment: Moment,
+    before: Predecessor | None,
 ) -> None:
     """Merge both in the order of the keys' bytes. If the books were not read to the end, a payment missing in them is not judged."""
     is_whole = not finding.unjudged_count
@@ -131,10 +147,10 @@ async def _compare(
     while entry is not None or ours is not None:
         theirs_first = entry is not None and (ours is None or entry[0].encode() < ours["payment_key"].encode())
         if entry is not None and theirs_first:
-            _judge(finding, entry, None, moment)
+            _judge(finding, entry, None, moment, before)
             entry = next(entries, None)
         elif entry is not None and ours is not None and entry[0] == ours["payment_key"]:
-            _judge(finding, entry, ours, moment)
+            _judge(finding, entry, ours, moment, before)
             entry, ours = next(entries, None), await anext(payments, None)
         elif ours is not None:
             amount = ours["captured"] - ours["refunded"]
@@ -151,9 +167,12 @@ async def _compare(
             ours = await anext(payments, None)
 
 
-def _judge(finding: Finding, entry: tuple[Any, ...], ours: Any, moment: Moment) -> None:
+def _judge(finding: Finding, entry: tuple[Any, ...], ours: Any, moment: Moment, before: Predecessor | None) -> None:
     """Judge one entry. `ours`: Payment's row for that key, or None. A key with an open intent and without a payment has a row, too."""
-    key, order_id, total, held, changed_at, currency, _ = entry
+    key, order_id, total, held, changed_at, currency, approved_at, _ = entry
+    if ours is None and before is not None and approved_at and before.took(datetime.fromisoformat(approved_at)):
+        before.payments += 1
+        return
     captured, refunded = (0, 0) if ours is None else (ours["captured"], ours["refunded"])
     problems = []
     if held != captured - refunded:

@@ -76,12 +76,13 @@ async def verify(
         handled = await _handled(settings, sources, moment)
         of_each += done_for_all(handled.finding)
         found = done(await shelf.stock(sources))
-        found += done(*await _orders(settings, sources, moment, _unheard(moment, outboxes, handled), progress))
+        before = await _predecessors(sources)
+        found += done(*await _orders(settings, sources, moment, _unheard(moment, outboxes, handled), before, progress))
         topic = shelf.PRICE_TOPIC
         is_behind = ("order", topic) in handled.behind or ("stock", topic) in outboxes.unsent
         found += done(await shelf.prices(sources, moment, is_behind))
         found += done(await _settled(settings, sources, moment))
-        found += done(await books(settings, sources, moment, progress))
+        found += done(await books(settings, sources, moment, before.get("payment"), progress))
         letters = await records.dead_letters(sources)
         await LettersInKafka(settings, sources, moment, letters).judge(progress)
         of_each += done_for_all(letters)
@@ -131,7 +132,12 @@ def _unheard(moment: Moment, outboxes: records.Outboxes, handled: partitions.Han
 
 
 async def _orders(
-    settings: Settings, sources: Sources, moment: Moment, unheard: Unheard, progress: Progress
+    settings: Settings,
+    sources: Sources,
+    moment: Moment,
+    unheard: Unheard,
+    before: dict[ServiceName, Predecessor],
+    progress: Progress,
 ) -> list[Finding]:
     log: completions.Log | None = None
     trouble = None
@@ -141,7 +147,7 @@ async def _orders(
         except (KafkaUnavailable, sqlite3.Error) as error:
             trouble = say("audit.topic", "{topic}: {error}", topic=completions.COMPLETED_TOPIC, error=in_words(error))
     whole_since = moment.now - timedelta(days=settings.history_kept_days) + PRUNED_EARLY
-    audit = orders.OrderAudit(moment, log, unheard, whole_since, await _predecessors(sources))
+    audit = orders.OrderAudit(moment, log, unheard, whole_since, before)
     if trouble is not None:
         audit.recorded.unknown(trouble)
     with contextlib.closing(log) if log is not None else contextlib.nullcontext():
