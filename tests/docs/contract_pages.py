@@ -72,6 +72,10 @@ def _is_of(operation: Json, channel: str, action: str) -> bool:
     return bool(operation["channel"]["$ref"] == f"#/channels/{channel}" and operation["action"] == action)
 
 
+def _is_request(operation: Json, channel: str) -> bool:
+    return "reply" in operation and bool(operation["channel"]["$ref"] == f"#/channels/{channel}")
+
+
 def _kept(channel: Json) -> str:
     configs = channel["bindings"]["kafka"]["topicConfiguration"]
     if configs["cleanup.policy"] == ["compact"]:
@@ -84,9 +88,11 @@ def _topic(shown: Json, name: str) -> str:
     (message_name,) = channel["messages"]
     message = shown["components"]["messages"][message_name]
     example = json.dumps(message["examples"][0]["payload"], ensure_ascii=False)
+    answered = {each["description"] for each in shown["operations"].values() if _is_request(each, name)}
     parts = [
         f"## {name}",
         f"`{message_name}`. {_prose(message['description'])}",
+        *answered,
         _fields(shown, message_name),
         f"```json\n{example}\n```",
     ]

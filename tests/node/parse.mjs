@@ -13,6 +13,7 @@ for (const path of process.argv.slice(2)) {
       bindings: channel.bindings().get('kafka')?.value(),
       messages: channel.messages().all().map((message) => ({
         name: message.name(),
+        correlation: message.correlationId()?.location(),
         headers: message.headers()?.json(),
         payload: message.payload()?.json(),
       })),
@@ -21,6 +22,10 @@ for (const path of process.argv.slice(2)) {
       id: operation.id(),
       action: operation.action(),
       channels: operation.channels().all().map((channel) => channel.address()),
+      reply: operation.reply() ? {
+        channel: operation.reply().channel().address(),
+        messages: operation.reply().messages().all().map((message) => message.name()),
+      } : null,
     })),
   });
 }

@@ -68,10 +68,37 @@ def test_a_services_document_has_its_own_operations_alone(parsed: dict[str | Non
         assert seen == sends | receives | gives_up
 
 
+REPLIES = {
+    "order-created": ("stock-response-topic", "StockResponseMessage"),
+    "delivery-request-topic": ("delivery-start-topic", "DeliveryStartMessage"),
+    "stock-rollback-requested-topic": ("stock-rollback-completed-topic", "StockRollbackCompletedMessage"),
+    "payment-cancel-requested-topic": ("payment-cancelled-topic", "PaymentCancelledMessage"),
+}
+UNASKED = {"payment-success-topic", "order-completed-topic", "order-payable-topic", "product-price-topic"}
+
+
+def test_a_request_has_its_reply_at_both_ends_and_its_answer_names_the_request(
+    parsed: dict[str | None, Any],
+) -> None:
+    for part in (None, "order", "stock", "payment", "delivery"):
+        channels = {each["address"]: each["messages"][0].get("correlation") for each in parsed[part]["channels"]}
+        for each in parsed[part]["operations"]:
+            (channel,) = each["channels"]
+            expected = REPLIES.get(channel)
+            assert each["reply"] == (expected and {"channel": expected[0], "messages": [expected[1]]}), each
+        for address in channels.keys() - {topic.dead_letters for topic in TOPICS}:
+            header = "message-id" if address in REPLIES.keys() | UNASKED else "causation-id"
+            assert channels[address] == f"$message.header#/{header}", address
+    rollback = document()["operations"]["stockReceivesStockRollbackRequestedMessage"]
+    assert "or StockRollbackFailedMessage on stock-rollback-failed-topic" in rollback["description"]
+
+
 def test_the_parser_would_complain(node: Node, tmp_path: Path) -> None:
     broken = document()
     broken["operations"]["orderSendsOrderPayableMessage"]["channel"]["$ref"] = "#/channels/missing"
     broken["channels"]["order-created"]["bindings"]["kafka"]["partitions"] = 0
+    broken["operations"]["orderSendsStockDecreaseRequestMessage"]["reply"]["messages"][0]["$ref"] = "#/channels/x/y"
     (tmp_path / "broken.json").write_text(json.dumps(broken))
     (said,) = json.loads(node("parse.mjs", tmp_path / "broken.json").stdout)
-    assert {each["severity"] for each in said["diagnostics"]} >= {0}
+    faults = {each["path"].split("/")[1] for each in said["diagnostics"] if each["severity"] == 0}
+    assert faults >= {"orderSendsOrderPayableMessage", "orderSendsStockDecreaseRequestMessage"}, said["diagnostics"]

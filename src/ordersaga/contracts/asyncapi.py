@@ -15,6 +15,7 @@ from ordersaga.contracts.examples import EXAMPLES
 from ordersaga.contracts.messages import Message
 from ordersaga.contracts.schemas import schemas
 from ordersaga.contracts.topics import (
+    BY_MESSAGE,
     CONTRACT_VERSION,
     GROUPS,
     PARTITIONS_DEFAULT,
@@ -126,7 +127,8 @@ def _operations(topics: tuple[Topic, ...], of: Role | None) -> Iterator[tuple[st
     for topic in topics:
         name = topic.message.__name__
         if topic.producer and of in (None, topic.producer):
-            yield f"{topic.producer}Sends{name}", _operation("send", topic.producer, topic.name, summary(topic.message))
+            sends = _operation("send", topic.producer, topic.name, summary(topic.message))
+            yield f"{topic.producer}Sends{name}", sends | _answered(topic)
         for consumer in topic.consumers:
             if of in (None, consumer):
                 yield f"{consumer}Receives{name}", _receives(topic, consumer)
@@ -139,7 +141,36 @@ def _receives(topic: Topic, consumer: Role) -> dict[str, Any]:
     if group := GROUPS.get(consumer):
         group_id = {"type": "string", "default": group, "description": "A setting of the service."}
         receives["bindings"] = {"kafka": {"groupId": group_id, "bindingVersion": BINDING_VERSION}}
-    return receives
+    return receives | _answered(topic)
+
+
+def _answered(topic: Topic) -> dict[str, Any]:
+    """What an operation says of a request's answer. A reply of AsyncAPI has one channel, so the other answers are in words alone."""
+    if not topic.answers:
+        return {}
+    names = [kind.__name__ for kind in topic.answers]
+    places = [BY_MESSAGE[kind].name for kind in topic.answers]
+    said = " or ".join(f"{name} on {place}" for name, place in zip(names, places, strict=True))
+    return {
+        "description": f"Answered with {said}. The answer's {headers.CAUSATION_ID} is the request's {headers.MESSAGE_ID}.",
+        "reply": {
+            "channel": {"$ref": f"#/channels/{places[0]}"},
+            "messages": [{"$ref": f"#/channels/{places[0]}/messages/{names[0]}"}],
+        },
+    }
+
+
+def _correlation(kind: type[Message]) -> dict[str, str]:
+    """Where the id stands that a request and its answer share."""
+    if any(kind in topic.answers for topic in TOPICS):
+        return {
+            "location": f"$message.header#/{headers.CAUSATION_ID}",
+            "description": f"The {headers.MESSAGE_ID} of the request. An answer with the request's own {headers.MESSAGE_ID} is taken, too.",
+        }
+    return {
+        "location": f"$message.header#/{headers.MESSAGE_ID}",
+        "description": f"An answer of ours carries it as its {headers.CAUSATION_ID}.",
+    }
 
 
 def _operation(action: str, role: str, channel: str, what: str) -> dict[str, Any]:
@@ -162,10 +193,7 @@ def _message(topic: Topic) -> dict[str, Any]:
         "contentType": "application/json",
         "headers": {"$ref": SCHEMAS.format(name=HEADERS)},
         "payload": {"$ref": SCHEMAS.format(name=name)},
-        "correlationId": {
-            "location": f"$message.header#/{headers.MESSAGE_ID}",
-            "description": "An answer of ours carries it as its causation-id.",
-        },
+        "correlationId": _correlation(kind),
         "bindings": {"kafka": _key(topic)},
         "examples": [{"name": "example", "payload": msgspec.json.decode(encode(EXAMPLES[kind]))}],
     }

@@ -40,7 +40,7 @@ class Topic(Struct, frozen=True):
     `kept_days`: how long Kafka keeps a record, and so how long a consumer may be down without losing one. A week is Kafka's own default.
     None: the topic is compacted, and Kafka keeps the last record of each key for ever. `table`: the last record of each key is a state. A
     consumer without a position reads the topic from its beginning, whatever `start_at` says; otherwise it would never get a state that was
-    published before.
+    published before. `answers`: what each record is answered with, the good outcome first; none where nobody waits for an answer.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Topic(Struct, frozen=True):
     key: str = "order_id"
     kept_days: int | None = 7
     table: bool = False
+    answers: tuple[type[m.Message], ...] = ()
 
     @property
     def consumer(self) -> Role | None:
@@ -63,18 +64,32 @@ class Topic(Struct, frozen=True):
 
 
 GUIDE_TOPICS: Final = (
-    Topic("order-created", m.StockDecreaseRequestMessage, "order", ("stock",)),
+    Topic("order-created", m.StockDecreaseRequestMessage, "order", ("stock",), answers=(m.StockResponseMessage,)),
     Topic("stock-response-topic", m.StockResponseMessage, "stock", ("order",)),
     Topic("payment-success-topic", m.PaymentSuccessMessage, "payment", ("order",)),
-    Topic("delivery-request-topic", m.DeliveryRequestMessage, "order", ("delivery",)),
+    Topic(
+        "delivery-request-topic", m.DeliveryRequestMessage, "order", ("delivery",), answers=(m.DeliveryStartMessage,)
+    ),
     Topic("delivery-start-topic", m.DeliveryStartMessage, "delivery", ("order",)),
     Topic("order-completed-topic", m.OrderCompletedMessage, "order", ("client",), kept_days=30),
 )
 OUR_TOPICS: Final = (
-    Topic("stock-rollback-requested-topic", m.StockRollbackRequestedMessage, "order", ("stock",)),
+    Topic(
+        "stock-rollback-requested-topic",
+        m.StockRollbackRequestedMessage,
+        "order",
+        ("stock",),
+        answers=(m.StockRollbackCompletedMessage, m.StockRollbackFailedMessage),
+    ),
     Topic("stock-rollback-completed-topic", m.StockRollbackCompletedMessage, "stock", ("order",)),
     Topic("stock-rollback-failed-topic", m.StockRollbackFailedMessage, "stock", ("order",)),
-    Topic("payment-cancel-requested-topic", m.PaymentCancelRequestedMessage, "order", ("payment",)),
+    Topic(
+        "payment-cancel-requested-topic",
+        m.PaymentCancelRequestedMessage,
+        "order",
+        ("payment",),
+        answers=(m.PaymentCancelledMessage,),
+    ),
     Topic("payment-cancelled-topic", m.PaymentCancelledMessage, "payment", ("order",)),
     Topic("order-payable-topic", m.OrderPayableMessage, "order", ("payment",), table=True),
     Topic(

@@ -114,6 +114,8 @@ def _channels(shown: dict[str, Any]) -> Iterator[str]:
         name = operation["channel"]["$ref"].rpartition("/")[2]
         channel = shown["channels"][name]
         yield f"<h2><b>{operation['action']}</b> <code>{escape(name)}</code></h2><p>{escape(operation['summary'])}</p>"
+        if "description" in operation:
+            yield f"<p>{escape(operation['description'])}</p>"
         for message in channel["messages"]:
             for part in ("payload", "headers", "bindings", "examples"):
                 if said := shown["components"]["messages"][message].get(part):
