@@ -202,6 +202,29 @@ def test_watermill_leaves_the_topic_alone() -> None:
     assert sorted(letter_headers.without(letter.headers or ())) == sorted(OWN)
 
 
+def test_masstransit_says_why_and_not_where() -> None:
+    """Written by hand: its error headers as its documentation has them. MassTransit did not run here."""
+    trace = b"   at Shop.Consumer.Consume(ConsumeContext`1 context) in /src/Consumer.cs:line 21\n   at MassTransit.Middleware.Send()"
+    faults = [
+        ("MT-Fault-InputAddress", b"loopback://localhost/kafka/order-completed-topic"),
+        ("MT-Fault-ExceptionType", b"System.InvalidOperationException"),
+        ("MT-Fault-Message", b"no such customer"),
+        ("MT-Fault-StackTrace", trace),
+        ("MT-Fault-Timestamp", b"2026-11-24T00:39:49.6200000Z"),
+        ("MT-Reason", b"fault"),
+        ("MT-Host-MachineName", b"shop-1"),
+    ]
+    failure = letter_headers.read((*OWN, *faults))
+    assert told(failure) == (None, None, None, None, "System.InvalidOperationException", "no such customer", 1)
+    assert (failure.stacktrace, failure.is_altered) == (trace.decode(), False)
+    assert list(letter_headers.without((*OWN, *faults))) == OWN
+
+
+def test_a_header_without_a_name_is_of_no_stack() -> None:
+    headers = (*OWN, ("", b"1"))
+    assert letter_headers.read(headers) == Failure() and letter_headers.without(headers) == headers
+
+
 # Several failures -----------------------------------------------------------------------------------------------------
 
 

@@ -159,7 +159,7 @@ def _newest_first(headers: Headers) -> list[Stack]:
     names = [name for name, _ in headers]
     at = {}
     for stack in STACKS:
-        theirs = [n for n, name in enumerate(names) if name in (stack.topic, *stack.causes, *stack.messages)]
+        theirs = [n for n, name in enumerate(names) if name and name in (stack.topic, *stack.causes, *stack.messages)]
         if theirs:
             at[stack.name] = len(names) if stack.comes_first and names[0].startswith(stack.prefixes) else theirs[-1]
     return sorted((stack for stack in STACKS if stack.name in at), key=lambda stack: at[stack.name], reverse=True)

@@ -1,6 +1,7 @@
 """The stacks that leave dead letters, and the names of the headers in which each says where a record was and why it was given up.
 
-Seen from each running: `tests/unit/golden_letters.json` has their records, with versions.
+Seen from each running: `tests/unit/golden_letters.json` has their records, with versions. MassTransit's are what its documentation says, since
+.NET does not run where this was written.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ OFFSET_MAX: Final = 2**63 - 1
 
 
 class Stack(Struct, frozen=True):
-    """The headers of one stack. `number` reads its integers. `comes_first`: its headers stand before those of the record. `alters`: its
+    """The headers of one stack; a name is empty where it has none. `number` reads its integers. `comes_first`: its headers stand before those of the record. `alters`: its
     letter has not all of the record: it makes the value again from an object, or leaves out the record's headers.
     `loses_key`: its letter has no key. `tries`: the header that is there once for each try."""
 
@@ -174,6 +175,15 @@ STACKS: Final = (
         decimal,
         messages=("reason_poisoned",),
         loses_key=True,
+    ),
+    Stack(
+        "MassTransit",
+        ("MT-Fault-", "MT-Host-", "MT-Reason"),
+        "",
+        decimal,
+        causes=("MT-Fault-ExceptionType",),
+        messages=("MT-Fault-Message",),
+        stacktraces=("MT-Fault-StackTrace",),
     ),
 )
 SPRING, RETRY_TOPICS = STACKS[0], STACKS[1]
