@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import httpx
 import psutil
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from ordersaga.devstack.system import System
 from tests.browser.visitor import PAY, Visitor
@@ -220,31 +220,6 @@ def test_a_strangers_order_and_a_forged_form_do_nothing(visitor: Visitors, syste
     hana.sees("Ready for your payment")
 
 
-def hide(page: Page, hidden: bool) -> None:
-    """Have a page believe that its tab is hidden or seen; a browser without a window hides none."""
-    page.evaluate(
-        "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});"
-        " document.dispatchEvent(new Event('visibilitychange')); }",
-        hidden,
-    )
-
-
-def test_more_tabs_than_a_browser_has_connections_are_all_told(visitor: Visitors) -> None:
-    """Six connections to one host: a tab that nobody sees must hold none, or the seventh page would wait for ever."""
-    hana = visitor()
-    path = hana.order("Steel bottle")
-    tabs = [hana.tab() for _ in range(8)]
-    for tab in tabs:
-        tab.goto(hana.url + path)
-        expect(tab.locator("#said")).to_contain_text("Ready for your payment")
-        hide(tab, True)
-    hana.press("Cancel order")
-    hana.sees("This order is cancelled")
-    for tab in tabs:
-        hide(tab, False)
-        expect(tab.locator("#said")).to_contain_text("This order is cancelled")
-
-
 ODD = (
     "/?q=%00&category=%ff&cursor=x",
     "/?cursor=' OR 1=1",
@@ -286,15 +261,3 @@ def test_no_odd_request_is_an_error_of_ours(visitor: Visitors, system: System) -
         broken = {name: value[:-3] + "xxx" for name, value in cookies.items()} | {"ordersaga_notice": "../x"}
     assert httpx.get(system.urls["web"], cookies=broken).status_code == 200
     assert "a page failed" not in system.processes["web"].log_path.read_text()
-
-
-def test_a_page_whose_service_is_away_comes_by_itself(visitor: Visitors, system: System) -> None:
-    one = visitor()
-    one.expected.append("status of 503")
-    system.kill("stock")
-    try:
-        one.open("/")
-        expect(one.page.locator("main")).to_contain_text("This page looks again by itself")
-    finally:
-        system.start("stock")
-    expect(one.page.get_by_role("heading", name="Good things for everyday life")).to_be_visible()

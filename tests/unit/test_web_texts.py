@@ -10,7 +10,7 @@ import pytest
 from ordersaga import web
 from ordersaga.audit.finding import INVARIANTS, Judgement
 from ordersaga.audit.kept import State
-from ordersaga.web.desk import NOT_DONE
+from ordersaga.web.notices import NOT_DONE
 from ordersaga.web.texts import TEXTS, local, preferred, won
 
 BY_ITS_SOUND = re.compile(

@@ -20,6 +20,7 @@ from ordersaga.http.requests import header, raw_body
 from ordersaga.settings import Settings
 from ordersaga.web import texts
 from ordersaga.web.accounts import User
+from ordersaga.web.notices import Told, notice_of
 from ordersaga.web.pictures import drawing, picture
 from ordersaga.web.services import Services
 from ordersaga.web.signing import Signer
@@ -37,38 +38,8 @@ YEAR_S: Final = 365 * 86_400
 NOTICE_S: Final = 60
 FIELDS_MAX: Final = 1_000
 """The form of an order's record with 100 lines has over 300."""
-NOT_DONE: Final = frozenset(
-    {
-        *(
-            "cart_full",
-            "checkout_again",
-            "prices_changed",
-            "not_payable",
-            "not_confirmed",
-            "not_cancelled",
-            "not_returned",
-        ),
-        *("console.wrong", "console.reason_missing", "console.stale", "console.gone", "console.order_refused"),
-        "console.none_chosen",
-        *(
-            "console.faults_wrong",
-            "console.audit_busy",
-            "console.load.none",
-            "console.load.running",
-            "console.load.no_sandbox",
-        ),
-    }
-)
-"""The notices of acts that were not done."""
 STATIC: Final = Path(__file__).parent / "static"
 KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-
-
-class Notice(Struct, frozen=True):
-    """What a page says of the act that led to it. `is_warning`: it was not done, or not as it was meant."""
-
-    text: str
-    is_warning: bool
 
 
 class File(Struct, frozen=True):
@@ -183,7 +154,8 @@ class Desk:
 
     def page(self, visit: Visit, template: str, values: Mapping[str, Any] | None = None, status: int = 200) -> Page:
         """Answer with a page, and write the session's cookies. A notice is shown once."""
-        text = self.part(visit, template, {"notice": notice_named(visit, visit.cookies.get(NOTICE)), **(values or {})})
+        told = self.signer.read(NOTICE, visit.cookies.get(NOTICE), Told)
+        text = self.part(visit, template, {"notice": told and notice_of(visit, told), **(values or {})})
         headers = self._headers | {"Content-Language": visit.language}
         return Response(
             text, status_code=status, headers=headers, media_type="text/html", cookies=self._cookies(visit, None)
@@ -206,16 +178,16 @@ class Desk:
         }
         return self._templates.get_template(template).render({**shared, **values})
 
-    def go(self, visit: Visit, path: str, notice: str | None = None) -> Page:
-        """Redirect with GET, so that a reload repeats no command. `notice`: shown by the next page, the end of a key `notice.…`."""
+    def go(self, visit: Visit, path: str, notice: str | Told | None = None) -> Page:
+        """Redirect with GET, so that a reload repeats no command. `notice`: shown by the next page, with a reason or by its name alone."""
         return Response(
             b"",
             status_code=303,
             headers={**self._headers, "Location": quote(path, safe=punctuation)},
-            cookies=self._cookies(visit, notice),
+            cookies=self._cookies(visit, Told(notice) if isinstance(notice, str) else notice),
         )
 
-    def _cookies(self, visit: Visit, notice: str | None) -> list[Cookie]:
+    def _cookies(self, visit: Visit, notice: Told | None) -> list[Cookie]:
         """The cookies that differ from the request's: the answer to one tab must not undo what another tab has done meanwhile."""
         operator = self.signer.sign(OPERATOR, visit.session.operator) if visit.session.operator else ""
         # The operator has a cookie of its own: two tokens are too long for one.
@@ -225,7 +197,7 @@ class Desk:
             SESSION: (session, None),
             OPERATOR: (operator, None),
             CART: (cart, YEAR_S),
-            NOTICE: (notice or "", NOTICE_S),
+            NOTICE: (self.signer.sign(NOTICE, notice) if notice else "", NOTICE_S),
         }
         return [
             self._cookie(name, value, lasts_s if value else 0)
@@ -245,12 +217,6 @@ class Desk:
     def _cookie(self, name: str, value: str, max_age: int | None = None) -> Cookie:
         secure = (self.settings.web_url or "").startswith("https:")
         return Cookie(key=name, value=value, path="/", max_age=max_age, httponly=True, samesite="lax", secure=secure)
-
-
-def notice_named(visit: Visit, name: str | None) -> Notice | None:
-    """The notice with this name, the end of a key `notice.…`."""
-    key = f"notice.{name}"
-    return Notice(visit.t(key), name in NOT_DONE) if visit.has(key) else None
 
 
 def nothing() -> NoReturn:

@@ -14,6 +14,7 @@ from ordersaga.web.console.frame import Console, notice_of
 from ordersaga.web.console.reading import FACE
 from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page, nothing
+from ordersaga.web.notices import Told
 from ordersaga.web.services import Refused
 
 PATH: Final = f"{HOME}/audit"
@@ -108,7 +109,7 @@ def _one(console: Console) -> list[ControllerRouterHandler]:
         user, form = await staff.operator(request, visit)
         if not reading.has_audit:
             nothing()
-        notice = "console.audit_stopped"
+        notice: str | Told = "console.audit_stopped"
         try:
             body = {"version": form.get("version", "") or "?"}
             await reading.services.post("audit", f"{FACE}{RUNS}/{run_id}/stop", AuditRun, user, body)

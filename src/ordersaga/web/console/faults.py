@@ -20,6 +20,7 @@ from ordersaga.web.console.model import Anything, ConsumerFaults
 from ordersaga.web.console.reading import FACE
 from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page
+from ordersaga.web.notices import Told
 from ordersaga.web.services import Refused, side_by_side
 
 PATH: Final = f"{HOME}/faults"
@@ -96,18 +97,19 @@ def _changed(console: Console, sandbox: Sandbox) -> list[ControllerRouterHandler
             done = before is not None and await sandbox.set({} if wanted is None else before | wanted)
             return desk.go(visit, PATH, _in_force(form) if done else "console.faults_wrong")
         body = {"reason": form.get("reason", ""), "version": form.get("version", ""), "faults": wanted}
-        notice = _in_force(form)
+        notice: str | Told = _in_force(form)
         try:
             await reading.services.post("payment", f"{GATEWAY}/faults", Anything, user, body)
         except Refused as refused:
-            notice = notice_of(refused)
-        return desk.go(visit, PATH, "console.faults_wrong" if notice == "console.wrong" else notice)
+            notice = "console.faults_wrong" if refused.status == 400 else notice_of(refused)
+        return desk.go(visit, PATH, notice)
 
     @post(f"{PATH}/consumers/{{service:str}}")
     async def change_consumer(request: AnyRequest, service: FromPath[str]) -> Page:
         visit = desk.visit(request)
         user, form = await staff.operator(request, visit)
-        name, notice = console.service(service), _in_force(form)
+        name = console.service(service)
+        notice: str | Told = _in_force(form)
         body: dict[str, Any] = {"reason": form.get("reason", ""), "version": form.get("version", "")}
         if "end" not in form:
             body |= {field: _number(form.get(field, "") or "0") for field in CONSUMER_FIELDS}

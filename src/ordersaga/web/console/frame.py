@@ -5,6 +5,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from ordersaga.contracts.topics import TOPICS
+from ordersaga.messaging.acts import STALE
 from ordersaga.messaging.kafka import Tail
 from ordersaga.settings import SERVICES, ServiceName
 from ordersaga.web.accounts import User
@@ -15,6 +16,7 @@ from ordersaga.web.console.reading import Reading
 from ordersaga.web.console.sayings import cause_name, named, reason_name, told, wrong_words
 from ordersaga.web.console.staff import NAMES, Staff, may_act
 from ordersaga.web.desk import Desk, Page, nothing
+from ordersaga.web.notices import Told, refused_as
 from ordersaga.web.services import ProblemAnswer, Refused
 from ordersaga.web.visit import Visit
 
@@ -72,15 +74,17 @@ def is_id(text: str) -> bool:
     return True
 
 
-def notice_of(refused: Refused) -> str:
-    """The notice for a refused act: the thing has changed since it was shown, it is gone, or the form says something that the service does
-    not accept. Other refusals are raised again."""
+def notice_of(refused: Refused, not_now: str = "console.refused") -> Told:
+    """The notice for a refused act: the thing has changed since it was shown, its state does not allow the act (`not_now`), it is gone, or the
+    form says something that the service does not accept. Other refusals are raised again."""
+    problem = refused.problem
     if refused.status == 409:
-        return "console.stale"
+        return Told("console.stale") if problem.title == STALE else refused_as(not_now, problem.detail, problem.said)
     if refused.status == 404:
-        return "console.gone"
+        return Told("console.gone")
     if refused.status == 400:
-        return "console.wrong"
+        why = "; ".join(f"{each.field}: {each.message}" for each in problem.errors) or problem.detail
+        return refused_as("console.wrong", why, problem.said)
     raise refused
 
 

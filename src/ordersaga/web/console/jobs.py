@@ -17,6 +17,7 @@ from ordersaga.web.console.frame import Console, notice_of, wrong_fields
 from ordersaga.web.console.reading import FACE
 from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page, nothing
+from ordersaga.web.notices import Told
 from ordersaga.web.services import Refused, side_by_side
 from ordersaga.web.signing_in import local_path
 from ordersaga.web.visit import Visit
@@ -134,7 +135,7 @@ def _one(console: Console) -> list[ControllerRouterHandler]:
         visit = desk.visit(request)
         user, form = await staff.operator(request, visit)
         name = console.service(service)
-        notice = "console.job_stopped"
+        notice: str | Told = "console.job_stopped"
         body = {"reason": form.get("reason", ""), "version": form.get("version", "")}
         try:
             await reading.services.post(name, f"{FACE}/jobs/{job_id}/stop", JobResource, user, body)

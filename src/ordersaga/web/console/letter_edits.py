@@ -21,6 +21,7 @@ from ordersaga.web.console.frame import Console, notice_of, wrong_fields
 from ordersaga.web.console.letters import PATH, body_of
 from ordersaga.web.console.reading import FACE
 from ordersaga.web.desk import AnyRequest, Page, nothing
+from ordersaga.web.notices import Told
 from ordersaga.web.services import Refused
 from ordersaga.web.visit import Visit
 
@@ -76,7 +77,7 @@ def _edit(console: Console) -> ControllerRouterHandler:
         if not saves or done.letter is None:
             values = {"service": name, "letter": letter, "diff": done.diff, "value": value, "typed": form}
             return console.page(visit, user, "difference.html", values)
-        notice = await _replayed(console, user, name, done.letter, form) if "replay" in form else "console.edited"
+        notice = await _replayed(console, user, name, done.letter, form) if "replay" in form else Told("console.edited")
         return desk.go(visit, f"{PATH}/{name}/{done.letter.id}", notice)
 
     return edit
@@ -84,7 +85,7 @@ def _edit(console: Console) -> ControllerRouterHandler:
 
 async def _replayed(
     console: Console, user: User, service: ServiceName, copy: DeadLetterResource, form: dict[str, str]
-) -> str:
+) -> Told:
     """Replay the edited copy. Returns the notice."""
     path = f"{FACE}/dead-letters/{copy.id}/replay"
     body = body_of(form) | {"version": copy.version}
@@ -92,7 +93,7 @@ async def _replayed(
         await console.reading.services.post(service, path, ReplayedResource, user, body)
     except Refused as refused:
         return notice_of(refused)
-    return "console.edited_replayed"
+    return Told("console.edited_replayed")
 
 
 async def _details(console: Console, service: ServiceName, letter_id: UUID, user: User) -> DeadLetterDetails:

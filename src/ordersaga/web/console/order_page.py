@@ -11,7 +11,6 @@ from litestar.types import ControllerRouterHandler
 
 from ordersaga.http.pages import LIMIT_MAX
 from ordersaga.http.pages import Page as ListPage
-from ordersaga.messaging.acts import STALE
 from ordersaga.operations.resources import ActResource
 from ordersaga.settings import ServiceName
 from ordersaga.web.accounts import User
@@ -30,7 +29,9 @@ from ordersaga.web.console.orders import PATH
 from ordersaga.web.console.reading import FACE, Reading
 from ordersaga.web.console.staff import may_act
 from ordersaga.web.console.story import story
-from ordersaga.web.desk import AnyRequest, Page, nothing, notice_named
+from ordersaga.web.desk import AnyRequest, Page, nothing
+from ordersaga.web.notices import Told
+from ordersaga.web.notices import notice_of as shown
 from ordersaga.web.services import Refused, Unavailable, side_by_side
 from ordersaga.web.shop.model import Event
 from ordersaga.web.shop.progress import progress
@@ -83,12 +84,12 @@ def _acts(console: Console) -> list[ControllerRouterHandler]:
     desk, reading, staff = console.desk, console.reading, console.staff
 
     async def acted(
-        visit: Visit, user: User, order_id: UUID, form: dict[str, str], notice: str, done: bool, part: str = "acts"
+        visit: Visit, user: User, order_id: UUID, form: dict[str, str], notice: Told, done: bool, part: str = "acts"
     ) -> Page:
         """The order's page with a notice; an act that was not done leaves the reason that was typed in its part of the page."""
         if done:
             return desk.go(visit, f"{PATH}/{order_id}", notice)
-        more = {"notice": notice_named(visit, notice), "typed_in": {part: form.get("reason", "")}}
+        more = {"notice": shown(visit, notice), "typed_in": {part: form.get("reason", "")}}
         return await _page(console, visit, user, order_id, more)
 
     @post(f"{PATH}/{{order_id:uuid}}/resend")
@@ -114,9 +115,9 @@ def _acts(console: Console) -> list[ControllerRouterHandler]:
         changed."""
         visit = desk.visit(request)
         user, form = await staff.operator(request, visit)
-        route, notice = COMMANDS.get(act) or nothing()
+        route, success = COMMANDS.get(act) or nothing()
         body = {"why": form.get("reason", ""), "seen": form.get("seen") or "?"}
-        notice, done = await _acted(reading, user, "order", f"/api/v1/orders/{order_id}/{route}", form, body, notice)
+        notice, done = await _acted(reading, user, "order", f"/api/v1/orders/{order_id}/{route}", form, body, success)
         return await acted(visit, user, order_id, form, notice, done)
 
     return [resend, retry, act]
@@ -135,7 +136,7 @@ def _put_off(form: dict[str, str]) -> str | None:
 
 async def _face_act(
     reading: Reading, user: User, service: ServiceName, path: str, form: dict[str, str], notice: str
-) -> tuple[str, bool]:
+) -> tuple[Told, bool]:
     """Act at a service's operators' face. Returns the notice, and whether it was done."""
     body = {"reason": form.get("reason", ""), "version": form.get("version", "")}
     return await _acted(reading, user, service, f"{FACE}/{path}", form, body, notice)
@@ -149,16 +150,15 @@ async def _acted(
     form: dict[str, str],
     body: dict[str, str],
     notice: str,
-) -> tuple[str, bool]:
+) -> tuple[Told, bool]:
     """Have a service act. Returns the notice, and whether it was done."""
     if not form.get("reason"):
-        return "console.reason_missing", False
+        return Told("console.reason_missing"), False
     try:
         await reading.services.post(service, path, Anything, user, body)
     except Refused as refused:
-        is_stale = refused.problem.title == STALE
-        return "console.order_refused" if refused.status == 409 and not is_stale else notice_of(refused), False
-    return notice, True
+        return notice_of(refused, "console.order_refused"), False
+    return Told(notice), True
 
 
 async def values_of(reading: Reading, user: User, order_id: UUID) -> dict[str, Any]:

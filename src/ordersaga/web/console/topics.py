@@ -17,6 +17,7 @@ from ordersaga.web.console.model import Anything, PartitionState
 from ordersaga.web.console.reading import FACE, Rates
 from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page, nothing
+from ordersaga.web.notices import Told
 from ordersaga.web.services import Refused, side_by_side, unless_away
 
 PATH: Final = f"{HOME}/topics"
@@ -87,7 +88,7 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         visit = desk.visit(request)
         user, form = await staff.operator(request, visit)
         name = console.service(service)
-        notice = DONE.get(act) or nothing()
+        notice: str | Told = DONE.get(act) or nothing()
         body: dict[str, Any] = {"reason": form.get("reason", "")}
         if act == "accept":
             position = form.get("version", "")

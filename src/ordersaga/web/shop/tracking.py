@@ -43,6 +43,13 @@ def routes(desk: Desk, orders: Orders, live: Live, streams: Streams) -> list[Con
         shown, products = await orders.find_with_products(order_id, user) or nothing()
         return desk.page(visit, "shop/order.html", {**_values(shown), "items": shown.order.items, "products": products})
 
+    @get("/orders/{order_id:uuid}/now")
+    async def now(request: AnyRequest, order_id: FromPath[UUID]) -> Page:
+        """What the stream would tell now, for a window that has none."""
+        visit = desk.visit(request)
+        user = await desk.user(request, visit)
+        return desk.fragment(visit, "shop/_now.html", _values(await orders.find(order_id, user) or nothing()))
+
     @get("/orders/{order_id:uuid}/stream")
     async def stream(request: AnyRequest, order_id: FromPath[UUID]) -> ServerSentEvent:
         """The order's progress whenever it changes, as HTML. `Last-Event-ID` names the progress that the browser shows already."""
@@ -54,7 +61,7 @@ def routes(desk: Desk, orders: Orders, live: Live, streams: Streams) -> list[Con
         events = _events(desk, visit, user, shown, live, streams, seen)
         return ServerSentEvent(events, headers={"X-Accel-Buffering": "no"})
 
-    return [listed, show, stream, *_acts(desk, orders)]
+    return [listed, show, now, stream, *_acts(desk, orders)]
 
 
 def _acts(desk: Desk, orders: Orders) -> list[ControllerRouterHandler]:
@@ -121,8 +128,7 @@ async def _events(
             values = _values(watched.shown)
             if values["version"] != seen:
                 seen = values["version"]
-                text = desk.part(visit, "shop/_progress.html", values) + desk.part(visit, "shop/_tracking.html", values)
-                yield ServerSentEventMessage(id=seen, event="progress", data=text)
+                yield ServerSentEventMessage(id=seen, event="progress", data=desk.part(visit, "shop/_now.html", values))
             if values["ended"] or watched.gone:
                 yield ServerSentEventMessage(event="end", data=seen)
                 return

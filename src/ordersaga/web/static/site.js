@@ -41,6 +41,24 @@ addEventListener("pageshow", () => {
 });
 
 // The steps of an order, as the server sends them. The parts stay in the page and get new content, so a screen reader hears the change.
+//
+// A browser has six connections to one host for all its windows, and a stream holds one. So only `STREAMS_MAX` windows have a stream; any other
+// window asks now and then, and takes the place of one that is closed. A browser without locks (an address without https) does not count.
+const STREAMS_MAX = 4;
+const LOOK_MS = 3000;
+
+// Resolves to what gives the place for a stream back, or to null if there is none.
+async function placeForStream() {
+  for (let n = 1; n <= STREAMS_MAX; n++) {
+    const place = await new Promise((resolve, reject) => {
+      const held = (lock) => lock ? new Promise((giveBack) => resolve(giveBack)) : resolve(null);
+      navigator.locks.request(`stream ${n}`, { ifAvailable: true }, held).catch(reject);
+    });
+    if (place) return place;
+  }
+  return null;
+}
+
 function follow(panel) {
   const live = document.getElementById("live");
   const still = live?.textContent;
@@ -58,6 +76,7 @@ function follow(panel) {
       old.className = part.className;
       old.replaceChildren(...part.childNodes);
     }
+    return fresh.content.querySelector("[data-ended]");
   }
 
   function connected(isConnected) {
@@ -67,9 +86,31 @@ function follow(panel) {
   }
 
   let source = null;
+  let giveBack = null;
+  let timer = null;
+  let turns = 0;
 
-  function open() {
-    if (source || document.hidden) return;
+  // What was begun before the window was hidden, closed or told of the end is no longer wanted.
+  async function open() {
+    if (document.hidden) return;
+    const turn = ++turns;
+    const place = await (navigator.locks ? placeForStream() : null);
+    if (turn !== turns) return place?.();
+    giveBack = place;
+    if (place || !navigator.locks) return listen();
+    await look(turn);
+    if (turn === turns) timer = setTimeout(open, LOOK_MS);
+  }
+
+  async function look(turn) {
+    const answer = await fetch(panel.dataset.now, { redirect: "manual", signal: AbortSignal.timeout(10000) }).catch(() => null);
+    const html = answer?.ok && (await answer.text().catch(() => null));
+    if (turn !== turns) return;
+    connected(!!html);
+    if (html && show(html)) end();
+  }
+
+  function listen() {
     source = new EventSource(`${panel.dataset.stream}?seen=${encodeURIComponent(seen)}`);
     source.onopen = () => {
       wait = 1000;
@@ -79,33 +120,38 @@ function follow(panel) {
       seen = event.lastEventId || seen;
       show(event.data);
     });
-    source.addEventListener("end", () => {
-      close();
-      document.removeEventListener("visibilitychange", turn);
-      live?.remove();
-    });
+    source.addEventListener("end", end);
     source.onerror = () => {
       connected(false);
       if (source.readyState !== EventSource.CLOSED) return;
       // The server answered, but with no stream: the browser gives up, and we do not.
       close();
-      setTimeout(open, wait);
+      timer = setTimeout(open, wait);
       wait = Math.min(wait * 2, 15000);
     };
   }
 
   function close() {
+    turns++;
+    clearTimeout(timer);
     source?.close();
-    source = null;
+    giveBack?.();
+    source = giveBack = null;
   }
 
-  // A browser has six connections to one host. A tab that nobody sees must not hold one; it asks for what it missed when it is seen.
-  function turn() {
-    if (document.hidden) close();
-    else open();
+  function end() {
+    close();
+    document.removeEventListener("visibilitychange", turned);
+    live?.remove();
   }
 
-  document.addEventListener("visibilitychange", turn);
+  // A tab that nobody sees needs no stream; it asks for what it missed when it is seen.
+  function turned() {
+    close();
+    open();
+  }
+
+  document.addEventListener("visibilitychange", turned);
   addEventListener("pagehide", close);
   addEventListener("pageshow", (event) => event.persisted && location.reload());
   open();
