@@ -64,10 +64,9 @@ def test_a_window_that_asks_takes_the_stream_of_one_that_is_closed(visitor: Visi
     for window in windows:
         window.goto(hana.url + path)
     last = windows.pop()
-    for window in windows:
-        window.close()
     with last.expect_request(re.compile("/stream")):
-        pass
+        for window in windows:
+            window.close()
     hana.press("Cancel order")
     expect(last.locator("#said")).to_contain_text("This order is cancelled")
 

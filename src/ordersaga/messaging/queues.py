@@ -16,6 +16,7 @@ from ordersaga.messaging.database import Connection, Pool, planned_anew
 from ordersaga.messaging.handler import Coordinates, Record
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.texts import readable
+from ordersaga.said import say
 from ordersaga.settings import ServiceName, Settings
 
 sql: Final = queries(__file__)
@@ -194,7 +195,14 @@ class Queues:
         head_row = rows[0]
         if head_row["record_offset"] != first.offset:
             head = Coordinates(first.topic, first.partition, head_row["record_offset"])
-            raise NotPossible(f"{first} waits behind {head}; retry or discard {head} first")
+            raise NotPossible(
+                say(
+                    "refused.behind",
+                    "{record} waits behind {first}; retry or discard {first} first",
+                    record=str(first),
+                    first=str(head),
+                )
+            )
         if version not in (None, _version(head_row["attempts"], head_row["due_at"])):
             raise NotPossible(f"{first} was tried or changed since it was shown; look at it again", title=STALE)
         return _First(

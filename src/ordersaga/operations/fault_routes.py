@@ -17,11 +17,13 @@ from ordersaga.messaging.acts import STALE, NotPossible
 from ordersaga.messaging.consumer_faults import Faults
 from ordersaga.messaging.refusal import FieldError
 from ordersaga.operations.face import ActBody, AnyRequest, Face
+from ordersaga.said import say
 
 DELAY_MS_MAX: Final = 5_000
 RECORDS_MAX: Final = 100_000
-NOT_ALLOWED: Final = (
-    "faults of the consumer are for development; ORDERSAGA_CONSUMER_FAULTS=true allows them when the service starts"
+NOT_ALLOWED: Final = say(
+    "refused.no_faults",
+    "faults of the consumer are for development; ORDERSAGA_CONSUMER_FAULTS=true allows them when the service starts",
 )
 
 Percent = Annotated[float, Meta(ge=0, le=100)]

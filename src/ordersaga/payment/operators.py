@@ -17,7 +17,7 @@ from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.queries import queries
 from ordersaga.payment.approval import REASONS
 from ordersaga.payment.model import IntentKind
-from ordersaga.said import Saying, read_back, sayings_of
+from ordersaga.said import Saying, read_back, say, sayings_of
 
 sql: Final = queries(__file__)
 
@@ -60,7 +60,12 @@ class OpenIntents:
             if version not in (None, before.version):
                 raise NotPossible("the gateway was tried since this was shown; look at it again", title=STALE)
             if before.due_at is None:
-                raise NotPossible("this refund waits for the outcome of its confirm; retry the confirm")
+                raise NotPossible(
+                    say(
+                        "refused.confirm_first",
+                        "this refund waits for the outcome of its confirm; retry the confirm",
+                    )
+                )
             now = self._clock()
             await sql.make_intent_due(db, id=intent_id, now=now)
             states = ({"due_at": before.due_at.isoformat(), "tries": before.tries}, {"due_at": now.isoformat()})

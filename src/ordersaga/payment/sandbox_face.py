@@ -21,8 +21,9 @@ from ordersaga.messaging.refusal import FieldError
 from ordersaga.operations.face import ActBody, AnyRequest, Face, Reason
 from ordersaga.operations.load_figures import SECONDS_MAX, LoadNow, Rate
 from ordersaga.operations.sandbox import Sandbox, version_of
+from ordersaga.said import say
 
-NO_SANDBOX: Final = "there is no sandbox at the gateway's address, or it does not answer"
+NO_SANDBOX: Final = say("refused.no_sandbox", "there is no sandbox at the gateway's address, or it does not answer")
 GATEWAY: Final = "gateway"
 LOAD: Final = "load"
 
