@@ -150,6 +150,7 @@ def _errors(desk: Desk) -> dict[Any, Any]:
             "again": _stands_at(desk, request, visit),
             "role": role,
             "comes_back": comes_back,
+            "acted": request.method == "POST",
         }
         answer = desk.page(visit, template, values, status)
         if status == 503:
