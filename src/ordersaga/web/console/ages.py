@@ -19,3 +19,10 @@ def duration(visit: Visit, seconds: float) -> str:
         if abs(seconds) >= unit:
             return visit.t(f"console.age.{name}", count=int(abs(seconds) // unit))
     return visit.t("console.age.s", count=int(abs(seconds)))
+
+
+def gap(visit: Visit, seconds: float) -> str:
+    """How much later something happened: to the millisecond below a second, and to a tenth below ten."""
+    if seconds < 0.9995:
+        return visit.t("console.load.ms", count=f"{seconds * 1_000:.0f}")
+    return visit.t("console.age.s", count=f"{seconds:.1f}") if seconds < 10 else duration(visit, seconds)
