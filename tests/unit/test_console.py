@@ -78,7 +78,7 @@ def test_each_trouble_needs_attention_and_the_worst_comes_first() -> None:
         "stock",
         False,
         HealthStatus("UP"),
-        topic("order-created", 7, PAUSED=1, STOPPED=2),
+        topic("order-created", 7, PAUSED=1, STOPPED=2, NOT_ASSIGNED=4),
         None,
         CausesResource([cause]),
         [queue],
@@ -93,6 +93,7 @@ def test_each_trouble_needs_attention_and_the_worst_comes_first() -> None:
     found = overview.concerns(snapshot(stock=stock, payment=payment, delivery=ServiceView("delivery")))
     assert {(each.text, each.values.get("count")) for each in found} == {
         ("stopped", 2),
+        ("unread", 4),
         ("paused", 1),
         ("letters", 3),
         ("parked", 2),

@@ -69,9 +69,9 @@ def _of_service(view: ServiceView) -> list[Concern]:
     problems = view.health.problems
     for each, sayings in zip(problems, view.health.problem_codes or [()] * len(problems), strict=False):
         found.append(Concern("bad", "problem", {"service": name}, "#services", each, sayings))
-    stopped = sum(read.states["STOPPED"] + read.states["NOT_ASSIGNED"] for read in (view.topics or {}).values())
-    if stopped:
-        found.append(Concern("bad", "stopped", {"service": name, "count": stopped}, f"/console/topics?service={name}"))
+    for text, state in (("stopped", "STOPPED"), ("unread", "NOT_ASSIGNED")):
+        if count := sum(read.states[state] for read in (view.topics or {}).values()):
+            found.append(Concern("bad", text, {"service": name, "count": count}, f"/console/topics?service={name}"))
     if paused := sum(read.states["PAUSED"] for read in (view.topics or {}).values()):
         values: dict[str, str | int] = {"service": name, "count": paused}
         told = [each for each in view.health.alarms if each.alarm == PAUSED]

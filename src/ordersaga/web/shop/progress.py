@@ -60,7 +60,7 @@ def progress(order: Order, timeline: Sequence[Event], payments: Sequence[Payment
     return Progress(
         steps=tuple(_step(name, order, done, current, timeline) for name in STEPS),
         number=STEPS.index(current) + 1,
-        said=_said(order, current, confirming),
+        said=_said(order, current, payments if confirming else ()),
         money=money,
         amount=amount,
         ended=(is_dead and not refund_open) or (order.status == "COMPLETED" and order.returning != "REQUESTED"),
@@ -117,14 +117,15 @@ def _at(name: StepName, order: Order, timeline: Sequence[Event]) -> datetime | N
     return min((each.at for each in timeline if each.status == "COMPLETED"), default=None)
 
 
-def _said(order: Order, current: StepName, confirming: bool) -> str:
+def _said(order: Order, current: StepName, unheard: Sequence[Payment]) -> str:
     """The key of the sentence that says how the order stands and what comes next."""
     if order.status == "COMPLETED":
         return {"REQUESTED": "returning", "REFUSED": "return_refused"}.get(order.returning, "completed")
     if order.status in ("FAILED", "CANCELLED"):
         return f"ended.{order.reason or order.status}"
     if current == "payment":
-        return "confirming" if confirming else "payment"
+        is_through = any(each.status == "APPROVED" for each in unheard)
+        return "confirmed" if is_through else "confirming" if unheard else "payment"
     return current
 
 
