@@ -1,6 +1,6 @@
 """The stacks that leave dead letters, and the names of the headers in which each says where a record was and why it was given up.
 
-Seen from each running: `tests/unit/golden_letters.json` has their records, with versions. MassTransit's are what its documentation says, since
+Seen from each running: `tests/unit/golden_letters.json` has their records, with versions. MassTransit's are those that programs reading its error queues expect, since
 .NET does not run where this was written.
 """
 
