@@ -20,7 +20,7 @@ from tests.chaos.struck import pid_of, send_signals
 TOLD_WITHIN_S = 3.0
 OVERVIEW_WITHIN_S = 15.0
 PAYING_WITHIN_S = 3.5
-"""Less than the four seconds and more that a page waits for a service that does not answer."""
+"""The web waits two seconds for an answer of Payment, and then says that none came; with twice the time this fails."""
 OPERATOR = {"User-Id": str(uuid4()), "User-Roles": "OPERATOR"}
 AT_ONCE = 4
 ADDRESS = {"name": "Hana Kim", "phone": "010-0000-0000", "zipcode": "04524", "address": "1 Sejong-daero"}

@@ -89,16 +89,16 @@ def test_a_worker_that_dies_at_each_start_is_started_after_a_growing_wait() -> N
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as supervisor:
         assert supervisor.stderr
         waits = []
-        while "in 3 s" not in waits:
+        while "in 7 s" not in waits:
             line = supervisor.stderr.readline()
             assert "ended with 3" in line
             waits.append(line.rpartition("is started ")[2].strip())
         assert waits[0] == "now"
-        assert waits.index("in 1 s") < waits.index("in 3 s")
+        assert waits.index("in 1 s") < waits.index("in 3 s") < waits.index("in 7 s")
         told_at = time.monotonic()
         supervisor.send_signal(signal.SIGTERM)  # while it waits for the next start
         out, _ = supervisor.communicate(timeout=ENDED_LIMIT_S)
-        assert time.monotonic() - told_at < 2.9
+        assert time.monotonic() - told_at < 5
         assert out.splitlines()[-1] == "0"
 
 

@@ -44,7 +44,7 @@ async def port(answer: bytes | None, *later: bytes) -> AsyncIterator[str]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         if answer is None:
-            await asyncio.sleep(5)
+            await asyncio.sleep(60)
         else:
             writer.write(answer)
         for part in later:
@@ -61,7 +61,10 @@ async def port(answer: bytes | None, *later: bytes) -> AsyncIterator[str]:
 @contextlib.asynccontextmanager
 async def stock(answer: bytes | None) -> AsyncIterator[Services]:
     """The services, with a Stock that says these bytes."""
-    async with port(answer) as url, Services(Settings(stock_url=url, web_read_timeout_s=0.3)) as services:
+    async with (
+        port(answer) as url,
+        Services(Settings(stock_url=url, web_read_timeout_s=0.3, web_service_timeout_s=30)) as services,
+    ):
         yield services
 
 

@@ -118,10 +118,8 @@ async def _pages(gateway_url: str) -> AsyncIterator[list[_Entry]]:
 def _row(entry: _Entry) -> tuple[Any, ...]:
     held = entry.balance_amount if entry.approved_at else 0
     total = entry.total_amount if entry.approved_at else 0
-    return (
-        *(entry.payment_key, entry.order_id, total, held, entry.changed_at.isoformat(), entry.currency),
-        entry.approved_at and entry.approved_at.isoformat(),
-    )
+    approved_at = entry.approved_at and entry.approved_at.isoformat()
+    return entry.payment_key, entry.order_id, total, held, entry.changed_at.isoformat(), entry.currency, approved_at
 
 
 def _entries(kept: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:

@@ -100,7 +100,11 @@ def conform(
     ] = None,
     quiet_for: Annotated[
         float | None,
-        typer.Option(min=QUIET_S[0], max=QUIET_S[1], help="seconds to wait for what must not come; default: 2"),
+        typer.Option(
+            min=QUIET_S[0],
+            max=QUIET_S[1],
+            help="seconds to wait for what must not come, and longer while answers are slow; default: 2",
+        ),
     ] = None,
     load: Annotated[
         int | None, typer.Option(min=LOAD[0], max=LOAD[1], help="requests of the load case; default: 500")

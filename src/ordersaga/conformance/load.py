@@ -13,7 +13,7 @@ from ordersaga.conformance.verdicts import Broken
 PREPARED_AT_ONCE: Final = 16
 SINGLES_MAX: Final = 30
 SINGLES_SHARE: Final = 0.1
-RESTART_ORDERS: Final = 61
+RESTART_ORDERS: Final = 60
 RESTART_SPREAD_S: Final = 3.0
 RESTART_PATIENCE: Final = 6
 """How many times as long as for another answer the kit waits for the answers after a restart."""
@@ -70,8 +70,7 @@ def restart_case(exchange: Exchange) -> Case:
 
     async def play(scene: Scene) -> None:
         scene.need(scene.hooks.restart, "--restart-command names a command that kills the service and starts it again")
-        messages = await _prepared(exchange, scene, RESTART_ORDERS)
-        new = messages.pop()
+        *messages, new = await _prepared(exchange, scene, RESTART_ORDERS + 1)
         half = len(messages) // 2
         await exchange.ask_all(scene, messages[:half])
         restarting = asyncio.create_task(scene.hooks.run_restart())

@@ -13,8 +13,11 @@ REPEAT: Final = "wire facts: Kafka delivers at least once, so a repeat has no fu
 
 
 def repeat_cases(exchange: Exchange) -> list[Case]:
-    """The same record, and the same decision in other bytes."""
+    """The same record, the same decision in other bytes, and a record that a transaction has aborted."""
+    return [*_repeated(exchange), *_aborted(exchange)]
 
+
+def _repeated(exchange: Exchange) -> list[Case]:
     async def same_record(scene: Scene) -> None:
         message = await exchange.prepare(scene)
         await scene.send(exchange.request, message, times=2)
@@ -54,6 +57,22 @@ def repeat_cases(exchange: Exchange) -> list[Case]:
         there = len(scene.here(exchange.answer, str(message["orderId"])))
         must(there == expected, f"one record was sent, and {there} answers came instead of {expected}")
 
+    noun = exchange.noun
+    return [
+        exchange.case(f"{noun} has one answer", "one request has one answer while nothing fails", "repeats", play=once),
+        exchange.case(f"{noun} twice in a row", REPEAT, "repeats", play=same_record),
+        exchange.case(f"{noun} again after its answer", REPEAT, "repeats", play=later),
+        exchange.case(f"{noun} again in other bytes", REPEAT, "repeats", play=other_bytes),
+        exchange.case(
+            f"{noun} in several partitions",
+            f"{REPEAT}; the records of one order may be in several partitions, since some producers write no key",
+            "repeats",
+            play=other_partition,
+        ),
+    ]
+
+
+def _aborted(exchange: Exchange) -> list[Case]:
     async def unanswered(scene: Scene) -> Json:
         message = await exchange.prepare(scene)
         await scene.quiet()
@@ -84,16 +103,6 @@ def repeat_cases(exchange: Exchange) -> list[Case]:
 
     noun = exchange.noun
     return [
-        exchange.case(f"{noun} has one answer", "one request has one answer while nothing fails", "repeats", play=once),
-        exchange.case(f"{noun} twice in a row", REPEAT, "repeats", play=same_record),
-        exchange.case(f"{noun} again after its answer", REPEAT, "repeats", play=later),
-        exchange.case(f"{noun} again in other bytes", REPEAT, "repeats", play=other_bytes),
-        exchange.case(
-            f"{noun} in several partitions",
-            f"{REPEAT}; the records of one order may be in several partitions, since some producers write no key",
-            "repeats",
-            play=other_partition,
-        ),
         exchange.case(
             f"{noun} in an aborted transaction",
             "guide, caution 4: what a producer has aborted was never said; consumers read committed records only",
