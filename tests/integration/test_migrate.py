@@ -81,7 +81,7 @@ def test_a_migration_that_is_killed_leaves_whole_steps_and_no_lock(migrated: Mig
     migrated.execute("UPDATE pause SET seconds = 0")
     began = time.monotonic()
     assert migrated.migrate() == ["0902.slow"]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30, "the lock of the killed one was waited for"
     assert migrated.migrate() == []
 
 
