@@ -90,11 +90,19 @@ def test_a_wrong_stock_fails_the_cases_of_its_fault(stack: DevStack, tmp_path: P
     )
 
 
-def test_a_wrong_stock_that_is_slow_is_found_as_well(stack: DevStack, tmp_path: Path) -> None:
-    """Each record waits for those of all cases before it, longer than the kit is told to wait for a second answer."""
-    few = ("--only", "repeats", "--without", "compensation", "--answer-within", "20")
-    verdict = judged(stack, tmp_path, "fails-repeats", *few, slow_s=0.1)
-    assert verdict.failed == WRONG["fails-repeats"], verdict.answer
+@pytest.mark.parametrize(
+    "manner, slow_s, few",
+    [
+        ("fails-repeats", 0.1, ("--only", "repeats", "--without", "compensation")),
+        ("forgets-rollbacks-on-restart", 0.03, ("--only", "restart")),
+    ],
+)
+def test_a_wrong_stock_that_is_slow_is_found_as_well(
+    stack: DevStack, tmp_path: Path, manner: str, slow_s: float, few: tuple[str, ...]
+) -> None:
+    """Each record waits for those before it: longer than the kit is told to wait for a second answer, and than a restart takes to begin."""
+    verdict = judged(stack, tmp_path, manner, *few, "--answer-within", "20", restart="restart" in few, slow_s=slow_s)
+    assert verdict.failed == WRONG[manner], verdict.answer
 
 
 @pytest.mark.parametrize(
