@@ -38,7 +38,7 @@ PART_system := $(filter-out $(NAMED), $(wildcard tests/integration/test_*.py)) t
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos siege money fuzz bench saga contract screenshots lock audit release
+.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos siege money fuzz bench saga contract screenshots lock audit check-deploy release
 
 help: ## this list
 	@awk -F ':.*## ' '/^#> / {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -116,6 +116,9 @@ lock: $(VENV)/.project ## write the lock files again, after a change of pyprojec
 
 audit: $(RELEASE)/.done ## ask PyPI whether a pinned package has a known vulnerability; fails also where PyPI does not say
 	$(RELEASE)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/runtime.txt
+
+check-deploy: $(RELEASE)/.done ## lint, render and judge the Helm chart by Helm and kubeconform, which are built with Go; writes deploy/rendered
+	@PYTHONPATH=. $(RELEASE)/bin/python -m tests.deploy.chart
 
 release: $(RELEASE)/.done ## from what is committed: the wheel, all that its image is built from, and the list of its packages (SBOM), in dist/
 	@test -z "$$(git status --porcelain -- src requirements deploy pyproject.toml README.md LICENSE)" || { \

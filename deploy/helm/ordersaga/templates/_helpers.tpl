@@ -1,0 +1,109 @@
+{{- define "ordersaga.servers" -}}
+order: 8081
+stock: 8082
+payment: 8083
+delivery: 8084
+web: 8086
+audit: 8087
+{{- end }}
+
+{{- define "ordersaga.labels" -}}
+app.kubernetes.io/name: ordersaga
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "ordersaga.metadata" -}}
+name: {{ .root.Release.Name }}-{{ .component }}
+labels:
+  {{- include "ordersaga.labels" . | nindent 2 }}
+  app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+  app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- end }}
+
+{{- define "ordersaga.image" -}}
+image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: { drop: [ALL] }
+{{- end }}
+
+{{- define "ordersaga.pod" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001 # the group that may read the mounted secrets
+  seccompProfile: { type: RuntimeDefault }
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The settings that every process has. */}}
+{{- define "ordersaga.environment" -}}
+ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS: {{ .Values.kafka.bootstrapServers | quote }}
+ORDERSAGA_KAFKA_SECURITY_PROTOCOL: {{ .Values.kafka.securityProtocol | quote }}
+{{- if hasPrefix "SASL_" .Values.kafka.securityProtocol }}
+ORDERSAGA_KAFKA_SASL_MECHANISM: {{ .Values.kafka.saslMechanism | quote }}
+ORDERSAGA_KAFKA_SASL_USERNAME_FILE: /run/secrets/ordersaga/kafka-username
+ORDERSAGA_KAFKA_SASL_PASSWORD_FILE: /run/secrets/ordersaga/kafka-password
+{{- end }}
+{{- if .Values.kafka.ca.secret }}
+ORDERSAGA_KAFKA_SSL_CA_LOCATION: /run/secrets/ordersaga/kafka-ca.crt
+{{- end }}
+ORDERSAGA_TOPIC_PARTITIONS: {{ .Values.kafka.partitions | quote }}
+ORDERSAGA_TOPIC_REPLICATION_FACTOR: {{ .Values.kafka.replicationFactor | quote }}
+{{- with .Values.foreignPartners }}
+ORDERSAGA_FOREIGN_PARTNERS: {{ toJson . | quote }}
+{{- end }}
+{{- with .Values.settings }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Kafka's part of the volume of secrets. */}}
+{{- define "ordersaga.kafkaSecrets" -}}
+{{- if hasPrefix "SASL_" .root.Values.kafka.securityProtocol }}
+- secret:
+    name: {{ .credentials | default .root.Values.kafka.credentials.secret }}
+    items:
+      - { key: {{ .root.Values.kafka.credentials.usernameKey }}, path: kafka-username }
+      - { key: {{ .root.Values.kafka.credentials.passwordKey }}, path: kafka-password }
+{{- end }}
+{{- with .root.Values.kafka.ca }}
+{{- if .secret }}
+- secret:
+    name: {{ .secret }}
+    items:
+      - { key: {{ .key }}, path: kafka-ca.crt }
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "ordersaga.env" -}}
+{{- range $name, $value := . }}
+- { name: {{ $name }}, value: {{ $value | toString | quote }} }
+{{- end }}
+{{- end }}
+
+{{/* The servers that are deployed, as a list. */}}
+{{- define "ordersaga.deployed" -}}
+{{- $found := list }}
+{{- range $name, $_ := include "ordersaga.servers" . | fromYaml }}
+{{- if and (index $.Values.services $name).enabled (not (has $name $.Values.foreignPartners)) }}
+{{- $found = append $found $name }}
+{{- end }}
+{{- end }}
+{{- toJson $found }}
+{{- end }}
