@@ -46,6 +46,7 @@ REFUSED: Final[dict[tuple[str, ...], str]] = {
     ("settings.BATCH_MAX=1",): "BATCH_MAX",
     ("settings.ORDERSAGA_JWT_JWKS_URL=",): "nobody could be told apart",
     ("services.web.sessionSecret=",): "services.web.sessionSecret",
+    ("services.stock.enabled=false",): "services.web.settings.ORDERSAGA_STOCK_URL",
     ("services.stock.scaling.max=13",): "more than the 12 partitions",
     ("services.order.workers=3",): "6 replicas of 3 workers are more than the 12 partitions",
     ("services.stock.scaling.min=0",): "/services/stock/scaling/min",

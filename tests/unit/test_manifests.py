@@ -175,6 +175,20 @@ def test_each_service_listens_where_it_is_called_and_probed(example: str) -> Non
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
+def test_each_address_that_a_container_is_given_is_a_service_with_that_port(example: str) -> None:
+    served = {
+        f"http://{each['metadata']['name']}{'' if port['port'] == 80 else ':' + str(port['port'])}"
+        for each in rendered(example)
+        if each["kind"] == "Service"
+        for port in each["spec"]["ports"]
+    }
+    for component, _, container in pods(example):
+        given = re.findall(r'http://shop-[^" ]+', " ".join(each["value"] for each in container["env"]))
+        assert set(given) <= served, component
+        assert given or component != "web"
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
 def test_pods_run_as_the_user_of_the_image_and_may_write_to_tmp_alone(example: str) -> None:
     [user] = re.findall(r"^USER (\d+):(\d+)$", (ROOT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
     for _, pod, container in pods(example):
