@@ -195,6 +195,19 @@ async def test_a_job_whose_work_fails_again_and_again_is_given_up(
     await depot.pool.execute("DELETE FROM poison")
 
 
+async def test_a_process_need_not_look_for_jobs_that_were_added_or_postponed_in_it(
+    depot: OperatorRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_worker, "POLL_EVERY_S", 3600.0)
+    monkeypatch.setattr(job_worker, "RETRY_AFTER_MAX", timedelta(seconds=0.5))
+    bad, good = await poisoned(depot, 2)
+    failing = await act(depot, "jobs", of([bad]), 202)
+    await until(lambda: postponed(depot, failing))
+    await depot.pool.execute("DELETE FROM poison")
+    assert (await ended(depot, failing))["counts"] == {"discarded": 1}
+    assert (await ended(depot, await act(depot, "jobs", of([good]), 202)))["counts"] == {"discarded": 1}
+
+
 async def test_a_postponed_job_that_is_stopped_ends_at_once(
     depot: OperatorRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -60,6 +61,31 @@ async def take(transaction: ShortTransaction, id: UUID) -> None:
     await sql.as_read(short.compared(len(rows)), ids=[id], versions=[row["version"] for row in rows])
     await sql.take(later(db), ids=[id], pieces=1)
     await insert(later(db), "line", ("id", "words"), [(id, ["a", "나"]), (id, [])])
+
+
+async def test_a_connection_is_released_without_a_task_and_an_expired_one_is_replaced(pool: asyncpg.Pool) -> None:
+    began: list[str] = []
+
+    def note(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+        began.append(work.__qualname__)
+        return asyncio.Task(work, loop=loop, **options)
+
+    async def server_process(expires: bool = False) -> int:
+        async with pool.acquire() as db:
+            if expires:
+                await pool.expire_connections()
+            found: int = await db.fetchval("SELECT pg_backend_pid()")
+        return found
+
+    before = await server_process()
+    asyncio.get_running_loop().set_task_factory(note)
+    try:
+        assert await server_process() == before
+    finally:
+        asyncio.get_running_loop().set_task_factory(None)
+    assert began == []
+    assert await server_process(expires=True) == before
+    assert await server_process() != before
 
 
 async def test_a_read_and_many_writes_are_two_statements(pool: asyncpg.Pool) -> None:

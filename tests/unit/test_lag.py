@@ -1,10 +1,11 @@
 """Offsets for lag tools."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
 from ordersaga.messaging.kafka import Partition
-from ordersaga.messaging.lag import LagTools
+from ordersaga.messaging.lag import ASK_EVERY_S, COMMIT_EVERY_S, SILENT_S, LagTools
 from ordersaga.messaging.ledger import Position
 
 ZERO, ONE, TWO = (Partition("t", number) for number in range(3))
@@ -15,6 +16,7 @@ class Committed:
 
     def __init__(self) -> None:
         self.offsets: list[dict[Partition, int]] = []
+        self.silent_s = 0.0
 
     async def commit(self, positions: dict[Partition, int]) -> None:
         self.offsets.append(positions)
@@ -28,14 +30,29 @@ def lag_tools_of() -> tuple[Any, dict[Partition, Position], LagTools]:
     return consumer, positions, LagTools(consumer, assignment)
 
 
-async def test_offsets_are_committed_once_a_second() -> None:
+async def test_offsets_are_committed_every_few_seconds() -> None:
     consumer, _, lag_tools = lag_tools_of()
-    lag_tools._committed_at_s = -10.0
+    lag_tools._committed_at_s = _ago(COMMIT_EVERY_S)
     for _ in range(5):
         await lag_tools.step()
     assert consumer.offsets == [{ZERO: 7, ONE: 8, TWO: 9}]
     await lag_tools.commit()
     assert len(consumer.offsets) == 2
+
+
+async def test_while_nothing_comes_from_kafka_a_commit_asks_it_sooner() -> None:
+    consumer, _, lag_tools = lag_tools_of()
+    lag_tools._committed_at_s = _ago(ASK_EVERY_S)
+    await lag_tools.step()
+    assert not consumer.offsets
+    consumer.silent_s = SILENT_S + 0.1
+    for _ in range(5):
+        await lag_tools.step()
+    assert len(consumer.offsets) == 1
+
+
+def _ago(seconds: float) -> float:
+    return asyncio.get_running_loop().time() - seconds - 0.1
 
 
 async def test_partitions_that_have_moved_are_committed_alone() -> None:

@@ -97,11 +97,30 @@ class ConnectionPool(asyncpg.Pool):
     """A pool that replaces all connections when a server has become read-only, and whose `acquire` takes a time limit."""
 
     _generation: int
+    _max_queries: int
     _holders: Sequence[PoolConnectionHolder]
 
     def acquire(self, *, timeout: float | None = None) -> "_Acquired":
         """Use with `async with`. `timeout` limits the whole block: waiting for a connection, connecting, and the statements."""
         return _Acquired(self, timeout)
+
+    async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  # as its parent has it
+        """Release a connection; a usable one at once.
+
+        asyncpg releases each in a task of its own, so that a cancellation cannot end it halfway. Nothing waits here where no statement resets
+        the connection, so that is needed only for one that is closed or replaced.
+        """
+        whole = connection._con
+        if (
+            whole is None
+            or whole.is_given_up
+            or whole._protocol.queries_count >= self._max_queries
+            or connection._holder._generation != self._generation
+        ):
+            await super().release(connection, timeout=timeout)
+            return
+        whole._on_release()
+        await connection._holder.release(timeout)
 
     def replace_all(self) -> None:
         """Replace every connection: idle ones now, those in use when they are released."""

@@ -6,14 +6,18 @@ from typing import Final
 from ordersaga.messaging.assignment import Assignment
 from ordersaga.messaging.kafka import Partition, PartitionConsumer
 
-COMMIT_EVERY_S: Final = 1.0
+COMMIT_EVERY_S: Final = 5.0
+"""As often as Kafka's own clients commit by themselves."""
+ASK_EVERY_S: Final = 1.0
+SILENT_S: Final = 0.5
 
 
 class LagTools:
     """Commits the next offsets of those of our partitions that have moved since their last commit.
 
-    Each commit is a record in a topic of Kafka's own, so partitions that stand still are left out. If all stand still, the one whose commit is
-    the oldest is committed again: the answer shows that Kafka is there, and a commit that was lost is repeated.
+    Each commit is a record in a topic of Kafka's own, so partitions that stand still are left out. While nothing comes from Kafka, each step
+    commits what has moved, else the partition whose commit is the oldest: the answer shows that Kafka is there, and a commit that was lost is
+    repeated.
     """
 
     def __init__(self, consumer: PartitionConsumer, assignment: Assignment) -> None:
@@ -24,8 +28,9 @@ class LagTools:
         """The last commit of each partition, the oldest first."""
 
     async def step(self) -> None:
-        """Commit, every `COMMIT_EVERY_S`."""
-        if asyncio.get_running_loop().time() - self._committed_at_s > COMMIT_EVERY_S:
+        """Commit, every `COMMIT_EVERY_S`, and once a second while Kafka is silent."""
+        since_s = asyncio.get_running_loop().time() - self._committed_at_s
+        if since_s > COMMIT_EVERY_S or (since_s > ASK_EVERY_S and self._consumer.silent_s > SILENT_S):
             await self.commit()
 
     async def commit(self) -> None:

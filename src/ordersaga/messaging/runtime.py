@@ -98,6 +98,8 @@ class Runtime:
         self.calls: Final = Calls(clock)
         self.faults: Final = ConsumerFaults(self.alarms) if settings.consumer_faults else None
         self._loops: Final = Loops(self.alarms, self._stopping)
+        self.jobs_changed: Final = asyncio.Event()
+        """Set when a request to this process has added or stopped an operators' job: the loop that works on jobs looks seldom otherwise."""
         self._asking_database: asyncio.Task[bool] | None = None
         self.pool: Pool
         self.outbox: Outbox

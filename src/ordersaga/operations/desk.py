@@ -1,12 +1,13 @@
 """A desk: one service's database and outbox, as operators use them."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ordersaga.messaging import guests
 from ordersaga.messaging.database import Connection, Pool, connect
@@ -37,6 +38,8 @@ class Desk(Struct, frozen=True):
     new_id: Callable[[], UUID]
     handler: Callable[[], Handler]
     history: History = NO_HISTORY
+    jobs_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a job is added or stopped: this process looks at it at once."""
 
     @classmethod
     def of(cls, runtime: Runtime, service: ServiceName, history: History) -> "Desk":
@@ -51,6 +54,7 @@ class Desk(Struct, frozen=True):
             runtime.new_id,
             lambda: runtime.handler,
             history,
+            runtime.jobs_changed,
         )
 
     @property

@@ -33,8 +33,11 @@ sql: Final = queries(__file__)
 ITEMS_AT_ONCE: Final = 500
 LEASE: Final = timedelta(seconds=10)
 RENEW_EVERY_S: Final = 0.5
-POLL_EVERY_S: Final = 1.0
+POLL_EVERY_S: Final = 5.0
+"""How often a process looks for a job that another one has left. Of a job that was added or postponed here it knows."""
 RETRY_AFTER: Final = timedelta(seconds=5)
+AFTER_S: Final = 0.05
+"""How long after the time until which it is postponed a job is looked for."""
 RETRY_AFTER_MAX: Final = timedelta(minutes=5)
 TRIES_MAX: Final = 8
 FAILED: Final = "failed again"
@@ -54,6 +57,7 @@ class Worker:
     async def run(self, beat: Beat) -> None:
         """Take jobs for as long as the process lives."""
         while True:
+            self._desk.jobs_changed.clear()
             claimed = await self._claim()
             if claimed is not None:
                 job_id, tries = claimed
@@ -63,7 +67,10 @@ class Worker:
                 except Exception as error:
                     await self._failed(job_id, tries, error)
             beat()
-            await asyncio.sleep(0 if claimed else POLL_EVERY_S)
+            if claimed is None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_EVERY_S):
+                        await self._desk.jobs_changed.wait()
 
     async def _claim(self) -> tuple[UUID, int] | None:
         """A job, and how often its work has failed."""
@@ -81,15 +88,17 @@ class Worker:
             await self._give_up(job_id, problem)
             return
         log.warning("a job is postponed: its work has failed", job=str(job_id), error=problem)
+        wait = min(RETRY_AFTER * 2**tries, RETRY_AFTER_MAX)
         async with self._desk.pool.acquire() as db:
             await sql.postpone_job(
                 db,
                 id=job_id,
                 worker=self._id,
-                until=self._desk.clock() + min(RETRY_AFTER * 2**tries, RETRY_AFTER_MAX),
+                until=self._desk.clock() + wait,
                 tries=0 if passing else 1,
                 problem=storable(problem, DETAIL_CHARS_MAX),
             )
+        asyncio.get_running_loop().call_later(wait.total_seconds() + AFTER_S, self._desk.jobs_changed.set)
 
     async def _give_up(self, job_id: UUID, problem: str) -> None:
         """End a job. The letter that it was at is refused, and those after it are left alone."""

@@ -112,6 +112,7 @@ class Jobs:
             await sql.add_items(db, job_id=job_id, letter_ids=[letter.id for _, letter in letters])
             about = {"act": plan.what, "dryRun": plan.dry_run, "letters": len(letters)}
             await acts.add(db, operator, "begin job", job_id, {}, about, now)
+        desk.jobs_changed.set()
         return await self.show(job_id)
 
     async def show(self, job_id: UUID) -> Job:
@@ -148,6 +149,7 @@ class Jobs:
             await sql.stop_job(db, id=job_id, who=storable(operator.who), why=storable(operator.why))
             states = ({"state": state}, {"state": "STOPPING"})
             await acts.add(db, operator, "stop job", job_id, *states, self._desk.clock())
+        self._desk.jobs_changed.set()
         return await self.show(job_id)
 
 

@@ -9,7 +9,7 @@ from ordersaga.payment import store
 from ordersaga.payment.settlement import ask_refund
 from ordersaga.settings import Settings
 
-APART_S: Final = 0.05
+APART_S: Final = 0.25
 """Nobody waits for these records: a customer takes longer to pay, and a confirm that came first would wait for its record."""
 
 

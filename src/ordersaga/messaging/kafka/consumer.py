@@ -34,8 +34,14 @@ T = TypeVar("T")
 LOG_EVERY_S: Final = 60.0
 STOP_S: Final = 5.0
 SLICE_S: Final = 0.2
-HEARTBEAT_MS: Final = 500
+QUIET_MS: Final = 1000
+BEATS_IN_SESSION: Final = 4
 WITHOUT_PARTITIONS_SESSIONS_MAX: Final = 3
+
+
+def quiet_ms_of(session_ms: int) -> int:
+    """How long a fetch waits for records, and the time between two heartbeats. A partition that is assigned meanwhile is read after it."""
+    return min(QUIET_MS, session_ms // BEATS_IN_SESSION)
 
 
 class PartitionConsumer:
@@ -60,18 +66,19 @@ class PartitionConsumer:
         self._lifeline: Final = Lifeline(settings)
         self._watch_thread: Final = ThreadPoolExecutor(1, thread_name_prefix="log-watch")
         self._is_lost = False
+        quiet_ms = quiet_ms_of(settings.kafka_session_timeout_ms)
         config = client_config(
             settings,
             {
                 "group.id": group,
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": settings.kafka_session_timeout_ms,
-                "heartbeat.interval.ms": HEARTBEAT_MS,
+                "heartbeat.interval.ms": quiet_ms,
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
                 "check.crcs": True,  # else bytes that a disk has damaged are handled as a partner's message
-                "fetch.wait.max.ms": 500,
+                "fetch.wait.max.ms": quiet_ms,
                 "fetch.error.backoff.ms": 50,
                 "fetch.queue.backoff.ms": 5,
                 "queued.max.messages.kbytes": 65536,

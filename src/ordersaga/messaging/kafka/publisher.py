@@ -21,7 +21,8 @@ log: Final = structlog.get_logger()
 
 POLL_S: Final = 1.0
 """Between two looks for errors while no record is in flight."""
-ACKNOWLEDGED_WITHIN_S: Final = 0.005
+ACKNOWLEDGED_WITHIN_S: Final = 0.02
+"""Between two looks for acknowledgements while records are in flight, of which some may be seen sooner: each call of `publish` looks first."""
 STOP_S: Final = 5.0
 SILENT_SESSIONS_MAX: Final = 4
 STUCK_TIMES_MAX: Final = 10
@@ -113,6 +114,8 @@ class Publisher:
         The future raises `KafkaUnavailable` if a record failed for another reason. `failed` is then set at once, later calls fail too, so
         that no record overtakes, and publishing begins again at the oldest outbox row.
         """
+        if self._unanswered:
+            self._take_answers()
         ticket = _Ticket(self._loop, len(publications))
         for publication in publications:
             self._queue(publication, ticket)
@@ -245,6 +248,13 @@ class Publisher:
 
     def _poll(self) -> None:
         """Fetch acknowledgements, and again after `ACKNOWLEDGED_WITHIN_S` while records are in flight."""
+        self._take_answers()
+        self._check_lost()
+        self._check_stuck()
+        wait_s = ACKNOWLEDGED_WITHIN_S if self._unanswered else POLL_S
+        self._polling = self._loop.call_later(wait_s, self._poll)
+
+    def _take_answers(self) -> None:
         try:
             if self._producer.poll(0):
                 self._lifeline.heard()
@@ -252,10 +262,6 @@ class Publisher:
                 self._single.poll(0)
         except KafkaException as error:
             self._on_error(error.args[0])  # a fatal error; the acknowledgements of its records may still come
-        self._check_lost()
-        self._check_stuck()
-        wait_s = ACKNOWLEDGED_WITHIN_S if self._unanswered else POLL_S
-        self._polling = self._loop.call_later(wait_s, self._poll)
 
     def _check_stuck(self) -> None:
         oldest = next(iter(self._unanswered.values()), None)
