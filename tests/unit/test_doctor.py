@@ -3,8 +3,9 @@
 import pytest
 
 from ordersaga.contracts.topics import TOPICS, configs, letter_configs
-from ordersaga.doctor import cluster
+from ordersaga.doctor import cluster, databases
 from ordersaga.doctor.databases import Position
+from ordersaga.doctor.examining import _development
 from ordersaga.doctor.finding import Finding
 from ordersaga.messaging.kafka import Access, Partition, TopicState
 from ordersaga.messaging.kafka.cluster import AUTO_CREATE, SESSION_MAX, SESSION_MIN, Brokers, Log
@@ -95,6 +96,37 @@ def test_a_record_from_the_future_is_told() -> None:
 def test_positions_in_their_logs_tell_how_much_waits() -> None:
     rows = [Position(PLACE, "id of order-created", 5), Position(Partition("gone", 0), "x", 1)]
     [found] = cluster.positions("stock", rows, topics(), {PLACE: Log(2, 1_205, None)})
-    assert found.outcome == "ok" and "1,200 records wait" in found.what
+    assert found.outcome == "ok" and "1 are in" in found.what and "1,200 records wait" in found.what
     [lost] = cluster.positions("stock", rows, topics(), {PLACE: Log(6, 9, None)})
     assert "records from 5 to 5 were removed" in lost.what
+
+
+def test_a_log_that_kafka_does_not_tell_of_is_unknown() -> None:
+    [found] = cluster.positions("stock", [Position(PLACE, "id of order-created", 5)], topics(), {})
+    assert found.outcome == "unknown" and str(PLACE) in found.what
+
+
+def test_brokers_that_do_not_tell_their_session_limits_are_a_note() -> None:
+    [found] = cluster.brokers(settings(), Brokers(3, {}), topics())
+    assert (found.check, found.outcome) == ("time-outs", "note") and SESSION_MIN in found.what
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"server_version_num": "140012"}, "PostgreSQL is 14"),
+        ({"server_encoding": "LATIN1"}, "encoding is LATIN1"),
+        ({"fsync": "off"}, "fsync is off"),
+        ({"full_page_writes": "off"}, "full_page_writes is off"),
+    ],
+)
+def test_a_server_that_is_old_or_loses_what_it_commits_is_told(changed: dict[str, str], told: str) -> None:
+    sound = {"server_version_num": "170000", "server_encoding": "UTF8"} | dict.fromkeys(databases.DURABLE, "on")
+    assert outcomes(list(databases._server("stock", sound))) == [("server", "ok")]
+    assert [each.outcome for each in databases._server("stock", sound | changed) if told in each.what] == ["wrong"]
+
+
+def test_settings_of_development_are_noted() -> None:
+    assert not list(_development(settings(consumer_faults=False, trust_gateway_headers=False)))
+    found = _development(settings(consumer_faults=True, trust_gateway_headers=True))
+    assert [each.outcome for each in found] == ["note", "note"]

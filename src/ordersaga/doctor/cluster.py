@@ -46,18 +46,22 @@ def brokers(settings: Settings, cluster: Brokers, found: Mapping[str, TopicState
     if cluster.config is None:
         yield Finding("brokers", "", "unknown", "their configs may not be read", "allow DescribeConfigs on the cluster")
         return
-    wrong = False
-    low, high = int(cluster.config[SESSION_MIN]), int(cluster.config[SESSION_MAX])
+    if cluster.config.get(AUTO_CREATE) == "true":
+        what = f"{AUTO_CREATE} is on: a client that mistypes a topic creates it, with the wrong configs"
+        yield Finding("brokers", "", "note", what, "switch it off")
+    limits = [cluster.config.get(name) for name in (SESSION_MIN, SESSION_MAX)]
+    if not all(limits):
+        what = f"the brokers do not tell {SESSION_MIN} and {SESSION_MAX}"
+        todo = f"see that {PREFIX}KAFKA_SESSION_TIMEOUT_MS is within the limits that their documentation names"
+        yield Finding("time-outs", "brokers", "note", what, todo)
+        return
+    low, high = (int(limit or 0) for limit in limits)
     if not low <= settings.kafka_session_timeout_ms <= high:
-        wrong = True
         what = (
             f"{PREFIX}KAFKA_SESSION_TIMEOUT_MS is {settings.kafka_session_timeout_ms}; the brokers take {low} to {high}"
         )
         yield Finding("time-outs", "brokers", "wrong", what, "change one of them: no process can join its group")
-    if cluster.config.get(AUTO_CREATE) == "true":
-        what = f"{AUTO_CREATE} is on: a client that mistypes a topic creates it, with the wrong configs"
-        yield Finding("brokers", "", "note", what, "switch it off")
-    if not wrong:
+    else:
         yield Finding("time-outs", "brokers", "ok", f"the brokers take our session time-out; there are {cluster.count}")
 
 
@@ -113,7 +117,7 @@ def positions(
 ) -> Iterator[Finding]:
     """Whether each position of a service is in the log that it was taken from."""
     lost = "`ordersaga verify` names what is missing; then `ordersaga topics accept {}`".format
-    wrong = False
+    wrong, looked_at, unknown = False, [], []
     for row in rows:
         topic, log = row.partition.topic, logs.get(row.partition)
         if topic not in found:
@@ -121,16 +125,23 @@ def positions(
         what = None
         if row.topic_id != found[topic].topic_id:
             what = "the topic was deleted and created again since"
-        elif log is not None and row.next_offset < log.first:
+        elif log is None:
+            unknown.append(str(row.partition))
+            continue
+        elif row.next_offset < log.first:
             what = f"records from {row.next_offset} to {log.first - 1} were removed before they were handled"
-        elif log is not None and row.next_offset > log.end:
+        elif row.next_offset > log.end:
             what = f"the log ends at {log.end}, before the position {row.next_offset}: brokers have lost records"
         if what is not None:
             wrong = True
             yield Finding("positions", f"{service} in {row.partition}", "wrong", what, lost(topic))
-    if not wrong and rows:
-        waiting = sum(max(0, logs[row.partition].end - row.next_offset) for row in rows if row.partition in logs)
-        yield Finding("positions", service, "ok", f"{len(rows)} are in their logs; {waiting:,} records wait")
+        looked_at.append(row)
+    if unknown:
+        what = f"Kafka does not tell where the logs of {_listed(unknown)} begin and end"
+        yield Finding("positions", service, "unknown", what, "see that each partition has a leader, then try again")
+    if not wrong and looked_at:
+        waiting = sum(logs[row.partition].end - row.next_offset for row in looked_at)
+        yield Finding("positions", service, "ok", f"{len(looked_at)} are in their logs; {waiting:,} records wait")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -28,6 +28,11 @@ SERVER_SETTINGS: Final = (
     "superuser_reserved_connections",
     "transaction_timeout",
 )
+OTHERS: Final = """
+    SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()
+    AND (backend_type = 'client backend' OR backend_type IS NULL AND datid IS NOT NULL AND usesysid IS NOT NULL)
+"""
+"""Connections beside ours. PostgreSQL hides the type of another role's connection from a role without pg_read_all_stats."""
 NO_ANSWER: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError)
 
 
@@ -67,7 +72,7 @@ async def _examine(db: AsyncpgConnection, settings: Settings, service: str, cloc
     after = clock()
     rows = await db.fetch("SELECT name, setting FROM pg_settings WHERE name = ANY($1::text[])", list(SERVER_SETTINGS))
     server: dict[str, str] = {row["name"]: row["setting"] for row in rows}
-    used: int = await db.fetchval("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
+    used: int = await db.fetchval(OTHERS)
     findings = [
         _clock(service, theirs - (before + after) / 2, (after - before) / 2),
         *_server(service, server),

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ordersaga.contracts.topics import TOPICS
 from ordersaga.doctor import cluster, databases
+from ordersaga.doctor.databases import Position
 from ordersaga.doctor.finding import Finding
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Topics, TopicState, states, why_unreachable
 from ordersaga.messaging.kafka.cluster import Log, brokers, logs
@@ -36,8 +37,25 @@ async def examine(
         found = await databases.examine(settings, service, clock)
         findings += found.findings
         if kafka.topics:
-            findings += cluster.positions(service, found.positions, kafka.topics, kafka.logs)
+            now = await _grown(settings, kafka.logs, found.positions)
+            findings += cluster.positions(service, found.positions, kafka.topics, now)
     return findings + list(_development(settings))
+
+
+async def _grown(
+    settings: Settings, earlier: Mapping[Partition, Log], positions: Sequence[Position]
+) -> dict[Partition, Log]:
+    """The logs, and the present one of each whose end is before the position: a service that runs moves on while we look."""
+    beyond = [
+        row.partition for row in positions if row.partition in earlier and row.next_offset > earlier[row.partition].end
+    ]
+    now = dict(earlier)
+    for each in beyond:
+        del now[each]
+    try:
+        return now | await asyncio.to_thread(logs, settings, beyond)
+    except KafkaUnavailable:
+        return now
 
 
 async def _kafka(settings: Settings, services: Sequence[str], clock: Callable[[], float]) -> _Kafka:
