@@ -16,13 +16,26 @@ Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
 class Provider:
-    """Keys by id, and how many look-ups came. `mode`: answers, hangs, fails or nonsense."""
+    """Keys by id, and how many look-ups came at `url`. `mode`: answers, hangs, fails or nonsense."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
         self.keys: dict[str, Key] = {}
-        self.look_ups = 0
-        self.mode = "answers"
-        self.url = ""
+        self._port = port
+        self._begun = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Answer from now on, at a path of its own: a look-up of an earlier test may come as late as it will."""
+        self.look_ups, self.mode = 0, "answers"
+        self._begun += 1
+
+    @property
+    def path(self) -> str:
+        return f"/keys/{self._begun}"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}{self.path}"
 
     def new_key(self, kid: str, algorithm: str = "RS256") -> None:
         if algorithm == "ES256":
@@ -60,11 +73,12 @@ def _jwk(key: Key) -> dict[str, Any]:
 @contextlib.contextmanager
 def serving() -> Iterator[Provider]:
     """The provider's server, on a free port."""
-    provider, released = Provider(), threading.Event()
+    released = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            provider.look_ups += 1
+            if self.path == provider.path:
+                provider.look_ups += 1
             if provider.mode == "hangs":
                 released.wait(20)
                 return
@@ -79,9 +93,9 @@ def serving() -> Iterator[Provider]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    provider = Provider(server.server_port)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
-    provider.url = f"http://127.0.0.1:{server.server_port}/keys"
     try:
         yield provider
     finally:

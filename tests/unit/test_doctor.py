@@ -130,3 +130,13 @@ def test_settings_of_development_are_noted() -> None:
     assert not list(_development(settings(consumer_faults=False, trust_gateway_headers=False)))
     found = _development(settings(consumer_faults=True, trust_gateway_headers=True))
     assert [each.outcome for each in found] == ["note", "note"]
+
+
+async def test_a_refusal_that_names_a_password_is_told_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(url: str, *_: object) -> None:
+        raise ValueError(f"invalid address {url}")
+
+    monkeypatch.setattr(databases, "connect_alone", refused)
+    away = settings(stock_database_url="postgresql://ordersaga:pa55word@db/stock")
+    [found] = (await databases.examine(away, "stock")).findings
+    assert found.outcome == "unknown" and "invalid address" in found.what and "pa55word" not in found.what
