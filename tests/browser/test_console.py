@@ -7,6 +7,7 @@ from collections.abc import Callable
 from uuid import uuid4
 
 import httpx
+import psutil
 import pytest
 from confluent_kafka import Producer
 from playwright.sync_api import expect
@@ -14,9 +15,9 @@ from playwright.sync_api import expect
 from ordersaga.devstack.system import System
 from tests.browser.troubles import FACE, OPERATOR, PHONE, REQUESTS, enter, letter_of, pay, place, spoil
 from tests.browser.visitor import ADDRESS, Visitor, axe
+from tests.chaos.struck import pid_of, send_signals
 
 Visitors = Callable[..., Visitor]
-
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -113,6 +114,20 @@ def test_a_service_that_is_down_takes_only_its_part_of_the_overview(visitor: Vis
         system.start("delivery")
     one.open("/console")
     expect(one.page.locator("#verdict")).to_contain_text("All is well")
+
+
+def test_kafka_that_answers_nobody_is_told_with_the_time_before_a_service_raises_its_alarm(
+    visitor: Visitors, system: System
+) -> None:
+    one = enter(visitor)
+    verdict, broker = one.page.locator("#verdict"), [psutil.Process(pid_of(system.stack.kafka))]
+    send_signals(broker, "SIGSTOP")
+    try:
+        expect(verdict).to_contain_text("Kafka does not answer since", timeout=60_000)
+        expect(verdict.locator("li", has_text="Kafka").locator("time")).to_have_attribute("datetime", re.compile("T"))
+    finally:
+        send_signals(broker, "SIGCONT")
+    expect(verdict).to_contain_text("All is well", timeout=60_000)
 
 
 def test_a_console_that_is_not_answering_says_so_where_it_is_seen_and_goes_on(visitor: Visitors) -> None:

@@ -17,8 +17,10 @@ from ordersaga.operations.resources import BytesResource, CauseResource, CausesR
 from ordersaga.settings import SERVICES, ServiceName, Settings
 from ordersaga.web.accounts import User
 from ordersaga.web.console import editing, flow, letters, order_page, overview
+from ordersaga.web.console.kafka_away import KafkaAway
 from ordersaga.web.console.model import Alarm, HealthStatus, OrderStates, Outbox, OutboxTopic, Waiting
-from ordersaga.web.console.reading import CallRead, Rates, Reading, ServiceView, Snapshot, TopicRead
+from ordersaga.web.console.reading import Rates, Reading
+from ordersaga.web.console.snapshot import CallRead, ServiceView, Snapshot, TopicRead
 from ordersaga.web.desk import FIELDS_MAX
 from ordersaga.web.services import ProblemAnswer, Refused, Unavailable
 
@@ -102,6 +104,34 @@ def test_each_trouble_needs_attention_and_the_worst_comes_first() -> None:
         ("gateway", None),
     }
     assert [each.level for each in found] == sorted(each.level for each in found)
+
+
+def test_kafka_that_answers_nobody_is_one_trouble_and_not_one_of_each_service() -> None:
+    alarm = Alarm("Kafka away", "", "Kafka does not answer", "check", NOW - timedelta(seconds=11), 11)
+    views = {
+        name: ServiceView(name, False, HealthStatus("DEGRADED", [], [alarm]), topic("order-created", None))
+        for name in SERVICES
+    }
+    away = replace(snapshot(**views), kafka_away_since=NOW - timedelta(seconds=11))
+    (concern,) = overview.concerns(away)
+    assert (concern.level, concern.text, concern.since) == ("bad", "kafka", away.kafka_away_since)
+    assert len(overview.concerns(snapshot(**views))) == len(SERVICES)
+
+
+def test_kafka_is_away_when_it_answers_neither_us_nor_a_service_and_since_our_first_look_or_an_alarm() -> None:
+    def view(name: ServiceName, written: int | None, *alarms: Alarm) -> ServiceView:
+        reads = {"prices": TopicRead("prices", None, None, Counter(), written)}
+        return ServiceView(name, False, HealthStatus("DEGRADED", [], list(alarms)), reads)
+
+    first, later, away = NOW + timedelta(seconds=3), NOW + timedelta(seconds=6), KafkaAway()
+    silent = [view("order", None), view("stock", None)]
+    assert away.since(True, silent, NOW) is None
+    assert away.since(False, [view("order", None), view("stock", 4)], NOW) is None
+    assert away.since(False, silent, first) == first
+    assert away.since(False, silent, later) == first
+    assert away.since(False, [view("order", None, Alarm("Kafka away", "", "", "", NOW, 6))], later) == NOW
+    assert away.since(False, [view("order", 1)], later) is None
+    assert away.since(False, [ServiceView("order", foreign=True)], later) == later
 
 
 def paused(states: dict[str, TopicRead] | None, count: int = 1) -> list[overview.Concern]:

@@ -13,7 +13,7 @@ from ordersaga.web.app import create_app
 from ordersaga.web.console import audience as console_audience
 from ordersaga.web.console.curves import HEIGHT, WIDTH, charts, lags
 from ordersaga.web.console.model import HealthStatus
-from ordersaga.web.console.reading import ServiceView, Snapshot, TopicRead
+from ordersaga.web.console.snapshot import ServiceView, Snapshot, TopicRead
 
 FIGURES = Figures(20, 19.5, 18.0, 100, 2, 5, 0, 80.0, 400.0, {"place: 503": 2}, 30.0)
 

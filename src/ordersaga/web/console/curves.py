@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from ordersaga.operations.load_figures import Figures
 from ordersaga.operations.moments import KEPT_S, Moment
-from ordersaga.web.console.reading import Snapshot
+from ordersaga.web.console.snapshot import Snapshot
 
 WIDTH: Final = 320
 HEIGHT: Final = 90

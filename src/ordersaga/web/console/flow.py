@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from ordersaga.contracts.topics import BY_NAME, OUR_TOPICS
 from ordersaga.settings import ServiceName
-from ordersaga.web.console.reading import CallRead, ServiceView, Snapshot, TopicRead
+from ordersaga.web.console.snapshot import CallRead, ServiceView, Snapshot, TopicRead
 
 
 class Box(Struct, frozen=True):

@@ -1,16 +1,18 @@
 """What needs attention now, the worst first, from one reading of all services. Pure."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Set as AbstractSet
+from datetime import datetime, timedelta
 from typing import Final, Literal
 from urllib.parse import urlencode
 
 from msgspec import Struct
 
+from ordersaga.messaging.stalls import AWAY
 from ordersaga.operations.parked_resources import QueueResource
 from ordersaga.said import Saying
 from ordersaga.web.console.flow import gateway_state
-from ordersaga.web.console.reading import ServiceView, Snapshot
+from ordersaga.web.console.snapshot import ServiceView, Snapshot
 
 OUTBOX_OLD_S: Final = 10.0
 PAUSED: Final = "partition paused"
@@ -21,7 +23,10 @@ Level = Literal["bad", "few"]
 
 class Concern(Struct, frozen=True):
     """Something that needs attention. `text`: the end of a key `console.concern.…`; `values` fill the text in. `said`: the service's own words, and
-    `sayings` the codes of its sentences; `where`: the partition, topic or loop that they are about."""
+    `sayings` the codes of its sentences; `where`: the partition, topic or loop that they are about.
+
+    `since`: when it began; None: not shown.
+    """
 
     level: Level
     text: str
@@ -30,6 +35,7 @@ class Concern(Struct, frozen=True):
     said: str = ""
     sayings: Sequence[Saying] = ()
     where: str = ""
+    since: datetime | None = None
 
 
 class CauseRow(Struct, frozen=True):
@@ -47,9 +53,12 @@ class CauseRow(Struct, frozen=True):
 def concerns(snapshot: Snapshot) -> list[Concern]:
     """All that needs attention; empty: all is well."""
     found: list[Concern] = []
+    away_since = snapshot.kafka_away_since
+    if away_since:
+        found.append(Concern("bad", "kafka", {}, "#services", since=away_since))
     for view in snapshot.services.values():
         if not view.foreign:
-            found += _of_service(view)
+            found += _of_service(view, is_told={AWAY} if away_since else set())
     if gateway_state(snapshot) == "degraded":
         found.append(Concern("bad", "gateway", {}, "#flow"))
     for each in snapshot.audit.alarms if snapshot.audit else ():
@@ -61,7 +70,8 @@ def concerns(snapshot: Snapshot) -> list[Concern]:
     return sorted(found, key=lambda each: each.level)
 
 
-def _of_service(view: ServiceView) -> list[Concern]:
+def _of_service(view: ServiceView, is_told: AbstractSet[str]) -> list[Concern]:
+    """What needs attention at one service. `is_told`: alarms that are one line for all services."""
     name = view.name
     if view.health is None:
         return [Concern("bad", "down", {"service": name}, "#services")]
@@ -86,7 +96,9 @@ def _of_service(view: ServiceView) -> list[Concern]:
         values = {"service": name, "count": view.outbox.rows}
         found.append(Concern("bad", "outbox", values, "#services"))
     for alarm in view.health.alarms:
-        if alarm.alarm not in ("gateway", "parked", "dead letters") and not (paused and alarm.alarm == PAUSED):
+        if alarm.alarm not in {"gateway", "parked", "dead letters", *is_told} and not (
+            paused and alarm.alarm == PAUSED
+        ):
             found.append(
                 Concern("few", "alarm", {"service": name}, "#services", alarm.what, alarm.what_said, alarm.where)
             )

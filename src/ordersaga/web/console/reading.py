@@ -3,13 +3,11 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final, TypeVar
 from uuid import UUID
-
-from msgspec import Struct
 
 from ordersaga.contracts.topics import TOPICS
 from ordersaga.http.pages import LIMIT_MAX, Page
@@ -18,8 +16,10 @@ from ordersaga.operations.parked_resources import QueueResource
 from ordersaga.operations.resources import ActResource, CallsResource, CausesResource, DeadLetterResource
 from ordersaga.settings import SERVICES, ServiceName, Settings
 from ordersaga.web.accounts import User
+from ordersaga.web.console.kafka_away import KafkaAway
 from ordersaga.web.console.model import Anything, HealthStatus, OrderStates, Outbox, PartitionState
 from ordersaga.web.console.product_names import ProductNames
+from ordersaga.web.console.snapshot import CallRead, ServiceView, Snapshot, TopicRead
 from ordersaga.web.services import Backend, Refused, Services, Unavailable, side_by_side, unless_away
 
 T = TypeVar("T")
@@ -30,62 +30,6 @@ RATE_OVER_S_MAX: Final = 60.0
 KAFKA_S: Final = 1.5
 """So long Kafka is waited for."""
 UNREAD: Final = tuple(topic.name for topic in TOPICS if topic.consumer not in SERVICES)
-
-
-class TopicRead(Struct, frozen=True):
-    """A topic as its reader stands: `lag` records behind (None: not known), `rate` records handled a second (None: not known yet).
-
-    `written`: how many records the topic has had. Of a reader that is not ours only Kafka tells: `rate` is how many come a second.
-    """
-
-    topic: str
-    lag: int | None
-    rate: float | None
-    states: Counter[str]
-    written: int | None = None
-
-
-class CallRead(Struct, frozen=True):
-    """Calls of one name over HTTP: how many there were, a second (None: not known yet), and how many have no answer yet."""
-
-    total: int
-    rate: float | None
-    in_hand: int
-
-
-class ServiceView(Struct, frozen=True):
-    """One service as the overview shows it. A part that did not come is None. `foreign`: another team runs it."""
-
-    name: ServiceName
-    foreign: bool = False
-    health: HealthStatus | None = None
-    topics: dict[str, TopicRead] | None = None
-    outbox: Outbox | None = None
-    causes: CausesResource | None = None
-    parked: list[QueueResource] | None = None
-    calls: dict[str, CallRead] | None = None
-
-    @property
-    def state(self) -> str:
-        """foreign, down, degraded or up."""
-        if self.foreign:
-            return "foreign"
-        if self.health is None:
-            return "down"
-        return self.health.status.lower()
-
-
-class Snapshot(Struct, frozen=True):
-    """All services at a moment. `orders` None: Order does not answer or is another team's. `audit`: what its last run says, where there is one.
-
-    `unread`: what Kafka tells of topics that no service reads; empty: it does not answer.
-    """
-
-    at: datetime
-    services: dict[str, ServiceView]
-    orders: OrderStates | None
-    audit: HealthStatus | None = None
-    unread: Mapping[str, TopicRead] = {}
 
 
 class Rates:
@@ -116,6 +60,7 @@ class Reading:
         self.has_audit: Final = settings.audit_url is not None
         self._settings: Final = settings
         self.rates: Final = Rates()
+        self._kafka_away: Final = KafkaAway()
         self.product_names: Final = ProductNames(services, "stock" in self.ours)
         self._recent: Final[dict[tuple[str, ...], tuple[float, asyncio.Future[Snapshot]]]] = {}
 
@@ -142,7 +87,9 @@ class Reading:
             self._audit(),
             self._written("client", UNREAD),
         )
-        return Snapshot(datetime.now(UTC), {view.name: view for view in views}, orders, audit, unread or {})
+        now = datetime.now(UTC)
+        away_since = self._kafka_away.since(unread is not None, views, now)
+        return Snapshot(now, {view.name: view for view in views}, orders, audit, unread or {}, away_since)
 
     async def _audit(self) -> HealthStatus | None:
         if not self.has_audit:

@@ -7,7 +7,7 @@ from litestar.types import ControllerRouterHandler
 
 from ordersaga.web.console import flow, overview
 from ordersaga.web.console.frame import Console
-from ordersaga.web.console.reading import Snapshot
+from ordersaga.web.console.snapshot import Snapshot
 from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page
 
