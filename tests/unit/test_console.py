@@ -19,7 +19,8 @@ from ordersaga.web.accounts import User
 from ordersaga.web.console import editing, flow, letters, order_page, overview
 from ordersaga.web.console.kafka_away import KafkaAway
 from ordersaga.web.console.model import Alarm, HealthStatus, OrderStates, Outbox, OutboxTopic, Waiting
-from ordersaga.web.console.reading import Rates, Reading
+from ordersaga.web.console.rates import PartitionRates
+from ordersaga.web.console.reading import Reading
 from ordersaga.web.console.snapshot import CallRead, ServiceView, Snapshot, TopicRead
 from ordersaga.web.desk import FIELDS_MAX
 from ordersaga.web.services import ProblemAnswer, Refused, Unavailable
@@ -201,11 +202,11 @@ def test_the_last_step_shows_what_kafka_has_and_what_order_has_not_published_yet
     assert flow.arrows(snapshot())[10].known == flow.Known("client")
 
 
-def test_a_rate_is_known_once_two_moments_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rate_of_a_partition_is_known_once_two_moments_are(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([10.0, 11.0, 14.0])
     monkeypatch.setattr("time.monotonic", lambda: next(now))
-    rates = Rates()
-    assert [rates.rate("stock", "t", position) for position in (100, 110, 140)] == [None, None, 10.0]
+    rates = PartitionRates()
+    assert [rates.rate("out", "t/0", position) for position in (100, 110, 140)] == [None, None, 10.0]
 
 
 def test_an_order_that_has_waited_for_long_needs_attention() -> None:

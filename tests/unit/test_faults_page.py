@@ -11,7 +11,8 @@ from ordersaga.sandbox.load import SILENT_S, Audience, Load
 from ordersaga.settings import SERVICES, Settings
 from ordersaga.web.app import create_app
 from ordersaga.web.console import audience as console_audience
-from ordersaga.web.console.curves import HEIGHT, WIDTH, charts, lags
+from ordersaga.web.console.curves import HEIGHT, WIDTH
+from ordersaga.web.console.fault_curves import charts, lags
 from ordersaga.web.console.model import HealthStatus
 from ordersaga.web.console.snapshot import ServiceView, Snapshot, TopicRead
 

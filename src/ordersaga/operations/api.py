@@ -16,12 +16,21 @@ from ordersaga.messaging.acts import NotPossible
 from ordersaga.messaging.backlog import outbox_by_topic
 from ordersaga.messaging.kafka import KafkaUnavailable
 from ordersaga.messaging.runtime import Runtime
-from ordersaga.operations import fault_routes, job_routes, letter_routes, parked_routes, partition_routes, trail_routes
+from ordersaga.operations import (
+    fault_routes,
+    flow,
+    flow_routes,
+    job_routes,
+    letter_routes,
+    parked_routes,
+    partition_routes,
+    trail_routes,
+)
 from ordersaga.operations.desk import Desk
 from ordersaga.operations.face import AnyRequest, Face, on_no_kafka, on_not_possible
 from ordersaga.operations.job_worker import Worker
 from ordersaga.operations.partition_resources import OutboxResource, OutboxTopicResource
-from ordersaga.operations.partitions import REPORT_EVERY_S, Reports
+from ordersaga.operations.partitions import REPORT_EVERY_S, Partitions, Reports
 from ordersaga.operations.rehearsing import NO_HISTORY, History
 from ordersaga.operations.resources import PATH, CallsResource, ServiceResource
 from ordersaga.settings import ServiceName
@@ -31,7 +40,10 @@ def start(runtime: Runtime, service: ServiceName, history: History = NO_HISTORY)
     """Start the loops that the operators' routes rely on. The runtime must be running."""
     runtime.every(REPORT_EVERY_S, Reports(runtime).write, "reporting partitions")
     runtime.every(calls.ADD_EVERY_S, partial(runtime.calls.add, runtime.pool), "counting calls")
-    runtime.supervise("operators' jobs", Worker(Desk.of(runtime, service, history)).run)
+    desk = Desk.of(runtime, service, history)
+    runtime.every(flow.LOOK_EVERY_S, flow.Flow(desk, Partitions(desk, runtime.topics)).look, "looking at the flow")
+    runtime.prune_after(flow.KEPT, "flow_moment", flow.sql.prune_flow)
+    runtime.supervise("operators' jobs", Worker(desk).run)
 
 
 def routes(
@@ -81,6 +93,7 @@ def routes(
             *job_routes.routes(face),
             *trail_routes.routes(face),
             *fault_routes.routes(face),
+            *flow_routes.routes(face),
             *own(face),
             about,
             called,

@@ -19,6 +19,7 @@ from ordersaga.messaging.kafka import KafkaUnavailable, Topics
 from ordersaga.messaging.refusal import Refusal
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.operations.desk import Desk
+from ordersaga.operations.flow import Flow
 from ordersaga.operations.partitions import Partitions
 from ordersaga.operations.rehearsing import History
 from ordersaga.settings import ServiceName
@@ -60,6 +61,11 @@ class Face:
     def partitions(self) -> Partitions:
         """The service's partitions."""
         return Partitions(self.desk, Topics(self.runtime.settings))
+
+    @cached_property
+    def flow(self) -> Flow:
+        """How far the service was in the last hours."""
+        return Flow(self.desk, self.partitions)
 
     async def reader(self, request: AnyRequest) -> Caller:
         """The caller, who may read. Raises `Problem` 401 or 403."""

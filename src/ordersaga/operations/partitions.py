@@ -115,6 +115,7 @@ class Partitions:
     def __init__(self, desk: Desk, topics: Topics) -> None:
         self._desk: Final = desk
         self._topics: Final = topics
+        self._counts: dict[str, int] = {}
 
     async def find(
         self, topic: str | None = None, after: Partition | None = None, rows_max: int | None = None
@@ -124,6 +125,17 @@ class Partitions:
             rows = await _rows(db, topic, None, after, rows_max)
         ends = await self._ends([Partition(row["topic"], row["partition"]) for row in rows])
         return [self._state(row, ends) for row in rows]
+
+    async def ends_of(self, names: Sequence[str]) -> dict[Partition, int]:
+        """The ends of the logs of topics that the service may not read; none if Kafka does not answer soon."""
+        if not self._counts and names:
+            try:
+                async with asyncio.timeout(ENDS_WITHIN_S):
+                    self._counts = await self._topics.partition_counts(names)
+            except (KafkaUnavailable, TimeoutError):
+                return {}
+        there = [Partition(name, each) for name, count in self._counts.items() for each in range(count)]
+        return await self._ends(there) if there else {}
 
     # Acting ---------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from ordersaga.operations.moments import Past
 from ordersaga.operations.sandbox import Sandbox, version_of
 from ordersaga.settings import SERVICES
 from ordersaga.web.accounts import User
-from ordersaga.web.console import curves
+from ordersaga.web.console import fault_curves
 from ordersaga.web.console.flow import gateway_state
 from ordersaga.web.console.frame import Console, notice_of
 from ordersaga.web.console.model import Anything, ConsumerFaults
@@ -47,13 +47,13 @@ def _shown(console: Console, sandbox: Sandbox) -> list[ControllerRouterHandler]:
     async def now(user: User) -> dict[str, Any]:
         """How the system is: what changes by itself on the page."""
         snapshot = await reading.snapshot(user)
-        lags = curves.lags(snapshot)
+        lags = fault_curves.lags(snapshot)
         seen = await sandbox.look(lags) or alone.look(lags, LoadNow())
         return {
             "snapshot": snapshot,
             "gateway": gateway_state(snapshot),
             "lags": lags,
-            "charts": curves.charts(seen.moments, reading.ours),
+            "charts": fault_curves.charts(seen.moments, reading.ours),
             "load": seen.load,
             "minutes": MINUTES,
             "rate_max": RATE_MAX,

@@ -3,15 +3,18 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from ordersaga.contracts.topics import TOPICS
+from msgspec.structs import replace
+
+from ordersaga.contracts.topics import BY_NAME, TOPICS
 from ordersaga.http.pages import LIMIT_MAX, Page
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Topics
+from ordersaga.operations.flow_resources import FlowMoment, FlowResource
 from ordersaga.operations.parked_resources import QueueResource
 from ordersaga.operations.resources import ActResource, CallsResource, CausesResource, DeadLetterResource
 from ordersaga.settings import SERVICES, ServiceName, Settings
@@ -19,36 +22,17 @@ from ordersaga.web.accounts import User
 from ordersaga.web.console.kafka_away import KafkaAway
 from ordersaga.web.console.model import Anything, HealthStatus, OrderStates, Outbox, PartitionState
 from ordersaga.web.console.product_names import ProductNames
+from ordersaga.web.console.rates import PartitionRates, called, handled, rate_of, written
 from ordersaga.web.console.snapshot import CallRead, ServiceView, Snapshot, TopicRead
 from ordersaga.web.services import Backend, Refused, Services, Unavailable, side_by_side, unless_away
 
 T = TypeVar("T")
 FACE: Final = "/api/v1/operations"
 FRESH_S: Final = 1.5
-RATE_OVER_S: Final = 2.0
-RATE_OVER_S_MAX: Final = 60.0
+RATE_SECONDS: Final = "60"
 KAFKA_S: Final = 1.5
 """So long Kafka is waited for."""
 UNREAD: Final = tuple(topic.name for topic in TOPICS if topic.consumer not in SERVICES)
-
-
-class Rates:
-    """How fast partitions advance, from their positions at two moments."""
-
-    def __init__(self) -> None:
-        self._seen: Final[dict[tuple[str, str], tuple[float, int, float | None]]] = {}
-
-    def rate(self, service: str, topic: str, position: int) -> float | None:
-        """Records a second since the last call that was at least `RATE_OVER_S` ago; None: nobody has looked for a while."""
-        now = time.monotonic()
-        at, before, rate = self._seen.get((service, topic), (now, position, None))
-        if now - at > RATE_OVER_S_MAX:
-            at, before, rate = now, position, None
-        if now - at >= RATE_OVER_S:
-            rate = max(0, position - before) / (now - at)
-            at, before = now, position
-        self._seen[service, topic] = at, before, rate
-        return rate
 
 
 class Reading:
@@ -59,7 +43,7 @@ class Reading:
         self.ours: Final = [name for name in SERVICES if name not in settings.foreign_partners]
         self.has_audit: Final = settings.audit_url is not None
         self._settings: Final = settings
-        self.rates: Final = Rates()
+        self.rates: Final = PartitionRates()
         self._kafka_away: Final = KafkaAway()
         self.product_names: Final = ProductNames(services, "stock" in self.ours)
         self._recent: Final[dict[tuple[str, ...], tuple[float, asyncio.Future[Snapshot]]]] = {}
@@ -85,11 +69,18 @@ class Reading:
             side_by_side(*(self._view(name, user) for name in SERVICES)),
             self.order_states(user),
             self._audit(),
-            self._written("client", UNREAD),
+            self._written(UNREAD),
         )
         now = datetime.now(UTC)
         away_since = self._kafka_away.since(unread is not None, views, now)
-        return Snapshot(now, {view.name: view for view in views}, orders, audit, unread or {}, away_since)
+        return Snapshot(
+            now,
+            {view.name: replace(view, topics=_rated(view.topics, views)) if view.foreign else view for view in views},
+            orders,
+            audit,
+            _rated(unread, views) or {},
+            away_since,
+        )
 
     async def _audit(self) -> HealthStatus | None:
         if not self.has_audit:
@@ -99,26 +90,26 @@ class Reading:
     async def _view(self, name: ServiceName, user: User) -> ServiceView:
         if name not in self.ours:
             read = [topic.name for topic in TOPICS if name in topic.consumers]
-            return ServiceView(name, foreign=True, topics=await self._written(name, read))
-        health, partitions, outbox, causes, parked, calls = await side_by_side(
+            return ServiceView(name, foreign=True, topics=await self._written(read))
+        health, partitions, outbox, causes, parked, calls, moments = await side_by_side(
             unless_away(self.services.get(name, "/health/status", HealthStatus)),
             unless_away(self.partitions(name, user)),
             self.part(name, "/outbox", Outbox, user),
             self.part(name, "/dead-letters/causes", CausesResource, user),
             self.page(name, "/parked", QueueResource, user),
             self.part(name, "/calls", CallsResource, user),
+            self.flow(name, user),
         )
-        topics = None if partitions is None else self._topics(name, partitions)
-        counted = None if calls is None else self._calls(name, calls)
-        return ServiceView(name, False, health, topics, outbox, causes, parked and parked.items, counted)
+        topics = None if partitions is None else _topics(partitions, moments)
+        counted = None if calls is None else _calls(calls, moments)
+        return ServiceView(name, False, health, topics, outbox, causes, parked and parked.items, counted, moments)
 
-    def _calls(self, service: str, found: CallsResource) -> dict[str, CallRead]:
-        return {
-            each.name: CallRead(each.total, self.rates.rate(service, each.name, each.total), each.in_hand)
-            for each in found.calls
-        }
+    async def flow(self, name: ServiceName, user: User, query: Mapping[str, str] | None = None) -> list[FlowMoment]:
+        """The moments of the last minute, or those of the query; none, if the service does not answer."""
+        found = await self.part(name, "/flow", FlowResource, user, {"seconds": RATE_SECONDS} | dict(query or {}))
+        return found.moments if found else []
 
-    async def _written(self, reader: str, names: Sequence[str]) -> dict[str, TopicRead] | None:
+    async def _written(self, names: Sequence[str]) -> dict[str, TopicRead] | None:
         """What Kafka tells of the topics that somebody else reads than a service of ours; None: Kafka does not answer."""
         try:
             async with asyncio.timeout(KAFKA_S):
@@ -131,25 +122,7 @@ class Reading:
         written = dict.fromkeys(counts, 0)
         for partition, end in ends.items():
             written[partition.topic] += end
-        return {
-            topic: TopicRead(topic, None, self.rates.rate(reader, topic, count), Counter(), count)
-            for topic, count in written.items()
-        }
-
-    def _topics(self, service: str, partitions: list[PartitionState]) -> dict[str, TopicRead]:
-        by_topic: dict[str, list[PartitionState]] = {}
-        for each in partitions:
-            by_topic.setdefault(each.topic, []).append(each)
-        return {
-            topic: TopicRead(
-                topic,
-                None if any(each.lag is None for each in several) else sum(each.lag or 0 for each in several),
-                self.rates.rate(service, topic, sum(each.position for each in several)),
-                Counter(each.state for each in several),
-                None if any(each.end is None for each in several) else sum(each.end or 0 for each in several),
-            )
-            for topic, several in by_topic.items()
-        }
+        return {topic: TopicRead(topic, None, None, Counter(), count) for topic, count in written.items()}
 
     async def check(self, user: User) -> None:
         """Have whichever service answers first check the token of a user who is shown what this process reads by itself. Raises `Unavailable` and `Refused`."""
@@ -229,3 +202,32 @@ class Reading:
 
         found = await side_by_side(*(both(name) for name in self.ours))
         return dict(zip(self.ours, found, strict=True))
+
+
+def _calls(found: CallsResource, moments: Sequence[FlowMoment]) -> dict[str, CallRead]:
+    return {each.name: CallRead(each.total, rate_of(moments, called(each.name)), each.in_hand) for each in found.calls}
+
+
+def _topics(partitions: Sequence[PartitionState], moments: Sequence[FlowMoment]) -> dict[str, TopicRead]:
+    by_topic: dict[str, list[PartitionState]] = {}
+    for each in partitions:
+        by_topic.setdefault(each.topic, []).append(each)
+    return {
+        topic: TopicRead(
+            topic,
+            None if any(each.lag is None for each in several) else sum(each.lag or 0 for each in several),
+            rate_of(moments, handled(topic)),
+            Counter(each.state for each in several),
+            None if any(each.end is None for each in several) else sum(each.end or 0 for each in several),
+        )
+        for topic, several in by_topic.items()
+    }
+
+
+def _rated(found: dict[str, TopicRead] | None, views: Sequence[ServiceView]) -> dict[str, TopicRead] | None:
+    """Topics that no service of ours reads, with how many records a second came, as their writer tells."""
+    writers: dict[str | None, Sequence[FlowMoment]] = {view.name: view.moments for view in views}
+    return found and {
+        name: replace(read, rate=rate_of(writers.get(BY_NAME[name].producer, []), written(name)))
+        for name, read in found.items()
+    }

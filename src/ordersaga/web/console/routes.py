@@ -5,6 +5,7 @@ from litestar.types import ControllerRouterHandler
 from ordersaga.web.console import (
     audit,
     faults,
+    history,
     jobs,
     letter_edits,
     letters,
@@ -39,6 +40,7 @@ def routes(desk: Desk, load: Load, audience: Audience) -> list[ControllerRouterH
         jobs,
         topics,
         topic,
+        history,
         audit,
         trail,
         faults,

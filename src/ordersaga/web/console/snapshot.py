@@ -1,11 +1,12 @@
 """What the console has found of all services at a moment."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
 
+from ordersaga.operations.flow_resources import FlowMoment
 from ordersaga.operations.parked_resources import QueueResource
 from ordersaga.operations.resources import CausesResource
 from ordersaga.settings import ServiceName
@@ -34,7 +35,7 @@ class CallRead(Struct, frozen=True):
 
 
 class ServiceView(Struct, frozen=True):
-    """One service as the overview shows it. A part that did not come is None. `foreign`: another team runs it."""
+    """One service as the overview shows it. A part that did not come is None. `foreign`: another team runs it. `moments`: the last minute."""
 
     name: ServiceName
     foreign: bool = False
@@ -44,6 +45,7 @@ class ServiceView(Struct, frozen=True):
     causes: CausesResource | None = None
     parked: list[QueueResource] | None = None
     calls: dict[str, CallRead] | None = None
+    moments: Sequence[FlowMoment] = ()
 
     @property
     def state(self) -> str:

@@ -1,7 +1,7 @@
 """Topics and partitions as their readers stand: lag, stopped and why, and pause, resume, accept."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -10,11 +10,13 @@ from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
+from ordersaga.operations.flow_resources import FlowMoment
 from ordersaga.settings import SERVICES
 from ordersaga.web.accounts import User
 from ordersaga.web.console.frame import Console, notice_of
 from ordersaga.web.console.model import Anything, PartitionState
-from ordersaga.web.console.reading import FACE, Rates
+from ordersaga.web.console.rates import handled, rate_of, written
+from ordersaga.web.console.reading import FACE
 from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page, nothing
 from ordersaga.web.notices import Told
@@ -56,10 +58,13 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
             "topic": str(request.query_params.get("topic", "")),
         }
         names = [name for name in reading.ours if asked["service"] in ("", name)]
-        read = await side_by_side(*(unless_away(reading.partitions(name, user)) for name in names))
+        read, moments = await side_by_side(
+            side_by_side(*(unless_away(reading.partitions(name, user)) for name in names)),
+            side_by_side(*(reading.flow(name, user) for name in names)),
+        )
         parts = [
-            (name, states if states is None else _topics(states, reading.rates))
-            for name, states in zip(names, read, strict=True)
+            (name, states if states is None else _topics(states, several))
+            for name, states, several in zip(names, read, moments, strict=True)
         ]
         foreign = [name for name in SERVICES if name not in reading.ours]
         return {"parts": parts, "asked": asked, "foreign": foreign}
@@ -108,14 +113,11 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
     return [listed, now, act]
 
 
-def _topics(states: Iterable[PartitionState], rates: Rates) -> list[TopicState]:
+def _topics(states: Iterable[PartitionState], moments: Sequence[FlowMoment]) -> list[TopicState]:
     by_topic: dict[str, list[PartitionState]] = {}
     for each in states:
         by_topic.setdefault(each.topic, []).append(each)
-    return [_with_rates(topic, several, rates) for topic, several in sorted(by_topic.items())]
-
-
-def _with_rates(topic: str, partitions: list[PartitionState], rates: Rates) -> TopicState:
-    ends = [each.end for each in partitions if each.end is not None]
-    rate_in = rates.rate("in", topic, sum(ends)) if len(ends) == len(partitions) else None
-    return TopicState(topic, partitions, rate_in, rates.rate("out", topic, sum(each.position for each in partitions)))
+    return [
+        TopicState(topic, several, rate_of(moments, written(topic)), rate_of(moments, handled(topic)))
+        for topic, several in sorted(by_topic.items())
+    ]

@@ -1,0 +1,20 @@
+-- name: newest_flow$
+-- When the service was looked at last.
+SELECT max(at) FROM flow_moment;
+
+-- name: add_flow!
+-- Keep what a look has found.
+INSERT INTO flow_moment (at, topics, calls) VALUES (:at, :topics::jsonb, :calls::jsonb) ON CONFLICT (at) DO NOTHING;
+
+-- name: flow
+-- The last moment of each stretch of so many seconds since a time, the oldest first.
+SELECT DISTINCT ON (floor(extract(epoch FROM at) / :every_s::float8)) at, topics, calls
+FROM flow_moment WHERE at > :since
+ORDER BY floor(extract(epoch FROM at) / :every_s::float8), at DESC;
+
+-- name: prune_flow$
+-- Delete some moments that are older than their retention.
+WITH gone AS (
+    DELETE FROM flow_moment WHERE at IN (SELECT at FROM flow_moment WHERE at < :before ORDER BY at LIMIT :rows_max) RETURNING 1
+)
+SELECT count(*) FROM gone;

@@ -1,0 +1,30 @@
+"""The JSON of how far a service was in the last hours. The console reads it as it is written."""
+
+from datetime import datetime
+
+from msgspec import Struct
+
+
+class TopicMoment(Struct, rename="camel", kw_only=True, frozen=True):
+    """A topic at a time: records that the service has handled (null: it does not read the topic), that were written, and that wait for it.
+
+    `written` and `lag` are null if Kafka did not answer. Numbers are offsets, summed over the partitions.
+    """
+
+    handled: int | None
+    written: int | None
+    lag: int | None
+
+
+class FlowMoment(Struct, rename="camel", kw_only=True, frozen=True):
+    """The service at a time. `calls`: how many calls over HTTP there were, by name."""
+
+    at: datetime
+    topics: dict[str, TopicMoment]
+    calls: dict[str, int]
+
+
+class FlowResource(Struct, rename="camel", kw_only=True, frozen=True):
+    """The service in the last time, the oldest moment first."""
+
+    moments: list[FlowMoment]

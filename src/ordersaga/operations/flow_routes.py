@@ -1,0 +1,36 @@
+"""How far the service was in the last hours, over HTTP."""
+
+from typing import Annotated, Final
+
+from litestar import get
+from litestar.params import QueryParameter
+from litestar.types import ControllerRouterHandler
+
+from ordersaga.operations.face import AnyRequest, Face
+from ordersaga.operations.flow import KEPT
+from ordersaga.operations.flow_resources import FlowResource
+
+SECONDS_MAX: Final = int(KEPT.total_seconds())
+
+Seconds = Annotated[int, QueryParameter(name="seconds", description="So long back.", ge=1, le=SECONDS_MAX)]
+Every = Annotated[
+    int,
+    QueryParameter(
+        name="everySeconds", description="One moment, the last, of each stretch so long.", ge=1, le=SECONDS_MAX
+    ),
+]
+
+
+def routes(face: Face) -> list[ControllerRouterHandler]:
+    """The route of the flow."""
+
+    @get(
+        "/flow",
+        operation_id="showFlow",
+        summary="Where each topic stood and how many calls there were, in the last seconds up to now",
+    )
+    async def flow(request: AnyRequest, seconds: Seconds = 60, every_s: Every = 1) -> FlowResource:
+        await face.reader(request)
+        return FlowResource(moments=await face.flow.moments(seconds, every_s))
+
+    return [flow]
