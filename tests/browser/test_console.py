@@ -101,6 +101,31 @@ def test_the_picture_counts_each_of_the_eleven_steps_as_they_happen(visitor: Vis
     expect(one.page.locator("#flow svg")).to_contain_text(re.compile("[0-9]/s"))
 
 
+def test_the_charts_tell_of_orders_that_nobody_watched_and_the_window_is_in_the_address(
+    visitor: Visitors, system: System
+) -> None:
+    order_id, customer, total = place(system)
+    pay(system, order_id, customer, total)
+    one = enter(visitor)
+    page = one.open("/console/history?minutes=15")
+    whole = page.locator("#history-whole figure")
+    expect(whole.locator("polyline.of-placed")).not_to_have_count(0)
+    expect(page.locator("#history-topics figure", has_text="order-created")).to_have_count(1)
+    expect(page.locator("#history-topics")).to_contain_text("Without a record in this time:")
+    axe(page)
+    one.follow("Three hours")
+    assert page.url.endswith("/console/history?minutes=180")
+    expect(page.get_by_role("link", name="Three hours")).to_have_attribute("aria-current", "true")
+    page.locator("#history-topics").get_by_role("link", name="order-created").click()
+    expect(page.get_by_role("heading", name="order-created")).to_be_visible()
+    phone = enter(visitor, role="reader", language="ko-KR", width=360)
+    page = phone.open("/console/history?minutes=nothing")
+    expect(page.get_by_role("heading", name="추이")).to_be_visible()
+    expect(page.locator("main")).to_contain_text("초당 주문")
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    axe(page)
+
+
 def test_a_service_that_is_down_takes_only_its_part_of_the_overview(visitor: Visitors, system: System) -> None:
     one = enter(visitor)
     system.kill("delivery")

@@ -1,6 +1,7 @@
 """Pause, resume and accept over the operators' HTTP face: a paused partition stays paused for whichever process has it."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest_asyncio
@@ -9,6 +10,8 @@ from uuid_utils.compat import uuid7
 from ordersaga.contracts import codec
 from ordersaga.delivery import app
 from ordersaga.devstack import DevStack
+from ordersaga.operations.flow import KEPT
+from ordersaga.operations.flow import sql as flow_sql
 from tests.integration.failing_depot import REQUESTS, ask, delivered, failing_depot
 from tests.integration.operations_face import FACE, READER, WHO, act, pages, show
 from tests.integration.operator_rig import OperatorRig, until
@@ -139,3 +142,39 @@ async def test_a_partition_is_paused_and_resumed_by_command(depot: OperatorRig) 
     await depot("topics", "resume", REQUESTS, "--partition", "2", "--who", "kim", json=False, whole=True)
     assert (await partition(depot, 2))["pausedBy"] is None
     await arrives(depot, await send(depot, 2))
+
+
+async def test_where_the_service_stood_is_kept_and_told_by_whichever_process_is_asked(depot: OperatorRig) -> None:
+    await in_state(depot, "READING")
+    await show(depot, "flow")
+    await arrives(depot, await send(depot, 0))
+
+    async def told() -> list[dict[str, Any]]:
+        moments: list[dict[str, Any]] = (await show(depot, "flow", seconds=600))["moments"]
+        return moments if moments[-1]["topics"][REQUESTS]["handled"] else []
+
+    moments = await until(told)
+    last = moments[-1]["topics"][REQUESTS]
+    assert (last["handled"], last["written"], last["lag"]) == (1, 1, 0)
+    assert moments[0]["topics"][REQUESTS]["handled"] == 0
+    assert [each["at"] for each in moments] == sorted(each["at"] for each in moments)
+
+    async with running(depot.settings, app.create_app) as other:
+        answer = await other.get(f"{FACE}/flow", headers=READER, params={"seconds": 600})
+        assert all(each in answer.json()["moments"] for each in moments)
+
+
+async def test_one_moment_of_each_stretch_is_told_and_old_ones_are_deleted(depot: OperatorRig) -> None:
+    await in_state(depot, "READING")
+    await show(depot, "flow")
+    await depot.pool.execute(
+        "INSERT INTO flow_moment SELECT now() - n * interval '1 minute', '{}', '{}' FROM generate_series(1, 400) AS n"
+    )
+    few = (await show(depot, "flow", seconds=7200, everySeconds=3600))["moments"]
+    assert 2 <= len(few) <= 3
+    assert 115 <= len((await show(depot, "flow", seconds=7200, everySeconds=1))["moments"]) <= 125
+    async with depot.pool.acquire() as db:
+        before = datetime.now(UTC) - KEPT
+        assert 210 <= await flow_sql.prune_flow(db, before=before, rows_max=5_000) <= 225
+    for wrong in ({"seconds": 0}, {"seconds": 10_801}, {"everySeconds": 0}, {"seconds": "x"}):
+        await show(depot, "flow", code=400, **wrong)

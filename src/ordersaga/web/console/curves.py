@@ -29,6 +29,11 @@ class Chart(Struct, frozen=True):
     top: float
     lines: list[Line]
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a curve has ever been above 0."""
+        return any(line.highest for line in self.lines)
+
 
 def chart(name: str, end_s: float, seconds: float, curves: Mapping[str, Points]) -> Chart:
     """A chart of the `seconds` before `end_s`, which is its right edge."""
@@ -55,8 +60,8 @@ def chart(name: str, end_s: float, seconds: float, curves: Mapping[str, Points])
 
 
 def _top(highest: float) -> float:
-    """The scale's end: 1, 2 or 5 times a power of ten, at least 10."""
-    power = 10.0
+    """The scale's end: 1, 2 or 5 times a power of ten, at least 1."""
+    power = 1.0
     while True:
         for factor in TOPS:
             if highest <= factor * power:
