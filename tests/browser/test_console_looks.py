@@ -89,6 +89,7 @@ def pages(one: Visitor, system: System) -> Iterator[Page]:
         f"/console/parked/delivery/{held['topic']}/{held['partition']}/{held['offset']}",
         "/console/topics?service=delivery",
         f"/console/topics/{REQUESTS}",
+        "/console/history",
         "/console/audit",
         "/console/trail",
         "/console/faults",

@@ -28,11 +28,12 @@ def test_an_order_advances_to_its_end_without_a_reload(visitor: Visitors) -> Non
 
 
 def test_a_sold_out_order_says_so_at_once(visitor: Visitors) -> None:
-    hana, rival = visitor(), visitor()
+    hana, minjun, rival = visitor(), visitor("ko-KR"), visitor()
     hana.sign_in()
     hana.put_in_cart("Oak board", 2)
     hana.follow("Go to checkout")
     hana.fill_address()
+    put_in_korean_cart(minjun)
     rival.order("Oak board", 2)  # the last but one
     hana.press("Place order")
     hana.sees("Sold out, sorry")
@@ -40,6 +41,23 @@ def test_a_sold_out_order_says_so_at_once(visitor: Visitors) -> None:
     assert hana.step.startswith("Items set aside") and "stopped here" in hana.step
     hana.press("Order the same again")
     expect(hana.page.get_by_text(re.compile("Only 1 left"))).to_be_visible()
+    minjun.press("주문하기")
+    minjun.sees("죄송합니다, 품절되었습니다")
+    expect(minjun.said).to_contain_text("결제된 금액은 없습니다")
+    assert "여기서 멈춤" in minjun.step
+    minjun.press("같은 상품 다시 담기")
+    expect(minjun.page.get_by_text("1개만 남았습니다")).to_be_visible()
+
+
+def put_in_korean_cart(one: Visitor) -> None:
+    """Two oak boards, up to the page of the checkout."""
+    one.open("/sign-in")
+    one.press("이민준")
+    one.follow("참나무 도마")
+    one.page.get_by_label("수량").fill("2")
+    one.press("장바구니에 담기")
+    one.follow("주문하기")
+    one.fill_address()
 
 
 def test_a_declined_card_ends_the_order_and_nothing_is_charged(visitor: Visitors) -> None:

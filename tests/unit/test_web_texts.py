@@ -10,6 +10,9 @@ import pytest
 from ordersaga import web
 from ordersaga.audit.finding import INVARIANTS, Judgement
 from ordersaga.audit.kept import State
+from ordersaga.order.commands import PLACED
+from ordersaga.order.deadlines import TimePassed
+from ordersaga.order.saga import Command, Priced
 from ordersaga.web.notices import NOT_DONE
 from ordersaga.web.texts import TEXTS, local, preferred, won
 
@@ -38,6 +41,11 @@ def test_no_korean_particle_depends_on_a_value_and_each_concept_has_one_word() -
         found = BY_ITS_SOUND.search(text)
         assert found is None or found[1] in ENDS_WITH_WON, (key, text)
         assert not re.search(r"(?<!데드 )레터|주문 번호|(?<!\{)\bid\b", text), (key, text)
+
+
+def test_each_line_of_an_orders_story_that_is_no_message_has_words() -> None:
+    names = {PLACED, *(each.__name__ for each in (*get_args(Command), Priced, TimePassed))}
+    assert {f"console.events.{each}" for each in names} <= TEXTS["ko"].keys()
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)

@@ -42,7 +42,7 @@ def start(runtime: Runtime, service: ServiceName, history: History = NO_HISTORY)
     runtime.every(calls.ADD_EVERY_S, partial(runtime.calls.add, runtime.pool), "counting calls")
     desk = Desk.of(runtime, service, history)
     runtime.every(flow.LOOK_EVERY_S, flow.Flow(desk, Partitions(desk, runtime.topics)).look, "looking at the flow")
-    runtime.prune_after(flow.KEPT, "flow_moment", flow.sql.prune_flow)
+    runtime.prune_after(flow.KEPT, "flow_moment", flow.prune)
     runtime.supervise("operators' jobs", Worker(desk).run)
 
 

@@ -26,6 +26,7 @@ LOOK_EVERY_S: Final = 15.0
 FRESH: Final = timedelta(seconds=2)
 """A reader is told what was found so lately; otherwise the service is looked at again."""
 KEPT: Final = timedelta(hours=3)
+prune: Final = sql.prune_flow
 
 
 class PartitionMoment(Struct, array_like=True, frozen=True):
