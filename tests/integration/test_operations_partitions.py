@@ -152,7 +152,7 @@ async def test_where_the_service_stood_is_kept_and_told_by_whichever_process_is_
 
     async def told() -> list[dict[str, Any]]:
         moments: list[dict[str, Any]] = (await show(depot, "flow", seconds=600))["moments"]
-        return moments if moments[-1]["topics"][REQUESTS]["written"] > before["written"] else []
+        return moments if moments[-1]["topics"][REQUESTS]["handled"] > before["handled"] else []
 
     moments = await until(told)
     assert moments[-1]["topics"][REQUESTS] == {name: before[name] + more for name, more in AFTER_ONE.items()}
