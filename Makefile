@@ -108,8 +108,8 @@ bench: setup ## the benchmarks; BENCH=name for one, ORDERS=n for its size, ARGS=
 #> Maintain it
 lock: $(VENV)/.project ## write the lock files again, after a change of pyproject.toml or jgo.toml; ARGS=--upgrade takes newer versions
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
-	$(COMPILE) $(ARGS) -o requirements/runtime.txt
-	$(COMPILE) $(ARGS) --extra devstack --extra dev --extra peers --constraints requirements/runtime.txt -o requirements/dev.txt
+	$(COMPILE) $(ARGS) --extra traces -o requirements/runtime.txt
+	$(COMPILE) $(ARGS) --extra traces --extra devstack --extra dev --extra peers --constraints requirements/runtime.txt -o requirements/dev.txt
 	$(PIN) benchmarks/peers/engines/requirements.in $(ARGS) --constraints requirements/dev.txt -o requirements/engines.txt
 	$(PIN) requirements/release.in $(ARGS) -o requirements/release.txt
 	$(BIN)/python -c 'from ordersaga.devstack import jars; jars.lock()'

@@ -11,6 +11,7 @@ import structlog
 
 from ordersaga.masking import masked, remember
 from ordersaga.settings import Settings
+from ordersaga.tracing import current, taken_apart
 
 NESTED_MAX: Final = 6
 
@@ -21,6 +22,7 @@ def log_to_stderr(settings: Settings, service: str) -> None:
     structlog.configure(
         [
             structlog.contextvars.merge_contextvars,
+            add_trace,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
@@ -35,6 +37,13 @@ def log_to_stderr(settings: Settings, service: str) -> None:
     structlog.contextvars.bind_contextvars(service=service)
     logging.basicConfig(handlers=[_Passed()], level=logging.WARNING, force=True)
     threading.excepthook = _thread_ended
+
+
+def add_trace(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Name the trace of the request that is being answered, in each of its lines."""
+    if "trace_id" not in event and (found := taken_apart(current.get())):
+        event["trace_id"] = found[0]
+    return event
 
 
 def _renderer(settings: Settings) -> structlog.typing.Processor:

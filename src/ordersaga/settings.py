@@ -39,6 +39,7 @@ from ordersaga.settings_limits import (
 )
 from ordersaga.settings_pairs import PREFIX as PREFIX
 from ordersaga.settings_pairs import at_odds
+from ordersaga.settings_tracing import TracingSettings
 from ordersaga.settings_web import WebSettings
 
 ServiceName = Literal["order", "stock", "payment", "delivery"]
@@ -97,7 +98,7 @@ def _content(variable: str, path: str) -> str:
         raise WrongSettings(f"{variable}: the file {path} cannot be read: {why}") from error
 
 
-class Settings(KafkaSettings, HttpSettings, WebSettings, AuditSettings):
+class Settings(KafkaSettings, HttpSettings, WebSettings, AuditSettings, TracingSettings):
     """All settings of all services; each service reads those it needs."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)

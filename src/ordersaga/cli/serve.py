@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from importlib.metadata import version
 from typing import Annotated, Final
 
 import structlog
@@ -19,6 +20,7 @@ import typer
 import uvloop
 from litestar import Litestar
 
+from ordersaga import tracing
 from ordersaga.cli.options import fail, load_settings, production_settings
 from ordersaga.cli.supervisor import CANNOT_START, Supervisor
 from ordersaga.http.documents import document
@@ -73,6 +75,10 @@ def serve(
             raise fail("the workers of web must sign cookies alike: set ORDERSAGA_WEB_SESSION_SECRET", CANNOT_START)
         raise typer.Exit(_supervise(server, workers, settings, share_port))
     log_to_stderr(settings, server)
+    try:
+        tracing.start(settings, server, version("ordersaga"))
+    except tracing.NotInstalled as error:
+        raise fail(str(error), CANNOT_START) from error
     if supervisor:
         threading.Thread(target=_end_with, args=(supervisor,), daemon=True).start()
     threading.Thread(target=_give_memory_back, daemon=True).start()
@@ -89,6 +95,8 @@ def serve(
     except Exception as error:
         log.critical("the server ends because of an unexpected error", exc_info=error)
         raise
+    finally:
+        tracing.stop()
 
 
 def application(server: str) -> Callable[[Settings], Litestar]:

@@ -9,6 +9,7 @@ from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from ordersaga.http.limits import Streams
+from ordersaga.http.observed import observed
 from ordersaga.http.problems import PROBLEM_JSON, ProblemBody
 
 PUBLIC_HEALTH: Final = ("/health/live", "/health/ready")
@@ -30,9 +31,15 @@ class Application(Litestar):
         }
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["method"] == "HEAD":
+        if scope["type"] == "http":
+            await observed(self._answer, scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["method"] == "HEAD":
             await _head(super().__call__, scope, receive, send)
-        elif scope["type"] == "http" and scope["method"] == "OPTIONS":
+        elif scope["method"] == "OPTIONS":
             await super().__call__(scope, receive, self._telling_methods(scope, send))
         else:
             await super().__call__(scope, receive, send)
@@ -64,7 +71,9 @@ async def _head(app: Any, scope: Any, receive: Any, send: Any) -> None:
             done = True
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    await app({**scope, "method": "GET"}, received, sent)
+    asked = {**scope, "method": "GET"}
+    await app(asked, received, sent)
+    scope["path_template"] = asked.get("path_template")
 
 
 def public(app: ASGIApp) -> ASGIApp:

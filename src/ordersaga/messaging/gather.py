@@ -15,7 +15,8 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from ordersaga.messaging import outbox_rows
+from ordersaga import tracing
+from ordersaga.messaging import outbox_rows, spans
 from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.ids import MessageIds
@@ -58,12 +59,13 @@ class Write(Generic[Answer]):
 
 
 class _Waiting(Generic[Request, Answer]):
-    """A request and the future of its answer. `begun`: a transaction with the request was begun."""
+    """A request, its trace, and the future of its answer. `begun`: a transaction with the request was begun."""
 
-    __slots__ = ("answer", "begun", "request")
+    __slots__ = ("answer", "begun", "request", "traceparent")
 
     def __init__(self, request: Request, answer: "asyncio.Future[Answer]") -> None:
         self.request: Final = request
+        self.traceparent: Final = tracing.current.get()
         self.answer: Final = answer
         self.begun = False
 
@@ -76,7 +78,8 @@ class Gather(Generic[Request, Answer]):
     """`await gather(request)` returns the request's answer after the commit.
 
     `work(db, requests, now)` handles many requests in one transaction. It is called again with fewer requests if one of them makes it
-    raise. `short`: it may get a `ShortTransaction` instead of a connection.
+    raise. `short`: it may get a `ShortTransaction` instead of a connection. `about`: the key of the messages that a request sends, which are
+    in its trace.
     At most `gather_transactions_max` of these transactions are open at once; requests that come meanwhile share the next one.
     """
 
@@ -89,16 +92,17 @@ class Gather(Generic[Request, Answer]):
         clock: Callable[[], datetime],
         new_id: Callable[[], UUID],
         short: bool = False,
+        about: Callable[[Request], UUID | None] | None = None,
     ) -> None:
         self._work: Final = work
+        self._about: Final = about
         self._short: Final = short
         self._settings: Final = settings
         self._limit_s: Final = settings.request_timeout_ms / 1000
         self._pool: Final = pool
         self._outbox: Final = outbox
         self._clock: Final = clock
-        # No record causes the output of HTTP, so group and topic ids are not needed: each message gets a new `message-id`.
-        self._ids: Final = MessageIds("", {}, new_id)
+        self._new_id: Final = new_id
         self._size: Final = SetSize(settings.gather_max)
         self._waiting: Final[list[_Waiting[Request, Answer]]] = []
         self._runners: Final[set[asyncio.Task[None]]] = set()
@@ -126,6 +130,7 @@ class Gather(Generic[Request, Answer]):
         waiting.fail(kind(f"no answer of the database within {self._limit_s:g} s"))
 
     async def _run(self) -> None:
+        tracing.current.set(None)  # the set is of many requests, not of the one that has begun this task
         try:
             while self._waiting:
                 some = self._waiting[: self._size.now]
@@ -165,10 +170,10 @@ class Gather(Generic[Request, Answer]):
                 given = db.itself if self._short else await db.begun()
                 write = await self._work(given, [each.request for each in some], now)
                 committing = True
-                rows = []
+                rows, ids = [], self._ids(some)
                 if write.outgoing or db.has_kept:
                     end = outbox_rows.end
-                    rows = await outbox_rows.write_last(db, write.outgoing, now, self._ids, self._settings, end)
+                    rows = await outbox_rows.write_last(db, write.outgoing, now, ids, self._settings, end)
         except Exception as error:
             if is_too_large(error) or isinstance(error, TimeoutError):
                 self._size.too_large(len(some))
@@ -182,9 +187,19 @@ class Gather(Generic[Request, Answer]):
                 if not each.answer.done():
                     each.answer.set_result(answer)
             self._outbox.publish_soon(rows, now)
+            spans.of_output(zip(rows, write.outgoing, strict=True), ids)
             return
         await asyncio.sleep(random.uniform(0, RETRY_WAIT_S_MAX * tries))
         await self._commit(some, lock_wait_ms, tries + 1)
+
+    def _ids(self, some: Sequence[_Waiting[Request, Answer]]) -> MessageIds:
+        """No record causes the output of HTTP, so group and topic ids are not needed: each message gets a new `message-id`."""
+        traced = {
+            key: each.traceparent
+            for each in some
+            if each.traceparent and self._about and (key := self._about(each.request))
+        }
+        return MessageIds("", {}, self._new_id, traceparents=traced)
 
     @staticmethod
     def _is_retried(error: Exception) -> bool:

@@ -89,7 +89,8 @@ def compose(outgoing: Sequence[Outgoing], block: int, ids: MessageIds, type_ids:
     rows = []
     for number, each in enumerate(outgoing):
         topic = BY_MESSAGE[type(each.message)].name
-        message_id, causation_id, traceparent = ids.of(each.cause)
+        key = key_of(each.message)
+        message_id, causation_id, traceparent = ids.of(each.cause, key)
         type_id = type_ids.get(topic)
         rows.append(
             OutboxRow(
@@ -97,7 +98,7 @@ def compose(outgoing: Sequence[Outgoing], block: int, ids: MessageIds, type_ids:
                 Partition(each.cause.record.topic, each.cause.record.partition) if each.cause else None,
                 topic,
                 None,
-                codec.text_of(key_of(each.message)),
+                codec.text_of(key),
                 codec.encode(each.message),
                 each.message_id or message_id,
                 causation_id,

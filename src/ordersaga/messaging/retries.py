@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from ordersaga.messaging import outbox_rows
+from ordersaga.messaging import outbox_rows, spans
 from ordersaga.messaging.consumer_parts import ConsumerParts
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.dead_letters import REJECTED, UNDECODABLE, GivenUp
@@ -23,10 +23,13 @@ from ordersaga.messaging.isolation import HandledBatch, isolate
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.ledger import Fenced, fence
 from ordersaga.messaging.log_limit import LogLimit
+from ordersaga.messaging.outbox_rows import OutboxRow
 from ordersaga.messaging.parking import Parked
 from ordersaga.messaging.queries import queries
+from ordersaga.messaging.spans import Outcome
 from ordersaga.messaging.sqlstate import is_connection_lost
 from ordersaga.said import say
+from ordersaga.tracing import exporting
 
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
@@ -114,6 +117,29 @@ class Retries:
             await self._assignment.lost(ranges, now)
             raise
         await self._outbox.publish(rows, now)
+        if exporting() is not None:
+            self._export(due, tried, given_up, rows, now)
+
+    def _export(
+        self,
+        due: Sequence[Parked],
+        tried: HandledBatch,
+        given_up: Sequence[GivenUp],
+        rows: Sequence[OutboxRow],
+        now: datetime,
+    ) -> None:
+        """Export the spans of a round: one for each try of a record."""
+        untried = {each.record.coordinates for each in (*tried.untried, *tried.queued)}
+        attempts = {each.record.coordinates: each.attempts + 1 for each in due}
+        outcomes = {each: Outcome(spans.HANDLED, attempt=attempt) for each, attempt in attempts.items()}
+        for failed in (*tried.failed, *tried.locked):
+            at = failed.incoming.record.coordinates
+            outcomes[at] = Outcome(spans.PARKED, failed.reason, attempts[at])
+        for each in given_up:
+            at = each.rejected.record.coordinates
+            outcomes[at] = Outcome(spans.DEAD_LETTER, each.rejected.reason, each.attempts)
+        records = [(each.record, None) for each in due if each.record.coordinates not in untried]
+        spans.of_turn(self._group, now, records, rows, outcomes)
 
     async def _retried(
         self, db: Connection, due: Sequence[Parked], now: datetime

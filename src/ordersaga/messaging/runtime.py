@@ -150,10 +150,13 @@ class Runtime:
             await told.wait()
 
     def gather(
-        self, work: Callable[[Connection, Sequence[Request], datetime], Awaitable[Write[Answer]]], short: bool = False
+        self,
+        work: Callable[[Connection, Sequence[Request], datetime], Awaitable[Write[Answer]]],
+        short: bool = False,
+        about: Callable[[Request], UUID | None] | None = None,
     ) -> Gather[Request, Answer]:
-        """A gathered HTTP write on this service's database and outbox. `short` as in `Gather`."""
-        return Gather(work, self.settings, self.pool, self.outbox, self.clock, self.new_id, short)
+        """A gathered HTTP write on this service's database and outbox. `short` and `about` as in `Gather`."""
+        return Gather(work, self.settings, self.pool, self.outbox, self.clock, self.new_id, short, about)
 
     def reading(self) -> AbstractAsyncContextManager[Connection]:
         """A connection for the reads of an HTTP request; waits for a free one up to `request_timeout_ms`."""

@@ -19,7 +19,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ordersaga.messaging import outbox_rows, parking
+from ordersaga.messaging import outbox_rows, parking, spans
 from ordersaga.messaging.backoff import is_retriable
 from ordersaga.messaging.bad_deployment import BadDeployment, Suspects, Suspicion
 from ordersaga.messaging.consumer_parts import ConsumerParts
@@ -27,13 +27,15 @@ from ordersaga.messaging.database import Connection
 from ordersaga.messaging.dead_letters import REJECTED, UNDECODABLE, GivenUp
 from ordersaga.messaging.handler import Batch, Incoming, Record, Rejected, decoded
 from ordersaga.messaging.ids import MessageIds
-from ordersaga.messaging.isolation import HandledBatch, LockedRows, isolate, narrow, set_locked_aside
+from ordersaga.messaging.isolation import FailedRecord, HandledBatch, LockedRows, isolate, narrow, set_locked_aside
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.ledger import Fenced, OffsetRange, fence, fence_at_end
 from ordersaga.messaging.outbox_rows import OutboxRow
 from ordersaga.messaging.short_transaction import NotAsRead, ShortTransaction
 from ordersaga.messaging.sizes import SetSize
+from ordersaga.messaging.spans import Outcome
 from ordersaga.messaging.sqlstate import is_deployment, is_locked, is_too_large
+from ordersaga.tracing import exporting
 
 log: Final = structlog.get_logger()
 
@@ -149,6 +151,8 @@ class Turns:
         self._parking.add_keys([*handled.failed, *handled.locked], waiting)
         parking.log_parked([*handled.failed, *handled.locked])
         await self._committed(work, len(handled.failed), rows)
+        if exporting() is not None:
+            self._export(work, rows, given_up, handled.failed, [*waiting, *(each.incoming for each in handled.locked)])
 
     async def _commit_short(self, work: Work) -> None:
         """The same for a few records of which none is put aside: what they write, their output and the fence are the last statement.
@@ -165,6 +169,26 @@ class Turns:
                 db, outgoing, work.now, self._ids_of(work), self._settings, end, given_up
             )
         await self._committed(work, 0, rows)
+        if exporting() is not None:
+            self._export(work, rows, given_up)
+
+    def _export(
+        self,
+        work: Work,
+        rows: Sequence[OutboxRow],
+        given_up: Sequence[GivenUp],
+        failed: Sequence[FailedRecord] = (),
+        waiting: Sequence[Incoming] = (),
+    ) -> None:
+        """Export the spans of a turn."""
+        outcomes = {each.record.coordinates: Outcome(spans.WAITING) for each in waiting}
+        outcomes |= {each.incoming.record.coordinates: Outcome(spans.PARKED, each.reason) for each in failed}
+        outcomes |= {
+            each.rejected.record.coordinates: Outcome(spans.DEAD_LETTER, each.rejected.reason) for each in given_up
+        }
+        undecodable = [(each.record, None) for each in work.undecodable]
+        records = [*spans.of_incoming(work.incoming, work.waiting), *undecodable]
+        spans.of_turn(self._group, work.now, records, rows, outcomes)
 
     def _ids_of(self, work: Work) -> MessageIds:
         return MessageIds(self._group, self._assignment.topic_ids_of(work.ranges), self._new_id)

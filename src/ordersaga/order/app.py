@@ -34,9 +34,9 @@ def create_app(settings: Settings) -> Litestar:
     async def running() -> AsyncIterator[None]:
         async with runtime:
             runtime.prune_after(timedelta(days=settings.history_kept_days), "order_event", store.prune_events)
-            orders.placing = runtime.gather(Placing(settings), short=True)
-            orders.acting = runtime.gather(Acting(settings))
-            orders.operating = runtime.gather(Operating(settings))
+            orders.placing = runtime.gather(Placing(settings), short=True, about=lambda each: each.order.order_id)
+            orders.acting = runtime.gather(Acting(settings), about=lambda each: each.order_id)
+            orders.operating = runtime.gather(Operating(settings), about=lambda each: each.order_id)
             runtime.every(timers.FIRE_EVERY_S, timers.Timers(runtime, Waking(settings)).fire, "timers")
             operations.start(runtime, "order", (HISTORY, last_note))
             runtime.supervise("watching for events", watch.run, needed_for_http=True)

@@ -41,7 +41,9 @@ class Parts(NamedTuple):
         """Give the parts their gathered writes. The runtime must be running."""
         self.payments.beginning = runtime.gather(Beginning(runtime.settings))
         self.payments.request_look_up = runtime.gather(webhooks.request_look_ups)
-        self.intents.settle = runtime.gather(Settling(runtime.new_id, self.waiting.name))
+        self.intents.settle = runtime.gather(
+            Settling(runtime.new_id, self.waiting.name), about=lambda each: each.intent.order_id
+        )
         self.intents.advance = runtime.gather(advance)
 
 

@@ -26,9 +26,9 @@ def create_app(settings: Settings) -> Litestar:
     async def running() -> AsyncIterator[None]:
         async with runtime:
             runtime.prune_after(timedelta(days=settings.history_kept_days), "movement", store.prune_movements)
-            products.add = runtime.gather(commands.add)
-            products.receive = runtime.gather(commands.receive)
-            products.change = runtime.gather(commands.change)
+            products.add = runtime.gather(commands.add, about=lambda each: each.product_id or each.new_id)
+            products.receive = runtime.gather(commands.receive, about=lambda each: each.product_id)
+            products.change = runtime.gather(commands.change, about=lambda each: each.product_id)
             operations.start(runtime, "stock")
             yield
 
