@@ -6,17 +6,16 @@ is not imported; a caller's trace is passed on all the same.
 
 import random
 import re
+import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from ordersaga import __version__
 from ordersaga.settings import Settings
 
-if TYPE_CHECKING:
-    pass
-
-FLUSH_MS: Final = 3_000
+FLUSH_S: Final = 3.0
 RANDOM_BITS: Final = 56
 SAMPLED: Final = 1
 
@@ -33,7 +32,6 @@ class Kind(Enum):
     """What a span is to those before and after it, by OpenTelemetry's names."""
 
     SERVER = "SERVER"
-    CLIENT = "CLIENT"
     CONSUMER = "CONSUMER"
     PRODUCER = "PRODUCER"
 
@@ -75,16 +73,16 @@ def flags_of(trace_id: str) -> str:
 class Exporter:
     """Sends spans by OTLP, in a thread of its own. What the collector does not take in time is dropped; the services go on."""
 
-    def __init__(self, url: str, service: str, version: str) -> None:
+    def __init__(self, url: str, service: str) -> None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
         from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
         self._resource: Final = Resource.create(
-            {"service.name": service, "service.namespace": "ordersaga", "service.version": version}
+            {"service.name": service, "service.namespace": "ordersaga", "service.version": __version__}
         )
-        self._scope: Final = InstrumentationScope("ordersaga", version)
+        self._scope: Final = InstrumentationScope("ordersaga", __version__)
         self._processor: Final[BatchSpanProcessor] = BatchSpanProcessor(OTLPSpanExporter(endpoint=url))
 
     def span(
@@ -120,9 +118,10 @@ class Exporter:
         )
 
     def close(self) -> None:
-        """Send what waits; a collector that does not answer is given `FLUSH_MS`."""
-        self._processor.force_flush(FLUSH_MS)
-        self._processor.shutdown()  # type: ignore[no-untyped-call]
+        """Send what waits; a collector that does not answer is given `FLUSH_S`, for the library would wait half a minute."""
+        ending = threading.Thread(target=self._processor.shutdown, daemon=True)
+        ending.start()
+        ending.join(FLUSH_S)
 
 
 def _context(traceparent: str | None, is_remote: bool) -> Any:
@@ -148,14 +147,14 @@ def exporting() -> Exporter | None:
     return _exporter
 
 
-def start(settings: Settings, service: str, version: str) -> None:
+def start(settings: Settings, service: str) -> None:
     """Export spans from now on, where the settings say so. Raises `NotInstalled`."""
     global _exporter, _ratio
     _ratio = settings.traces_ratio
     if settings.traces_url is None:
         return
     try:
-        _exporter = Exporter(settings.traces_url, service, version)
+        _exporter = Exporter(settings.traces_url, service)
     except ImportError as error:
         raise NotInstalled(
             f"ORDERSAGA_TRACES_URL is set, and {error.name} is not installed: pip install 'ordersaga[traces]', or unset it"

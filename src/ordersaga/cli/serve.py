@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 from enum import StrEnum
-from importlib.metadata import version
 from typing import Annotated, Final
 
 import structlog
@@ -76,7 +75,7 @@ def serve(
         raise typer.Exit(_supervise(server, workers, settings, share_port))
     log_to_stderr(settings, server)
     try:
-        tracing.start(settings, server, version("ordersaga"))
+        tracing.start(settings, server)
     except tracing.NotInstalled as error:
         raise fail(str(error), CANNOT_START) from error
     if supervisor:
