@@ -187,7 +187,8 @@ class Gather(Generic[Request, Answer]):
                 if not each.answer.done():
                     each.answer.set_result(answer)
             self._outbox.publish_soon(rows, now)
-            spans.of_output(zip(rows, write.outgoing, strict=True), ids)
+            if tracing.exporting() is not None:
+                spans.of_output(zip(rows, write.outgoing, strict=True), ids)
             return
         await asyncio.sleep(random.uniform(0, RETRY_WAIT_S_MAX * tries))
         await self._commit(some, lock_wait_ms, tries + 1)
