@@ -126,6 +126,22 @@ def test_the_charts_tell_of_orders_that_nobody_watched_and_the_window_is_in_the_
     axe(page)
 
 
+def test_a_search_is_its_address_which_somebody_else_opens_after_signing_in(visitor: Visitors, system: System) -> None:
+    place(system, pieces=9_999)
+    one = enter(visitor)
+    one.open("/console/orders").get_by_label("Status").select_option("FAILED")
+    one.press("Show")
+    one.page.wait_for_url(one.url + "/console/orders?status=FAILED")
+    chip = one.page.get_by_role("navigation", name="Frequent searches").get_by_role("link", name="failed")
+    expect(chip).to_have_attribute("aria-current", "true")
+    expect(one.page.locator("main tbody tr")).not_to_have_count(0)
+    other = visitor()
+    other.open("/console/orders?status=FAILED")
+    other.page.locator("button[name=role][value=reader]").click()
+    other.page.wait_for_url(one.page.url)
+    expect(other.page.locator("main tbody tr")).not_to_have_count(0)
+
+
 def test_a_service_that_is_down_takes_only_its_part_of_the_overview(visitor: Visitors, system: System) -> None:
     one = enter(visitor)
     system.kill("delivery")

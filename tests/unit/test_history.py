@@ -1,13 +1,23 @@
 """The last hours as curves: rates between moments, gaps, and which charts there are."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
 
 import pytest
 
-from ordersaga.operations.flow_resources import FlowMoment, TopicMoment
+from ordersaga.http.pages import Page
+from ordersaga.messaging.calls import CallCount
+from ordersaga.operations.flow_resources import FlowMoment, FlowResource, TopicMoment
+from ordersaga.operations.resources import CallsResource
+from ordersaga.settings import ServiceName, Settings
+from ordersaga.web.accounts import User
 from ordersaga.web.console.curves import HEIGHT, WIDTH
 from ordersaga.web.console.history import charts, topic_charts
+from ordersaga.web.console.model import PartitionState
 from ordersaga.web.console.rates import called, handled, rate_of, written
+from ordersaga.web.console.reading import FACE, Reading
+from ordersaga.web.services import Unavailable
 
 NOW = datetime(2026, 5, 5, 12, tzinfo=UTC)
 CREATED, COMPLETED = "order-created", "order-completed-topic"
@@ -78,3 +88,29 @@ def test_a_topic_is_told_by_its_reader_and_by_its_writer_where_another_team_read
 
 def test_without_any_moment_there_is_no_chart() -> None:
     assert charts({"order": [], "stock": []}, NOW, 900) == topic_charts({}, NOW, 900) == []
+
+
+class Services:
+    """Order alone, ten seconds in which three orders a second were placed."""
+
+    async def get(self, service: ServiceName, path: str, kind: Any, user: User | None = None, query: Any = None) -> Any:
+        found: dict[str, Any] = {
+            f"{FACE}/flow": FlowResource(moments=[moment(10, 0, 40, "payment-success-topic", 0), LATER]),
+            f"{FACE}/calls": CallsResource(calls=[CallCount("place-order", 30, 0)]),
+            f"{FACE}/partitions": Page([PARTITION], None),
+        }
+        if service != "order" or path not in found:
+            raise Unavailable(service)
+        return found[path]
+
+
+LATER = moment(0, 20, 40, "payment-success-topic", 30)
+PARTITION = PartitionState("payment-success-topic", 0, "running", "READING", 20, 40, 20)
+
+
+async def test_each_web_process_shows_the_same_rates_at_its_first_look() -> None:
+    for reading in (Reading(cast(Any, Services()), Settings()) for _ in range(2)):
+        order = (await reading.snapshot(User(UUID(int=1), ("OPERATOR",)))).services["order"]
+        assert order.calls is not None and order.topics is not None
+        assert order.calls["place-order"].rate == 3.0
+        assert order.topics["payment-success-topic"].rate == 2.0

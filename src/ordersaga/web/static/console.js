@@ -147,6 +147,11 @@ document.addEventListener("change", ({ target }) => {
   fetch(target.form.action, { method: "POST", body, redirect: "manual" }).catch(() => {});
 });
 
+// A search is its address, which may be sent to somebody: what was left empty is not in it.
+document.addEventListener("formdata", ({ target, formData }) => {
+  if (target.method === "get") for (const [name, value] of [...formData]) if (!value) formData.delete(name);
+});
+
 // A form that has grown past what the server takes is told so, and stays as it is. A text has no `maxlength`: with one, browsers cut off the
 // end of what is pasted and say nothing.
 for (const form of document.querySelectorAll("form[data-bytes-max]")) {
