@@ -133,6 +133,7 @@ class Pages:
             ("jobs", "/console/jobs"),
             ("job", f"/console/jobs/delivery/{job}"),
             ("topics", "/console/topics"),
+            ("charts", "/console/history?minutes=180"),
             ("trail", "/console/trail"),
             ("trail, by operator", "/console/trail?who=nobody"),
             ("faults", "/console/faults"),

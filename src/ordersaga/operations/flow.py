@@ -5,12 +5,11 @@ whoever reads has it look again.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from ordersaga.contracts.topics import TOPICS
 from ordersaga.messaging import calls
@@ -28,17 +27,10 @@ FRESH: Final = timedelta(seconds=2)
 KEPT: Final = timedelta(hours=3)
 prune: Final = sql.prune_flow
 
-
-class PartitionMoment(Struct, array_like=True, frozen=True):
-    """A partition at a time. `position` None: no service of ours reads the topic; `end` None: Kafka did not answer."""
-
-    position: int | None
-    end: int | None
-
-
-Topics = dict[str, dict[int, PartitionMoment]]
-_topics: Final = msgspec.json.Decoder(Topics)
+_topics: Final = msgspec.json.Decoder(dict[str, TopicMoment])
 _counts: Final = msgspec.json.Decoder(dict[str, int])
+Stand = tuple[int | None, int | None]
+"""The position of a partition, None if no service of ours reads it, and its end, None if Kafka does not answer."""
 
 
 class Flow:
@@ -62,15 +54,15 @@ class Flow:
         if newest is not None and timedelta() <= now - newest < unless_within:
             return
         read, written = await asyncio.gather(self._partitions.find(), self._partitions.ends_of(self._only_written))
-        found: Topics = {}
+        found: dict[str, list[Stand]] = {}
         for each in read:
-            partition = each.partition
-            found.setdefault(partition.topic, {})[partition.partition] = PartitionMoment(each.position, each.end)
+            found.setdefault(each.partition.topic, []).append((each.position, each.end))
         for partition, end in written.items():
-            found.setdefault(partition.topic, {})[partition.partition] = PartitionMoment(None, end)
+            found.setdefault(partition.topic, []).append((None, end))
+        moment = {topic: _sum(several) for topic, several in found.items()}
         async with self._desk.pool.acquire() as db:
             counted = {each.name: each.total for each in await calls.counts(db, now)}
-            topics, counts = (msgspec.json.encode(each).decode() for each in (found, counted))
+            topics, counts = (msgspec.json.encode(each).decode() for each in (moment, counted))
             await sql.add_flow(db, at=now, topics=topics, calls=counts)
 
     async def moments(self, seconds: int, every_s: float) -> list[FlowMoment]:
@@ -79,19 +71,15 @@ class Flow:
         async with self._desk.pool.acquire() as db:
             rows = await sql.flow(db, since=self._desk.clock() - timedelta(seconds=seconds), every_s=every_s)
         return [
-            FlowMoment(
-                at=row["at"],
-                topics={topic: _sum(several) for topic, several in _topics.decode(row["topics"]).items()},
-                calls=_counts.decode(row["calls"]),
-            )
+            FlowMoment(at=row["at"], topics=_topics.decode(row["topics"]), calls=_counts.decode(row["calls"]))
             for row in rows
         ]
 
 
-def _sum(several: Mapping[int, PartitionMoment]) -> TopicMoment:
-    positions = [each.position for each in several.values() if each.position is not None]
-    ends = [each.end for each in several.values() if each.end is not None]
-    is_read, is_known = len(positions) == len(several), len(ends) == len(several)
+def _sum(stands: Sequence[Stand]) -> TopicMoment:
+    positions = [position for position, _ in stands if position is not None]
+    ends = [end for _, end in stands if end is not None]
+    is_read, is_known = len(positions) == len(stands), len(ends) == len(stands)
     return TopicMoment(
         handled=sum(positions) if is_read else None,
         written=sum(ends) if is_known else None,

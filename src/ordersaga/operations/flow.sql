@@ -8,9 +8,9 @@ INSERT INTO flow_moment (at, topics, calls) VALUES (:at, :topics::jsonb, :calls:
 
 -- name: flow
 -- The last moment of each stretch of so many seconds since a time, the oldest first.
-SELECT DISTINCT ON (floor(extract(epoch FROM at) / :every_s::float8)) at, topics, calls
-FROM flow_moment WHERE at > :since
-ORDER BY floor(extract(epoch FROM at) / :every_s::float8), at DESC;
+SELECT at, topics, calls FROM flow_moment
+WHERE at IN (SELECT max(at) FROM flow_moment WHERE at > :since GROUP BY floor(extract(epoch FROM at) / :every_s::float8))
+ORDER BY at;
 
 -- name: prune_flow$
 -- Delete some moments that are older than their retention.
