@@ -104,14 +104,14 @@ def test_the_picture_counts_each_of_the_eleven_steps_as_they_happen(visitor: Vis
 def test_the_charts_tell_of_orders_that_nobody_watched_and_the_window_is_in_the_address(
     visitor: Visitors, system: System
 ) -> None:
-    order_id, customer, total = place(system)
-    pay(system, order_id, customer, total)
     one = enter(visitor)
     page = one.open("/console/history?minutes=15")
-    whole = page.locator("#history-whole figure")
-    expect(whole.locator("polyline.of-placed")).not_to_have_count(0)
-    expect(page.locator("#history-topics figure", has_text="order-created")).to_have_count(1)
-    expect(page.locator("#history-topics")).to_contain_text("Without a record in this time:")
+    expect(page.locator("#history-whole polyline.of-placed")).not_to_have_count(0, timeout=60_000)
+    page.goto("about:blank")
+    order_id, customer, total = place(system)
+    pay(system, order_id, customer, total)
+    page = one.open("/console/history?minutes=15")
+    expect(page.locator("#history-topics figure", has_text="order-created")).to_have_count(1, timeout=60_000)
     axe(page)
     one.follow("Three hours")
     assert page.url.endswith("/console/history?minutes=180")
