@@ -14,6 +14,7 @@ WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 RELEASE := $(VENV)/release
+SITE := $(VENV)/site
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' src/ordersaga/__init__.py)
 DEVSTACK := src/ordersaga/devstack
 PIN := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -38,7 +39,7 @@ PART_system := $(filter-out $(NAMED), $(wildcard tests/integration/test_*.py)) t
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos siege money fuzz bench saga contract screenshots lock audit check-deploy release
+.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos siege money fuzz bench saga contract screenshots site lock audit check-deploy release
 
 help: ## this list
 	@awk -F ':.*## ' '/^#> / {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +83,11 @@ contract: $(VENV)/.project ## write docs/contract, the pages of topics and route
 screenshots: setup $(VENV)/.chromium ## take the pictures in docs/screenshots again, from the running pages
 	@$(BIN)/python -m tests.browser.screenshots
 
+site: $(SITE)/.done ## make the documentation site in build/site/html, from docs, the READMEs and the code; fails at a link that leads nowhere
+	@$(BIN)/python -m tests.docs.site_pages build/site/pages
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict
+	@echo 'To read it: python3 -m http.server --directory build/site/html'
+
 #> Try to break it
 simulate: setup ## SEEDS=2000 histories with crashes at any statement; prints the shortest history that breaks a promise
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
@@ -112,6 +118,7 @@ lock: $(VENV)/.project ## write the lock files again, after a change of pyprojec
 	$(COMPILE) $(ARGS) --extra traces --extra devstack --extra dev --extra peers --constraints requirements/runtime.txt -o requirements/dev.txt
 	$(PIN) benchmarks/peers/engines/requirements.in $(ARGS) --constraints requirements/dev.txt -o requirements/engines.txt
 	$(PIN) requirements/release.in $(ARGS) -o requirements/release.txt
+	$(PIN) requirements/site.in $(ARGS) -o requirements/site.txt
 	$(BIN)/python -c 'from ordersaga.devstack import jars; jars.lock()'
 
 audit: $(RELEASE)/.done ## ask PyPI whether a pinned package has a known vulnerability; fails also where PyPI does not say
@@ -161,6 +168,11 @@ $(VENV)/.project: pyproject.toml $(VENV)/.requirements
 $(RELEASE)/.done: requirements/release.txt $(VENV)/.project
 	@$(PYTHON) -m venv $(RELEASE)
 	@$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(SITE)/.done: requirements/site.txt $(VENV)/.project
+	@$(PYTHON) -m venv $(SITE)
+	@$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(VENV)/.jars: $(DEVSTACK)/jgo.lock.toml $(DEVSTACK)/kafka.py $(VENV)/.project
