@@ -1,6 +1,6 @@
 """`make check-deploy`: the chart is linted, rendered with each of its examples, and judged by Helm and kubeconform, built from pinned Go modules.
 
-Kubernetes' schemas come from the package `kubernetes-validate`, those of KEDA from its own module. Rendered manifests are kept in
+Kubernetes' schemas come from the package `kubernetes-validate`, those of KEDA and of the Prometheus operator from their own modules. Rendered manifests are kept in
 `deploy/rendered`: `test_manifests.py`, which needs no tools, runs what they say.
 """
 
@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,11 @@ TOOLS: Final = {
     "helm": "helm.sh/helm/v4/cmd/helm@v4.3.2",
     "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0",
 }
-KEDA: Final = "github.com/kedacore/keda/v2@v2.21.0"
+CRDS: Final = {
+    "github.com/kedacore/keda/v2@v2.21.0": "config/crd/bases/keda.sh_*.yaml",
+    "github.com/prometheus-operator/prometheus-operator@v0.85.0": "example/prometheus-operator-crd/*_servicemonitors.yaml",
+}
+"""Modules with the schemas of kinds that are not Kubernetes' own, and where."""
 KUBERNETES: Final = ("1.30.0", "1.37.0")
 """The oldest and the newest that the manifests are judged for."""
 KIND: Final = "{{.ResourceKind}}{{.KindSuffix}}.json"
@@ -35,7 +39,8 @@ REFUSED: Final[dict[tuple[str, ...], str]] = {
     ("kafka.bootstrapServers=kafka",): "/kafka/bootstrapServers",
     ("kafka.securityProtocol=TLS",): "/kafka/securityProtocol",
     ("kafka.credentials.secret=",): "kafka.credentials.secret",
-    ("kafka.securityProtocol=PLAINTEXT", "kafka.ca.secret=ca"): "kafka.ca.secret",
+    ("kafka.securityProtocol=PLAINTEXT",): "nobody signs in with PLAINTEXT",
+    ("kafka.securityProtocol=PLAINTEXT", "kafka.credentials.secret=", "kafka.ca.secret=ca"): "kafka.ca.secret",
     ("kafka.partition=6",): "additional properties 'partition'",
     ("postgresql.secret=",): "/postgresql/secret",
     ("postgresql.auditSecret=",): "postgresql.auditSecret",
@@ -118,7 +123,7 @@ def _build_tools() -> None:
 
 
 def _schemas() -> list[str]:
-    """Where kubeconform finds the schema of a kind: Kubernetes' own and KEDA's.
+    """Where kubeconform finds the schema of a kind: Kubernetes' own, and those of the operators that we know.
 
     Kubernetes' have an address as their id, and their references are relative to it. Both are made to mean the files beside them: kubeconform
     would ask the network, and say of each kind that it finds no schema.
@@ -134,16 +139,17 @@ def _schemas() -> list[str]:
             schema = json.loads(each.read_text().replace('"/api/_definitions.json', '"_definitions.json'))
             schema.pop("$id", None)
             (folder / each.name).write_text(json.dumps(schema))
-    downloaded = subprocess.run(["go", "mod", "download", "-json", KEDA], capture_output=True, text=True, check=True)
-    keda = BUILD / "keda"
-    keda.mkdir(exist_ok=True)
-    for name, schema in _of_crds(Path(json.loads(downloaded.stdout)["Dir"]) / "config" / "crd" / "bases"):
-        (keda / name).write_text(json.dumps(schema))
-    return [f"{BUILD}/{{{{.NormalizedKubernetesVersion}}}}/{KIND}", f"{keda}/{KIND}"]
+    others = BUILD / "others"
+    others.mkdir(exist_ok=True)
+    for module, files in CRDS.items():
+        answer = subprocess.run(["go", "mod", "download", "-json", module], capture_output=True, text=True, check=True)
+        for name, schema in _of_crds(Path(json.loads(answer.stdout)["Dir"]).glob(files)):
+            (others / name).write_text(json.dumps(schema))
+    return [f"{BUILD}/{{{{.NormalizedKubernetesVersion}}}}/{KIND}", f"{others}/{KIND}"]
 
 
-def _of_crds(folder: Path) -> Iterator[tuple[str, Any]]:
-    for file in folder.glob("*.yaml"):
+def _of_crds(files: Iterable[Path]) -> Iterator[tuple[str, Any]]:
+    for file in files:
         crd = yaml.safe_load(file.read_text())["spec"]
         for version in crd["versions"]:
             kind, group = crd["names"]["kind"].lower(), crd["group"].split(".")[0]

@@ -59,6 +59,10 @@ ORDERSAGA_KAFKA_SASL_MECHANISM: {{ .Values.kafka.saslMechanism | quote }}
 ORDERSAGA_KAFKA_SASL_USERNAME_FILE: /run/secrets/ordersaga/kafka-username
 ORDERSAGA_KAFKA_SASL_PASSWORD_FILE: /run/secrets/ordersaga/kafka-password
 {{- end }}
+{{- if and (eq .Values.kafka.securityProtocol "SSL") .Values.kafka.credentials.secret }}
+ORDERSAGA_KAFKA_SSL_CERTIFICATE_LOCATION: /run/secrets/ordersaga/kafka-client.crt
+ORDERSAGA_KAFKA_SSL_KEY_LOCATION: /run/secrets/ordersaga/kafka-client.key
+{{- end }}
 {{- if .Values.kafka.ca.secret }}
 ORDERSAGA_KAFKA_SSL_CA_LOCATION: /run/secrets/ordersaga/kafka-ca.crt
 {{- end }}
@@ -80,6 +84,13 @@ ORDERSAGA_FOREIGN_PARTNERS: {{ toJson . | quote }}
     items:
       - { key: {{ .root.Values.kafka.credentials.usernameKey }}, path: kafka-username }
       - { key: {{ .root.Values.kafka.credentials.passwordKey }}, path: kafka-password }
+{{- end }}
+{{- if and (eq .root.Values.kafka.securityProtocol "SSL") .root.Values.kafka.credentials.secret }}
+- secret:
+    name: {{ .credentials | default .root.Values.kafka.credentials.secret }}
+    items:
+      - { key: {{ .root.Values.kafka.credentials.certificateKey }}, path: kafka-client.crt }
+      - { key: {{ .root.Values.kafka.credentials.keyKey }}, path: kafka-client.key }
 {{- end }}
 {{- with .root.Values.kafka.ca }}
 {{- if .secret }}
