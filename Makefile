@@ -118,7 +118,7 @@ lock: $(VENV)/.project ## write the lock files again, after a change of pyprojec
 	$(COMPILE) $(ARGS) --extra traces --extra devstack --extra dev --extra peers --constraints requirements/runtime.txt -o requirements/dev.txt
 	$(PIN) benchmarks/peers/engines/requirements.in $(ARGS) --constraints requirements/dev.txt -o requirements/engines.txt
 	$(PIN) requirements/release.in $(ARGS) -o requirements/release.txt
-	$(PIN) requirements/site.in $(ARGS) -o requirements/site.txt
+	$(PIN) requirements/site.in $(ARGS) --constraints requirements/dev.txt -o requirements/site.txt
 	$(BIN)/python -c 'from ordersaga.devstack import jars; jars.lock()'
 
 audit: $(RELEASE)/.done ## ask PyPI whether a pinned package has a known vulnerability; fails also where PyPI does not say

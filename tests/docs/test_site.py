@@ -16,7 +16,8 @@ SITE = pages()
 def test_every_page_is_in_the_navigation_and_no_other() -> None:
     named = re.findall(r"[\w/-]+\.md", NAV)
     english = {name for name in SITE if not name.endswith(".ko.md") and not re.match(r"adr/\d", name)}
-    assert len(named) == len(set(named)) and set(named) == english
+    assert len(named) == len(set(named))
+    assert set(named) == english, "a page of docs is in `nav` of mkdocs.yml, or the other way round"
 
 
 def test_every_section_of_the_readme_is_on_a_page_in_both_languages() -> None:
