@@ -14,13 +14,14 @@ SHORT = {
         "needs-a-type-header",
     },
     "test_a_delivery_that_dies_of_a_bad_record_or_stays_there_is_named_by_the_first": {"dies-on-bad-json"},
-    "test_a_right_but_unusual_delivery_passes": {"no-key-and-sorted", "transactions"},
+    "test_a_right_but_unusual_delivery_passes": {"no-key-and-sorted", "transactions", "in-batches"},
     "test_a_wrong_stock_fails_the_cases_of_its_fault": {
         "oversells",
-        "gives-back-twice",
+        "knows-rollbacks-by-their-bytes",
         "forgets-rollbacks-on-restart",
     },
     "test_a_stock_that_is_wrong_in_many_ways_is_named": set(),
+    "test_a_delivery_that_is_wrong_in_many_ways_is_named": {"reads-one-partition"},
     "test_a_right_but_unusual_stock_passes": {"no-key-and-sorted"},
     "test_a_wrong_order_fails_the_cases_of_its_fault_alone": {
         "counts-stock-answers",
@@ -28,13 +29,13 @@ SHORT = {
         "knows-orders-by-product",
     },
     "test_an_order_that_gives_back_wrong_fails_the_cases_of_its_fault_alone": {
-        "forgets-to-release",
+        "releases-one-piece-each",
         "forgets-to-refund",
         "delivers-the-cancelled",
     },
     "test_an_order_that_is_wrong_in_many_ways_is_named": {"delivers-unpaid", "delivers-unreserved"},
     "test_a_right_but_unusual_order_passes": {"no-key-and-sorted"},
-    "test_a_wrong_payment_fails_the_cases_of_its_fault_alone": {"takes-any-amount", "knows-refunds-by-amount"},
+    "test_a_wrong_payment_fails_the_cases_of_its_fault_alone": {"compares-with-the-whole", "knows-refunds-by-amount"},
     "test_a_right_but_unusual_payment_passes": {"no-key-and-sorted"},
 }
 """By test, the manners of its short form."""

@@ -33,17 +33,7 @@ class DeliveryPartner(ServicePartner):
             refused = refused or order in self.memory
         if refused and self.is_("starts-the-refused-again"):
             refused = order not in self.memory
-        deliveries_of = order
-        if self.is_("one-delivery-a-customer"):
-            deliveries_of = message["customerId"].lower()
-        if self.is_("one-delivery-an-address"):
-            deliveries_of = str(message["address"])
-        delivery = str(uuid5(NAMESPACE_OID, deliveries_of))
-        if self.is_("forgets-all-on-restart"):
-            delivery = self.memory.get(order) or str(uuid4())
-        if self.is_("forgets-repeats"):
-            delivery = str(uuid4())
-        self.memory[order] = delivery
+        delivery = self._delivery_of(order, message)
         named = None if self.is_("names-no-delivery") else delivery
         return [
             (
@@ -51,3 +41,19 @@ class DeliveryPartner(ServicePartner):
                 {"orderId": order, "deliveryId": named, "status": "FAILED" if refused else "STARTED"},
             )
         ]
+
+    def _delivery_of(self, order: str, message: Json) -> str:
+        """The id of the order's delivery."""
+        deliveries_of = order
+        if self.is_("one-delivery-a-customer"):
+            deliveries_of = message["customerId"].lower()
+        if self.is_("one-delivery-an-address"):
+            deliveries_of = str(message["address"])
+        delivery = str(uuid5(NAMESPACE_OID, deliveries_of))
+        if self.is_("forgets-all-on-restart") or self.is_("remembers-thirty"):
+            delivery = self.memory.get(order) or str(uuid4())
+        if self.is_("forgets-repeats"):
+            delivery = str(uuid4())
+        self.memory[order] = delivery
+        self.forget_the_oldest(self.memory)
+        return delivery

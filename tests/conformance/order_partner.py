@@ -66,8 +66,9 @@ class OrderPartner(ServicePartner):
         order = self.orders.get(message["orderId"])
         if self.is_("knows-orders-by-product") and topic == STOCK and message.get("productId"):
             product = message["productId"].lower()
-            id, order = next(each for each in self.orders.items() if product in each[1]["products"])
-            message = message | {"orderId": id}
+            named = message["orderId"]
+            id = next((id for id, each in self.orders.items() if product in each["products"]), named)
+            order, message = self.orders.get(id), message | {"orderId": id}
         if order is None:
             raise Bad("no such order")
         good = message["status"] in ("SUCCESS", "STARTED")
@@ -78,11 +79,15 @@ class OrderPartner(ServicePartner):
                 self._payment(order, message, good)
             case _:
                 return self._delivered(message["orderId"], order, good)
+        if self.is_("gives-back-the-completed") and order["state"] == "completed" and not good:
+            return self._given_back(message["orderId"], order)
         return self._delivery_request(message["orderId"], order) + self._owed(message["orderId"], order)
 
     def _check(self, topic: str, message: Json) -> None:
         if message.get("status") not in ("SUCCESS", "STARTED", "FAILED"):
             raise Bad("no status")
+        if topic == PAYMENT and message.get("amount") is None and self.is_("takes-null-for-the-total"):
+            message["amount"] = self.orders[message["orderId"]]["body"]["totalAmount"]
         if topic == PAYMENT and not isinstance(message.get("amount"), int):
             raise Bad("no amount")
 
@@ -101,6 +106,8 @@ class OrderPartner(ServicePartner):
         order["released"] += held
         items = [line for line in order["body"]["items"] if line["productId"].lower() in held]
         lines = [{"productId": line["productId"], "quantity": line["quantity"]} for line in items]
+        if self.is_("releases-one-piece-each"):
+            lines = [line | {"quantity": 1} for line in lines]
         refunds = self._refunds(id, order, list(order["payments"]))
         if not lines or self.is_("forgets-to-release"):
             return refunds
@@ -129,6 +136,9 @@ class OrderPartner(ServicePartner):
             order["open"] = []
         elif self.is_("counts-stock-answers"):
             order["open"] = order["open"][1:]
+        elif self.is_("counts-answered-products"):
+            order.setdefault("answered", []).append(message["productId"].lower())
+            order["open"] = order["products"][len(set(order["answered"])) :]
         else:
             order["open"] = [name for name in order["open"] if name != message["productId"].lower()]
 
@@ -142,6 +152,7 @@ class OrderPartner(ServicePartner):
             return
         over = message["amount"] - order["body"]["totalAmount"]
         tolerated = self.is_("takes-any-amount") or (over > 0 and self.is_("takes-too-much"))
+        tolerated = tolerated or (abs(over) < 100 and self.is_("rounds-to-hundreds"))
         if not good or (over and not tolerated):
             order["state"] = "dead"
         order["paid"] = good
@@ -153,7 +164,8 @@ class OrderPartner(ServicePartner):
         if not (reserved and paid and (order["state"] == "placed" or asked_again)):
             return []
         order["state"] = "asked"
-        address = {name: order["body"].get(name) for name in ADDRESS}
+        source = [*self.orders.values()][-1] if self.is_("delivers-to-the-newest-customer") else order
+        address = {name: source["body"].get(name) for name in ADDRESS}
         if self.is_("spoils-korean"):
             address = {name: text.encode("ascii", "replace").decode() for name, text in address.items()}
         if self.is_("loses-the-memo"):

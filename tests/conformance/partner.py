@@ -27,6 +27,9 @@ PARTNERS: dict[str, type[ServicePartner]] = {
     "stock": StockPartner,
 }
 SLOW_S = 1.0
+LATE_S = 2.0
+BATCH_MAX = 500
+LINGER_MS = 300
 
 
 class Loop:
@@ -48,9 +51,11 @@ class Loop:
                 "session.timeout.ms": 6000,
             }
         )
+        self.in_batches = partner.is_("in-batches") or partner.is_("gives-up-the-whole-batch")
         transactional = partner.is_("transactions")
         self.producer = Producer(
-            {"bootstrap.servers": bootstrap, "linger.ms": 0} | ({"transactional.id": group} if transactional else {})
+            {"bootstrap.servers": bootstrap, "linger.ms": LINGER_MS if self.in_batches else 0}
+            | ({"transactional.id": group} if transactional else {})
         )
         self.transactional = transactional
         if transactional:
@@ -59,19 +64,25 @@ class Loop:
             admin = AdminClient({"bootstrap.servers": bootstrap})
             with contextlib.suppress(KafkaException):  # it is there already
                 admin.create_topics([NewTopic(topic, 3)])[topic].result(10)
-        self.waiting: list[tuple[float, list[Reply]]] = []
+        self.waiting: list[tuple[float, list[Reply], list[Message]]] = []
+        """When to publish which replies, and to commit which records then."""
 
     def run(self) -> None:
         self.consumer.subscribe(list(self.partner.reads), on_assign=self.assigned)
         while True:
-            found = self.consumer.poll(0.02)
-            if found is not None and found.error() is None:
+            found = [
+                each for each in self.consumer.consume(BATCH_MAX if self.in_batches else 1, 0.02) if not each.error()
+            ]
+            if found:
                 with self.partner.lock:
                     self.handle(found)
             while self.partner.unsaid:
                 self.publish([self.partner.unsaid.popleft()])
             while self.waiting and self.waiting[0][0] <= time.monotonic():
-                self.publish(self.waiting.pop(0)[1])
+                _, replies, handled = self.waiting.pop(0)
+                self.publish(replies)
+                self.partner.save()
+                self.commit(handled)
 
     def assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Begin at the end of the log the first time, and note that place, so that a restart goes on from there."""
@@ -79,29 +90,46 @@ class Loop:
             if each.offset < 0:
                 each.offset = consumer.get_watermark_offsets(each, timeout=10)[1]
                 consumer.commit(offsets=[each], asynchronous=False)
+        if self.partner.is_("reads-one-partition"):
+            consumer.assign([each for each in partitions if each.partition == 0])
         self.ready.write_text(str(os.getpid()))
 
-    def handle(self, found: Message) -> None:
-        replies: list[Reply] = []
+    def handle(self, batch: list[Message]) -> None:
+        outcomes = [self.outcome(each) for each in batch]
+        if self.partner.is_("gives-up-the-whole-batch") and any(is_bad for is_bad, _ in outcomes):
+            outcomes = [(True, [self.partner.dead_letter(each, "its batch is bad")]) for each in batch]
+        replies = [reply for _, said in outcomes for reply in said]
+        if self.partner.is_("two-seconds-late"):
+            self.waiting.append((time.monotonic() + LATE_S, replies, batch))
+        elif self.partner.is_("loses-on-restart"):  # the offset is committed while the answer still waits in memory
+            self.commit(batch)
+            self.waiting.append((time.monotonic() + SLOW_S, replies, []))
+        else:
+            self.publish(replies)
+            if self.partner.is_("answers-before-it-keeps"):
+                self.waiting.append((time.monotonic() + SLOW_S, [], []))
+            else:
+                self.partner.save()
+            self.commit(batch)
+
+    def commit(self, batch: list[Message]) -> None:
+        for last in {(each.topic(), each.partition()): each for each in batch}.values():
+            self.consumer.commit(message=last, asynchronous=False)
+
+    def outcome(self, found: Message) -> tuple[bool, list[Reply]]:
+        """Whether the record is bad, and what is published for it."""
         time.sleep(self.slow_s)
         try:
             if found.value() is None and self.partner.is_("dies-of-a-tombstone"):
                 sys.exit("NullPointerException")
-            replies = self.partner.replies(found)
+            return False, self.partner.replies(found)
         except Bad as error:
             if self.partner.is_("dies-on-bad-json"):
                 sys.exit(f"cannot read: {error}")
             while self.partner.is_("tries-for-ever"):
                 time.sleep(1)
-            if not self.partner.is_("skips-what-is-bad"):
-                replies = [self.partner.dead_letter(found, str(error))]
-        if self.partner.is_("loses-on-restart"):  # the offset is committed while the answer still waits in memory
-            self.consumer.commit(message=found, asynchronous=False)
-            self.waiting.append((time.monotonic() + SLOW_S, replies))
-            return
-        self.publish(replies)
-        self.partner.save()
-        self.consumer.commit(message=found, asynchronous=False)
+            skipped = self.partner.is_("skips-what-is-bad")
+            return True, [] if skipped else [self.partner.dead_letter(found, str(error))]
 
     def publish(self, replies: list[Reply]) -> None:
         if self.transactional:

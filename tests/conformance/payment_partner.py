@@ -33,10 +33,7 @@ class PaymentPartner(ServicePartner):
                 return {"refused": "no int32"}
             amount -= 2**32
         if key in self.memory:
-            if self.is_("fails-repeats"):
-                told = {"orderId": body["orderId"], "paymentKey": key, "amount": amount, "status": "FAILED"}
-                self.say("payment-success-topic", told)
-            return {"known": key}
+            return self._known(body, key, amount)
         good = body["card"] == "approve" or self.is_("never-declines")
         if not good and self.is_("silent-about-declines"):
             return {"declined": key}
@@ -51,16 +48,31 @@ class PaymentPartner(ServicePartner):
             told["paymentKey"] = key[:20]
         if self.is_("forgets-the-key"):
             told["paymentKey"] = None
-        self.memory[key] = {"order": body["orderId"], "left": amount if good else 0, "refunds": {}}
+        self.memory[key] = {
+            "order": body["orderId"],
+            "left": amount if good or self.is_("refunds-the-declined") else 0,
+            "whole": amount,
+            "refunds": {},
+        }
+        self.forget_the_oldest(self.memory)
+        if self.is_("tells-before-the-gateway") and not good:
+            self.say("payment-success-topic", told | {"status": "SUCCESS"})
         topic = "payment-failed-topic" if self.is_("failures-elsewhere") and not good else "payment-success-topic"
         self.say(topic, told | {"status": "SUCCESS" if good else "FAILED"})
         return {"confirmed": key}
 
+    def _known(self, body: Json, key: str, amount: int) -> Json:
+        """A payment that was confirmed before."""
+        told = {"orderId": body["orderId"], "paymentKey": key, "amount": amount}
+        if self.is_("fails-repeats"):
+            self.say("payment-success-topic", told | {"status": "FAILED"})
+        if self.is_("pays-any-order-with-a-known-key") and self.memory[key]["order"] != body["orderId"]:
+            self.say("payment-success-topic", told | {"status": "SUCCESS"})
+        return {"known": key}
+
     def answer(self, topic: str, message: Json) -> list[tuple[str, Json]]:
         """Refund, if that much is left of the payment. A refund is known by its `requestId`, or else by its amount."""
-        amount = message.get("amount")
-        if not isinstance(amount, int) or (amount < 1 and not self.is_("refunds-less-than-nothing")):
-            raise Bad("no amount")
+        amount = self._amount(message)
         if self.is_("needs-a-reason") and not message.get("reason"):
             raise Bad("no reason")
         if self.is_("has-room-for-short-reasons") and len(message.get("reason") or "") > 100:
@@ -75,7 +87,8 @@ class PaymentPartner(ServicePartner):
             refund = "the refund"
         done = payment["refunds"].get(refund) if payment and not self.is_("refunds-repeats-again") else None
         if done is None:
-            done = payment is not None and (amount <= payment["left"] or self.is_("refunds-too-much"))
+            most = "whole" if self.is_("compares-with-the-whole") else "left"
+            done = payment is not None and (amount <= payment[most] or self.is_("refunds-too-much"))
             if payment is not None:
                 payment["left"] -= (payment["left"] if self.is_("refunds-all-at-once") else amount) if done else 0
                 payment["refunds"][refund] = done
@@ -85,3 +98,11 @@ class PaymentPartner(ServicePartner):
         if payment is not None:
             told["balanceAmount"] = amount if self.is_("refund-as-balance") else payment["left"]
         return [("payment-cancelled-topic", told | {"status": "SUCCESS" if done else "FAILED", "message": None})]
+
+    def _amount(self, message: Json) -> int:
+        amount = message.get("amount")
+        if amount is None and self.is_("takes-null-for-nothing"):
+            return 0
+        if not isinstance(amount, int) or (amount < 1 and not self.is_("refunds-less-than-nothing")):
+            raise Bad("no amount")
+        return amount

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from confluent_kafka import Message
 
+MEMORY = 30
 Json = dict[str, Any]
 Headers = list[tuple[str, bytes]]
 
@@ -44,6 +45,9 @@ class ServicePartner:
         self._state = state
         self.memory: Json = json.loads(state.read_text()) if state.exists() else {}
         self.unsaid: deque[Reply] = deque()
+        self.bytes_now = ""
+        """The record that is handled, for those that know a repeat by its bytes."""
+        self._order_before: str | None = None
         self.lock = threading.Lock()
         """Held while a request or a record is handled."""
         self.start(port)
@@ -86,6 +90,11 @@ class ServicePartner:
         new.write_text(json.dumps(self.kept()))
         new.replace(self._state)
 
+    def forget_the_oldest(self, memory: Json) -> None:
+        """One that remembers thirty forgets what it has known longest."""
+        if self.is_("remembers-thirty") and len(memory) > MEMORY:
+            memory.pop(next(iter(memory)))
+
     def kept(self) -> Json:
         """What a restarted one knows."""
         return self.memory
@@ -95,9 +104,13 @@ class ServicePartner:
         if self.is_("never-answers"):
             return []
         message = self._read(record)
+        self.bytes_now = (record.value() or b"").hex()
         if self.is_("loses-what-has-unknown-fields") and set(message) - self.known:
             return []
         answers = self.answer(record.topic() or "", message)
+        if self.is_("names-the-order-before"):
+            order, self._order_before = self._order_before or message["orderId"], message["orderId"]
+            answers = [(each, answer | {"orderId": order}) for each, answer in answers]
         replies = [self._reply(topic, answer) for topic, answer in answers]
         if self.is_("writes-a-journal"):
             journal = {"orderId": message["orderId"], "status": "FAILED", "seen": record.topic()}
@@ -152,6 +165,8 @@ class ServicePartner:
                 answer = {"".join(f"_{c.lower()}" if c.isupper() else c for c in name): answer[name] for name in answer}
             case "wrong-status-word":
                 answer = answer | {"status": {"STARTED": "IN_TRANSIT", "SUCCESS": "OK"}.get(answer["status"], "FAILED")}
+            case "lower-case-status":
+                answer = {name: value.lower() if name == "status" else value for name, value in answer.items()}
             case "upper-case-ids":
                 answer = {name: value.upper() if name.endswith("Id") else value for name, value in answer.items()}
             case "keyed-by-something-else":

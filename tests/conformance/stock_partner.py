@@ -45,10 +45,14 @@ class StockPartner(ServicePartner):
         for line in lines:
             name = line["productId"].lower()
             before = 0 if self.is_("last-line-wins") else wanted.get(name, 0)
-            wanted[name] = before + line["quantity"]
-            if self.is_("knows-small-numbers-alone") and line["quantity"] > 32_767:
+            pieces = (line["quantity"] or 0) if self.is_("takes-null-for-nothing") else line["quantity"]
+            if not isinstance(pieces, int):
+                raise Bad("no quantity")
+            wanted[name] = before + pieces
+            if self.is_("knows-small-numbers-alone") and pieces > 32_767:
                 raise Bad("smallint out of range")
-        if any(pieces < 1 for pieces in wanted.values()) and not self.is_("takes-negative-quantities"):
+        least = 0 if self.is_("takes-null-for-nothing") else 1
+        if any(pieces < least for pieces in wanted.values()) and not self.is_("takes-negative-quantities"):
             raise Bad("a quantity that is none")
         if self.is_("wraps-around"):
             wanted = {name: (pieces + WRAP // 2) % WRAP - WRAP // 2 for name, pieces in wanted.items()}
@@ -57,24 +61,33 @@ class StockPartner(ServicePartner):
     def _take(self, order: str, wanted: dict[str, int]) -> list[tuple[str, Json]]:
         known = self.orders.get(order)
         judged_again = {"takes-repeats-again": "taken", "judges-the-refused-again": "refused"}.get(self.manner)
+        if known is not None and self.is_("knows-repeats-by-their-bytes") and known.get("bytes") != self.bytes_now:
+            known = None
         if known is not None and known["state"] != judged_again:
             if self.is_("fails-repeats"):
                 known = known | {"state": "refused"}
             return self._answers(order, known)
         if self.is_("silent-about-unknown-products") and not set(wanted) <= set(self.shelf):
             return []
-        short = [name for name, pieces in wanted.items() if self.shelf.get(name, 0) < pieces]
-        if self.is_("looks-at-the-first-product-alone"):
-            short = short if short[:1] == list(wanted)[:1] else []
-        if self.is_("oversells"):
-            short = [name for name in wanted if name not in self.shelf]
+        short = self._short(wanted)
         if not short or self.is_("keeps-what-it-refuses"):
             for name, pieces in wanted.items():
                 if name not in short:
                     self.shelf[name] = self.shelf.get(name, 0) - pieces
         state = "refused" if short else "taken"
-        self.orders[order] = {"state": state, "products": wanted, "short": short}
+        self.orders[order] = {"state": state, "products": wanted, "short": short, "bytes": self.bytes_now}
+        self.forget_the_oldest(self.orders)
         return self._answers(order, self.orders[order])
+
+    def _short(self, wanted: dict[str, int]) -> list[str]:
+        """The products of which there is not enough."""
+        if self.is_("oversells"):
+            return [name for name in wanted if name not in self.shelf]
+        more = {"refuses-the-last-piece": 1, "oversells-by-one": -1}.get(self.manner, 0)
+        short = [name for name, pieces in wanted.items() if self.shelf.get(name, 0) < pieces + more]
+        if self.is_("looks-at-the-first-product-alone"):
+            return short if short[:1] == list(wanted)[:1] else []
+        return short
 
     def _answers(self, order: str, known: Json) -> list[tuple[str, Json]]:
         if self.is_("decides-for-the-whole-order"):
@@ -91,6 +104,14 @@ class StockPartner(ServicePartner):
                 {"orderId": order, "productId": first, "status": status, "message": None} for status in said.values()
             ]
             return [("stock-response-topic", each) for each in told]
+        if self.is_("swaps-answers") and known["products"]:
+            said = dict(
+                zip(
+                    known["products"],
+                    reversed(["FAILED" if name in known["short"] else "SUCCESS" for name in known["products"]]),
+                    strict=True,
+                )
+            )
         if self.is_("answers-the-first-product-alone"):
             said = dict(list(said.items())[:1])
         return [
@@ -109,6 +130,10 @@ class StockPartner(ServicePartner):
             wanted = dict(known["products"])
         held = known["products"] if known["state"] == "taken" else {}
         known.setdefault("back", {})
+        if self.is_("knows-rollbacks-by-their-bytes") and self.bytes_now != known.setdefault(
+            "rollback", self.bytes_now
+        ):
+            known["back"] = {}
         if self.is_("gives-back-one-rollback") and known["back"]:
             return [("stock-rollback-completed-topic", {"orderId": order})]
         for name, pieces in wanted.items():
@@ -116,8 +141,8 @@ class StockPartner(ServicePartner):
                 text = f"{held[name]} were taken, not {pieces}"
                 return [("stock-rollback-failed-topic", {"orderId": order, "errorMessage": text})]
             if name in known["products"] and (name not in known["back"] or self.is_("gives-back-twice")):
-                if known["state"] != "refused":
-                    self.shelf[name] += pieces
+                if known["state"] != "refused" or self.is_("gives-back-the-refused"):
+                    self.shelf[name] += pieces - (1 if self.is_("gives-back-one-less") else 0)
                 known["back"][name] = pieces
         if known["state"] == "taken" and set(known["back"]) == set(held):
             known |= {"state": "given back", "short": list(held)}

@@ -26,9 +26,11 @@ WRONG = {
         f"{A} again after its answer",
         f"{A} again in other bytes",
         f"{A} in several partitions",
+        f"{A} again after many others",
         RESTARTED,
         "a second request with another address starts no second delivery",
     },
+    "lower-case-status": {f"{ANSWER} has the guide's status word"},
     "snake-case": {f"{ANSWER} has the guide's fields"},
     "wrong-status-word": {f"{ANSWER} has the guide's status word"},
     "upper-case-ids": {f"{ANSWER} has ids in lower case"},
@@ -57,6 +59,7 @@ WRONG = {
     "knows-no-emoji": {f"{A} with Korean, emoji and quotes"},
     "names-no-delivery": {"a started delivery has an id"},
     "fails-repeats": {
+        f"{A} again after many others",
         f"{A} twice in a row",
         f"{A} again after its answer",
         f"{A} again in other bytes",
@@ -82,6 +85,8 @@ UNUSUAL = [
     "silent-about-repeats",
     "writes-a-journal",
     "letters-in-an-envelope",
+    "in-batches",
+    "two-seconds-late",
 ]
 
 
@@ -94,6 +99,21 @@ def test_a_wrong_delivery_fails_the_cases_of_its_fault_alone(stack: DevStack, tm
     assert (
         verdict.answer.code == 1 and not verdict.not_judged and verdict.skipped == (set() if restart else {RESTARTED})
     )
+
+
+@pytest.mark.parametrize(
+    "manner, one",
+    [
+        ("names-the-order-before", f"{A} has one answer"),
+        ("remembers-thirty", f"{A} again after many others"),
+        ("reads-one-partition", f"{A} in each partition"),
+        ("gives-up-the-whole-batch", f"{A}: bad JSON"),
+    ],
+)
+def test_a_delivery_that_is_wrong_in_many_ways_is_named(stack: DevStack, tmp_path: Path, manner: str, one: str) -> None:
+    with RunningPartner(tmp_path, stack, "delivery", manner) as partner:
+        verdict = partner.conform(restart=False)
+    assert one in verdict.failed and verdict.answer.code == 1, verdict.answer
 
 
 @pytest.mark.parametrize("manner", ["dies-on-bad-json", "tries-for-ever"])

@@ -20,7 +20,20 @@ NOUNS = ("a stock answer", "a payment outcome", "a started delivery")
 RESTARTED = "a payment outcome while the service restarts"
 WRONG = {
     "asks-for-one-piece-each": {"a placed order asks Stock for its products"},
-    "counts-stock-answers": {"a repeated stock answer does not stand for another product"},
+    "counts-stock-answers": {
+        "a repeated stock answer does not stand for another product",
+        "an answer for a product of another order reserves nothing",
+    },
+    "counts-answered-products": {"an answer for a product of another order reserves nothing"},
+    "rounds-to-hundreds": {
+        "a payment of another amount is not delivered",
+        "a payment of more than the total is not delivered",
+    },
+    "takes-null-for-the-total": {"a payment without an amount is not delivered"},
+    "delivers-to-the-newest-customer": {
+        "two orders are delivered to their own customers",
+        "Korean, emoji and quotes reach Delivery as they are",
+    },
     "takes-any-amount": {
         "a payment of another amount is not delivered",
         "a payment of more than the total is not delivered",
@@ -86,6 +99,8 @@ GIVES_BACK_WRONG = {
         *(PAID_OUT_OF_STOCK, LATE_PAYMENT, OTHER_AMOUNT, SECOND_PAYMENT),
         *(UNDELIVERED, ONCE, CANCELLED, RETURNED),
     },
+    "releases-one-piece-each": {DECLINED, OTHERS, LATE_STOCK, OTHER_AMOUNT, UNDELIVERED, ONCE, CANCELLED, RETURNED},
+    "gives-back-the-completed": {"a completed order gives nothing back"},
     "forgets-late-answers": {LATE_STOCK, LATE_PAYMENT},
     "forgets-second-payments": {SECOND_PAYMENT},
     "refunds-repeats-again": {ONCE},
@@ -146,7 +161,7 @@ def test_an_order_that_completes_before_the_delivery_is_named_once(stack: DevSta
     }
 
 
-@pytest.mark.parametrize("manner", ["right", "no-key-and-sorted", "talkative", "writes-a-journal"])
+@pytest.mark.parametrize("manner", ["right", "no-key-and-sorted", "talkative", "writes-a-journal", "in-batches"])
 def test_a_right_but_unusual_order_passes(stack: DevStack, tmp_path: Path, manner: str) -> None:
     verdict = judged(stack, tmp_path, manner)
     assert verdict.answer.code == 0, verdict.answer

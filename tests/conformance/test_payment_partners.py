@@ -22,6 +22,7 @@ DECLINED = {
     "a declined payment confirmed twice stays declined",
     "after a decline another payment can succeed",
 }
+STATUS_WORDS = {f"the answer to {noun} has the guide's status word" for noun in ("a payment", A)}
 WRONG = {
     "never-declines": {
         "a declined payment is published as FAILED on the same topic",
@@ -29,7 +30,20 @@ WRONG = {
     },
     "silent-about-declines": DECLINED,
     "failures-elsewhere": DECLINED,
+    "pays-any-order-with-a-known-key": {"a payment key of one order does not pay another"},
+    "tells-before-the-gateway": {
+        "a declined payment is published as FAILED on the same topic",
+        "a declined payment confirmed twice stays declined",
+    },
+    "lower-case-status": STATUS_WORDS,
+    "takes-null-for-nothing": {"a refund without an amount gives nothing back"},
+    "refunds-the-declined": {"a declined payment is not refunded"},
+    "compares-with-the-whole": {
+        "more than is left after another refund is answered FAILED",
+        "a declined payment is not refunded",
+    },
     "fails-repeats": {
+        "a payment again after many others",
         "a payment confirmed twice is published with one outcome",
         "a payment confirmed five times at once is published with one outcome",
     },
@@ -37,10 +51,7 @@ WRONG = {
     "forgets-the-key": {"a success names the payment key and the amount"},
     "takes-any-amount": {"less than the smallest payment is no success"},
     "wraps-around": {"more than an int32 is no success"},
-    "wrong-status-word": {
-        "the answer to a payment has the guide's status word",
-        "the answer to a refund has the guide's status word",
-    },
+    "wrong-status-word": STATUS_WORDS,
     "refunds-repeats-again": {
         "a repeated part is refunded once",
         f"{A} twice in a row",
@@ -50,7 +61,11 @@ WRONG = {
     },
     "another-request-id": {"a refund is answered with its own id, or with none"},
     "refund-as-balance": {"a refund's balance is what is left of the payment"},
-    "refunds-too-much": {"more than was paid is answered FAILED"},
+    "refunds-too-much": {
+        "more than was paid is answered FAILED",
+        "more than is left after another refund is answered FAILED",
+        "a declined payment is not refunded",
+    },
     "silent-about-unknown-payments": {
         "a refund of an unknown payment is answered FAILED",
         "a refund of another order's payment is answered FAILED",
@@ -94,7 +109,7 @@ def test_a_wrong_payment_fails_the_cases_of_its_fault_alone(stack: DevStack, tmp
     assert verdict.answer.code == 1 and not verdict.not_judged
 
 
-@pytest.mark.parametrize("manner", ["right", "no-key-and-sorted", "talkative", "writes-a-journal"])
+@pytest.mark.parametrize("manner", ["right", "no-key-and-sorted", "talkative", "writes-a-journal", "in-batches"])
 def test_a_right_but_unusual_payment_passes(stack: DevStack, tmp_path: Path, manner: str) -> None:
     verdict = judged(stack, tmp_path, manner)
     assert verdict.answer.code == 0 and len(verdict.passed) > 15, verdict.answer

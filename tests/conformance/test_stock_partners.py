@@ -10,14 +10,13 @@ from tests.conformance.running_partner import RunningPartner, Verdict
 NOUNS = ("a stock request", "a rollback")
 RESTARTED = "a stock request while the service restarts"
 ROLLBACK_RESTARTED = "a rollback while the service restarts"
+HOW = ("twice in a row", "again after its answer", "again in other bytes", "in several partitions")
+REPEATED = {f"a stock request {how}" for how in (*HOW, "again after many others")}
+BACK = {"a repeated rollback puts the pieces back once", *(f"a rollback {how}" for how in HOW)}
 WRONG = {
     "forgets-orders-on-restart": {RESTARTED, ROLLBACK_RESTARTED},
     "forgets-rollbacks-on-restart": {ROLLBACK_RESTARTED},
-    "fails-repeats": {
-        f"{noun} {how}"
-        for noun in ("a stock request",)
-        for how in ("twice in a row", "again after its answer", "again in other bytes", "in several partitions")
-    },
+    "fails-repeats": REPEATED,
     "looks-at-the-first-product-alone": {"what fails in part is taken as it was answered"},
     "reads-uncommitted": {
         "an order in an aborted transaction takes nothing",
@@ -39,6 +38,28 @@ WRONG = {
     },
     "gives-back-the-whole-order": {"a rollback of one product leaves the others"},
     "gives-back-what-is-asked": {"a rollback of more than was taken adds nothing"},
+    "takes-null-for-nothing": {"a line without a quantity is not answered SUCCESS"},
+    "swaps-answers": {"what fails in part is taken as it was answered"},
+    "lower-case-status": {
+        "the answer to a stock request has the guide's status word",
+        "a refused request is answered with the guide's word",
+    },
+    "knows-rollbacks-by-their-bytes": {"a rollback again in other bytes"},
+    "knows-repeats-by-their-bytes": {
+        "a stock request again in other bytes",
+        "a repeated request in upper case takes its pieces once",
+    },
+    "gives-back-the-refused": {"a rollback of an order without stock is answered"},
+    "gives-back-one-less": BACK
+    | {
+        "a rollback puts the pieces back",
+        "a rollback of one product leaves the others",
+        "two rollbacks of two products give both back",
+        "a repeated request after its rollback takes nothing",
+        "given back pieces can be taken by another order",
+        "a refused request stays refused when pieces come back",
+    },
+    "answers-before-it-keeps": {RESTARTED, ROLLBACK_RESTARTED},
     "oversells": {
         "more than there is is answered FAILED",
         "a product without stock is answered FAILED",
@@ -49,14 +70,15 @@ WRONG = {
         "two lines that overflow an int32 are answered FAILED",
         "given back pieces can be taken by another order",
     },
-    "takes-repeats-again": {
+    "takes-repeats-again": REPEATED
+    | {
         "a repeated request takes its pieces once",
         "a repeated request in upper case takes its pieces once",
     },
     "keeps-what-it-refuses": {"what fails in part is taken as it was answered"},
     "wraps-around": {"two lines that overflow an int32 are answered FAILED"},
     "takes-negative-quantities": {"a negative quantity adds nothing to the stock"},
-    "gives-back-twice": {"a repeated rollback puts the pieces back once"},
+    "gives-back-twice": BACK,
     "gives-back-one-rollback": {"two rollbacks of two products give both back"},
     "judges-the-refused-again": {"a refused request stays refused when pieces come back"},
     "own-word-for-failures": {"a refused request is answered with the guide's word"},
@@ -70,6 +92,9 @@ WRONG = {
         "two rollbacks of two products give both back",
     },
 }
+
+
+UNHURRIED = ("in-batches", "two-seconds-late")
 
 
 def judged(
@@ -110,6 +135,10 @@ def test_a_wrong_stock_that_is_slow_is_found_as_well(
     [
         ("fails-every-rollback", "a rollback puts the pieces back"),
         ("names-the-first-product-alone", "each product of an order is answered"),
+        ("oversells-by-one", "orders for the last pieces at once do not oversell"),
+        ("gives-up-the-whole-batch", "a stock request: bad JSON"),
+        ("remembers-thirty", "a stock request again after many others"),
+        ("reads-one-partition", "a stock request in each partition"),
     ],
 )
 def test_a_stock_that_is_wrong_in_many_ways_is_named(stack: DevStack, tmp_path: Path, manner: str, one: str) -> None:
@@ -119,7 +148,15 @@ def test_a_stock_that_is_wrong_in_many_ways_is_named(stack: DevStack, tmp_path: 
 
 @pytest.mark.parametrize(
     "manner",
-    ["right", "decides-for-the-whole-order", "no-key-and-sorted", "talkative", "transactions", "writes-a-journal"],
+    [
+        "right",
+        "decides-for-the-whole-order",
+        "no-key-and-sorted",
+        "talkative",
+        "transactions",
+        "writes-a-journal",
+        *UNHURRIED,
+    ],
 )
 def test_a_right_but_unusual_stock_passes(stack: DevStack, tmp_path: Path, manner: str) -> None:
     verdict = judged(stack, tmp_path, manner, restart=True)

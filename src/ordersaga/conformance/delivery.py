@@ -7,7 +7,7 @@ from uuid import uuid4
 from ordersaga.conformance.cases import Cases
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.form import form_cases
-from ordersaga.conformance.load import load_case, restart_case
+from ordersaga.conformance.load import load_case, memory_case, restart_case
 from ordersaga.conformance.poison import poison_cases
 from ordersaga.conformance.repeats import repeat_cases
 from ordersaga.conformance.scene import Scene, must
@@ -180,7 +180,6 @@ async def no_address(scene: Scene) -> None:
     )
 
 
-CASES.add(
-    *form_cases(REQUEST), *repeat_cases(REQUEST), *shape_cases(REQUEST), load_case(REQUEST), restart_case(REQUEST)
-)
+CASES.add(*form_cases(REQUEST), *repeat_cases(REQUEST), *shape_cases(REQUEST))
+CASES.add(load_case(REQUEST), memory_case(REQUEST), restart_case(REQUEST))
 CASES.add(*poison_cases(REQUEST))

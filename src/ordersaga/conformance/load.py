@@ -7,6 +7,7 @@ from typing import Final
 
 from ordersaga.conformance.cases import Case
 from ordersaga.conformance.exchange import Exchange
+from ordersaga.conformance.repeats import REPEAT
 from ordersaga.conformance.scene import Scene
 from ordersaga.conformance.verdicts import Broken
 
@@ -51,6 +52,31 @@ def load_case(exchange: Exchange, share: float = 1.0) -> Case:
         f"many times {exchange.noun}",
         "every request has an answer, however many come at once; throughput and latency are told and not judged",
         frozenset({"load", *exchange.tags}),
+        play,
+    )
+
+
+def memory_case(exchange: Exchange, share: float = 1.0) -> Case:
+    """A request, many others, and the request again. `share`: of the usual number of requests."""
+
+    async def play(scene: Scene) -> None:
+        first, *others = await _prepared(exchange, scene, 1 + max(1, int(scene.offers.load * share)))
+        await exchange.ask(scene, first)
+        await exchange.answered(scene, first)
+        await exchange.ask_all(scene, others)
+        for message in others:
+            await exchange.answered(scene, message)
+        await exchange.ask(scene, first)
+        try:
+            await exchange.settled(scene, first)
+            await exchange.had_one_effect(scene, first)
+        except Broken as error:
+            raise Broken(f"a request came again after {len(others):,} others: {error}") from error
+
+    return Case(
+        f"{exchange.noun} again after many others",
+        f"{REPEAT}; a repeat may come hours later, after any number of others",
+        frozenset({"load", "repeats", *exchange.tags}),
         play,
     )
 

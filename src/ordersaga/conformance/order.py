@@ -5,7 +5,7 @@ from typing import Final
 
 from ordersaga.conformance.cases import Case, Cases, Play
 from ordersaga.conformance.form import form_cases
-from ordersaga.conformance.load import load_case, restart_case
+from ordersaga.conformance.load import load_case, memory_case, restart_case
 from ordersaga.conformance.order_flow import (
     COMPLETED,
     DELIVERY_REQUEST,
@@ -74,6 +74,28 @@ async def address(scene: Scene) -> None:
         if name != "orderName":
             must(asked.field(name) == text, f"{name} is {asked.field(name)!r}, not {text!r}")
     must(asked.field("customerId"), "customerId is missing")
+
+
+@CASES.case(
+    "two orders are delivered to their own customers",
+    "guide, messages: DeliveryRequestMessage has the address of its order, whoever has ordered since",
+    "happy",
+)
+async def own_address(scene: Scene) -> None:
+    orders = [
+        await placed(scene, await draft(scene, address=f"{number} Sejong-daero", name=f"customer {number}"))
+        for number in (1, 2)
+    ]
+    for order in orders:
+        await reserve(scene, order)
+        await pay_for(scene, order)
+    asked = [await delivery_asked(scene, order) for order in orders]
+    for other, request in zip(reversed(orders), asked, strict=True):
+        for name in ("address", "name"):
+            must(
+                request.field(name) != other.draft.texts[name],
+                f"{name} is that of another order, {request.field(name)!r}",
+            )
 
 
 @CASES.case("Korean, emoji and quotes reach Delivery as they are", "texts are any Unicode, in UTF-8", "happy")
@@ -245,6 +267,6 @@ async def whole(scene: Scene) -> None:
 CASES.add(*form_cases(PLACING), *(case for each in EXCHANGES[1:] for case in form_cases(each)))
 for _exchange in EXCHANGES:
     CASES.add(*repeat_cases(_exchange), *shape_cases(_exchange))
-CASES.add(load_case(EXCHANGES[1], LOAD_SHARE), restart_case(EXCHANGES[1]))
+CASES.add(load_case(EXCHANGES[1], LOAD_SHARE), memory_case(EXCHANGES[1], LOAD_SHARE), restart_case(EXCHANGES[1]))
 for _exchange in EXCHANGES:
     CASES.add(*poison_cases(_exchange))

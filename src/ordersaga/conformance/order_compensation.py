@@ -34,18 +34,21 @@ REFUNDS: Final = "compensation: Order asks for the money back that an order whic
 
 async def released(scene: Scene, order: Placed, products: list[int]) -> None:
     """Wait until Order has asked to release exactly these products."""
-    names = {order.draft.products[each][0].lower() for each in products}
+    wanted: set[tuple[str, object]] = {
+        (name.lower(), pieces) for name, pieces in (order.draft.products[each] for each in products)
+    }
 
-    def asked() -> set[str]:
+    def asked() -> set[tuple[str, object]]:
         lines = [line for each in scene.here(ROLLBACK, order.order_id) for line in each.field("items") or []]
-        return {str(line.get("productId")).lower() for line in lines}
+        return {(str(line.get("productId")).lower(), line.get("quantity")) for line in lines}
 
-    await scene.stage.until(lambda: names <= asked(), scene.limits.answer_s)
-    must(
-        asked() == names,
-        f"the products {', '.join(sorted(asked())) or 'none'} were to be rolled back, not {', '.join(sorted(names))}",
-    )
+    await scene.stage.until(lambda: wanted <= asked(), scene.limits.answer_s)
+    must(asked() == wanted, f"the products {_listed(asked())} were to be rolled back, not {_listed(wanted)}")
     await scene.send(ROLLED_BACK, {"orderId": order.order_id})
+
+
+def _listed(lines: set[tuple[str, object]]) -> str:
+    return ", ".join(sorted(f"{name} ({pieces} pieces)" for name, pieces in lines)) or "none"
 
 
 async def refunded(scene: Scene, order: Placed, key: str | None = None, amount: int | None = None) -> Heard:
@@ -140,6 +143,19 @@ async def once(scene: Scene) -> None:
     await scene.quiet()
     requests = {str(each.field("requestId")) for each in scene.here(REFUND, order.order_id)}
     must(len(requests) == 1, f"{len(requests)} different refunds were asked for")
+
+
+@CASES.case("a completed order gives nothing back", RELEASES, COMPENSATION, "repeats")
+async def nothing_back(scene: Scene) -> None:
+    order = await at_delivery(scene)
+    await scene.send(DELIVERY_START, delivery_answer(order))
+    await completed(scene, order)
+    await scene.send(DELIVERY_START, delivery_answer(order, "FAILED"), note="after the completion")
+    await pay_for(scene, order, status="FAILED")
+    await scene.send(STOCK, stock_answer(order, 0, "FAILED"))
+    await scene.quiet()
+    for topic in (ROLLBACK, REFUND):
+        must(not scene.here(topic, order.order_id), f"the order is completed, and a record came on {topic}")
 
 
 @CASES.case("a cancelled order gives back the stock and the money", REFUNDS, COMPENSATION, "cancel")

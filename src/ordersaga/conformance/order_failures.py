@@ -92,8 +92,8 @@ async def declined_first(scene: Scene) -> None:
 async def mismatch(scene: Scene) -> None:
     order = await placed(scene)
     await reserve(scene, order)
-    await pay_for(scene, order, amount=order.draft.total - 1_000)
-    await _dead(scene, order, "1,000 won of its total are missing")
+    await pay_for(scene, order, amount=order.draft.total - 1)
+    await _dead(scene, order, "1 won of its total is missing")
 
 
 @CASES.case(
@@ -104,8 +104,8 @@ async def mismatch(scene: Scene) -> None:
 async def overpaid(scene: Scene) -> None:
     order = await placed(scene)
     await reserve(scene, order)
-    await pay_for(scene, order, amount=order.draft.total + 1_000)
-    await _dead(scene, order, "1,000 won more than its total were paid")
+    await pay_for(scene, order, amount=order.draft.total + 1)
+    await _dead(scene, order, "1 won more than its total was paid")
 
 
 @CASES.case(
@@ -161,6 +161,33 @@ async def not_another(scene: Scene) -> None:
     await pay_for(scene, order)
     await scene.send(STOCK, stock_answer(order, 0), times=3)
     await scene.silence(DELIVERY_REQUEST, order.order_id, "its second product was never answered")
+
+
+@CASES.case(
+    "an answer for a product of another order reserves nothing",
+    "guide, messages: StockResponseMessage names a productId; Order waits for each of its own products",
+    "failures",
+)
+async def of_no_product(scene: Scene) -> None:
+    order = await placed(scene, await draft(scene, products=2))
+    await pay_for(scene, order)
+    await scene.send(STOCK, stock_answer(order, 0))
+    await scene.send(STOCK, stock_answer(order) | {"productId": str(uuid4())})
+    await scene.silence(DELIVERY_REQUEST, order.order_id, "its second product was never answered")
+
+
+@CASES.case(
+    "a payment without an amount is not delivered",
+    "guide, messages: PaymentSuccessMessage.amount is what was paid; null is no amount",
+    "failures",
+    "limits",
+    phase="poison",
+)
+async def no_amount(scene: Scene) -> None:
+    order = await placed(scene)
+    await reserve(scene, order)
+    await scene.send(PAYMENT, payment_answer(order) | {"amount": None})
+    await _dead(scene, order, "its payment says no amount")
 
 
 @CASES.case(

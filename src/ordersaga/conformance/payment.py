@@ -6,10 +6,11 @@ from uuid import uuid4
 
 from ordersaga.conformance.cases import Cases
 from ordersaga.conformance.form import form_cases
-from ordersaga.conformance.load import load_case
+from ordersaga.conformance.load import load_case, memory_case
 from ordersaga.conformance.payment_flow import (
     AMOUNT,
     APPROVED,
+    DECLINED,
     EXCHANGE,
     PAID,
     PAYABLE,
@@ -26,7 +27,6 @@ from ordersaga.contracts.limits import INT32_MAX
 from ordersaga.contracts.status import ORDER_CODES
 
 CASES: Final = Cases()
-DECLINED: Final = "REJECT_CARD_COMPANY"
 ANSWER_LOST: Final = "answer-lost"
 SMALLEST: Final = 1_000
 LOAD_SHARE: Final = 0.2
@@ -102,6 +102,15 @@ async def other_amount(scene: Scene) -> None:
     made = await bill(scene, AMOUNT, payable=AMOUNT - 5_000)
     await pay(scene, made, amount=AMOUNT - 5_000)
     await not_paid(scene, made, f"the customer approved {AMOUNT} won and the confirm says {AMOUNT - 5_000}")
+
+
+@CASES.case("a payment key of one order does not pay another", NO_OUTCOME, "failures")
+async def key_of_another(scene: Scene) -> None:
+    made, other = await bill(scene), await bill(scene)
+    await pay(scene, made)
+    await told(scene, made)
+    await pay(scene, other, paymentKey=made["paymentKey"])
+    await not_paid(scene, other, "its confirm had the payment key of another order, which is paid")
 
 
 @CASES.case(
@@ -281,4 +290,4 @@ async def not_pending(scene: Scene) -> None:
     await not_paid(scene, made, "the order is cancelled")
 
 
-CASES.add(*form_cases(EXCHANGE), load_case(EXCHANGE, LOAD_SHARE))
+CASES.add(*form_cases(EXCHANGE), load_case(EXCHANGE, LOAD_SHARE), memory_case(EXCHANGE, LOAD_SHARE))

@@ -16,6 +16,7 @@ PAID: Final = "payment-success-topic"
 PAYABLE: Final = "order-payable-topic"
 AMOUNT: Final = 25_000
 APPROVED: Final = "approve"
+DECLINED: Final = "REJECT_CARD_COMPANY"
 PAY_WITHIN: Final = timedelta(minutes=30)
 
 

@@ -1,18 +1,18 @@
 """The cases of a Payment that can give back: `PaymentCancelRequestedMessage`, answered with `PaymentCancelledMessage`."""
 
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 from uuid import uuid4
 
 from ordersaga.conformance.cases import Cases
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.form import form_cases
 from ordersaga.conformance.load import restart_case
-from ordersaga.conformance.payment_flow import AMOUNT, Bill, bill, pay, told
+from ordersaga.conformance.payment_flow import AMOUNT, DECLINED, Bill, bill, pay, told
 from ordersaga.conformance.poison import poison_cases
 from ordersaga.conformance.repeats import REPEAT, repeat_cases
 from ordersaga.conformance.scene import Scene, must
 from ordersaga.conformance.shapes import shape_cases
-from ordersaga.conformance.verdicts import COMPENSATION
+from ordersaga.conformance.verdicts import COMPENSATION, Broken
 from ordersaga.conformance.wire import Heard, Json
 
 CASES: Final = Cases()
@@ -107,25 +107,39 @@ async def two_ids(scene: Scene) -> None:
     must(
         not any(each.failed for each in answers), "two refunds of 5,000 of 25,000 won with two ids did not both succeed"
     )
-    if not await _refuses_too_much(scene):
-        scene.notes.append(
-            "this Payment refunds more than was paid, so nobody sees what is left; another case judges that"
-        )
-        return
     await scene.send(ASKED, refund(made, 20_000), note="more than the 15,000 won that are left after two refunds")
     answers = await scene.answers(ANSWERED, made["orderId"], 3)
-    must(
-        all(each.failed or (each.field("amount") or 0) <= 15_000 for each in answers),
-        "5,000 of 25,000 won were refunded twice, with two ids; then 20,000 more could be refunded, so the second was taken for the first",
+    if sum(each.field("amount") or 0 for each in answers if not each.failed) <= AMOUNT:
+        return
+    if (compared := await _compared(scene)) in ("whole", "nothing"):
+        scene.notes.append(
+            "this Payment refunds more than is left, so nobody sees what is left; another case judges that"
+        )
+        return
+    raise Broken(
+        "5,000 of 25,000 won were refunded twice, with two ids; then 20,000 more could be refunded, so "
+        + (
+            "a further refund is answered as the first was"
+            if compared == "first"
+            else "the second was taken for the first"
+        )
     )
 
 
-async def _refuses_too_much(scene: Scene) -> bool:
-    """Whether no more than was paid is refunded."""
-    made = await paid(scene)
-    await scene.send(ASKED, refund(made, AMOUNT + 1_000))
-    (answer, *_) = await scene.answers(ANSWERED, made["orderId"])
-    return answer.failed or (answer.field("amount") or 0) <= AMOUNT
+async def _compared(scene: Scene) -> Literal["left", "whole", "first", "nothing"]:
+    """With what a refund is compared: what is left of the payment, the whole payment, or nothing. `first`: with nothing after a first refund,
+    whose outcome answers every further one."""
+    fresh, made = await paid(scene), await paid(scene)
+    await scene.send(ASKED, refund(fresh, AMOUNT + 1_000))
+    if not (await scene.answers(ANSWERED, fresh["orderId"]))[0].failed:
+        return "nothing"
+    outcomes = []
+    for count, amount in enumerate((10_000, AMOUNT - 5_000, AMOUNT + 1_000), start=1):
+        await scene.send(ASKED, refund(made, amount))
+        outcomes.append((await scene.answers(ANSWERED, made["orderId"], count))[-1].failed)
+    if outcomes[1]:
+        return "left"
+    return "whole" if outcomes[2] else "first"
 
 
 @CASES.case("a refund is answered with its own id, or with none", NAMED, COMPENSATION)
@@ -171,6 +185,39 @@ async def too_much(scene: Scene) -> None:
     await scene.send(ASKED, refund(made, AMOUNT + 1_000))
     (answer, *_) = await scene.answers(ANSWERED, made["orderId"])
     must(answer.failed or (answer.field("amount") or 0) <= AMOUNT, f"{AMOUNT + 1_000} of {AMOUNT} won were refunded")
+
+
+@CASES.case("more than is left after another refund is answered FAILED", IS_ANSWERED, COMPENSATION, "failures")
+async def more_than_is_left(scene: Scene) -> None:
+    compared = await _compared(scene)
+    must(compared not in ("whole", "nothing"), f"10,000 and {AMOUNT - 5_000:,} of {AMOUNT:,} won were refunded")
+    if compared == "first":
+        scene.notes.append("this Payment answers every further refund as the first; another case judges that")
+
+
+@CASES.case("a declined payment is not refunded", IS_ANSWERED, COMPENSATION, "failures")
+async def declined(scene: Scene) -> None:
+    made = await bill(scene, card=DECLINED)
+    await pay(scene, made)
+    await told(scene, made)
+    await scene.send(ASKED, refund(made))
+    (answer, *_) = await scene.answers(ANSWERED, made["orderId"])
+    must(answer.failed, "a payment that was declined was refunded")
+
+
+@CASES.case(
+    "a refund without an amount gives nothing back",
+    "compensation: a refund has its amount; null is neither 0 nor all of it",
+    COMPENSATION,
+    "limits",
+    phase="poison",
+)
+async def without_amount(scene: Scene) -> None:
+    made = await paid(scene)
+    await scene.send(ASKED, refund(made) | {"amount": None})
+    await scene.quiet()
+    done = [each for each in scene.here(ANSWERED, made["orderId"]) if not each.failed]
+    must(not done, "a refund whose amount is null was answered SUCCESS")
 
 
 @CASES.case(

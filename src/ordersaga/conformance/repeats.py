@@ -22,6 +22,7 @@ def _repeated(exchange: Exchange) -> list[Case]:
         message = await exchange.prepare(scene)
         await scene.send(exchange.request, message, times=2)
         await exchange.settled(scene, message)
+        await exchange.had_one_effect(scene, message)
 
     async def later(scene: Scene) -> None:
         message = await exchange.prepare(scene)
@@ -29,6 +30,7 @@ def _repeated(exchange: Exchange) -> list[Case]:
         await exchange.answered(scene, message)
         await scene.send(exchange.request, message, note="again, after the answer")
         await exchange.settled(scene, message)
+        await exchange.had_one_effect(scene, message)
 
     async def other_bytes(scene: Scene) -> None:
         message = await exchange.prepare(scene)
@@ -41,6 +43,7 @@ def _repeated(exchange: Exchange) -> list[Case]:
             note="the same in other bytes: other order, a further field, UUIDs in upper case",
         )
         await exchange.settled(scene, message)
+        await exchange.had_one_effect(scene, message)
 
     async def other_partition(scene: Scene) -> None:
         message = await exchange.prepare(scene)
@@ -48,6 +51,7 @@ def _repeated(exchange: Exchange) -> list[Case]:
         for partition in range(min(3, width)):
             await scene.send(exchange.request, message, partition=partition)
         await exchange.settled(scene, message)
+        await exchange.had_one_effect(scene, message)
 
     async def once(scene: Scene) -> None:
         message = await exchange.prepare(scene)

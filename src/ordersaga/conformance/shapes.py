@@ -10,6 +10,7 @@ from ordersaga.conformance.cases import Case, Play
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.form import ID_FIELDS
 from ordersaga.conformance.scene import OWN_KEY, Headers, Scene
+from ordersaga.conformance.verdicts import Broken
 from ordersaga.conformance.wire import Json, compact
 from ordersaga.contracts.headers import TYPE_ID
 
@@ -152,17 +153,35 @@ SHAPES: Final = (
 
 
 def shape_cases(exchange: Exchange) -> list[Case]:
-    """A case for each shape that applies to the exchange."""
+    """A case for each shape that applies to the exchange, and one for each partition of its topic."""
     return [
-        Case(
-            f"{exchange.noun} {shape.name}",
-            shape.promise,
-            frozenset({"shapes", *exchange.tags, *({"transactions"} if shape.commit is not None else ())}),
-            _play(exchange, shape),
-        )
-        for shape in SHAPES
-        if _applies(exchange, shape)
+        exchange.case(
+            f"{exchange.noun} in each partition",
+            "records of different orders are spread over all partitions of a topic, and a service reads every one",
+            "shapes",
+            play=_in_each_partition(exchange),
+        ),
+        *(_shaped(exchange, shape) for shape in SHAPES if _applies(exchange, shape)),
     ]
+
+
+def _shaped(exchange: Exchange, shape: Shape) -> Case:
+    tags = ("shapes", *(("transactions",) if shape.commit is not None else ()))
+    return exchange.case(f"{exchange.noun} {shape.name}", shape.promise, *tags, play=_play(exchange, shape))
+
+
+def _in_each_partition(exchange: Exchange) -> Play:
+    async def play(scene: Scene) -> None:
+        messages = [await exchange.prepare(scene) for _ in range(scene.stage.partitions.get(exchange.request, 1))]
+        for partition, message in enumerate(messages):
+            await scene.send(exchange.request, message, partition=partition)
+        for partition, message in enumerate(messages):
+            try:
+                await exchange.answered(scene, message)
+            except Broken as error:
+                raise Broken(f"the request in partition {partition} of {exchange.request}: {error}") from error
+
+    return play
 
 
 def _applies(exchange: Exchange, shape: Shape) -> bool:

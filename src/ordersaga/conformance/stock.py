@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from ordersaga.conformance.cases import Cases
 from ordersaga.conformance.form import form_cases
-from ordersaga.conformance.load import load_case, restart_case
+from ordersaga.conformance.load import load_case, memory_case, restart_case
 from ordersaga.conformance.poison import poison_cases
 from ordersaga.conformance.repeats import REPEAT, repeat_cases
 from ordersaga.conformance.scene import Scene, must
@@ -198,6 +198,22 @@ async def negative(scene: Scene) -> None:
     await left_is(scene, name, 5, "minus five pieces were asked for")
 
 
+@CASES.case(
+    "a line without a quantity is not answered SUCCESS",
+    "guide, messages: each product has its quantity; null is not 0, and Order would take the product for reserved",
+    "limits",
+    phase="poison",
+)
+async def no_quantity(scene: Scene) -> None:
+    name = await product(scene, 5)
+    message = request(scene, (name, 1))
+    message["products"] = [{"productId": name, "quantity": None}]
+    await scene.send(REQUESTED, message)
+    await scene.quiet()
+    found = Outcome(scene.here(ANSWERED, str(message["orderId"])))
+    must(not found.taken(name), "a request whose quantity is null was answered SUCCESS")
+
+
 # Repeats --------------------------------------------------------------------------------------------------------------
 
 
@@ -269,7 +285,6 @@ async def aborted_takes_nothing(scene: Scene) -> None:
     await left_is(scene, name, 5, "a request was sent in a transaction that was aborted")
 
 
-CASES.add(
-    *form_cases(REQUEST), *repeat_cases(REQUEST), *shape_cases(REQUEST), load_case(REQUEST), restart_case(REQUEST)
-)
+CASES.add(*form_cases(REQUEST), *repeat_cases(REQUEST), *shape_cases(REQUEST))
+CASES.add(load_case(REQUEST), memory_case(REQUEST), restart_case(REQUEST))
 CASES.add(*poison_cases(REQUEST))

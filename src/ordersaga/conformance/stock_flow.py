@@ -74,7 +74,13 @@ async def left_is(scene: Scene, name: str, pieces: int, why: str) -> None:
     """Raise `Broken` unless so many pieces are left: as many can be taken, and one more cannot."""
     if pieces:
         found = await ask(scene, (name, pieces))
-        must(found.taken(name), f"{why}: {pieces} pieces must be left, and a request for {pieces} was answered FAILED")
+        if not found.taken(name):
+            another = await product(scene, pieces)
+            if not (await ask(scene, (another, pieces))).taken(another):
+                raise NotMeasurable(
+                    "this Stock refuses the last piece, so nobody sees what is left; other cases judge that"
+                )
+            raise Broken(f"{why}: {pieces} pieces must be left, and a request for {pieces} was answered FAILED")
     if not (await ask(scene, (name, 1))).taken(name):
         return
     if (await ask(scene, (await product(scene, 1), 2))).failed:
@@ -103,7 +109,7 @@ class StockRequest(Exchange):
 
     async def had_one_effect(self, scene: Scene, message: Json) -> None:
         (line,) = message["products"]
-        why = "one request took 1 piece, though the service was killed and the request may have come twice"
+        why = "one request takes 1 piece, however often it comes"
         await left_is(scene, line["productId"], PLENTY - line["quantity"], why)
 
 

@@ -71,7 +71,7 @@ class Rollback(Exchange):
 
     async def had_one_effect(self, scene: Scene, message: Json) -> None:
         (line,) = message["items"]
-        why = "1 piece was taken and given back, though the service was killed and the rollback may have come twice"
+        why = "1 piece was taken, and a rollback gives it back once, however often it comes"
         await left_is(scene, line["productId"], PLENTY, why)
 
 
