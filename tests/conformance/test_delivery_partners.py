@@ -104,7 +104,7 @@ def test_a_wrong_delivery_fails_the_cases_of_its_fault_alone(stack: DevStack, tm
 @pytest.mark.parametrize(
     "manner, one",
     [
-        ("names-the-order-before", f"{A} has one answer"),
+        ("names-the-order-before", f"many times {A}"),
         ("remembers-thirty", f"{A} again after many others"),
         ("reads-one-partition", f"{A} in each partition"),
         ("gives-up-the-whole-batch", f"{A}: bad JSON"),
@@ -114,6 +114,7 @@ def test_a_delivery_that_is_wrong_in_many_ways_is_named(stack: DevStack, tmp_pat
     with RunningPartner(tmp_path, stack, "delivery", manner) as partner:
         verdict = partner.conform(restart=False)
     assert one in verdict.failed and verdict.answer.code == 1, verdict.answer
+    assert (manner == "names-the-order-before") == ("names the order before its own" in verdict.answer.out)
 
 
 @pytest.mark.parametrize("manner", ["dies-on-bad-json", "tries-for-ever"])

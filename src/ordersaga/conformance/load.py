@@ -10,6 +10,7 @@ from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.repeats import REPEAT
 from ordersaga.conformance.scene import Scene
 from ordersaga.conformance.verdicts import Broken
+from ordersaga.conformance.wire import Heard, Json
 
 PREPARED_AT_ONCE: Final = 16
 SINGLES_MAX: Final = 30
@@ -32,7 +33,7 @@ def load_case(exchange: Exchange, share: float = 1.0) -> Case:
         for message in singles:
             began = loop.time()
             await exchange.ask(scene, message)
-            answer = (await exchange.answered(scene, message))[0]
+            answer = await _answer_alone(exchange, scene, message, crowd[0])
             took.append(max(0.0, answer.at_s - began) * 1000)
         took.sort()
         scene.notes.append(
@@ -54,6 +55,23 @@ def load_case(exchange: Exchange, share: float = 1.0) -> Case:
         frozenset({"load", *exchange.tags}),
         play,
     )
+
+
+async def _answer_alone(exchange: Exchange, scene: Scene, message: Json, later: Json) -> Heard:
+    """The answer to a request while no other is made. Where there is none, `later` is asked for, to see whether the answer comes only then."""
+    try:
+        return (await exchange.answered(scene, message))[0]
+    except Broken as error:
+        order = str(message["orderId"])
+        if not scene.here(exchange.answer, order):
+            await exchange.ask(scene, later)
+            came = lambda: bool(scene.here(exchange.answer, order))  # noqa: E731
+            if await scene.stage.until(came, scene.limits.answer_s, may_not_come=True):
+                raise Broken(
+                    f"order {order} had no answer until order {later['orderId']} was asked for: an answer names the order before its own, "
+                    "or waits for the next record"
+                ) from error
+        raise
 
 
 def memory_case(exchange: Exchange, share: float = 1.0) -> Case:
