@@ -81,7 +81,8 @@ class Loop:
             while self.waiting and self.waiting[0][0] <= time.monotonic():
                 _, replies, handled = self.waiting.pop(0)
                 self.publish(replies)
-                self.partner.save()
+                with self.partner.lock:
+                    self.partner.save()
                 self.commit(handled)
 
     def assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

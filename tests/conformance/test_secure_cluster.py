@@ -1,6 +1,5 @@
 """`ordersaga conform` against our Delivery on a Kafka with TLS, passwords and ACLs: it passes, and names what keeps it out."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,7 +15,8 @@ from tests.conformance.secure_broker import SecureBroker, write_certificates
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 
 PASSWORD: Final = "Only for this test, 비밀"
-NAMED_WITHIN_S: Final = 12.0
+FIRST_REQUEST: Final = "asking delivery for a first answer"
+"""What the kit says when it begins to wait for the service."""
 ASKED, ANSWERED = "delivery-request-topic", "delivery-start-topic"
 OUR_TOPICS: Final = [name for topic in TOPICS for name in (topic.name, topic.dead_letters)]
 DENIED: Final = {
@@ -102,11 +102,10 @@ def test_our_delivery_conforms_on_a_secure_cluster(cluster: Cluster, tmp_path: P
 
 
 @pytest.mark.parametrize("user", DENIED)
-def test_a_missing_acl_is_named_within_seconds(cluster: Cluster, user: str) -> None:
-    began = time.monotonic()
+def test_a_missing_acl_is_named_before_the_first_request(cluster: Cluster, user: str) -> None:
     verdict = cluster.conform(user)
     assert verdict.answer.code == 2 and DENIED[user][3] in verdict.answer.err, verdict.answer
-    assert time.monotonic() - began < NAMED_WITHIN_S
+    assert FIRST_REQUEST not in verdict.answer.err
 
 
 def test_a_user_without_transactions_has_all_other_cases(cluster: Cluster) -> None:
@@ -126,16 +125,15 @@ def test_a_user_without_transactions_has_all_other_cases(cluster: Cluster) -> No
     ],
     ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
-def test_a_wrong_way_in_is_named_within_seconds(
+def test_a_wrong_way_in_is_named_before_the_first_request(
     cluster: Cluster, tmp_path: Path, wrong: dict[str, str], said: str
 ) -> None:
     if "SSL_CA_LOCATION" in wrong:
         wrong = {"SSL_CA_LOCATION": str(tmp_path / "ca.pem")}
         write_certificates(tmp_path / "ca.pem")
-    began = time.monotonic()
     verdict = cluster.conform("kit", **wrong)
     assert verdict.answer.code == 2 and said in verdict.answer.err, verdict.answer
-    assert PASSWORD not in verdict.answer.err and time.monotonic() - began < NAMED_WITHIN_S
+    assert PASSWORD not in verdict.answer.err and FIRST_REQUEST not in verdict.answer.err
 
 
 def test_a_topic_of_somebody_else_that_may_not_be_read_is_left_alone(cluster: Cluster) -> None:
