@@ -16,6 +16,7 @@ from ordersaga.payment import handlers
 from tests.integration.operator_rig import WHY, OperatorRig, accounted_for
 from tests.integration.service import bench
 from tests.integration.test_partner_letters import records, spring
+from tests.unit.test_letter_headers import golden
 
 PAID = "payment-success-topic"
 CANCELLED = "payment-cancelled-topic"
@@ -229,6 +230,18 @@ async def test_a_lost_key_is_the_orders_again_so_that_the_record_gets_into_its_o
     assert (await keeper("dead-letters", "replay", letter["id"], *WHY)).row["result"] == "published"
     (again,) = await records(keeper, PAID, order_id)
     assert (again.value, dict(again.headers or ())["own"]) == (paid(order_id), b"1")
+
+
+async def test_a_letter_of_faststream_goes_out_with_its_orders_key_and_as_no_text(keeper: OperatorRig) -> None:
+    name, order_id = await queue(keeper, "faststream-errors"), uuid7()
+    (letter, _) = golden("faststream 0.7.8, aiokafka", "fs-aiokafka-text")
+    await keeper.send_raw(name, None, paid(order_id), [*(letter.headers or ()), ("own", b"1")])
+    await keeper("dead-letters", "import", name, "--original-topic", PAID)
+    (row,) = await keeper.letters(order_id)
+    assert (row["key"], row["header_names"]) == (str(order_id).encode(), ["own"])
+    assert (await keeper("dead-letters", "replay", row["id"], *WHY)).row["result"] == "published"
+    (again,) = await records(keeper, PAID, order_id)
+    assert again.value == paid(order_id) and "content-type" not in dict(again.headers or ())
 
 
 async def test_a_record_that_a_teams_own_code_has_wrapped_goes_out_as_it_was(keeper: OperatorRig) -> None:

@@ -220,6 +220,36 @@ def test_masstransit_says_why_and_not_where() -> None:
     assert list(letter_headers.without((*OWN, *faults))) == OWN
 
 
+@pytest.mark.parametrize("client", ["aiokafka 0.14.0", "confluent-kafka 2.16.1"])
+@pytest.mark.parametrize(
+    ("way", "key", "own"),
+    [
+        (
+            "response",
+            ORDER.encode(),
+            [*OWN, ...],
+        ),  # an exception handler that publishes, with key and headers of the record
+        ("text", None, []),  # one that returns the body alone
+        ("middleware", ORDER.encode(), OWN),  # a middleware with a publisher of its own
+    ],
+)
+def test_faststream_leaves_the_record_with_headers_of_its_own(
+    client: str, way: str, key: bytes | None, own: list[Any]
+) -> None:
+    letters = golden(f"faststream 0.7.8, {client}", f"fs-{client.split('-')[0].split()[0]}-{way}")
+    assert [(each.key, each.value) for each in letters] == [(key, SOUND), (key, BAD)]
+    for letter in letters:
+        assert read(letter) == Failure("FastStream", lost_key=True)
+        left = list(letter_headers.without(letter.headers or ()))
+        assert left == own or (own[-1:] == [...] and left[:-1] == own[:-1] and left[-1][0] == "error"), left
+
+
+def test_headers_of_a_record_that_faststream_sent_stay_where_another_stack_gave_it_up() -> None:
+    sent = (("content-type", b"application/json"), ("correlation_id", b"7"))
+    assert letter_headers.without((*sent, ("__streams.errors.topic", b"t"))) == sent
+    assert letter_headers.without(sent[:1]) == sent[:1], "others write content-type, too"
+
+
 def test_a_header_without_a_name_is_of_no_stack() -> None:
     headers = (*OWN, ("", b"1"))
     assert letter_headers.read(headers) == Failure() and letter_headers.without(headers) == headers

@@ -36,6 +36,9 @@ TEXT_TYPE: Final = b"java.lang.String"
 WRAPPINGS: Final = (SPRING.topic, "kafka_dlt-exception-fqcn", RETRY_TOPICS.topic, "kafka_exception-fqcn")
 """The headers that are there once for each failure, some by default and others by a setting."""
 KEY_TYPE_ID: Final = "__Key_TypeId__"
+FASTSTREAM: Final = frozenset({"content-type", "correlation_id"})
+"""Headers of every record that a FastStream service publishes, also of a letter by its own code. The first tells how the letter was written: with
+`text/plain` there, FastStream does not read a replayed record as JSON."""
 _CAUSED_BY: Final = "\nCaused by: "
 _ENDS_OF_MESSAGE: Final = ("\n\tat ", "\n\t... ", _CAUSED_BY, "\n\tSuppressed: ")
 _OTHERS: Final = ("kafka_deliveryAttempt", "springDeserializerExceptionKey", "springDeserializerExceptionValue")
@@ -67,7 +70,7 @@ def read(headers: Headers) -> Failure:
     """The newest failure that the headers tell of."""
     found = _newest_first(headers)
     if not found:
-        return Failure()
+        return Failure("FastStream", lost_key=True) if _is_faststreams(headers) else Failure()
     newest = found[0]
     last = dict(reversed(headers)) if newest.comes_first else dict(headers)
     text = _first_text(last)
@@ -102,11 +105,12 @@ def is_of(record: Record, groups: frozenset[str]) -> bool:
 
 def without(headers: Headers) -> Headers:
     """The record's own headers: without those of any stack, and without the types that Spring gives to bytes and texts."""
+    others = (*_OTHERS, *FASTSTREAM) if _is_faststreams(headers) and not _newest_first(headers) else _OTHERS
     return tuple(
         (name, value)
         for name, value in headers
         if not name.startswith(_PREFIXES)
-        and name not in _OTHERS
+        and name not in others
         and (name not in (TYPE_ID, KEY_TYPE_ID) or value not in (BYTES_TYPE, TEXT_TYPE))
     )
 
@@ -152,6 +156,11 @@ def root_of(stacktrace: str | None) -> tuple[str, str | None] | None:
     ends = [at for end in _ENDS_OF_MESSAGE if (at := text.find(end)) >= 0]
     name, _, message = text[: min(ends, default=len(text))].partition(":")
     return (name.strip(), message.strip() or None) if _CLASS.fullmatch(name.strip()) else None
+
+
+def _is_faststreams(headers: Headers) -> bool:
+    """Whether a FastStream service has published this."""
+    return {name for name, _ in headers} >= FASTSTREAM
 
 
 def _newest_first(headers: Headers) -> list[Stack]:
