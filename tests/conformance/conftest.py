@@ -21,7 +21,7 @@ SHORT = {
         "forgets-rollbacks-on-restart",
     },
     "test_a_stock_that_is_wrong_in_many_ways_is_named": set(),
-    "test_a_delivery_that_is_wrong_in_many_ways_is_named": {"reads-one-partition"},
+    "test_a_delivery_that_is_wrong_in_many_ways_is_named": {"remembers-thirty"},
     "test_a_right_but_unusual_stock_passes": {"no-key-and-sorted"},
     "test_a_wrong_order_fails_the_cases_of_its_fault_alone": {
         "counts-stock-answers",
