@@ -45,12 +45,14 @@ SPRING_ORDER: Final = {
     "a payment of another amount is not delivered",
     "a payment of more than the total is not delivered",
     "a payment of nothing is not delivered",
+    "a payment without an amount is not delivered",
+    "an answer for a product of another order reserves nothing",
     "a product out of stock releases the others alone",
     "a product that is reserved after the order's end is released",
     "a payment of another amount is refunded, and the stock released",
     "a second payment is refunded alone",
 }
-"""It notes each answer in a field of its own, and looks neither at a payment's amount nor at what has ended."""
+"""It notes each answer in a field of its own, counts products, and looks neither at a payment's amount nor at what has ended."""
 STOCK: Final = {
     "one product in two lines is counted twice",
     "a negative quantity adds nothing to the stock",
