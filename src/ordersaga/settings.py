@@ -22,6 +22,7 @@ from ordersaga.contracts.topics import GROUPS
 from ordersaga.masking import masked, names_a_secret
 from ordersaga.settings_audit import AuditSettings
 from ordersaga.settings_http import HttpSettings
+from ordersaga.settings_identity import IdentitySettings
 from ordersaga.settings_kafka import KafkaSettings
 from ordersaga.settings_limits import (
     DAYS_MAX,
@@ -98,7 +99,7 @@ def _content(variable: str, path: str) -> str:
         raise WrongSettings(f"{variable}: the file {path} cannot be read: {why}") from error
 
 
-class Settings(KafkaSettings, HttpSettings, WebSettings, AuditSettings, TracingSettings):
+class Settings(KafkaSettings, HttpSettings, IdentitySettings, WebSettings, AuditSettings, TracingSettings):
     """All settings of all services; each service reads those it needs."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
@@ -188,7 +189,6 @@ class Settings(KafkaSettings, HttpSettings, WebSettings, AuditSettings, TracingS
         ge=1,
         description="open transactions of one kind of HTTP write, at most; with fewer each gathers more",
     )
-    trust_gateway_headers: bool = False
     idempotency_key_kept_hours: int = Field(default=24, ge=1, le=24 * DAYS_MAX)
 
     # The services
@@ -261,6 +261,8 @@ class Settings(KafkaSettings, HttpSettings, WebSettings, AuditSettings, TracingS
             *self._kafka_in_part(),
             *self._http_at_odds(),
             *self._tokens_at_odds(),
+            *self._trust_at_odds(),
+            *self._for_development_alone(),
             *self._demo_beside_tokens(),
         ]
         if wrong:

@@ -124,6 +124,7 @@ async def test_serve_ends_with_a_sentence_and_all_its_workers_with_it(service: R
         "ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS": service.settings.kafka_bootstrap_servers,
         "ORDERSAGA_DELIVERY_DATABASE_URL": service.settings.database_url("delivery"),
         "ORDERSAGA_DELIVERY_GROUP": service.settings.delivery_group,
+        "ORDERSAGA_DEVELOPMENT": "true",
         "ORDERSAGA_TRUST_GATEWAY_HEADERS": "true",
         "ORDERSAGA_HTTP_PORT": str(free_port()),
         "ORDERSAGA_START_AT": "group:typo",

@@ -110,7 +110,7 @@ class Person:
 def routes() -> list[tuple[str, str]]:
     """Method and path of every page and form."""
     found = []
-    for route in create_app(Settings(web_sign_in="demo")).routes:
+    for route in create_app(Settings(development=True, web_sign_in="demo")).routes:
         if isinstance(route, HTTPRoute) and not any(each in route.path_format for each in LEFT_OUT):
             found += [(method, route.path_format) for method in route.methods if method in ("GET", "POST")]
     return sorted(found)

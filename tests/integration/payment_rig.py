@@ -258,6 +258,7 @@ async def payment_rig(stack: DevStack, webhooks: bool = False) -> AsyncIterator[
             "ORDERSAGA_START_AT": "latest",
             "ORDERSAGA_FOREIGN_PARTNERS": '["order"]',
             "ORDERSAGA_HTTP_PORT": str(port),
+            "ORDERSAGA_DEVELOPMENT": "true",
             "ORDERSAGA_TRUST_GATEWAY_HEADERS": "true",
             "ORDERSAGA_GATEWAY_URL": sandbox_url,
             "ORDERSAGA_RECOVERY_AFTER_MS": "1500",

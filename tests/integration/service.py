@@ -80,6 +80,7 @@ async def bench(
             "kafka_bootstrap_servers": stack.bootstrap_servers,
             f"{service}_database_url": SecretStr(stack.database_url(name)),
             f"{service}_group": name,
+            "development": True,
             "trust_gateway_headers": True,
             "topic_partitions": 3,
         }

@@ -36,7 +36,7 @@ async def face(scene: Scene, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]
 
 
 def _serving(scene: Scene, folder: Path, **changes: Any) -> Any:
-    about_callers = {"trust_gateway_headers": True, "audit_runs_path": folder, "audit_runs_kept": 3}
+    about_callers = {"development": True, "trust_gateway_headers": True, "audit_runs_path": folder, "audit_runs_kept": 3}
     return running(scene.settings.model_copy(update=about_callers | changes), create_app)
 
 
@@ -212,7 +212,7 @@ async def test_odd_addresses_are_answered(face: httpx.AsyncClient) -> None:
 
 @contextlib.asynccontextmanager
 async def _on_a_port(scene: Scene) -> AsyncIterator[str]:
-    settings = scene.settings.model_copy(update={"trust_gateway_headers": True})
+    settings = scene.settings.model_copy(update={"development": True, "trust_gateway_headers": True})
     server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_config=None, lifespan="on"))
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
     serving = asyncio.create_task(server.serve())

@@ -22,7 +22,7 @@ NONE = {"turnDelayMs": 0, "turnRecordsMax": None, "passingPercent": 0, "lastingP
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def depot(stack: DevStack) -> AsyncIterator[OperatorRig]:
-    async with failing_depot(stack, consumer_faults=True) as rig:
+    async with failing_depot(stack, development=True, consumer_faults=True) as rig:
         yield rig
 
 
@@ -124,7 +124,7 @@ async def test_setting_faults_is_an_act_of_an_operator_on_what_was_seen(depot: O
 async def test_the_faults_of_one_process_are_those_of_all_and_hold_after_a_restart_until_they_are_ended(
     stack: DevStack,
 ) -> None:
-    async with failing_depot(stack, consumer_faults=True) as rig:
+    async with failing_depot(stack, development=True, consumer_faults=True) as rig:
         await spoil(rig, turnDelayMs=10)
         for _ in range(2):  # beside the first process, and again after the second one has ended
             async with running(rig.settings, app.create_app) as http:
@@ -146,7 +146,7 @@ async def test_the_faults_of_one_process_are_those_of_all_and_hold_after_a_resta
 
 
 async def test_faults_are_refused_and_ignored_where_they_are_not_allowed(stack: DevStack) -> None:
-    async with failing_depot(stack, consumer_faults=True) as before:
+    async with failing_depot(stack, development=True, consumer_faults=True) as before:
         await spoil(before, turnDelayMs=5_000)
         settings = before.settings.model_copy(update={"consumer_faults": False})
         async with running(settings, app.create_app) as http:

@@ -300,6 +300,7 @@ async def test_over_http_it_is_503_with_retry_after_and_never_500(
             "kafka_bootstrap_servers": stack.bootstrap_servers,
             "stock_database_url": postgres.database_url(name),
             "stock_group": name,
+            "development": True,
             "trust_gateway_headers": True,
             "topic_partitions": 3,
             **LIMITS,

@@ -247,7 +247,7 @@ async def test_a_look_up_uses_no_thread_of_anybody_else(provider: Provider, monk
     assert isinstance(await who(callers(provider), provider.token()), Caller)
 
 
-GATEWAY = Settings(trust_gateway_headers=True)
+GATEWAY = Settings(development=True, trust_gateway_headers=True)
 ID = ("User-Id", str(USER))
 REFUSED: list[tuple[int, list[tuple[str, str]]]] = [
     (400, [ID, ID]),
@@ -270,6 +270,50 @@ async def test_headers_that_name_nobody_or_two_are_refused(status: int, headers:
     with pytest.raises(Problem) as refused:
         await Callers(GATEWAY).of(request(*headers))
     assert refused.value.status == status
+
+
+GATEWAYS = ["10.0.3.0/24", "2001:db8::7"]
+SECRET = "what-the-gateway-sends"
+FROM: list[tuple[dict[str, Any], str | None, str | None, bool]] = [
+    ({"trust_gateway_addresses": GATEWAYS}, "10.0.3.7", None, True),
+    ({"trust_gateway_addresses": GATEWAYS}, "::ffff:10.0.3.7", None, True),
+    ({"trust_gateway_addresses": GATEWAYS}, "2001:db8::7", None, True),
+    ({"trust_gateway_addresses": GATEWAYS}, "10.0.4.7", None, False),
+    ({"trust_gateway_addresses": GATEWAYS}, "127.0.0.1", None, False),
+    ({"trust_gateway_addresses": GATEWAYS}, "2001:db8::8", None, False),
+    ({"trust_gateway_addresses": GATEWAYS}, "a-socket", None, False),
+    ({"trust_gateway_addresses": GATEWAYS}, None, None, False),
+    ({"trust_gateway_addresses": GATEWAYS, "development": True}, "127.0.0.1", None, False),
+    ({"trust_gateway_secret": SECRET}, "127.0.0.1", SECRET, True),
+    ({"trust_gateway_secret": SECRET}, "127.0.0.1", SECRET[:-1], False),
+    ({"trust_gateway_secret": SECRET}, "127.0.0.1", "\xe9", False),
+    ({"trust_gateway_secret": SECRET}, "127.0.0.1", "", False),
+    ({"trust_gateway_secret": SECRET}, "127.0.0.1", None, False),
+    ({"trust_gateway_addresses": GATEWAYS, "trust_gateway_secret": SECRET}, "10.0.3.7", SECRET, True),
+    ({"trust_gateway_addresses": GATEWAYS, "trust_gateway_secret": SECRET}, "10.0.3.7", "other", False),
+    ({"trust_gateway_addresses": GATEWAYS, "trust_gateway_secret": SECRET}, "10.0.4.7", SECRET, False),
+]
+
+
+@pytest.mark.parametrize(("settings", "address", "secret", "taken"), FROM)
+async def test_the_gateways_headers_are_taken_from_the_gateway_alone(
+    settings: dict[str, Any], address: str | None, secret: str | None, taken: bool
+) -> None:
+    known = Callers(Settings.model_validate({"trust_gateway_headers": True, **settings}))
+    asked = request(ID, *([("Gateway-Secret", secret)] if secret is not None else []))
+    asked.scope["client"] = (address, 50_000) if address is not None else None
+    try:
+        assert (await known.of(asked)).user_id == USER and taken
+    except Problem as problem:
+        assert problem.status == 401 and not taken
+        assert "TRUST_GATEWAY_ADDRESSES" in str(problem.body.detail) or "Gateway-Secret" in str(problem.body.detail)
+        assert SECRET not in str(problem.body.detail)
+
+
+async def test_settings_that_name_no_gateway_trust_nobody() -> None:
+    """Settings are checked at start; should a check be missed, no header is taken."""
+    with pytest.raises(Problem, match="not known"):
+        await Callers(Settings().model_copy(update={"trust_gateway_headers": True})).of(request(ID))
 
 
 async def test_without_the_setting_a_header_says_nothing() -> None:

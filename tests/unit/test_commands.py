@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ordersaga.messaging.backlog import replay_command
+from ordersaga.cli.supervisor import CANNOT_START
 from tests.commands import type_command
 
 pytestmark = pytest.mark.processes
@@ -113,6 +114,12 @@ def test_a_command_names_the_setting_that_is_wrong(arguments: list[str], tmp_pat
 @pytest.mark.parametrize("arguments", MISUSED, ids=" ".join)
 def test_a_command_that_is_misused_says_how_it_is_meant(arguments: list[str], tmp_path: Path) -> None:
     ended_well(arguments, AWAY, tmp_path)
+
+
+@pytest.mark.parametrize(("server", "said"), [("sandbox", "leave it out"), ("payment", "GATEWAY_SECRET_KEY_FILE")])
+def test_serve_refuses_what_is_for_development(server: str, said: str, tmp_path: Path) -> None:
+    answer = type_command(["serve", server], AWAY, tmp_path)
+    assert answer.code == CANNOT_START and said in answer.err and "ORDERSAGA_DEVELOPMENT=true" in answer.err
 
 
 def test_a_name_that_is_no_setting_is_told_with_the_nearest(tmp_path: Path) -> None:

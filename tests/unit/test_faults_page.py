@@ -21,7 +21,7 @@ FIGURES = Figures(20, 19.5, 18.0, 100, 2, 5, 0, 80.0, 400.0, {"place: 503": 2}, 
 
 @pytest.mark.parametrize(("sign_in", "there"), [("demo", True), ("token", False)])
 def test_the_page_is_for_demonstrations_alone(sign_in: str, there: bool) -> None:
-    app = create_app(Settings(web_sign_in=sign_in))  # type: ignore[arg-type]
+    app = create_app(Settings(development=True, web_sign_in=sign_in))  # type: ignore[arg-type]
     assert any(route.path.startswith("/console/faults") for route in app.routes) is there
 
 

@@ -15,6 +15,7 @@ from tests.commands import type_command
 pytestmark = pytest.mark.processes
 
 VARIABLES = {
+    "ORDERSAGA_DEVELOPMENT": "true",
     "ORDERSAGA_TRUST_GATEWAY_HEADERS": "true",
     "ORDERSAGA_STOCK_GROUP": "of-up",
     "ORDERSAGA_TYPE_IDS": '{"order-created": "it\'s ${HOME} $x"}',
@@ -24,7 +25,7 @@ UP = """
 import sys, time
 from ordersaga.cli import running
 with running.owned():
-    running.write(running.Running({"ORDERSAGA_STOCK_GROUP": "of-up", "ORDERSAGA_TRUST_GATEWAY_HEADERS": "true"}, ["stock"], []))
+    running.write(running.Running({"ORDERSAGA_STOCK_GROUP": "of-up", "ORDERSAGA_DEVELOPMENT": "true"}, ["stock"], []))
     print("written", flush=True)
     time.sleep(600)
 """

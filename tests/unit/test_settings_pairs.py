@@ -27,6 +27,18 @@ REFUSED = [
         {"WEB_SIGN_IN": "demo", "JWT_JWKS_URL": "https://keys.example"},
         "WEB_SIGN_IN is demo.*ORDERSAGA_JWT_JWKS_URL says.*token",
     ),
+    ({"WEB_SIGN_IN": "demo"}, "WEB_SIGN_IN is demo.*set it to token; for a demo set ORDERSAGA_DEVELOPMENT=true"),
+    ({"CONSUMER_FAULTS": "true"}, "CONSUMER_FAULTS is for development: unset it, or .*ORDERSAGA_DEVELOPMENT=true"),
+    (
+        {"TRUST_GATEWAY_HEADERS": "true"},
+        "TRUST_GATEWAY_HEADERS is on.*MASTER.*set ORDERSAGA_TRUST_GATEWAY_ADDRESSES.* or ORDERSAGA_TRUST_GATEWAY_SECRET",
+    ),
+    ({"TRUST_GATEWAY_SECRET": "s" * 16}, "TRUST_GATEWAY_ADDRESSES and .* no effect without .*_HEADERS=true: set it"),
+    (
+        {"TRUST_GATEWAY_HEADERS": "true", "TRUST_GATEWAY_ADDRESSES": '["10.0.3.7/24"]'},
+        "TRUST_GATEWAY_ADDRESSES: '10.0.3.7/24' is no range of addresses; write 10.0.3.0/24",
+    ),
+    ({"TRUST_GATEWAY_HEADERS": "true", "TRUST_GATEWAY_SECRET": "short"}, "TRUST_GATEWAY_SECRET: .*at least 16"),
     (
         {"LOCK_TIMEOUT_MS": "30000"},
         "LOCK_TIMEOUT_MS must be smaller than ORDERSAGA_STATEMENT_TIMEOUT_MS.*lower the first",
@@ -70,6 +82,8 @@ REFUSED = [
     ),
 ]
 TAKEN = [
+    {"DEVELOPMENT": "true", "TRUST_GATEWAY_HEADERS": "true", "WEB_SIGN_IN": "demo", "CONSUMER_FAULTS": "true"},
+    {"TRUST_GATEWAY_HEADERS": "true", "TRUST_GATEWAY_ADDRESSES": '["10.0.3.7", "fd00::/8"]'},
     {"BATCH_MAX": "10000"},
     {"GATHER_TRANSACTIONS_MAX": "2", "DATABASE_CONNECTIONS_MAX": "9"},
     {"IDLE_IN_TRANSACTION_TIMEOUT_MS": "999", "BATCH_MAX": "1998"},
@@ -85,6 +99,28 @@ TAKEN = [
 def test_limits_that_break_a_promise_together_are_refused(variables: dict[str, str], said: str) -> None:
     with pytest.raises(WrongSettings, match=f"ORDERSAGA_{said}"):
         Settings.of({f"ORDERSAGA_{name}": value for name, value in variables.items()})
+
+
+LIVE = {"GATEWAY_URL": "https://api.tosspayments.com", "GATEWAY_SECRET_KEY": "live_sk_x"}
+UNSAFE = [
+    ("sandbox", {}, "leave it out"),
+    ("payment", {}, "test key.*GATEWAY_SECRET_KEY_FILE.*unencrypted: set an https:// address"),
+    ("payment", LIVE | {"GATEWAY_SECRET_KEY": "test_gsk_x"}, "GATEWAY_SECRET_KEY is a test key"),
+    ("payment", LIVE | {"GATEWAY_URL": "http://10.0.0.1"}, "GATEWAY_URL is http://10.0.0.1"),
+]
+
+
+@pytest.mark.parametrize(("server", "variables", "said"), UNSAFE)
+def test_what_is_for_development_is_not_served_elsewhere(server: str, variables: dict[str, str], said: str) -> None:
+    given = {f"ORDERSAGA_{name}": value for name, value in variables.items()}
+    why = Settings.of(given).unsafe_to_serve(server)
+    assert why is not None and re.search(f"{said}.*for a demo set ORDERSAGA_DEVELOPMENT=true", why), why
+    assert Settings.of(given | {"ORDERSAGA_DEVELOPMENT": "true"}).unsafe_to_serve(server) is None
+
+
+@pytest.mark.parametrize("server", ["order", "stock", "payment", "delivery", "web", "audit"])
+def test_with_a_live_gateway_all_servers_start_outside_development(server: str) -> None:
+    assert Settings.of({f"ORDERSAGA_{name}": value for name, value in LIVE.items()}).unsafe_to_serve(server) is None
 
 
 @pytest.mark.parametrize("variables", TAKEN, ids="-".join)

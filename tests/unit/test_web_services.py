@@ -29,7 +29,7 @@ def asked(headers: dict[str, str]) -> Request[Any, Any, Any]:
 
 
 async def test_a_service_of_the_demo_knows_the_user_by_the_headers_of_a_gateway() -> None:
-    caller = await Callers(Settings(trust_gateway_headers=True)).of(asked(credentials(USER)))
+    caller = await Callers(Settings(development=True, trust_gateway_headers=True)).of(asked(credentials(USER)))
     assert caller.user_id == USER.user_id and not caller.is_operator
 
 

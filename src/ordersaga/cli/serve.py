@@ -65,6 +65,8 @@ def serve(
             f"ORDERSAGA_FOREIGN_PARTNERS names {server} as another team's service, so ours is not started; take it out to run ours",
             CANNOT_START,
         )
+    if unsafe := settings.unsafe_to_serve(server):
+        raise fail(unsafe, CANNOT_START)
     if workers > 1:
         if server is Server.sandbox:
             raise fail("the sandbox keeps its books in memory, so it runs as one process")

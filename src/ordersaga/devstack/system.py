@@ -195,6 +195,7 @@ class System:
         given = {*callers, *(name.removeprefix(PREFIX) for name in extra)}
         checks_tokens = bool(given & {"JWT_JWKS_URL", "JWT_KEY", "JWT_KEY_FILE"})
         defaults = {
+            "DEVELOPMENT": "true",
             "TRUST_GATEWAY_HEADERS": "true",
             "WEB_SIGN_IN": "token" if checks_tokens else "demo",
             "CONSUMER_FAULTS": str(web and not checks_tokens).lower(),

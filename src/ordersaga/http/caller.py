@@ -1,5 +1,7 @@
 """Finds the caller of a request: by a JWT that is checked here or, where a setting says so, by the headers of an API gateway in front."""
 
+import hmac
+import ipaddress
 from typing import Any, Final
 from uuid import UUID
 
@@ -43,6 +45,9 @@ class Callers:
         self._settings: Final = settings
         url = settings.jwt_jwks_url
         self._jwks: Final = Jwks(url, settings.jwt_jwks_timeout_s) if url else None
+        self._networks: Final = settings.gateway_networks
+        secret = settings.trust_gateway_secret
+        self._secret: Final = secret.get_secret_value().encode() if secret else None
 
     async def of(self, request: Request[Any, Any, Any]) -> Caller:
         """The caller. Raises `Problem` 401 without valid credentials, 503 while the identity provider does not answer."""
@@ -54,9 +59,36 @@ class Callers:
             user_id = _single(request, b"user-id", "User-Id")
             if user_id is None:
                 raise _unknown("the header User-Id is missing")
+            self._must_be_the_gateway(request)
             roles = _single(request, b"user-roles", "User-Roles")
             return _caller(user_id, ["CUSTOMER"] if roles is None else roles.split(","))
         raise _unknown("send a bearer token")
+
+    def _must_be_the_gateway(self, request: Request[Any, Any, Any]) -> None:
+        """Raises `Problem` 401 unless the request comes from the API gateway, which alone may say who calls."""
+        if not self._networks and self._secret is None and not self._settings.development:
+            raise _unknown(
+                "User-Id is taken from nobody: neither ORDERSAGA_TRUST_GATEWAY_ADDRESSES nor ORDERSAGA_TRUST_GATEWAY_SECRET is set"
+            )
+        if self._networks:
+            client = request.scope["client"]
+            if client is None or not self._is_listed(client[0]):
+                raise _unknown(
+                    f"User-Id is not taken from {client[0] if client else 'this socket'}: ORDERSAGA_TRUST_GATEWAY_ADDRESSES does not list it"
+                )
+        if self._secret is not None:
+            sent = _single(request, b"gateway-secret", "Gateway-Secret")
+            if sent is None or not hmac.compare_digest(sent.encode(), self._secret):
+                raise _unknown("User-Id is taken from the API gateway alone, and Gateway-Secret is not the gateway's")
+
+    def _is_listed(self, host: str) -> bool:
+        try:
+            address = ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            return False
+        # A socket for IPv6 that also takes IPv4 tells of an IPv4 client as ::ffff:10.0.3.7.
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self._networks)
 
     async def operator(self, request: Request[Any, Any, Any]) -> Caller:
         """The caller, who must be an operator. Raises `Problem` 401, 403 or 503."""

@@ -44,7 +44,7 @@ SECURITY_SCHEMES: Final = {
         "type": "apiKey",
         "in": "header",
         "name": "User-Id",
-        "description": "The user's id, from an API gateway in front, where ORDERSAGA_TRUST_GATEWAY_HEADERS is set.",
+        "description": "The user's id, from an API gateway in front, where ORDERSAGA_TRUST_GATEWAY_HEADERS is set and the gateway is known.",
     },
     "gatewayRoles": {
         "type": "apiKey",
