@@ -87,7 +87,9 @@ class IdentitySettings(BaseSettings):
         values: Any = self
         demo = f"for a demo set {DEVELOPMENT}=true"
         if server == "sandbox":
-            return f"the sandbox approves payments without money, so it does not start in production: leave it out; {demo}"
+            return (
+                f"the sandbox approves payments without money, so it does not start in production: leave it out; {demo}"
+            )
         wrong = []
         if server == "payment" and values.gateway_secret_key.get_secret_value().startswith(TEST_KEY):
             wrong.append(

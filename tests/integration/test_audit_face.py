@@ -36,7 +36,12 @@ async def face(scene: Scene, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]
 
 
 def _serving(scene: Scene, folder: Path, **changes: Any) -> Any:
-    about_callers = {"development": True, "trust_gateway_headers": True, "audit_runs_path": folder, "audit_runs_kept": 3}
+    about_callers = {
+        "development": True,
+        "trust_gateway_headers": True,
+        "audit_runs_path": folder,
+        "audit_runs_kept": 3,
+    }
     return running(scene.settings.model_copy(update=about_callers | changes), create_app)
 
 

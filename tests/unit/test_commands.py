@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ordersaga.messaging.backlog import replay_command
 from ordersaga.cli.supervisor import CANNOT_START
+from ordersaga.messaging.backlog import replay_command
 from tests.commands import type_command
 
 pytestmark = pytest.mark.processes

@@ -25,7 +25,9 @@ NESTED = b'{"reason":5,"x":' + b"[" * 5_000
 
 @cache
 def app(name: str) -> Any:
-    return importlib.import_module(f"ordersaga.{name}.app").create_app(Settings(development=True, trust_gateway_headers=True))
+    return importlib.import_module(f"ordersaga.{name}.app").create_app(
+        Settings(development=True, trust_gateway_headers=True)
+    )
 
 
 def client(name: str) -> httpx.AsyncClient:

@@ -71,7 +71,7 @@ class Callers:
                 "User-Id is taken from nobody: neither ORDERSAGA_TRUST_GATEWAY_ADDRESSES nor ORDERSAGA_TRUST_GATEWAY_SECRET is set"
             )
         if self._networks:
-            client = request.scope["client"]
+            client = request.scope.get("client")
             if client is None or not self._is_listed(client[0]):
                 raise _unknown(
                     f"User-Id is not taken from {client[0] if client else 'this socket'}: ORDERSAGA_TRUST_GATEWAY_ADDRESSES does not list it"
