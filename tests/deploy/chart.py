@@ -50,6 +50,9 @@ REFUSED: Final[dict[tuple[str, ...], str]] = {
     ("settings.ORDERSAGA_GATEWAY_SECRET_KEY=live_sk",): "ORDERSAGA_GATEWAY_SECRET_KEY",
     ("settings.BATCH_MAX=1",): "BATCH_MAX",
     ("settings.ORDERSAGA_JWT_JWKS_URL=",): "nobody could be told apart",
+    (
+        "settings.ORDERSAGA_TRUST_GATEWAY_HEADERS=true",
+    ): "settings.ORDERSAGA_TRUST_GATEWAY_ADDRESSES: name the addresses",
     ("services.web.sessionSecret=",): "services.web.sessionSecret",
     ("services.stock.enabled=false",): "services.web.settings.ORDERSAGA_STOCK_URL",
     ("services.stock.scaling.max=13",): "more than the 12 partitions",

@@ -118,10 +118,11 @@ def test_each_container_has_settings_that_a_service_takes_and_the_secrets_that_t
                 file = tmp_path / name
                 service = setting.removesuffix("_database_url")
                 file.write_text(
-                    URL.format(service, service) if service != setting else "test_value_of_a_secret_of_32_bytes"
+                    URL.format(service, service) if service != setting else "live_value_of_a_secret_of_32_bytes"
                 )
                 environment[name] = str(file)
         found = Settings.of(environment)
+        assert found.unsafe_to_serve(component) is None
         assert component not in HTTP_PORTS or found.operations_port not in (None, found.port(component))
         assert set(mounted) == {each.removeprefix(SECRETS) for each in _secrets(container)}, (
             f"{component} has a secret that it does not use"
