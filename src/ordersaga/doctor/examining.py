@@ -93,10 +93,6 @@ async def _kafka(settings: Settings, services: Sequence[str], clock: Callable[[]
 
 def _development(settings: Settings) -> Iterator[Finding]:
     """Settings that are meant for development."""
-    if settings.consumer_faults:
-        what = "operators may make records fail on purpose"
-        yield Finding("settings", f"{PREFIX}CONSUMER_FAULTS", "note", what, "unset it in production")
-    if settings.trust_gateway_headers:
-        what = "whoever reaches a service may be anybody, by the headers User-Id and User-Roles"
-        todo = "only an API gateway that sets them may reach the services; else unset it, and check tokens"
-        yield Finding("settings", f"{PREFIX}TRUST_GATEWAY_HEADERS", "note", what, todo)
+    if settings.development:
+        what = "the sandbox, test keys, sign-in as anybody and faults on purpose are allowed"
+        yield Finding("settings", f"{PREFIX}DEVELOPMENT", "note", what, "unset it in production")
