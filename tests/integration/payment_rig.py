@@ -32,7 +32,7 @@ from ordersaga.messaging.migrating import migrate
 from ordersaga.sandbox.app import SandboxSettings, serving
 from ordersaga.settings import Settings
 
-STARTS_S = 30.0
+STARTS_S = 60.0
 HELD = ("DONE", "CANCELED", "PARTIAL_CANCELED")
 
 
