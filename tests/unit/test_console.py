@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from ordersaga.contracts.topics import GUIDE_TOPICS
+from ordersaga.operations.flow_resources import FlowMoment, TopicMoment
 from ordersaga.operations.parked_resources import QueueResource
 from ordersaga.operations.resources import BytesResource, CauseResource, CausesResource
 from ordersaga.settings import SERVICES, ServiceName, Settings
@@ -133,6 +134,26 @@ def test_kafka_is_away_when_it_answers_neither_us_nor_a_service_and_since_our_fi
     assert away.since(False, [view("order", None, Alarm("Kafka away", "", "", "", NOW, 6))], later) == NOW
     assert away.since(False, [view("order", 1)], later) is None
     assert away.since(False, [ServiceView("order", foreign=True)], later) == later
+
+
+@pytest.mark.parametrize(
+    ("lags", "behind"),
+    [([0, 80, 120], 120), ([500, 400, 300], None), ([10, 20, 99], None), ([300, 300, 300], None), ([120], None)],
+)
+def test_a_service_that_falls_behind_needs_attention_and_one_that_catches_up_does_not(
+    lags: list[int], behind: int | None
+) -> None:
+    moments = [
+        FlowMoment(
+            at=NOW - timedelta(seconds=15 * (len(lags) - n)),
+            topics={"order-created": TopicMoment(handled=0, written=lag, lag=lag)},
+            calls={},
+        )
+        for n, lag in enumerate(lags)
+    ]
+    stock = ServiceView("stock", False, HealthStatus("UP"), topic("order-created", lags[-1]), moments=moments)
+    found = [(each.text, each.values["count"]) for each in overview.concerns(snapshot(stock=stock))]
+    assert found == ([("behind", behind)] if behind else [])
 
 
 def paused(states: dict[str, TopicRead] | None, count: int = 1) -> list[overview.Concern]:

@@ -18,7 +18,7 @@ from ordersaga.operations.flow_resources import FlowMoment
 from ordersaga.web.accounts import User
 from ordersaga.web.console.curves import Chart, Points, chart
 from ordersaga.web.console.frame import Console
-from ordersaga.web.console.rates import Value, called, handled, lag, written
+from ordersaga.web.console.rates import Value, called, handled, lag_of, written
 from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page
 from ordersaga.web.services import side_by_side
@@ -82,10 +82,9 @@ def _lags(moments: Sequence[FlowMoment]) -> Points:
     points: list[tuple[float, float | None]] = []
     longest, before = _longest(moments), None
     for each in moments:
-        lags = [lag(topic)(each) for topic, read in each.topics.items() if read.handled is not None]
         if before is not None and (each.at - before).total_seconds() > longest:
             points.append((before.timestamp(), None))
-        points.append((each.at.timestamp(), None if None in lags else sum(each or 0 for each in lags)))
+        points.append((each.at.timestamp(), lag_of(each)))
         before = each.at
     return points
 

@@ -9,14 +9,17 @@ from urllib.parse import urlencode
 from msgspec import Struct
 
 from ordersaga.messaging.stalls import AWAY
+from ordersaga.operations.flow_resources import FlowMoment
 from ordersaga.operations.parked_resources import QueueResource
 from ordersaga.said import Saying
-from ordersaga.web.console.flow import gateway_state
+from ordersaga.web.console.flow import LAG_BAD, gateway_state
+from ordersaga.web.console.rates import lag_of
 from ordersaga.web.console.snapshot import ServiceView, Snapshot
 
 OUTBOX_OLD_S: Final = 10.0
 PAUSED: Final = "partition paused"
 WAITS_LONG: Final = timedelta(minutes=15)
+BEHIND_FOR: Final = timedelta(seconds=25)
 
 Level = Literal["bad", "few"]
 
@@ -87,6 +90,9 @@ def _of_service(view: ServiceView, is_told: AbstractSet[str]) -> list[Concern]:
         told = [each for each in view.health.alarms if each.alarm == PAUSED]
         words = (told[0].what, told[0].what_said, told[0].where) if len(told) == 1 else ()
         found.append(Concern("few", "paused", values, f"/console/topics?service={name}", *words))
+    if behind := _falls_behind(view.moments):
+        values = {"service": name, "count": behind}
+        found.append(Concern("few", "behind", values, f"/console/topics?service={name}"))
     if letters := sum(each.letters for each in (view.causes.items if view.causes else ())):
         found.append(Concern("bad", "letters", {"service": name, "count": letters}, f"/console/letters?service={name}"))
     if view.parked:
@@ -103,6 +109,13 @@ def _of_service(view: ServiceView, is_told: AbstractSet[str]) -> list[Concern]:
                 Concern("few", "alarm", {"service": name}, "#services", alarm.what, alarm.what_said, alarm.where)
             )
     return found
+
+
+def _falls_behind(moments: Sequence[FlowMoment]) -> int:
+    """How many records the service is behind, if they are many and more than they were `BEHIND_FOR` ago; otherwise 0."""
+    known = [(each.at, lag) for each in moments if (lag := lag_of(each)) is not None]
+    before = [lag for at, lag in known if known[-1][0] - at >= BEHIND_FOR]
+    return known[-1][1] if before and known[-1][1] >= max(LAG_BAD, before[-1] + 1) else 0
 
 
 def causes(snapshot: Snapshot) -> list[CauseRow]:

@@ -23,9 +23,10 @@ def written(topic: str) -> Value:
     return lambda moment: moment.topics[topic].written if topic in moment.topics else None
 
 
-def lag(topic: str) -> Value:
-    """The records that wait for the topic's reader."""
-    return lambda moment: moment.topics[topic].lag if topic in moment.topics else None
+def lag_of(moment: FlowMoment) -> int | None:
+    """How many records the service was behind, over all topics that it reads; None: Kafka did not answer."""
+    lags = [each.lag for each in moment.topics.values() if each.handled is not None]
+    return None if None in lags else sum(each or 0 for each in lags)
 
 
 def called(name: str) -> Value:
