@@ -322,7 +322,7 @@ def test_a_reader_sees_every_order_without_personal_data_and_an_operator_cancels
     page.get_by_label("Reason").fill("asked by phone")
     oliver.press("Cancel")
     expect(page.get_by_role("status").first).to_contain_text("Order cancelled")
-    expect(page.locator(".story")).to_contain_text("CancelBeforeDelivery")
+    expect(page.locator(".story")).to_contain_text("cancel before delivery")
     customer.sees("This order is cancelled")  # by whom, it does not claim
 
 
