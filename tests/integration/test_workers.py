@@ -28,7 +28,7 @@ WORKERS = """
 import asyncio, sys
 from ordersaga.cli.supervisor import Supervisor
 print("started", flush=True)
-print(asyncio.run(Supervisor([sys.executable, "-c", sys.argv[1]], 2).run()), flush=True)
+print(asyncio.run(Supervisor([sys.executable, "-c", sys.argv[1]], 2, "").run()), flush=True)
 """
 
 

@@ -8,10 +8,12 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Final
 
 import structlog
@@ -25,6 +27,7 @@ from ordersaga.cli.supervisor import CANNOT_START, Supervisor
 from ordersaga.http.documents import document
 from ordersaga.http.server import listening
 from ordersaga.http.server import serve as serve_http
+from ordersaga.http.workers import Worker
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.observability import log_to_stderr
 from ordersaga.settings import Settings
@@ -53,6 +56,9 @@ def serve(
     share_port: Annotated[bool, typer.Option(help="let other processes listen on the same port; workers do")] = False,
     supervisor: Annotated[int | None, typer.Option(hidden=True)] = None,
     reason_to: Annotated[int | None, typer.Option(hidden=True)] = None,
+    worker: Annotated[int, typer.Option(hidden=True)] = 0,
+    worker_count: Annotated[int, typer.Option(hidden=True)] = 1,
+    workers_folder: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run one service: its HTTP face and its consumer. SIGTERM or Ctrl-C ends it in order.
 
@@ -87,7 +93,9 @@ def serve(
     # A batch makes many objects. With the default thresholds it would start the collector again and again.
     gc.set_threshold(50_000, 20, 50)
     try:
-        uvloop.run(serve_http(application(server)(settings), settings, settings.port(server), share_port))
+        app, port = application(server)(settings), settings.port(server)
+        one_of = None if workers_folder is None else Worker(worker, worker_count, workers_folder)
+        uvloop.run(serve_http(app, settings, port, share_port, one_of))
     except CannotStart as error:
         if reason_to is None:
             raise fail(str(error), CANNOT_START) from error
@@ -122,8 +130,13 @@ def _supervise(server: Server, workers: int, settings: Settings, share_port: boo
 
 
 async def _run_workers(command: list[str], workers: int) -> tuple[int, str | None]:
-    supervisor = Supervisor(command, workers)
-    return await supervisor.run(), supervisor.reason
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="ordersaga-", ignore_cleanup_errors=True)
+    except OSError as error:
+        return CANNOT_START, f"the workers need a folder for their sockets, and none can be made: {error}; set TMPDIR"
+    with folder as sockets:
+        supervisor = Supervisor(command, workers, sockets)
+        return await supervisor.run(), supervisor.reason
 
 
 def _end_with(supervisor: int) -> None:

@@ -19,15 +19,16 @@ REASON_BYTES_MAX: Final = 4_096
 
 
 class Supervisor:
-    """Runs `command` as `count` workers.
+    """Runs `command` as `count` workers, which reach each other by sockets in `folder`.
 
     A worker that dies is started again; the wait before that grows while workers die soon after their start. A worker that cannot start
     ends all workers.
     """
 
-    def __init__(self, command: Sequence[str], count: int) -> None:
+    def __init__(self, command: Sequence[str], count: int, folder: str) -> None:
         self._command: Final = command
         self._count: Final = count
+        self._folder: Final = folder
         self._children: Final[set[asyncio.subprocess.Process]] = set()
         self._stopping: Final = asyncio.Event()
         self._read_reason, self._tell_reason = os.pipe()
@@ -40,7 +41,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        await asyncio.gather(*(self._keep_one() for _ in range(self._count)))
+        await asyncio.gather(*(self._keep_one(number) for number in range(self._count)))
         return self._exit_code
 
     def _stop(self) -> None:
@@ -48,11 +49,11 @@ class Supervisor:
         for child in self._children:
             self._end(child)
 
-    async def _keep_one(self) -> None:
+    async def _keep_one(self, number: int) -> None:
         soon_dead = 0
         while not self._stopping.is_set():
             began_at = time.monotonic()
-            child = await self._start()
+            child = await self._start(number)
             code = await child.wait()
             self._children.discard(child)
             if code == CANNOT_START:
@@ -67,8 +68,9 @@ class Supervisor:
                 async with asyncio.timeout(wait_s):
                     await self._stopping.wait()
 
-    async def _start(self) -> asyncio.subprocess.Process:
+    async def _start(self, number: int) -> asyncio.subprocess.Process:
         options = ["--supervisor", str(os.getpid()), "--reason-to", str(self._tell_reason)]
+        options += ["--worker", str(number), "--worker-count", str(self._count), "--workers-folder", self._folder]
         child = await asyncio.create_subprocess_exec(*self._command, *options, pass_fds=[self._tell_reason])
         self._children.add(child)
         if self._stopping.is_set():

@@ -13,10 +13,11 @@ from typing import Any, Final
 import prometheus_client
 import structlog
 import uvicorn
-from litestar import Litestar, MediaType, Response, get
+from litestar import Litestar, MediaType, Request, Response, get
 from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 from msgspec import structs
+from prometheus_client.exposition import choose_encoder
 
 from ordersaga import __version__
 from ordersaga.http import schema
@@ -32,6 +33,7 @@ from ordersaga.http.problems import (
     on_unknown_outcome,
 )
 from ordersaga.http.protocol import RESERVED_CONNECTIONS, Protocol
+from ordersaga.http.workers import Worker, alone
 from ordersaga.masking import masked, masked_sayings
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.gather import NotBegun, OutcomeUnknown
@@ -49,9 +51,9 @@ CHECK_IDLE_EVERY_S: Final = 1.0
 FILES_BESIDE_CONNECTIONS: Final = 256
 NOSNIFF: Final = ("X-Content-Type-Options", "nosniff")
 NO_STORE: Final = ("Cache-Control", "no-store")
-prometheus_client.Gauge(
-    "ordersaga_build_info", "Always 1; the label is the version that runs", ["version"], multiprocess_mode="max"
-).labels(__version__).set(1)
+prometheus_client.Gauge("ordersaga_build_info", "Always 1; the label is the version that runs", ["version"]).labels(
+    __version__
+).set(1)
 
 
 def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
@@ -94,9 +96,12 @@ def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
         }
 
     @get("/metrics", include_in_schema=False, media_type=MediaType.TEXT)
-    async def metrics() -> Response[bytes]:
+    async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+        accept, worker = request.headers.get("accept", ""), request.app.state.get("worker")
+        text = alone(accept) if worker is None else await worker.scrape(accept)
+        content_type = choose_encoder(accept)[1]
         return Response(
-            prometheus_client.generate_latest(), headers={"content-type": prometheus_client.CONTENT_TYPE_LATEST}
+            text, headers={"content-type": content_type}
         )  # as `media_type` Litestar would add a second charset
 
     return [live, ready, status, metrics]
@@ -156,11 +161,13 @@ def application(
     )
 
 
-async def serve(app: Litestar, settings: Settings, port: int, share_port: bool = False) -> None:
+async def serve(
+    app: Litestar, settings: Settings, port: int, share_port: bool = False, worker: Worker | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in flight and leave the lifespan.
 
     `share_port`: the workers of one service listen on one port. Off otherwise, or a second system on the same port would get half of the
-    first one's requests. Raises `CannotStart`, also one that the application raised at its start.
+    first one's requests. `worker`: this process is one of several. Raises `CannotStart`, also one that the application raised at its start.
     """
     if settings.operations_port == port:
         raise CannotStart(f"ORDERSAGA_OPERATIONS_PORT is {port}, the port of the API: choose another, or unset it")
@@ -186,7 +193,9 @@ async def serve(app: Litestar, settings: Settings, port: int, share_port: bool =
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
-    await server.serve(listeners)
+    app.state.worker = worker
+    async with worker.listening() if worker else contextlib.nullcontext():
+        await server.serve(listeners)
     if cannot_start := app.state.get("cannot_start"):
         raise cannot_start
     if not server.started:

@@ -13,6 +13,7 @@ from ordersaga.messaging import dead_letters
 from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.dead_letters import REFUSED
 from ordersaga.messaging.health import Alarms, Trouble
+from ordersaga.messaging.measures import OF_SERVICE
 from ordersaga.messaging.queries import queries
 from ordersaga.said import say
 from ordersaga.settings import Settings
@@ -22,12 +23,18 @@ sql: Final = queries(__file__)
 
 MEASURE_EVERY_S: Final = 5.0
 
-OUTBOX_ROWS: Final = Gauge("ordersaga_outbox_rows", "Records committed and not yet known to be published")
-OUTBOX_LAG_S: Final = Gauge(
-    "ordersaga_outbox_lag_seconds", "Age of the oldest record that is not known to be published"
+OUTBOX_ROWS: Final = Gauge(
+    "ordersaga_outbox_rows", "Records committed and not yet known to be published", registry=OF_SERVICE
 )
-PARKED_ROWS: Final = Gauge("ordersaga_parked_records", "Records parked after a failure, or waiting behind a parked one")
-DEAD_LETTERS_OPEN: Final = Gauge("ordersaga_dead_letters_open", "Dead letters that wait for an operator")
+OUTBOX_LAG_S: Final = Gauge(
+    "ordersaga_outbox_lag_seconds", "Age of the oldest record that is not known to be published", registry=OF_SERVICE
+)
+PARKED_ROWS: Final = Gauge(
+    "ordersaga_parked_records", "Records parked after a failure, or waiting behind a parked one", registry=OF_SERVICE
+)
+DEAD_LETTERS_OPEN: Final = Gauge(
+    "ordersaga_dead_letters_open", "Dead letters that wait for an operator", registry=OF_SERVICE
+)
 
 
 class OutboxTopic(Struct, frozen=True):

@@ -15,7 +15,7 @@ from typing import Any, Final
 import structlog
 
 from ordersaga.contracts.headers import MESSAGE_ID
-from ordersaga.messaging import dead_letters
+from ordersaga.messaging import dead_letters, measures
 from ordersaga.messaging.database import DATABASE_ERRORS, Pool
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, RefusedRecord
 from ordersaga.messaging.outbox_rows import OutboxRow, publication_of
@@ -162,6 +162,8 @@ class Outbox:
             self.failed = True
             self._in_flight.difference_update(ids)
         else:
+            given_up = {each.id for each in refused}
+            measures.count_published(each.topic for each in publications if each.id not in given_up)
             self._acknowledged += ids
             if len(self._acknowledged) >= DELETE_ROWS or self._closing:
                 self._delete_now.set()

@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from ordersaga.messaging import outbox_rows, spans
+from ordersaga.messaging import measures, outbox_rows, spans
 from ordersaga.messaging.consumer_parts import ConsumerParts
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.dead_letters import REJECTED, UNDECODABLE, GivenUp
@@ -29,7 +29,6 @@ from ordersaga.messaging.queries import queries
 from ordersaga.messaging.spans import Outcome
 from ordersaga.messaging.sqlstate import is_connection_lost
 from ordersaga.said import say
-from ordersaga.tracing import exporting
 
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
@@ -117,10 +116,9 @@ class Retries:
             await self._assignment.lost(ranges, now)
             raise
         await self._outbox.publish(rows, now)
-        if exporting() is not None:
-            self._export(due, tried, given_up, rows, now)
+        self._tell(due, tried, given_up, rows, now)
 
-    def _export(
+    def _tell(
         self,
         due: Sequence[Parked],
         tried: HandledBatch,
@@ -128,7 +126,7 @@ class Retries:
         rows: Sequence[OutboxRow],
         now: datetime,
     ) -> None:
-        """Export the spans of a round: one for each try of a record."""
+        """Add each try of a record to the metrics, and export its span."""
         untried = {each.record.coordinates for each in (*tried.untried, *tried.queued)}
         attempts = {each.record.coordinates: each.attempts + 1 for each in due}
         outcomes = {each: Outcome(spans.HANDLED, attempt=attempt) for each, attempt in attempts.items()}
@@ -139,6 +137,7 @@ class Retries:
             at = each.rejected.record.coordinates
             outcomes[at] = Outcome(spans.DEAD_LETTER, each.rejected.reason, each.attempts)
         records = [(each.record, None) for each in due if each.record.coordinates not in untried]
+        measures.count((record for record, _ in records), outcomes)
         spans.of_turn(self._group, now, records, rows, outcomes)
 
     async def _retried(

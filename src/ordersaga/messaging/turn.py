@@ -9,6 +9,7 @@ Each thing that may go wrong has a file of its own: `isolation.py` (records that
 """
 
 import contextlib
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -19,7 +20,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ordersaga.messaging import outbox_rows, parking, spans
+from ordersaga.messaging import measures, outbox_rows, parking, spans
 from ordersaga.messaging.backoff import is_retriable
 from ordersaga.messaging.bad_deployment import BadDeployment, Suspects, Suspicion
 from ordersaga.messaging.consumer_parts import ConsumerParts
@@ -35,7 +36,6 @@ from ordersaga.messaging.short_transaction import NotAsRead, ShortTransaction
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.spans import Outcome
 from ordersaga.messaging.sqlstate import is_deployment, is_locked, is_too_large
-from ordersaga.tracing import exporting
 
 log: Final = structlog.get_logger()
 
@@ -54,6 +54,7 @@ class Work(Struct, frozen=True):
     waiting: Sequence[Incoming]
     undecodable: Sequence[Rejected]
     now: datetime
+    began_s: float
 
     @property
     def count(self) -> int:
@@ -106,7 +107,13 @@ class Turns:
             if not records:
                 return
         incoming, undecodable = decoded(records)
-        work = Work(self._assignment.ranges_of(records), *self._parking.split(incoming), undecodable, self._clock())
+        work = Work(
+            self._assignment.ranges_of(records),
+            *self._parking.split(incoming),
+            undecodable,
+            self._clock(),
+            time.monotonic(),
+        )
         try:
             await self._attempt(work)
         except Fenced:
@@ -151,8 +158,7 @@ class Turns:
         self._parking.add_keys([*handled.failed, *handled.locked], waiting)
         parking.log_parked([*handled.failed, *handled.locked])
         await self._committed(work, len(handled.failed), rows)
-        if exporting() is not None:
-            self._export(work, rows, given_up, handled.failed, [*waiting, *(each.incoming for each in handled.locked)])
+        self._tell(work, rows, given_up, handled.failed, [*waiting, *(each.incoming for each in handled.locked)])
 
     async def _commit_short(self, work: Work) -> None:
         """The same for a few records of which none is put aside: what they write, their output and the fence are the last statement.
@@ -169,10 +175,9 @@ class Turns:
                 db, outgoing, work.now, self._ids_of(work), self._settings, end, given_up
             )
         await self._committed(work, 0, rows)
-        if exporting() is not None:
-            self._export(work, rows, given_up)
+        self._tell(work, rows, given_up)
 
-    def _export(
+    def _tell(
         self,
         work: Work,
         rows: Sequence[OutboxRow],
@@ -180,7 +185,7 @@ class Turns:
         failed: Sequence[FailedRecord] = (),
         waiting: Sequence[Incoming] = (),
     ) -> None:
-        """Export the spans of a turn."""
+        """Add a turn to the metrics, and export its spans."""
         outcomes = {each.record.coordinates: Outcome(spans.WAITING) for each in waiting}
         outcomes |= {each.incoming.record.coordinates: Outcome(spans.PARKED, each.reason) for each in failed}
         outcomes |= {
@@ -188,6 +193,9 @@ class Turns:
         }
         undecodable = [(each.record, None) for each in work.undecodable]
         records = [*spans.of_incoming(work.incoming, work.waiting), *undecodable]
+        measures.TURN_SECONDS.observe(time.monotonic() - work.began_s)
+        measures.TURN_RECORDS.observe(work.count)
+        measures.count((record for record, _ in records), outcomes)
         spans.of_turn(self._group, work.now, records, rows, outcomes)
 
     def _ids_of(self, work: Work) -> MessageIds:
@@ -254,7 +262,7 @@ class Turns:
         reason = f"the record can be neither handled nor stored as it is: {type(error).__name__}: {error}"
         log.error("a record fails its turn outside of the handler and is given up without its headers", exc_info=error)
         undecodable = [Rejected(replace(record, headers=None), reason)]
-        work = Work(self._assignment.ranges_of([record]), [], [], undecodable, self._clock())
+        work = Work(self._assignment.ranges_of([record]), [], [], undecodable, self._clock(), time.monotonic())
         try:
             await self._commit(work, isolating=False)
         except Exception as again:

@@ -17,6 +17,7 @@ from ordersaga.messaging.consumer_parts import ConsumerParts
 from ordersaga.messaging.health import Trouble, topic_missing
 from ordersaga.messaging.kafka import Gap, Partition, TopicState
 from ordersaga.messaging.ledger import Fenced, OffsetRange, fence
+from ordersaga.messaging.measures import LAG
 from ordersaga.messaging.unreadable import Unreadable
 from ordersaga.said import say
 
@@ -89,9 +90,11 @@ class Watching:
         """The partitions whose position is the same as at the last check, although their log goes on behind it."""
         now = {partition: position.next_offset for partition, position in self._assignment.positions.items()}
         before, self._positions = self._positions, now
-        still = {partition: at for partition, at in now.items() if before.get(partition) == at}
-        ends = await self._consumer.known_ends(still) if still else {}
-        return {partition: at for partition, at in still.items() if ends.get(partition, at) > at}
+        ends = await self._consumer.known_ends(now) if now else {}
+        behind = {partition: max(0, ends.get(partition, at) - at) for partition, at in now.items()}
+        for topic in self._names:
+            LAG.labels(topic).set(sum(lag for partition, lag in behind.items() if partition.topic == topic))
+        return {partition: at for partition, at in now.items() if before.get(partition) == at and behind[partition]}
 
     async def _ask(self, standing: dict[Partition, int]) -> Checked:
         states = await self._topics.states(self._names)
@@ -218,5 +221,6 @@ class Watching:
         if self._check is not None:
             self._check.cancel()
         self._unreadable.end()
+        LAG.clear()
         for alarm in ALARMS:
             self._alarms.only(alarm, {})

@@ -13,7 +13,7 @@ from ordersaga.messaging import timers
 from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.runtime import Runtime, utc_now
 from ordersaga.operations import api as operations
-from ordersaga.order import api, command_routes, operators_face, reading_routes, store
+from ordersaga.order import api, command_routes, operators_face, reading_routes, states, store
 from ordersaga.order.commands import Acting, Placing
 from ordersaga.order.handlers import handler
 from ordersaga.order.operators import HISTORY, Operating, last_note
@@ -38,6 +38,7 @@ def create_app(settings: Settings) -> Litestar:
             orders.acting = runtime.gather(Acting(settings), about=lambda each: each.order_id)
             orders.operating = runtime.gather(Operating(settings), about=lambda each: each.order_id)
             runtime.every(timers.FIRE_EVERY_S, timers.Timers(runtime, Waking(settings)).fire, "timers")
+            states.start(runtime)
             operations.start(runtime, "order", (HISTORY, last_note))
             runtime.supervise("watching for events", watch.run, needed_for_http=True)
             yield

@@ -29,21 +29,17 @@ from ordersaga.order.resources import (
     TIMELINE,
     EventPage,
     OrderPage,
-    OrderStates,
-    Waiting,
     cursors,
     event_resource,
 )
-from ordersaga.order.search import OrderFilter, first_id_at
+from ordersaga.order.search import OrderFilter
+from ordersaga.order.states import counted
 from ordersaga.order.versions import seen_of, version_of
 from ordersaga.order.watch import NumberedEvent, WatchEnded
 
 PING_S: Final = 15.0
 RECONNECT_MS: Final = 1_000
 EVENT_ID_MAX: Final = 2**63 - 1
-COUNTED_FOR: Final = timedelta(hours=24)
-COUNTED_MAX: Final = 10_000
-"""For the counts by status: how far back orders are counted, and where a count ends."""
 
 IN_ZONE: Final = "A time with its zone, as in RFC 3339; `placedBefore` itself is not included, `placedAfter` is."
 OLDER_THAN_S_MAX: Final = 10 * 365 * 24 * 3600
@@ -93,7 +89,7 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
     @get("/api/v1/orders/states", **COUNT)
     async def states(request: AnyRequest) -> Json:
         await orders.callers.reader(request)
-        return _answer(await _states(orders))
+        return _answer(await counted(orders.runtime))
 
     return [find, states, *_routes_of_one(orders)]
 
@@ -142,15 +138,6 @@ async def _page(orders: Orders, caller: Caller, wanted: OrderFilter, before: UUI
             found = await store.page(db, before, limit + 1, visible)
     shown, following = cursors.cut(found, limit, lambda order: order.order_id)
     return OrderPage([resource_for(order, caller) for order in shown], following)
-
-
-async def _states(orders: Orders) -> OrderStates:
-    """How many orders have each status, and the oldest order that has not ended."""
-    now = orders.runtime.clock()
-    async with orders.runtime.searching() as db:
-        counts = await store.counts(db, first_id_at(now - COUNTED_FOR), COUNTED_MAX)
-        oldest = await store.oldest_pending(db)
-    return OrderStates(COUNTED_FOR // timedelta(hours=1), COUNTED_MAX, counts, oldest and Waiting(*oldest))
 
 
 def _zoned(name: str, moment: datetime | None) -> datetime | None:

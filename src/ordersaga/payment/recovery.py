@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import Gauge
 
 from ordersaga.messaging.loops import Beat
+from ordersaga.messaging.measures import OF_SERVICE
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.payment import store
 from ordersaga.payment.intents import Intents
@@ -29,10 +30,12 @@ WATCH_EVERY_S: Final = 15.0
 LATE_AFTER_S: Final = 120.0
 
 INTENTS_OPEN: Final = Gauge(
-    "ordersaga_payment_intents_open", "Confirms and refunds that the gateway has not settled yet"
+    "ordersaga_payment_intents_open", "Confirms and refunds that the gateway has not settled yet", registry=OF_SERVICE
 )
 INTENTS_LATE: Final = Gauge(
-    "ordersaga_payment_intents_late", "Confirms and refunds that are open for more than two minutes"
+    "ordersaga_payment_intents_late",
+    "Confirms and refunds that are open for more than two minutes",
+    registry=OF_SERVICE,
 )
 log: Final = structlog.get_logger()
 

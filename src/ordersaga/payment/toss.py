@@ -15,6 +15,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 import structlog
+from prometheus_client import Histogram
 from yarl import URL
 
 from ordersaga.contracts.codec import NOT_JSON
@@ -51,6 +52,13 @@ OUR_FAULT: Final = frozenset(
 )
 """Codes that mean a fault of our configuration, whatever the payment. FORBIDDEN_REQUEST is final instead: a client causes it by confirming
 a payment key under another order's id, and one such client must not open the breaker for all."""
+
+CALL_SECONDS: Final = Histogram(
+    "ordersaga_payment_gateway_call_seconds",
+    "Time of a call to the gateway, by what its answer says of the gateway: alive, sick, our fault, nothing (the call was cancelled)",
+    ["method", "answer"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
 
 ErrorAnswer = Declined | Unknown | Retry | AlreadyProcessed | OurFault
 
@@ -236,6 +244,7 @@ class TossGateway:
         An open breaker admits one probe and waits for that pass, so a pass that is never handed back would keep it open for ever.
         """
         sign, reason = HealthSign.NOTHING, ""
+        began_s = time.perf_counter()
         try:
             reply = await self._exchange(method, path, body, idempotency_key)
             sign, reason = judge(reply)
@@ -248,6 +257,7 @@ class TossGateway:
             log.info("gateway_connection_lost", error=type(error).__name__)
             return Retry(reason, RETRY_AFTER_S)
         finally:
+            CALL_SECONDS.labels(method, sign.value).observe(time.perf_counter() - began_s)
             if self._breaker.hand_back(given, sign, reason):
                 log.warning("gateway_breaker_opened", reason=reason, sign=sign.value)
 
