@@ -3,12 +3,15 @@ and an order is one trace: with others in its turns, parked, given up."""
 
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from ordersaga.devstack.system import System
 from ordersaga.messaging.consumer_faults import ON_PURPOSE
@@ -20,6 +23,7 @@ FACE = "/api/v1/operations"
 OPERATOR = {"User-Id": "00000000-0000-4000-8000-000000000009", "User-Roles": "OPERATOR"}
 REQUESTED = "process delivery-request-topic"
 TOGETHER = 8
+LATE_S = 8.0
 LOOKS = 12
 """So many new connections reach both workers, but for one case in two thousand."""
 
@@ -224,3 +228,63 @@ def test_a_trace_that_nobody_samples_leaves_no_span(system: System, collector: C
     assert collector.of_trace(unsampled.trace) == []
     known = {each.trace for each in collector.spans if each.name == "GET /api/v1/products"}
     assert known == set()
+
+
+def scraped(system: System, service: str) -> dict[str, dict[str, float]]:
+    """A sample's value by its metric's name and its worker, added up over all other labels. A frozen worker's answer is not waited for."""
+    end = time.monotonic() + LIMIT_S
+    while True:
+        try:
+            text = httpx.get(f"{system.urls[service]}/metrics", timeout=LATE_S).text
+            break
+        except httpx.TimeoutException:
+            assert time.monotonic() < end
+    found: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found[sample.name][sample.labels.get("worker", "")] += sample.value
+    return found
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_a_scrape_has_the_metrics_of_both_workers_whichever_answers(system: System) -> None:
+    def asked() -> dict[str, float]:
+        return dict(scraped(system, "stock")["ordersaga_http_requests_total"])
+
+    before = sum(asked().values())
+    for _ in range(LOOKS):
+        httpx.get(f"{system.urls['stock']}/api/v1/products", headers=CUSTOMER).raise_for_status()
+    until(lambda: sum(asked().values()) == before + LOOKS)
+    assert set(asked()) == {"0", "1"}
+    assert len({frozenset(look.items()) for look in looks(asked)}) == 1
+    assert set(scraped(system, "stock")["ordersaga_outbox_rows"]) == {""}
+    turns = scraped(system, "stock")
+    assert sum(turns["ordersaga_turn_records_sum"].values()) >= sum(turns["ordersaga_turn_records_count"].values()) > 0
+    assert sum(scraped(system, "order")["ordersaga_records_published_total"].values()) > 0
+
+
+def test_a_worker_that_does_not_answer_has_no_samples_until_it_does(system: System) -> None:
+    def told() -> tuple[float, float, bool]:
+        found = scraped(system, "delivery")
+        up = found["ordersaga_worker_up"]
+        return up["0"], up["1"], "1" in found["process_start_time_seconds"]
+
+    supervisor = psutil.Process(system.processes["delivery"].pid)
+    [second] = [each for each in supervisor.children() if "--worker 1 " in " ".join(each.cmdline())]
+    until(lambda: told() == (1, 1, True))
+    second.suspend()
+    try:
+        until(lambda: told() == (1, 0, False))
+    finally:
+        second.resume()
+    until(lambda: told() == (1, 1, True))
+    began = scraped(system, "delivery")["process_start_time_seconds"]["1"]
+    second.kill()
+    until(lambda: scraped(system, "delivery")["process_start_time_seconds"].get("1", began) > began)
+    assert told() == (1, 1, True)

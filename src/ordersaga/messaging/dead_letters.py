@@ -16,7 +16,7 @@ from ordersaga.contracts.codec import decode
 from ordersaga.contracts.headers import MESSAGE_ID
 from ordersaga.contracts.topics import BY_NAME, DEAD_LETTER_SUFFIX, key_of
 from ordersaga.masking import masked
-from ordersaga.messaging import letter_headers, spring_headers
+from ordersaga.messaging import letter_headers, log_fields, spring_headers
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Record, Rejected
 from ordersaga.messaging.ids import MessageIds
@@ -94,8 +94,8 @@ async def give_up(db: Connection, given_up: Sequence[GivenUp], ids: MessageIds, 
 
 def _letter(given_up: GivenUp, ids: MessageIds) -> DeadLetter:
     record, reason = given_up.rejected.record, given_up.rejected.reason
-    at = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-    log.warning("a record is a dead letter", **at, cause=given_up.cause, reason=reason, attempts=given_up.attempts)
+    fields = log_fields.of_record(record, order_key(record.topic, record.key, record.value))
+    log.warning("a record is a dead letter", **fields, cause=given_up.cause, reason=reason, attempts=given_up.attempts)
     message_id, causation_id, traceparent = ids.of_record(record, -given_up.attempts)
     return DeadLetter(message_id, causation_id, traceparent, record, given_up.cause, reason, given_up.attempts)
 

@@ -15,6 +15,7 @@ import structlog
 from msgspec import Struct
 
 from ordersaga.masking import masked
+from ordersaga.messaging import log_fields
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Incoming, Record
 from ordersaga.messaging.isolation import FailedRecord
@@ -141,12 +142,8 @@ class Parking:
 def log_parked(failed: Iterable[FailedRecord]) -> None:
     """Log each record that a committed turn has parked."""
     for each in failed:
-        at = {
-            "topic": each.incoming.record.topic,
-            "partition": each.incoming.record.partition,
-            "offset": each.incoming.record.offset,
-        }
-        log.warning("a record is parked", **at, key=str(each.incoming.key), cause=each.cause, reason=each.reason)
+        fields = log_fields.of_record(each.incoming.record, each.incoming.key)
+        log.warning("a record is parked", **fields, cause=each.cause, reason=each.reason)
 
 
 def _row(

@@ -102,7 +102,8 @@ class Orders:
             if task := asyncio.current_task():
                 task.uncancel()
         except Exception as error:
-            log.warning("an order is answered without Stock's answer", error=f"{type(error).__name__}: {error}")
+            why = f"{type(error).__name__}: {error}"
+            log.warning("an order is answered without Stock's answer", order_id=str(order.order_id), error=why)
         return order
 
 

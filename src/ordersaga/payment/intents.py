@@ -93,6 +93,7 @@ class Intents:
                 30 if transient else 40,
                 "an intent stays open",
                 intent=str(intent.id),
+                order_id=str(intent.order_id),
                 error=str(error),
                 exc_info=None if transient else error,
             )
@@ -150,6 +151,7 @@ class Intents:
             40 if later.our_fault else 20,
             "an intent is postponed",
             intent=str(intent.id),
+            order_id=str(intent.order_id),
             kind=intent.kind,
             why=later.why,
             wait_s=wait_s,
