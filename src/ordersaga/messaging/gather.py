@@ -16,6 +16,7 @@ import asyncpg
 import structlog
 
 from ordersaga import tracing
+from ordersaga.contracts.topics import key_of
 from ordersaga.messaging import outbox_rows, spans
 from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.handler import Outgoing
@@ -188,7 +189,7 @@ class Gather(Generic[Request, Answer]):
                     each.answer.set_result(answer)
             self._outbox.publish_soon(rows, now)
             if tracing.exporting() is not None:
-                spans.of_output(zip(rows, write.outgoing, strict=True), ids)
+                spans.of_output(rows, (ids.parent_of(key_of(each.message)) for each in write.outgoing))
             return
         await asyncio.sleep(random.uniform(0, RETRY_WAIT_S_MAX * tries))
         await self._commit(some, lock_wait_ms, tries + 1)

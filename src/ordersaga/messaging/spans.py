@@ -13,9 +13,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from ordersaga.contracts.topics import key_of
-from ordersaga.messaging.handler import Coordinates, Incoming, Outgoing, Record
-from ordersaga.messaging.ids import MessageIds, causation_id_of, traceparent_of
+from ordersaga.messaging.handler import Coordinates, Incoming, Record
+from ordersaga.messaging.ids import causation_id_of, traceparent_of
 from ordersaga.messaging.outbox_rows import OutboxRow
 from ordersaga.tracing import Exporter, Kind, child_of, exporting, is_sampled, taken_apart
 
@@ -84,13 +83,13 @@ def of_turn(
             _sent(exporter, row, own, ended_ns)
 
 
-def of_output(sent: Iterable[tuple[OutboxRow, Outgoing]], ids: MessageIds) -> None:
-    """Export the spans of messages that no record has caused, but a request or a timer."""
+def of_output(rows: Iterable[OutboxRow], parents: Iterable[str | None]) -> None:
+    """Export the spans of messages that no record has caused, but a request or a timer. `parents`: what is above each, None for a timer."""
     exporter = exporting()
     if exporter is not None:
         now_ns = time.time_ns()
-        for row, each in sent:
-            _sent(exporter, row, ids.parent_of(key_of(each.message)), now_ns)
+        for row, parent in zip(rows, parents, strict=True):
+            _sent(exporter, row, parent, now_ns)
 
 
 def of_incoming(*several: Iterable[Incoming]) -> list[tuple[Record, UUID | None]]:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import structlog
 
-from ordersaga.messaging import outbox_rows
+from ordersaga.messaging import outbox_rows, spans
 from ordersaga.messaging.database import Connection, begin
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.ids import MessageIds
@@ -87,7 +87,7 @@ class Timers:
             failure = error
         else:
             self._size.went_well(len(keys))
-            self._runtime.outbox.publish_soon(rows, now)
+            self._sent(rows, now)
             return bool(keys)
         if is_too_large(failure):
             self._size.too_large(len(keys))
@@ -99,7 +99,11 @@ class Timers:
         async with self._runtime.pool.acquire() as db, begin(db, PART_LOCK_WAIT_MS):
             claimed = [row["key"] for row in await sql.claim_timers_among(db, keys=keys, now=now)]
             rows = await self._worked(db, claimed, now)
+        self._sent(rows, now)
+
+    def _sent(self, rows: Sequence[OutboxRow], now: datetime) -> None:
         self._runtime.outbox.publish_soon(rows, now)
+        spans.of_output(rows, [None] * len(rows))
 
     async def _worked(self, db: Connection, keys: Sequence[UUID], now: datetime) -> list[OutboxRow]:
         if not keys:
