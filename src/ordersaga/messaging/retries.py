@@ -29,6 +29,7 @@ from ordersaga.messaging.queries import queries
 from ordersaga.messaging.spans import Outcome
 from ordersaga.messaging.sqlstate import is_connection_lost
 from ordersaga.said import say
+from ordersaga.tracing import exporting
 
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
@@ -138,7 +139,8 @@ class Retries:
             outcomes[at] = Outcome(spans.DEAD_LETTER, each.rejected.reason, each.attempts)
         records = [(each.record, None) for each in due if each.record.coordinates not in untried]
         measures.count((record for record, _ in records), outcomes)
-        spans.of_turn(self._group, now, records, rows, outcomes)
+        if exporting() is not None:
+            spans.of_turn(self._group, now, records, rows, outcomes)
 
     async def _retried(
         self, db: Connection, due: Sequence[Parked], now: datetime

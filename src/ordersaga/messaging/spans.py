@@ -13,7 +13,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from ordersaga.messaging.handler import Coordinates, Incoming, Record
+from ordersaga.messaging.handler import Coordinates, Record
 from ordersaga.messaging.ids import causation_id_of, traceparent_of
 from ordersaga.messaging.outbox_rows import OutboxRow
 from ordersaga.tracing import Exporter, Kind, child_of, exporting, is_sampled, taken_apart
@@ -90,11 +90,6 @@ def of_output(rows: Iterable[OutboxRow], parents: Iterable[str | None]) -> None:
         now_ns = time.time_ns()
         for row, parent in zip(rows, parents, strict=True):
             _sent(exporter, row, parent, now_ns)
-
-
-def of_incoming(*several: Iterable[Incoming]) -> list[tuple[Record, UUID | None]]:
-    """The records with the keys of their messages."""
-    return [(each.record, each.key) for some in several for each in some]
 
 
 def _text(key: bytes | None) -> str | None:

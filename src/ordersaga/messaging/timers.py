@@ -24,6 +24,7 @@ from ordersaga.messaging.runtime import Runtime
 from ordersaga.messaging.short_transaction import later
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.sqlstate import is_deployment, is_locked, is_too_large, is_transient
+from ordersaga.tracing import exporting
 
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
@@ -103,7 +104,8 @@ class Timers:
 
     def _sent(self, rows: Sequence[OutboxRow], now: datetime) -> None:
         self._runtime.outbox.publish_soon(rows, now)
-        spans.of_output(rows, [None] * len(rows))
+        if exporting() is not None:
+            spans.of_output(rows, [None] * len(rows))
 
     async def _worked(self, db: Connection, keys: Sequence[UUID], now: datetime) -> list[OutboxRow]:
         if not keys:

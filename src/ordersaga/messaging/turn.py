@@ -15,6 +15,7 @@ from datetime import datetime
 from functools import partial
 from operator import attrgetter
 from typing import Final
+from uuid import UUID
 
 import structlog
 from msgspec import Struct
@@ -36,6 +37,7 @@ from ordersaga.messaging.short_transaction import NotAsRead, ShortTransaction
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.spans import Outcome
 from ordersaga.messaging.sqlstate import is_deployment, is_locked, is_too_large
+from ordersaga.tracing import exporting
 
 log: Final = structlog.get_logger()
 
@@ -191,12 +193,15 @@ class Turns:
         outcomes |= {
             each.rejected.record.coordinates: Outcome(spans.DEAD_LETTER, each.rejected.reason) for each in given_up
         }
-        undecodable = [(each.record, None) for each in work.undecodable]
-        records = [*spans.of_incoming(work.incoming, work.waiting), *undecodable]
+        records: list[tuple[Record, UUID | None]] = [
+            (each.record, each.key) for each in (*work.incoming, *work.waiting)
+        ]
+        records += [(each.record, None) for each in work.undecodable]
         measures.TURN_SECONDS.observe(time.monotonic() - work.began_s)
         measures.TURN_RECORDS.observe(work.count)
         measures.count((record for record, _ in records), outcomes)
-        spans.of_turn(self._group, work.now, records, rows, outcomes)
+        if exporting() is not None:
+            spans.of_turn(self._group, work.now, records, rows, outcomes)
 
     def _ids_of(self, work: Work) -> MessageIds:
         return MessageIds(self._group, self._assignment.topic_ids_of(work.ranges), self._new_id)
