@@ -1,6 +1,7 @@
 """The metrics of several workers in one scrape: each sample names its worker, each metric has its head once, and the dead are gone."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,20 +51,10 @@ def scraped(folder: Path, listening: int, accept: str) -> bytes:
 
     async def scrape() -> bytes:
         workers = [Worker(number, 3, folder) for number in range(3)]
-        async with asyncio.TaskGroup() as group:
-            done = asyncio.Event()
-
-            async def serve(worker: Worker) -> None:
-                async with worker.listening():
-                    await done.wait()
-
+        async with contextlib.AsyncExitStack() as stack:
             for each in workers[:listening]:
-                group.create_task(serve(each))
-            await asyncio.sleep(0)
-            try:
-                return await workers[0].scrape(accept)
-            finally:
-                done.set()
+                await stack.enter_async_context(each.listening())
+            return await workers[0].scrape(accept)
 
     return asyncio.run(scrape())
 
