@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as in_openm
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parsed_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parsed_text
 
+from ordersaga.cli.serve import _run_workers
+from ordersaga.cli.supervisor import CANNOT_START
 from ordersaga.http.workers import Worker, alone, merged
 from ordersaga.messaging.backlog import OUTBOX_ROWS
 
@@ -85,3 +88,12 @@ def test_a_process_that_is_alone_has_no_such_label() -> None:
     ]
     assert UP not in found
     assert not any(sample.name.endswith("_created") for each in REGISTRY.collect() for sample in each.samples)
+
+
+def test_workers_without_a_folder_for_their_sockets_do_not_start_and_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    code, reason = asyncio.run(_run_workers(["a command that is not there"], 2))
+    assert code == CANNOT_START
+    assert reason and str(tmp_path) in reason and "TMPDIR" in reason
