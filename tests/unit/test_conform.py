@@ -16,7 +16,7 @@ from ordersaga.conformance import hooks as hooks_module
 from ordersaga.conformance.cases import Case, select
 from ordersaga.conformance.hooks import Answer, Hook, HookFailed, Hooks, _literal
 from ordersaga.conformance.report import explanation, html, junit, summary
-from ordersaga.conformance.run import CASE_S_MAX, RECORDS_KEPT_MAX, Director, longest_of
+from ordersaga.conformance.run import CASE_S_MAX, RECORDS_KEPT_MAX, Director, Outcome, longest_of
 from ordersaga.conformance.scene import Limits, Offers, why_of
 from ordersaga.conformance.stage import has_dead_letter_name
 from ordersaga.conformance.wire import Heard, Sent, compact
@@ -278,6 +278,13 @@ def test_the_html_report_needs_nothing_else_and_escapes_what_records_contain() -
     page = html(report())
     assert "&lt;b&gt;" in page and "<b>\x01" not in page and "no record &lt;came&gt;" in page
     assert not re.search(r"""(?:src|href)=|url\(|<script""", page)
+
+
+def test_the_page_begins_with_what_failed_or_was_not_judged() -> None:
+    outcomes: list[Outcome] = ["passed", "not judged", "skipped", "failed"]
+    results = [Result(Case(f"case {each}", "", frozenset(), _nothing), each, "", 0.0) for each in outcomes]
+    page = html(Report("delivery", 0.0, results, []))
+    assert re.findall(r"<b>case (.*?)</b>", page) == ["failed", "not judged", "passed", "skipped"]
 
 
 def test_the_html_report_counts_the_records_that_it_leaves_out() -> None:

@@ -106,12 +106,13 @@ def _xml_text(text: str) -> str:
 
 
 def html(report: Report) -> str:
-    """The report as a page with what was sent and what came back, case by case."""
+    """The report as a page with what was sent and what came back, case by case, those that failed or were not judged first."""
+    results = sorted(report.results, key=lambda each: (each.outcome != "failed", each.outcome != "not judged"))
     return _templates.get_template("report.html").render(
         report=report,
         summary=summary(report),
         at=datetime.fromtimestamp(report.began_at, UTC).isoformat(sep=" ", timespec="seconds"),
-        cases=[_case(each) for each in report.results],
+        cases=[_case(each) for each in results],
     )
 
 
