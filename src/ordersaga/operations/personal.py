@@ -52,17 +52,18 @@ def hidden_in_value(text: str) -> str:
         value = json.loads(text)
         if not isinstance(value, dict | list):
             return HIDDEN
-        return storable(json.dumps(_without_personal(value), ensure_ascii=False, separators=(",", ":")))
+        return storable(json.dumps(without_personal(value), ensure_ascii=False, separators=(",", ":")))
     except (ValueError, RecursionError):
         return HIDDEN
 
 
-def _without_personal(part: Any) -> Any:
+def without_personal(part: Any) -> Any:
+    """A part of JSON without personal data."""
     if isinstance(part, dict):
         return {
-            name: HIDDEN if name in FIELDS and each is not None else _without_personal(each)
+            name: HIDDEN if name in FIELDS and each is not None else without_personal(each)
             for name, each in part.items()
         }
     if isinstance(part, str):
         return hidden_in_words(part)
-    return [_without_personal(each) for each in part] if isinstance(part, list) else part
+    return [without_personal(each) for each in part] if isinstance(part, list) else part

@@ -1,0 +1,2 @@
+-- When the personal data of a delivery was erased. Null: it was not.
+ALTER TABLE delivery ADD COLUMN erased_at timestamptz;

@@ -1,0 +1,20 @@
+-- name: orders_of_customer
+-- The orders of a customer, whose sagas stand still until the transaction ends.
+SELECT o.order_id, o.recipient, o.erased_at, s.status, s.detail, s.facts FROM orders o JOIN saga s USING (order_id)
+WHERE o.customer_id = :customer_id ORDER BY o.order_id FOR UPDATE OF s;
+
+-- name: erase_recipients!
+-- Empty the addresses of orders.
+UPDATE orders SET recipient = :nothing, erased_at = :now WHERE order_id = ANY (:order_ids::uuid[]) AND erased_at IS NULL;
+
+-- name: rewrite_saga!
+-- Replace a saga's texts.
+UPDATE saga SET detail = :detail, facts = :facts WHERE order_id = :order_id;
+
+-- name: notes
+-- The notes in the timelines of orders.
+SELECT order_id, seq, note, said FROM order_event WHERE order_id = ANY (:order_ids::uuid[]) AND note IS NOT NULL;
+
+-- name: rewrite_note!
+-- Replace a note.
+UPDATE order_event SET note = :note, said = :said WHERE order_id = :order_id AND seq = :seq;
