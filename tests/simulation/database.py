@@ -198,6 +198,9 @@ class Pool:
 class Connection:
     """A connection of a simulated process, with the methods of asyncpg that the services use."""
 
+    opened: Final = 0
+    """The sessions are older than the history."""
+
     def __init__(self, process: Process, database: Database) -> None:
         self.process: Final = process
         self._scheduler: Final[Scheduler] = process.scheduler
@@ -279,7 +282,8 @@ class Connection:
             numbers = [int(each) for each in NUMBER.findall(rest.partition("\n)")[0])]
             names = columns.split(", ")
             rows = _in_rows([arguments[n - 1] for n in numbers], len(names))
-            self._note_written(names, [(value + row[0], *row[1:]) for row in rows])
+            block, _ = value
+            self._note_written(names, [(block + row[0], *row[1:]) for row in rows])
         if not self._frames:
             self._database.committed += self._soon
             self._soon.clear()

@@ -10,6 +10,7 @@ from ordersaga.messaging.runtime import Ports, Runtime
 from ordersaga.messaging.timers import Timers
 from ordersaga.order.commands import Acting, Placing
 from ordersaga.order.operators import Operating
+from ordersaga.order.store import KnownOrders
 from ordersaga.order.waking import Waking
 from ordersaga.payment.app import parts
 from ordersaga.payment.intents import Intents
@@ -31,7 +32,7 @@ TIMERS_EVERY_S: Final = 1.0
 class Instance:
     """One process of a service. It runs until it is killed or `stop` is set; then the world starts another under its name."""
 
-    def __init__(self, world: "World", process: Process, service: Any, handler: Handler) -> None:
+    def __init__(self, world: "World", process: Process, service: Any, handler: Handler, known: KnownOrders) -> None:
         self._world: Final = world
         self.process: Final = process
         self.service: Final = service
@@ -43,6 +44,7 @@ class Instance:
         self.change: Any = None
         self.payments: Any = None
         self._handler: Final = handler
+        self._known: Final = known
         process.spawn(self._live())
 
     def _ports(self) -> Ports:
@@ -84,7 +86,7 @@ class Instance:
         """What the service's `app.py` sets up."""
         world = self._world
         if self.service == "order":
-            self.place = runtime.gather(Placing(world.settings), short=True)
+            self.place = runtime.gather(Placing(world.settings, self._known), short=True)
             self.act = runtime.gather(Acting(world.settings))
             self.operate = runtime.gather(Operating(world.settings))
             runtime.every(TIMERS_EVERY_S, Timers(runtime, Waking(world.settings)).fire, "timers")

@@ -20,9 +20,10 @@ from ordersaga.contracts.topics import BY_MESSAGE, BY_NAME, TOPICS, key_of
 from ordersaga.messaging.database import OVER_STATEMENT_TIMEOUT_S
 from ordersaga.messaging.handler import Batch, Handler, Outgoing, Record
 from ordersaga.messaging.kafka import Partition
+from ordersaga.messaging.short_transaction import Known
 from ordersaga.messaging.sqlstate import is_transient
 from ordersaga.order.deadlines import Deadlines, waits
-from ordersaga.order.store import find, save_prices
+from ordersaga.order.store import KnownOrders, find, save_prices
 from ordersaga.settings import Settings
 from ordersaga.stock.commands import AddProduct, add
 from tests.simulation.consumer import Consumer, Group
@@ -47,7 +48,7 @@ ACCEPTED: Final = "given back at the gateway"
 STOCK_ASKS_MAX: Final = 3
 REST_ENDS_S: Final = 0.005
 
-HANDLERS: Final = {
+HANDLERS: Final[dict[str, Callable[[Settings], Handler]]] = {
     "order": ordersaga.order.handlers.handler,
     "stock": ordersaga.stock.handlers.handler,
     "delivery": ordersaga.delivery.app.handler,
@@ -187,7 +188,11 @@ class World:
         database = self.databases[service]
         process.holds_others_up = lambda: database.is_held_up_by(process)
         process.at_death["world"] = lambda: self._died(service, name)
-        self.instances[name] = Instance(self, process, service, self._watched(service, self.handlers[service]))
+        known: KnownOrders = Known()
+        handler = HANDLERS[service](self.settings)  # a process of its own knows only what it has written itself
+        if service == "order":
+            handler = ordersaga.order.handlers.handler(self.settings, known)
+        self.instances[name] = Instance(self, process, service, self._watched(service, handler), known)
 
     async def _died(self, service: str, name: str) -> None:
         """Evict a killed process from its group and start another, after random times and in any order."""

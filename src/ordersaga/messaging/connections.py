@@ -6,6 +6,7 @@ limit or is cancelled terminates its connection at once. (asyncpg alone would se
 
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 from collections.abc import Sequence
@@ -36,6 +37,8 @@ SERVER_SETTINGS: Final = {
     "tcp_keepalives_interval": "3",
     "tcp_keepalives_count": "3",
 }
+next_moment: Final = itertools.count(1).__next__
+"""Numbers in the order of what happens in this process."""
 KEEPALIVE: Final = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 10_000))
 """Detects a dead peer after about ten seconds, also on an idle connection. Not every operating system has all of these options."""
 
@@ -45,6 +48,10 @@ class Connection(asyncpg.Connection):
 
     _loop: asyncio.AbstractEventLoop
     _protocol: Any
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.opened: Final = next_moment()
 
     def _cancel_current_command(self, waiter: Any, cancel_waiter: Any = None) -> None:
         # Terminate a step later: asyncpg still updates its state after this call.

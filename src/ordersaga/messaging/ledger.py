@@ -55,7 +55,9 @@ async def fence_at_end(last: Any, ranges: Sequence[OffsetRange]) -> int:
 
     Returns the first id for its outbox rows. Raises `NotAsRead` where `fence` raises `Fenced`; the statement then has had no effect.
     """
-    block: int = await sql.fence_at_end(last, **_columns(ranges))
+    block: int
+    block, transaction_id = await sql.fence_at_end(last, **_columns(ranges))
+    last.written_by(transaction_id)
     return block
 
 

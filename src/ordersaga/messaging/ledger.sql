@@ -42,7 +42,7 @@ SELECT topic, partition, (SELECT nextval('outbox_block')) AS block FROM fenced;
 
 -- name: fence_at_end$
 -- The same in the statement that ends a turn, which has the turn's writes, too. Divides by zero, so that none of it happens, if one of the
--- partitions is not as expected.
+-- partitions is not as expected. Returns the first id of the outbox rows, and the id of the transaction.
 WITH block AS MATERIALIZED (SELECT nextval('outbox_block') AS id), fenced AS (
     UPDATE ledger l SET next_offset = t.next_offset
     FROM unnest(:topics::text[], :partitions::int[], :epochs::bigint[], :expected_offsets::bigint[], :next_offsets::bigint[])
@@ -50,7 +50,7 @@ WITH block AS MATERIALIZED (SELECT nextval('outbox_block') AS id), fenced AS (
     WHERE l.topic = t.topic AND l.partition = t.partition AND l.epoch = t.epoch AND l.next_offset = t.expected_offset
     RETURNING 1
 )
-SELECT id FROM block WHERE 1 / ((SELECT count(*) FROM fenced) = cardinality(:topics::text[]))::int = 1;
+SELECT ARRAY[id, pg_current_xact_id()::xid::text::bigint] FROM block WHERE 1 / ((SELECT count(*) FROM fenced) = cardinality(:topics::text[]))::int = 1;
 
 -- name: lock_position$
 -- The next offset of a partition, its row locked, so that no turn of the partition begins before this transaction ends.

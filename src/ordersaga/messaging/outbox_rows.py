@@ -178,7 +178,9 @@ async def write_last(
 
 async def end(last: Any) -> int:
     """End a short transaction that is not a turn."""
-    block: int = await sql.outbox_block_at_end(last)
+    block: int
+    block, transaction_id = await sql.outbox_block_at_end(last)
+    last.written_by(transaction_id)
     return block
 
 

@@ -7,17 +7,25 @@ sends the kept writes first, so it sees them.
 With `as_read` not even rows that will change are locked when they are read: the statement that writes locks and compares them. If a row
 has changed meanwhile, or one of the new rows is there already, nothing is written and `NotAsRead` is raised. The work is then done again,
 with locks.
+
+What the process has written last is `Known`, and need not even be read: the comparison tells whether it still is so.
 """
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
+from uuid import UUID
 
 import asyncpg
 
+from ordersaga.messaging.connections import next_moment
 from ordersaga.messaging.database import Connection, already_inserted
+
+KNOWN_MAX: Final = 500
+RESTS: Final = 20
+Value = TypeVar("Value")
 
 _parameter: Final = re.compile(r"\$(\d+)")
 
@@ -51,6 +59,13 @@ def comparing(db: Connection) -> "ShortTransaction | None":
     return whole if isinstance(whole, ShortTransaction) and whole.may_compare else None
 
 
+def after_commit(db: Connection, call: "Callable[[ShortTransaction], None]") -> None:
+    """Have this called with a short transaction once it is committed. On any other connection it is not called."""
+    whole: object = db
+    if isinstance(whole, ShortTransaction):
+        whole.calls.append(call)
+
+
 class ShortTransaction:
     """Use with `async with`; commits what was sent and what is kept. It has the methods of a connection that handlers use."""
 
@@ -61,6 +76,10 @@ class ShortTransaction:
         self._kept: Final[list[Part]] = []
         self._compared: Final[list[tuple[Part, int]]] = []
         self._begun: Any = None
+        self.began: Final = next_moment()
+        self.version = ""
+        """Once it has ended: the version (`xmin`) of each row that it has written, which is the transaction's id in the database."""
+        self.calls: Final[list[Callable[[ShortTransaction], None]]] = []
         self.later: Final = _Later(self, self._kept)
         self.last: Final[Any] = _Last(self)
 
@@ -137,6 +156,10 @@ class ShortTransaction:
                 raise NotAsRead from error
             raise
 
+    def written_by(self, transaction_id: int) -> None:
+        """Note the id of this transaction in the database."""
+        self.version = str(transaction_id)
+
     def _take_kept(self) -> list[Part]:
         kept, self._kept[:] = [*self._kept], []
         return kept
@@ -149,6 +172,55 @@ class ShortTransaction:
             await self.begun()
         if self._begun is not None:
             await self._begun.__aexit__(kind, error, trace)
+        if error is None and self.version:
+            for call in self.calls:
+                call(self)
+
+
+class Known(Generic[Value]):
+    """By key, what the last short transactions of this process have left in their rows. Whoever uses it compares the rows when it writes.
+
+    The version of a row is compared as PostgreSQL numbers transactions, and a server that is restored or has taken over from another one may
+    give a number again. So a value is used only over a connection that was there before the transaction began: it has not changed its server.
+
+    A turn that fails the comparison costs twice, so the next `RESTS` turns read: where several processes change the rows of each other, it
+    does not pay to know them.
+    """
+
+    def __init__(self) -> None:
+        self._values: Final[dict[UUID, tuple[int, Value]]] = {}
+        self._used: frozenset[UUID] = frozenset()
+        self._rests = 0
+
+    def all_of(self, keys: Sequence[UUID], short: ShortTransaction) -> list[Value] | None:
+        """The values of these keys, in their order. None: not all are known."""
+        if self._rests:
+            self._rests -= 1
+            return None
+        opened = cast(Any, short.connection).opened
+        known = [each for key in keys if (each := self._values.get(key)) is not None and each[0] > opened]
+        if len(known) < len(keys):
+            return None
+        self._used = frozenset(keys)
+        return [value for _, value in known]
+
+    def keep(self, values: Mapping[UUID, Value | None], short: ShortTransaction) -> None:
+        """Note what a transaction has left, which is committed. None: nobody will ask for it soon."""
+        self._used = frozenset()
+        for key, value in values.items():
+            self._values.pop(key, None)
+            if value is not None:
+                self._values[key] = short.began, value
+        while len(self._values) > KNOWN_MAX:
+            del self._values[next(iter(self._values))]
+
+    def forget(self, keys: Sequence[UUID]) -> None:
+        """Forget keys whose rows are read and locked: they are many, or what was known of them is old."""
+        if self._used and self._used.issubset(keys):
+            self._rests = RESTS
+        self._used = frozenset()
+        for key in keys:
+            self._values.pop(key, None)
 
 
 class _Later:
@@ -179,6 +251,7 @@ class _Last:
 
     def __init__(self, transaction: ShortTransaction) -> None:
         self._transaction: Final = transaction
+        self.written_by: Final = transaction.written_by
 
     async def fetchval(self, query: str, *arguments: Any) -> Any:
         return await self._transaction.end(Part(_bare(query), arguments))

@@ -12,6 +12,7 @@ from ordersaga.http.server import application
 from ordersaga.messaging import timers
 from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.runtime import Runtime, utc_now
+from ordersaga.messaging.short_transaction import Known
 from ordersaga.operations import api as operations
 from ordersaga.order import api, command_routes, operators_face, reading_routes, states, store
 from ordersaga.order.commands import Acting, Placing
@@ -24,7 +25,8 @@ from ordersaga.settings import Settings
 
 def create_app(settings: Settings) -> Litestar:
     """The ASGI application. It connects when it starts, and waits for a database or a Kafka that does not answer yet."""
-    runtime = Runtime(settings, "order", handler(settings), utc_now, new_id)
+    known: store.KnownOrders = Known()
+    runtime = Runtime(settings, "order", handler(settings, known), utc_now, new_id)
     watch = Watch(runtime, settings.database_url("order"))
     streams = Streams(settings.http_streams_max, settings.http_streams_per_caller_max)
     callers = Callers(settings)
@@ -34,7 +36,9 @@ def create_app(settings: Settings) -> Litestar:
     async def running() -> AsyncIterator[None]:
         async with runtime:
             runtime.prune_after(timedelta(days=settings.history_kept_days), "order_event", store.prune_events)
-            orders.placing = runtime.gather(Placing(settings), short=True, about=lambda each: each.order.order_id)
+            orders.placing = runtime.gather(
+                Placing(settings, known), short=True, about=lambda each: each.order.order_id
+            )
             orders.acting = runtime.gather(Acting(settings), about=lambda each: each.order_id)
             orders.operating = runtime.gather(Operating(settings), about=lambda each: each.order_id)
             runtime.every(timers.FIRE_EVERY_S, timers.Timers(runtime, Waking(settings)).fire, "timers")

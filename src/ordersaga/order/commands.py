@@ -22,7 +22,7 @@ from ordersaga.order.decision import Decision
 from ordersaga.order.model import Order
 from ordersaga.order.returns import CancelBeforeDelivery, RequestReturn, Return
 from ordersaga.order.saga import CustomerCommand, decide
-from ordersaga.order.store import Changes
+from ordersaga.order.store import Changes, KnownOrders
 from ordersaga.order.versions import CHANGED, seen_of
 from ordersaga.said import say
 from ordersaga.settings import Settings
@@ -66,9 +66,10 @@ class CustomerAct(Struct, frozen=True):
 
 
 class Placing:
-    """Places orders: the gathered write of `POST /api/v1/orders`."""
+    """Places orders: the gathered write of `POST /api/v1/orders`. `known`: where they are noted."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, known: KnownOrders | None = None) -> None:
+        self._known: Final = known
         self._trust_client_total: Final = settings.trust_client_total
         self._deadlines: Final = Deadlines.of(settings)
         self._payment_deadline: Final = timedelta(seconds=settings.payment_deadline_s)
@@ -79,7 +80,7 @@ class Placing:
 
         async def place_new(fresh: Sequence[Placement]) -> list[Placed | Refusal]:
             checked = await self._checked(db, fresh, now)
-            changes = Changes(now)
+            changes = Changes(now, self._known)
             answers: list[Placed | Refusal] = []
             for order in checked:
                 if isinstance(order, Refusal):

@@ -12,12 +12,13 @@ from uuid import UUID
 from ordersaga.contracts import messages as m
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Handler, Incoming, Outgoing, consumes
+from ordersaga.messaging.short_transaction import Known
 from ordersaga.order import store
 from ordersaga.order.answers import rollback_named
 from ordersaga.order.deadlines import Deadlines
 from ordersaga.order.model import Order
 from ordersaga.order.saga import Answer, Priced, decide
-from ordersaga.order.store import Changes
+from ordersaga.order.store import Changes, KnownOrders
 from ordersaga.said import say
 from ordersaga.settings import Settings
 
@@ -25,13 +26,13 @@ UNKNOWN_ORDER: Final = say("letter.no_order", "no order has this id")
 ROLLBACK_ANSWERS: Final = frozenset({m.StockRollbackCompletedMessage, m.StockRollbackFailedMessage})
 
 
-async def handle(batch: Batch, db: Connection, deadlines: Deadlines) -> list[Outgoing]:
+async def handle(batch: Batch, db: Connection, deadlines: Deadlines, known: KnownOrders) -> list[Outgoing]:
     """Load -> decide -> save. Rejects answers about unknown orders, and captured payments without key or amount."""
     prices, answers = _split(batch)
     await store.save_prices(db, prices)
-    orders = await store.lock(db, answers)
+    orders = await store.lock(db, answers, known)
 
-    changes = Changes(batch.now)
+    changes = Changes(batch.now, known)
     unpriced = []
     for order in orders:
         if order.lacks_price:
@@ -114,8 +115,8 @@ def _answer(incoming: Incoming) -> Answer:
     return incoming.message  # type: ignore[return-value]  # `handler` consumes these messages and the prices
 
 
-def handler(settings: Settings) -> Handler:
-    """Order's handler, with the messages that it consumes."""
+def handler(settings: Settings, known: KnownOrders | None = None) -> Handler:
+    """Order's handler, with the messages that it consumes. `known`: the orders of which this process knows the rows."""
     return consumes(
         m.StockResponseMessage,
         m.PaymentSuccessMessage,
@@ -125,4 +126,4 @@ def handler(settings: Settings) -> Handler:
         m.PaymentCancelledMessage,
         m.ProductPriceMessage,
         short=True,
-    )(partial(handle, deadlines=Deadlines.of(settings)))
+    )(partial(handle, deadlines=Deadlines.of(settings), known=known or Known()))

@@ -3,9 +3,10 @@
 `Changes` is what one transaction changes of its orders: `add` takes up the saga's decisions, `save` writes all of them.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 from zlib import crc32
 
@@ -19,7 +20,7 @@ from ordersaga.messaging import timers
 from ordersaga.messaging.database import Connection, insert, insert_new
 from ordersaga.messaging.handler import Incoming, Outgoing
 from ordersaga.messaging.queries import queries
-from ordersaga.messaging.short_transaction import comparing, later, unlocked
+from ordersaga.messaging.short_transaction import Known, ShortTransaction, after_commit, comparing, later, unlocked
 from ordersaga.messaging.texts import stored_sayings
 from ordersaga.order.decision import Decision
 from ordersaga.order.model import Event, Facts, Order
@@ -53,6 +54,10 @@ EVENT_COLUMNS: Final = (
 _json: Final = msgspec.json.Encoder()
 _facts: Final = msgspec.json.Decoder(Facts)
 _recipient: Final = msgspec.json.Decoder(Address)
+
+
+KnownOrders: TypeAlias = Known[tuple[Order, str]]
+"""Orders, each with the version of its saga row."""
 
 
 class SagaRow(NamedTuple):
@@ -92,17 +97,26 @@ async def insert_sagas(db: Connection, rows: Collection[SagaRow]) -> None:
     await insert_new(later(db), "saga", SagaRow._fields, rows)
 
 
-async def lock(db: Connection, order_ids: Iterable[UUID]) -> Iterator[Order]:
-    """Orders to change, their rows locked in id order, or compared at the end of a short transaction. An order is decoded only when the caller comes to it: a turn has thousands."""
+async def lock(db: Connection, order_ids: Iterable[UUID], known: KnownOrders | None = None) -> Iterator[Order]:
+    """Orders to change, their rows locked in id order, or compared at the end of a short transaction. An order is decoded only when the caller comes to it: a turn has thousands.
+
+    `known`: orders that a short transaction need not read.
+    """
     distinct = list(dict.fromkeys(order_ids))
     if not distinct:
         return iter(())
     if (short := comparing(db)) is None:
+        if known is not None:
+            known.forget(distinct)
         return map(_order, await sql.lock_orders(db, order_ids=distinct))
-    rows = await sql.orders_with_versions(short.connection, order_ids=distinct)
-    ids, versions = [row["order_id"] for row in rows], [row["version"] for row in rows]
-    await sql.sagas_as_read(short.compared(len(rows)), order_ids=ids, versions=versions)
-    return map(_order, rows)
+    there = known.all_of(sorted(distinct), short) if known is not None else None
+    if there is None:
+        rows = await sql.orders_with_versions(short.connection, order_ids=distinct)
+        there = [(_order(row), row["version"]) for row in rows]
+    orders, versions = [order for order, _ in there], [version for _, version in there]
+    ids = [order.order_id for order in orders]
+    await sql.sagas_as_read(short.compared(len(ids)), order_ids=ids, versions=versions)
+    return iter(orders)
 
 
 async def save(db: Connection, rows: Collection[SagaRow]) -> None:
@@ -225,10 +239,15 @@ def _order(row: Any) -> Order:
 
 
 class Changes:
-    """The last row of each changed order, its timeline and its timer. `add` fills `outgoing`, the messages for the outbox."""
+    """The last row of each changed order, its timeline and its timer. `add` fills `outgoing`, the messages for the outbox.
 
-    def __init__(self, now: datetime) -> None:
+    `known`: where the orders are noted once a short transaction has committed them.
+    """
+
+    def __init__(self, now: datetime, known: KnownOrders | None = None) -> None:
         self._now: Final = now
+        self._known: Final = known
+        self._orders: Final[dict[UUID, Order]] = {}
         self._rows: Final[dict[UUID, SagaRow]] = {}
         self._events: Final[list[Event]] = []
         self._timers: Final[dict[UUID, datetime | None]] = {}
@@ -239,6 +258,7 @@ class Changes:
         order = decision.order
         if order is not before:
             self._rows[order.order_id] = saga_row(order)
+            self._orders[order.order_id] = order
             if order.facts.look_at != before.facts.look_at:
                 self._timers[order.order_id] = order.facts.look_at
         if came_in is not None:
@@ -276,6 +296,13 @@ class Changes:
     async def _save_events_and_timers(self, db: Connection) -> None:
         await add_events(db, self._events)
         await timers.put(db, self._timers)
+        if self._known is not None and self._orders:
+            after_commit(db, partial(_keep, self._known, self._orders))
+
+
+def _keep(known: KnownOrders, orders: Mapping[UUID, Order], short: ShortTransaction) -> None:
+    rows = {id: (order, short.version) if order.status == "PENDING" else None for id, order in orders.items()}
+    known.keep(rows, short)
 
 
 def payment_hash(payment_key: str) -> int:

@@ -39,11 +39,12 @@ class Reply(Struct, frozen=True, gc=False):
 
 
 class Allocation(Struct, frozen=True):
-    """One reply for each request of a batch, in its order, the new and changed reservations, and the movements of pieces."""
+    """One reply for each request of a batch, in its order, the new and changed reservations, the movements of pieces, and what is left available."""
 
     replies: list[Reply]
     reservations: dict[UUID, Reservation]
     movements: list[Movement]
+    left: dict[UUID, int]
 
 
 class _Step(Struct, frozen=True, gc=False):
@@ -71,7 +72,7 @@ def allocate(
         for movement in step.movements:
             left[movement.product_id] += movement.quantity if movement.kind == "released" else -movement.quantity
             movements.append(movement)
-    return Allocation(replies, changed, movements)
+    return Allocation(replies, changed, movements, left)
 
 
 def _reserve(available: Mapping[UUID, int], known: Reservation | None, request: m.StockDecreaseRequestMessage) -> _Step:

@@ -6,6 +6,7 @@ from uuid import UUID
 from ordersaga.contracts.messages import StockDecreaseRequestMessage, StockRollbackRequestedMessage
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Handler, Outgoing, consumes
+from ordersaga.messaging.short_transaction import Known, after_commit
 from ordersaga.settings import Settings
 from ordersaga.stock import store
 from ordersaga.stock.allocation import Request, allocate
@@ -13,6 +14,7 @@ from ordersaga.stock.allocation import Request, allocate
 
 def handler(_: Settings) -> Handler:
     """Stock's handler, with the messages that it consumes."""
+    known: Known[int] = Known()
 
     @consumes(StockDecreaseRequestMessage, StockRollbackRequestedMessage, short=True)
     async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
@@ -22,7 +24,7 @@ def handler(_: Settings) -> Handler:
         again = {each.order_id for each in requests if isinstance(each, StockRollbackRequestedMessage)}
         reservations = await store.lock_reservations(db, first | again, first - again)
         available = await store.lock_available(
-            db, (product_id for request in requests for product_id in _named(request))
+            db, (product_id for request in requests for product_id in _named(request)), known
         )
         allocation = allocate(available, reservations, requests)
         outgoing = []
@@ -31,6 +33,7 @@ def handler(_: Settings) -> Handler:
             if reply.rejection is not None:
                 batch.reject(each, reply.rejection)
         await store.save(db, allocation, reservations.keys(), batch.now)
+        after_commit(db, lambda short: known.keep(allocation.left, short))
         return outgoing
 
     return handle

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from ordersaga.messaging.database import Connection, insert, insert_new
 from ordersaga.messaging.queries import queries
-from ordersaga.messaging.short_transaction import comparing, later
+from ordersaga.messaging.short_transaction import Known, comparing, later
 from ordersaga.stock import listing
 from ordersaga.stock.allocation import Allocation
 from ordersaga.stock.listing import Listing, Search
@@ -54,16 +54,29 @@ async def decided(db: Connection, order_id: UUID) -> tuple[Reservation, datetime
     return (_reservation(row), row["at"]) if row else None
 
 
-async def lock_available(db: Connection, product_ids: Iterable[UUID]) -> dict[UUID, int]:
-    """The available pieces of each product, its row locked, in id order, or compared at the end of a short transaction. A product that does not exist is missing."""
+async def lock_available(
+    db: Connection, product_ids: Iterable[UUID], known: Known[int] | None = None
+) -> dict[UUID, int]:
+    """The available pieces of each product, its row locked, in id order, or compared at the end of a short transaction. A product that does not exist is missing.
+
+    `known`: what a short transaction need not read.
+    """
     wanted = list(set(product_ids))
     if (short := comparing(db)) is None:
-        rows = await sql.lock_available(db, product_ids=wanted)
+        if known is not None:
+            known.forget(wanted)
+        return {row["product_id"]: row["available"] for row in await sql.lock_available(db, product_ids=wanted)}
+    there = known.all_of(wanted, short) if known is not None else None
+    if there is not None:
+        available = dict(zip(wanted, there, strict=True))
     else:
-        rows = await sql.available(short.connection, product_ids=wanted)
-        ids, available = [row["product_id"] for row in rows], [row["available"] for row in rows]
-        await sql.available_as_read(short.compared(len(rows)), product_ids=ids, available=available)
-    return {row["product_id"]: row["available"] for row in rows}
+        available = {
+            row["product_id"]: row["available"] for row in await sql.available(short.connection, product_ids=wanted)
+        }
+    await sql.available_as_read(
+        short.compared(len(available)), product_ids=list(available), available=list(available.values())
+    )
+    return available
 
 
 async def save(db: Connection, allocation: Allocation, known: Collection[UUID], now: datetime) -> None:
