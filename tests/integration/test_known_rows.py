@@ -77,7 +77,7 @@ class Shop:
 
 @pytest.fixture
 async def shop(stack: DevStack) -> AsyncIterator[Shop]:
-    known: store.KnownOrders = Known()
+    known = store.KnownOrders()
     async with bench(stack, "order", service, lambda settings: handler(settings, known)) as one:
         one.settings = one.settings.model_copy(update={"foreign_partners": []})
         yield Shop(one, known)

@@ -14,7 +14,7 @@ from ordersaga.cli.serve import application
 from ordersaga.devstack import DevStack
 from ordersaga.order import store
 from ordersaga.order.handlers import handler
-from ordersaga.order.watch import UNREAD_EVENTS_MAX
+from ordersaga.order.watch import UNREAD_EVENTS_MAX, Watcher
 from tests.integration.order_rig import ORDERS, PRICE, PRODUCT, WHO, body, place, reserved
 from tests.integration.service import Bench, Wire, bench, customer, running
 
@@ -171,12 +171,35 @@ async def test_an_order_is_answered_though_the_wait_for_its_stock_fails(
     async def failing(*_: Any) -> Any:
         raise ConnectionResetError("the database is away")
 
+    monkeypatch.setattr(Watcher, "give_order", lambda *_: None)  # as if another process took the turn
     monkeypatch.setattr(store, "find", failing)
-    task = asyncio.create_task(client.post(ORDERS, json=body(), headers=WHO | {"Prefer": "wait=10"}))
-    order_id = None
-    while order_id is None:
-        order_id = await shop.pool.fetchval("SELECT order_id FROM orders ORDER BY order_id DESC LIMIT 1")
-        await asyncio.sleep(0.2)
-    await wire.send(reserved(str(order_id)))
+    task = asyncio.create_task(
+        client.post(ORDERS, json=body(orderName="its wait fails"), headers=WHO | {"Prefer": "wait=10"})
+    )
+    await wire.send(reserved(await placed_as(shop, "its wait fails")))
     answer = await task
     assert (answer.status_code, answer.json()["status"]) == (201, "PENDING")
+
+
+async def test_a_request_learns_from_a_turn_of_its_own_process_without_a_query(
+    client: httpx.AsyncClient, shop: Bench, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_: Any) -> list[Any]:
+        return []
+
+    monkeypatch.setattr(store, "events_after", nothing)
+    task = asyncio.create_task(
+        client.post(ORDERS, json=body(orderName="of its own"), headers=WHO | {"Prefer": "wait=30"})
+    )
+    order_id = await placed_as(shop, "of its own")
+    await wire.send(reserved(order_id))
+    answer = (await task).json()
+    assert (answer["orderId"], answer["items"][0]["stock"]) == (order_id, "RESERVED")
+
+
+async def placed_as(shop: Bench, name: str) -> str:
+    for _ in range(600):
+        if found := await shop.pool.fetchval("SELECT order_id FROM orders WHERE order_name = $1", name):
+            return str(found)
+        await asyncio.sleep(0.05)
+    raise AssertionError("no order was placed")

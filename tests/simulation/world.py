@@ -20,7 +20,6 @@ from ordersaga.contracts.topics import BY_MESSAGE, BY_NAME, TOPICS, key_of
 from ordersaga.messaging.database import OVER_STATEMENT_TIMEOUT_S
 from ordersaga.messaging.handler import Batch, Handler, Outgoing, Record
 from ordersaga.messaging.kafka import Partition
-from ordersaga.messaging.short_transaction import Known
 from ordersaga.messaging.sqlstate import is_transient
 from ordersaga.order.deadlines import Deadlines, waits
 from ordersaga.order.store import KnownOrders, find, save_prices
@@ -188,7 +187,7 @@ class World:
         database = self.databases[service]
         process.holds_others_up = lambda: database.is_held_up_by(process)
         process.at_death["world"] = lambda: self._died(service, name)
-        known: KnownOrders = Known()
+        known = KnownOrders()
         handler = HANDLERS[service](self.settings)  # a process of its own knows only what it has written itself
         if service == "order":
             handler = ordersaga.order.handlers.handler(self.settings, known)

@@ -45,6 +45,11 @@ class Listener:
         self._listens_until_s = 0.0
         self._woken: Final = asyncio.Event()
 
+    @property
+    def listens(self) -> bool:
+        """Whether each notification from now on is heard, or followed by a call of `read` at least."""
+        return self._listens
+
     def wake(self) -> None:
         """Call `read` now, without a notification."""
         self._woken.set()

@@ -33,7 +33,7 @@ from ordersaga.order.explanation import Explanation, explain
 from ordersaga.order.model import Facts, Line, Order
 from ordersaga.order.operators import OperatorAct
 from ordersaga.order.resources import PLACE, OrderResource, PlaceOrder
-from ordersaga.order.watch import Watch
+from ordersaga.order.watch import Watch, Watcher
 
 log: Final = structlog.get_logger()
 
@@ -85,19 +85,34 @@ class Orders:
         shown = [replace(each, reason=each.reason and words_for(caller, each.reason)) for each in held]
         return explain(order, self._deadlines), shown
 
-    async def with_stock_answer(self, order: Order, seconds: float) -> Order:
+    async def place(self, placement: Placement, seconds: float) -> Placed | Refusal:
+        """Place an order and wait for Stock's answer for so many seconds. The watcher of a new order is there before the order."""
+        if not seconds:
+            return await self.placing(placement)
+        with self.watch.new_order(placement.order.order_id) as watcher:
+            done = await self.placing(placement)
+            if isinstance(done, Refusal) or done.order.stock_is_known:
+                return done
+            if not done.is_repeat:
+                return replace(done, order=await self._with_stock_answer(done.order, watcher, seconds))
+        with self.watch.order(done.order.order_id) as watcher:
+            return replace(done, order=await self._with_stock_answer(done.order, watcher, seconds))
+
+    async def _with_stock_answer(self, order: Order, watcher: Watcher, seconds: float) -> Order:
         """The order once Stock has answered (step 3 of the guide), or as it was placed when `seconds` are over or the wait fails.
 
         The order is committed, so no error while waiting may fail the request.
         """
         try:
-            with self.watch.order(order.order_id) as watcher:
-                end = self.runtime.clock().timestamp() + seconds
-                while (left := end - self.runtime.clock().timestamp()) > 0:
-                    seen = await watcher.next(left)
-                    if seen is not None and seen[1].stock_known:
-                        async with self.runtime.reading() as db:
-                            return (await store.find(db, [order.order_id])).get(order.order_id, order)
+            end = self.runtime.clock().timestamp() + seconds
+            while (left := end - self.runtime.clock().timestamp()) > 0:
+                seen = await watcher.next_or_order(left)
+                if isinstance(seen, Order):
+                    if seen.stock_is_known:
+                        return seen
+                elif seen is not None and seen[1].stock_known:
+                    async with self.runtime.reading() as db:
+                        return (await store.find(db, [order.order_id])).get(order.order_id, order)
         except asyncio.CancelledError:  # the server stops; the client still gets its answer
             if task := asyncio.current_task():
                 task.uncancel()
@@ -132,10 +147,8 @@ async def _place(orders: Orders, request: AnyRequest) -> Json:
         if (placed := await repeated_resource(orders.runtime, key)) is None:
             raise
         return answer(await orders.visible_order(placed, caller), 200)
-    done = unless_refused(await orders.placing(placement))
+    done = unless_refused(await orders.place(placement, seconds))
     order = done.order
-    if seconds and not order.stock_is_known:
-        order = await orders.with_stock_answer(order, seconds)
     orders.runtime.calls.count(ANSWERED if order.stock_is_known else ANSWERED_EARLY)
     return answer(order, 200 if done.is_repeat else 201 if seconds else 202)
 

@@ -12,7 +12,6 @@ from ordersaga.http.server import application
 from ordersaga.messaging import timers
 from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.runtime import Runtime, utc_now
-from ordersaga.messaging.short_transaction import Known
 from ordersaga.operations import api as operations
 from ordersaga.order import api, command_routes, operators_face, reading_routes, states, store
 from ordersaga.order.commands import Acting, Placing
@@ -25,9 +24,10 @@ from ordersaga.settings import Settings
 
 def create_app(settings: Settings) -> Litestar:
     """The ASGI application. It connects when it starts, and waits for a database or a Kafka that does not answer yet."""
-    known: store.KnownOrders = Known()
+    known = store.KnownOrders()
     runtime = Runtime(settings, "order", handler(settings, known), utc_now, new_id)
     watch = Watch(runtime, settings.database_url("order"))
+    known.tell = watch.saved
     streams = Streams(settings.http_streams_max, settings.http_streams_per_caller_max)
     callers = Callers(settings)
     orders = api.Orders(runtime, callers, watch, streams)

@@ -12,7 +12,6 @@ from uuid import UUID
 from ordersaga.contracts import messages as m
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Handler, Incoming, Outgoing, consumes
-from ordersaga.messaging.short_transaction import Known
 from ordersaga.order import store
 from ordersaga.order.answers import rollback_named
 from ordersaga.order.deadlines import Deadlines
@@ -126,4 +125,4 @@ def handler(settings: Settings, known: KnownOrders | None = None) -> Handler:
         m.PaymentCancelledMessage,
         m.ProductPriceMessage,
         short=True,
-    )(partial(handle, deadlines=Deadlines.of(settings), known=known or Known()))
+    )(partial(handle, deadlines=Deadlines.of(settings), known=known or KnownOrders()))

@@ -3,10 +3,10 @@
 `Changes` is what one transaction changes of its orders: `add` takes up the saga's decisions, `save` writes all of them.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 from zlib import crc32
 
@@ -56,8 +56,12 @@ _facts: Final = msgspec.json.Decoder(Facts)
 _recipient: Final = msgspec.json.Decoder(Address)
 
 
-KnownOrders: TypeAlias = Known[tuple[Order, str]]
-"""Orders, each with the version of its saga row."""
+class KnownOrders(Known[tuple[Order, str]]):
+    """Orders, each with the version of its saga row. `tell` gets those that a short transaction has committed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tell: Callable[[Iterable[Order]], None] = lambda _: None
 
 
 class SagaRow(NamedTuple):
@@ -303,6 +307,7 @@ class Changes:
 def _keep(known: KnownOrders, orders: Mapping[UUID, Order], short: ShortTransaction) -> None:
     rows = {id: (order, short.version) if order.status == "PENDING" else None for id, order in orders.items()}
     known.keep(rows, short)
+    known.tell(orders.values())
 
 
 def payment_hash(payment_key: str) -> int:

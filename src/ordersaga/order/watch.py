@@ -1,11 +1,12 @@
 """Wakes requests and event streams that wait for an order's next event.
 
-`messaging/listening.py` wakes each process when another one has saved events, and one query reads the new events for all its watchers.
+`messaging/listening.py` wakes each process when another one has saved events, and one query reads the new events for all its watchers. A request
+that waits for the order that it places is told by the turns of its own process, without a query.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -17,7 +18,7 @@ from ordersaga.messaging.listening import Listener
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.messaging.sqlstate import is_transient
 from ordersaga.order import store
-from ordersaga.order.model import Event
+from ordersaga.order.model import Event, Order
 
 log: Final = structlog.get_logger()
 
@@ -46,6 +47,16 @@ class Watch:
     def order(self, order_id: UUID, after_seq: int = 0) -> "Watcher":
         """A watcher of one order; use it as a context manager. `Watcher.next` returns its events after `after_seq`."""
         return Watcher(self, order_id, after_seq)
+
+    def new_order(self, order_id: UUID) -> "Watcher":
+        """A watcher of an order that is not placed yet; use it with `Watcher.next_or_order`."""
+        return Watcher(self, order_id, 0, is_new=True)
+
+    def saved(self, orders: Iterable[Order]) -> None:
+        """Give orders that a turn of this process has committed to the requests that have placed them."""
+        for order in orders:
+            for watcher in self._watchers.get(order.order_id, ()):
+                watcher.give_order(order)
 
     async def _read_all(self) -> None:
         after = {}
@@ -85,7 +96,8 @@ class Watch:
     def add(self, watcher: "Watcher") -> None:
         """Begin to read events for this watcher."""
         self._watchers[watcher.order_id].add(watcher)
-        self.read_soon()
+        if not (watcher.is_new and self._listener.listens):
+            self.read_soon()
 
     def remove(self, watcher: "Watcher") -> None:
         """Read no more events for this watcher."""
@@ -107,11 +119,12 @@ class WatchEnded(Exception):
 class Watcher:
     """The queue of one order's events for one request or stream."""
 
-    def __init__(self, watch: Watch, order_id: UUID, after_seq: int) -> None:
+    def __init__(self, watch: Watch, order_id: UUID, after_seq: int, is_new: bool = False) -> None:
         self._watch: Final = watch
+        self.is_new: Final = is_new
         self.order_id: Final = order_id
         self.seen_seq = after_seq
-        self._events: Final[asyncio.Queue[NumberedEvent | None]] = asyncio.Queue()
+        self._events: Final[asyncio.Queue[NumberedEvent | Order | None]] = asyncio.Queue()
 
     @property
     def is_full(self) -> bool:
@@ -124,12 +137,22 @@ class Watcher:
             self.seen_seq = seq
             self._events.put_nowait((seq, event))
 
+    def give_order(self, order: Order) -> None:
+        """Queue the order itself for a request that has placed it."""
+        if self.is_new and not self.is_full:
+            self._events.put_nowait(order)
+
     def end(self) -> None:
         """Make `next` raise `WatchEnded` after the queued events."""
         self._events.put_nowait(None)
 
     async def next(self, wait_s: float) -> NumberedEvent | None:
         """The next event and its sequence number, or None if none comes within `wait_s`. Raises `WatchEnded`."""
+        found = await self.next_or_order(wait_s)
+        return None if isinstance(found, Order) else found
+
+    async def next_or_order(self, wait_s: float) -> NumberedEvent | Order | None:
+        """The same, or the order as a turn of this process has left it."""
         was_full = self.is_full
         try:
             async with asyncio.timeout(wait_s):
