@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -123,6 +123,17 @@ class Settings(KafkaSettings, HttpSettings, IdentitySettings, WebSettings, Audit
     stock_database_url: PostgresUrl = SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_stock")
     payment_database_url: PostgresUrl = SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_payment")
     delivery_database_url: PostgresUrl = SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_delivery")
+    order_migrating_url: PostgresUrl | None = Field(
+        default=None,
+        description="for `migrate` alone: the same database as a user who owns the tables. Then ORDER_DATABASE_URL's user gets only the rights "
+        "that a running service needs. None: `migrate` uses ORDER_DATABASE_URL",
+    )
+    stock_migrating_url: PostgresUrl | None = None
+    payment_migrating_url: PostgresUrl | None = None
+    delivery_migrating_url: PostgresUrl | None = None
+    reading_roles: list[str] = Field(
+        default=[], description="roles of PostgreSQL that `migrate` lets read every table, such as the audit's"
+    )
     database_connections_max: int = Field(default=8, ge=4, le=1_000)
     lock_timeout_ms: int = Field(default=5_000, ge=100, le=MS_MAX)
     idle_in_transaction_timeout_ms: int = Field(default=5_000, ge=100, le=MS_MAX)
@@ -259,6 +270,7 @@ class Settings(KafkaSettings, HttpSettings, IdentitySettings, WebSettings, Audit
             *at_odds({name: getattr(self, name) for name in type(self).model_fields}),
             *self._names_met_twice(),
             *self._kafka_in_part(),
+            *self._migrating_elsewhere(),
             *self._http_at_odds(),
             *self._tokens_at_odds(),
             *self._trust_at_odds(),
@@ -287,6 +299,17 @@ class Settings(KafkaSettings, HttpSettings, IdentitySettings, WebSettings, Audit
                     yield f"{PREFIX}{one.upper()}_GROUP and {PREFIX}{other.upper()}_GROUP must be two groups"
                 if _place_of(self.database_url(one)) == _place_of(self.database_url(other)):
                     yield f"{PREFIX}{one.upper()}_DATABASE_URL and {PREFIX}{other.upper()}_DATABASE_URL must be two databases"
+
+    def _migrating_elsewhere(self) -> Iterator[str]:
+        for service in SERVICES:
+            migrating, running = self.migrating_url(service), self.database_url(service)
+            variable = f"{PREFIX}{service.upper()}_DATABASE_URL"
+            if migrating == running:
+                continue
+            if _database_of(migrating) != _database_of(running):
+                yield f"{PREFIX}{service.upper()}_MIGRATING_URL and {variable} must lead to one database"
+            if user_of(running) is None:
+                yield f"{variable} must name its user, to whom `migrate` gives the rights on the tables"
 
     def _demo_beside_tokens(self) -> Iterator[str]:
         keys = [name for name in ("jwt_jwks_url", "jwt_key") if getattr(self, name) is not None]
@@ -333,6 +356,11 @@ class Settings(KafkaSettings, HttpSettings, IdentitySettings, WebSettings, Audit
         url: SecretStr = getattr(self, f"{service}_database_url")
         return url.get_secret_value()
 
+    def migrating_url(self, service: str) -> str:
+        """The service's database for `migrate`: as the user who owns the tables, where a setting names one."""
+        url: SecretStr | None = getattr(self, f"{service}_migrating_url")
+        return self.database_url(service) if url is None else url.get_secret_value()
+
     def group(self, service: str) -> str:
         """The service's consumer group."""
         group: str = getattr(self, f"{service}_group")
@@ -341,6 +369,17 @@ class Settings(KafkaSettings, HttpSettings, IdentitySettings, WebSettings, Audit
     def port(self, server: str) -> int:
         """The port that a server listens on."""
         return HTTP_PORTS[server] if self.http_port is None else self.http_port
+
+
+def user_of(url: str) -> str | None:
+    """The user of a database's URL."""
+    parts = urlsplit(url)
+    return unquote(parts.username) if parts.username else parse_qs(parts.query).get("user", [None])[0]
+
+
+def _database_of(url: str) -> str:
+    parts = urlsplit(url)
+    return unquote(parts.path).strip("/") or parse_qs(parts.query)["dbname"][0]
 
 
 def _place_of(url: str) -> tuple[str, str, str]:

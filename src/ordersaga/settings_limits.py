@@ -102,6 +102,10 @@ def postgres_url(value: str) -> str:
     if not unquote(parts.path).strip("/") and "dbname" not in query:
         raise ValueError(f"the name of the database is missing; {wanted}")
     _said_once(parts, query)
+    for name in ("sslrootcert", "sslcert", "sslkey"):
+        for path in query.get(name, []):
+            if path != "system":
+                _file(path)
     return value
 
 

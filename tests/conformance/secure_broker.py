@@ -1,14 +1,12 @@
-"""A Kafka as operations teams run it: TLS with a CA of its own, users with passwords (SCRAM), and ACLs."""
+"""A Kafka as operations teams run it: TLS with a CA of its own, users with passwords (SCRAM) or certificates (mTLS), and ACLs."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, Final
 
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -18,51 +16,67 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from ordersaga.devstack.folder import StackFolder
 from ordersaga.devstack.kafka import KafkaBroker
+from tests.certificates import Authority
 
-DAY: Final = timedelta(days=1)
 CALL_S: Final = 20
 MORE_PROPERTIES: Final = """\
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},CLIENTS://127.0.0.1:{secure_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},CLIENTS://127.0.0.1:{secure_port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,CLIENTS:SASL_SSL
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},CLIENTS://127.0.0.1:{secure_port},CERTIFIED://127.0.0.1:{certified_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},CLIENTS://127.0.0.1:{secure_port},CERTIFIED://127.0.0.1:{certified_port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,CLIENTS:SASL_SSL,CERTIFIED:SSL
 inter.broker.listener.name=PLAINTEXT
 listener.name.clients.sasl.enabled.mechanisms=SCRAM-SHA-512
 listener.name.clients.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.certified.ssl.client.auth=required
+ssl.principal.mapping.rules=RULE:^CN=(.*)$/$1/
 ssl.keystore.type=PEM
 ssl.keystore.location=server.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=ca.pem
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 """
+DECISIONS: Final = """\
+logger.acls.name=kafka.authorizer.logger
+logger.acls.level=debug
+"""
+"""Each use of an ACL, and each refusal, is in the log."""
 
 
 class SecureBroker(KafkaBroker):
-    """`secure_servers` is for users with a password. The plain listener is the operators': who comes there may do everything."""
+    """`secure_servers` is for users with a password, `certified_servers` for those with a certificate. The plain listener is the operators': who comes there may do everything."""
 
     def __init__(self, folder: StackFolder) -> None:
         super().__init__(folder)
         self.ca: Final = self.path / "ca.pem"
         self._secure_port: Final = folder.port("kafka_secure")
+        self._certified_port: Final = folder.port("kafka_certified")
+        self.authority: Authority
 
     @property
     def secure_servers(self) -> str:
         return f"127.0.0.1:{self._secure_port}"
 
+    @property
+    def certified_servers(self) -> str:
+        return f"127.0.0.1:{self._certified_port}"
+
     def _prepare(self) -> None:
         super()._prepare()
-        write_certificates(self.ca, self.path / "server.pem")
+        self.authority = Authority(self.ca)
+        (self.path / "server.pem").write_bytes(self.authority.sign("a broker", addresses=["127.0.0.1"]))
         more = MORE_PROPERTIES.format(
-            port=self.port, controller_port=self._controller_port, secure_port=self._secure_port
+            port=self.port,
+            controller_port=self._controller_port,
+            secure_port=self._secure_port,
+            certified_port=self._certified_port,
         )
         with (self.path / "server.properties").open("a") as properties:  # the last of two lines counts
             properties.write(more)
+        with (self.path / "log4j2.properties").open("a") as logging:
+            logging.write(DECISIONS)
 
     def add_user(self, name: str, password: str) -> None:
         """Make a user, who may do nothing yet."""
@@ -73,6 +87,14 @@ class SecureBroker(KafkaBroker):
     def allow(self, user: str, operations: str, kind: str, names: Iterable[str], *, prefix: bool = False) -> None:
         """Let a user do these things with topics, groups or transactional ids; with `prefix` with all whose name begins so."""
         self._rule(AclPermissionType.ALLOW, user, operations, kind, names, prefix)
+
+    def take_back(self, user: str, operation: str, kind: str, name: str) -> None:
+        """Take back one thing that `allow` gave."""
+        resource, literal = ResourceType[kind], ResourcePatternType.LITERAL
+        given = AclBindingFilter(
+            resource, name, literal, f"User:{user}", "*", AclOperation[operation], AclPermissionType.ALLOW
+        )
+        _done(self._admin.delete_acls([given], request_timeout=CALL_S))
 
     def deny(self, user: str, operations: str, kind: str, name: str) -> None:
         """Forbid a user these things, whatever else allows them."""
@@ -95,37 +117,3 @@ class SecureBroker(KafkaBroker):
 def _done(asked: dict[Any, Any]) -> None:
     for future in asked.values():
         future.result(CALL_S)
-
-
-def write_certificates(ca_file: Path, server_file: Path | None = None) -> None:
-    """Make a CA, and with it a certificate for 127.0.0.1 with its key."""
-    ca_key, ca_name = ec.generate_private_key(ec.SECP256R1()), _name("a CA of a test")
-    ca = _certificate(ca_name, ca_key, ca_name, ca_key).add_extension(x509.BasicConstraints(True, None), True)
-    ca_file.write_bytes(ca.sign(ca_key, hashes.SHA256()).public_bytes(Encoding.PEM))
-    if server_file is not None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        here = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-        server = _certificate(_name("a broker"), key, ca_name, ca_key).add_extension(here, False)
-        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        server_file.write_bytes(private + server.sign(ca_key, hashes.SHA256()).public_bytes(Encoding.PEM))
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _certificate(
-    name: x509.Name, key: ec.EllipticCurvePrivateKey, issuer: x509.Name, issuer_key: ec.EllipticCurvePrivateKey
-) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - DAY)
-        .not_valid_after(now + DAY)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
-    )

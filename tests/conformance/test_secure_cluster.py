@@ -9,8 +9,9 @@ import pytest
 from ordersaga.contracts.topics import TOPICS
 from ordersaga.devstack.folder import StackFolder
 from ordersaga.devstack.system import System
+from tests.certificates import Authority
 from tests.conformance.running_partner import QUICK, Verdict, conform
-from tests.conformance.secure_broker import SecureBroker, write_certificates
+from tests.conformance.secure_broker import SecureBroker
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 
@@ -130,7 +131,7 @@ def test_a_wrong_way_in_is_named_before_the_first_request(
 ) -> None:
     if "SSL_CA_LOCATION" in wrong:
         wrong = {"SSL_CA_LOCATION": str(tmp_path / "ca.pem")}
-        write_certificates(tmp_path / "ca.pem")
+        Authority(tmp_path / "ca.pem")
     verdict = cluster.conform("kit", **wrong)
     assert verdict.answer.code == 2 and said in verdict.answer.err, verdict.answer
     assert PASSWORD not in verdict.answer.err and FIRST_REQUEST not in verdict.answer.err

@@ -49,7 +49,7 @@ def topics(settings: Settings, *arguments: str, code: int = 0, **changed: str) -
 
 def states(settings: Settings) -> dict[str, TopicState]:
     async def look() -> dict[str, TopicState]:
-        return await Topics(settings).states(NAMES)
+        return await Topics(settings).states(NAMES, configs=True)
 
     return asyncio.run(look())
 

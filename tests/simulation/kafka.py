@@ -110,7 +110,7 @@ class Topics:
         gate.fail = unavailable
         return await process.scheduler.gate(gate)
 
-    async def states(self, names: Sequence[str]) -> dict[str, TopicState]:
+    async def states(self, names: Sequence[str], configs: bool = False) -> dict[str, TopicState]:
         return {name: TopicState(topic_id, 1, 1, (), None) for name, topic_id in (await self.ids(names)).items()}
 
     async def assigned(self, group: str) -> None:

@@ -57,7 +57,13 @@ class Instance:
         async def claim(_: str) -> Any:
             return SimpleNamespace(number=process.name, release=lambda: None)
 
+        async def nothing() -> None:
+            return None
+
         ports: dict[str, Any] = {
+            "admission": lambda *_: SimpleNamespace(
+                check_options=lambda: None, refused_by_database=nothing, refused_by_kafka=nothing, lacks_rights=nothing
+            ),
             "connect": connect,
             "claim_instance": claim,
             "consumer": lambda *_: Consumer(process, world.log, world.groups[self.service]),

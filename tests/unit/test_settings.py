@@ -145,3 +145,25 @@ def test_a_variable_that_holds_no_more_is_refused_with_the_one_that_does(name: s
 
 def test_compose_leaves_what_takes_money_at_its_safe_default() -> None:
     assert "FOREIGN_PARTNERS" not in (Path(__file__).parents[2] / "compose.yaml").read_text()
+
+
+def test_migrate_has_a_url_of_its_own_only_to_the_same_database() -> None:
+    running = {"ORDERSAGA_ORDER_DATABASE_URL": "postgresql://order@pooler:6432/orders"}
+    given = Settings.of(running | {"ORDERSAGA_ORDER_MIGRATING_URL": "postgresql://owner:s3cret@db/orders"})
+    assert given.migrating_url("order") == "postgresql://owner:s3cret@db/orders"
+    assert given.migrating_url("stock") == given.database_url("stock")
+    with pytest.raises(WrongSettings, match=r"ORDERSAGA_ORDER_MIGRATING_URL and .* must lead to one database"):
+        Settings.of(running | {"ORDERSAGA_ORDER_MIGRATING_URL": "postgresql://owner@db/stock"})
+    with pytest.raises(WrongSettings, match="ORDERSAGA_ORDER_DATABASE_URL must name its user"):
+        Settings.of(
+            {
+                "ORDERSAGA_ORDER_DATABASE_URL": "postgresql://db/orders",
+                "ORDERSAGA_ORDER_MIGRATING_URL": "postgresql://owner@db/orders",
+            }
+        )
+
+
+def test_a_certificate_that_a_database_url_names_must_be_there() -> None:
+    with pytest.raises(WrongSettings, match=r"ORDERSAGA_ORDER_DATABASE_URL: the file /no/such.pem cannot be read"):
+        Settings.of({"ORDERSAGA_ORDER_DATABASE_URL": "postgresql://u@db/orders?sslrootcert=/no/such.pem"})
+    Settings.of({"ORDERSAGA_ORDER_DATABASE_URL": "postgresql://u@db/orders?sslmode=verify-full&sslrootcert=system"})

@@ -154,7 +154,7 @@ async def read(settings: Settings, progress: Callable[[str, str, int], None]) ->
     topics = Topics(settings)
     if not await topics.reachable():
         raise KafkaUnavailable(f"Kafka at {settings.kafka_bootstrap_servers} does not answer")
-    state = (await topics.states([COMPLETED_TOPIC])).get(COMPLETED_TOPIC)
+    state = (await topics.states([COMPLETED_TOPIC], configs=True)).get(COMPLETED_TOPIC)
     if state is None:
         raise KafkaUnavailable(f"there is no topic {COMPLETED_TOPIC}")
     count = state.partitions

@@ -9,8 +9,8 @@ import typer
 from ordersaga.cli.errors import database_problem
 from ordersaga.cli.options import fail, load_settings, out, services_here
 from ordersaga.messaging import migrating
-from ordersaga.messaging.migrating import MigrationUnderWay
-from ordersaga.settings import SERVICES, ServiceName, Settings
+from ordersaga.messaging.migrating import MigrationUnderWay, Rights
+from ordersaga.settings import SERVICES, ServiceName, Settings, user_of
 
 
 def migrate(
@@ -20,6 +20,9 @@ def migrate(
     ] = None,
 ) -> None:
     """Create or update each service's tables, under a lock: running it twice, or twice at once, is safe.
+
+    Where ORDERSAGA_ORDER_MIGRATING_URL (STOCK_, ...) names a user who owns the tables, the user of ORDERSAGA_ORDER_DATABASE_URL gets the
+    rights that the running service needs, and each of ORDERSAGA_READING_ROLES may read.
 
     If the command is killed, the committed steps stay applied, and the next run applies the others.
     """
@@ -36,7 +39,9 @@ def migrate(
 
 def apply(settings: Settings, name: ServiceName) -> list[str]:
     """Migrate one service's database; returns the steps applied."""
-    return migrating.migrate(settings.database_url(name), importlib.import_module(f"ordersaga.{name}"))
+    url, running = settings.migrating_url(name), settings.database_url(name)
+    rights = Rights(None if running == url else user_of(running), settings.reading_roles)
+    return migrating.migrate(url, importlib.import_module(f"ordersaga.{name}"), rights)
 
 
 def services(only: str) -> list[ServiceName]:

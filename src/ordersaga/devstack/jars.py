@@ -43,8 +43,12 @@ def classpath() -> list[Path]:
     Takes some 50 ms and no network once the jars are downloaded. Raises DevStackError, which says what to check, if a jar cannot be
     downloaded or has another SHA-256 than the lock file.
     """
+    return fetched(_locked())
+
+
+def fetched(jars: list[Jar]) -> list[Path]:
+    """The verified files of these jars; missing ones are downloaded first. Raises as `classpath`."""
     repository = _repository()
-    jars = _locked()
     missing = [jar for jar in jars if not jar.path_in(repository).exists()]
     if missing:
         _download(missing, repository)
@@ -100,7 +104,7 @@ def _download(jars: list[Jar], repository: Path) -> None:
                 context.resolver.download(artifact)
             except Exception as error:
                 raise DevStackError(
-                    f"Kafka's {jar.artifact}-{jar.version}.jar cannot be downloaded: {error}\n"
+                    f"{jar.artifact}-{jar.version}.jar cannot be downloaded: {error}\n"
                     "Check that Maven Central can be reached (HTTPS_PROXY, REQUESTS_CA_BUNDLE), or name a mirror as "
                     "`central` under [repositories] in ~/.config/jgo.conf. M2_REPO may name a repository that has the jars."
                 ) from error
@@ -114,6 +118,6 @@ def _verify(jar: Jar, path: Path) -> None:
     actual = hashlib.sha256(path.read_bytes()).hexdigest()
     if actual != jar.sha256:
         raise DevStackError(
-            f"{path} is not the jar that {LOCK.name} names: its SHA-256 is {actual}, expected {jar.sha256}.\n"
+            f"{path} is not the jar that was chosen: its SHA-256 is {actual}, expected {jar.sha256}.\n"
             "Delete it and start again; if it comes back like that, do not trust the repository it comes from."
         )

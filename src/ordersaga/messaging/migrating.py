@@ -4,12 +4,13 @@ yoyo's own lock is a row, which a killed process leaves behind, and yoyo commits
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from yoyo import read_migrations
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
@@ -28,6 +29,16 @@ MARKS: Final = default_migration_table
 
 class MigrationUnderWay(Exception):
     """Another process has been migrating this database for longer than `LOCK_WAIT_MS`."""
+
+
+class Rights(NamedTuple):
+    """Roles that do not own the tables. `running`: the one that the service runs as; `reading`: those that only read."""
+
+    running: str | None = None
+    reading: Sequence[str] = ()
+
+
+NO_RIGHTS: Final = Rights()
 
 
 class _Address(NamedTuple):
@@ -68,11 +79,12 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no t
             self.mark_one(migration, log=False)
 
 
-def migrate(url: str, service: ModuleType | Path) -> list[str]:
+def migrate(url: str, service: ModuleType | Path, rights: Rights = NO_RIGHTS) -> list[str]:
     """Apply the missing steps to one service's database; returns their names. Blocks.
 
     The steps are the runtime's own and the `.sql` files in `migrations/` of the service's package, or folder. Raises psycopg's errors and
-    `MigrationUnderWay`. If the process is killed, the committed steps stay applied and the open step is rolled back.
+    `MigrationUnderWay`. `rights`: given again each time, so that new tables have them. If the process is killed, the committed steps stay
+    applied and the open step is rolled back.
     """
     with _Backend(_Address(url, str(conninfo_to_dict(url).get("dbname"))), MARKS) as backend:
         backend.execute(f"SET lock_timeout = {LOCK_WAIT_MS}")
@@ -83,6 +95,7 @@ def migrate(url: str, service: ModuleType | Path) -> list[str]:
         backend.execute(f"SET lock_timeout = {STEP_LOCK_WAIT_MS}")
         todo = backend.to_apply(_read(service))
         backend.apply_migrations(todo)
+        _give(backend.connection, rights)
         return [step.id for step in todo]
 
 
@@ -94,3 +107,28 @@ def steps(service: ModuleType | Path) -> list[str]:
 def _read(service: ModuleType | Path) -> Any:
     home = service if isinstance(service, Path) else Path(service.__path__[0])
     return read_migrations(str(Path(__file__).parent / "migrations"), str(home / "migrations"))
+
+
+def _give(db: Any, rights: Rights) -> None:
+    """Let other roles use the tables of this schema. None gets rights on yoyo's own, and none may change or drop a table."""
+    kinds = {
+        row[0]: row[1]
+        for row in db.execute(
+            """
+            SELECT relkind = 'S', array_agg(relname::text)
+            FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'S') AND relname !~ 'yoyo'
+            GROUP BY 1
+            """
+        )
+    }
+    tables, sequences = kinds.get(False), kinds.get(True)
+    given = [(role, "SELECT", "TABLE", tables) for role in rights.reading]
+    if rights.running is not None:
+        given += [
+            (rights.running, "SELECT, INSERT, UPDATE, DELETE", "TABLE", tables),
+            (rights.running, "USAGE", "SEQUENCE", sequences),
+        ]
+    for role, what, kind, names in given:
+        if names:
+            of = sql.SQL(", ").join(map(sql.Identifier, names))
+            db.execute(sql.SQL(f"GRANT {what} ON {kind} {{}} TO {{}}").format(of, sql.Identifier(role)))

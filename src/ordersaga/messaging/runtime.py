@@ -13,6 +13,8 @@ from uuid import UUID
 
 import structlog
 
+from ordersaga.contracts.topics import Topic
+from ordersaga.messaging.admission import Admission
 from ordersaga.messaging.assignment import Assignment
 from ordersaga.messaging.backlog import MEASURE_EVERY_S, Backlog
 from ordersaga.messaging.calls import Calls
@@ -47,6 +49,7 @@ LONG_LIMIT_S: Final = 300.0
 """For loops with long rounds: a turn that isolates failing records, pruning, timers after a long outage."""
 CHECK_STALLS_EVERY_S: Final = 1.0
 ASK_AGAIN_S: Final = 0.5
+REFUSALS_MAX: Final = 3
 ANSWERS_WITHIN_S: Final = 2.0
 
 
@@ -68,6 +71,7 @@ class Ports(NamedTuple):
     consumer: Callable[[Settings, Sequence[str], str, str | None], PartitionConsumer] = PartitionConsumer
     publisher: Callable[[Settings], Publisher] = Publisher
     topics: Callable[[Settings], Topics] = Topics
+    admission: Callable[[Settings, str, Sequence[Topic]], Admission] = Admission
     end_process: Callable[[], None] = end_this_process
 
 
@@ -92,6 +96,8 @@ class Runtime:
         self.new_id: Final = new_id
         self._ports: Final = ports
         self.handler: Final = handler
+        self._admission: Final = ports.admission(settings, service, handler.topics)
+        self._admitted = False
         self._stopping: Final = asyncio.Event()
         self.topics: Final = ports.topics(settings)
         self.alarms: Final = Alarms(clock)
@@ -110,6 +116,7 @@ class Runtime:
         self._cannot_start: CannotStart | None = None
 
     async def __aenter__(self) -> "Runtime":
+        self._admission.check_options()
         self.pool = await self._ports.connect(self.settings.database_url(self.service), self.settings)
         self.outbox = Outbox(self.settings, self.pool, self._ports.publisher)
         self.every(self.settings.outbox_adopt_after_ms / 2000, self._adopt, "outbox adoption")
@@ -197,12 +204,21 @@ class Runtime:
 
     async def _consume(self, beat: Beat) -> None:
         """The loop that consumes. After a fatal error the supervisor restarts this loop, with a new consumer."""
-        await self._wait_for(lambda: answers(self.pool), "the database", beat)
-        await self._wait_for(self.topics.reachable, f"Kafka at {self.settings.kafka_bootstrap_servers}", beat)
-        if self._stopping.is_set():
-            return
-        self.alarms.tell(AWAY, "", None)
         try:
+            await self._wait_for(lambda: answers(self.pool), "the database", beat, self._admission.refused_by_database)
+            await self._wait_for(
+                self.topics.reachable,
+                f"Kafka at {self.settings.kafka_bootstrap_servers}",
+                beat,
+                self._admission.refused_by_kafka,
+            )
+            if self._stopping.is_set():
+                return
+            self.alarms.tell(AWAY, "", None)
+            if not self._admitted:
+                if why := await self._admission.lacks_rights():
+                    raise CannotStart(why)
+                self._admitted = True
             await self._run_turns(beat)
         except CannotStart as error:
             self._cannot_start = error
@@ -242,9 +258,21 @@ class Runtime:
             finally:
                 instance.release()
 
-    async def _wait_for(self, is_up: Callable[[], Awaitable[bool]], what: str, beat: Beat) -> None:
+    async def _wait_for(
+        self,
+        is_up: Callable[[], Awaitable[bool]],
+        what: str,
+        beat: Beat,
+        refused: Callable[[], Awaitable[str | None]],
+    ) -> None:
+        """Wait until it is up. Raises `CannotStart` if a process that has just started is refused again and again."""
+        refusals = 0
         while not self._stopping.is_set() and not await is_up():
             beat(well=False)
+            why = None if self._admitted else await refused()
+            refusals = refusals + 1 if why else 0
+            if why and refusals >= REFUSALS_MAX:
+                raise CannotStart(why)
             if self.alarms.tell(
                 WAITING,
                 "",

@@ -6,7 +6,7 @@ from ordersaga.messaging.kafka.gaps import Gap, gaps_of
 from ordersaga.messaging.kafka.layout import TopicChange, TopicFault, create_missing_topics, faults, states
 from ordersaga.messaging.kafka.near import Near
 from ordersaga.messaging.kafka.publisher import Publication, Publisher, RefusedRecord
-from ordersaga.messaging.kafka.reach import why_unreachable
+from ordersaga.messaging.kafka.reach import why_not_made, why_refused, why_unreachable
 from ordersaga.messaging.kafka.sender import Sender
 from ordersaga.messaging.kafka.tail import Look, Tail, TooManyLook
 from ordersaga.messaging.kafka.tap import Tap, records_at, watermarks
@@ -41,5 +41,7 @@ __all__ = [
     "records_at",
     "states",
     "watermarks",
+    "why_not_made",
+    "why_refused",
     "why_unreachable",
 ]

@@ -23,6 +23,8 @@ AGAIN_S: Final = 0.2
 METADATA_EVERY_MS: Final = 3_000
 RECONNECT_MS_MAX: Final = 1_000
 CLOSE_S: Final = 5.0
+READING_GROUP: Final = "ordersaga-reader"
+"""Of the consumers that join no group: the client wants a name, and asks Kafka where that group is."""
 
 
 class Partition(NamedTuple):

@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from ordersaga.messaging.kafka.client import (
     CALL_TIMEOUT_S,
+    READING_GROUP,
     KafkaUnavailable,
     Partition,
     client_config,
@@ -133,7 +134,7 @@ def _first_records(
     config = client_config(
         settings,
         {
-            "group.id": "ordersaga-gaps",
+            "group.id": READING_GROUP,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "isolation.level": isolation,

@@ -50,7 +50,7 @@ def wanted_letter_configs(topic: TopicState | None) -> dict[str, str]:
 
 async def states(topics: Topics, of: Sequence[Topic] = TOPICS) -> dict[str, TopicState]:
     """Those of our topics, and of their dead letter topics, that exist."""
-    return await topics.states([name for topic in of for name in (topic.name, topic.dead_letters)])
+    return await topics.states([name for topic in of for name in (topic.name, topic.dead_letters)], configs=True)
 
 
 async def create_missing_topics(
@@ -87,7 +87,7 @@ async def create_missing_topics(
 async def _seen(topics: Topics, wanted: dict[str, int]) -> dict[str, TopicState]:
     """Wait until the topics have at least so many partitions: brokers learn of a change a moment after the controller."""
     for _ in range(int(CALL_TIMEOUT_S / AGAIN_S)):
-        found = await topics.states(list(wanted))
+        found = await topics.states(list(wanted), configs=True)
         if all(name in found and found[name].partitions >= partitions for name, partitions in wanted.items()):
             return found
         await asyncio.sleep(AGAIN_S)

@@ -13,28 +13,49 @@ from ordersaga.settings import Settings
 REACH_LIMIT_S: Final = 4.0
 ONE_TRY_S: Final = 1.0
 FINAL_CODES: Final = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._RESOLVE, KafkaError._SSL)
+REFUSALS: Final = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 
 _state: Final = re.compile(r"^\S+/bootstrap: | \(after \d+ms in state \w+.*\)$")
 
 
 def why_unreachable(settings: Settings, limit_s: float = REACH_LIMIT_S) -> str | None:
     """Why Kafka does not answer; None: Kafka answers. Blocks for `limit_s` at most, less after an error in `FINAL_CODES`."""
+    return _ask(settings, limit_s)[0]
+
+
+def why_refused(settings: Settings, limit_s: float = REACH_LIMIT_S) -> str | None:
+    """Why Kafka will not answer before a setting is changed; None: it answers, or may later. Blocks like `why_unreachable`."""
+    why, is_lasting = _ask(settings, limit_s)
+    return why if is_lasting else None
+
+
+def why_not_made(settings: Settings) -> str | None:
+    """Why librdkafka makes no client with these settings; None: it does. Asks no server."""
+    try:
+        AdminClient(client_config(settings))
+    except KafkaException as error:
+        return str(error.args[0].str())
+    return None
+
+
+def _ask(settings: Settings, limit_s: float) -> tuple[str | None, bool]:
+    """Why Kafka does not answer, and whether that lasts until a setting is changed."""
     errors: list[KafkaError] = []
     end = time.monotonic() + limit_s
     try:
-        client = AdminClient(client_config(settings) | {"error_cb": errors.append})
-        while True:
-            try:
-                if client.list_topics(timeout=ONE_TRY_S).brokers:
-                    return None
-                why = "Kafka names no broker"
-            except KafkaException as error:
-                why = error.args[0].str()
-            client.poll(0)
-            if time.monotonic() > end or any(each.code() in FINAL_CODES for each in errors):
-                return _plainest(errors) or why
-    except KafkaException as error:
-        return str(error.args[0].str())
+        client = AdminClient(client_config(settings, {"error_cb": errors.append}))
+    except KafkaException as error:  # an option that librdkafka does not have, a file that it cannot read
+        return error.args[0].str(), True
+    while True:
+        try:
+            if client.list_topics(timeout=ONE_TRY_S).brokers:
+                return None, False
+            why = "Kafka names no broker"
+        except KafkaException as error:
+            why = error.args[0].str()
+        client.poll(0)
+        if time.monotonic() > end or any(each.code() in FINAL_CODES for each in errors):
+            return _plainest(errors) or why, any(each.code() in REFUSALS for each in errors)
 
 
 def _plainest(errors: list[KafkaError]) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from msgspec import Struct
 
 from ordersaga.messaging.handler import Record
-from ordersaga.messaging.kafka.client import Partition, client_config, temporary_consumer, translated
+from ordersaga.messaging.kafka.client import READING_GROUP, Partition, client_config, temporary_consumer, translated
 from ordersaga.messaging.kafka.near import Near, records_near
 from ordersaga.messaging.kafka.span import Fits, Span, bounds_in
 from ordersaga.settings import Settings
@@ -56,7 +56,7 @@ class Tail:
         self._config: Final = client_config(
             settings,
             {
-                "group.id": "ordersaga-tail",  # the client wants one; it is not joined
+                "group.id": READING_GROUP,
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",  # if retention removes what was asked for

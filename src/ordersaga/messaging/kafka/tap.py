@@ -10,6 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Top
 
 from ordersaga.messaging.handler import Coordinates, Record
 from ordersaga.messaging.kafka.client import (
+    READING_GROUP,
     REPEATED_CALL_TIMEOUT_S,
     KafkaForbids,
     KafkaUnavailable,
@@ -42,7 +43,7 @@ class Tap:
             client_config(
                 settings,
                 {
-                    "group.id": "ordersaga-tap",
+                    "group.id": READING_GROUP,
                     "enable.auto.commit": False,
                     "enable.partition.eof": True,
                     "auto.offset.reset": "earliest" if from_beginning else "latest",
@@ -127,7 +128,7 @@ def records_at(settings: Settings, places: Collection[Coordinates]) -> dict[Coor
     config = client_config(
         settings,
         {
-            "group.id": "ordersaga-tap",
+            "group.id": READING_GROUP,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "error",
@@ -184,5 +185,5 @@ def _partitions(consumer: Consumer, topics: Sequence[str]) -> list[Partition]:
 
 def watermarks(settings: Settings, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
     """Of each partition the first offset of the log and the offset of the next record. Blocks. Raises `KafkaUnavailable`."""
-    with temporary_consumer(client_config(settings) | {"group.id": "ordersaga-audit"}) as consumer:
+    with temporary_consumer(client_config(settings) | {"group.id": READING_GROUP}) as consumer:
         return with_retries(lambda: bounds_of(consumer, partitions))

@@ -36,7 +36,8 @@ SHOWN_CONFIGS: Final = ("cleanup.policy", "retention.ms", "retention.bytes", "ma
 
 
 class TopicState(Struct, frozen=True):
-    """A topic in Kafka. `replicas`: the fewest of any partition. `config`: `SHOWN_CONFIGS` with the broker's defaults; None: not readable."""
+    """A topic in Kafka. `replicas`: the fewest of any partition. `config`: `SHOWN_CONFIGS` with the broker's defaults; None: not asked for, or
+    Kafka's ACLs do not let us read it."""
 
     topic_id: str
     partitions: int
@@ -125,13 +126,13 @@ class Topics:
                 found[Partition(each.topic, each.partition)] = future.result().offset
         return found
 
-    async def states(self, names: Sequence[str]) -> dict[str, TopicState]:
-        """The state of each topic that exists."""
-        return await self._asked(self._states, names)
+    async def states(self, names: Sequence[str], configs: bool = False) -> dict[str, TopicState]:
+        """The state of each topic that exists; with `configs` also its config, for which Kafka wants the right DescribeConfigs."""
+        return await self._asked(self._states, names, configs)
 
-    def _states(self, names: Sequence[str]) -> dict[str, TopicState]:
+    def _states(self, names: Sequence[str], with_configs: bool) -> dict[str, TopicState]:
         described = self._describe(names)
-        configs = self._configs(list(described))
+        configs = self._configs(list(described)) if with_configs else {}
         return {
             name: TopicState(
                 str(found.topic_id),
@@ -164,6 +165,24 @@ class Topics:
         if found is None or found.state != ConsumerGroupState.STABLE:
             return None
         return {Partition(p.topic, p.partition) for member in found.members for p in member.assignment.topic_partitions}
+
+    async def may_join(self, group: str) -> bool:
+        """Whether nothing is known to forbid us to be members of a consumer group and to commit offsets in it."""
+        return await self._asked(self._may_join, group)
+
+    def _may_join(self, group: str) -> bool:
+        asked = self._admin.describe_consumer_groups(
+            [group], include_authorized_operations=True, request_timeout=REPEATED_CALL_TIMEOUT_S
+        )
+        try:
+            operations = asked[group].result().authorized_operations
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                return False
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return True
+            raise
+        return not operations or "READ" in {each.name for each in operations}
 
     async def create(
         self, wanted: Sequence[tuple[str, dict[str, str]]], partitions: int, replication_factor: int

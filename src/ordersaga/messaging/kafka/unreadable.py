@@ -6,6 +6,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from ordersaga.messaging.kafka.client import (
+    READING_GROUP,
     REPEATED_CALL_TIMEOUT_S,
     Partition,
     client_config,
@@ -28,7 +29,7 @@ def readable_from(settings: Settings, partition: Partition, offset: int) -> int 
     config = client_config(
         settings,
         {
-            "group.id": "ordersaga-unreadable",
+            "group.id": READING_GROUP,
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
             "check.crcs": True,
