@@ -20,6 +20,7 @@ from ordersaga.cli.shop import Shop
 from ordersaga.contracts.codec import encode
 from ordersaga.contracts.messages import StockRollbackRequestedMessage
 from ordersaga.contracts.topics import TOPICS
+from ordersaga.doctor.databases import examine
 from ordersaga.messaging.admission import Admission
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.kafka import Tap
@@ -206,6 +207,8 @@ async def test_what_will_never_work_is_named(shop: SecuredShop, tmp_path: Path) 
     for name, answer in zip(cases, said, strict=True):
         assert answer and cases[name][1] in answer and PASSWORD not in answer, f"{name}: {answer}"
     assert await refusal(admission_of(own, "stock")) is None
+    examined = await examine(Settings.of(own), "stock")
+    assert {each.outcome for each in examined.findings if each.check in ("database", "schema")} == {"ok"}
 
 
 def test_a_service_that_will_never_work_ends_with_the_reason(shop: SecuredShop) -> None:

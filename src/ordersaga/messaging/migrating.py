@@ -110,7 +110,7 @@ def _read(service: ModuleType | Path) -> Any:
 
 
 def _give(db: Any, rights: Rights) -> None:
-    """Let other roles use the tables of this schema. None gets rights on yoyo's own, and none may change or drop a table."""
+    """Let other roles use the tables of this schema. Of yoyo's own they read `MARKS`, as `doctor` does; none may change or drop a table."""
     kinds = {
         row[0]: row[1]
         for row in db.execute(
@@ -121,10 +121,11 @@ def _give(db: Any, rights: Rights) -> None:
             """
         )
     }
-    tables, sequences = kinds.get(False), kinds.get(True)
-    given = [(role, "SELECT", "TABLE", tables) for role in rights.reading]
+    tables, sequences = kinds.get(False, []), kinds.get(True, [])
+    given = [(role, "SELECT", "TABLE", [*tables, MARKS]) for role in rights.reading]
     if rights.running is not None:
         given += [
+            (rights.running, "SELECT", "TABLE", [MARKS]),
             (rights.running, "SELECT, INSERT, UPDATE, DELETE", "TABLE", tables),
             (rights.running, "USAGE", "SEQUENCE", sequences),
         ]
