@@ -100,7 +100,8 @@ def test_orders_end_as_they_should_and_each_right_is_needed_for_that(shop: Secur
     given = {acl for acl in shop.acls if acl.user in services}
     assert given and eventually(lambda: not given - decisions(shop, "Allowed")), given - decisions(shop, "Allowed")
     assert not decisions(shop, "Denied")
-    assert shop.processes["web"].status() == {"status": "UP", "started": True, "problems": [], "alarms": []}
+    web = shop.processes["web"].status()
+    assert web is not None and (web["status"], web["problems"], web["alarms"]) == ("UP", [], [])
 
 
 def eventually(found: Callable[[], bool]) -> bool:
@@ -170,13 +171,18 @@ async def refusal(admission: Admission) -> str | None:
 
 
 async def test_what_will_never_work_is_named(shop: SecuredShop, tmp_path: Path) -> None:
-    Authority(tmp_path / "other.pem")
+    other = Authority(tmp_path / "other.pem")
     port = shop.broker.secure_servers.partition(":")[2]
     certified = shop.certified("stock", tmp_path)
-    old = tmp_path / "old.pem"
-    old.write_bytes(shop.broker.authority.sign("ordersaga-stock", age=timedelta(days=9), life=timedelta(days=1)))
-    expired = certified | {f"ORDERSAGA_KAFKA_SSL_{name}_LOCATION": str(old) for name in ("CERTIFICATE", "KEY")}
+    old = shop.broker.authority.sign("ordersaga-stock", age=timedelta(days=9), life=timedelta(days=1))
     own = shop.of("stock")
+
+    def with_certificate(name: str, certificate: bytes) -> dict[str, str]:
+        file = tmp_path / name
+        file.write_bytes(certificate)
+        ours = {f"ORDERSAGA_KAFKA_SSL_{each}_LOCATION": str(file) for each in ("CERTIFICATE", "KEY")}
+        return shop.common | shop.database("stock") | certified | ours
+
     cases: dict[str, tuple[dict[str, str], str]] = {
         "the audit's role": (
             own | shop.database("stock", "ordersaga_audit"),
@@ -195,7 +201,8 @@ async def test_what_will_never_work_is_named(shop: SecuredShop, tmp_path: Path) 
             own | {"ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS": f"localhost:{port}"},
             "certificate verify failed",
         ),
-        "a certificate of last week": (shop.common | shop.database("stock") | expired, "expired"),
+        "a certificate of last week": (with_certificate("old", old), "expired"),
+        "a certificate of another CA": (with_certificate("foreign", other.sign("ordersaga-stock")), "SSL alert"),
         "another CA of PostgreSQL": (
             own | shop.database("stock", sslrootcert=str(tmp_path / "other.pem")),
             "certificate verify failed",

@@ -194,8 +194,9 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
     app.state.worker = worker
-    async with worker.listening() if worker else contextlib.nullcontext():
-        await server.serve(listeners)
+    with contextlib.suppress(SystemExit):  # of uvicorn, if the lifespan does not begin
+        async with worker.listening() if worker else contextlib.nullcontext():
+            await server.serve(listeners)
     if cannot_start := app.state.get("cannot_start"):
         raise cannot_start
     if not server.started:

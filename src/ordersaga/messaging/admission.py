@@ -6,9 +6,12 @@ While the process runs, the same errors are retried, with an alarm: a password m
 import asyncio
 import ssl
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import asyncpg
+from cryptography import x509
 
 from ordersaga.contracts.topics import BY_NAME, Topic
 from ordersaga.messaging.connections import AsyncpgConnection, connect_alone
@@ -41,9 +44,12 @@ class Admission:
         self._reads: Final = reads
 
     def check_options(self) -> None:
-        """Raise `CannotStart` if librdkafka does not take the settings: an unknown option, a wrong value, a key that does not fit."""
+        """Raise `CannotStart` if librdkafka does not take the settings: an unknown option, a wrong value, a key that does not fit; or if our
+        certificate for Kafka has expired: the broker would not say why it refuses it."""
         if why := why_not_made(self._settings):
             raise CannotStart(f"Kafka's client does not take the settings {PREFIX}KAFKA_...: {why}")
+        if (file := self._settings.kafka_ssl_certificate_location) is not None:
+            _check_time(Path(file))
 
     async def refused_by_database(self) -> str | None:
         """Why the database will never let us in: password, role, certificate."""
@@ -51,7 +57,8 @@ class Admission:
             (await self._connected()).terminate()
         except DATABASE_ERRORS as error:
             if isinstance(error, REFUSED) or NO_TLS in str(error):
-                return f"the database of {self._service} refuses: {error}; check {self._variable}"
+                said = " ".join(str(error).split())
+                return f"the database of {self._service} refuses: {said}; check {self._variable}"
         return None
 
     async def refused_by_kafka(self) -> str | None:
@@ -105,3 +112,12 @@ class Admission:
     @property
     def _variable(self) -> str:
         return f"{PREFIX}{self._service.upper()}_DATABASE_URL"
+
+
+def _check_time(file: Path) -> None:
+    own = x509.load_pem_x509_certificates(file.read_bytes())[0]
+    if own.not_valid_after_utc < datetime.now(UTC):
+        raise CannotStart(
+            f"the certificate in {file} has expired at {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC: renew it, or correct "
+            f"{PREFIX}KAFKA_SSL_CERTIFICATE_LOCATION"
+        )

@@ -14,6 +14,8 @@ REACH_LIMIT_S: Final = 4.0
 ONE_TRY_S: Final = 1.0
 FINAL_CODES: Final = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._RESOLVE, KafkaError._SSL)
 REFUSALS: Final = (KafkaError._AUTHENTICATION, KafkaError._SSL)
+ALERT: Final = "SSL alert number"
+"""A broker that does not take our certificate says so after the handshake, and the client calls it a broken connection."""
 
 _state: Final = re.compile(r"^\S+/bootstrap: | \(after \d+ms in state \w+.*\)$")
 
@@ -55,7 +57,11 @@ def _ask(settings: Settings, limit_s: float) -> tuple[str | None, bool]:
             why = error.args[0].str()
         client.poll(0)
         if time.monotonic() > end or any(each.code() in FINAL_CODES for each in errors):
-            return _plainest(errors) or why, any(each.code() in REFUSALS for each in errors)
+            return _plainest(errors) or why, any(map(_is_refusal, errors))
+
+
+def _is_refusal(error: KafkaError) -> bool:
+    return error.code() in REFUSALS or ALERT in error.str()
 
 
 def _plainest(errors: list[KafkaError]) -> str | None:
