@@ -76,8 +76,8 @@ class Topics:
         """The names of all topics that we may see, Kafka's own left out."""
         return await self._asked(self._names)
 
-    def _names(self) -> list[str]:
-        listed = self._admin.list_topics(timeout=REPEATED_CALL_TIMEOUT_S).topics
+    def _names(self, client: AdminClient) -> list[str]:
+        listed = client.list_topics(timeout=REPEATED_CALL_TIMEOUT_S).topics
         return sorted(name for name in listed if not name.startswith("__"))
 
     async def ids(self, names: Sequence[str]) -> dict[str, str]:
@@ -92,8 +92,8 @@ class Topics:
         """What we may do with each topic. Left out is one that does not exist; Kafka tells that only to a user who may describe it."""
         return await self._asked(self._access, names)
 
-    def _access(self, names: Sequence[str]) -> dict[str, Access]:
-        asked = self._admin.describe_topics(
+    def _access(self, client: AdminClient, names: Sequence[str]) -> dict[str, Access]:
+        asked = client.describe_topics(
             TopicCollection(list(dict.fromkeys(names))),
             include_authorized_operations=True,
             request_timeout=REPEATED_CALL_TIMEOUT_S,
@@ -117,9 +117,9 @@ class Topics:
         """The offset of the next record of each partition that exists and has a leader."""
         return await self._asked(self._ends, partitions)
 
-    def _ends(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+    def _ends(self, client: AdminClient, partitions: Sequence[Partition]) -> dict[Partition, int]:
         wanted = {TopicPartition(*each): OffsetSpec.latest() for each in partitions}  # type: ignore[no-untyped-call]
-        asked = self._admin.list_offsets(wanted, request_timeout=REPEATED_CALL_TIMEOUT_S) if wanted else {}
+        asked = client.list_offsets(wanted, request_timeout=REPEATED_CALL_TIMEOUT_S) if wanted else {}
         found = {}
         for each, future in asked.items():
             with contextlib.suppress(KafkaException):
@@ -130,9 +130,9 @@ class Topics:
         """The state of each topic that exists; with `configs` also its config, for which Kafka wants the right DescribeConfigs."""
         return await self._asked(self._states, names, configs)
 
-    def _states(self, names: Sequence[str], with_configs: bool) -> dict[str, TopicState]:
-        described = self._describe(names)
-        configs = self._configs(list(described)) if with_configs else {}
+    def _states(self, client: AdminClient, names: Sequence[str], with_configs: bool) -> dict[str, TopicState]:
+        described = self._describe(client, names)
+        configs = self._configs(client, list(described)) if with_configs else {}
         return {
             name: TopicState(
                 str(found.topic_id),
@@ -144,13 +144,13 @@ class Topics:
             for name, found in described.items()
         }
 
-    def _describe(self, names: Sequence[str]) -> dict[str, Any]:
-        asked = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=REPEATED_CALL_TIMEOUT_S)
+    def _describe(self, client: AdminClient, names: Sequence[str]) -> dict[str, Any]:
+        asked = client.describe_topics(TopicCollection(list(names)), request_timeout=REPEATED_CALL_TIMEOUT_S)
         return _results(asked, *NO_TOPIC) if names else {}
 
-    def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    def _configs(self, client: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
         resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
-        asked = self._admin.describe_configs(resources, request_timeout=REPEATED_CALL_TIMEOUT_S) if resources else {}
+        asked = client.describe_configs(resources, request_timeout=REPEATED_CALL_TIMEOUT_S) if resources else {}
         may_fail = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED)
         found = _results({resource.name: future for resource, future in asked.items()}, *may_fail)
         return {name: {each: config[each].value or "" for each in SHOWN_CONFIGS} for name, config in found.items()}
@@ -159,8 +159,8 @@ class Topics:
         """The partitions that a consumer group has assigned to its members. None: it rebalances, or we may not describe it."""
         return await self._asked(self._assigned, group)
 
-    def _assigned(self, group: str) -> set[Partition] | None:
-        asked = self._admin.describe_consumer_groups([group], request_timeout=REPEATED_CALL_TIMEOUT_S)
+    def _assigned(self, client: AdminClient, group: str) -> set[Partition] | None:
+        asked = client.describe_consumer_groups([group], request_timeout=REPEATED_CALL_TIMEOUT_S)
         found = _results(asked, KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.GROUP_ID_NOT_FOUND).get(group)
         if found is None or found.state != ConsumerGroupState.STABLE:
             return None
@@ -170,8 +170,8 @@ class Topics:
         """Whether nothing is known to forbid us to be members of a consumer group and to commit offsets in it."""
         return await self._asked(self._may_join, group)
 
-    def _may_join(self, group: str) -> bool:
-        asked = self._admin.describe_consumer_groups(
+    def _may_join(self, client: AdminClient, group: str) -> bool:
+        asked = client.describe_consumer_groups(
             [group], include_authorized_operations=True, request_timeout=REPEATED_CALL_TIMEOUT_S
         )
         try:
@@ -193,8 +193,8 @@ class Topics:
             for name, config in wanted
         ]
 
-        def ask() -> list[str]:
-            asked = self._admin.create_topics(new, request_timeout=CALL_TIMEOUT_S) if new else {}
+        def ask(client: AdminClient) -> list[str]:
+            asked = client.create_topics(new, request_timeout=CALL_TIMEOUT_S) if new else {}
             return list(_results(asked, KafkaError.TOPIC_ALREADY_EXISTS))
 
         return await self._asked(ask)
@@ -203,9 +203,9 @@ class Topics:
         """Raise the number of partitions of topics."""
         new = [NewPartitions(name, count) for name, count in partitions.items()]
 
-        def ask() -> None:
+        def ask(client: AdminClient) -> None:
             if new:
-                _results(self._admin.create_partitions(new, request_timeout=CALL_TIMEOUT_S))
+                _results(client.create_partitions(new, request_timeout=CALL_TIMEOUT_S))
 
         await self._asked(ask)
 
@@ -223,9 +223,9 @@ class Topics:
             for name, config in configs.items()
         ]
 
-        def ask() -> None:
+        def ask(client: AdminClient) -> None:
             if changes:
-                asked = self._admin.incremental_alter_configs(changes, request_timeout=CALL_TIMEOUT_S)
+                asked = client.incremental_alter_configs(changes, request_timeout=CALL_TIMEOUT_S)
                 _results({resource.name: future for resource, future in asked.items()})
 
         await self._asked(ask)
@@ -239,10 +239,11 @@ class Topics:
         return found
 
     async def _asked(self, ask: Callable[..., T], *arguments: Any) -> T:
-        """Call in a thread. A client without an answer is replaced."""
+        """Call in a thread, with the client, which the thread keeps: one that nobody keeps ends without resolving its futures, and whoever
+        waits for one waits for ever. A client without an answer is replaced."""
         loop, client = asyncio.get_running_loop(), self._admin
         try:
-            return await loop.run_in_executor(self._threads, lambda: translated(lambda: ask(*arguments)))
+            return await loop.run_in_executor(self._threads, lambda: translated(lambda: ask(client, *arguments)))
         except KafkaUnavailable:
             self._replace(client)
             raise
