@@ -62,7 +62,10 @@ _cursors: Final[Cursors[tuple[datetime, UUID]]] = Cursors("dead letters", tuple[
 
 def routes(face: Face) -> list[ControllerRouterHandler]:
     """The routes of dead letters."""
+    return [*_lists(face), _one(face), *_acts(face)]
 
+
+def _lists(face: Face) -> list[ControllerRouterHandler]:
     @get("/dead-letters", operation_id="listDeadLetters", summary="Dead letters, the latest first")
     async def find(
         request: AnyRequest,
@@ -108,6 +111,10 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         wanted = LetterFilter(order_key=order_id, topic=topic, cause=cause, statuses=_statuses(status), before=before)
         return CausesResource([cause_resource(each, caller) for each in await face.desk.redrive.causes(wanted)])
 
+    return [find, causes]
+
+
+def _one(face: Face) -> ControllerRouterHandler:
     @get("/dead-letters/{letter_id:uuid}", operation_id="showDeadLetter", summary="One dead letter with its record")
     async def show(request: AnyRequest, letter_id: FromPath[UUID]) -> DeadLetterDetails:
         caller = await face.reader(request)
@@ -121,7 +128,7 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
             acts=[act_resource(each, caller) for each in story.acts],
         )
 
-    return [find, causes, show, *_acts(face)]
+    return show
 
 
 class ReplayBody(ActBody, kw_only=True):

@@ -9,6 +9,7 @@ The skeleton, which knows neither shop nor console:
 - `visit.py`: `Visit`, what one request knows of its visitor: language, signed-in user, cart, CSRF token, notices. `Visit.t(key)` is a text.
 - `desk.py`: `Desk`, the face for routes. `visit(request)` begins each route, `form(request, visit)` reads a form and checks who sent it,
   `page(visit, template, values)` and `go(visit, path)` end the route; both write the cookies that have changed.
+- `error_pages.py` answers each error of a route with a page that says what happened.
 - `services.py`: `Services`, typed reads and commands with bounded times. Raises `Unavailable` or `Refused`. `unless_away` turns the first into None.
 - `texts/en.toml` and `texts/ko.toml`: every text, by the same keys. Templates hold none.
 - `signing.py` signs cookies; `accounts.py` has the customers of the demo and the credentials that services check.

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final
 
-from litestar import get
 from litestar.types import ControllerRouterHandler
 
 from ordersaga.contracts.topics import TOPICS
@@ -19,8 +18,9 @@ from ordersaga.web.accounts import User
 from ordersaga.web.console.curves import Chart, Points, chart
 from ordersaga.web.console.frame import Console
 from ordersaga.web.console.rates import Value, called, handled, lag_of, written
+from ordersaga.web.console.renewed import renewed
 from ordersaga.web.console.staff import HOME
-from ordersaga.web.desk import AnyRequest, Page
+from ordersaga.web.desk import AnyRequest
 from ordersaga.web.services import side_by_side
 
 PATH: Final = f"{HOME}/history"
@@ -97,7 +97,7 @@ def _longest(moments: Sequence[FlowMoment]) -> float:
 
 def routes(console: Console) -> list[ControllerRouterHandler]:
     """The routes."""
-    desk, reading, staff = console.desk, console.reading, console.staff
+    reading = console.reading
 
     async def found(request: AnyRequest, user: User) -> dict[str, Any]:
         asked = str(request.query_params.get("minutes", ""))
@@ -116,17 +116,4 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
             "topics": topic_charts(kept, end, seconds),
         }
 
-    @get(PATH)
-    async def shown(request: AnyRequest) -> Page:
-        visit = desk.visit(request)
-        user = await staff.reader(request, visit)
-        return console.page(visit, user, "history.html", await found(request, user))
-
-    @get(f"{PATH}/now")
-    async def now(request: AnyRequest) -> Page:
-        """The changing part of the page, for its script."""
-        visit = desk.visit(request)
-        user = await staff.reader(request, visit)
-        return console.part(visit, user, "_history.html", await found(request, user))
-
-    return [shown, now]
+    return renewed(console, PATH, "history.html", "_history.html", found)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
-from litestar import get, post
+from litestar import post
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
@@ -17,6 +17,7 @@ from ordersaga.web.console.frame import Console, notice_of
 from ordersaga.web.console.model import Anything, PartitionState
 from ordersaga.web.console.rates import handled, rate_of, written
 from ordersaga.web.console.reading import FACE
+from ordersaga.web.console.renewed import renewed
 from ordersaga.web.console.staff import HOME
 from ordersaga.web.desk import AnyRequest, Page, nothing
 from ordersaga.web.notices import Told
@@ -49,8 +50,8 @@ class TopicState(Struct, frozen=True):
 
 
 def routes(console: Console) -> list[ControllerRouterHandler]:
-    """The routes."""
-    desk, reading, staff = console.desk, console.reading, console.staff
+    """The routes. The changing part of the page has lag and throughput; its forms stay as they are."""
+    reading = console.reading
 
     async def found(request: AnyRequest, user: User) -> dict[str, Any]:
         asked = {
@@ -69,18 +70,11 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         foreign = [name for name in SERVICES if name not in reading.ours]
         return {"parts": parts, "asked": asked, "foreign": foreign}
 
-    @get(PATH)
-    async def listed(request: AnyRequest) -> Page:
-        visit = desk.visit(request)
-        user = await staff.reader(request, visit)
-        return console.page(visit, user, "topics.html", await found(request, user))
+    return [*renewed(console, PATH, "topics.html", "_flows.html", found), _act(console)]
 
-    @get(f"{PATH}/now")
-    async def now(request: AnyRequest) -> Page:
-        """Lag and throughput of each topic, for the page's script. The forms of the page stay as they are."""
-        visit = desk.visit(request)
-        user = await staff.reader(request, visit)
-        return console.part(visit, user, "_flows.html", await found(request, user))
+
+def _act(console: Console) -> ControllerRouterHandler:
+    desk, reading, staff = console.desk, console.reading, console.staff
 
     @post(f"{PATH}/{{service:str}}/{{topic:str}}/{{partition:int}}/{{act:str}}")
     async def act(
@@ -110,7 +104,7 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
             notice = notice_of(refused)
         return desk.go(visit, f"{PATH}?service={name}", notice)
 
-    return [listed, now, act]
+    return act
 
 
 def _topics(states: Iterable[PartitionState], moments: Sequence[FlowMoment]) -> list[TopicState]:

@@ -2,36 +2,26 @@
 
 from typing import Any, Final
 
-from litestar import get
 from litestar.types import ControllerRouterHandler
 
+from ordersaga.web.accounts import User
 from ordersaga.web.console import flow, overview
 from ordersaga.web.console.frame import Console
+from ordersaga.web.console.renewed import renewed
 from ordersaga.web.console.snapshot import Snapshot
 from ordersaga.web.console.staff import HOME
-from ordersaga.web.desk import AnyRequest, Page
+from ordersaga.web.desk import AnyRequest
 
 ROWS_SHOWN: Final = 6
 
 
 def routes(console: Console) -> list[ControllerRouterHandler]:
     """The routes."""
-    desk, reading, staff = console.desk, console.reading, console.staff
 
-    @get(HOME)
-    async def home(request: AnyRequest) -> Page:
-        visit = desk.visit(request)
-        user = await staff.reader(request, visit)
-        return console.page(visit, user, "overview.html", _values(await reading.snapshot(user)))
+    async def values(_: AnyRequest, user: User) -> dict[str, Any]:
+        return _values(await console.reading.snapshot(user))
 
-    @get(f"{HOME}/now")
-    async def now(request: AnyRequest) -> Page:
-        """The changing part of the page, for its script."""
-        visit = desk.visit(request)
-        user = await staff.reader(request, visit)
-        return console.part(visit, user, "_overview.html", _values(await reading.snapshot(user)))
-
-    return [home, now]
+    return renewed(console, HOME, "overview.html", "_overview.html", values)
 
 
 def _values(snapshot: Snapshot) -> dict[str, Any]:
