@@ -25,32 +25,36 @@ LOOK_S: Final = 0.5
 ASK_EVERY_S: Final = 2.0
 AGAIN_S: Final = 1.0
 AGAIN_S_MAX: Final = 30.0
+ALL: Final = ",".join(SERVICES)
+
+Data = Annotated[
+    Path | None,
+    typer.Option(help="keep Kafka's and PostgreSQL's data here between starts; default: deleted at the end"),
+]
+Only = Annotated[str, typer.Option(help="services to run, with commas between; another team runs the others")]
+FirstPort = Annotated[
+    int,
+    typer.Option(
+        min=1024,
+        max=65000,
+        help="order's port; stock, payment, delivery, the sandbox, the shop and the audit follow",
+    ),
+]
+Bootstrap = Annotated[str | None, typer.Option(help="use this Kafka (host:port) instead of starting one")]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(help="use this PostgreSQL server instead of starting one; its user must be able to make databases"),
+]
+Catalogue = Annotated[bool, typer.Option(help="put a small catalogue into the shop")]
 
 
 def up(
-    data: Annotated[
-        Path | None,
-        typer.Option(help="keep Kafka's and PostgreSQL's data here between starts; default: deleted at the end"),
-    ] = None,
-    only: Annotated[
-        str, typer.Option(help="services to run, with commas between; another team runs the others")
-    ] = ",".join(SERVICES),
-    first_port: Annotated[
-        int,
-        typer.Option(
-            min=1024,
-            max=65000,
-            help="order's port; stock, payment, delivery, the sandbox, the shop and the audit follow",
-        ),
-    ] = HTTP_PORTS["order"],
-    bootstrap: Annotated[str | None, typer.Option(help="use this Kafka (host:port) instead of starting one")] = None,
-    database_url: Annotated[
-        str | None,
-        typer.Option(
-            help="use this PostgreSQL server instead of starting one; its user must be able to make databases"
-        ),
-    ] = None,
-    catalogue: Annotated[bool, typer.Option(help="put a small catalogue into the shop")] = True,
+    data: Data = None,
+    only: Only = ALL,
+    first_port: FirstPort = HTTP_PORTS["order"],
+    bootstrap: Bootstrap = None,
+    database_url: DatabaseUrl = None,
+    catalogue: Catalogue = True,
 ) -> None:
     """Run the whole system on a Kafka and a PostgreSQL of its own, each service as its own process, until Ctrl-C.
 
