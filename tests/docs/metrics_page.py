@@ -18,11 +18,12 @@ HEAD: Final = """\
 
 Written by `make metrics` from the code; a test compares the two.
 
-Each service has them at `/metrics`, as text or as OpenMetrics with exemplars. With `serve --workers` each sample of a process has the label `worker`, and
-whichever worker answers tells those of all: sum over `worker`. What is of the service comes from its database, the same whichever process answers: take
-the maximum. `process_*` and `python_*` are those of the Python client. No label has an order, a customer or an error's text.
+Each service has them at `/metrics`, as text or as OpenMetrics with exemplars. A metric of a process counts what this process does. With `serve --workers`
+any worker answers for all of them, and each sample has the label `worker`: sum over `worker`. A metric of a service comes from its database, so each
+process tells the same: take the maximum. `process_*` and `python_*` are those of Prometheus's Python client. No label has an order, a customer or an
+error's text.
 
-| metric | kind | labels | of the | what |
+| metric | type | labels | of a | meaning |
 |---|---|---|---|---|
 """
 

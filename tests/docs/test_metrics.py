@@ -93,6 +93,28 @@ def test_each_alert_has_a_section_of_what_to_do() -> None:
         assert rule["annotations"]["runbook"] == f"docs/alerts.md#{rule['alert'].lower()}"
 
 
+def alarms() -> set[str]:
+    """The name of each alarm that the code raises, by a constant of the same module or as it is."""
+    found = set()
+    for path in sorted((ROOT / "src/ordersaga").rglob("*.py")):
+        source = path.read_text()
+        constants = dict(re.findall(r'^([A-Z_]+): Final = "(.+)"$', source, re.MULTILINE))
+        for name in re.findall(r"(?:alarms\.tell|alarms\.only|self\._raise)\(\s*([\w\" ]+)", source):
+            if name.startswith('"') or name in constants:
+                found.add(constants.get(name, name.strip('"')))
+    return found
+
+
+def test_each_alarm_is_explained_or_has_a_rule_of_its_own() -> None:
+    [rule] = [each["expr"] for each in rules() if each["alert"] == "OrdersagaAlarm"]
+    left_out = set(re.findall(r'alarm!~"([^"]+)"', rule)[0].split("|"))
+    section = RUNBOOK.read_text().split("## OrdersagaAlarm\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
+    explained = {name for row in rows for name in re.findall("`(.+?)`", row)}
+    assert alarms() == explained | left_out
+    assert not explained & left_out
+
+
 def test_the_page_is_that_of_the_code() -> None:
     written = (ROOT / "docs/metrics.md").read_text()
     assert written == document(), "docs/metrics.md is not what the code says: `make metrics` writes it again"

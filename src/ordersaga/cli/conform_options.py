@@ -144,7 +144,7 @@ def _read(config: Path | None) -> Config:
 
 
 def tags(without: list[str]) -> frozenset[str]:
-    """The tags of `--without`, each of which a case must have."""
+    """The tags of `--without`. Ends the command at one that no case has."""
     known = {DEAD_LETTERS, *(tag for part in PARTS.values() for case in part.cases for tag in case.tags)}
     if wrong := sorted(set(without) - known):
         raise fail(f"--without {wrong[0]!r}: no case has this tag. Tags: {', '.join(sorted(known))}")

@@ -1,4 +1,4 @@
-"""Examines an installation before and while it runs: settings beside each other, Kafka, the databases, and positions in the logs.
+"""Examines an installation before and while it runs: Kafka, the databases, and the services' positions in the logs.
 
 Nothing is written. Each finding says what was looked at; where something is wrong, it says what to do.
 """

@@ -151,9 +151,9 @@ def _room(settings: Settings, service: str, server: Mapping[str, str], used: int
 def _schema(service: str, applied: set[str]) -> Finding:
     ours = steps(importlib.import_module(f"ordersaga.{service}"))
     if missing := [step for step in ours if step not in applied]:
-        what = f"{len(missing)} of {len(ours)} steps are missing, from {missing[0]} on"
+        what = f"{len(missing)} of {len(ours)} migrations are not applied, from {missing[0]} on"
         return Finding("schema", service, "wrong", what, f"`ordersaga migrate --only {service}`")
     if unknown := sorted(applied - set(ours)):
         what = f"a newer version has migrated it: {', '.join(unknown)} is not known here"
         return Finding("schema", service, "note", what, "finish the upgrade: run the newer version everywhere")
-    return Finding("schema", service, "ok", f"all {len(ours)} steps are applied")
+    return Finding("schema", service, "ok", f"all {len(ours)} migrations are applied")
