@@ -30,6 +30,7 @@ SECTIONS: Final = {
     "## The runtime by itself": "runtime.md",
     "## Production": "index.md",
     "## What is still missing": "index.md",
+    "## More": "index.md",
 }
 """Where a section of README.md goes; what stands before the first one goes to `index.md`. README.ko.md has the same sections in the same order."""
 COPIED: Final = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
@@ -73,9 +74,6 @@ def _of_readme(readme: Path, suffix: str) -> dict[str, str]:
         found[page] = found.get(page, "") + (text if name == "index.md" or page in found else text.removeprefix("#"))
     index = f"index{suffix}.md"
     found[index] = re.sub(r"^\[(한국어|English)\]\(.*\)\n+", "", found[index], flags=re.MULTILINE)
-    found[index] = re.sub(
-        r"^(More: |더 읽을거리).*?(?=Apache License)", "", found[index], flags=re.MULTILINE | re.DOTALL
-    )
     return found
 
 
