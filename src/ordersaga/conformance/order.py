@@ -90,11 +90,11 @@ async def own_address(scene: Scene) -> None:
         await reserve(scene, order)
         await pay_for(scene, order)
     asked = [await delivery_asked(scene, order) for order in orders]
-    for other, request in zip(reversed(orders), asked, strict=True):
+    for order, request in zip(orders, asked, strict=True):
         for name in ("address", "name"):
             must(
-                request.field(name) != other.draft.texts[name],
-                f"{name} is that of another order, {request.field(name)!r}",
+                request.field(name) == order.draft.texts[name],
+                f"{name} is {request.field(name)!r}, not {order.draft.texts[name]!r}, that of its own order",
             )
 
 
