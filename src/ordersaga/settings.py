@@ -27,19 +27,16 @@ from ordersaga.settings_kafka import KafkaSettings
 from ordersaga.settings_limits import (
     DAYS_MAX,
     MS_MAX,
-    SECONDS_MAX,
     Group,
-    HttpUrl,
-    Partners,
     Port,
     PostgresUrl,
-    Services,
     StartAt,
     TypeIds,
-    ZipcodePrefixes,
 )
 from ordersaga.settings_pairs import PREFIX as PREFIX
 from ordersaga.settings_pairs import at_odds
+from ordersaga.settings_runtime import RuntimeSettings
+from ordersaga.settings_services import ServicesSettings
 from ordersaga.settings_tracing import TracingSettings
 from ordersaga.settings_web import WebSettings
 
@@ -99,19 +96,41 @@ def _content(variable: str, path: str) -> str:
         raise WrongSettings(f"{variable}: the file {path} cannot be read: {why}") from error
 
 
-class Settings(KafkaSettings, HttpSettings, IdentitySettings, WebSettings, AuditSettings, TracingSettings):
+class Settings(
+    KafkaSettings,
+    RuntimeSettings,
+    ServicesSettings,
+    HttpSettings,
+    IdentitySettings,
+    WebSettings,
+    AuditSettings,
+    TracingSettings,
+):
     """All settings of all services; each service reads those it needs."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
 
-    # Kafka; its connections are in `settings_kafka`
-    topic_partitions: int = Field(default=12, ge=1, le=10_000)
+    # Topics and groups
+    topic_partitions: int = Field(
+        default=12,
+        ge=1,
+        le=10_000,
+        description="partitions of topics that `topics create` makes: no more processes of a service share their records",
+    )
     topic_replication_factor: int = Field(default=-1, ge=-1, le=100, description="-1: the broker's default")
 
-    order_group: Group = GROUPS["order"]
-    stock_group: Group = GROUPS["stock"]
-    payment_group: Group = GROUPS["payment"]
-    delivery_group: Group = GROUPS["delivery"]
+    order_group: Group = Field(
+        default=GROUPS["order"], description="Order's consumer group; no other service may have it"
+    )
+    stock_group: Group = Field(
+        default=GROUPS["stock"], description="Stock's consumer group; no other service may have it"
+    )
+    payment_group: Group = Field(
+        default=GROUPS["payment"], description="Payment's consumer group; no other service may have it"
+    )
+    delivery_group: Group = Field(
+        default=GROUPS["delivery"], description="Delivery's consumer group; no other service may have it"
+    )
     start_at: StartAt = Field(
         default="earliest",
         description="where a partition without a ledger row begins: earliest, latest, a timestamp (ISO 8601), or group:NAME",
@@ -119,68 +138,40 @@ class Settings(KafkaSettings, HttpSettings, IdentitySettings, WebSettings, Audit
     type_ids: TypeIds = Field(default_factory=dict, description="`__TypeId__` to send, per topic; none by default")
 
     # PostgreSQL
-    order_database_url: PostgresUrl = SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_order")
-    stock_database_url: PostgresUrl = SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_stock")
-    payment_database_url: PostgresUrl = SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_payment")
-    delivery_database_url: PostgresUrl = SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_delivery")
+    order_database_url: PostgresUrl = Field(
+        default=SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_order"),
+        description="Order's database, with everything about TLS",
+    )
+    stock_database_url: PostgresUrl = Field(
+        default=SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_stock"),
+        description="Stock's database, with everything about TLS",
+    )
+    payment_database_url: PostgresUrl = Field(
+        default=SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_payment"),
+        description="Payment's database, with everything about TLS",
+    )
+    delivery_database_url: PostgresUrl = Field(
+        default=SecretStr("postgresql://postgres@127.0.0.1:5432/ordersaga_delivery"),
+        description="Delivery's database, with everything about TLS",
+    )
     order_migrating_url: PostgresUrl | None = Field(
         default=None,
         description="for `migrate` alone: the same database as a user who owns the tables. Then ORDER_DATABASE_URL's user gets only the rights "
         "that a running service needs. None: `migrate` uses ORDER_DATABASE_URL",
     )
-    stock_migrating_url: PostgresUrl | None = None
-    payment_migrating_url: PostgresUrl | None = None
-    delivery_migrating_url: PostgresUrl | None = None
+    stock_migrating_url: PostgresUrl | None = Field(default=None, description="for Stock, as ORDER_MIGRATING_URL")
+    payment_migrating_url: PostgresUrl | None = Field(default=None, description="for Payment, as ORDER_MIGRATING_URL")
+    delivery_migrating_url: PostgresUrl | None = Field(default=None, description="for Delivery, as ORDER_MIGRATING_URL")
     reading_roles: list[str] = Field(
         default=[], description="roles of PostgreSQL that `migrate` lets read every table, such as the audit's"
     )
-    database_connections_max: int = Field(default=8, ge=4, le=1_000)
-    lock_timeout_ms: int = Field(default=5_000, ge=100, le=MS_MAX)
-    idle_in_transaction_timeout_ms: int = Field(default=5_000, ge=100, le=MS_MAX)
-    statement_timeout_ms: int = Field(default=30_000, ge=1_000, le=MS_MAX)
-
-    # The runtime
-    batch_max: int = Field(default=2_000, ge=1, le=100_000)
-    turns_publishing_max: int = Field(default=4, ge=1)
-    outbox_adopt_after_ms: int = Field(default=5_000, ge=500, le=MS_MAX)
-    retry_backoff_ms_max: int = Field(default=5_000, ge=10, le=MS_MAX)
-
-    outbox_lag_alarm_s: float = Field(
-        default=60.0, gt=0, le=SECONDS_MAX, description="alarm when a committed record is unpublished for longer"
-    )
-    dead_letters_kept_days: int = Field(
-        default=90,
-        ge=1,
-        le=DAYS_MAX,
-        description="how long resolved and discarded dead letters are kept; open ones stay",
-    )
-    operator_acts_kept_days: int = Field(default=365, ge=1, le=DAYS_MAX)
-    history_kept_days: int = Field(
-        default=365,
-        ge=1,
-        le=DAYS_MAX,
-        description="how long timelines of ended orders and stock movements are kept; then the last event and a balance stay",
-    )
-    park_attempts_max: int = Field(
-        default=5, ge=1, description="tries of a failing record before it becomes a dead letter"
-    )
-    park_backoff_ms: int = Field(
-        default=4_000, ge=1, le=MS_MAX, description="wait after the first failure; twice as long after each further one"
-    )
-    stop_failures_min: int = Field(
-        default=20, ge=2, description="fewer failed records never look like a bad deployment"
-    )
-    stop_share: float = Field(
-        default=0.5, gt=0, lt=1, description="a larger share of failed records looks like a bad deployment"
-    )
-
     consumer_faults: bool = Field(
         default=False,
         description="development only: operators may make the consumer slow, and records fail, at the console's page of faults",
     )
 
     # HTTP
-    http_host: str = "127.0.0.1"
+    http_host: str = Field(default="127.0.0.1", description="the address to listen on; 0.0.0.0: all of this machine")
     http_port: Port | None = Field(
         default=None,
         description="default: order 8081, stock 8082, payment 8083, delivery 8084, sandbox 8085, web 8086, audit 8087",
@@ -200,62 +191,19 @@ class Settings(KafkaSettings, HttpSettings, IdentitySettings, WebSettings, Audit
         ge=1,
         description="open transactions of one kind of HTTP write, at most; with fewer each gathers more",
     )
-    idempotency_key_kept_hours: int = Field(default=24, ge=1, le=24 * DAYS_MAX)
-
-    # The services
-    foreign_partners: Services = Field(
-        default=[],
-        description="services that other teams run: beside a foreign Order, Payment confirms every request, since nobody publishes what may be "
-        "paid; beside a foreign Stock, Order takes the client's total, since nobody publishes prices",
-    )
-    payment_deadline_s: int = Field(default=1_800, ge=1, le=SECONDS_MAX)
-    stock_deadline_s: float = Field(
-        default=10.0,
-        gt=0,
-        le=SECONDS_MAX,
-        description="wait for Stock's answer before the next ask; doubled with each ask",
-    )
-    stock_asks_max: int = Field(default=5, ge=1, description="asks after which an order fails with STOCK_TIMEOUT")
-    delivery_deadline_s: float = Field(default=30.0, gt=0, le=SECONDS_MAX)
-    compensation_deadline_s: float = Field(
-        default=15.0, gt=0, le=SECONDS_MAX, description="wait for the answer to a release or refund"
-    )
-    asks_max: int = Field(
-        default=5, ge=1, description="asks for delivery, release or refund, after which an order is flagged"
-    )
-    return_needs_receipt: bool = Field(
-        default=False,
-        description="a return waits until an operator confirms that the goods have arrived; off: money and stock go back at once",
-    )
-    idempotent_partners: Partners = Field(
-        default=["stock", "payment", "delivery"],
-        description="partners to which a request may be sent again without a second effect; all of ours",
-    )
-    gateway_url: HttpUrl = "http://127.0.0.1:8085"
-    gateway_books: bool = Field(
-        default=True,
-        description="the gateway shows its books to `verify`, as the sandbox does; off for any other gateway",
-    )
-    gateway_secret_key: SecretStr = SecretStr("test_sk_sandbox")
-    gateway_calls_max: int = Field(default=1_000, ge=1)
-    gateway_timeout_s: float = Field(default=30.0, gt=0, le=3_600)
-    recovery_after_ms: int = Field(
-        default=10_000, ge=100, le=MS_MAX, description="recovery claims an open intent that is older"
-    )
-    undeliverable_zipcodes: ZipcodePrefixes = Field(
-        default=["63", "69"], description="prefixes of zipcodes that the built-in carrier refuses"
+    idempotency_key_kept_hours: int = Field(
+        default=24,
+        ge=1,
+        le=24 * DAYS_MAX,
+        description="how long a request with the same `Idempotency-Key` gets the first one's answer",
     )
 
-    # The sandbox gateway
-    sandbox_journal_path: Path | None = Field(
-        default=None, description="where the sandbox keeps its books between starts; none: in memory"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="the least important lines that are written"
     )
-    sandbox_session_s: float = Field(default=600.0, gt=0, le=SECONDS_MAX)
-    sandbox_webhook_url: HttpUrl | None = None
-    sandbox_webhook_first_repeat_s: float = Field(default=60.0, gt=0, le=SECONDS_MAX)
-
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["json", "console"] = "json"
+    log_format: Literal["json", "console"] = Field(
+        default="json", description="json: one object a line; console: lines for a person"
+    )
 
     @field_validator("*", mode="before")
     @classmethod
@@ -280,16 +228,6 @@ class Settings(KafkaSettings, HttpSettings, IdentitySettings, WebSettings, Audit
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
-
-    @property
-    def payable_required(self) -> bool:
-        """Whether Payment confirms only orders for which Order has published an `OrderPayableMessage`."""
-        return "order" not in self.foreign_partners
-
-    @property
-    def trust_client_total(self) -> bool:
-        """Whether Order accepts the client's total without comparing it with prices."""
-        return "stock" in self.foreign_partners
 
     def _names_met_twice(self) -> Iterator[str]:
         """A sentence for each two services with one group, which would take each other's partitions, or with one database."""

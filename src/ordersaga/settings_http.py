@@ -18,9 +18,9 @@ class HttpSettings(BaseSettings):
         default=None,
         description="port of /metrics, /schema and the reasons in /health; http_port then says only UP or DOWN. None: all on http_port",
     )
-    http_head_bytes_max: int = Field(default=16_384, ge=1_024, le=262_144)
-    http_headers_max: int = Field(default=100, ge=10, le=10_000)
-    http_body_bytes_max: int = Field(default=65_536, ge=16_384, le=16_777_216)
+    http_head_bytes_max: int = Field(default=16_384, ge=1_024, le=262_144, description="a longer head is 414 or 431")
+    http_headers_max: int = Field(default=100, ge=10, le=10_000, description="more headers are 431")
+    http_body_bytes_max: int = Field(default=65_536, ge=16_384, le=16_777_216, description="a longer body is 413")
     http_edit_bytes_max: int = Field(
         default=4_194_304,
         ge=65_536,
@@ -42,19 +42,27 @@ class HttpSettings(BaseSettings):
         description="an idle connection is closed after this time; a proxy in front must close its own sooner (60 s is usual)",
     )
     http_pipelined_max: int = Field(default=16, ge=1, le=1_000, description="requests that wait on one connection")
-    http_connections_max: int = Field(default=4_000, ge=16)
+    http_connections_max: int = Field(default=4_000, ge=16, description="open connections; beyond it 503")
     http_requests_max: int = Field(
         default=2_000, ge=1, description="requests under way; beyond it 503, but not for /health"
     )
     http_streams_max: int = Field(
         default=1_000, ge=1, description="event streams; they do not count as requests under way"
     )
-    http_streams_per_caller_max: int = Field(default=20, ge=1)
+    http_streams_per_caller_max: int = Field(
+        default=20, ge=1, description="event streams of one caller; beyond it 429 or 503"
+    )
 
-    jwt_jwks_url: HttpUrl | None = None
-    jwt_jwks_timeout_s: float = Field(default=3.0, gt=0, le=60)
-    jwt_key: SecretStr | None = None
-    jwt_algorithms: JwtAlgorithms = ["RS256"]
+    jwt_jwks_url: HttpUrl | None = Field(
+        default=None, description="where the identity provider's public keys are; none: tokens are checked with jwt_key"
+    )
+    jwt_jwks_timeout_s: float = Field(
+        default=3.0, gt=0, le=60, description="wait for the identity provider; then a request is 503"
+    )
+    jwt_key: SecretStr | None = Field(
+        default=None, description="one key that tokens are checked with: a public key in PEM, or a shared secret"
+    )
+    jwt_algorithms: JwtAlgorithms = Field(default=["RS256"], description="how tokens may be signed")
     jwt_issuer: str | None = Field(default=None, description="what `iss` must be; none: anything")
     jwt_audience: str | None = Field(default=None, description="what must be in `aud`; none: anything")
     jwt_leeway_s: float = Field(default=0.0, ge=0, le=300, description="how far clocks may differ for `exp` and `nbf`")

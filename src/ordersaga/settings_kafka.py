@@ -89,23 +89,36 @@ Options = Annotated[dict[str, SecretStr], BeforeValidator(_as_texts), AfterValid
 class KafkaSettings(BaseSettings):
     """Where Kafka is, who we are there, and how records are sent."""
 
-    kafka_bootstrap_servers: Addresses = "127.0.0.1:9092"
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
-    kafka_sasl_username: str | None = None
-    kafka_sasl_password: SecretStr | None = None
+    kafka_bootstrap_servers: Addresses = Field(
+        default="127.0.0.1:9092", description="host:port of a broker, several with commas between"
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT",
+        description="SASL_SSL: TLS and a password or token; SSL: TLS, with a certificate of ours for mTLS",
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = Field(
+        default=None, description="how we say who we are, with SASL"
+    )
+    kafka_sasl_username: str | None = Field(default=None, description="our user, with PLAIN and SCRAM")
+    kafka_sasl_password: SecretStr | None = Field(default=None, description="its password")
     kafka_oauth_token_url: HttpUrl | None = Field(
         default=None, description="OAUTHBEARER: where the identity provider gives out tokens for client credentials"
     )
-    kafka_oauth_client_id: str | None = None
-    kafka_oauth_client_secret: SecretStr | None = None
-    kafka_oauth_scope: str | None = None
-    kafka_ssl_ca_location: ReadableFile | None = None
+    kafka_oauth_client_id: str | None = Field(
+        default=None, description="OAUTHBEARER: our client id at the identity provider"
+    )
+    kafka_oauth_client_secret: SecretStr | None = Field(default=None, description="OAUTHBEARER: its secret")
+    kafka_oauth_scope: str | None = Field(
+        default=None, description="OAUTHBEARER: the scope to ask for, where the provider wants one"
+    )
+    kafka_ssl_ca_location: ReadableFile | None = Field(
+        default=None, description="file with the CA of the brokers' certificates, PEM; none: those of the system"
+    )
     kafka_ssl_certificate_location: ReadableFile | None = Field(
         default=None, description="mTLS: our certificate, PEM; with KAFKA_SSL_KEY_LOCATION"
     )
-    kafka_ssl_key_location: ReadableFile | None = None
-    kafka_ssl_key_password: SecretStr | None = None
+    kafka_ssl_key_location: ReadableFile | None = Field(default=None, description="mTLS: our certificate's key, PEM")
+    kafka_ssl_key_password: SecretStr | None = Field(default=None, description="mTLS: the password of an encrypted key")
     kafka_options: Options = Field(
         default={},
         description='any other option of librdkafka by its name, for all Kafka clients: {"socket.keepalive.enable": true}',
@@ -114,7 +127,12 @@ class KafkaSettings(BaseSettings):
         default="none",
         description="how batches are compressed. kafkajs (so NestJS) reads none and gzip, and needs a codec of its own for the others",
     )
-    kafka_session_timeout_ms: int = Field(default=8_000, ge=6_000, le=300_000)
+    kafka_session_timeout_ms: int = Field(
+        default=8_000,
+        ge=6_000,
+        le=300_000,
+        description="after so long without a sign of life a process loses its partitions to the others",
+    )
 
     def _kafka_in_part(self) -> Iterator[str]:
         """A sentence for each thing that Kafka's security needs and that is not set, and for what would have no effect."""

@@ -11,10 +11,12 @@ from ordersaga.settings_limits import HttpUrl
 class WebSettings(BaseSettings):
     """Addresses are as the web process reaches them, but for `web_checkout_url`, which browsers follow."""
 
-    order_url: HttpUrl = "http://127.0.0.1:8081"
-    stock_url: HttpUrl = "http://127.0.0.1:8082"
-    payment_url: HttpUrl = "http://127.0.0.1:8083"
-    delivery_url: HttpUrl = "http://127.0.0.1:8084"
+    order_url: HttpUrl = Field(default="http://127.0.0.1:8081", description="Order, as the web process reaches it")
+    stock_url: HttpUrl = Field(default="http://127.0.0.1:8082", description="Stock, as the web process reaches it")
+    payment_url: HttpUrl = Field(default="http://127.0.0.1:8083", description="Payment, as the web process reaches it")
+    delivery_url: HttpUrl = Field(
+        default="http://127.0.0.1:8084", description="Delivery, as the web process reaches it"
+    )
     web_operations_urls: dict[Literal["order", "stock", "payment", "delivery"], HttpUrl] = Field(
         default={},
         description="the addresses of services' operators' ports, by service, where OPERATIONS_PORT gives them one; "

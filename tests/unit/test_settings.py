@@ -167,3 +167,7 @@ def test_a_certificate_that_a_database_url_names_must_be_there() -> None:
     with pytest.raises(WrongSettings, match=r"ORDERSAGA_ORDER_DATABASE_URL: the file /no/such.pem cannot be read"):
         Settings.of({"ORDERSAGA_ORDER_DATABASE_URL": "postgresql://u@db/orders?sslrootcert=/no/such.pem"})
     Settings.of({"ORDERSAGA_ORDER_DATABASE_URL": "postgresql://u@db/orders?sslmode=verify-full&sslrootcert=system"})
+
+
+def test_each_setting_says_what_it_is() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
