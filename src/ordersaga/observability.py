@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import structlog
 
+from ordersaga.contracts.personal import hidden_in_own_words
 from ordersaga.masking import masked, remember
 from ordersaga.settings import Settings
 from ordersaga.tracing import current, taken_apart
@@ -53,7 +54,7 @@ def _renderer(settings: Settings) -> structlog.typing.Processor:
 
 
 def mask_secrets(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Mask secrets in every value of a log line, nested ones included, and in its traceback."""
+    """Mask secrets in every value of a log line, nested ones included, and in its traceback, and the personal data of a record there."""
     return {name: _shown(value) for name, value in event.items()}
 
 
@@ -66,7 +67,8 @@ def _shown(value: Any, depth: int = 0) -> Any:
         return {masked(str(name)): _shown(each, depth + 1) for name, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset) and depth < NESTED_MAX:
         return [_shown(each, depth + 1) for each in value]
-    return masked(value if isinstance(value, str) else str(value) if isinstance(value, Exception) else repr(value))
+    text = value if isinstance(value, str) else str(value) if isinstance(value, Exception) else repr(value)
+    return masked(hidden_in_own_words(text))
 
 
 def _thread_ended(ended: threading.ExceptHookArgs) -> None:

@@ -13,6 +13,8 @@ from enum import Enum
 from typing import Any, Final
 
 from ordersaga import __version__
+from ordersaga.contracts.personal import hidden_in_own_words
+from ordersaga.masking import masked
 from ordersaga.settings import Settings
 
 FLUSH_S: Final = 3.0
@@ -96,7 +98,8 @@ class Exporter:
         attributes: Mapping[str, Any],
         failure: str | None = None,
     ) -> None:
-        """Export a span that has ended, if its trace is sampled. Attributes that are None are left out."""
+        """Export a span that has ended, if its trace is sampled. Attributes that are None are left out, and so are secrets and personal data in
+        the words of a failure."""
         from opentelemetry.sdk.trace import ReadableSpan
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
@@ -110,7 +113,9 @@ class Exporter:
                 self._resource,
                 {name: value for name, value in attributes.items() if value is not None},
                 kind=SpanKind[kind.value],
-                status=Status(StatusCode.ERROR, failure) if failure is not None else Status(StatusCode.UNSET),
+                status=Status(StatusCode.UNSET)
+                if failure is None
+                else Status(StatusCode.ERROR, masked(hidden_in_own_words(failure))),
                 start_time=began_ns,
                 end_time=max(began_ns, ended_ns),
                 instrumentation_scope=self._scope,

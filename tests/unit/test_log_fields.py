@@ -11,7 +11,7 @@ from ordersaga.messaging import log_fields
 from ordersaga.messaging.dead_letters import REJECTED, GivenUp, _letter
 from ordersaga.messaging.handler import Record, Rejected
 from ordersaga.messaging.ids import MessageIds, new_id
-from ordersaga.observability import add_trace
+from ordersaga.observability import add_trace, mask_secrets
 from ordersaga.tracing import current
 
 ORDER = UUID("01a22bc6-bde2-755c-80d3-3088be4759ab")
@@ -50,3 +50,17 @@ def test_the_lines_of_a_request_have_its_trace() -> None:
     finally:
         current.reset(token)
     assert "trace_id" not in add_trace(structlog.get_logger(), "info", {})
+
+
+def test_a_line_has_no_personal_data_of_a_row_that_does_not_fit_nor_of_a_record() -> None:
+    reason = "violates a check\nDETAIL:  Failing row contains (1, Kim Hana, 010-1)."
+    line = mask_secrets(
+        None,
+        "",
+        {"reason": reason, "error": ValueError('{"name": "Kim Hana", "x": 1'), "exception": f"Traceback\n{reason}"},
+    )
+    assert line == {
+        "reason": "violates a check\nDETAIL:  Failing row contains (***)",
+        "error": '{"name": "***", "x": 1',
+        "exception": "Traceback\nviolates a check\nDETAIL:  Failing row contains (***)",
+    }

@@ -6,8 +6,9 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from ordersaga.contracts.personal import hidden_in_words
 from ordersaga.http.caller import Caller
-from ordersaga.operations.personal import hidden_in_value, hidden_in_words, words_for
+from ordersaga.operations.personal import hidden_in_value, words_for
 
 ORDER = {
     "orderId": str(UUID(int=1)),

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -61,3 +62,13 @@ def test_without_the_setting_nothing_of_opentelemetry_is_imported() -> None:
         "tracing.start(Settings(), 'order'); print(sorted(each for each in sys.modules if each.startswith('opentelemetry')))"
     )
     assert subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_words_of_a_failure_have_no_secret_and_no_personal_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter = tracing.Exporter("http://127.0.0.1:1/v1/traces", "order")
+    ended: list[Any] = []
+    monkeypatch.setattr(exporter._processor, "on_end", ended.append)
+    why = "DETAIL:  Failing row contains (1, Kim Hana)."
+    exporter.span("process", tracing.child_of(None), None, tracing.Kind.CONSUMER, 1, 2, {}, f"password=hunter22 {why}")
+    assert ended[0].status.description == "password=******** DETAIL:  Failing row contains (***)"
+    exporter.close()

@@ -22,6 +22,8 @@ HANDLED: Final = "handled"
 PARKED: Final = "parked"
 WAITING: Final = "waiting"
 DEAD_LETTER: Final = "dead letter"
+KEY_BYTES_MAX: Final = 200
+"""A partner's key may be as long as a record."""
 
 
 class Outcome(Struct, frozen=True):
@@ -93,7 +95,7 @@ def of_output(rows: Iterable[OutboxRow], parents: Iterable[str | None]) -> None:
 
 
 def _text(key: bytes | None) -> str | None:
-    return key.decode(errors="replace") if key else None
+    return key[:KEY_BYTES_MAX].decode(errors="replace") if key else None
 
 
 def _sent(exporter: Exporter, row: OutboxRow, parent: str | None, at_ns: int) -> None:

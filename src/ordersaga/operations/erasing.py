@@ -12,9 +12,10 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordersaga.contracts.address import HIDDEN
+from ordersaga.contracts.personal import hidden_in_words
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.queries import queries
-from ordersaga.operations.personal import hidden_in_words, without_personal
+from ordersaga.operations.personal import without_personal
 
 sql: Final = queries(__file__)
 

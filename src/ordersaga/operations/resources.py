@@ -8,6 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ordersaga.contracts.personal import hidden_in_words
 from ordersaga.http.caller import Caller
 from ordersaga.masking import masked_sayings
 from ordersaga.messaging.acts import Act
@@ -16,7 +17,7 @@ from ordersaga.messaging.letters import CauseCount, Content, Letter, Repeats, Re
 from ordersaga.messaging.rehearsal import Effect
 from ordersaga.messaging.spring_headers import Headers
 from ordersaga.messaging.texts import read_sayings, readable
-from ordersaga.operations.personal import hidden_in_value, hidden_in_words, sayings_for, words_for
+from ordersaga.operations.personal import hidden_in_value, sayings_for, words_for
 from ordersaga.operations.rehearsing import Rehearsed
 from ordersaga.said import Saying, sayings_of
 

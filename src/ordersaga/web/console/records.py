@@ -8,10 +8,11 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ordersaga.contracts.personal import hidden_in_words
 from ordersaga.contracts.topics import Topic
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.texts import readable
-from ordersaga.operations.personal import hidden_in_value, hidden_in_words
+from ordersaga.operations.personal import hidden_in_value
 from ordersaga.operations.resources import BytesResource
 from ordersaga.web.console.frame import is_id
 from ordersaga.web.console.letters import pretty
