@@ -287,6 +287,12 @@ FROM: list[tuple[dict[str, Any], str | None, str | None, bool]] = [
     ({"trust_gateway_secret": SECRET}, "127.0.0.1", SECRET, True),
     ({"trust_gateway_secret": SECRET}, "127.0.0.1", SECRET[:-1], False),
     ({"trust_gateway_secret": SECRET}, "127.0.0.1", "\xe9", False),
+    (
+        {"trust_gateway_secret": "what-the-gäteway-sends"},
+        "127.0.0.1",
+        "what-the-gäteway-sends".encode().decode("latin-1"),
+        True,
+    ),
     ({"trust_gateway_secret": SECRET}, "127.0.0.1", "", False),
     ({"trust_gateway_secret": SECRET}, "127.0.0.1", None, False),
     ({"trust_gateway_addresses": GATEWAYS, "trust_gateway_secret": SECRET}, "10.0.3.7", SECRET, True),

@@ -78,7 +78,7 @@ class Callers:
                 )
         if self._secret is not None:
             sent = _single(request, b"gateway-secret", "Gateway-Secret")
-            if sent is None or not hmac.compare_digest(sent.encode(), self._secret):
+            if sent is None or not hmac.compare_digest(sent.encode("latin-1"), self._secret):
                 raise _unknown("User-Id is taken from the API gateway alone, and Gateway-Secret is not the gateway's")
 
     def _is_listed(self, host: str) -> bool:

@@ -16,6 +16,8 @@ FINAL_CODES: Final = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, 
 REFUSALS: Final = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 ALERT: Final = "SSL alert number"
 """A broker that does not take our certificate says so after the handshake, and the client calls it a broken connection."""
+TOKEN: Final = "Failed to acquire SASL OAUTHBEARER token: "
+"""What the client calls a refusal, too, where the identity provider is only away. A provider that refuses us answers with JSON."""
 
 _state: Final = re.compile(r"^\S+/bootstrap: | \(after \d+ms in state \w+.*\)$")
 
@@ -61,6 +63,9 @@ def _ask(settings: Settings, limit_s: float) -> tuple[str | None, bool]:
 
 
 def _is_refusal(error: KafkaError) -> bool:
+    _, no_token, why = error.str().partition(TOKEN)
+    if no_token:
+        return why.startswith("{")
     return error.code() in REFUSALS or ALERT in error.str()
 
 
