@@ -63,7 +63,7 @@ def serve(
     """Run one service: its HTTP face and its consumer. SIGTERM or Ctrl-C ends it in order.
 
     The service waits for Kafka and PostgreSQL if they do not answer yet. Run `ordersaga migrate` and `ordersaga topics create` once before.
-    A lasting obstacle, such as a taken port, ends the service and all workers with exit code 78.
+    A lasting obstacle, such as a taken port, a wrong password or a missing right, ends the service and all workers with exit code 78.
     """
     settings = production_settings()
     if server in settings.foreign_partners:

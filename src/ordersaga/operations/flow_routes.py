@@ -12,11 +12,16 @@ from ordersaga.operations.flow_resources import FlowResource
 
 SECONDS_MAX: Final = int(KEPT.total_seconds())
 
-Seconds = Annotated[int, QueryParameter(name="seconds", description="So long back.", ge=1, le=SECONDS_MAX)]
+Seconds = Annotated[
+    int, QueryParameter(name="seconds", description="How many seconds back from now.", ge=1, le=SECONDS_MAX)
+]
 Every = Annotated[
     int,
     QueryParameter(
-        name="everySeconds", description="One moment, the last, of each stretch so long.", ge=1, le=SECONDS_MAX
+        name="everySeconds",
+        description="One moment for this many seconds: the latest of each such stretch.",
+        ge=1,
+        le=SECONDS_MAX,
     ),
 ]
 
@@ -27,7 +32,7 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
     @get(
         "/flow",
         operation_id="showFlow",
-        summary="Where each topic stood and how many calls there were, in the last seconds up to now",
+        summary="Positions, ends and lag of each topic, and the number of calls, over the last seconds",
     )
     async def flow(request: AnyRequest, seconds: Seconds = 60, every_s: Every = 1) -> FlowResource:
         await face.reader(request)

@@ -47,7 +47,8 @@ Before = Annotated[
     datetime | None, QueryParameter(name="before", description="Given up before this time (ISO 8601, with its zone).")
 ]
 IdBegins = Annotated[
-    str | None, QueryParameter(name="id", description="Whose id begins so.", pattern=r"^[0-9a-f-]{1,36}$")
+    str | None,
+    QueryParameter(name="id", description="Letters whose id begins with this text.", pattern=r"^[0-9a-f-]{1,36}$"),
 ]
 
 LatestOfOrder = Annotated[
