@@ -224,6 +224,7 @@ class Settings(
             *self._trust_at_odds(),
             *self._for_development_alone(),
             *self._demo_beside_tokens(),
+            *self._oidc_at_odds(),
         ]
         if wrong:
             raise ValueError("; ".join(wrong))

@@ -12,6 +12,7 @@ The skeleton, which knows neither shop nor console:
 - `error_pages.py` answers each error of a route with a page that says what happened.
 - `services.py`: `Services`, typed reads and commands with bounded times. Raises `Unavailable` or `Refused`. `unless_away` turns the first into None.
 - `texts/en.toml` and `texts/ko.toml`: every text, by the same keys. Templates hold none.
+- `provider.py` speaks OpenID Connect with the identity provider, `provider_routes.py` leads people there and back, `failures.py` counts failed sign-ins.
 - `signing.py` signs cookies; `accounts.py` has the customers of the demo and the credentials that services check.
 - `pictures.py` draws products as SVG. `static/` and `templates/` are our own files; nothing is loaded from another host.
 - `shop/live.py`: open streams of orders, fed by Kafka. A stream of the console can be built the same way.

@@ -19,7 +19,7 @@ from ordersaga.messaging.loops import Loops
 from ordersaga.messaging.runtime import utc_now
 from ordersaga.operations.sandbox import Sandbox
 from ordersaga.settings import Settings
-from ordersaga.web import signing_in
+from ordersaga.web import provider_routes, signing_in
 from ordersaga.web.console import routes as console
 from ordersaga.web.console.audience import Audience
 from ordersaga.web.console.load import Load
@@ -63,6 +63,7 @@ def create_app(settings: Settings) -> Litestar:
             *routes(desk, orders, live, streams),
             *console.routes(desk, load, audience),
             *signing_in.routes(desk),
+            *provider_routes.routes(desk),
             *_static(desk.files),
             *health("web", reporter),
         ],

@@ -20,8 +20,10 @@ from ordersaga.http.requests import header, raw_body
 from ordersaga.settings import Settings
 from ordersaga.web import texts
 from ordersaga.web.accounts import User
+from ordersaga.web.failures import Failures, TooManyFailures
 from ordersaga.web.notices import Told, notice_of
 from ordersaga.web.pictures import drawing, picture
+from ordersaga.web.provider import Provider
 from ordersaga.web.services import Services
 from ordersaga.web.signing import Signer
 from ordersaga.web.visit import Cart, Session, Visit
@@ -75,6 +77,8 @@ class Desk:
         self.services: Final = services
         self.signer: Final = signer
         self.callers: Final = Callers(settings)
+        self.provider: Final = Provider(settings) if settings.web_sign_in == "oidc" else None
+        self.failures: Final = Failures()
         self.checkout_url: Final = (settings.web_checkout_url or settings.gateway_url).rstrip("/")
         checkout = urlsplit(self.checkout_url)
         self._headers: Final = {
@@ -145,6 +149,16 @@ class Desk:
             raise WrongForm
         return fields
 
+    def must_not_wait(self, request: AnyRequest) -> None:
+        """Raises `TooManyFailures` where too many sign-ins have failed from this address."""
+        wait_s = self.failures.wait_s(_client(request))
+        if wait_s:
+            raise TooManyFailures(wait_s)
+
+    def failed(self, request: AnyRequest) -> None:
+        """Count a failed sign-in."""
+        self.failures.failed(_client(request))
+
     def address(self, request: AnyRequest) -> str:
         """This site's scheme, host and port as the browser knows them."""
         if self.settings.web_url:
@@ -175,6 +189,7 @@ class Desk:
             "other_language": "en" if visit.language == "ko" else "ko",
             "here": quote(visit.path, safe=""),
             "demo": self.settings.web_sign_in == "demo",
+            "by_provider": self.provider is not None,
         }
         return self._templates.get_template(template).render({**shared, **values})
 
@@ -200,7 +215,7 @@ class Desk:
             NOTICE: (self.signer.sign(NOTICE, notice) if notice else "", NOTICE_S),
         }
         return [
-            self._cookie(name, value, lasts_s if value else 0)
+            self.cookie(name, value, lasts_s if value else 0)
             for name, (value, lasts_s) in wanted.items()
             if value != visit.cookies.get(name, "")
         ]
@@ -212,16 +227,22 @@ class Desk:
 
     def language_cookie(self, language: texts.Language) -> Cookie:
         """The visitor's choice of a language."""
-        return self._cookie(LANGUAGE, language, YEAR_S)
+        return self.cookie(LANGUAGE, language, YEAR_S)
 
-    def _cookie(self, name: str, value: str, max_age: int | None = None) -> Cookie:
+    def cookie(self, name: str, value: str, max_age: int | None = None, path: str = "/") -> Cookie:
+        """A cookie that no script reads and no other site sends with a form. `max_age` 0: the browser drops it."""
         secure = (self.settings.web_url or "").startswith("https:")
-        return Cookie(key=name, value=value, path="/", max_age=max_age, httponly=True, samesite="lax", secure=secure)
+        return Cookie(key=name, value=value, path=path, max_age=max_age, httponly=True, samesite="lax", secure=secure)
 
 
 def nothing() -> NoReturn:
     """Answer 404."""
     raise Nothing
+
+
+def _client(request: AnyRequest) -> str:
+    client = request.scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def _clock(at: datetime) -> str:

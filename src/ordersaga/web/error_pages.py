@@ -10,6 +10,7 @@ from ordersaga.http.limits import TooManyStreams
 from ordersaga.http.requests import header
 from ordersaga.web.console import staff
 from ordersaga.web.desk import AnyRequest, Desk, Nothing, Page, SignInFirst, WrongForm
+from ordersaga.web.failures import TooManyFailures
 from ordersaga.web.services import Refused, Unavailable
 from ordersaga.web.signing_in import local_path
 from ordersaga.web.visit import Visit
@@ -29,6 +30,7 @@ def handlers(desk: Desk) -> dict[Any, Any]:
         WrongForm: lambda request, _: pages.page(request, "old_form", 403),
         Unavailable: lambda request, error: pages.page(request, "away", 503, error.service),
         Refused: pages.refused,
+        TooManyFailures: pages.too_often,
         TooManyStreams: lambda _, error: Response(
             b"", status_code=429 if error.own else 503, headers={"Retry-After": AGAIN_S}
         ),
@@ -77,6 +79,12 @@ class ErrorPages:
             return self.page(request, "nothing", 404)
         log.warning("a service refused a request of ours", status=error.status, problem=str(error))
         return self.page(request, "ours", 500)
+
+    def too_often(self, request: AnyRequest, error: TooManyFailures) -> Page:
+        """Too many sign-ins have failed."""
+        answer = self.page(request, "too_often", 429)
+        answer.headers["Retry-After"] = str(error.wait_s)
+        return answer
 
     def unexpected(self, request: AnyRequest, error: Exception) -> Page:
         """A fault of ours, which is logged."""

@@ -11,12 +11,17 @@ from msgspec import Struct
 
 from ordersaga.web.accounts import CUSTOMERS, User
 from ordersaga.web.desk import AnyRequest, Desk, Page, nothing
-from ordersaga.web.services import Refused
+from ordersaga.web.services import Backend, Refused
 from ordersaga.web.texts import LANGUAGES
-from ordersaga.web.visit import Session
+from ordersaga.web.visit import Session, Visit
 
+ORDERS: Final = "/api/v1/orders"
 TOKEN_CHARS_MAX: Final = 2_700
 """A browser drops a cookie of more than 4,096 bytes and says nothing. The signed cookie is a third longer than what it signs."""
+
+
+ID_TOKEN: Final = "ordersaga_id_token"
+"""The cookie with the provider's ID token, which the provider is shown at the sign-out. A browser sends it with that form alone."""
 
 
 class _Anything(Struct):
@@ -36,7 +41,7 @@ def routes(desk: Desk) -> list[ControllerRouterHandler]:
         visit = desk.visit(request)
         form = await desk.form(request, visit)
         then = local_path(form.get("then", "/"))
-        user = _customer(desk, form) if "customer" in form else await _by_token(desk, form.get("token", ""))
+        user = _customer(desk, form) if "customer" in form else await by_token(desk, request, form, "order", ORDERS)
         if user is None:
             values = {"customers": CUSTOMERS, "then": then, "wrong": True}
             return desk.page(visit, "sign_in.html", values, 400)
@@ -48,7 +53,7 @@ def routes(desk: Desk) -> list[ControllerRouterHandler]:
         visit = desk.visit(request)
         await desk.form(request, visit)
         visit.session = Session(operator=visit.session.operator)
-        return desk.go(visit, "/", "signed_out")
+        return await signed_out(desk, request, visit, "/")
 
     @get("/language/{code:str}")
     async def language(request: AnyRequest, code: FromPath[str]) -> Page:
@@ -74,14 +79,43 @@ def _customer(desk: Desk, form: dict[str, str]) -> User | None:
     return User(CUSTOMERS[name], name=name)
 
 
-async def _by_token(desk: Desk, token: str) -> User | None:
-    """The user of a pasted token, if Order accepts it. Raises `Unavailable`."""
-    if not token or len(token) > TOKEN_CHARS_MAX or not token.isascii():
+async def by_token(desk: Desk, request: AnyRequest, form: dict[str, str], service: Backend, path: str) -> User | None:
+    """The user of a pasted token, if the service accepts it at `path`. Raises `Unavailable`, and `TooManyFailures`."""
+    token = form.get("token", "")
+    if not token or desk.settings.web_sign_in != "token":
         return None
+    desk.must_not_wait(request)
     try:
-        claims = jwt.decode(token, options={"verify_signature": False})  # Order verifies it below
-        user = User.unchecked(claims, token, desk.settings.jwt_role_claim)
-        await desk.services.get("order", "/api/v1/orders", _Anything, user, {"limit": "1"})
-    except (jwt.PyJWTError, ValueError, Refused):
+        return await user_of(desk, token, service, path)
+    except (ValueError, Refused):
+        desk.failed(request)
         return None
+
+
+async def user_of(desk: Desk, token: str, service: Backend, path: str) -> User:
+    """The user of a token that the service accepts at `path`. Raises ValueError for what is no token for a cookie, `Refused` and `Unavailable`."""
+    if len(token) > TOKEN_CHARS_MAX or not token.isascii():
+        raise ValueError(f"the token has {len(token)} characters; a cookie has room for {TOKEN_CHARS_MAX} of ASCII")
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})  # the service verifies it below
+    except jwt.PyJWTError as error:
+        raise ValueError("the token is no JWT") from error
+    user = User.unchecked(claims, token, desk.settings.jwt_role_claim)
+    await desk.services.get(service, path, _Anything, user, {"limit": "1"})
     return user
+
+
+async def signed_out(desk: Desk, request: AnyRequest, visit: Visit, home: str) -> Page:
+    """What follows a sign-out: the first page, or one that goes on to the provider's sign-out.
+
+    A redirect from the form to the provider would be refused by the Content-Security-Policy.
+    """
+    if desk.provider is None:
+        return desk.go(visit, home, "signed_out")
+    url = await desk.provider.sign_out_url(request.cookies.get(ID_TOKEN), desk.address(request) + home)
+    if url is None:
+        answer = desk.go(visit, home, "signed_out")
+    else:
+        answer = desk.page(visit, "signed_out.html", {"url": url, "in_console": home != "/"})
+    answer.cookies.append(desk.cookie(ID_TOKEN, "", 0, str(request.scope["path"])))
+    return answer

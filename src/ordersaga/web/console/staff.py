@@ -4,22 +4,21 @@ from typing import Final
 from urllib.parse import quote
 from uuid import UUID
 
-import jwt
 from litestar import get, post
 from litestar.types import ControllerRouterHandler
 
 from ordersaga.http.caller import OPERATOR_ROLES, READER_ROLES
-from ordersaga.settings import SERVICES
+from ordersaga.settings import SERVICES, ServiceName
 from ordersaga.web.accounts import User
 from ordersaga.web.console.audience import Audience
-from ordersaga.web.console.model import Anything
 from ordersaga.web.desk import AnyRequest, Desk, Page, SignInFirst
-from ordersaga.web.services import Refused
-from ordersaga.web.signing_in import TOKEN_CHARS_MAX, local_path
+from ordersaga.web.signing_in import by_token, local_path, signed_out
 from ordersaga.web.visit import Session, Visit
 
 HOME: Final = "/console"
 SIGN_IN: Final = f"{HOME}/sign-in"
+ACTS: Final = "/api/v1/operations/acts"
+"""What a service shows to the readers of the console alone."""
 STAFF: Final[dict[str, User]] = {
     name: User(UUID(f"00000000-0000-4000-8000-0000000000b{n}"), (name.upper(),), name)
     for n, name in enumerate(("reader", "operator", "master"), 1)
@@ -96,7 +95,7 @@ def routes(desk: Desk, audience: Audience) -> list[ControllerRouterHandler]:
         visit = desk.visit(request)
         form = await desk.form(request, visit)
         then = _then(form.get("then", HOME))
-        user = await _chosen(desk, form)
+        user = await _chosen(desk, request, form)
         if user is None:
             values = {"staff": STAFF, "then": then, "wrong": True}
             return desk.page(visit, "console/sign_in.html", values, 400)
@@ -109,7 +108,7 @@ def routes(desk: Desk, audience: Audience) -> list[ControllerRouterHandler]:
         await desk.form(request, visit)
         audience.left(visit.session.session_id)
         visit.session = Session(user=visit.session.user)
-        return desk.go(visit, SIGN_IN, "signed_out")
+        return await signed_out(desk, request, visit, SIGN_IN)
 
     return [show, sign_in, sign_out]
 
@@ -119,18 +118,13 @@ def _then(path: str) -> str:
     return path if path.startswith(HOME) else HOME
 
 
-async def _chosen(desk: Desk, form: dict[str, str]) -> User | None:
+async def _chosen(desk: Desk, request: AnyRequest, form: dict[str, str]) -> User | None:
     """The demo's user of a role, or the user of a token that a service accepts for operators."""
     if desk.settings.web_sign_in == "demo":
         return STAFF.get(form.get("role", ""))
-    token = form.get("token", "")
-    if not token or len(token) > TOKEN_CHARS_MAX or not token.isascii():
-        return None
-    ours = next(name for name in SERVICES if name not in desk.settings.foreign_partners)
-    try:
-        claims = jwt.decode(token, options={"verify_signature": False})  # the service verifies it below
-        user = User.unchecked(claims, token, desk.settings.jwt_role_claim)
-        await desk.services.get(ours, "/api/v1/operations/acts", Anything, user, {"limit": "1"})
-    except (jwt.PyJWTError, ValueError, Refused):
-        return None
-    return user
+    return await by_token(desk, request, form, first_of_ours(desk), ACTS)
+
+
+def first_of_ours(desk: Desk) -> ServiceName:
+    """A service that can say whether a user may see the console."""
+    return next(name for name in SERVICES if name not in desk.settings.foreign_partners)
