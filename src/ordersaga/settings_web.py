@@ -41,7 +41,7 @@ class WebSettings(BaseSettings):
     oidc_issuer: HttpUrl | None = Field(
         default=None, description="the provider's issuer, exactly as its tokens say it; its discovery document is below"
     )
-    oidc_client_id: str | None = None
+    oidc_client_id: str | None = Field(default=None, description="the name by which the provider knows the web process")
     oidc_client_secret: SecretStr | None = Field(default=None, description="none: a public client, with PKCE alone")
     oidc_scopes: str = Field(default="openid", description="what is asked for, with blanks between")
     oidc_token: Literal["access", "id"] = Field(
