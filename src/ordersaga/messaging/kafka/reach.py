@@ -14,8 +14,9 @@ REACH_LIMIT_S: Final = 4.0
 ONE_TRY_S: Final = 1.0
 FINAL_CODES: Final = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._RESOLVE, KafkaError._SSL)
 REFUSALS: Final = (KafkaError._AUTHENTICATION, KafkaError._SSL)
-ALERT: Final = "SSL alert number"
-"""A broker that does not take our certificate says so after the handshake, and the client calls it a broken connection."""
+UNTRUSTED: Final = ("SSL alert number", "certificate verify failed")
+"""In the text of an error if the broker does not take our certificate, or we do not take its. The code is often that of a broken connection:
+librdkafka 2.16 gives either code by chance, and never `_SSL` where the broker refuses by TLS 1.3."""
 TOKEN: Final = "Failed to acquire SASL OAUTHBEARER token: "
 """What the client calls a refusal, too, where the identity provider is only away. A provider that refuses us answers with JSON."""
 
@@ -66,7 +67,7 @@ def _is_refusal(error: KafkaError) -> bool:
     _, no_token, why = error.str().partition(TOKEN)
     if no_token:
         return why.startswith("{")
-    return error.code() in REFUSALS or ALERT in error.str()
+    return error.code() in REFUSALS or any(each in error.str() for each in UNTRUSTED)
 
 
 def _plainest(errors: list[KafkaError]) -> str | None:
