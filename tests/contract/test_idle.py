@@ -44,11 +44,16 @@ async def test_an_idle_process_asks_the_database_little(service: Rig) -> None:
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads have names here on Linux only")
 async def test_a_process_has_few_clients_of_kafka(service: Rig) -> None:
     before = kafka_clients()
+
+    async def few_more() -> bool:
+        return kafka_clients() - before <= CLIENTS_MAX
+
     async with service.instance():
         service.send(told(uuid4()))
         await until(lambda: took_effect(service, 1))
         await asyncio.sleep(6.0)  # topics and logs are checked every five seconds
-        assert kafka_clients() - before <= CLIENTS_MAX
+        # One that has been replaced, by this service or by the test before, ends when Kafka lets it: later on a busy machine.
+        await until(few_more)
 
 
 async def test_a_long_wait_for_records_ends_when_there_is_something_else_to_do(service: Rig) -> None:
