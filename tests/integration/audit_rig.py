@@ -51,7 +51,7 @@ EVENTS = {
 """The events that lead to a status, and what each sends."""
 PAID = ("PaymentSuccessMessage", ["DeliveryRequestMessage"])
 LETTER_OF = ("order-created", 0, 42)
-LETTER_VALUE = b'{"poison": true}'
+LETTER_VALUE = b'{"poison": true, "phone": "010-0000-0000"}'
 LONG_AGO = timedelta(minutes=5)
 
 STOCK = "stock is conserved"

@@ -14,7 +14,7 @@ HERS = {
     "address": "7 Haeundae-ro", "addressDetail": "Tower 3", "zipcode": "48094", "phone": "010-9876-5432", "name": "Lee Sora",
     "deliveryMemo": "ring twice",
 }  # fmt: skip
-WHY = ("--why", "she asked for it")
+WHY = ("--why", "she asked for it: Lee Sora")
 
 
 async def typed(scene: Scene, *arguments: str, **changed: str) -> Answer:
@@ -52,9 +52,16 @@ async def letter(scene: Scene, service: str, order_key: UUID | None, value: byte
     )  # fmt: skip
     await scene.db[service].execute(
         'INSERT INTO operator_act (at, who, what, target, why, "before", "after") '
-        "VALUES (now(), 'op', 'discard', $1, 'not to be sent', '{}', '{}')",
-        str(letter_id),
-    )
+        "VALUES (now(), 'op', 'discard', $1, 'not to be sent', $2, '{}')",
+        str(letter_id), json.dumps({"value": value.decode()}),
+    )  # fmt: skip
+    await scene.db[service].execute(
+        "WITH job AS (INSERT INTO operator_job (id, act, dry_run, who, why, letters_per_s, failures_max, wait_s, created_at, ended_at, problem) "
+        "VALUES (gen_random_uuid(), 'discard', false, 'op', 'Lee Sora asked', 1, 1, 1, now(), now(), 'at 48094') RETURNING id) "
+        "INSERT INTO operator_job_item (job_id, number, letter_id, begun_at, result, detail, said) "
+        "SELECT id, 1, $1, now(), 'FAILED', 'nobody delivers to 48094', $2 FROM job",
+        letter_id, json.dumps([{"code": "refusal.not_served", "values": {"zipcode": "48094"}}]),
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -78,6 +85,13 @@ async def lived(scene: Scene) -> Scene:
     await letter(scene, "delivery", order_id, request)
     await letter(scene, "delivery", None, b"no JSON: " + request)
     await letter(scene, "stock", order_id, b'{"text": ' + json.dumps(request.decode()).encode() + b"}")
+    await scene.db["stock"].execute(  # whose record is on the dead letter topic
+        "UPDATE dead_letter SET status = 'DISCARDED', order_key = $2 WHERE id = $1", scene.letter, order_id
+    )
+    await scene.db["stock"].execute(
+        "INSERT INTO operator_act (at, who, what, target, why, \"before\", \"after\") VALUES (now(), 'op', 'discard', $1, '', '{}', '{}')",
+        str(scene.letter),
+    )
     await scene.db["delivery"].execute(
         'INSERT INTO operator_act (at, who, what, target, why, "before", "after", order_key) '
         "VALUES (now(), 'op', 'edit', 'a letter', 'Lee Sora moved', $1, $1, $2)",
@@ -97,7 +111,7 @@ async def test_nothing_names_the_customer_any_more_and_the_audit_holds(lived: Sc
 
     done = await typed(lived, str(lived.completed), *WHY)
     assert done.code == 0, done
-    assert "erased 1 addresses of orders and 1 of deliveries, and what 3 dead letters and 1 acts" in done.out
+    assert "erased 1 addresses of orders and 1 of deliveries, and what 4 dead letters and 4 acts" in done.out
     assert "Kafka keeps delivery-request-topic for 7 days" in done.out
     after = await contents(lived)
     named = {table: row for table, rows in after.items() for row in rows for value in HERS.values() if value in row}
@@ -105,14 +119,41 @@ async def test_nothing_names_the_customer_any_more_and_the_audit_holds(lived: Sc
     assert not await lived.broken(), "orders, products, money and records still agree"
     for table, rows in before.items():
         theirs = [row for row in rows if str(lived.completed) not in row]
-        assert set(theirs) <= set(after[table]) or table.endswith("dead_letter"), (
-            "other customers' rows are as they were"
-        )
+        assert set(theirs) <= set(after[table]) or table.endswith(
+            ("dead_letter", "operator_job", "operator_job_item")
+        ), "other customers' rows are as they were"
     for service in SERVICES:
-        assert [row for row in after[f"{service}.operator_act"] if "erase customer" in row and WHY[1] in row]
+        assert [
+            row
+            for row in after[f"{service}.operator_act"]
+            if "erase customer" in row and "she asked for it: ***" in row
+        ]
 
     again = await typed(lived, str(lived.completed), *WHY)
     assert again.code == 0 and "2 had been erased before" in again.out
+
+
+async def test_what_the_saga_decides_from_stays_whatever_an_address_says(scene: Scene) -> None:
+    order_id = scene.returned
+    facts = json.loads(await scene.db["order"].fetchval("SELECT facts FROM saga WHERE order_id = $1", order_id))
+    said = {
+        "address": "2026",
+        "addressDetail": "11",
+        "zipcode": str(order_id)[9:13],
+        "name": "REFUNDED",
+        "deliveryMemo": "RELEASED",
+    }
+    said["phone"] = facts["payments"][0]["paymentKey"]
+    await scene.db["order"].execute("UPDATE orders SET recipient = $2 WHERE order_id = $1", order_id, json.dumps(said))
+    told = {"code": "REFUNDED", "values": {"to": "call REFUNDED"}}
+    await scene.believe(order_id, detailSaid=[told], askedAt="2026-11-30T10:11:12+00:00")
+    done = await typed(scene, str(order_id), *WHY)
+    assert done.code == 0, done
+    after = json.loads(await scene.db["order"].fetchval("SELECT facts FROM saga WHERE order_id = $1", order_id))
+    assert after.pop("detailSaid") == [{"code": "REFUNDED", "values": {"to": "call ***"}}]
+    assert after.pop("askedAt") == "2026-11-30T10:11:12Z"
+    assert after == facts
+    assert not await scene.broken()
 
 
 @pytest.mark.parametrize("service", ["order", "delivery"])
@@ -141,6 +182,11 @@ async def test_a_half_that_is_erased_is_no_contradiction_and_the_next_run_erases
         (
             "delivery",
             "UPDATE dead_letter SET status = 'OPEN' WHERE order_key = '$completed'",
+            "1 open dead letters",
+        ),
+        (
+            "delivery",
+            "UPDATE dead_letter SET status = 'OPEN' WHERE order_key IS NULL",
             "1 open dead letters",
         ),
         (
@@ -177,11 +223,14 @@ async def test_a_database_that_does_not_answer_keeps_the_others_as_they_are(live
 
 
 async def test_a_delivery_of_an_order_that_order_does_not_have_is_erased_with_the_carriers_reason(scene: Scene) -> None:
+    customer = uuid4()
     await scene.db["delivery"].execute(
         "INSERT INTO delivery (order_id, delivery_id, customer_id, status, refusal, zipcode, at) "
-        "VALUES ($1, $1, $1, 'FAILED', 'nothing is delivered to zipcode 48094', '48094', now())", scene.stray,
+        "VALUES ($1, $1, $2, 'FAILED', 'nothing is delivered to zipcode 48094', '48094', now())", scene.stray, customer,
     )  # fmt: skip
-    done = await typed(scene, str(scene.stray), *WHY)
+    await letter(scene, "delivery", None, json.dumps({"orderId": None, "customerId": str(customer), **HERS}).encode())
+    done = await typed(scene, str(customer), *WHY)
+    assert "what 1 dead letters" in done.out, "one that names the customer and no order"
     assert done.code == 0 and "erased 0 addresses of orders and 1 of deliveries" in done.out
     [row] = await scene.db["delivery"].fetch("SELECT refusal, zipcode FROM delivery WHERE order_id = $1", scene.stray)
     assert tuple(row) == ("nothing is delivered to zipcode ***", None)

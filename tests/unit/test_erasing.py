@@ -23,6 +23,31 @@ def test_values_are_removed_as_whole_words_and_fields_by_their_names(text: str, 
     assert WORDS.without(text) == left
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("김하나님이 김하나에게: 63000으로 보냄", "***님이 ***에게: ***으로 보냄"),
+        ("고객김하나", "고객***"),
+        ("11동 at 2026-11-30T10:11:12+09:00, 2026-11-30 11:00:00", "***동 at 2026-11-30T10:11:12+09:00, 2026-11-30 11:00:00"),
+        ("0192aa11-1203-7000-8000-0123456789AB in 1203", "0192aa11-1203-7000-8000-0123456789AB in ***"),
+    ],
+)  # fmt: skip
+def test_a_particle_may_follow_a_value_and_ids_and_times_stay_whole(text: str, left: str) -> None:
+    words = Words(["김하나", "63000", "11", "1203"])
+    assert words.without(text) == left
+    assert json.loads(words.without_in_json(json.dumps({"a": [text]}))) == {"a": [left]}
+
+
+def test_the_codes_of_sayings_stay() -> None:
+    stored = json.dumps([{"code": "refusal.not_served", "values": {"zipcode": "63000"}}])
+    words = Words(["refusal", "63000"])
+    assert json.loads(words.without_in_stored(stored) or "") == [
+        {"code": "refusal.not_served", "values": {"zipcode": "***"}}
+    ]
+    assert words.without_in_stored(None) is None
+    assert words.without_in_stored("what this version cannot read") == "what this version cannot read"
+
+
 def test_in_json_numbers_and_names_stay_and_texts_in_texts_are_cleared() -> None:
     record = {"amount": 63000, "63000": None, "said": ["to 63000"], "inner": json.dumps({"name": "Lee", "x": 1})}
     cleared = json.loads(WORDS.without_in_json(json.dumps(record)))

@@ -178,8 +178,9 @@ SELECT topic, partition, topic_id, next_offset FROM ledger;
 SELECT status, topic, cause, count(*) AS rows FROM dead_letter GROUP BY status, topic, cause ORDER BY status, rows DESC, topic, cause;
 
 -- name: letters_by_id
--- Dead letters by their ids, to compare with their records on a dead letter topic.
-SELECT id, topic, partition, record_offset, md5(value) AS value_digest FROM dead_letter WHERE id = ANY (:ids::uuid[]);
+-- Dead letters by their ids, to compare with their records on a dead letter topic, which keep what was erased from a letter.
+SELECT id, topic, partition, record_offset, md5(value) AS value_digest, erased_at IS NOT NULL AS is_erased
+FROM dead_letter WHERE id = ANY (:ids::uuid[]);
 
 -- name: lost_dead_letters
 -- Dead letters whose status is wrong: REPLAYED and not parked, SUPERSEDED without a follower, or decided on without an operator's act.

@@ -118,13 +118,14 @@ async def _erase(settings: Settings, customer_id: UUID, by: Operator | None) -> 
             return found
         words, order_ids = customer.words, customer.order_ids
         for service, db in databases.items():
-            letters, acted = await erasing.erase(db, order_ids, words)
+            theirs = await erasing.find(db, customer_id, order_ids)
+            letters, acted = await erasing.erase(db, theirs, words, now)
             if service == "order":
                 await of_order.erase(db, [each for each in customer.orders if not each.is_erased], words, now)
             if service == "delivery":
                 await of_delivery.erase(db, [each for each in customer.deliveries if not each.is_erased], words, now)
             after = {"orders": len(order_ids), "letters": letters, "acts": acted}
-            await acts.add(db, by, ACT, customer_id, {}, after, now)
+            await acts.add(db, Operator(by.who, words.without(by.why)), ACT, customer_id, {}, after, now)
             found.letters += letters
             found.acts += acted
     return found
@@ -160,7 +161,7 @@ async def _look(databases: Mapping[ServiceName, Connection], customer_id: UUID) 
             f"orders go on and need their address: {', '.join(going_on[:SHOWN_MAX])}{more}. Nothing was erased; cancel them, or wait until they end"
         )
     for service, db in databases.items():
-        still = await erasing.waiting(db, customer.order_ids)
+        still = await erasing.waiting(db, await erasing.find(db, customer_id, customer.order_ids))
         if still.parked or still.letters or still.outbox:
             raise NotPossible(
                 f"{service} has {still.parked} parked records, {still.letters} open dead letters and {still.outbox} unpublished records of this "

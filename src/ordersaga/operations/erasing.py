@@ -5,35 +5,59 @@ A record that is still to be handled needs its data, so nothing is erased while 
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 
 from ordersaga.contracts.address import HIDDEN
 from ordersaga.contracts.personal import hidden_in_words
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.queries import queries
+from ordersaga.messaging.texts import read_sayings
 from ordersaga.operations.personal import without_personal
+from ordersaga.said import Saying
 
 sql: Final = queries(__file__)
 
 CHARS_MIN: Final = 2
 """A shorter value would also be found in places that have nothing to do with it."""
+IDS_AND_TIMES: Final = (
+    r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|\d{4}-\d\d-\d\d[T ][\d:.]+(?:Z|[+-]\d\d:?\d\d)?"
+)
+"""A short value, such as the 11 of a house, may be a part of them."""
 
 
 class Words:
-    """Removes the values of addresses from texts that repeat them, such as a carrier's reason or an operator's note."""
+    """Removes the values of addresses from texts that repeat them, such as a carrier's reason or an operator's note.
+
+    A value ends before any letter that is not ASCII: in Korean a particle follows a name without a space. Ids and times stay as they are.
+    """
 
     def __init__(self, values: Collection[str]) -> None:
         told = sorted({each.strip() for each in values if len(each.strip()) >= CHARS_MIN}, key=len, reverse=True)
-        self._values: Final = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, told))})(?!\w)") if told else None
+        found = rf"(?P<stays>{IDS_AND_TIMES})|(?<!\w)(?:{'|'.join(map(re.escape, told))})(?!\w)"
+        self._values: Final = re.compile(found, re.ASCII) if told else None
 
     def without(self, text: str) -> str:
         """The text without these values, and without the fields of an address."""
         text = hidden_in_words(text)
-        return text if self._values is None else self._values.sub(HIDDEN, text)
+        return text if self._values is None else self._values.sub(lambda found: found["stays"] or HIDDEN, text)
+
+    def without_in_sayings(self, sayings: Iterable[Saying]) -> tuple[Saying, ...]:
+        """The sayings of such a text. Their codes stay."""
+        return tuple(
+            Saying(each.code, {name: self.without(value) for name, value in each.values.items()}) for each in sayings
+        )
+
+    def without_in_stored(self, stored: str | None) -> str | None:
+        """The same for the column with the sayings."""
+        sayings = read_sayings(stored)
+        cleared = list(self.without_in_sayings(sayings))
+        return stored if cleared == sayings else msgspec.json.encode(cleared).decode()
 
     def without_in_json(self, text: str) -> str:
         """JSON whose texts are without them. Numbers and names of fields stay."""
@@ -68,16 +92,48 @@ class Waiting(Struct, frozen=True):
     letters: int
 
 
-async def waiting(db: Connection, order_ids: Sequence[UUID]) -> Waiting:
-    """What is still to be done about these orders."""
-    row = await sql.waiting(db, order_ids=order_ids, keys=_keys(order_ids))
+class Theirs(Struct, frozen=True):
+    """What one database has about a customer: the orders, and the letters of these orders or, where they have no order, of the customer."""
+
+    order_ids: Sequence[UUID]
+    letter_ids: Sequence[UUID]
+
+    @property
+    def keys(self) -> list[UUID]:
+        """Of parked records and acts. A letter without an order is parked under its own id."""
+        return [*self.order_ids, *self.letter_ids]
+
+
+async def find(db: Connection, customer_id: UUID, order_ids: Sequence[UUID]) -> Theirs:
+    """What there is about a customer."""
+    rows = await sql.letters_of_customer(
+        db, order_ids=order_ids, names=[str(each).encode() for each in (customer_id, *order_ids)]
+    )
+    return Theirs(order_ids, [row["id"] for row in rows])
+
+
+async def waiting(db: Connection, theirs: Theirs) -> Waiting:
+    """What is still to be done about a customer's orders."""
+    row = await sql.waiting(
+        db,
+        outbox_keys=[str(each).encode() for each in theirs.order_ids],
+        parked_keys=theirs.keys,
+        letter_ids=theirs.letter_ids,
+    )
     return Waiting(row["outbox"], row["parked"], row["letters"])
 
 
-async def erase(db: Connection, order_ids: Sequence[UUID], words: Words) -> tuple[int, int]:
-    """Erase from the letters of these orders and from the trail, in the caller's transaction; how many of each were rewritten."""
-    letters = acts = 0
-    for row in await sql.letters_about(db, order_ids=order_ids, keys=_keys(order_ids)):
+async def erase(db: Connection, theirs: Theirs, words: Words, now: datetime) -> tuple[int, int]:
+    """Erase from letters, jobs and the trail, in the caller's transaction; how many letters and acts were rewritten."""
+    letters = await _erase_letters(db, theirs, words, now)
+    jobs = [row["job_id"] for row in await sql.jobs_about(db, letter_ids=theirs.letter_ids)]
+    await _erase_jobs(db, theirs, jobs, words)
+    return letters, await _erase_acts(db, theirs, jobs, words)
+
+
+async def _erase_letters(db: Connection, theirs: Theirs, words: Words, now: datetime) -> int:
+    letters = 0
+    for row in await sql.lock_letters(db, letter_ids=theirs.letter_ids):
         before = dict(row)
         after = {
             "id": row["id"],
@@ -85,12 +141,31 @@ async def erase(db: Connection, order_ids: Sequence[UUID], words: Words) -> tupl
             "header_values": [words.without_in_record(each) for each in row["header_values"]],
             "reason": words.without(row["reason"]),
             "stacktrace": row["stacktrace"] and words.without(row["stacktrace"]),
-            "said": row["said"] and words.without_in_json(row["said"]),
+            "said": words.without_in_stored(row["said"]),
         }
         if after != before:
-            await sql.rewrite_letter(db, **after)
+            await sql.rewrite_letter(db, **after, now=now)
             letters += 1
-    for row in await sql.acts_about(db, order_ids=order_ids):
+    return letters
+
+
+async def _erase_jobs(db: Connection, theirs: Theirs, job_ids: Sequence[UUID], words: Words) -> None:
+    for row in await sql.job_items_about(db, letter_ids=theirs.letter_ids):
+        before = dict(row)
+        after = before | {"detail": words.without(row["detail"]), "said": words.without_in_stored(row["said"])}
+        if after != before:
+            await sql.rewrite_job_item(db, **after)
+    for row in await sql.lock_jobs(db, job_ids=job_ids):
+        before = dict(row)
+        after = before | {name: row[name] and words.without(row[name]) for name in ("why", "stop_why", "problem")}
+        if after != before:
+            await sql.rewrite_job(db, **after)
+
+
+async def _erase_acts(db: Connection, theirs: Theirs, job_ids: Sequence[UUID], words: Words) -> int:
+    acts = 0
+    targets = [str(each) for each in (*theirs.letter_ids, *job_ids)]
+    for row in await sql.acts_about(db, keys=theirs.keys, targets=targets):
         before = dict(row)
         after = {
             "id": row["id"],
@@ -101,8 +176,4 @@ async def erase(db: Connection, order_ids: Sequence[UUID], words: Words) -> tupl
         if after != before:
             await sql.rewrite_act(db, **after)
             acts += 1
-    return letters, acts
-
-
-def _keys(order_ids: Sequence[UUID]) -> list[bytes]:
-    return [str(each).encode() for each in order_ids]
+    return acts

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ordersaga.contracts.address import Address, address_fields
 from ordersaga.messaging.database import Connection
@@ -29,22 +30,19 @@ class Erasable(Struct, frozen=True):
     is_erased: bool
     values: tuple[str, ...]
     detail: str | None
-    facts: str
+    facts: Facts
 
 
 async def lock(db: Connection, customer_id: UUID) -> list[Erasable]:
     """The orders of a customer. Their sagas are locked until the transaction ends."""
-    return [
-        Erasable(
-            row["order_id"],
-            row["status"] == "PENDING" or _facts.decode(row["facts"]).delivery == "REQUESTED",
-            row["erased_at"] is not None,
-            tuple(each for each in address_fields(_address.decode(row["recipient"])) if each),
-            row["detail"],
-            row["facts"],
-        )
-        for row in await sql.orders_of_customer(db, customer_id=customer_id)
-    ]
+    found = []
+    for row in await sql.orders_of_customer(db, customer_id=customer_id):
+        facts = _facts.decode(row["facts"])
+        needs_its_address = row["status"] == "PENDING" or facts.delivery == "REQUESTED"
+        values = tuple(each for each in address_fields(_address.decode(row["recipient"])) if each)
+        is_erased = row["erased_at"] is not None
+        found.append(Erasable(row["order_id"], needs_its_address, is_erased, values, row["detail"], facts))
+    return found
 
 
 async def erase(db: Connection, orders: Sequence[Erasable], words: Words, now: datetime) -> None:
@@ -53,10 +51,20 @@ async def erase(db: Connection, orders: Sequence[Erasable], words: Words, now: d
     await sql.erase_recipients(db, order_ids=ids, nothing=NOTHING, now=now)
     for each in orders:
         detail = each.detail and words.without(each.detail)
-        facts = words.without_in_json(each.facts)
+        facts = _without(each.facts, words)
         if (detail, facts) != (each.detail, each.facts):
-            await sql.rewrite_saga(db, order_id=each.order_id, detail=detail, facts=facts)
+            await sql.rewrite_saga(db, order_id=each.order_id, detail=detail, facts=msgspec.json.encode(facts).decode())
     for row in await sql.notes(db, order_ids=ids):
-        note, said = words.without(row["note"]), row["said"] and words.without_in_json(row["said"])
+        note, said = words.without(row["note"]), words.without_in_stored(row["said"])
         if (note, said) != (row["note"], row["said"]):
             await sql.rewrite_note(db, order_id=row["order_id"], seq=row["seq"], note=note, said=said)
+
+
+def _without(facts: Facts, words: Words) -> Facts:
+    """The facts with other texts for people. Nothing that the saga decides from is a word to be removed, whatever an address says."""
+    return replace(
+        facts,
+        flag=facts.flag and words.without(facts.flag),
+        flag_said=words.without_in_sayings(facts.flag_said),
+        detail_said=words.without_in_sayings(facts.detail_said),
+    )
