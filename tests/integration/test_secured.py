@@ -218,6 +218,18 @@ async def test_what_will_never_work_is_named(shop: SecuredShop, tmp_path: Path) 
     assert {each.outcome for each in examined.findings if each.check in ("database", "schema")} == {"ok"}
 
 
+async def test_somebody_elses_table_in_the_schema_is_none_of_ours(shop: SecuredShop) -> None:
+    own = shop.of("stock")
+    with psycopg.connect(shop.postgres.database_url("ordersaga_stock"), autocommit=True) as db:
+        db.execute("CREATE TABLE spatial_ref_sys (n int)")
+        try:
+            assert await refusal(admission_of(own, "stock")) is None
+            again = await asyncio.to_thread(type_command, ["migrate", "--only", "stock"], shop.of_migrate())
+            assert again.code == 0, again
+        finally:
+            db.execute("DROP TABLE spatial_ref_sys")
+
+
 def test_a_service_that_will_never_work_ends_with_the_reason(shop: SecuredShop) -> None:
     own = shop.of("stock") | {"ORDERSAGA_HTTP_PORT": "0"}
     cases = (

@@ -27,10 +27,12 @@ REFUSED: Final = (
     ssl.SSLError,
 )
 NO_TLS: Final = "rejected SSL upgrade"
+# Somebody else's tables in the schema, such as those of an extension, have another owner than the table with the steps that `migrate` applied.
 MISSING_RIGHTS: Final = """
     SELECT relname || ' (' || string_agg(privilege, ', ') || ')'
     FROM pg_class, unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) AS privilege
-    WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND relname !~ 'yoyo'
+    WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind = 'r' AND relname !~ 'yoyo'
+      AND relowner = (SELECT relowner FROM pg_class WHERE oid = to_regclass('_yoyo_migration'))
       AND NOT has_table_privilege(pg_class.oid, privilege)
     GROUP BY relname ORDER BY relname"""
 
@@ -115,7 +117,10 @@ class Admission:
 
 
 def _check_time(file: Path) -> None:
-    own = x509.load_pem_x509_certificates(file.read_bytes())[0]
+    try:
+        own = x509.load_pem_x509_certificates(file.read_bytes())[0]
+    except ValueError:  # librdkafka reads it, and it is less strict
+        return
     if own.not_valid_after_utc < datetime.now(UTC):
         raise CannotStart(
             f"the certificate in {file} has expired at {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC: renew it, or correct "

@@ -110,15 +110,20 @@ def _read(service: ModuleType | Path) -> Any:
 
 
 def _give(db: Any, rights: Rights) -> None:
-    """Let other roles use the tables of this schema. Of yoyo's own they read `MARKS`, as `doctor` does; none may change or drop a table."""
+    """Let other roles use our tables in this schema. Of yoyo's own they read `MARKS`, as `doctor` does; none may change or drop a table.
+
+    Somebody else's tables, such as those of an extension, have another owner, and are left as they are.
+    """
     kinds = {
         row[0]: row[1]
         for row in db.execute(
             """
             SELECT relkind = 'S', array_agg(relname::text)
-            FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'S') AND relname !~ 'yoyo'
+            FROM pg_class WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind IN ('r', 'S') AND relname !~ 'yoyo'
+              AND relowner IN (quote_ident(current_user)::regrole, (SELECT relowner FROM pg_class WHERE oid = to_regclass(%s)))
             GROUP BY 1
-            """
+            """,
+            (MARKS,),
         )
     }
     tables, sequences = kinds.get(False, []), kinds.get(True, [])
