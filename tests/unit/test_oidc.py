@@ -125,6 +125,17 @@ async def test_what_comes_back_instead_of_a_code_is_told(site: Site, query: str,
     await site.refused(await site.go(f"{BACK}?{query}&state={state}"), why)
 
 
+async def test_an_answer_without_an_issuer_is_refused_where_the_provider_always_names_it(site: Site) -> None:
+    back = site.provider.code_for(await site.begin()).removeprefix(SHOP).partition("&iss=")[0]
+    assert (await site.go(back)).status_code == 303
+    site.provider.document_changes = {"authorization_response_iss_parameter_supported": True}
+    other = Site(site.provider)
+    async with other.browser:
+        back = other.provider.code_for(await other.begin()).removeprefix(SHOP)
+        await other.refused(await other.go(back.partition("&iss=")[0]), "foreign")
+        assert (await other.sign_in()).status_code == 303
+
+
 async def test_a_sign_in_that_took_too_long_is_refused(site: Site) -> None:
     asked = await site.begin()
     old = Begun("/", asked["state"], asked["nonce"], "x", Begun("/").at - BEGUN_S - 1)

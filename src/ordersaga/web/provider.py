@@ -48,6 +48,7 @@ class Endpoints(Struct):
     token_endpoint: str
     jwks_uri: str
     end_session_endpoint: str | None = None
+    authorization_response_iss_parameter_supported: bool = False
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
 
 
@@ -151,9 +152,10 @@ class Provider:
         values |= {"id_token_hint": id_token} if id_token else {}
         return str(add_params_to_uri(url, list(values.items())))
 
-    def must_be_from_here(self, issuer: str | None) -> None:
-        """Refuse an answer that says it is of another provider (RFC 9207)."""
-        if issuer is not None and issuer != self._issuer:
+    async def must_be_from_here(self, issuer: str | None) -> None:
+        """Refuse an answer that says it is of another provider, or says nothing although this one always says it (RFC 9207)."""
+        silent = issuer is None and not (await self.endpoints()).authorization_response_iss_parameter_supported
+        if issuer != self._issuer and not silent:
             raise SignInFailed("foreign", f"the answer is of the issuer {issuer!r}")
 
     async def token(self, begun: Begun, code: str, back_to: str) -> tuple[str, str]:

@@ -71,7 +71,7 @@ async def _arrived(desk: Desk, request: AnyRequest, visit: Visit, begun: Begun |
     said = request.query_params
     if begun is None or begun.is_old or not desk.signer.fits(begun.state, said.get("state", "")):
         raise SignInFailed("old", "no sign-in with this state has begun in this browser lately")
-    provider.must_be_from_here(said.get("iss"))
+    await provider.must_be_from_here(said.get("iss"))
     if "error" in said:
         why = "cancelled" if said["error"] == "access_denied" else "unusable"
         raise SignInFailed(why, f"the provider says {said['error']!r}: {said.get('error_description', '')!r}")
