@@ -42,6 +42,11 @@ def _signed_with_the_public_key(provider: OidcProvider) -> None:
     provider.rewritten = rewritten
 
 
+def _without_a_key(provider: OidcProvider) -> None:
+    head = jwt.utils.base64url_encode(b'{"alg":"RS256"}').decode()
+    provider.rewritten = lambda token: f"{head}.{token.partition('.')[2]}"
+
+
 def _no_token(provider: OidcProvider) -> None:
     provider.rewritten = lambda _: "x.y"
 
@@ -63,6 +68,7 @@ LIES = {
     "an unknown key": (_by_an_unknown_key, "forged"),
     "unsigned": (_unsigned, "forged"),
     "signed with the public key": (_signed_with_the_public_key, "forged"),
+    "names no key": (_without_a_key, "unusable"),
     "no token": (_no_token, "forged"),
     "expired": (_claims(exp=1), "expired"),
     "no expiry": (_claims(exp=None), "forged"),

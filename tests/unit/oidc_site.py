@@ -80,6 +80,7 @@ class Site:
             ],
             exception_handlers=handlers(self.desk),
             openapi_config=None,
+            logging_config=None,
         )
         headers, served = {"Accept-Language": "en"}, cast(Any, app)
         self.browser = httpx.AsyncClient(transport=httpx.ASGITransport(served), base_url=SHOP, headers=headers)

@@ -210,6 +210,11 @@ class Provider:
         except Exception as error:  # a hostile token can make the library raise any error
             raise SignInFailed("forged", "the ID token is no JWT") from error
         kid = head.get("kid")
+        if kid is None:
+            raise SignInFailed(
+                "unusable",
+                "the ID token names no key: have the provider send kid, without which no service takes a token",
+            )
         if not isinstance(kid, str) or head.get("alg") not in ALGORITHMS:
             raise SignInFailed("forged", "the ID token names no key, or an algorithm that is not taken")
         try:
