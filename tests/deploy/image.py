@@ -110,12 +110,16 @@ def _lay_out(folder: Path) -> None:
             except OSError:
                 shutil.copy2(source, packages / file)
     [wheel] = WheelBuilder(str(ROOT)).build(directory=str(folder / "dist"), versions=["standard"])
-    uv = Path(sys.executable).with_name("uv")
     python = folder / "bin" / "python"
-    subprocess.run(
-        [uv, "pip", "install", "--quiet", "--offline", "--no-deps", "--compile-bytecode", "--python", python, wheel],
-        check=True,
-    )
+    options = [
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        "--compile",
+        "--no-warn-script-location",
+        "--disable-pip-version-check",
+    ]
+    subprocess.run([sys.executable, "-m", "pip", "--python", python, "install", *options, wheel], check=True)
     script = folder / "bin" / "ordersaga"
     script.write_text(script.read_text().replace(str(python), f"{HOME}/bin/python", 1))
 
