@@ -86,6 +86,8 @@ as a refund of all, and the gateway refuses a cancel without a reason."""
 BY_CHANCE: Final[dict[tuple[str, str], set[str]]] = {
     ("boot3", "order"): SPRING_ORDER_BY_CHANCE,
     ("boot4", "order"): SPRING_ORDER_BY_CHANCE,
+    # kafkajs hands out what was aborted where one answer of the broker holds both transactions.
+    ("node", "stock"): {f"a {noun} in aborted transactions that overlap" for noun in ("stock request", "rollback")},
 }
 """What a partner fails in some runs."""
 EXPECTED: Final[dict[tuple[str, str], set[str]]] = {
@@ -96,8 +98,6 @@ EXPECTED: Final[dict[tuple[str, str], set[str]]] = {
         "a stock request again in other bytes",
         "a stock request with upper-case UUIDs",
         "a stock request: bad JSON",
-        "a stock request in aborted transactions that overlap",
-        "a rollback in aborted transactions that overlap",
     },
     ("go", "delivery"): {
         "a delivery request again in other bytes",
