@@ -112,7 +112,12 @@ class OidcProvider:
         if path == "authorize":
             hidden = "".join(f'<input type="hidden" name="{each}" value="{escape(query[each])}">' for each in query)
             form = f'<form method="post" action="/realm/authorize">{hidden}<button>It is me</button></form>'
-            return 200, f"<!doctype html><title>Provider</title>{form}".encode(), "text/html", None
+            return (
+                200,
+                f'<!doctype html><link rel="icon" href="data:,"><title>Provider</title>{form}'.encode(),
+                "text/html",
+                None,
+            )
         if path == "end":
             self.signed_out.append(query)
             return 303, b"", "text/html", query["post_logout_redirect_uri"]
