@@ -20,10 +20,10 @@ STARTED = b"Kafka Server started"
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port}
 controller.listener.names=CONTROLLER
-controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}
+controller.quorum.bootstrap.servers={host}:{controller_port}
 # Relative, since Java reads this file as Latin-1 and the way here may hold any letter.
 log.dirs=log
 
@@ -109,7 +109,7 @@ class KafkaBroker(Server):
 
     @property
     def bootstrap_servers(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def record_start(self) -> None:
         """Start and stop once while the JVM records the classes that it loads. Later starts take half the time.
@@ -137,10 +137,7 @@ class KafkaBroker(Server):
         return platformdirs.user_cache_path("ordersaga") / f"kafka-{key}.aot"
 
     def _prepare(self) -> None:
-        properties = PROPERTIES.format(
-            port=self.port, controller_port=self._controller_port, members_wait_ms=self.members_wait_ms
-        )
-        (self.path / "server.properties").write_text(properties)
+        (self.path / "server.properties").write_text(self._properties())
         (self.path / "log4j2.properties").write_text(LOGGING)
         formatted = (
             self.path / "formatted"
@@ -150,9 +147,22 @@ class KafkaBroker(Server):
             self._format()
             formatted.touch()
 
+    def _properties(self) -> str:
+        """The text of `server.properties`. Of two lines for one property the last counts."""
+        return PROPERTIES.format(
+            host=self.host,
+            port=self.port,
+            controller_port=self._controller_port,
+            members_wait_ms=self.members_wait_ms,
+        )
+
+    def _founding(self) -> list[str]:
+        """The options of Kafka's tool for a new cluster."""
+        return ["--standalone", "-t", str(uuid.uuid4())]
+
     def _format(self) -> None:
         """Make a new cluster's data folder, with Kafka's own tool."""
-        options = ["format", "--standalone", "-t", str(uuid.uuid4()), "-c", "server.properties"]
+        options = ["format", *self._founding(), "-c", "server.properties"]
         code, said = self._run_step(
             self._java(f"-XX:AOTCache={self._recorded}", QUICK_COMPILER, "kafka.tools.StorageTool", *options)
         )

@@ -25,7 +25,6 @@ UNPRIVILEGED_USER = "nobody"
 
 # Durability settings stay at PostgreSQL's defaults, so that measurements hold in production.
 SETTINGS = {
-    "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
     "fsync": "on",
@@ -52,7 +51,7 @@ class PostgresServer(Server):
         forget_libpq_variables()
 
     def database_url(self, database: str) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}?sslmode=disable"
+        return f"postgresql://postgres@{self.host}:{self.port}/{database}?sslmode=disable"
 
     def create_databases(self, names: Iterable[str]) -> None:
         """Make each database that is not there yet."""
@@ -84,13 +83,12 @@ class PostgresServer(Server):
     def _init(self) -> None:
         unfinished = self.path / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
-        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions"]
-        options += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        program, *options = self._filling()
         if self._folder.temporary:
             options.append("--no-sync")  # temporary data need not survive a power cut
         account = pwd.getpwnam(self.user) if self.user else None
         code, said = self._run_step(
-            [str(self._home / "bin" / "initdb"), "-D", str(unfinished), *options],
+            [str(self._home / "bin" / program), "-D", str(unfinished), *options],
             user=account.pw_uid if account else None,
             group=account.pw_gid if account else None,
             extra_groups=[] if account else None,
@@ -99,6 +97,13 @@ class PostgresServer(Server):
             raise DevStackError(f"PostgreSQL's data folder cannot be made:\n{said}")
         # initdb may be killed. Rename its folder afterwards, so that an unfinished one is never taken for a cluster.
         unfinished.rename(self._data)
+
+    def _filling(self) -> list[str]:
+        """The program that fills a new data folder, and its options."""
+        return [
+            "initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions",
+            "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
+        ]  # fmt: skip
 
     def _drop_stale_pid(self) -> None:
         """Remove the pid file of a killed server if another process has that pid now: PostgreSQL would refuse to start."""
@@ -113,7 +118,7 @@ class PostgresServer(Server):
         path.unlink()
 
     def _command(self) -> list[str]:
-        settings = {**SETTINGS, "port": str(self.port)}
+        settings = {**SETTINGS, "listen_addresses": self.host, "port": str(self.port)}
         if next((self._home / "lib").glob("**/pg_stat_statements.*"), None):
             settings["shared_preload_libraries"] = "pg_stat_statements"
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]

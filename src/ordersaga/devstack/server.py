@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -39,6 +39,9 @@ class Server(ABC):
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals]
     user: str | None = None
+    host: str = "127.0.0.1"
+    before: Sequence[str] = ()
+    """Words before the command line, such as those that enter a network namespace."""
     not_ready_because: str = ""
 
     def __init__(self, folder: StackFolder) -> None:
@@ -178,7 +181,7 @@ class Server(ABC):
             options += ["--then-remove", str(self.path)]
         with self.log_path.open("ab") as log:
             self._leash = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(LEASH), *options, "--", *self._command()],
+                [*self.before, sys.executable, "-I", "-S", str(LEASH), *options, "--", *self._command()],
                 stdin=subprocess.PIPE,  # never written to: when this process ends, the kernel closes the pipe, and the leash notices
                 stdout=subprocess.PIPE,
                 stderr=log,
