@@ -39,7 +39,7 @@ PART_system := $(filter-out $(NAMED), $(wildcard tests/integration/test_*.py)) t
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos siege money fuzz bench saga contract metrics screenshots site lock audit check-deploy release
+.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos cluster siege money fuzz bench saga contract metrics screenshots site lock audit check-deploy release
 
 help: ## this list
 	@awk -F ':.*## ' '/^#> / {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,9 @@ mutations: setup ## remove one guard after the other, and say which history miss
 
 chaos: setup ## KILLS=30 kills and freezes of services, broker and databases under load, then the audit; ARGS=--help
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
+
+cluster: setup ## three brokers, a primary database and its standby: KILLS=30 of them are killed or cut off under load, then the audit; ARGS=--help
+	@$(BIN)/python -m tests.chaos.machines --kills $(KILLS) $(ARGS)
 
 siege: setup ## MINUTES=30 of overload and hostile clients beside ordinary customers: memory stays bounded, and the audit holds
 	@$(BIN)/python -m tests.chaos.siege --minutes $(MINUTES) $(ARGS)

@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from statistics import median
@@ -24,7 +24,7 @@ from ordersaga.settings import SERVICES
 from tests.chaos.blows import BLOWS
 from tests.chaos.crowd import REQUEST_LIMIT_S, Crowd
 from tests.chaos.ledgers import missteps, watch_ledgers
-from tests.chaos.struck import BROKER_LIMIT_S, Struck
+from tests.chaos.struck import BROKER_LIMIT_S, Blow, Struck
 
 WORKERS: Final = 2
 SLOW: Final = 0.5
@@ -52,6 +52,7 @@ class Recovery(Struct):
 
     what: str
     kinds: Sequence[str]
+    since_s: float
     limit_s: float | None
     before_per_s: float
     back_after_s: float | None
@@ -79,10 +80,12 @@ class Chaos:
         say: Say,
         steady_s: float = STEADY_S,
         calm_s: tuple[float, float] = CALM_S,
+        blows: Mapping[str, Blow] = BLOWS,
     ) -> None:
         self._system: Final = system
         self._steady_s: Final = steady_s
         self._calm_s: Final = calm_s
+        self._blows: Final = blows
         self._chance: Final = random.Random(seed)
         self._orders_per_s: Final = orders_per_s
         self._say: Final = say
@@ -102,7 +105,7 @@ class Chaos:
             left = list(kinds)
             while left:
                 some = [left.pop(0)]
-                targets = [BLOWS[kind].target for kind in (*some, *left[:1])]
+                targets = [self._blows[kind].target for kind in (*some, *left[:1])]
                 if len(set(targets)) == 2 and None not in targets and self._chance.random() < TWO_AT_ONCE:
                     some.append(left.pop(0))
                 await self._deal(some, len(kinds) - len(left))
@@ -148,6 +151,7 @@ class Chaos:
         recovery = Recovery(
             "; ".join(each.what for each in struck),
             kinds,
+            since_s,
             struck[0].limit_s if len(struck) == 1 else None,
             before / BEFORE_S,
             back_s,
@@ -158,7 +162,7 @@ class Chaos:
 
     async def _strike(self, stack: AsyncExitStack, kind: str, delays: int) -> Struck:
         await asyncio.sleep(self._chance.uniform(0, 3) * delays)
-        return await stack.enter_async_context(BLOWS[kind].strike(self._system, self._chance))
+        return await stack.enter_async_context(self._blows[kind].strike(self._system, self._chance))
 
     async def _back(self, since_s: float) -> float | None:
         """Seconds from `since_s` to the end of the last `WINDOW_S` in which fewer orders ended than `SLOW` of those that came.
