@@ -13,11 +13,27 @@ from confluent_kafka import Producer
 from playwright.sync_api import expect
 
 from ordersaga.devstack.system import System
-from tests.browser.troubles import FACE, OPERATOR, PHONE, REQUESTS, enter, letter_of, pay, place, spoil
+from ordersaga.settings import ServiceName
+from tests.browser.troubles import FACE, OPERATOR, PHONE, REQUESTS, enter, execute, letter_of, pay, place, spoil
 from tests.browser.visitor import ADDRESS, Visitor, axe
 from tests.chaos.struck import pid_of, send_signals
 
 Visitors = Callable[..., Visitor]
+COVERED = """() => {
+  const over = (one, other) => one.left < other.right && other.left < one.right && one.top < other.bottom && other.top < one.bottom;
+  const things = [...document.querySelectorAll("#flow svg .edge circle, #flow svg .node rect")].map((each) => each.getBoundingClientRect());
+  const found = [];
+  for (const said of document.querySelectorAll("#flow svg .edge .said")) {
+    const lines = document.createTreeWalker(said, NodeFilter.SHOW_TEXT), range = document.createRange();
+    while (lines.nextNode()) {
+      range.selectNodeContents(lines.currentNode);
+      const line = range.getBoundingClientRect();
+      if (things.some((thing) => over(line, thing))) found.push(lines.currentNode.data);
+    }
+  }
+  return found;
+}"""
+"""What the drawing says of its arrows and what a step's number or a part covers."""
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -99,6 +115,24 @@ def test_the_picture_counts_each_of_the_eleven_steps_as_they_happen(visitor: Vis
         more = [after - least for after, least in zip(counts(), before, strict=True)]
     assert more[:4] + more[5:] == [1] * 10, "a confirm is sent again as long as Payment does not know the order"
     expect(one.page.locator("#flow svg")).to_contain_text(re.compile("[0-9]/s"))
+
+
+def test_the_figures_of_a_shop_that_has_sold_for_years_stand_clear_of_the_drawings_parts(
+    visitor: Visitors, system: System
+) -> None:
+    services: tuple[ServiceName, ...] = ("payment", "order")
+    calls = ("gateway-approved", "gateway-declined", "gateway-unclear", "place-order-answered-early")
+    for service in services:
+        for call in calls:
+            execute(system, service, f"INSERT INTO call_count VALUES ('{call}', 'years', 1234567, 0, now())")
+    try:
+        for language in ("en-US", "ko-KR"):
+            one = enter(visitor, language=language)
+            expect(one.page.locator("#flow svg .said", has_text="1,234,")).to_have_count(2)
+            assert one.evaluate(COVERED) == []
+    finally:
+        for service in services:
+            execute(system, service, "DELETE FROM call_count WHERE owner = 'years'")
 
 
 def test_the_charts_tell_of_orders_that_nobody_watched_and_the_window_is_in_the_address(
