@@ -49,6 +49,8 @@ class DeliveryPartner(ServicePartner):
             deliveries_of = message["customerId"].lower()
         if self.is_("one-delivery-an-address"):
             deliveries_of = str(message["address"])
+        if self.is_("knows-repeats-by-their-message-id") and self.message_id:
+            deliveries_of = self.message_id
         delivery = str(uuid5(NAMESPACE_OID, deliveries_of))
         if self.is_("forgets-all-on-restart") or self.is_("remembers-thirty"):
             delivery = self.memory.get(order) or str(uuid4())

@@ -47,6 +47,8 @@ class ServicePartner:
         self.unsaid: deque[Reply] = deque()
         self.bytes_now = ""
         """The record that is handled, for those that know a repeat by its bytes."""
+        self.message_id: str | None = None
+        """The `message-id` of the record that is handled, for those that know a repeat by it."""
         self._order_before: str | None = None
         self.lock = threading.Lock()
         """Held while a request or a record is handled."""
@@ -105,6 +107,7 @@ class ServicePartner:
             return []
         message = self._read(record)
         self.bytes_now = (record.value() or b"").hex()
+        self.message_id = (dict(record.headers() or []).get("message-id") or b"").decode() or None
         if self.is_("loses-what-has-unknown-fields") and set(message) - self.known:
             return []
         answers = self.answer(record.topic() or "", message)

@@ -39,6 +39,7 @@ WRONG = {
     "skips-what-is-bad": BAD,
     "loses-on-restart": {RESTARTED},
     "keeps-ids-as-text": {f"{A} again in other bytes"},
+    "knows-repeats-by-their-message-id": {f"{A} again after its answer"},
     "one-delivery-a-customer": {"two orders of one customer are two deliveries"},
     "reads-uncommitted": {f"{A} in an aborted transaction", f"{A} in aborted transactions that overlap"},
     "forgets-all-on-restart": {RESTARTED},

@@ -1,6 +1,7 @@
 """Cases of every exchange: the same record again, the same decision again, and a transaction that is aborted."""
 
 from typing import Final
+from uuid import uuid4
 
 from ordersaga.conformance.cases import Case
 from ordersaga.conformance.exchange import Exchange
@@ -8,8 +9,14 @@ from ordersaga.conformance.scene import Scene, must
 from ordersaga.conformance.shapes import upper
 from ordersaga.conformance.verdicts import NotMeasurable
 from ordersaga.conformance.wire import Json, compact
+from ordersaga.contracts.headers import MESSAGE_ID
 
 REPEAT: Final = "wire facts: Kafka delivers at least once, so a repeat has no further effect; its answer, if there is one, says the same"
+
+
+def _message_id() -> tuple[str, bytes]:
+    """The header that names one record. A service that knows a repeat by it takes what is asked again for something new."""
+    return MESSAGE_ID, str(uuid4()).encode()
 
 
 def repeat_cases(exchange: Exchange) -> list[Case]:
@@ -26,9 +33,15 @@ def _repeated(exchange: Exchange) -> list[Case]:
 
     async def later(scene: Scene) -> None:
         message = await exchange.prepare(scene)
-        await scene.send(exchange.request, message)
+        usual = scene.usual_headers(exchange.request)
+        await scene.send(exchange.request, message, headers=[*usual, _message_id()])
         await exchange.answered(scene, message)
-        await scene.send(exchange.request, message, note="again, after the answer")
+        await scene.send(
+            exchange.request,
+            message,
+            headers=[*usual, _message_id()],
+            note=f"again, after the answer, with another {MESSAGE_ID}: asking again is a new record",
+        )
         await exchange.settled(scene, message)
         await exchange.had_one_effect(scene, message)
 
@@ -65,7 +78,12 @@ def _repeated(exchange: Exchange) -> list[Case]:
     return [
         exchange.case(f"{noun} has one answer", "one request has one answer while nothing fails", "repeats", play=once),
         exchange.case(f"{noun} twice in a row", REPEAT, "repeats", play=same_record),
-        exchange.case(f"{noun} again after its answer", REPEAT, "repeats", play=later),
+        exchange.case(
+            f"{noun} again after its answer",
+            f"{REPEAT}; asked again it has another {MESSAGE_ID}, so a repeat is known by what it asks for",
+            "repeats",
+            play=later,
+        ),
         exchange.case(f"{noun} again in other bytes", REPEAT, "repeats", play=other_bytes),
         exchange.case(
             f"{noun} in several partitions",
