@@ -107,7 +107,8 @@ class ServicePartner:
             return []
         message = self._read(record)
         self.bytes_now = (record.value() or b"").hex()
-        self.message_id = (dict(record.headers() or []).get("message-id") or b"").decode() or None
+        said = dict(record.headers() or []).get("message-id")
+        self.message_id = said.decode() if isinstance(said, bytes) else None
         if self.is_("loses-what-has-unknown-fields") and set(message) - self.known:
             return []
         answers = self.answer(record.topic() or "", message)

@@ -19,7 +19,7 @@ from ordersaga.conformance.report import explanation, html, junit, summary
 from ordersaga.conformance.run import CASE_S_MAX, RECORDS_KEPT_MAX, Director, Outcome, longest_of
 from ordersaga.conformance.scene import Limits, Offers, why_of
 from ordersaga.conformance.stage import has_dead_letter_name
-from ordersaga.conformance.wire import Heard, Sent, compact
+from ordersaga.conformance.wire import Heard, Sent, compact, shown
 from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging.handler import Coordinates, Record
 from ordersaga.settings import Settings
@@ -373,3 +373,9 @@ def test_a_config_file_has_the_options_and_the_settings(tmp_path: Path) -> None:
 def test_a_failure_of_what_the_guide_does_not_ask_names_the_option_that_leaves_it_out() -> None:
     case = Case("a refund", "compensation: ...", frozenset({"compensation"}), _nothing)
     assert "--without compensation" in explanation(Result(case, "failed", "x", 0.0))[-1]
+
+
+def test_control_characters_of_a_record_are_shown_as_escapes() -> None:
+    assert shown(b'\x00\x05 \x1b[2J\x7f \xc2\x9b {"name":\n"\xea\xb9\x80"} \xff') == (
+        '\\x00\\x05 \\x1b[2J\\x7f \\x9b {"name":\n"김"} \\xff'
+    )

@@ -32,6 +32,7 @@ FAILURE_WORDS: Final = frozenset(
     }
 )
 _uuid: Final = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_control: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _base64_text: Final = re.compile(r'"[A-Za-z0-9+/]{16,}={0,2}"')
 
 
@@ -123,10 +124,10 @@ def _plain(name: str) -> str:
 
 
 def shown(value: bytes | None, chars_max: int = 600) -> str:
-    """A key or value for a person."""
+    """A key or value for a person. Control characters are written as escapes: a terminal would obey them."""
     if value is None:
         return "null"
-    text = value.decode(errors="backslashreplace")
+    text = _control.sub(lambda found: f"\\x{ord(found[0]):02x}", value.decode(errors="backslashreplace"))
     return text if len(text) <= chars_max else f"{text[:chars_max]}… ({len(value):,} bytes)"
 
 
