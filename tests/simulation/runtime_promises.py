@@ -42,7 +42,8 @@ def fresh_are_prompt(world: World, service: str, given_up: set[Any]) -> Iterator
     """No fresh record waits longer than `FRESH_S_MAX`, whatever is parked and fails again meanwhile.
 
     Judged where no fault keeps the service from its records, and where a single process has all partitions: a process that was fenced off
-    waits for seconds before it takes partitions again. Records behind a parked one of their key are not fresh.
+    waits for seconds before it takes partitions again. Records behind a parked one of their key are not fresh. Turns that keep a distance
+    may each have a single record here, as a fetch may: so each record that is handled meanwhile may cost that distance.
     """
     if world.plan.instances[service] > 1 or any(
         fault.service == service and fault.kind in DELAYING for fault in world.plan.faults
@@ -53,10 +54,14 @@ def fresh_are_prompt(world: World, service: str, given_up: set[Any]) -> Iterator
     for record in world.inputs(service):
         if record.coordinates in world.faults.poison:
             parked.add(key_of(decode(record.topic, record.value)))
-    for each in world.databases[service].committed:
-        if isinstance(each, Handled) and each.record.coordinates not in given_up:
-            waited_s = each.at_s - max(each.record.timestamp_ms / 1000, back_s)
-            if waited_s > FRESH_S_MAX and key_of(each.message) not in parked:
+    handled = [each for each in world.databases[service].committed if isinstance(each, Handled)]
+    for each in handled:
+        if each.record.coordinates not in given_up:
+            since_s = max(each.record.timestamp_ms / 1000, back_s)
+            waited_s = each.at_s - since_s
+            meanwhile = sum(since_s < other.at_s <= each.at_s for other in handled)
+            limit_s = FRESH_S_MAX + meanwhile * world.apart_s.get(service, 0.0)
+            if waited_s > limit_s and key_of(each.message) not in parked:
                 yield f"{service}: {_at(each.record.coordinates)} was fresh and waited for {waited_s:.1f} s"
 
 

@@ -109,6 +109,8 @@ class World:
         self.customers: Final = Process(self.scheduler, "customer")
         self.operator: Final = Process(self.scheduler, "operator")
         self._rests: Final[dict[str, float]] = {}
+        self.apart_s: Final[dict[str, float]] = {}
+        """By service, the least time between its turns."""
         """When a service whose turns keep a distance is ready for the next one. The clock does not leap further while it has records."""
         self.handlers: Final = {service: HANDLERS[service](self.settings) for service in plan.instances}
         self.groups: Final = {
@@ -301,6 +303,7 @@ class World:
 
     def _watched(self, service: str, handler: Handler) -> Handler:
         """The handler, failing on poisoned records. It notes each handled record in its transaction."""
+        self.apart_s[service] = handler.apart_s
 
         async def handle(batch: Batch, db: Any) -> list[Outgoing]:
             self.faults.fail_if_poisoned(batch)
