@@ -71,6 +71,22 @@ def _jwk(key: Key) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
+def listening(handler: type[BaseHTTPRequestHandler], released: threading.Event) -> Iterator[int]:
+    """A server with this handler on a free port, which it gives. At the end `released` is set, for handlers that hang until then."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        released.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextlib.contextmanager
 def serving() -> Iterator[Provider]:
     """The provider's server, on a free port."""
     released = threading.Event()
@@ -91,15 +107,6 @@ def serving() -> Iterator[Provider]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    provider = Provider(server.server_port)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with listening(Handler, released) as port:
+        provider = Provider(port)
         yield provider
-    finally:
-        released.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from html import escape
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from tests.unit.identity_provider import Provider
+from tests.unit.identity_provider import Provider, listening
 
 CLIENT = "the-shop"
 SECRET = "a secret of the shop and the provider"
@@ -155,15 +155,6 @@ def serving() -> Iterator[OidcProvider]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    provider = OidcProvider(server.server_port)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with listening(Handler, released) as port:
+        provider = OidcProvider(port)
         yield provider
-    finally:
-        released.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()

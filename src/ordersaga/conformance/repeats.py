@@ -21,7 +21,20 @@ def _message_id() -> tuple[str, bytes]:
 
 def repeat_cases(exchange: Exchange) -> list[Case]:
     """The same record, the same decision in other bytes, and a record that a transaction has aborted."""
-    return [*_repeated(exchange), *_aborted(exchange)]
+    return [_once(exchange), *_repeated(exchange), *_aborted(exchange)]
+
+
+def _once(exchange: Exchange) -> Case:
+    async def once(scene: Scene) -> None:
+        message = await exchange.prepare(scene)
+        await scene.send(exchange.request, message)
+        expected = len(await exchange.answered(scene, message))
+        await scene.quiet()
+        there = len(scene.here(exchange.answer, str(message["orderId"])))
+        must(there == expected, f"one record was sent, and {there} answers came instead of {expected}")
+
+    promise = "one request has one answer while nothing fails"
+    return exchange.case(f"{exchange.noun} has one answer", promise, "repeats", play=once)
 
 
 def _repeated(exchange: Exchange) -> list[Case]:
@@ -66,17 +79,8 @@ def _repeated(exchange: Exchange) -> list[Case]:
         await exchange.settled(scene, message)
         await exchange.had_one_effect(scene, message)
 
-    async def once(scene: Scene) -> None:
-        message = await exchange.prepare(scene)
-        await scene.send(exchange.request, message)
-        expected = len(await exchange.answered(scene, message))
-        await scene.quiet()
-        there = len(scene.here(exchange.answer, str(message["orderId"])))
-        must(there == expected, f"one record was sent, and {there} answers came instead of {expected}")
-
     noun = exchange.noun
     return [
-        exchange.case(f"{noun} has one answer", "one request has one answer while nothing fails", "repeats", play=once),
         exchange.case(f"{noun} twice in a row", REPEAT, "repeats", play=same_record),
         exchange.case(
             f"{noun} again after its answer",
