@@ -11,7 +11,7 @@ from tests.commands import Answer, type_command
 from tests.integration.audit_rig import Scene
 
 HERS = {
-    "address": "7 Haeundae-ro", "addressDetail": "Tower 3", "zipcode": "48094", "phone": "010-9876-5432", "name": "Lee Sora",
+    "address": "7 Haeundae-ro", "addressDetail": "Tower 3", "zipcode": "SW1A 1AA", "phone": "010-9876-5432", "name": "Lee Sora",
     "deliveryMemo": "ring twice",
 }  # fmt: skip
 WHY = ("--why", "she asked for it: Lee Sora")
@@ -47,8 +47,8 @@ async def letter(scene: Scene, service: str, order_key: UUID | None, value: byte
     await scene.db[service].execute(
         "INSERT INTO dead_letter (id, status, topic, order_key, value, header_names, header_values, cause, reason, stacktrace, attempts, at, said) "
         "VALUES ($1, 'DISCARDED', 'delivery-request-topic', $2, $3, '{kafka_exception-message}', $4, 'ValueError', $5, $5, 5, now(), $6)",
-        letter_id, order_key, value, [b'no carrier for name=Lee Sora, zipcode=48094'], "nobody delivers to 48094",
-        json.dumps([{"code": "refusal.not_served", "values": {"zipcode": "48094"}}]),
+        letter_id, order_key, value, [b'no carrier for name=Lee Sora, zipcode=SW1A 1AA'], "nobody delivers to SW1A 1AA",
+        json.dumps([{"code": "refusal.not_served", "values": {"zipcode": "SW1A 1AA"}}]),
     )  # fmt: skip
     await scene.db[service].execute(
         'INSERT INTO operator_act (at, who, what, target, why, "before", "after") '
@@ -57,10 +57,10 @@ async def letter(scene: Scene, service: str, order_key: UUID | None, value: byte
     )  # fmt: skip
     await scene.db[service].execute(
         "WITH job AS (INSERT INTO operator_job (id, act, dry_run, who, why, letters_per_s, failures_max, wait_s, created_at, ended_at, problem) "
-        "VALUES (gen_random_uuid(), 'discard', false, 'op', 'Lee Sora asked', 1, 1, 1, now(), now(), 'at 48094') RETURNING id) "
+        "VALUES (gen_random_uuid(), 'discard', false, 'op', 'Lee Sora asked', 1, 1, 1, now(), now(), 'at SW1A 1AA') RETURNING id) "
         "INSERT INTO operator_job_item (job_id, number, letter_id, begun_at, result, detail, said) "
-        "SELECT id, 1, $1, now(), 'FAILED', 'nobody delivers to 48094', $2 FROM job",
-        letter_id, json.dumps([{"code": "refusal.not_served", "values": {"zipcode": "48094"}}]),
+        "SELECT id, 1, $1, now(), 'FAILED', 'nobody delivers to SW1A 1AA', $2 FROM job",
+        letter_id, json.dumps([{"code": "refusal.not_served", "values": {"zipcode": "SW1A 1AA"}}]),
     )  # fmt: skip
 
 
@@ -75,12 +75,12 @@ async def lived(scene: Scene) -> Scene:
         order_id, *HERS.values(),
     )  # fmt: skip
     await scene.db["order"].execute(
-        "UPDATE saga SET detail = 'nothing is delivered to zipcode 48094' WHERE order_id = $1", order_id
+        "UPDATE saga SET detail = 'nothing is delivered to zipcode SW1A 1AA' WHERE order_id = $1", order_id
     )
-    await scene.believe(order_id, detailSaid=[{"code": "refusal.not_served", "values": {"zipcode": "48094"}}])
+    await scene.believe(order_id, detailSaid=[{"code": "refusal.not_served", "values": {"zipcode": "SW1A 1AA"}}])
     await scene.db["order"].execute(
-        "UPDATE order_event SET note = 'not to 48094', said = $2 WHERE order_id = $1", order_id,
-        json.dumps([{"code": "refusal.not_served", "values": {"zipcode": "48094"}}]),
+        "UPDATE order_event SET note = 'not to SW1A 1AA', said = $2 WHERE order_id = $1", order_id,
+        json.dumps([{"code": "refusal.not_served", "values": {"zipcode": "SW1A 1AA"}}]),
     )  # fmt: skip
     await letter(scene, "delivery", order_id, request)
     await letter(scene, "delivery", None, b"no JSON: " + request)
@@ -226,7 +226,7 @@ async def test_a_delivery_of_an_order_that_order_does_not_have_is_erased_with_th
     customer = uuid4()
     await scene.db["delivery"].execute(
         "INSERT INTO delivery (order_id, delivery_id, customer_id, status, refusal, zipcode, at) "
-        "VALUES ($1, $1, $2, 'FAILED', 'nothing is delivered to zipcode 48094', '48094', now())", scene.stray, customer,
+        "VALUES ($1, $1, $2, 'FAILED', 'nothing is delivered to zipcode SW1A 1AA', 'SW1A 1AA', now())", scene.stray, customer,
     )  # fmt: skip
     await letter(scene, "delivery", None, json.dumps({"orderId": None, "customerId": str(customer), **HERS}).encode())
     done = await typed(scene, str(customer), *WHY)
