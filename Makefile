@@ -86,9 +86,10 @@ metrics: $(VENV)/.project ## write docs/metrics.md, the page of metrics, from th
 screenshots: setup $(VENV)/.chromium ## take the pictures in docs/screenshots again, from the running pages
 	@$(BIN)/python -m tests.browser.screenshots
 
-site: $(SITE)/.done ## make the documentation site in build/site/html, from docs, the READMEs and the code; fails at a link that leads nowhere
-	@$(BIN)/python -m tests.docs.site_pages build/site/pages
+site: $(SITE)/.done ## make the documentation site in build/site/html, from docs, the READMEs and the code; fails at a link that leads nowhere. Needs npm once
+	@$(BIN)/python -m tests.docs.site_pages build/site/pages $(SITE)/mermaid.min.js
 	@NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict
+	@$(BIN)/python -m tests.docs.site_files check build/site/html
 	@echo 'To read it: python3 -m http.server --directory build/site/html'
 
 #> Try to break it
@@ -176,9 +177,10 @@ $(RELEASE)/.done: requirements/release.txt $(VENV)/.project
 	@$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-$(SITE)/.done: requirements/site.txt $(VENV)/.project
+$(SITE)/.done: requirements/site.txt requirements/mermaid.json $(VENV)/.project
 	@$(PYTHON) -m venv $(SITE)
 	@$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(BIN)/python -m tests.docs.site_files fetch $(SITE)/mermaid.min.js
 	@touch $@
 
 $(VENV)/.jars: $(DEVSTACK)/jgo.lock.toml $(DEVSTACK)/kafka.py $(VENV)/.project

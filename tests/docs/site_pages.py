@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from ordersaga.cli.main import commands
 from ordersaga.settings import PREFIX, Settings
+from tests.docs.site_files import ON_SITE
 
 ROOT: Final = Path(__file__).parents[2]
 SECTIONS: Final = {
@@ -57,10 +58,12 @@ def pages() -> dict[str, str]:
     }
 
 
-def lay_out(folder: Path) -> None:
-    """Write all pages and pictures to a folder, which is emptied before."""
+def lay_out(folder: Path, mermaid: Path) -> None:
+    """Write all pages, pictures and the script for the diagrams to a folder, which is emptied before."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "docs" / "screenshots", folder / "screenshots")
+    (folder / ON_SITE).parent.mkdir()
+    shutil.copy(mermaid, folder / ON_SITE)
     for name, text in pages().items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -201,4 +204,4 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    lay_out(Path(sys.argv[1]))
+    lay_out(*map(Path, sys.argv[1:]))
