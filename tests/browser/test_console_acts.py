@@ -241,6 +241,35 @@ def test_a_second_click_on_an_act_is_no_act_of_somebody_else(visitor: Visitors, 
     expect(page.locator(".trail li")).to_have_count(1)
 
 
+def test_a_job_that_waits_says_for_which_and_is_stopped(visitor: Visitors, system: System) -> None:
+    letters = [letter_of(system, each) for each in spoil(system, 3)]
+    jobs = [
+        httpx.post(
+            f"{system.urls['delivery']}{FACE}/jobs",
+            json={"act": "discard", "reason": "a test", "lettersPerSecond": 0.01, "selection": {"ids": chosen}},
+            headers=OPERATOR,
+        ).json()["id"]
+        for chosen in (letters[:2], letters[2:])
+    ]
+    one = enter(visitor)
+    page = one.open(f"/console/jobs/delivery/{jobs[1]}")
+    state = page.locator("#job-state")
+    expect(state.get_by_role("status")).to_have_text("Waits for its turn · 0 of 1 done")
+    expect(state).to_contain_text("Before this one: Discard")
+    axe(page)
+    one.open("/console/jobs")
+    expect(page.locator("tbody tr").first).to_contain_text("Waits for its turn")
+    one.open(f"/console/jobs/delivery/{jobs[1]}")
+    page.get_by_label("Reason").fill("not needed")
+    one.press("Stop")
+    expect(state).to_contain_text("Ended · 1 of 1 done")
+    expect(page.locator("#job-items")).to_contain_text("not discarded")
+    one.open(f"/console/jobs/delivery/{jobs[0]}")
+    page.get_by_label("Reason").fill("not needed")
+    one.press("Stop")
+    expect(state).to_contain_text("Ended · 2 of 2 done")
+
+
 def test_letters_are_chosen_all_at_once_and_none_chosen_is_no_job_for_all(visitor: Visitors, system: System) -> None:
     spoil(system, 2)
     one = enter(visitor)

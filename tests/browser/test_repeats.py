@@ -87,6 +87,12 @@ def test_paying_twice_takes_the_money_once(visitor: Visitors, system: System) ->
     second.get_by_role("button", name=PAY).click()
     expect(second.locator("#said")).to_contain_text("Your parcel is on its way")
     assert len(captured(system, "00000000-0000-4000-8000-0000000000a1")) == 1
+    calm = second.get_by_role("status").filter(has_text="Nothing was charged a second time")
+    expect(calm).to_contain_text("This order has its payment already")
+    second.go_back()
+    second.get_by_role("link", name="Back to the order").click()
+    expect(calm).to_contain_text("This order has its payment already")
+    assert second.url == one.url + path
 
 
 def test_a_reload_in_the_middle_of_paying_confirms_the_same_payment(visitor: Visitors, system: System) -> None:

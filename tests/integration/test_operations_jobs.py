@@ -97,6 +97,33 @@ async def test_a_job_is_stopped_in_the_middle_once(depot: OperatorRig) -> None:
     await act(depot, f"jobs/{uuid7()}/stop", stop, 404)
 
 
+async def test_a_job_that_waits_for_another_names_it_and_is_stopped_at_once(depot: OperatorRig) -> None:
+    _, order_ids = await given_up(depot, 3)
+    letters = [str((await depot.letters(each))[0]["id"]) for each in order_ids]
+    slow = {**of(letters[:2]), "lettersPerSecond": 0.01}
+    first = await act(depot, "jobs", slow, 202)
+
+    async def works() -> bool:
+        return bool((await show(depot, f"jobs/{first['id']}"))["counts"].get("discarded"))
+
+    await until(works)
+    second = await act(depot, "jobs", of(letters[2:]), 202)
+    third = await act(depot, "jobs", {**of(letters[2:]), "dryRun": True}, 202)
+    assert (await show(depot, f"jobs/{first['id']}"))["waitsFor"] is None
+    assert (second["state"], second["waitsFor"]) == ("RUNNING", [first["id"]])
+    assert third["waitsFor"] == [first["id"], second["id"]]
+
+    stop = {"reason": "not needed", "version": second["version"]}
+    stopped = await act(depot, f"jobs/{second['id']}/stop", stop)
+    assert (stopped["state"], stopped["counts"]) == ("ENDED", {"not discarded": 1})
+    (item,) = await pages(depot, f"jobs/{second['id']}/items", limit=3)
+    assert (item["detail"], item["status"]) == ("the letter stays open", "OPEN")
+    assert (await show(depot, f"jobs/{third['id']}"))["waitsFor"] == [first["id"]]
+    assert (await act(depot, f"jobs/{third['id']}/stop", stop))["counts"] == {"not rehearsed": 1}
+    assert (await act(depot, f"jobs/{first['id']}/stop", stop))["state"] == "STOPPING"
+    assert (await ended(depot, first))["counts"] == {"discarded": 1, "not discarded": 1}
+
+
 async def test_another_process_goes_on_with_the_job_of_one_that_died(depot: OperatorRig) -> None:
     """The dead process had begun with three letters: one not replayed yet, one replayed, one with its result known."""
     bad, order_ids = await given_up(depot, 5)

@@ -9,6 +9,7 @@ import pytest
 from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka.tail import has_id
+from ordersaga.operations.letters import difference
 from ordersaga.web.console.records import VALUE_CHARS_MAX, shown
 
 ORDER = UUID("8b91c74c-f28d-4f11-823a-8e727ff052c2")
@@ -85,3 +86,17 @@ def test_a_long_value_is_cut_and_says_so() -> None:
     one = shown(record(json.dumps({"a": "x" * 2 * VALUE_CHARS_MAX}).encode()), TOPIC, True)
     assert one.is_cut and len(one.value or "") == VALUE_CHARS_MAX
     assert UUID(str(one.order_id)) == ORDER
+
+
+def test_an_edit_changes_no_line_of_which_only_the_comma_is_new() -> None:
+    def changed(before: bytes, after: bytes) -> list[str]:
+        return [each for each in difference(before, after)[2:] if each.startswith(("+", "-"))]
+
+    assert changed(b'{"a":1,"b":[{"c":2}]}', b'{"a":1,"b":[{"c":2},{"c":3}],"d":"x,"}') == [
+        "+    {",
+        '+      "c": 3',
+        "+    }",
+        '+  "d": "x,"',
+    ]
+    assert changed(b'{"a":"1"}', b'{"a":"1,"}') == ['-  "a": "1"', '+  "a": "1,"']
+    assert changed(b"no JSON", b"no JSON,") == ["-no JSON", "+no JSON,"]

@@ -17,7 +17,8 @@ class JobResource(Struct, rename="camel", kw_only=True):
     """A bulk job. `version` is its `state`: RUNNING, STOPPING (the results of letters in flight are waited for) or ENDED.
 
     `counts`: its letters by result; `waiting` and `in flight` have no result yet. `problem`: why its work has failed; it is tried again, unless
-    the job has ENDED.
+    the job has ENDED. `waitsFor`: the jobs that are worked on before this one, at most 20, while no process works on this one; null: it does not
+    wait for its turn.
     """
 
     id: UUID
@@ -38,6 +39,7 @@ class JobResource(Struct, rename="camel", kw_only=True):
     letters: int
     counts: dict[str, int]
     problem: str | None = None
+    waits_for: list[UUID] | None = None
 
     @property
     def done(self) -> int:
@@ -85,6 +87,7 @@ def job_resource(job: Job) -> JobResource:
         problem=job.problem,
         letters=sum(job.counts.values()),
         counts=job.counts,
+        waits_for=job.waits_for,
     )
 
 

@@ -24,7 +24,7 @@ from ordersaga.messaging.queries import queries
 from ordersaga.messaging.sqlstate import is_transient
 from ordersaga.messaging.texts import storable, stored_sayings
 from ordersaga.operations.desk import Desk
-from ordersaga.operations.jobs import Item, Job, Jobs
+from ordersaga.operations.jobs import LEFT, Item, Job, Jobs
 from ordersaga.said import say, words_of
 
 log: Final = structlog.get_logger()
@@ -41,8 +41,6 @@ AFTER_S: Final = 0.05
 RETRY_AFTER_MAX: Final = timedelta(minutes=5)
 TRIES_MAX: Final = 8
 FAILED: Final = "failed again"
-LEFT: Final = {"replay": "not replayed", "discard": "not discarded"}
-"""The result of a letter that a job has left alone."""
 DETAIL_CHARS_MAX: Final = 2_000
 
 

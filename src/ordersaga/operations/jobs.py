@@ -16,14 +16,17 @@ from ordersaga.messaging.bulk_replay import Pace
 from ordersaga.messaging.database import planned_anew
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.refusal import FieldError
-from ordersaga.messaging.texts import storable
+from ordersaga.messaging.texts import storable, stored_sayings
 from ordersaga.operations.desk import Desk
 from ordersaga.operations.selection import Selection, resolve
+from ordersaga.said import say
 from ordersaga.settings import Settings
 
 sql: Final = queries(__file__)
 
 LETTERS_MAX: Final = 50_000
+LEFT: Final = {"replay": "not replayed", "discard": "not discarded"}
+"""The result of a letter that a job has left alone."""
 
 What = Literal["replay", "discard"]
 State = Literal["RUNNING", "STOPPING", "ENDED"]
@@ -41,7 +44,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 class Job(Struct, frozen=True, kw_only=True):
     """A job. `counts`: its letters by result; `waiting` and `in flight` have none yet.
 
-    `problem`: why its work has failed last; the work goes on later, unless the job has ended.
+    `problem`: why its work has failed last; the work goes on later, unless the job has ended. `waits_for`: the jobs whose turn is before its own,
+    while no process works on it; None: it does not wait for a turn.
     """
 
     id: UUID
@@ -52,6 +56,7 @@ class Job(Struct, frozen=True, kw_only=True):
     stopped_by: Operator | None
     problem: str | None
     counts: dict[str, int]
+    waits_for: list[UUID] | None = None
 
     @property
     def state(self) -> State:
@@ -129,7 +134,8 @@ class Jobs:
     async def _find(self, job_id: UUID | None, after: tuple[datetime, UUID] | None, rows_max: int) -> list[Job]:
         at, after_id = after or (None, None)
         async with self._desk.pool.acquire() as db, planned_anew(db):
-            rows = await sql.jobs(db, id=job_id, after_at=at, after_id=after_id, rows_max=rows_max)
+            now = self._desk.clock()
+            rows = await sql.jobs(db, id=job_id, after_at=at, after_id=after_id, rows_max=rows_max, now=now)
         return [_job(row) for row in rows]
 
     async def items(self, job_id: UUID, after: int, rows_max: int) -> list[Item]:
@@ -138,7 +144,7 @@ class Jobs:
             return [Item(*row.values()) for row in await sql.items(db, job_id=job_id, after=after, rows_max=rows_max)]
 
     async def stop(self, job_id: UUID, operator: Operator, version: str | None = None) -> Job:
-        """Have a job begin with no further letter. Raises `NotPossible`."""
+        """Have a job begin with no further letter. One that nobody works on, and that has begun with none, ends at once. Raises `NotPossible`."""
         async with self._desk.pool.acquire() as db, db.transaction():
             row = await sql.lock_job(db, id=job_id)
             if row is None:
@@ -146,9 +152,16 @@ class Jobs:
             state: State = "ENDED" if row["ended_at"] else "STOPPING" if row["stop_who"] else "RUNNING"
             if state != "RUNNING" or version not in (None, state):
                 raise NotPossible(f"the job is {state} already", title=STALE)
+            now = self._desk.clock()
             await sql.stop_job(db, id=job_id, who=storable(operator.who), why=storable(operator.why))
-            states = ({"state": state}, {"state": "STOPPING"})
-            await acts.add(db, operator, "stop job", job_id, *states, self._desk.clock())
+            plan = await sql.end_unbegun_job(db, id=job_id, now=now)
+            if plan is not None:
+                left = "not rehearsed" if plan["dry_run"] else LEFT[plan["act"]]
+                detail = say("result.stays_open", "the letter stays open")
+                said = stored_sayings(detail)
+                await sql.leave_items(db, job_id=job_id, result=left, detail=detail, said=said, now=now)
+            states = ({"state": state}, {"state": "ENDED" if plan else "STOPPING"})
+            await acts.add(db, operator, "stop job", job_id, *states, now)
         self._desk.jobs_changed.set()
         return await self.show(job_id)
 
@@ -183,4 +196,5 @@ def _job(row: Any) -> Job:
         stopped_by=Operator(row["stop_who"], row["stop_why"]) if row["stop_who"] else None,
         problem=row["problem"],
         counts=msgspec.json.decode(row["counts"] or "{}"),
+        waits_for=row["waits_for"],
     )

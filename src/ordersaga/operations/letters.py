@@ -104,11 +104,17 @@ def difference(before: bytes | None, after: bytes) -> list[str]:
     """The difference that an edit makes, as lines of a unified diff."""
     return list(
         difflib.unified_diff(
-            pretty(before).splitlines(),
-            pretty(after).splitlines(),
+            _lines(before),
+            _lines(after),
             "the letter",
             "edited",
             lineterm="",
             n=DIFF_CONTEXT_LINES,
         )
     )
+
+
+def _lines(value: bytes | None) -> list[str]:
+    """A value as lines to compare. Those of JSON are without the comma at their end: a field that is added below changes nothing else."""
+    lines = pretty(value).splitlines()
+    return [each.removesuffix(",") for each in lines] if value is not None and _is_json(value) else lines

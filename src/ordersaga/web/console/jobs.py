@@ -24,6 +24,8 @@ from ordersaga.web.visit import Visit
 
 PATH: Final = f"{HOME}/jobs"
 IDS_MAX: Final = 200
+AHEAD_SHOWN: Final = 3
+"""Of so many jobs before a waiting one the page says whose they are."""
 ACTS: Final = ("replay", "discard")
 WHOLE: Final = re.compile(r"[0-9]{1,7}")
 DECIMAL: Final = re.compile(r"[0-9]{1,5}(\.[0-9]{1,3})?")
@@ -150,6 +152,11 @@ def _one(console: Console) -> list[ControllerRouterHandler]:
         )
         if job is None:
             nothing()
-        return {"service": name, "job": job, "items": items, "cursor": cursor}
+        ahead = await side_by_side(
+            *(reading.part(name, f"/jobs/{each}", JobResource, user) for each in (job.waits_for or ())[:AHEAD_SHOWN])
+        )
+        shown = [each for each in ahead if each is not None]
+        more = len(job.waits_for or ()) - len(shown)
+        return {"service": name, "job": job, "items": items, "cursor": cursor, "ahead": shown, "more_ahead": more}
 
     return [show, now, stop]

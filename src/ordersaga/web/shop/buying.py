@@ -20,8 +20,9 @@ from msgspec import Struct
 
 from ordersaga.web.accounts import User
 from ordersaga.web.desk import AnyRequest, Desk, Page, nothing
-from ordersaga.web.services import Refused, Unavailable
+from ordersaga.web.services import Refused, Unavailable, unless_away
 from ordersaga.web.shop.catalogue import CartLine, Catalogue, order_name
+from ordersaga.web.shop.live import Shown
 from ordersaga.web.shop.model import Order
 from ordersaga.web.shop.orders import Checkout, CheckoutItem, Orders
 from ordersaga.web.shop.progress import progress
@@ -199,8 +200,8 @@ def _payment(desk: Desk, orders: Orders) -> list[ControllerRouterHandler]:
         await desk.form(request, visit)
         user = await desk.user(request, visit)
         shown = await orders.find(order_id, user) or nothing()
-        if not progress(shown.order, shown.timeline, shown.payments).can_pay:
-            return desk.go(visit, f"/orders/{order_id}", "not_payable")
+        if unpayable := _unpayable(shown):
+            return desk.go(visit, f"/orders/{order_id}", unpayable)
         here = f"{desk.address(request)}/orders/{order_id}"
         query = {
             "orderId": str(order_id),
@@ -230,17 +231,27 @@ def _payment(desk: Desk, orders: Orders) -> list[ControllerRouterHandler]:
         except Refused as refused:
             if refused.status in (401, 403):
                 raise
-            return desk.go(visit, here, "not_confirmed")
+            shown = await unless_away(orders.find(order_id, user))
+            return desk.go(visit, here, (shown and _unpayable(shown)) or "not_confirmed")
         return desk.go(visit, here)  # approved, declined or not answered yet: the order's page says so
 
     @get("/orders/{order_id:uuid}/unpaid")
     async def unpaid(request: AnyRequest, order_id: FromPath[UUID]) -> Page:
         """The gateway's fail URL: the customer has left its checkout."""
         visit = desk.visit(request)
-        await desk.user(request, visit)
-        return desk.go(visit, f"/orders/{order_id}", "left_checkout")
+        user = await desk.user(request, visit)
+        shown = await unless_away(orders.find(order_id, user))
+        return desk.go(visit, f"/orders/{order_id}", (shown and _unpayable(shown)) or "left_checkout")
 
     return [pay, paid, unpaid]
+
+
+def _unpayable(shown: Shown) -> str | None:
+    """What a customer is told who pays this order: it has its payment already, or it cannot be paid. None: it can be."""
+    found = progress(shown.order, shown.timeline, shown.payments)
+    if found.can_pay:
+        return None
+    return "paid_already" if found.money == "paid" or shown.payments else "not_payable"
 
 
 def _total(lines: list[CartLine]) -> int:
