@@ -39,7 +39,7 @@ PART_system := $(filter-out $(NAMED), $(wildcard tests/integration/test_*.py)) t
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos cluster siege money fuzz bench saga contract metrics screenshots site lock audit check-deploy release
+.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos cluster siege money fuzz bench saga contract metrics scaling screenshots site lock audit check-deploy release
 
 help: ## this list
 	@awk -F ':.*## ' '/^#> / {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ contract: $(VENV)/.project ## write docs/contract, the pages of topics and route
 
 metrics: $(VENV)/.project ## write docs/metrics.md, the page of metrics, from the code
 	@$(BIN)/python -m tests.docs.metrics_page > docs/metrics.md
+
+scaling: $(VENV)/.project ## write the tables of docs/scaling.md, from the statements and the costs of an order
+	@$(BIN)/python -m tests.docs.scaling_page
 
 screenshots: setup $(VENV)/.chromium ## take the pictures in docs/screenshots again, from the running pages
 	@$(BIN)/python -m tests.browser.screenshots
