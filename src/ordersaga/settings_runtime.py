@@ -63,6 +63,13 @@ class RuntimeSettings(BaseSettings):
         le=DAYS_MAX,
         description="how long timelines of ended orders and stock movements are kept; then the last event and a balance stay",
     )
+    personal_data_kept_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=DAYS_MAX,
+        description="how long an order's name, address, phone and memo are kept after the last that happened to it, as `customers erase` erases "
+        "them; none: until they are erased",
+    )
     park_attempts_max: int = Field(
         default=5, ge=1, description="tries of a failing record before it becomes a dead letter"
     )

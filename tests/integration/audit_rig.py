@@ -25,6 +25,7 @@ from ordersaga.contracts.topics import TOPICS
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import spring_headers
 from ordersaga.messaging.handler import Record
+from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.kafka import Partition, Topics, create_missing_topics, watermarks
 from ordersaga.messaging.migrating import migrate
 from ordersaga.sandbox.app import SandboxSettings, serving
@@ -101,7 +102,9 @@ class Scene:
         self.db = db
         self.topic = topic
         self.letter = letter
-        self.product, self.completed, self.returned, self.failed, self.pending, self.stray = (uuid4() for _ in range(6))
+        self.product, self.completed, self.returned, self.failed, self.pending, self.stray = (
+            new_id() for _ in range(6)
+        )
         self.item = {"productId": str(self.product), "quantity": QUANTITY}
         self._producer = Producer(
             {"bootstrap.servers": settings.kafka_bootstrap_servers, "partitioner": "murmur2_random"}

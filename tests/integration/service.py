@@ -93,6 +93,13 @@ async def bench(
         await pool.close()
 
 
+async def cleared(one: Bench, query: str, an_id: UUID) -> None:
+    """Wait until the service has cleared the personal data of what has this id."""
+    async with asyncio.timeout(ANSWER_WAIT_S):
+        while await one.pool.fetchval(query, an_id) is None:  # noqa: ASYNC110  # the service tells nobody
+            await asyncio.sleep(0.1)
+
+
 @contextlib.asynccontextmanager
 async def running(settings: Settings, create_app: Callable[[Settings], Litestar]) -> AsyncIterator[httpx.AsyncClient]:
     """The service as it runs, turns and all, and an HTTP client of it."""

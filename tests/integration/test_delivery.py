@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,18 +19,26 @@ from ordersaga.delivery.app import handler
 from ordersaga.delivery.carrier import Accepted, Parcel, Refused, Verdict
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.handler import Handler, Record
+from ordersaga.messaging.ids import first_id_at
 from ordersaga.messaging.rehearsal import Effect, Rehearsal
 from ordersaga.messaging.sqlstate import is_transient
 from ordersaga.operations.rehearsing import in_words
-from tests.integration.service import OPERATOR, Bench, Wire, bench, customer
+from tests.integration.service import OPERATOR, Bench, Wire, bench, cleared, customer
 
 DELIVERIES = "/api/v1/deliveries"
 REQUESTS = "delivery-request-topic"
+OLD = UUID(int=first_id_at(datetime.now(UTC) - timedelta(days=31)).int + 1)
 
 
 @pytest.fixture(scope="module")
 async def shop(stack: DevStack) -> AsyncIterator[Bench]:
     async with bench(stack, "delivery", delivery, handler) as one:
+        one.settings = one.settings.model_copy(update={"personal_data_kept_days": 30})
+        await one.pool.execute(
+            "INSERT INTO delivery (order_id, delivery_id, customer_id, status, tracking_number, name, at) "
+            "VALUES ($1, $1, $1, 'STARTED', 'T', 'Kim', now() - interval '31 days')",
+            OLD,
+        )
         yield one
 
 
@@ -228,3 +236,9 @@ async def test_a_refusal_is_answered_failed_over_kafka(client: httpx.AsyncClient
     (answer,) = await wire.receive("delivery-start-topic", order, 1)
     assert answer["status"] == "FAILED"
     assert answer["deliveryId"]
+
+
+async def test_an_old_delivery_loses_its_address_by_itself(client: httpx.AsyncClient, shop: Bench) -> None:
+    await cleared(shop, "SELECT erased_at FROM delivery WHERE order_id = $1", OLD)
+    answer = await client.get(f"{DELIVERIES}/{OLD}", headers=customer(OLD))
+    assert answer.status_code == 200 and answer.json()["trackingNumber"] == "T"

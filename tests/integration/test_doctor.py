@@ -68,6 +68,19 @@ async def test_settings_of_the_server_that_break_a_promise_are_told(shop: Bench)
     assert [each.what.split()[2] for each in time_outs] == ["transaction_timeout", "idle_session_timeout"]
 
 
+async def test_orders_that_keep_their_personal_data_beyond_its_retention_are_told(shop: Bench) -> None:
+    assert ("personal data", "ok") not in await looked_at(shop), "there is no retention"
+    assert ("personal data", "ok") in await looked_at(shop, personal_data_kept_days=30)
+    await shop.pool.execute(
+        "INSERT INTO personal_data_later SELECT gen_random_uuid(), now(), n > 1 FROM generate_series(1, 3) AS n"
+    )
+    try:
+        [held] = (await looked_at(shop, personal_data_kept_days=30))["personal data", "note"]
+    finally:
+        await shop.pool.execute("DELETE FROM personal_data_later")
+    assert "2 orders" in held.what
+
+
 async def test_clocks_that_differ_are_told(shop: Bench) -> None:
     [wrong] = (await looked_at(shop, clock=lambda: time.time() - 60))["clock", "wrong"][-1:]
     assert wrong.where == "stock" and "ahead" in wrong.what

@@ -45,8 +45,8 @@ async def letter(scene: Scene, service: str, order_key: UUID | None, value: byte
     """A letter that an operator has discarded."""
     letter_id = uuid4()
     await scene.db[service].execute(
-        "INSERT INTO dead_letter (id, status, topic, order_key, value, header_names, header_values, cause, reason, stacktrace, attempts, at, said) "
-        "VALUES ($1, 'DISCARDED', 'delivery-request-topic', $2, $3, '{kafka_exception-message}', $4, 'ValueError', $5, $5, 5, now(), $6)",
+        "INSERT INTO dead_letter (id, status, topic, order_key, value, header_names, header_values, cause, reason, stacktrace, attempts, at, decided_at, said) "
+        "VALUES ($1, 'DISCARDED', 'delivery-request-topic', $2, $3, '{kafka_exception-message}', $4, 'ValueError', $5, $5, 5, now(), now(), $6)",
         letter_id, order_key, value, [b'no carrier for name=Lee Sora, zipcode=SW1A 1AA'], "nobody delivers to SW1A 1AA",
         json.dumps([{"code": "refusal.not_served", "values": {"zipcode": "SW1A 1AA"}}]),
     )  # fmt: skip

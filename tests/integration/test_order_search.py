@@ -1,5 +1,6 @@
 """Orders are found by id, payment key, customer, status, reason and age, and a customer finds their own alone."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,15 +12,16 @@ from msgspec.structs import replace
 
 from ordersaga import order
 from ordersaga.devstack import DevStack
+from ordersaga.messaging.ids import first_id_at
 from ordersaga.order.handlers import handler
-from ordersaga.order.search import first_id_at
 from ordersaga.order.store import payment_hash, prune_events
 from tests.integration.order_rig import ORDERS, PRICE, PRODUCT, paid, place, reserved
-from tests.integration.service import OPERATOR, Bench, bench, customer
+from tests.integration.service import OPERATOR, Bench, bench, cleared, customer
 
 NOW = datetime.now(UTC)
 CUSTOMERS = [UUID(int=n) for n in (21, 22)]
 RECIPIENT = '{"address":"1","addressDetail":null,"zipcode":"1","phone":"1","name":"1","deliveryMemo":null}'
+LONG_AGO = 31 * 24 + 2
 ENDS = [("PENDING", None), ("COMPLETED", None), ("FAILED", "OUT_OF_STOCK"), ("CANCELLED", "RETURNED")]
 
 
@@ -31,8 +33,9 @@ async def shop(stack: DevStack) -> AsyncIterator[Bench]:
             PRODUCT,
             PRICE,
         )
-        for n in range(16):
+        for n in (*range(16), LONG_AGO):
             await insert(one, n)
+        one.settings = one.settings.model_copy(update={"personal_data_kept_days": 30})
         yield one
 
 
@@ -183,3 +186,13 @@ async def test_a_bad_filter_is_named(client: httpx.AsyncClient, field: str, valu
 async def test_any_time_may_be_asked_for(client: httpx.AsyncClient, moment: str) -> None:
     for name in "placedBefore", "placedAfter":
         await found(client, OPERATOR, **{name: moment})
+
+
+async def test_an_old_order_loses_its_address_by_itself_and_is_found_as_before(
+    client: httpx.AsyncClient, shop: Bench
+) -> None:
+    old = order_id(LONG_AGO)
+    await cleared(shop, "SELECT erased_at FROM orders WHERE order_id = $1", old)
+    answer = await client.get(f"{ORDERS}/{old}", headers=customer(CUSTOMERS[LONG_AGO % 2]))
+    assert answer.status_code == 200 and {answer.json()["recipient"][name] for name in json.loads(RECIPIENT)} == {None}
+    assert await shop.pool.fetchval("SELECT count(*) FROM orders WHERE erased_at IS NULL AND order_id > $1", old) >= 16

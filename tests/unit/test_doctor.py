@@ -69,6 +69,16 @@ def test_an_order_that_may_be_paid_for_longer_than_kafka_keeps_its_state_is_told
     assert found.outcome == "wrong" and found.where == "order-payable-topic"
 
 
+def test_topics_that_keep_addresses_for_longer_than_the_services_are_told() -> None:
+    assert not list(cluster.retention(settings(personal_data_kept_days=90), topics()))
+    [letters] = cluster.retention(settings(personal_data_kept_days=89), topics())
+    assert (letters.where, letters.outcome) == ("delivery-request-topic-dlt", "note") and "for 90 days" in letters.what
+    for_ever = topics()
+    for_ever["delivery-request-topic"].config["retention.ms"] = "-1"  # type: ignore[index]
+    [records] = cluster.retention(settings(personal_data_kept_days=90), for_ever)
+    assert records.where == "delivery-request-topic" and "for ever" in records.what
+
+
 def test_rights_that_a_service_lacks_are_told() -> None:
     everything = {name: Access(12, frozenset({"READ", "WRITE"})) for name in topics()}
     assert outcomes(list(cluster.rights(["stock"], everything))) == [("rights", "ok")]

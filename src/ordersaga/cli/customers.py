@@ -162,7 +162,7 @@ async def _look(databases: Mapping[ServiceName, Connection], customer_id: UUID) 
         )
     for service, db in databases.items():
         still = await erasing.waiting(db, await erasing.find(db, customer_id, customer.order_ids))
-        if still.parked or still.letters or still.outbox:
+        if still.is_something:
             raise NotPossible(
                 f"{service} has {still.parked} parked records, {still.letters} open dead letters and {still.outbox} unpublished records of this "
                 f"customer's orders. Nothing was erased; `ordersaga parked list` and `ordersaga dead-letters list`, each with --service {service}, show them"

@@ -8,6 +8,7 @@ from litestar import Litestar
 from ordersaga.delivery import handlers
 from ordersaga.delivery.api import routes
 from ordersaga.delivery.carrier import BuiltInCarrier
+from ordersaga.delivery.erasing import Ageing
 from ordersaga.http.caller import Callers
 from ordersaga.http.server import application
 from ordersaga.messaging.handler import Handler
@@ -30,7 +31,7 @@ def create_app(settings: Settings) -> Litestar:
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:
         async with runtime:
-            operations.start(runtime, "delivery")
+            operations.start(runtime, "delivery", ageing=Ageing())
             yield
 
     shown = [*routes(runtime, callers), operations.routes(runtime, callers, "delivery")]

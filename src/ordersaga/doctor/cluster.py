@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
-from ordersaga.contracts.topics import RETENTION, TOPICS, Topic
+from ordersaga.contracts.messages import DeliveryRequestMessage
+from ordersaga.contracts.topics import BY_MESSAGE, DAY_MS, RETENTION, TOPICS, Topic
 from ordersaga.doctor.databases import Position
 from ordersaga.doctor.finding import CLOCK_S_MAX, Finding
 from ordersaga.messaging.kafka import Access, Partition, TopicState, faults
@@ -11,6 +12,7 @@ from ordersaga.messaging.kafka.cluster import AUTO_CREATE, SESSION_MAX, SESSION_
 from ordersaga.settings import PREFIX, Settings
 
 PAYABLE: Final = "order-payable-topic"
+ADDRESSES: Final = BY_MESSAGE[DeliveryRequestMessage]
 SHOWN_MAX: Final = 5
 
 
@@ -75,6 +77,20 @@ def retention(settings: Settings, found: Mapping[str, TopicState]) -> Iterator[F
             f"{kept_ms // 1000}: a Payment that was down, or is new, refuses to take its money"
         )
         yield Finding("retention", PAYABLE, "wrong", what, "raise retention.ms of the topic, or lower the setting")
+    yield from _personal_data(settings, found)
+
+
+def _personal_data(settings: Settings, found: Mapping[str, TopicState]) -> Iterator[Finding]:
+    """Topics that keep addresses for longer than the services do."""
+    days = settings.personal_data_kept_days
+    for name in (ADDRESSES.name, ADDRESSES.dead_letters) if days is not None else ():
+        config = found[name].config if name in found else None
+        kept_ms = int(config[RETENTION]) if config else None
+        if days is not None and kept_ms is not None and not 0 <= kept_ms <= days * DAY_MS:
+            kept = "for ever" if kept_ms < 0 else f"for {kept_ms / DAY_MS:g} days"
+            what = f"services clear addresses after {days} days ({PREFIX}PERSONAL_DATA_KEPT_DAYS), and the topic keeps them {kept}"
+            todo = "raise the setting, or lower retention.ms of the topic if its records need not be read for so long"
+            yield Finding("retention", name, "note", what, todo)
 
 
 def rights(services: Collection[str], access: Mapping[str, Access]) -> Iterator[Finding]:

@@ -86,6 +86,11 @@ async def _examine(db: AsyncpgConnection, settings: Settings, service: str, cloc
     if await db.fetchval("SELECT to_regclass($1) IS NOT NULL", MARKS):
         applied = {row[0] for row in await db.fetch(f'SELECT migration_id FROM "{MARKS}"')}
     findings.append(_schema(service, applied))
+    if settings.personal_data_kept_days is not None and await db.fetchval(
+        "SELECT to_regclass('personal_data_later') IS NOT NULL"
+    ):
+        held: int = await db.fetchval("SELECT count(*) FROM personal_data_later WHERE held")
+        findings.append(_personal_data(settings, service, held))
     positions = []
     if await db.fetchval("SELECT to_regclass('ledger') IS NOT NULL"):
         rows = await db.fetch("SELECT topic, partition, topic_id, next_offset FROM ledger")
@@ -146,6 +151,15 @@ def _room(settings: Settings, service: str, server: Mapping[str, str], used: int
     what = f"{free} are free, and one more process, as at a rolling update, takes up to {wanted}"
     todo = f"raise the server's max_connections, lower {PREFIX}DATABASE_CONNECTIONS_MAX, or run fewer processes"
     return Finding("connections", service, "wrong", what, todo)
+
+
+def _personal_data(settings: Settings, service: str, held: int) -> Finding:
+    days = settings.personal_data_kept_days
+    if not held:
+        return Finding("personal data", service, "ok", f"no order keeps it for more than {days} days")
+    what = f"{held:,} orders keep it for more than {days} days, since they go on, or a record about them is parked or an open dead letter"
+    todo = f"`ordersaga dead-letters list --service {service}`, `ordersaga parked list --service {service}`, and the console's oldest orders"
+    return Finding("personal data", service, "note", what, todo)
 
 
 def _schema(service: str, applied: set[str]) -> Finding:

@@ -5,7 +5,8 @@ The UUIDs are made in C, since every order and output has some. The standard lib
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 from uuid import UUID
 
 from asyncpg.pgproto import pgproto
@@ -16,10 +17,20 @@ from ordersaga.messaging.handler import CAUSATION_CHARS_MAX, Incoming, Record
 from ordersaga.messaging.texts import storable
 from ordersaga.tracing import flags_of, taken_apart
 
+TIME_BITS: Final = 80
+"""A UUIDv7 has its time above this many other bits."""
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def new_id() -> UUID:
     """A UUIDv7 (RFC 9562): sorts by time, so rows of the same time are close together in an index."""
     return uuid_of(uuid7().bytes)
+
+
+def first_id_at(moment: datetime, later: timedelta = timedelta()) -> UUID:
+    """The lowest UUIDv7 that can be made at this moment, or so much later."""
+    milliseconds = (moment - EPOCH + later) // timedelta(milliseconds=1)
+    return UUID(int=max(0, milliseconds) << TIME_BITS)
 
 
 def uuid_of(sixteen: bytes) -> UUID:

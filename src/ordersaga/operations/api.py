@@ -33,17 +33,21 @@ from ordersaga.operations.partition_resources import OutboxResource, OutboxTopic
 from ordersaga.operations.partitions import REPORT_EVERY_S, Partitions, Reports
 from ordersaga.operations.rehearsing import NO_HISTORY, History
 from ordersaga.operations.resources import PATH, CallsResource, ServiceResource
+from ordersaga.operations.retention import Ageing, Retention
 from ordersaga.settings import ServiceName
 
 
-def start(runtime: Runtime, service: ServiceName, history: History = NO_HISTORY) -> None:
-    """Start the loops that the operators' routes rely on. The runtime must be running."""
+def start(runtime: Runtime, service: ServiceName, history: History = NO_HISTORY, ageing: Ageing | None = None) -> None:
+    """Start the loops that the operators' routes rely on, and the retention of personal data. The runtime must be running. `ageing`: what has
+    addresses in this service."""
     runtime.every(REPORT_EVERY_S, Reports(runtime).write, "reporting partitions")
     runtime.every(calls.ADD_EVERY_S, partial(runtime.calls.add, runtime.pool), "counting calls")
     desk = Desk.of(runtime, service, history)
     runtime.every(flow.LOOK_EVERY_S, flow.Flow(desk, Partitions(desk, runtime.topics)).look, "looking at the flow")
     runtime.prune_after(flow.KEPT, "flow_moment", flow.prune)
     runtime.supervise("operators' jobs", Worker(desk).run)
+    if (days := runtime.settings.personal_data_kept_days) is not None:
+        runtime.supervise("retention of personal data", Retention(desk.pool, desk.clock, days, ageing).run)
 
 
 def routes(

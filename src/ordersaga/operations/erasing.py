@@ -91,6 +91,10 @@ class Waiting(Struct, frozen=True):
     parked: int
     letters: int
 
+    @property
+    def is_something(self) -> bool:
+        return bool(self.outbox or self.parked or self.letters)
+
 
 class Theirs(Struct, frozen=True):
     """What one database has about a customer: the orders, and the letters of these orders or, where they have no order, of the customer."""
@@ -104,11 +108,10 @@ class Theirs(Struct, frozen=True):
         return [*self.order_ids, *self.letter_ids]
 
 
-async def find(db: Connection, customer_id: UUID, order_ids: Sequence[UUID]) -> Theirs:
-    """What there is about a customer."""
-    rows = await sql.letters_of_customer(
-        db, order_ids=order_ids, names=[str(each).encode() for each in (customer_id, *order_ids)]
-    )
+async def find(db: Connection, customer_id: UUID | None, order_ids: Sequence[UUID]) -> Theirs:
+    """What there is about a customer, or, without one, about orders."""
+    named = order_ids if customer_id is None else (customer_id, *order_ids)
+    rows = await sql.letters_of_customer(db, order_ids=order_ids, names=[str(each).encode() for each in named])
     return Theirs(order_ids, [row["id"] for row in rows])
 
 

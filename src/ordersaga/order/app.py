@@ -15,6 +15,7 @@ from ordersaga.messaging.runtime import Runtime, utc_now
 from ordersaga.operations import api as operations
 from ordersaga.order import api, command_routes, operators_face, reading_routes, states, store
 from ordersaga.order.commands import Acting, Placing
+from ordersaga.order.erasing import Ageing
 from ordersaga.order.handlers import handler
 from ordersaga.order.operators import HISTORY, Operating, last_note
 from ordersaga.order.waking import Waking
@@ -43,7 +44,7 @@ def create_app(settings: Settings) -> Litestar:
             orders.operating = runtime.gather(Operating(settings), about=lambda each: each.order_id)
             runtime.every(timers.FIRE_EVERY_S, timers.Timers(runtime, Waking(settings)).fire, "timers")
             states.start(runtime)
-            operations.start(runtime, "order", (HISTORY, last_note))
+            operations.start(runtime, "order", (HISTORY, last_note), Ageing())
             runtime.supervise("watching for events", watch.run, needed_for_http=True)
             yield
 

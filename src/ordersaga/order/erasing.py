@@ -1,8 +1,8 @@
-"""Erases the personal data of a customer's orders. What was ordered, paid and answered stays, and so does the customer's id."""
+"""Erases the personal data of orders. What was ordered, paid and answered stays, and so does the customer's id."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -23,25 +23,53 @@ _facts: Final = msgspec.json.Decoder(Facts)
 
 
 class Erasable(Struct, frozen=True):
-    """One order of a customer. `needs_its_address`: it goes on, or its delivery is awaited. `values`: what its address says."""
+    """One order. `needs_its_address`: it goes on, or its delivery is awaited. `values`: what its address says. `last_at`: when something
+    happened to it last."""
 
     order_id: UUID
     needs_its_address: bool
     is_erased: bool
     values: tuple[str, ...]
+    last_at: datetime
     detail: str | None
     facts: Facts
+
+    @property
+    def place(self) -> UUID:
+        """Its place among the orders in the sequence of their ages."""
+        return self.order_id
 
 
 async def lock(db: Connection, customer_id: UUID) -> list[Erasable]:
     """The orders of a customer. Their sagas are locked until the transaction ends."""
+    return _erasables(await sql.orders_of_customer(db, customer_id=customer_id))
+
+
+class Ageing:
+    """Orders by their ages, for the retention of personal data: `operations/retention.py` `Ageing`."""
+
+    async def after(self, db: Connection, place: UUID, below: UUID, rows_max: int) -> list[Erasable]:
+        """The oldest orders between these places. Their sagas are locked."""
+        return _erasables(await sql.orders_between(db, after=place, below=below, rows_max=rows_max))
+
+    async def of_orders(self, db: Connection, order_ids: Sequence[UUID]) -> list[Erasable]:
+        """These orders. Their sagas are locked."""
+        return _erasables(await sql.orders_by_id(db, order_ids=order_ids))
+
+    async def erase(self, db: Connection, each: Erasable, words: Words, now: datetime) -> None:
+        """Erase an order's address."""
+        await erase(db, [each], words, now)
+
+
+def _erasables(rows: Iterable[Mapping[str, Any]]) -> list[Erasable]:
     found = []
-    for row in await sql.orders_of_customer(db, customer_id=customer_id):
+    for row in rows:
         facts = _facts.decode(row["facts"])
         needs_its_address = row["status"] == "PENDING" or facts.delivery == "REQUESTED"
         values = tuple(each for each in address_fields(_address.decode(row["recipient"])) if each)
         is_erased = row["erased_at"] is not None
-        found.append(Erasable(row["order_id"], needs_its_address, is_erased, values, row["detail"], facts))
+        order_id, last_at = row["order_id"], row["last_at"]
+        found.append(Erasable(order_id, needs_its_address, is_erased, values, last_at, row["detail"], facts))
     return found
 
 

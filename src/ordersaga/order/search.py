@@ -1,6 +1,6 @@
 """What orders are searched by. An order id begins with the time when it was made, so an age is a range of ids. No I/O."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -8,12 +8,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.contracts.status import OrderStatus
+from ordersaga.messaging.ids import first_id_at
 from ordersaga.order.model import Reason
 
 ID_BEFORE_PLACED_MAX: Final = timedelta(minutes=1)
 """An order gets its id when its request is read, and `placed_at` when it is committed, within the time that a request may take."""
-_TIME_BITS: Final = 80
-"""A UUIDv7 has its time above this many other bits."""
 
 
 class OrderFilter(Struct, frozen=True):
@@ -45,12 +44,3 @@ class OrderFilter(Struct, frozen=True):
 
 
 EVERY_ORDER: Final = OrderFilter()
-
-
-def first_id_at(moment: datetime, later: timedelta = timedelta()) -> UUID:
-    """The lowest UUIDv7 that can be made at this moment, or so much later."""
-    milliseconds = (moment - _EPOCH + later) // timedelta(milliseconds=1)
-    return UUID(int=max(0, milliseconds) << _TIME_BITS)
-
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -6,11 +6,11 @@ from typing import Final
 
 from prometheus_client import Gauge
 
+from ordersaga.messaging.ids import first_id_at
 from ordersaga.messaging.measures import OF_SERVICE
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.order import store
 from ordersaga.order.resources import OrderStates, Waiting
-from ordersaga.order.search import first_id_at
 
 COUNTED_FOR: Final = timedelta(hours=24)
 COUNTED_MAX: Final = 10_000
