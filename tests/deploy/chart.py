@@ -19,14 +19,18 @@ import yaml
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "deploy" / "helm" / "ordersaga"
 RENDERED: Final = ROOT / "deploy" / "rendered"
+ALERTS: Final = ROOT / "deploy" / "prometheus" / "alerts.yml"
 BUILD: Final = ROOT / "build" / "deploy"
 TOOLS: Final = {
     "helm": "helm.sh/helm/v4/cmd/helm@v4.3.2",
     "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0",
 }
 CRDS: Final = {
-    "github.com/kedacore/keda/v2@v2.21.0": "config/crd/bases/keda.sh_*.yaml",
-    "github.com/prometheus-operator/prometheus-operator@v0.85.0": "example/prometheus-operator-crd/*_servicemonitors.yaml",
+    "github.com/kedacore/keda/v2@v2.21.0": ("config/crd/bases/keda.sh_*.yaml",),
+    "github.com/prometheus-operator/prometheus-operator@v0.85.0": (
+        "example/prometheus-operator-crd/*_prometheusrules.yaml",
+        "example/prometheus-operator-crd/*_servicemonitors.yaml",
+    ),
 }
 """Modules with the schemas of kinds that are not Kubernetes' own, and where."""
 KUBERNETES: Final = ("1.30.0", "1.37.0")
@@ -59,6 +63,8 @@ REFUSED: Final[dict[tuple[str, ...], str]] = {
     ("services.order.workers=3",): "6 replicas of 3 workers are more than the 12 partitions",
     ("services.stock.scaling.min=0",): "/services/stock/scaling/min",
     ("services.stock.scaling.min=5", "services.stock.scaling.max=4"): "min is 5, and max 4",
+    ("prometheusRule=true",): "set serviceMonitor to true",
+    ("monitoringLabels.release=1",): "/monitoringLabels/release",
     ("operationsPort=8081",): "/operationsPort",
     ("foreignPartners={warehouse}",): "/foreignPartners/0",
 }
@@ -91,6 +97,7 @@ def main() -> None:
     schemas = _schemas()
     wrong = []
     RENDERED.mkdir(exist_ok=True)
+    shutil.copy(ALERTS, CHART)  # a chart has no files of outside
     for values in examples():
         print(f"{values.name}:", flush=True)
         wrong += _failed("helm", "lint", "--strict", "--quiet", CHART, "-f", values)
@@ -146,7 +153,8 @@ def _schemas() -> list[str]:
     others.mkdir(exist_ok=True)
     for module, files in CRDS.items():
         answer = subprocess.run(["go", "mod", "download", "-json", module], capture_output=True, text=True, check=True)
-        for name, schema in _of_crds(Path(json.loads(answer.stdout)["Dir"]).glob(files)):
+        module_files = Path(json.loads(answer.stdout)["Dir"])
+        for name, schema in _of_crds(each for pattern in files for each in module_files.glob(pattern)):
             (others / name).write_text(json.dumps(schema))
     return [f"{BUILD}/{{{{.NormalizedKubernetesVersion}}}}/{KIND}", f"{others}/{KIND}"]
 

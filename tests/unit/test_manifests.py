@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import promql_parser as promql
 import pytest
 import typer.main
 import yaml
@@ -15,13 +16,14 @@ from typer.core import TyperGroup
 
 from ordersaga import __version__
 from ordersaga.cli.main import commands
-from ordersaga.settings import HTTP_PORTS, Settings
-from tests.deploy.chart import CHART, MSK, REFUSED, RENDERED, ROOT, examples, head
+from ordersaga.settings import HTTP_PORTS, SERVICES, Settings
+from tests.deploy.chart import ALERTS, CHART, MSK, REFUSED, RENDERED, ROOT, examples, head
 
 SCHEMA = Draft7Validator(json.loads((CHART / "values.schema.json").read_text()))
 BY_SCHEMA = {changes: place for changes, place in REFUSED.items() if place.startswith("/")}
 SECRETS = "/run/secrets/ordersaga/"
 URL = "postgresql://{}@postgres/{}?sslmode=verify-full"
+OF_THEIR_OWN = {"settings", "resources", "podAnnotations", "nodeSelector", "monitoringLabels"}
 EXAMPLES = [each.name for each in examples()]
 
 
@@ -86,7 +88,7 @@ def test_every_value_is_in_the_schema_and_every_property_of_the_schema_is_a_valu
     def given(found: dict[str, Any], at: str = "") -> Iterator[str]:
         for name, one in found.items():
             yield f"{at}{name}"
-            if isinstance(one, dict) and name not in ("settings", "resources", "podAnnotations", "nodeSelector"):
+            if isinstance(one, dict) and name not in OF_THEIR_OWN:
                 yield from given(one, f"{at}{name}.")
 
     assert set(names(SCHEMA.schema)) - {"global"} == set(given(yaml.safe_load((CHART / "values.yaml").read_text())))
@@ -206,3 +208,36 @@ def test_pods_run_as_the_user_of_the_image_and_may_write_to_tmp_alone(example: s
 def test_the_chart_deploys_the_release_that_it_came_with() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["appVersion"] == chart["version"] == __version__
+
+
+def _alerts(example: str) -> list[dict[str, Any]]:
+    rules = [each["spec"]["groups"] for each in rendered(example) if each["kind"] == "PrometheusRule"]
+    return [rule for groups in rules for group in groups for rule in group["rules"]]
+
+
+def test_the_alerts_of_the_chart_are_those_of_prometheus() -> None:
+    alerts = ALERTS.read_text()
+    assert (CHART / ALERTS.name).read_text() == alerts, "make check-deploy copies them"
+    expected = [rule for group in yaml.safe_load(alerts)["groups"] for rule in group["rules"]]
+    found = _alerts("strimzi.yaml")
+    assert [each["alert"] for each in found] == [each["alert"] for each in expected]
+    changed = {"OrdersagaServiceDown", "OrdersagaServiceMissing"}
+    assert {a["alert"] for a, b in zip(found, expected, strict=True) if a != b} == changed
+
+
+def test_the_alerts_of_the_chart_are_about_what_it_deploys_in_its_namespace() -> None:
+    by_name = {each["alert"]: each["expr"] for each in _alerts("strimzi.yaml")}
+    deployed = [name for name in SERVICES if name != "stock"]  # another team runs it
+    absent = [f'absent(ordersaga_build_info{{namespace="default",job="{name}"}})' for name in deployed]
+    assert sorted(by_name["OrdersagaServiceMissing"].split(" or ")) == sorted(absent)
+    for expression in by_name.values():
+        assert promql.parse(expression)
+        if "up{" in expression:
+            assert 'up{namespace="default",' in expression
+
+
+def test_the_prometheus_operator_finds_what_it_is_given_by_its_labels() -> None:
+    for each in rendered("strimzi.yaml"):
+        if each["apiVersion"].startswith("monitoring.coreos.com"):
+            assert each["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+    assert not _alerts(MSK), "without the operator its kinds are unknown, and Helm would refuse the chart"
