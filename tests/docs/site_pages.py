@@ -36,8 +36,9 @@ SECTIONS: Final = {
 """Where a section of README.md goes; what stands before the first one goes to `index.md`. README.ko.md has the same sections in the same order."""
 COPIED: Final = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 LINK: Final = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
+KOREAN: Final = ".ko.md"
 HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
-FENCE: Final = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+FENCE: Final = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 
 
 def pages() -> dict[str, str]:
@@ -46,7 +47,7 @@ def pages() -> dict[str, str]:
     sources = dict.fromkeys(found, ROOT / "README.md")
     for file in sorted((ROOT / "docs").rglob("*.md")):
         name = file.relative_to(ROOT / "docs").as_posix()
-        found[name], sources[name] = file.read_text(), file
+        found[name], sources[name] = _of_document(file), file
     for source, name in COPIED.items():
         found[name], sources[name] = (ROOT / source).read_text(), ROOT / source
     found["adr/index.md"] = _decisions()
@@ -70,28 +71,46 @@ def lay_out(folder: Path, mermaid: Path) -> None:
 
 
 def _of_readme(readme: Path, suffix: str) -> dict[str, str]:
-    head, *sections = re.split(r"^(?=## )", _named_in_english(readme), flags=re.MULTILINE)
+    named = _named_in_english(readme, ROOT / "README.md")
+    head, *sections = re.split(r"^(?=## )", named, flags=re.MULTILINE)
     found: dict[str, str] = {}
     for text, name in zip([head, *sections], ["index.md", *SECTIONS.values()], strict=True):
         page = name.replace(".md", f"{suffix}.md")
         found[page] = found.get(page, "") + (text if name == "index.md" or page in found else text.removeprefix("#"))
     index = f"index{suffix}.md"
-    found[index] = re.sub(r"^\[(한국어|English)\]\(.*\)\n+", "", found[index], flags=re.MULTILINE)
+    found[index] = _without_language(found[index])
     return found
 
 
-def _named_in_english(readme: Path) -> str:
-    """The text, whose headings have the anchors of README.md, so that a link leads to both languages."""
-    anchors = iter(_anchor(each) for each in _headings((ROOT / "README.md").read_text()))
-    text = readme.read_text()
-    for heading in _headings(text):
+def _of_document(file: Path) -> str:
+    if file.name.endswith(KOREAN):
+        return _without_language(_named_in_english(file, english_of(file)))
+    return _without_language(file.read_text())
+
+
+def english_of(korean: Path) -> Path:
+    """The English document of a Korean one, which stands beside it."""
+    return korean.with_name(korean.name.removesuffix(KOREAN) + ".md")
+
+
+def _without_language(text: str) -> str:
+    """The text without the line that leads to the other language: the site has a switch for that."""
+    return re.sub(r"^\[(한국어|English)\]\(.*\)\n+", "", text, flags=re.MULTILINE)
+
+
+def _named_in_english(document: Path, english: Path) -> str:
+    """The text, whose headings have the anchors of the English one, so that a link leads to both languages."""
+    anchors = iter(_anchor(each) for each in headings(english.read_text()))
+    text = document.read_text()
+    for heading in headings(text):
         anchor = next(anchors)
         text = re.sub(rf"^(#+ {re.escape(heading)})$", rf"\1 {{ #{anchor} }}", text, count=1, flags=re.MULTILINE)
         text = text.replace(f"](#{_anchor(heading)})", f"](#{anchor})")
     return text
 
 
-def _headings(text: str) -> list[str]:
+def headings(text: str) -> list[str]:
+    """The headings of a document, in order."""
     return HEADING.findall(FENCE.sub("", text))
 
 
@@ -134,7 +153,7 @@ def _page_of(target: Path, anchor: str, places: dict[str, str]) -> str | None:
     if target == ROOT / "docs" / "adr":
         return "adr/index.md"
     if target.is_relative_to(ROOT / "docs") and target.is_file():
-        return target.relative_to(ROOT / "docs").as_posix()
+        return target.relative_to(ROOT / "docs").as_posix().replace(KOREAN, ".md")  # MkDocs finds the Korean one
     return None
 
 

@@ -3,14 +3,16 @@
 import re
 from pathlib import Path
 
+import pytest
 import typer.main
 
 from ordersaga.cli.main import commands
 from ordersaga.settings import Settings
-from tests.docs.site_pages import LINK, ROOT, SECTIONS, pages
+from tests.docs.site_pages import FENCE, KOREAN, LINK, ROOT, SECTIONS, english_of, headings, pages
 
 NAV = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
 SITE = pages()
+TRANSLATED = sorted((ROOT / "docs").rglob(f"*{KOREAN}"))
 
 
 def test_every_page_is_in_the_navigation_and_no_other() -> None:
@@ -54,3 +56,50 @@ def test_the_reference_has_every_command_and_every_setting() -> None:
         assert f"\n## `ordersaga {name}`\n" in SITE["reference/commands.md"]
     for name in Settings.model_fields:
         assert f"| `ORDERSAGA_{name.upper()}` |" in SITE["reference/settings.md"]
+
+
+def _levels(text: str) -> list[int]:
+    return [len(each) for each in re.findall(r"^(#+) ", FENCE.sub("", text), re.MULTILINE)]
+
+
+def _sections(text: str) -> list[str]:
+    return re.split(r"^#+ .*$", FENCE.sub("", text), flags=re.MULTILINE)
+
+
+def _code(section: str) -> set[str]:
+    return {" ".join(each.split()) for each in re.findall(r"`([^`]+)`", section)}
+
+
+def _rows(section: str) -> int:
+    return len(re.findall(r"^\|", section, re.MULTILINE))
+
+
+def _numbers(section: str) -> set[str]:
+    return set(re.findall(r"\d[\d,.]*\d|\d", re.sub(r"`[^`]*`|\]\([^)]*\)", "", section)))
+
+
+@pytest.mark.parametrize("korean", TRANSLATED, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_korean_page_says_what_the_english_one_says(korean: Path) -> None:
+    ours, theirs = english_of(korean).read_text(), korean.read_text()
+    assert f"[한국어]({korean.name})" in ours and f"[English]({english_of(korean).name})" in theirs
+    assert _levels(theirs) == _levels(ours)
+    assert FENCE.findall(theirs) == FENCE.findall(ours)
+    names = headings(ours)
+    parts = [_sections(re.sub(r"^\[(한국어|English)\].*", "", each, flags=re.MULTILINE)) for each in (ours, theirs)]
+    for name, one, other in zip(["", *names], *parts, strict=True):
+        assert _rows(other) == _rows(one), f"{name}: the tables have other rows"
+        assert _code(other) == _code(one), f"{name}: only in one language: {_code(one) ^ _code(other)}"
+        assert _numbers(one) <= _numbers(other), f"{name}: the Korean text lacks {_numbers(one) - _numbers(other)}"
+        assert _targets(other) == _targets(one), f"{name}: other links"
+
+
+def _targets(section: str) -> set[str]:
+    """The documents that a section leads to."""
+    return {link["target"].partition("#")[0].replace(KOREAN, ".md") for link in LINK.finditer(section)}
+
+
+@pytest.mark.parametrize("korean", TRANSLATED, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_korean_page_is_in_korean(korean: Path) -> None:
+    for line in FENCE.sub("", korean.read_text()).splitlines():
+        words = re.sub(r"`[^`]*`|\[English\]\(.*|\]\([^)]*\)", "", line)
+        assert re.search("[가-힣]", words) or not re.search(r"[a-z]+ [a-z]+ [a-z]+", words), line
