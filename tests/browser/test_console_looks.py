@@ -25,7 +25,7 @@ from tests.browser.troubles import (
     set_faults,
     spoil,
 )
-from tests.browser.visitor import ADDRESS, Visitor, axe
+from tests.browser.visitor import ADDRESS, Visitor, axe, shouting
 
 Visitors = Callable[..., Visitor]
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -115,6 +115,7 @@ def test_no_page_of_the_console_has_a_fault_that_axe_finds_or_scrolls_sideways(
         axe(page)
         assert one.evaluate("document.documentElement.scrollWidth") <= width, page.url
         assert page.locator("html").get_attribute("lang") == language[:2]
+        assert not shouting(page), page.url
 
 
 @pytest.fixture(scope="module")
@@ -146,10 +147,10 @@ def test_no_page_in_korean_has_an_english_sentence(
     one = enter(visitor, language="ko-KR")
     found: dict[str, list[str]] = {}
     for page in pages(one, system):
-        found[page.url] = one.evaluate(ENGLISH)
+        found[page.url] = one.evaluate(ENGLISH) + shouting(page)
     for order_id in troubled:
         page = one.open(f"/console/orders/{order_id}")
-        found[page.url] = one.evaluate(ENGLISH)
+        found[page.url] = one.evaluate(ENGLISH) + shouting(page)
     page = one.open("/console/audit")
     page.locator("input[name=seconds]").fill("0")
     page.locator("form.filter button").click()

@@ -153,7 +153,7 @@ def test_each_message_of_the_story_opens_with_its_record_and_hides_personal_data
     assert one.evaluate("window.stayed")
 
     expect(story.locator("li.reservation")).to_contain_text("decided")
-    expect(story.locator("li.reservation")).to_contain_text("RESERVED")
+    expect(story.locator("li.reservation")).to_contain_text("reserved")
     expect(story.locator("li").first).to_contain_text("Order placed pending")
     expect(story.locator("li.reservation details")).to_have_count(2)
     axe(page)

@@ -20,6 +20,8 @@ RULES = {
     "resultTypes": ["violations"],
 }
 """What axe looks for. Of what is right it describes one element for each rule instead of all."""
+ROLES = {"READER", "OPERATOR", "MASTER"}
+"""Roles have one name in every language: that of the tokens."""
 expect.set_options(timeout=WAIT_MS)
 
 
@@ -115,3 +117,17 @@ class Visitor:
 
     def evaluate(self, script: str) -> Any:
         return self.page.evaluate(script)
+
+
+def shouting(page: Page) -> list[str]:
+    """Names in capitals, such as RELEASE_REQUESTED, that the page shows a person as they are. Records are shown so, and what people have typed."""
+    shown: list[str] = page.evaluate(
+        """() => {
+          const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+          while (walker.nextNode())
+            if (!walker.currentNode.parentElement.closest("pre, q, textarea, script, .headers")) found.push(walker.currentNode.data);
+          return found;
+        }"""
+    )
+    words = {word for text in shown for word in re.findall(r"\b[A-Z]{2,}(?:_[A-Z]+)+\b|\b[A-Z]{5,}\b", text)}
+    return sorted(words - ROLES)

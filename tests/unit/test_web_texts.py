@@ -12,7 +12,10 @@ from ordersaga.audit.finding import INVARIANTS, Judgement
 from ordersaga.audit.kept import State
 from ordersaga.order.commands import PLACED
 from ordersaga.order.deadlines import TimePassed
+from ordersaga.order.model import DeliveryState, ReturnState, StockState
 from ordersaga.order.saga import Command, Priced
+from ordersaga.payment.model import PaymentStatus
+from ordersaga.stock.model import State as ReservationState
 from ordersaga.web.notices import NOT_DONE
 from ordersaga.web.texts import TEXTS, local, preferred, won
 
@@ -46,6 +49,22 @@ def test_no_korean_particle_depends_on_a_value_and_each_concept_has_one_word() -
 def test_each_line_of_an_orders_story_that_is_no_message_has_words() -> None:
     names = {PLACED, *(each.__name__ for each in (*get_args(Command), Priced, TimePassed))}
     assert {f"console.events.{each}" for each in names} <= TEXTS["ko"].keys()
+
+
+def test_each_state_of_what_belongs_to_an_order_has_words() -> None:
+    states = {
+        "stock": (StockState, ReservationState),
+        "payment": (PaymentStatus,),
+        "delivery": (DeliveryState,),
+        "returning": (ReturnState,),
+    }
+    keys = {
+        f"console.states.{what}.{state}"
+        for what, all_of in states.items()
+        for each in all_of
+        for state in get_args(each)
+    }
+    assert keys <= TEXTS["ko"].keys()
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)

@@ -13,7 +13,7 @@ from ordersaga.web.console.ages import ago, duration, gap
 from ordersaga.web.console.audience import Audience
 from ordersaga.web.console.load import Load
 from ordersaga.web.console.reading import Reading
-from ordersaga.web.console.sayings import cause_name, named, reason_name, told, wrong_words
+from ordersaga.web.console.sayings import cause_name, named, reason_name, state_name, told, wrong_words
 from ordersaga.web.console.staff import NAMES, Staff, may_act
 from ordersaga.web.desk import Desk, Page, nothing
 from ordersaga.web.notices import Told, refused_as
@@ -54,6 +54,7 @@ class Console:
             "told": lambda text, sayings=(): told(visit, text, sayings),
             "cause_name": lambda cause: cause_name(visit, cause),
             "reason_name": lambda reason: reason_name(visit, reason),
+            "state_name": lambda what, state: state_name(visit, what, state),
             "named": lambda words: named(visit, words),
             "seconds": lambda s: duration(visit, s),
             "gap": lambda between: gap(visit, between.total_seconds()),

@@ -47,6 +47,12 @@ def reason_name(visit: Visit, reason: str) -> str:
     return visit.t(key) if visit.has(key) else reason
 
 
+def state_name(visit: Visit, what: str, state: str) -> str:
+    """The state of an order, or of what belongs to it (`stock`, `payment`, …), in words; one that the pages do not know stays as it is."""
+    key = f"console.status.{state}" if what == "order" else f"console.states.{what}.{state}"
+    return visit.t(key) if visit.has(key) else state
+
+
 def wrong_words(visit: Visit, wrong: WrongField) -> Markup:
     """What is wrong with a field. English has the service's own words, which also say the limit."""
     key = f"console.wrong.{wrong.code}"

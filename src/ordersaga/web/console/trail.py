@@ -25,6 +25,14 @@ VALUES: Final = {
     "seconds": "console.load.seconds",
 }
 """Values of the gateway's faults and of the load generator, whose names are on the page of faults, too."""
+WORDS: Final = {
+    "status": ("status",),
+    "returning": ("states.returning",),
+    "state": ("topics.state", "jobs.state", "trail.said"),
+    "act": ("letters",),
+    "cause": ("cause",),
+}
+"""Where the words of a value are, by its name."""
 
 
 def routes(console: Console) -> list[ControllerRouterHandler]:
@@ -56,8 +64,7 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
             "more": [(name, page.next) for name, page in pages.items() if page and page.next],
             "asked": asked,
             "staff": STAFF,
-            "changes": changes,
-            "value_name": lambda name: value_name(visit, name),
+            "changes": lambda act: changes(visit, act),
         }
         return console.page(visit, user, "trail.html", values)
 
@@ -70,17 +77,22 @@ def _id_of(visit: Visit, who: str) -> str:
     return next(named, who)
 
 
-def changes(act: ActResource) -> list[tuple[str, str, str]]:
-    """The values that an act has changed: name, before, after. A record's content and other long values are left out."""
+def changes(visit: Visit, act: ActResource) -> list[tuple[str, str, str]]:
+    """The values that an act has changed, in words: name, before, after. A record's content and other long values are left out."""
     names = {**act.before, **act.after}
     found = [(name, act.before.get(name), act.after.get(name)) for name in names]
     return [
-        (name, _told(old), _told(new)) for name, old, new in found if old != new and _is_short(old) and _is_short(new)
+        (value_name(visit, name), _told(visit, name, old), _told(visit, name, new))
+        for name, old, new in found
+        if old != new and _is_short(old) and _is_short(new)
     ]
 
 
 def value_name(visit: Visit, name: str) -> str:
     """A value's name in words; a name of which the pages know none stays as it is."""
+    asked, _, about = name.partition(" ")
+    if visit.has(f"console.trail.value.{asked}"):
+        return f"{visit.t(f'console.trail.value.{asked}')} {about[:8]}".rstrip()
     call, dot, outcome = name.partition(".")
     keys = (
         [f"console.faults.call.{call}", f"console.faults.outcome.{outcome}"]
@@ -96,7 +108,11 @@ def _is_short(value: Any) -> bool:
     return not isinstance(value, dict | list) and len(str(value)) <= VALUE_CHARS_MAX
 
 
-def _told(value: Any) -> str:
+def _told(visit: Visit, name: str, value: Any) -> str:
     if isinstance(value, bool):
-        return str(value).lower()
+        return visit.t(f"console.trail.said.{'yes' if value else 'no'}")
+    if isinstance(value, str):
+        return next(
+            (visit.t(key) for each in WORDS.get(name, ()) if visit.has(key := f"console.{each}.{value}")), value
+        )
     return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
