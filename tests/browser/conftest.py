@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, BrowserContext, sync_playwright
 from ordersaga.devstack.system import System
 from ordersaga.settings import SERVICES
 from ordersaga.web.shop import seeds
-from tests.browser.troubles import FACE, OPERATOR, accept_stopped, end_faults
+from tests.browser.troubles import FACE, OPERATOR, accept_stopped, end_faults, execute
 from tests.browser.visitor import Visitor
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
@@ -101,7 +101,11 @@ def visitor(chromium: Browser, system: System) -> Iterator[Callable[..., Visitor
 
 @pytest.fixture
 def nothing_left(system: System) -> Iterator[None]:
-    """End the faults, the sandbox's too, accept stopped partitions and discard the letters that a test leaves: the next one finds no trouble."""
+    """End the faults, the sandbox's too, accept stopped partitions and discard the letters that a test leaves: the next one finds no trouble.
+
+    What other files have done to the gateway is forgotten before.
+    """
+    execute(system, "payment", "DELETE FROM flow_moment")
     yield
     httpx.put(f"{system.urls['sandbox']}/sandbox/faults", json={}).raise_for_status()
     accept_stopped(system)

@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from playwright.sync_api import Page, expect
 
 from ordersaga.devstack.system import System
-from tests.browser.troubles import FACE, OPERATOR, enter, execute, letter_of, pay, place, spoil
+from tests.browser.troubles import FACE, OPERATOR, enter, execute, letter_of, pay, pay_unsettled, place, spoil
 from tests.browser.visitor import Visitor, axe
 
 Visitors = Callable[..., Visitor]
@@ -47,7 +47,7 @@ def test_an_orders_page_changes_by_itself_and_keeps_what_is_typed(visitor: Visit
     pay(system, order_id, customer, total)
     expect(page.locator("#order-head .badge")).to_have_text("completed")
     expect(page.locator("#order-story")).to_contain_text("DeliveryStartMessage")
-    expect(page.locator("#order-facts")).to_contain_text("STARTED")
+    expect(page.locator("#order-facts")).to_contain_text("started")
     expect(page.locator("#order-facts a[href^='/products/']")).to_have_text(product_name(system))
     expect(reason).to_have_value("the customer called, and wants")
     expect(acts.get_by_text("has moved on since you began to type")).to_be_visible()
@@ -62,6 +62,16 @@ def test_an_orders_page_changes_by_itself_and_keeps_what_is_typed(visitor: Visit
     expect(reason).to_have_value("the customer called, and wants")
 
 
+def test_an_unpaid_order_says_who_is_late(visitor: Visitors, system: System) -> None:
+    order_id, customer, total = place(system)
+    one = enter(visitor)
+    page = follow_an_order(one, order_id)
+    waits = page.locator("#order-steps .waits")
+    expect(waits).to_contain_text("The customer has not paid: no confirm has come")
+    pay_unsettled(system, order_id, customer, total)
+    expect(waits).to_contain_text("Payment has the customer's confirm, and the gateway has given no result yet. since")
+
+
 def test_the_focus_stays_where_it_is_while_the_page_changes(visitor: Visitors, system: System) -> None:
     order_id, customer, total = place(system)
     one = enter(visitor)
@@ -69,7 +79,7 @@ def test_the_focus_stays_where_it_is_while_the_page_changes(visitor: Visitors, s
     link = page.locator("#order-facts a[href^='/console/orders?customer=']")
     link.focus()
     pay(system, order_id, customer, total)
-    expect(page.locator("#order-facts")).to_contain_text("STARTED")
+    expect(page.locator("#order-facts")).to_contain_text("started")
     expect(link).to_be_focused()
 
 

@@ -1,5 +1,6 @@
 """The page of faults: the system bends and recovers before one's eyes, and what was begun there ends with its readers."""
 
+import re
 import time
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from ordersaga.devstack.system import System
-from tests.browser.troubles import OPERATOR, ask_delivery, enter
+from tests.browser.troubles import OPERATOR, ask_delivery, enter, pay, place
 from tests.browser.visitor import Visitor
 
 Visitors = Callable[..., Visitor]
@@ -47,6 +48,21 @@ def figure(page: Page, name: str) -> int:
     """A figure of the orders that are placed; 0 while there is none."""
     shown = page.locator("#load-now dl div").filter(has=page.get_by_text(name, exact=True)).locator("dd")
     return int(float(shown.inner_text())) if shown.count() else 0
+
+
+def test_a_gateway_that_answers_badly_is_a_trouble_with_its_figures(visitor: Visitors, system: System) -> None:
+    one = enter(visitor)
+    expect(one.page.locator("#verdict")).to_contain_text("All is well")  # Payment has written down where it stands
+    cut = {"percent": {"confirm": {"dropped": 100}}}
+    httpx.put(f"{system.urls['sandbox']}/sandbox/faults", json=cut).raise_for_status()
+    for _ in range(3):
+        order_id, customer, total = place(system)
+        pay(system, order_id, customer, total)
+    verdict = one.page.locator("#verdict")
+    expect(verdict).to_contain_text("The payment gateway answers badly", timeout=60_000)
+    expect(verdict).to_contain_text(
+        re.compile(r"confirms in the last 3 minutes [1-9]\d* % had no clear answer, and 0 % a slow one")
+    )
 
 
 def test_the_gateways_faults_are_switched_on_and_off(visitor: Visitors, system: System) -> None:

@@ -111,12 +111,17 @@ def orders_in_trouble(system: System) -> list[str]:
     _wait_until(lambda: _order(system, returned)["flag"])
     _wait_until(lambda: len([each for each in _notes(system, strange) if each]) >= 3)
     unsettled, customer, total = place(system)
-    broken = {"confirm": {"outcome": "bad-gateway"}, "get": {"outcome": "bad-gateway"}}
-    faults = {"orders": {unsettled: broken}}
-    httpx.put(f"{system.urls['sandbox']}/sandbox/faults", json=faults).raise_for_status()
-    pay(system, unsettled, customer, total)
+    pay_unsettled(system, unsettled, customer, total)
     _wait_until(lambda: any(each["tries"] for each in _intents(system, unsettled)))
     return [short, strange, far, returned, cancelled, unsettled]
+
+
+def pay_unsettled(system: System, order_id: str, customer: dict[str, str], total: int) -> None:
+    """Pay an order whose payment the gateway does not settle while its faults last."""
+    broken = {"confirm": {"outcome": "bad-gateway"}, "get": {"outcome": "bad-gateway"}}
+    faults = {"orders": {order_id: broken}}
+    httpx.put(f"{system.urls['sandbox']}/sandbox/faults", json=faults).raise_for_status()
+    pay(system, order_id, customer, total)
 
 
 def _order(system: System, order_id: str) -> dict[str, Any]:

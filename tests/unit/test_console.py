@@ -15,9 +15,11 @@ from ordersaga.contracts.topics import GUIDE_TOPICS
 from ordersaga.operations.flow_resources import FlowMoment, TopicMoment
 from ordersaga.operations.parked_resources import QueueResource
 from ordersaga.operations.resources import BytesResource, CauseResource, CausesResource
+from ordersaga.payment import intents
+from ordersaga.payment.gateway import Declined, Unknown
 from ordersaga.settings import SERVICES, ServiceName, Settings
 from ordersaga.web.accounts import User
-from ordersaga.web.console import editing, flow, letters, order_page, overview
+from ordersaga.web.console import editing, flow, gateway, letters, order_page, overview
 from ordersaga.web.console.kafka_away import KafkaAway
 from ordersaga.web.console.model import Alarm, HealthStatus, OrderStates, Outbox, OutboxTopic, Waiting
 from ordersaga.web.console.rates import PartitionRates
@@ -25,6 +27,7 @@ from ordersaga.web.console.reading import Reading
 from ordersaga.web.console.snapshot import CallRead, ServiceView, Snapshot, TopicRead
 from ordersaga.web.desk import FIELDS_MAX
 from ordersaga.web.services import ProblemAnswer, Refused, Unavailable
+from ordersaga.web.texts import TEXTS
 
 LAST = "order-completed-topic"
 NOW = datetime(2026, 5, 5, 12, tzinfo=UTC)
@@ -45,6 +48,42 @@ def topic(name: str, lag: int | None = 0, **states: int) -> dict[str, TopicRead]
 
 def test_a_system_without_trouble_needs_no_attention() -> None:
     assert overview.concerns(snapshot()) == []
+
+
+def answered(confirms: int, **counts: int) -> list[FlowMoment]:
+    before = {"gateway-confirm": 50, "gateway-approved": 40, "gateway-unclear": 9}
+    after = {
+        "gateway-approved": 40 + confirms - counts.get("unclear", 0),
+        "gateway-unclear": 9 + counts.get("unclear", 0),
+    }
+    after |= {"gateway-slow": counts["slow"]} if "slow" in counts else {}
+    return [
+        FlowMoment(at=NOW, topics={}, calls=before),
+        FlowMoment(at=NOW + timedelta(minutes=2), topics={}, calls=after),
+    ]
+
+
+def test_a_gateway_whose_answers_are_often_unclear_or_slow_is_a_trouble_with_its_figures() -> None:
+    def found(moments: list[FlowMoment]) -> list[overview.Concern]:
+        payment = ServiceView("payment", False, HealthStatus("UP"), gateway=gateway.answers(moments))
+        return overview.concerns(snapshot(payment=payment))
+
+    (told,) = found(answered(40, unclear=6, slow=2))
+    assert told.text == "gateway_poor"
+    assert told.values == {"count": 40, "minutes": gateway.MINUTES, "unclear": 15, "slow": 5}
+    for language in ("en", "ko"):
+        assert "15" in TEXTS[language]["console.concern.gateway_poor"].format(**told.values)
+    assert found(answered(100, unclear=4)) == found(answered(5, unclear=2)) == found(answered(0)) == found([]) == []
+    poor = ServiceView("payment", False, HealthStatus("UP"), gateway=gateway.answers(answered(9, slow=3)))
+    assert flow.gateway_state(snapshot(payment=poor)) == "poor"
+
+
+def test_a_confirm_counts_by_its_answer_and_as_slow_if_that_came_late() -> None:
+    late = intents.SLOW_S
+    declined = Declined("REJECT_CARD_COMPANY", "refused")
+    assert intents.counted_as(declined, late - 0.1) == ["gateway-declined"]
+    assert intents.counted_as(declined, late) == ["gateway-declined", gateway.SLOW]
+    assert intents.counted_as(Unknown("LOST", "no answer"), late) == [gateway.UNCLEAR]
 
 
 def test_another_teams_service_is_no_trouble() -> None:

@@ -6,6 +6,7 @@ claims it when it is due. This process keeps no state that a restart would miss.
 
 import asyncio
 import random
+import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
@@ -32,7 +33,10 @@ JITTER: Final = 0.25
 GATEWAY_CALL: Final = "gateway-confirm"
 ANSWERS: Final[dict[type, str]] = {Approved: "gateway-approved", Declined: "gateway-declined"}
 UNCLEAR: Final = "gateway-unclear"
-"""The guide's steps 6 and 7, as operators see them counted."""
+SLOW: Final = "gateway-slow"
+"""The guide's steps 6 and 7, as operators see them counted. A slow call is counted by its answer, too."""
+SLOW_S: Final = 3.0
+"""A confirm that is answered later is slow: its customer has waited at the checkout for so long."""
 
 
 class Intents:
@@ -136,9 +140,11 @@ class Intents:
     async def _call(self, intent: Intent, call: Call) -> CallAnswer:
         key = approval.idempotency_key(intent, call)
         if intent.kind == "CONFIRM":
+            began_s = time.monotonic()
             with self._runtime.calls.call(GATEWAY_CALL):
                 answer = await self._gateway.confirm(intent.payment_key, str(intent.order_id), call.amount, key)
-            self._runtime.calls.count(ANSWERS.get(type(answer), UNCLEAR))
+            for name in counted_as(answer, time.monotonic() - began_s):
+                self._runtime.calls.count(name)
             return answer
         reason = approval.refund_reason(intent)
         return await self._gateway.cancel(intent.payment_key, reason, call.amount, key, call.refundable_amount)
@@ -161,6 +167,12 @@ class Intents:
                 intent, replace(intent, attempt=later.attempt, tries=intent.tries + 1, due_at=due_at, message=later.why)
             )
         )
+
+
+def counted_as(answer: CallAnswer, took_s: float) -> list[str]:
+    """The names under which a confirm's answer is counted: its outcome, and whether a clear answer came late."""
+    outcome = ANSWERS.get(type(answer), UNCLEAR)
+    return [outcome, SLOW] if outcome != UNCLEAR and took_s >= SLOW_S else [outcome]
 
 
 async def _cancel(tasks: Iterable["asyncio.Task[None]"]) -> None:

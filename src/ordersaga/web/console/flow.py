@@ -195,8 +195,10 @@ def told(snapshot: Snapshot) -> Iterator[tuple[str, Box, str]]:
 
 
 def gateway_state(snapshot: Snapshot) -> str:
-    """up, degraded while Payment sends the gateway no calls, or unknown."""
+    """up, degraded while Payment sends the gateway no calls, poor while many of its answers are unclear or slow, or unknown."""
     payment = snapshot.services["payment"]
     if payment.foreign or payment.health is None:
         return "unknown"
-    return "degraded" if any(each.alarm == "gateway" for each in payment.health.alarms) else "up"
+    if any(each.alarm == "gateway" for each in payment.health.alarms):
+        return "degraded"
+    return "poor" if payment.gateway and payment.gateway.are_poor else "up"

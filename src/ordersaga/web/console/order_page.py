@@ -26,6 +26,7 @@ from ordersaga.web.console.model import (
     TimelineEvent,
 )
 from ordersaga.web.console.orders import PATH
+from ordersaga.web.console.owing import owing
 from ordersaga.web.console.reading import FACE, Reading
 from ordersaga.web.console.staff import may_act
 from ordersaga.web.console.story import story
@@ -185,6 +186,7 @@ async def values_of(reading: Reading, user: User, order_id: UUID) -> dict[str, A
         "order_id": order_id,
         "order": order,
         "names": names,
+        "owing": owing(order, payments, "payment" in reading.ours and "payment" not in away) if order else None,
         "progress": progress(order, shop_events) if order else None,
         "lines": story(events, payments, delivery, held, acts, reservation),
         "payments": payments,

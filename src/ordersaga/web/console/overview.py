@@ -13,6 +13,7 @@ from ordersaga.operations.flow_resources import FlowMoment
 from ordersaga.operations.parked_resources import QueueResource
 from ordersaga.said import Saying
 from ordersaga.web.console.flow import LAG_BAD, gateway_state
+from ordersaga.web.console.gateway import MINUTES
 from ordersaga.web.console.rates import lag_of
 from ordersaga.web.console.snapshot import ServiceView, Snapshot
 
@@ -62,8 +63,17 @@ def concerns(snapshot: Snapshot) -> list[Concern]:
     for view in snapshot.services.values():
         if not view.foreign:
             found += _of_service(view, is_told={AWAY} if away_since else set())
-    if gateway_state(snapshot) == "degraded":
+    state, lately = gateway_state(snapshot), snapshot.services["payment"].gateway
+    if state == "degraded":
         found.append(Concern("bad", "gateway", {}, "#flow"))
+    elif state == "poor" and lately:
+        values: dict[str, str | int] = {
+            "count": lately.confirms,
+            "minutes": MINUTES,
+            "unclear": lately.percent(lately.unclear),
+            "slow": lately.percent(lately.slow),
+        }
+        found.append(Concern("few", "gateway_poor", values, "/console/history"))
     for each in snapshot.audit.alarms if snapshot.audit else ():
         words = each.what.removeprefix("broken: ")
         found.append(Concern("bad", "audit", {}, "/console/audit", words, each.what_said))

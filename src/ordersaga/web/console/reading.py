@@ -19,6 +19,7 @@ from ordersaga.operations.parked_resources import QueueResource
 from ordersaga.operations.resources import ActResource, CallsResource, CausesResource, DeadLetterResource
 from ordersaga.settings import SERVICES, ServiceName, Settings
 from ordersaga.web.accounts import User
+from ordersaga.web.console.gateway import ASKED, Answers, answers
 from ordersaga.web.console.kafka_away import KafkaAway
 from ordersaga.web.console.model import Anything, HealthStatus, OrderStates, Outbox, PartitionState
 from ordersaga.web.console.product_names import ProductNames
@@ -91,7 +92,7 @@ class Reading:
         if name not in self.ours:
             read = [topic.name for topic in TOPICS if name in topic.consumers]
             return ServiceView(name, foreign=True, topics=await self._written(read))
-        health, partitions, outbox, causes, parked, calls, moments = await side_by_side(
+        health, partitions, outbox, causes, parked, calls, moments, lately = await side_by_side(
             unless_away(self.services.get(name, "/health/status", HealthStatus)),
             unless_away(self.partitions(name, user)),
             self.part(name, "/outbox", Outbox, user),
@@ -99,10 +100,17 @@ class Reading:
             self.page(name, "/parked", QueueResource, user),
             self.part(name, "/calls", CallsResource, user),
             self.flow(name, user),
+            self._gateway(name, user),
         )
         topics = None if partitions is None else _topics(partitions, moments)
         counted = None if calls is None else _calls(calls, moments)
-        return ServiceView(name, False, health, topics, outbox, causes, parked and parked.items, counted, moments)
+        return ServiceView(
+            name, False, health, topics, outbox, causes, parked and parked.items, counted, moments, lately
+        )
+
+    async def _gateway(self, name: ServiceName, user: User) -> Answers | None:
+        """How the gateway has answered lately, as Payment tells."""
+        return answers(await self.flow(name, user, ASKED)) if name == "payment" else None
 
     async def flow(self, name: ServiceName, user: User, query: Mapping[str, str] | None = None) -> list[FlowMoment]:
         """The moments of the last minute, or those of the query; none, if the service does not answer."""

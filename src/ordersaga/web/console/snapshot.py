@@ -10,6 +10,7 @@ from ordersaga.operations.flow_resources import FlowMoment
 from ordersaga.operations.parked_resources import QueueResource
 from ordersaga.operations.resources import CausesResource
 from ordersaga.settings import ServiceName
+from ordersaga.web.console.gateway import Answers
 from ordersaga.web.console.model import HealthStatus, OrderStates, Outbox
 
 
@@ -35,7 +36,10 @@ class CallRead(Struct, frozen=True):
 
 
 class ServiceView(Struct, frozen=True):
-    """One service as the overview shows it. A part that did not come is None. `foreign`: another team runs it. `moments`: the last minute."""
+    """One service as the overview shows it. A part that did not come is None. `foreign`: another team runs it. `moments`: the last minute.
+
+    `gateway`: how the payment gateway has answered Payment.
+    """
 
     name: ServiceName
     foreign: bool = False
@@ -46,6 +50,7 @@ class ServiceView(Struct, frozen=True):
     parked: list[QueueResource] | None = None
     calls: dict[str, CallRead] | None = None
     moments: Sequence[FlowMoment] = ()
+    gateway: Answers | None = None
 
     @property
     def state(self) -> str:
