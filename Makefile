@@ -39,7 +39,7 @@ PART_system := $(filter-out $(NAMED), $(wildcard tests/integration/test_*.py)) t
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos cluster siege money fuzz bench saga contract metrics scaling screenshots site lock audit check-deploy release
+.PHONY: help demo up setup test-fast test check hooks simulate mutations chaos cluster upgrade siege money fuzz bench saga contract metrics scaling screenshots site lock audit check-deploy release
 
 help: ## this list
 	@awk -F ':.*## ' '/^#> / {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,9 @@ chaos: setup ## KILLS=30 kills and freezes of services, broker and databases und
 
 cluster: setup ## three brokers, a primary database and its standby: KILLS=30 of them are killed or cut off under load, then the audit; ARGS=--help
 	@$(BIN)/python -m tests.chaos.machines --kills $(KILLS) $(ARGS)
+
+upgrade: setup ## the last release is replaced by the present code under load, brought back and replaced again, then the audit; ARGS=--help
+	@$(BIN)/python -m tests.chaos.upgrade $(ARGS)
 
 siege: setup ## MINUTES=30 of overload and hostile clients beside ordinary customers: memory stays bounded, and the audit holds
 	@$(BIN)/python -m tests.chaos.siege --minutes $(MINUTES) $(ARGS)

@@ -27,6 +27,7 @@ LOOK_EVERY_S: Final = (0.7, 1.3)
 LOOK_EVERY_S_MAX: Final = 5.0
 CANCELS_AFTER_S: Final = (0.0, 0.06)
 """After the request to pay. Order hears of a payment about as late."""
+UNTOLD: Final = " without Retry-After"
 OPERATOR: Final = {"User-Id": str(UUID(int=99)), "User-Roles": "MASTER"}
 
 KINDS: Final = {
@@ -204,6 +205,7 @@ class Crowd:
                 async with self._http.request(method, url, json=body, headers=headers) as response:
                     answer = await response.json(content_type=None)
                     status = response.status
+                    again_is_told = "Retry-After" in response.headers
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 said = type(error).__name__
                 self.answers[f"{service}: {said}"] += 1
@@ -211,7 +213,8 @@ class Crowd:
                 if status < 400 or status in fine:
                     return status, answer
                 said = f"{status} {answer}"
-                self.answers[f"{service}: {status}"] += 1
+                untold = "" if status != 503 or again_is_told else UNTOLD
+                self.answers[f"{service}: {status}{untold}"] += 1
                 if status < 500 and status not in again:
                     raise RuntimeError(f"{method} {path}: {said}")
             await asyncio.sleep(random.uniform(0.5, 1.0) * again_s)

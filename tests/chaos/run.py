@@ -23,7 +23,8 @@ from ordersaga.messaging.database import DATABASE_ERRORS
 from ordersaga.settings import SERVICES
 from tests.chaos.blows import BLOWS
 from tests.chaos.crowd import REQUEST_LIMIT_S, Crowd
-from tests.chaos.ledgers import missteps, watch_ledgers
+from tests.chaos.ending import settled, wrong
+from tests.chaos.ledgers import watch_ledgers
 from tests.chaos.struck import BROKER_LIMIT_S, Blow, Struck
 
 WORKERS: Final = 2
@@ -41,7 +42,6 @@ LIVE_AUDITS_S: Final = 16.0
 LIVE_AUDIT_EVERY_S: Final = 4.0
 UNCHANGED_S: Final = 10.0
 END_LIMIT_S: Final = 240.0
-SETTLE_LIMIT_S: Final = 120.0
 EXTRA: Final = {"ORDERSAGA_PAYMENT_DEADLINE_S": "60", "ORDERSAGA_STOCK_DEADLINE_S": "5"}
 
 Say = Callable[[str], None]
@@ -114,10 +114,9 @@ class Chaos:
             await shopping
             self._tell(f"no more customers; waiting for {len(crowd.customers) - crowd.ended} orders to end")
             await crowd.leave(END_LIMIT_S)
-            findings = await self._settled()
+            findings = await settled(self._system.settings)
             result = Result(findings, self._recoveries, crowd.placed, dict(crowd.answers))
-            result.wrong = self._false_alarms + await self._wrong(findings)
-            result.wrong += await missteps(self._system.settings)
+            result.wrong = self._false_alarms + await wrong(self._system.settings, crowd, findings)
             return result
 
     async def _audit_live(self) -> None:
@@ -216,32 +215,6 @@ class Chaos:
                 db.terminate()
         except DATABASE_ERRORS:
             return []
-
-    async def _settled(self) -> list[Finding]:
-        """The findings of the audit at rest, or after `SETTLE_LIMIT_S`."""
-        end = time.monotonic() + SETTLE_LIMIT_S
-        while True:
-            findings = await verify(self._system.settings)
-            if all(each.holds and not each.in_flight_count for each in findings) or time.monotonic() > end:
-                return findings
-            await asyncio.sleep(1.0)
-
-    async def _wrong(self, findings: Sequence[Finding]) -> list[str]:
-        """Broken invariants, work that has not ended, and customers who were told another end than the table has."""
-        wrong = [f"{each.invariant}: {what}" for each in findings for what in [*each.broken, *each.unjudged]]
-        wrong += [f"not at its end: {each.invariant}: {what}" for each in findings for what in each.in_flight]
-        wrong += [f"{each.order_id} ({each.kind}): {each.trouble}" for each in self._crowd.customers if each.trouble]
-        wrong += [f"{each.order_id} ({each.kind}) has not ended" for each in self._crowd.customers if not each.end]
-        db = await asyncpg.connect(self._system.settings.database_url("order"))
-        rows = await db.fetch("SELECT customer_id, order_id, status FROM orders JOIN saga USING (order_id)")
-        await db.close()
-        orders = defaultdict(list)
-        for row in rows:
-            orders[row["customer_id"]].append((row["order_id"], row["status"]))
-        for each in self._crowd.customers:
-            if each.end and orders[each.user_id] != [(each.order_id, each.end)]:
-                wrong.append(f"{each.order_id} ({each.kind}) was told {each.end}, the table has {orders[each.user_id]}")
-        return wrong
 
     def _tell(self, text: str) -> None:
         self._say(f"{time.time() - self._began_s:6.1f} s  {self._crowd.ended:6,} orders ended  {text}")

@@ -14,11 +14,13 @@ import psycopg
 import pytest
 
 from ordersaga.devstack import DevStack
+from ordersaga.messaging import migrating
 from ordersaga.messaging.migrating import migrate
 
 MIGRATING = """
 import sys
 from types import SimpleNamespace
+from ordersaga.messaging import migrating
 from ordersaga.messaging.migrating import migrate
 print(*migrate(sys.argv[1], SimpleNamespace(__path__=[sys.argv[2]])))
 """
@@ -132,3 +134,27 @@ def test_a_database_that_cannot_be_migrated_is_said_in_one_sentence(stack: DevSt
     assert ended.returncode in (1, 2)
     assert says in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
+
+
+INDEX = """-- transactional: false
+DROP INDEX CONCURRENTLY IF EXISTS first_idx;
+CREATE INDEX CONCURRENTLY first_idx ON first (n);
+"""
+
+
+def test_an_index_is_built_while_others_write_and_again_after_a_build_that_was_given_up(
+    migrated: Migrated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrated.migrate()
+    (migrated.folder / "migrations" / "0903.index.sql").write_text(INDEX)
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('first_idx')"
+    with psycopg.connect(migrated.url) as writer, monkeypatch.context() as then:
+        writer.execute("INSERT INTO first VALUES (1)")  # the build waits for its end
+        then.setattr(migrating, "STEP_LOCK_WAIT_MS", 500)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            migrated.migrate()
+        migrated.execute("INSERT INTO first VALUES (2)")
+    assert migrated.execute(valid) == [(False,)]
+    assert migrated.migrate() == ["0903.index"]
+    assert migrated.execute(valid) == [(True,)]
+    assert migrated.migrate() == []

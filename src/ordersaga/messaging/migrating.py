@@ -1,6 +1,9 @@
 """Migrates one service's database by yoyo, under an advisory lock. Each step and its mark as done are one transaction.
 
 yoyo's own lock is a row, which a killed process leaves behind, and yoyo commits a step before it marks the step as done.
+
+A step that begins with `-- transactional: false`, such as one that builds an index while others write, has a transaction for each statement.
+It is not marked unless all succeeded, so it must bear to be run again. yoyo would run it on a connection without our time-outs.
 """
 
 import contextlib
@@ -69,12 +72,15 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no t
 
     def apply_one(self, migration: Any, force: bool = False, mark: bool = True) -> None:
         migration.load()
-        if not (mark and migration.use_transactions):
+        if not mark:
             super().apply_one(migration, force, mark)
             return
         self.ensure_internal_schema_updated()
-        with self.transaction():
+        if not migration.use_transactions:
             migration.process_steps(self, "apply", force=force)
+        with self.transaction():
+            if migration.use_transactions:
+                migration.process_steps(self, "apply", force=force)
             self.log_migration(migration, "apply")
             self.mark_one(migration, log=False)
 
