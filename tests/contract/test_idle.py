@@ -9,9 +9,10 @@ from uuid import uuid4
 import pytest
 from msgspec import structs
 
+from ordersaga.messaging import consuming
 from ordersaga.messaging.kafka import PartitionConsumer
 from ordersaga.messaging.runtime import Runtime
-from tests.contract.rig import INPUT, Rig, has_partitions, told, took_effect, until
+from tests.contract.rig import INPUT, LIMIT_S, Rig, has_partitions, told, took_effect, until
 
 WATCHED_S = 10.0
 STATEMENTS_PER_S_MAX = 2.5
@@ -76,6 +77,25 @@ async def test_a_long_wait_for_records_ends_when_there_is_something_else_to_do(s
         assert time.monotonic() - began < WATCHED_S
     finally:
         await consumer.close()
+
+
+async def test_records_that_can_wait_share_a_turn_with_the_next_one_that_cannot(
+    service: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consuming, "COMPANY_S", 4 * LIMIT_S)
+    waiting, other, last = uuid4(), uuid4(), uuid4()
+    handler = structs.replace(service.handler, can_wait=lambda record: record.key != str(last).encode())
+    async with Runtime(service.settings, "delivery", handler) as runtime:
+        await until(lambda: has_partitions(runtime))
+        service.send(told(waiting))
+        await asyncio.sleep(0.5)
+        assert not service.batches
+        service.send(told(last))
+        await until(lambda: took_effect(service, 2))
+        assert len(service.batches) == 1
+        service.send(told(other))
+        service.send(told(other))  # of two records with one key, one may be what the other waits for
+        await until(lambda: took_effect(service, 4))
 
 
 async def test_records_for_which_nobody_waits_share_turns_and_the_first_waits_for_none(service: Rig) -> None:

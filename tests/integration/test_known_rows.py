@@ -1,5 +1,6 @@
 """A short turn about rows that this process has written last does not read them, and finds out if another one has changed them."""
 
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -16,7 +17,9 @@ from ordersaga import stock
 from ordersaga.contracts.address import Address
 from ordersaga.contracts.messages import Message, StockResponseMessage
 from ordersaga.devstack import DevStack
-from ordersaga.messaging import ledger, outbox_rows, short_transaction
+from ordersaga.messaging import ledger, outbox_rows
+from ordersaga.messaging.gather import Gather
+from ordersaga.messaging.refusal import Refusal
 from ordersaga.messaging.short_transaction import RESTS, Known, NotAsRead, ShortTransaction
 from ordersaga.order import store
 from ordersaga.order.commands import Placement, Placing
@@ -150,6 +153,42 @@ async def test_pieces_of_a_product_are_known_and_those_that_another_process_took
             connection.remove_query_logger(count)
 
 
+def wanted() -> Placement:
+    recipient = Address("1 Sejong-daero", None, "04524", "010-0000-0000", "김하나", "문 앞에")
+    return Placement(Order(uuid7(), uuid7(), "keyboard", PRICE, recipient, NOW, NOW, Facts((Line(PRODUCT, 1),))), None)
+
+
+@pytest.mark.parametrize("change", ["price = price + 1", "active = false"])
+async def test_a_price_is_read_once_and_one_that_another_process_has_changed_is_found_out(
+    shop: Shop, change: str
+) -> None:
+    reads = 0
+
+    def count(query: Any) -> None:
+        nonlocal reads
+        reads += query.query.startswith("SELECT product_id, price")
+
+    one = shop.one
+    settings = one.settings.model_copy(update={"gather_transactions_max": 1})
+    outbox: Any = SimpleNamespace(publish_soon=lambda *_: None)
+    place = Gather(Placing(settings, shop.known), settings, one.pool, outbox, lambda: NOW, uuid7, short=True)
+    await one.pool.execute(
+        "INSERT INTO price (product_id, name, price, changed_at) VALUES ($1, 'keyboard', $2, now())", PRODUCT, PRICE
+    )
+    async with one.pool.acquire() as connection:
+        connection.add_query_logger(count)
+        one.pool.acquire = lambda **_: contextlib.nullcontext(connection)  # type: ignore[method-assign,assignment]
+        for _ in range(3):
+            assert not isinstance(await place(wanted()), Refusal)
+        assert reads == 1
+        await connection.execute(f"UPDATE price SET {change}")
+        assert isinstance(await place(wanted()), Refusal)
+        await connection.execute("UPDATE price SET price = $1, active = true", PRICE)
+        assert not isinstance(await place(wanted()), Refusal)
+        assert await connection.fetchval("SELECT count(*) FROM orders") == 4
+        connection.remove_query_logger(count)
+
+
 async def test_nothing_is_known_over_a_connection_that_is_younger(shop: Shop) -> None:
     """A server that is restored, or takes over, may number its transactions as the one before did."""
     order_id = await shop.placed()
@@ -193,9 +232,8 @@ def test_keys_that_failed_a_turn_let_the_next_turns_read() -> None:
     assert known.all_of([one, other], over()) is None
 
 
-def test_no_more_is_known_than_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(short_transaction, "KNOWN_MAX", 2)
-    known: Known[str] = Known()
+def test_no_more_is_known_than_a_limit() -> None:
+    known: Known[str] = Known(keys_max=2)
     keys = [uuid7() for _ in range(3)]
     for key in keys:
         known.keep({key: "it"}, over())

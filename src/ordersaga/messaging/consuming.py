@@ -5,7 +5,7 @@ Each step is a file: `turn.py`, `retries.py` (parked records), `missed.py` (outp
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -14,7 +14,7 @@ from ordersaga.messaging.backoff import Backoff
 from ordersaga.messaging.consumer_parts import ConsumerParts
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.handler import Record
-from ordersaga.messaging.kafka import KafkaUnavailable
+from ordersaga.messaging.kafka import Fetched, KafkaUnavailable
 from ordersaga.messaging.lag import LagTools
 from ordersaga.messaging.ledger import Fenced
 from ordersaga.messaging.log_limit import LogLimit
@@ -23,7 +23,7 @@ from ordersaga.messaging.loops import Beat
 from ordersaga.messaging.missed import Missed
 from ordersaga.messaging.retries import Retries
 from ordersaga.messaging.stalls import Stalls
-from ordersaga.messaging.turn import Turns
+from ordersaga.messaging.turn import SHORT_MAX, Turns
 from ordersaga.messaging.unreadable import Unreadable
 from ordersaga.messaging.watching import Watching
 
@@ -32,6 +32,10 @@ log: Final = structlog.get_logger()
 SOON_S: Final = 0.2
 IDLE_WAIT_S: Final = 1.0
 """Where nothing is to be done but to wait for records: each round costs CPU, also on a system without orders."""
+COMPANY_S: Final = 0.015
+"""How long records that can wait (`Handler.can_wait`) do so. At 10 orders/s and more, another record of Order comes within it more often than not."""
+WAITING_MAX: Final = SHORT_MAX - 1
+"""So many records wait: with one more they still have a short turn. More records than that share the cost of a turn already."""
 
 
 class Consuming:
@@ -81,7 +85,7 @@ class Consuming:
         while not self._stopping:
             size = self._turns.size.now
             records_max = self._faults.records_max(size) if self._faults else size
-            fetched = await self._consumer.fetch(records_max, wait_s, self._is_hurried)
+            fetched = await self._fetch(records_max, wait_s)
             if fetched.fatal is not None:
                 raise KafkaUnavailable(fetched.fatal.str())
             self._assignment.change(fetched.joined, fetched.assigned, fetched.revoked)
@@ -101,6 +105,21 @@ class Consuming:
             rest_s = began_s + self._handler.apart_s - asyncio.get_running_loop().time()
             if fetched.records and rest_s > 0:
                 await asyncio.sleep(rest_s)
+
+    async def _fetch(self, records_max: int, wait_s: float) -> Fetched:
+        """What Kafka has. Records that can wait are given with those that come within `COMPANY_S`."""
+        fetched = await self._consumer.fetch(records_max, wait_s, self._is_hurried)
+        can_wait = self._handler.can_wait
+        if can_wait is None or not fetched.records:
+            return fetched
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + COMPANY_S
+        while not fetched.has_news and _can_wait(fetched.records, can_wait):
+            left_s, room = end_s - loop.time(), records_max - len(fetched.records)
+            if left_s <= 0 or room <= 0 or self._is_hurried():
+                break
+            fetched = fetched.before(await self._consumer.fetch(room, left_s, self._is_hurried))
+        return fetched
 
     def _is_hurried(self) -> bool:
         """Whether the next round has something to do that cannot wait. Called in another thread."""
@@ -159,3 +178,9 @@ class Consuming:
             partitions=len(self._assignment.positions),
             stopped=len(self._assignment.stopped),
         )
+
+
+def _can_wait(records: Sequence[Record], can_wait: Callable[[Record], bool]) -> bool:
+    """Whether these records may wait for others. Of two records with one key, one may be what the other waits for."""
+    distinct = {record.key for record in records}
+    return len(records) == len(distinct) <= WAITING_MAX and all(map(can_wait, records))

@@ -23,7 +23,7 @@ from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.ids import MessageIds
 from ordersaga.messaging.isolation import narrow
 from ordersaga.messaging.outbox import Outbox
-from ordersaga.messaging.short_transaction import ShortTransaction
+from ordersaga.messaging.short_transaction import NotAsRead, ShortTransaction
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.sqlstate import is_locked, is_too_large, is_transient
 from ordersaga.settings import Settings
@@ -153,10 +153,19 @@ class Gather(Generic[Request, Answer]):
         else:
             await self._failed(some, failure)
 
-    async def _commit(self, some: Sequence[_Waiting[Request, Answer]], lock_wait_ms: int, tries: int = 1) -> None:
-        """Handle the requests that are still waiting, in one transaction, and answer them.
+    async def _commit(self, some: Sequence[_Waiting[Request, Answer]], lock_wait_ms: int) -> None:
+        """Handle the requests that are still waiting, in one transaction, and answer them. Raises as `_commit_once` does."""
+        try:
+            await self._commit_once(some, lock_wait_ms, as_read=True)
+        except NotAsRead:
+            await self._commit_once(some, lock_wait_ms, as_read=False)
 
-        Raises `OutcomeUnknown` if the transaction may be committed, otherwise the error that rolled it back.
+    async def _commit_once(
+        self, some: Sequence[_Waiting[Request, Answer]], lock_wait_ms: int, as_read: bool, tries: int = 1
+    ) -> None:
+        """The same with a short transaction that compares what it has not read, or that reads everything.
+
+        Raises `NotAsRead` if what it has not read was otherwise, `OutcomeUnknown` if the transaction may be committed, otherwise the error that rolled it back.
         """
         some = [each for each in some if not each.answer.done()]
         if not some:
@@ -167,7 +176,7 @@ class Gather(Generic[Request, Answer]):
         try:
             now = self._clock()
             acquired = self._pool.acquire(timeout=self._limit_s)
-            async with acquired as connection, ShortTransaction(connection, lock_wait_ms) as db:
+            async with acquired as connection, ShortTransaction(connection, lock_wait_ms, as_read) as db:
                 given = db.itself if self._short else await db.begun()
                 write = await self._work(given, [each.request for each in some], now)
                 committing = True
@@ -192,7 +201,7 @@ class Gather(Generic[Request, Answer]):
                 spans.of_output(rows, (ids.parent_of(key_of(each.message)) for each in write.outgoing))
             return
         await asyncio.sleep(random.uniform(0, RETRY_WAIT_S_MAX * tries))
-        await self._commit(some, lock_wait_ms, tries + 1)
+        await self._commit_once(some, lock_wait_ms, as_read, tries + 1)
 
     def _ids(self, some: Sequence[_Waiting[Request, Answer]]) -> MessageIds:
         """No record causes the output of HTTP, so group and topic ids are not needed: each message gets a new `message-id`."""

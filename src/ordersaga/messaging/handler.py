@@ -156,15 +156,23 @@ class Handler(Struct, frozen=True):
     `apart_s`: the time between the beginnings of two turns, at least. Where nobody waits for the effect of a record, a few records a turn
     cost less than a turn a record. The first record after a while is handled at once.
     `short`: for a few records it may get a `ShortTransaction` instead of a connection.
+    `can_wait`: whether nobody waits for the effect of a record. Where it says so of all records that are there, they wait a moment for
+    others, and share their turn. It may only guess: a wrong answer costs a turn or that moment.
     """
 
     topics: tuple[Topic, ...]
     handle: Handle
     apart_s: float = 0.0
     short: bool = False
+    can_wait: Callable[[Record], bool] | None = None
 
 
-def consumes(*messages: type[Message], apart_s: float = 0.0, short: bool = False) -> Callable[[Handle], Handler]:
-    """Decorator: declares which messages a handler takes. `apart_s` and `short` as in `Handler`."""
+def consumes(
+    *messages: type[Message],
+    apart_s: float = 0.0,
+    short: bool = False,
+    can_wait: Callable[[Record], bool] | None = None,
+) -> Callable[[Handle], Handler]:
+    """Decorator: declares which messages a handler takes. `apart_s`, `short` and `can_wait` as in `Handler`."""
     topics = tuple(BY_MESSAGE[message] for message in messages)
-    return lambda handle: Handler(topics, handle, apart_s, short)
+    return lambda handle: Handler(topics, handle, apart_s, short, can_wait)

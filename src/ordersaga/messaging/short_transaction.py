@@ -23,7 +23,7 @@ import asyncpg
 from ordersaga.messaging.connections import next_moment
 from ordersaga.messaging.database import Connection, already_inserted
 
-KNOWN_MAX: Final = 500
+KNOWN_MAX: Final = 10_000
 RESTS: Final = 20
 Value = TypeVar("Value")
 
@@ -59,6 +59,12 @@ def comparing(db: Connection) -> "ShortTransaction | None":
     return whole if isinstance(whole, ShortTransaction) and whole.may_compare else None
 
 
+def reading(db: Connection) -> "ShortTransaction | None":
+    """The short transaction, if rows that are read without a lock may be compared at its end instead; None: read them."""
+    whole: object = db
+    return whole if isinstance(whole, ShortTransaction) and whole.compares else None
+
+
 def after_commit(db: Connection, call: "Callable[[ShortTransaction], None]") -> None:
     """Have this called with a short transaction once it is committed. On any other connection it is not called."""
     whole: object = db
@@ -72,7 +78,7 @@ class ShortTransaction:
     def __init__(self, connection: Connection, lock_timeout_ms: int | None = None, as_read: bool = False) -> None:
         self.connection: Final = connection
         self._lock_timeout_ms: Final = lock_timeout_ms
-        self._as_read: Final = as_read
+        self.compares: Final = as_read
         self._kept: Final[list[Part]] = []
         self._compared: Final[list[tuple[Part, int]]] = []
         self._begun: Any = None
@@ -96,7 +102,7 @@ class ShortTransaction:
     @property
     def may_compare(self) -> bool:
         """Whether rows may be read without locks: with `as_read`, while nothing was sent or kept."""
-        return self._as_read and self._begun is None and not self._kept
+        return self.compares and self._begun is None and not self._kept
 
     def compared(self, rows: int) -> Any:
         """Where a query is sent that finds, and locks, the rows that are as they were read. At the end it must find so many."""
@@ -152,7 +158,7 @@ class ShortTransaction:
         except asyncpg.DivisionByZeroError as error:
             raise NotAsRead from error
         except asyncpg.SerializationError as error:
-            if self._as_read:
+            if self.compares:
                 raise NotAsRead from error
             raise
 
@@ -187,10 +193,16 @@ class Known(Generic[Value]):
     does not pay to know them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keys_max: int = KNOWN_MAX) -> None:
+        self._keys_max: Final = keys_max
         self._values: Final[dict[UUID, tuple[int, Value]]] = {}
         self._used: frozenset[UUID] = frozenset()
         self._rests = 0
+
+    def last(self, key: UUID) -> Value | None:
+        """The value of a key, which may be old: only to guess from."""
+        known = self._values.get(key)
+        return known[1] if known is not None else None
 
     def all_of(self, keys: Sequence[UUID], short: ShortTransaction) -> list[Value] | None:
         """The values of these keys, in their order. None: not all are known."""
@@ -211,7 +223,7 @@ class Known(Generic[Value]):
             self._values.pop(key, None)
             if value is not None:
                 self._values[key] = short.began, value
-        while len(self._values) > KNOWN_MAX:
+        while len(self._values) > self._keys_max:
             del self._values[next(iter(self._values))]
 
     def forget(self, keys: Sequence[UUID]) -> None:

@@ -28,7 +28,7 @@ def create_app(settings: Settings) -> Litestar:
     known = store.KnownOrders()
     runtime = Runtime(settings, "order", handler(settings, known), utc_now, new_id)
     watch = Watch(runtime, settings.database_url("order"))
-    known.tell = watch.saved
+    known.tell, known.is_watched = watch.saved, watch.is_watched
     streams = Streams(settings.http_streams_max, settings.http_streams_per_caller_max)
     callers = Callers(settings)
     orders = api.Orders(runtime, callers, watch, streams)

@@ -1,7 +1,8 @@
 """Carries out customers' commands as gathered writes: place an order, cancel it, return it. One transaction serves many requests."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from ordersaga.messaging.gather import Write
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.messaging.idempotency import IdempotencyKey, Reused, each_once
 from ordersaga.messaging.refusal import FieldError, Refusal, no_such, wrong_field, wrong_fields
+from ordersaga.messaging.short_transaction import after_commit
 from ordersaga.messaging.texts import storable
 from ordersaga.order import saga, store
 from ordersaga.order.deadlines import Deadlines
@@ -22,7 +24,7 @@ from ordersaga.order.decision import Decision
 from ordersaga.order.model import Order
 from ordersaga.order.returns import CancelBeforeDelivery, RequestReturn, Return
 from ordersaga.order.saga import CustomerCommand, decide
-from ordersaga.order.store import Changes, KnownOrders
+from ordersaga.order.store import Changes, KnownOrders, KnownPrices
 from ordersaga.order.versions import CHANGED, seen_of
 from ordersaga.said import say
 from ordersaga.settings import Settings
@@ -70,6 +72,7 @@ class Placing:
 
     def __init__(self, settings: Settings, known: KnownOrders | None = None) -> None:
         self._known: Final = known
+        self._prices: Final = KnownPrices()
         self._trust_client_total: Final = settings.trust_client_total
         self._deadlines: Final = Deadlines.of(settings)
         self._payment_deadline: Final = timedelta(seconds=settings.payment_deadline_s)
@@ -102,10 +105,29 @@ class Placing:
         return Write(answers, outgoing)
 
     async def _checked(self, db: Connection, placements: Sequence[Placement], now: datetime) -> list[Order | Refusal]:
-        """Each order with its times and its products' sum. Refuses an order with another total, or with an inactive product."""
-        prices, inactive = await store.prices(
-            db, {line.product_id for each in placements for line in each.order.facts.lines}
-        )
+        """Each order with its times and its products' sum. Refuses an order with another total, or with an inactive product.
+
+        What is known of the prices is compared when the orders are inserted. A refusal inserts nothing, so it is given by prices just read.
+        """
+        ids = {line.product_id for each in placements for line in each.order.facts.lines}
+        if (known := await store.known_prices(db, ids, self._prices)) is not None:
+            checked = self._check(placements, now, known)
+            if not any(isinstance(each, Refusal) for each in checked):
+                await store.compare_prices(db, known)
+                after_commit(db, partial(self._prices.keep, known))
+                return checked
+        prices, inactive = await store.prices(db, ids, self._prices)
+        sold = {id: price for id, price in prices.items() if id not in inactive}
+        after_commit(db, partial(self._prices.keep, sold))
+        return self._check(placements, now, prices, inactive)
+
+    def _check(
+        self,
+        placements: Sequence[Placement],
+        now: datetime,
+        prices: Mapping[UUID, int],
+        inactive: Set[UUID] = frozenset(),
+    ) -> list[Order | Refusal]:
         checked: list[Order | Refusal] = []
         for each in placements:
             order = each.order

@@ -10,8 +10,9 @@ from typing import Final
 from uuid import UUID
 
 from ordersaga.contracts import messages as m
+from ordersaga.contracts.topics import BY_MESSAGE
 from ordersaga.messaging.database import Connection
-from ordersaga.messaging.handler import Batch, Handler, Incoming, Outgoing, consumes
+from ordersaga.messaging.handler import Batch, Handler, Incoming, Outgoing, Record, consumes
 from ordersaga.order import store
 from ordersaga.order.answers import rollback_named
 from ordersaga.order.deadlines import Deadlines
@@ -22,6 +23,8 @@ from ordersaga.said import say
 from ordersaga.settings import Settings
 
 UNKNOWN_ORDER: Final = say("letter.no_order", "no order has this id")
+PAID: Final = BY_MESSAGE[m.PaymentSuccessMessage].name
+FIRST_OF_TWO: Final = (PAID, BY_MESSAGE[m.StockResponseMessage].name)
 ROLLBACK_ANSWERS: Final = frozenset({m.StockRollbackCompletedMessage, m.StockRollbackFailedMessage})
 
 
@@ -64,6 +67,20 @@ async def with_prices(
             order = decision.order
         after.append(order)
     return after
+
+
+def can_wait(record: Record, known: KnownOrders) -> bool:
+    """Whether nothing follows from a record yet: of payment and stock, the one that is there first only waits for the other."""
+    if record.topic not in FIRST_OF_TWO or record.key is None:
+        return False
+    try:
+        order_id = UUID(record.key.decode())
+    except ValueError:
+        return False
+    order = known.last(order_id)
+    if order is None or known.is_watched(order_id):
+        return False
+    return not (order[0].stock_is_known if record.topic == PAID else order[0].is_paid)
 
 
 def _split(batch: Batch) -> tuple[list[m.ProductPriceMessage], dict[UUID, list[Incoming]]]:
@@ -116,6 +133,7 @@ def _answer(incoming: Incoming) -> Answer:
 
 def handler(settings: Settings, known: KnownOrders | None = None) -> Handler:
     """Order's handler, with the messages that it consumes. `known`: the orders of which this process knows the rows."""
+    known = known or KnownOrders()
     return consumes(
         m.StockResponseMessage,
         m.PaymentSuccessMessage,
@@ -125,4 +143,5 @@ def handler(settings: Settings, known: KnownOrders | None = None) -> Handler:
         m.PaymentCancelledMessage,
         m.ProductPriceMessage,
         short=True,
-    )(partial(handle, deadlines=Deadlines.of(settings), known=known or KnownOrders()))
+        can_wait=partial(can_wait, known=known),
+    )(partial(handle, deadlines=Deadlines.of(settings), known=known))

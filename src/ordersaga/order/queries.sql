@@ -92,6 +92,11 @@ SELECT count(*) FROM gone;
 -- The prices of products, and whether Stock still sells them.
 SELECT product_id, price, active FROM price WHERE product_id = ANY (:product_ids::uuid[]);
 
+-- name: prices_as_read
+-- Those of these products that still have these prices, and that Stock still sells.
+SELECT 1 FROM price p JOIN unnest(:product_ids::uuid[], :prices::int[]) AS t (product_id, price)
+    ON p.product_id = t.product_id AND p.price = t.price AND p.active;
+
 -- name: save_prices!
 -- Upsert prices from Stock. A row with a higher version stays, and, of two rows without a version, the newer.
 INSERT INTO price (product_id, name, price, version, changed_at, active)

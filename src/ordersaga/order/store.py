@@ -20,7 +20,15 @@ from ordersaga.messaging import timers
 from ordersaga.messaging.database import Connection, insert, insert_new
 from ordersaga.messaging.handler import Incoming, Outgoing
 from ordersaga.messaging.queries import queries
-from ordersaga.messaging.short_transaction import Known, ShortTransaction, after_commit, comparing, later, unlocked
+from ordersaga.messaging.short_transaction import (
+    Known,
+    ShortTransaction,
+    after_commit,
+    comparing,
+    later,
+    reading,
+    unlocked,
+)
 from ordersaga.messaging.texts import stored_sayings
 from ordersaga.order.decision import Decision
 from ordersaga.order.model import Event, Facts, Order
@@ -51,17 +59,23 @@ EVENT_COLUMNS: Final = (
     "said",
 )
 
+ORDERS_KNOWN_MAX: Final = 500
+
 _json: Final = msgspec.json.Encoder()
 _facts: Final = msgspec.json.Decoder(Facts)
 _recipient: Final = msgspec.json.Decoder(Address)
 
 
 class KnownOrders(Known[tuple[Order, str]]):
-    """Orders, each with the version of its saga row. `tell` gets those that a short transaction has committed."""
+    """Orders, each with the version of its saga row.
+
+    `tell` gets those that a short transaction has committed. `is_watched`: whether a request or a stream of this process waits for an order.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(ORDERS_KNOWN_MAX)
         self.tell: Callable[[Iterable[Order]], None] = lambda _: None
+        self.is_watched: Callable[[UUID], bool] = lambda _: False
 
 
 class SagaRow(NamedTuple):
@@ -197,10 +211,40 @@ async def events_after(db: Connection, seen: dict[UUID, int], each_max: int | No
     ]
 
 
-async def prices(db: Connection, product_ids: Iterable[UUID]) -> tuple[dict[UUID, int], set[UUID]]:
-    """Order's copy of the prices of products, and which of these products are inactive. Prices in won; a product whose price is not known is missing."""
-    rows = await sql.prices(unlocked(db), product_ids=list(set(product_ids)))
+async def prices(
+    db: Connection, product_ids: Iterable[UUID], known: "KnownPrices | None" = None
+) -> tuple[dict[UUID, int], set[UUID]]:
+    """Order's copy of the prices of products, and which of these products are inactive. Prices in won; a product whose price is not known is missing.
+
+    `known`: forgets what may be old.
+    """
+    wanted = list(set(product_ids))
+    if known is not None and reading(db) is None:
+        known.forget(wanted)
+    rows = await sql.prices(unlocked(db), product_ids=wanted)
     return {row["product_id"]: row["price"] for row in rows}, {row["product_id"] for row in rows if not row["active"]}
+
+
+class KnownPrices(Known[int]):
+    """The prices of products that are sold, in won."""
+
+
+async def known_prices(db: Connection, product_ids: Iterable[UUID], known: KnownPrices) -> dict[UUID, int] | None:
+    """The prices of products that are sold, as this process has read them last. None: not all are known, or they cannot be compared.
+
+    Whoever uses them calls `compare_prices`.
+    """
+    wanted = list(set(product_ids))
+    short = reading(db)
+    there = known.all_of(wanted, short) if short is not None else None
+    return dict(zip(wanted, there, strict=True)) if there is not None else None
+
+
+async def compare_prices(db: Connection, prices: Mapping[UUID, int]) -> None:
+    """Have the last statement of the short transaction write nothing unless the products have these prices and are sold."""
+    short = reading(db)
+    assert short is not None
+    await sql.prices_as_read(short.compared(len(prices)), product_ids=list(prices), prices=list(prices.values()))
 
 
 async def save_prices(db: Connection, messages: Iterable[ProductPriceMessage]) -> None:

@@ -52,6 +52,10 @@ class Watch:
         """A watcher of an order that is not placed yet; use it with `Watcher.next_or_order`."""
         return Watcher(self, order_id, 0, is_new=True)
 
+    def is_watched(self, order_id: UUID) -> bool:
+        """Whether a request or a stream of this process waits for the order."""
+        return order_id in self._watchers
+
     def saved(self, orders: Iterable[Order]) -> None:
         """Give orders that a turn of this process has committed to the requests that have placed them."""
         for order in orders:

@@ -348,3 +348,12 @@ class Fetched(NamedTuple):
     revoked: list[Partition]
     failures: list[FetchFailure]
     fatal: KafkaError | None
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something besides records."""
+        return bool(self.assigned or self.revoked or self.failures or self.fatal)
+
+    def before(self, later: "Fetched") -> "Fetched":
+        """This fetch, which has only records, and the one after it, as one."""
+        return later._replace(records=self.records + later.records)
