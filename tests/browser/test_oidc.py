@@ -1,13 +1,18 @@
 """People sign in at an identity provider: a browser, the provider, the web process, and services that check its tokens. This file has a system of its own."""
 
+import re
 from collections.abc import Callable, Iterator
+from uuid import UUID
 
 import pytest
 from playwright.sync_api import expect
 
 from ordersaga.devstack.system import System
+from ordersaga.web.accounts import User
+from ordersaga.web.desk import OPERATOR
+from ordersaga.web.signing import Signer
 from tests.browser.visitor import Visitor, axe
-from tests.unit.oidc_provider import CLIENT, SECRET, OidcProvider, serving
+from tests.unit.oidc_provider import CLIENT, SECRET, USER, OidcProvider, serving
 
 Visitors = Callable[..., Visitor]
 
@@ -78,3 +83,38 @@ def test_an_operator_signs_in_to_the_console_and_a_customer_is_told_why_not(
     one.press("Sign out")
     one.page.wait_for_url(f"{one.url}/console/sign-in")
     assert len(provider.signed_out) == 1
+
+
+def test_a_form_that_is_sent_after_the_sign_in_has_ended_waits_for_the_next_one(
+    visitor: Visitors, provider: OidcProvider, system: System
+) -> None:
+    provider.begin()
+    provider.roles = ["OPERATOR"]
+    one = visitor()
+    one.expected.append("403")
+    one.open("/console/topics")
+    to_the_provider(one)
+    one.press("It is me")
+    pause = one.page.locator("form.act:visible").first
+    if not pause.count():
+        one.page.locator("details:has(form.act) > summary").first.click()
+        one.page.locator("details details:has(form.act) > summary").first.click()
+    pause.get_by_label("Reason").fill("a look at it")
+    over = provider.keys.token("one", sub=USER, iss=provider.issuer, roles=["OPERATOR"], exp=1_000)
+    signed = Signer(system.environment["ORDERSAGA_WEB_SESSION_SECRET"].encode())
+    ended = signed.sign(OPERATOR, User(UUID(USER), ("OPERATOR",), token=over))
+    one.context.add_cookies([{"name": OPERATOR, "value": ended, "url": one.url, "httpOnly": True}])
+    pause.get_by_role("button").click()
+    expect(one.page.get_by_role("heading", name="Your sign-in has ended")).to_be_visible()
+    axe(one.page)
+    with one.context.expect_page() as opened:
+        one.follow("Sign in again")
+    window = opened.value
+    window.locator("main").get_by_role("link", name="Sign in").click()
+    window.get_by_role("button", name="It is me").click()
+    expect(window.get_by_role("heading", level=1)).to_be_visible()
+    window.close()
+    one.press("I have signed in: send it")
+    one.page.wait_for_url(re.compile("/console/topics"))
+    one.open("/console/trail")
+    expect(one.page.locator("main")).to_contain_text("a look at it")

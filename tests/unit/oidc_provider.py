@@ -43,7 +43,11 @@ class OidcProvider:
         self.kid, self.roles, self.headers = "one", ["CUSTOMER"], {}
         self.opaque, self.rewritten = False, lambda token: token
         self.codes: dict[str, dict[str, str]] = {}
-        self.exchanges = 0
+        self.exchanges, self.renewals = 0, 0
+        self.renews = False
+        self.lasts_s = 3_600.0
+        self.refresh_tokens: dict[str, str] = {}
+        self.revoked: list[str] = []
         self.signed_out: list[dict[str, str]] = []
 
     mode: str
@@ -59,6 +63,7 @@ class OidcProvider:
             "token_endpoint": "token",
             "jwks_uri": "keys",
             "end_session_endpoint": "end",
+            "revocation_endpoint": "revoke",
         }
         whole = {"issuer": self.issuer} | {name: f"{self.issuer}/{path}" for name, path in paths.items()}
         return {name: value for name, value in (whole | self.document_changes).items() if value is not None}
@@ -74,6 +79,8 @@ class OidcProvider:
         self.exchanges += 1
         if authorization != "Basic " + base64.b64encode(f"{CLIENT}:{SECRET}".encode()).decode():
             return 401, {"error": "invalid_client"}
+        if form.get("grant_type") == "refresh_token":
+            return self.renew(form["refresh_token"])
         asked = self.codes.pop(form.get("code", ""), None)
         verifier = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
         challenge = base64.urlsafe_b64encode(verifier).decode().rstrip("=")
@@ -85,21 +92,42 @@ class OidcProvider:
             or form.get("grant_type") != "authorization_code"
         ):
             return 400, {"error": "invalid_grant"}
-        access = self.keys.token("one", **({"sub": USER, "iss": self.issuer, "roles": self.roles} | self.access))
-        claims: dict[str, Any] = {"sub": USER, "iss": self.issuer, "aud": CLIENT, "nonce": asked["nonce"]}
-        claims |= {"iat": int(time.time()), "roles": self.roles}
+        return 200, self.tokens(asked["nonce"])
+
+    def tokens(self, nonce: str | None) -> dict[str, Any]:
+        times = {"iat": int(time.time()), "exp": int(time.time() + self.lasts_s)}
+        access = self.keys.token(
+            "one", **({"sub": USER, "iss": self.issuer, "roles": self.roles} | times | self.access)
+        )
+        claims: dict[str, Any] = {"sub": USER, "iss": self.issuer, "aud": CLIENT, "roles": self.roles, **times}
+        claims |= {"nonce": nonce} if nonce else {}
         id_token = self.keys.token(self.kid, headers=self.headers, **(claims | self.changes))
-        return 200, {
+        made: dict[str, Any] = {
             "id_token": self.rewritten(id_token),
             "access_token": "opaque" if self.opaque else access,
             "token_type": "Bearer",
-            "expires_in": 3_600,
+            "expires_in": int(self.lasts_s),
         }
+        if self.renews:
+            made["refresh_token"] = secrets.token_urlsafe(24)
+            self.refresh_tokens[made["refresh_token"]] = USER
+        return made
+
+    def renew(self, refresh_token: str) -> tuple[int, dict[str, Any]]:
+        """Each refresh token counts once; one that is used again ends the session, as providers do that suspect a thief."""
+        self.renewals += 1
+        if self.refresh_tokens.pop(refresh_token, None) is None:
+            self.refresh_tokens.clear()
+            return 400, {"error": "invalid_grant", "error_description": "used or revoked"}
+        return 200, self.tokens(None)
 
     def form(self, path: str, form: dict[str, str], authorization: str) -> Answer:
         """What follows a form."""
         if path == "authorize":
             return 303, b"", "text/html", self.code_for(form)
+        if path == "revoke":
+            self.revoked.append(form["token"])
+            return 200, b"", "application/json", None
         status, body = self.exchange(form, authorization)
         return status, json.dumps(body).encode(), "application/json", None
 

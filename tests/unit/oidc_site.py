@@ -5,7 +5,9 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
-from litestar import Litestar, Request
+from litestar import Litestar, Request, Response, get, post
+from litestar.types import ControllerRouterHandler
+from msgspec import Struct
 
 from ordersaga.http.caller import Callers
 from ordersaga.http.problems import Problem
@@ -14,10 +16,11 @@ from ordersaga.web import provider_routes, signing_in
 from ordersaga.web.accounts import User
 from ordersaga.web.console import staff
 from ordersaga.web.console.audience import Audience
-from ordersaga.web.desk import OPERATOR, SESSION, Desk
+from ordersaga.web.desk import OPERATOR, SESSION, AnyRequest, Desk, Page
 from ordersaga.web.error_pages import handlers
 from ordersaga.web.provider_routes import BEGUN
-from ordersaga.web.services import ProblemAnswer, Refused, Services, Unavailable
+from ordersaga.web.renewing import BringsCookies
+from ordersaga.web.services import ProblemAnswer, Refused, Services, SignInEnded, Unavailable
 from ordersaga.web.signing import Signer
 from ordersaga.web.signing_in import ID_TOKEN
 from ordersaga.web.texts import TEXTS
@@ -48,8 +51,14 @@ class Checking(Services):
             else:
                 await self._callers.of(request)
         except Problem as problem:
+            if problem.status == 401:
+                raise SignInEnded(str(problem)) from problem
             raise Refused(problem.status, ProblemAnswer(problem.body.title, problem.body.detail or "")) from problem
         return kind()
+
+
+class Anything(Struct):
+    """An answer whose content does not matter."""
 
 
 class Site:
@@ -77,8 +86,10 @@ class Site:
                 *signing_in.routes(self.desk),
                 *provider_routes.routes(self.desk),
                 *staff.routes(self.desk, Audience()),
+                *_pages(self.desk),
             ],
             exception_handlers=handlers(self.desk),
+            before_send=[BringsCookies(self.desk.renewing)],
             openapi_config=None,
             logging_config=None,
         )
@@ -110,6 +121,11 @@ class Site:
     def operator(self) -> User | None:
         return SIGNER.read(OPERATOR, self.browser.cookies.get(OPERATOR), User)
 
+    def keep(self, name: str, value: Any) -> None:
+        """Give the browser another session, or another operator."""
+        self.browser.cookies.delete(name)
+        self.browser.cookies.set(name, SIGNER.sign(name, value), domain="shop.example", path="/")
+
     async def refused(self, answer: httpx.Response, why: str, status: int = 400) -> None:
         """The page says why, offers a new beginning, and nobody is signed in."""
         assert answer.status_code == status, answer.text
@@ -117,3 +133,37 @@ class Site:
         assert "/sign-in/begin?then=" in answer.text
         assert self.session().user is None and self.operator() is None and ID_TOKEN not in self.browser.cookies
         assert BEGUN not in self.browser.cookies, "a sign-in has one end"
+
+
+def _pages(desk: Desk) -> list[ControllerRouterHandler]:
+    """A page, a part of a page, and a form, of the shop and of the console. Each asks a service in its user's name."""
+    people = staff.Staff(desk, Audience())
+
+    async def asked(user: User, path: str) -> None:
+        await desk.services.get("order", path, Anything, user)
+
+    @get("/kept/page")
+    async def page(request: AnyRequest) -> Page:
+        visit = desk.visit(request)
+        await asked(await desk.user(request, visit), signing_in.ORDERS)
+        return desk.go(visit, "/")
+
+    @get("/kept/part")
+    async def part(request: AnyRequest) -> Page:
+        await asked(await desk.user(request, desk.visit(request)), signing_in.ORDERS)
+        return Response(b"a part")
+
+    @post("/kept/form")
+    async def form(request: AnyRequest) -> Response[dict[str, str]]:
+        visit = desk.visit(request)
+        fields = await desk.form(request, visit)
+        await asked(await desk.user(request, visit), signing_in.ORDERS)
+        return Response(fields)
+
+    @post("/console/kept/form")
+    async def console_form(request: AnyRequest) -> Response[dict[str, str]]:
+        user, fields = await people.operator(request, desk.visit(request))
+        await asked(user, staff.ACTS)
+        return Response(fields)
+
+    return [page, part, form, console_form]

@@ -26,7 +26,7 @@ from ordersaga.web.console.rates import PartitionRates
 from ordersaga.web.console.reading import Reading
 from ordersaga.web.console.snapshot import CallRead, ServiceView, Snapshot, TopicRead
 from ordersaga.web.desk import FIELDS_MAX
-from ordersaga.web.services import ProblemAnswer, Refused, Unavailable
+from ordersaga.web.services import SignInEnded, Unavailable
 from ordersaga.web.texts import TEXTS
 
 LAST = "order-completed-topic"
@@ -379,7 +379,7 @@ class Services:
 
     async def get(self, service: ServiceName, path: str, kind: Any, user: User | None = None, query: Any = None) -> Any:
         if user is not None and user.token == "run out":
-            raise Refused(401, ProblemAnswer())
+            raise SignInEnded
         raise Unavailable(service)
 
 
@@ -388,7 +388,7 @@ async def test_a_token_that_has_run_out_spoils_nobody_elses_page() -> None:
     reading = Reading(cast(Any, Services()), Settings())
     gone, well = (User(UUID(int=1), ("OPERATOR",), "", each) for each in ("run out", "good"))
     first, second = await asyncio.gather(reading.snapshot(gone), reading.snapshot(well), return_exceptions=True)
-    assert isinstance(first, Refused)
+    assert isinstance(first, SignInEnded)
     assert isinstance(second, Snapshot) and second.services["order"].state == "down"
 
 

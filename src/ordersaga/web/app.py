@@ -25,6 +25,7 @@ from ordersaga.web.console.audience import Audience
 from ordersaga.web.console.load import Load
 from ordersaga.web.desk import Desk, File, Nothing
 from ordersaga.web.error_pages import handlers
+from ordersaga.web.renewing import BringsCookies
 from ordersaga.web.services import Services
 from ordersaga.web.shop.live import Live
 from ordersaga.web.shop.orders import Orders
@@ -68,6 +69,7 @@ def create_app(settings: Settings) -> Litestar:
             *health("web", reporter),
         ],
         lifespan=[lifespan],
+        before_send=[BringsCookies(desk.renewing)],
         exception_handlers=handlers(desk),
         openapi_config=None,
         streams=streams,

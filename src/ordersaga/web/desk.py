@@ -1,14 +1,17 @@
 """The face for routes: who asks, what their form says, and the page or redirect that answers."""
 
 import hashlib
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from string import punctuation
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl, quote, urlsplit
+from uuid import UUID
 
 import jinja2
+import msgspec
 from litestar import Request, Response
 from litestar.datastructures import Cookie
 from msgspec import Struct
@@ -24,6 +27,7 @@ from ordersaga.web.failures import Failures, TooManyFailures
 from ordersaga.web.notices import Told, notice_of
 from ordersaga.web.pictures import drawing, picture
 from ordersaga.web.provider import Provider
+from ordersaga.web.renewing import OPERATOR_RENEWAL, RENEWAL, Renewing, note
 from ordersaga.web.services import Services
 from ordersaga.web.signing import Signer
 from ordersaga.web.visit import Cart, Session, Visit
@@ -36,6 +40,10 @@ OPERATOR: Final = "ordersaga_operator"
 CART: Final = "ordersaga_cart"
 LANGUAGE: Final = "ordersaga_language"
 NOTICE: Final = "ordersaga_notice"
+CONSOLE: Final = "/console"
+FORM: Final = "ordersaga_form"
+KEPT: Final = "kept"
+KEPT_S: Final = 86_400
 YEAR_S: Final = 365 * 86_400
 NOTICE_S: Final = 60
 FIELDS_MAX: Final = 1_000
@@ -78,6 +86,7 @@ class Desk:
         self.signer: Final = signer
         self.callers: Final = Callers(settings)
         self.provider: Final = Provider(settings) if settings.web_sign_in == "oidc" else None
+        self.renewing: Final = Renewing(self.provider, signer, settings.jwt_role_claim) if self.provider else None
         self.failures: Final = Failures()
         self.checkout_url: Final = (settings.web_checkout_url or settings.gateway_url).rstrip("/")
         checkout = urlsplit(self.checkout_url)
@@ -126,9 +135,31 @@ class Desk:
                 visit.by_proxy = User.of(await self.callers.of(request), token[2].strip())
             except Problem as problem:
                 raise SignInFirst from problem
-        if visit.user is None:
+        if visit.by_proxy:
+            return visit.by_proxy
+        if visit.session.user is None:
             raise SignInFirst
-        return visit.user
+        visit.session.user = await self.fresh(request, visit, visit.session.user, RENEWAL)
+        return visit.session.user
+
+    async def fresh(self, request: AnyRequest, visit: Visit, user: User, name: str) -> User:
+        """A user of the session whose token is renewed if it is about to run out. The answer brings the browser the new cookies."""
+        if self.renewing is None:
+            return user
+        found = await self.renewing.fresh(user, name, visit.cookies.get(name))
+        if found is None:
+            return user
+        renewed, cookie = found
+        own = name == OPERATOR_RENEWAL
+        signed = renewed if own else replace(visit.session, operator=None, user=renewed)
+        session = OPERATOR if own else SESSION
+        cookies = [self.cookie(session, self.signer.sign(session, signed)), self.renewal_cookie(name, cookie)]
+        note(request.scope, visit.session.session_id, cookies)
+        return renewed
+
+    def renewal_cookie(self, name: str, value: str) -> Cookie:
+        """The cookie with a refresh token; without a value the browser drops it."""
+        return self.cookie(name, value, None if value else 0, CONSOLE if name == OPERATOR_RENEWAL else "/")
 
     async def form(self, request: AnyRequest, visit: Visit) -> dict[str, str]:
         """A form's fields. Raises `WrongForm` unless a page of this site and this session sent it."""
@@ -145,9 +176,33 @@ class Desk:
         except ValueError as error:
             raise WrongForm from error
         fields = {name: value.replace("\0", "").strip() for name, value in pairs}
-        if not self.signer.fits(visit.csrf, fields.pop("csrf", "")):
+        csrf, kept = fields.pop("csrf", ""), fields.pop(KEPT, None)
+        if kept is not None:
+            self._must_be_kept(request, visit, fields, kept)
+        elif not self.signer.fits(visit.csrf, csrf):
             raise WrongForm
+        request.scope.setdefault("state", {})[FORM] = fields
         return fields
+
+    def kept_form(self, request: AnyRequest, visit: Visit) -> dict[str, str] | None:
+        """The fields of a form that came from its page, but after its user's sign-in had ended, to be sent again after the next one. None: there are
+        none, or nobody was signed in. The signature stands for the session's own: the next sign-in begins another session."""
+        fields = request.scope.get("state", {}).get(FORM)
+        if fields is None or _keeper(request, visit) is None:
+            return None
+        at = str(int(time.time()))
+        return {**fields, KEPT: f"{at}.{self._kept(request, visit, fields, at)}"}
+
+    def _must_be_kept(self, request: AnyRequest, visit: Visit, fields: dict[str, str], kept: str) -> None:
+        at, _, mac = kept.partition(".")
+        if not self.signer.fits(self._kept(request, visit, fields, at), mac) or time.time() - int(at) > KEPT_S:
+            raise WrongForm
+
+    def _kept(self, request: AnyRequest, visit: Visit, fields: dict[str, str], at: str) -> str:
+        # A browser may send other ends of lines than it was given.
+        lines = [[name, "\n".join(value.splitlines())] for name, value in sorted(fields.items())]
+        about = [str(_keeper(request, visit)), request.scope["path"], at, lines]
+        return self.signer.token("kept form", msgspec.json.encode(about).decode())
 
     def must_not_wait(self, request: AnyRequest) -> None:
         """Raises `TooManyFailures` where too many sign-ins have failed from this address."""
@@ -233,6 +288,13 @@ class Desk:
         """A cookie that no script reads and no other site sends with a form. `max_age` 0: the browser drops it."""
         secure = (self.settings.web_url or "").startswith("https:")
         return Cookie(key=name, value=value, path=path, max_age=max_age, httponly=True, samesite="lax", secure=secure)
+
+
+def _keeper(request: AnyRequest, visit: Visit) -> UUID | None:
+    """The session's user on this side of the site, whose token may have run out."""
+    in_console = str(request.scope["path"]).startswith(f"{CONSOLE}/")
+    user = visit.session.operator if in_console else visit.session.user
+    return None if user is None else user.user_id
 
 
 def nothing() -> NoReturn:

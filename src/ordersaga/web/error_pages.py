@@ -11,7 +11,7 @@ from ordersaga.http.requests import header
 from ordersaga.web.console import staff
 from ordersaga.web.desk import AnyRequest, Desk, Nothing, Page, SignInFirst, WrongForm
 from ordersaga.web.failures import TooManyFailures
-from ordersaga.web.services import Refused, Unavailable
+from ordersaga.web.services import Refused, SignInEnded, Unavailable
 from ordersaga.web.signing_in import local_path
 from ordersaga.web.visit import Visit
 
@@ -26,6 +26,7 @@ def handlers(desk: Desk) -> dict[Any, Any]:
     return {
         Nothing: lambda request, _: pages.page(request, "nothing", 404),
         SignInFirst: pages.sign_in,
+        SignInEnded: pages.sign_in,
         staff.RoleNeeded: lambda request, error: pages.page(request, "role", 403, role=error.role),
         WrongForm: lambda request, _: pages.page(request, "old_form", 403),
         Unavailable: lambda request, error: pages.page(request, "away", 503, error.service),
@@ -63,16 +64,20 @@ class ErrorPages:
         return answer
 
     def sign_in(self, request: AnyRequest, _: Exception) -> Page:
-        """Lead to the sign-in, which leads back."""
+        """Lead to the sign-in, which leads back. What somebody has entered into a form stays until they have signed in in another window."""
         visit = self._desk.visit(request)
+        kept = self._desk.kept_form(request, visit) if request.method == "POST" else None
+        if kept is not None:
+            home = staff.HOME if _in_console(request) else "/"
+            begin = staff.sign_in_path(home) if _in_console(request) else self._desk.sign_in_path(home)
+            values = {"fields": kept, "action": visit.path, "sign_in": begin, "in_console": _in_console(request)}
+            return self._desk.page(visit, "sign_in_again.html", values, 403)
         path = self._stands_at(request, visit)
         to = staff.sign_in_path(path) if _in_console(request) else self._desk.sign_in_path(path)
         return self._desk.go(visit, to)
 
     def refused(self, request: AnyRequest, error: Refused) -> Page:
         """A service has refused a request of ours. 400 for a page: its address has something in it that no page of ours links to."""
-        if error.status == 401:
-            return self.sign_in(request, error)
         if error.status == 403 and _in_console(request):
             return self.page(request, "role", 403, role="OPERATOR" if request.method == "POST" else "READER")
         if error.status in (403, 404) or (error.status == 400 and request.method == "GET"):

@@ -5,6 +5,7 @@ import secrets
 import time
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import aiohttp
 import jwt
@@ -14,6 +15,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from authlib.oidc.core import CodeIDToken
 from joserfc.errors import JoseError
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ordersaga.contracts.codec import NOT_JSON
 from ordersaga.http.jwks import Jwks, KeysUnavailable
@@ -22,6 +24,7 @@ from ordersaga.settings import Settings
 T = TypeVar("T")
 KEPT_S: Final = 300.0
 ANSWER_BYTES_MAX: Final = 1_000_000
+OFFLINE: Final = "offline_access"
 BEGUN_S: Final = 600
 """How long somebody may take to sign in at the provider."""
 ALGORITHMS: Final = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -48,6 +51,7 @@ class Endpoints(Struct):
     token_endpoint: str
     jwks_uri: str
     end_session_endpoint: str | None = None
+    revocation_endpoint: str | None = None
     authorization_response_iss_parameter_supported: bool = False
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
 
@@ -69,8 +73,17 @@ class Begun(Struct):
 class Tokens(Struct):
     """The token endpoint's answer."""
 
-    id_token: str
+    id_token: str | None = None
     access_token: str = ""
+    refresh_token: str | None = None
+
+
+class SignedIn(Struct, frozen=True):
+    """What the provider has given for one user. `token`: for the services."""
+
+    token: str
+    id_token: str | None
+    refresh_token: str | None
 
 
 class _RefusedCode(Struct):
@@ -120,9 +133,10 @@ class Provider:
             raise ProviderAway(
                 f"{url} is of the issuer {found.issuer!r}, and ORDERSAGA_OIDC_ISSUER is {self._issuer!r}"
             )
-        addresses = [found.authorization_endpoint, found.token_endpoint, found.jwks_uri, found.end_session_endpoint]
+        addresses = [found.authorization_endpoint, found.token_endpoint, found.jwks_uri]
+        addresses += [each for each in (found.end_session_endpoint, found.revocation_endpoint) if each]
         allowed = {"https", urlsplit(self._issuer).scheme.lower()}
-        if any(each and urlsplit(each).scheme not in allowed for each in addresses):
+        if any(urlsplit(each).scheme not in allowed for each in addresses):
             raise ProviderAway(f"{url} has an address without https")
         return found
 
@@ -138,6 +152,8 @@ class Provider:
             "code_challenge": create_s256_code_challenge(begun.verifier),
             "code_challenge_method": "S256",
         }
+        if OFFLINE in self._scopes.split():
+            values["prompt"] = "consent"  # without which a provider must not take offline access into account
         return str(add_params_to_uri((await self.endpoints()).authorization_endpoint, list(values.items())))
 
     async def sign_out_url(self, id_token: str | None, back_to: str) -> str | None:
@@ -158,55 +174,81 @@ class Provider:
         if issuer != self._issuer and not silent:
             raise SignInFailed("foreign", f"the answer is of the issuer {issuer!r}")
 
-    async def token(self, begun: Begun, code: str, back_to: str) -> tuple[str, str]:
-        """The token for the services, and the ID token, for a code that the provider has given for this sign-in. The ID token is verified."""
-        tokens = await self._exchanged(begun, code, back_to)
-        claims = await self._verified(tokens, begun.nonce)
-        if self._sends_id_token:
-            return tokens.id_token, tokens.id_token
-        try:
-            access = jwt.decode(tokens.access_token, options={"verify_signature": False})  # the services verify it
-        except Exception as error:
-            raise SignInFailed(
-                "unusable",
-                "the provider's access token is no JWT: have it issue one for the services, or set ORDERSAGA_OIDC_TOKEN=id",
-            ) from error
-        if access.get("sub") != claims["sub"]:
-            raise SignInFailed("foreign", "the access token and the ID token are of two users")
-        return tokens.access_token, tokens.id_token
-
-    async def _exchanged(self, begun: Begun, code: str, back_to: str) -> Tokens:
-        endpoints = await self.endpoints()
-        methods = endpoints.token_endpoint_auth_methods_supported
+    async def token(self, begun: Begun, code: str, back_to: str) -> SignedIn:
+        """The tokens for a code that the provider has given for this sign-in. The ID token is verified."""
         body = {
             "grant_type": "authorization_code",
             "code": code,
             "redirect_uri": back_to,
             "code_verifier": begun.verifier,
         }
+        tokens = await self._exchanged(body)
+        if tokens.id_token is None:
+            raise SignInFailed("unusable", "the provider sends no ID token")
+        claims = await self._verified(tokens.id_token, tokens.access_token, begun.nonce)
+        return self._of(tokens, str(claims["sub"]))
+
+    async def renewed(self, refresh_token: str, user_id: UUID) -> SignedIn:
+        """New tokens for a user who is signed in. A provider that sends no other refresh token lets this one be used again."""
+        tokens = await self._exchanged({"grant_type": "refresh_token", "refresh_token": refresh_token})
+        if tokens.id_token is not None:
+            claims = await self._verified(tokens.id_token, tokens.access_token, None)
+            if claims["sub"] != str(user_id):
+                raise SignInFailed("foreign", "the renewed ID token is of another user")
+        found = self._of(tokens, str(user_id))
+        return found if found.refresh_token else replace(found, refresh_token=refresh_token)
+
+    def _of(self, tokens: Tokens, subject: str) -> SignedIn:
+        """The tokens of this user, and of nobody else."""
+        token = tokens.id_token if self._sends_id_token else tokens.access_token
+        try:
+            claims = jwt.decode(token or "", options={"verify_signature": False})  # the services verify it
+        except Exception as error:
+            raise SignInFailed(
+                "unusable",
+                "the provider's access token is no JWT: have it issue one for the services, or set ORDERSAGA_OIDC_TOKEN=id"
+                if not self._sends_id_token
+                else "the provider renews no ID token: set ORDERSAGA_OIDC_TOKEN=access",
+            ) from error
+        if claims.get("sub") != subject:
+            raise SignInFailed("foreign", "the access token and the ID token are of two users")
+        return SignedIn(str(token), tokens.id_token, tokens.refresh_token)
+
+    async def revoke(self, refresh_token: str) -> None:
+        """Have the provider take a refresh token back, if it has an address for that (RFC 7009)."""
+        url = (await self.endpoints()).revocation_endpoint
+        if url is not None:
+            form = {"token": refresh_token, "token_type_hint": "refresh_token"}
+            status, _ = await self._ask("POST", url, *await self._as_client(form))
+            if status != 200:
+                raise ProviderAway(f"{url} answers {status}")
+
+    async def _as_client(self, form: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+        """A form for the provider, and the headers with it, by which it knows this client."""
+        methods = (await self.endpoints()).token_endpoint_auth_methods_supported
         if self._secret is None:
-            body["client_id"] = self._client_id
-            headers = {}
-        elif "client_secret_basic" in methods or "client_secret_post" not in methods:
-            headers = {"Authorization": aiohttp.encode_basic_auth(self._client_id, self._secret, "utf-8")}
-        else:
-            body |= {"client_id": self._client_id, "client_secret": self._secret}
-            headers = {}
-        status, said = await self._ask("POST", endpoints.token_endpoint, body, headers)
+            return form | {"client_id": self._client_id}, {}
+        if "client_secret_basic" in methods or "client_secret_post" not in methods:
+            return form, {"Authorization": aiohttp.encode_basic_auth(self._client_id, self._secret, "utf-8")}
+        return form | {"client_id": self._client_id, "client_secret": self._secret}, {}
+
+    async def _exchanged(self, form: dict[str, str]) -> Tokens:
+        url = (await self.endpoints()).token_endpoint
+        status, said = await self._ask("POST", url, *await self._as_client(form))
         if status in (400, 401, 403):
-            refused = _read(said, _RefusedCode, endpoints.token_endpoint)
+            refused = _read(said, _RefusedCode, url)
             why = "code" if refused.error == "invalid_grant" else "unusable"
             raise SignInFailed(why, f"the provider refuses the code: {refused.error} {refused.error_description}")
         if status != 200:
-            raise ProviderAway(f"{endpoints.token_endpoint} answers {status}")
-        return _read(said, Tokens, endpoints.token_endpoint)
+            raise ProviderAway(f"{url} answers {status}")
+        return _read(said, Tokens, url)
 
-    async def _verified(self, tokens: Tokens, nonce: str) -> dict[str, Any]:
-        """The claims of the ID token."""
+    async def _verified(self, id_token: str, access_token: str, nonce: str | None) -> dict[str, Any]:
+        """The claims of the ID token. `nonce`: that of the sign-in; a renewed one may have none."""
         await self.endpoints()
         assert self._jwks is not None
         try:
-            head = jwt.get_unverified_header(tokens.id_token)
+            head = jwt.get_unverified_header(id_token)
         except Exception as error:  # a hostile token can make the library raise any error
             raise SignInFailed("forged", "the ID token is no JWT") from error
         kid = head.get("kid")
@@ -225,15 +267,15 @@ class Provider:
             raise SignInFailed("forged", "the provider has no such key as the ID token names")
         try:
             claims = jwt.decode(
-                tokens.id_token,
+                id_token,
                 key,
                 algorithms=ALGORITHMS,
                 audience=self._client_id,
                 issuer=self._issuer,
                 leeway=self._leeway_s,
-                options={"require": ["sub", "exp", "iat", "nonce"]},
+                options={"require": ["sub", "exp", "iat", *(["nonce"] if nonce else [])]},
             )
-            params = {"nonce": nonce, "client_id": self._client_id, "access_token": tokens.access_token}
+            params = {"client_id": self._client_id, "access_token": access_token, **({"nonce": nonce} if nonce else {})}
             CodeIDToken(claims, head, params=params).validate(leeway=int(self._leeway_s))
         except jwt.ExpiredSignatureError as error:
             raise SignInFailed("expired", f"the ID token: {error}") from error

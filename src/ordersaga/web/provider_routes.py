@@ -10,7 +10,8 @@ from ordersaga.web.accounts import CUSTOMERS, User
 from ordersaga.web.console import staff
 from ordersaga.web.desk import AnyRequest, Desk, Page
 from ordersaga.web.provider import BEGUN_S, Begun, ProviderAway, SignInFailed
-from ordersaga.web.services import Refused, Unavailable
+from ordersaga.web.renewing import OPERATOR_RENEWAL, RENEWAL
+from ordersaga.web.services import Refused, SignInEnded, Unavailable
 from ordersaga.web.signing_in import ID_TOKEN, ORDERS, local_path, user_of
 from ordersaga.web.visit import Session, Visit
 
@@ -75,16 +76,21 @@ async def _arrived(desk: Desk, request: AnyRequest, visit: Visit, begun: Begun |
     if "error" in said:
         why = "cancelled" if said["error"] == "access_denied" else "unusable"
         raise SignInFailed(why, f"the provider says {said['error']!r}: {said.get('error_description', '')!r}")
-    token, id_token = await provider.token(begun, said.get("code", ""), desk.address(request) + BACK)
+    found = await provider.token(begun, said.get("code", ""), desk.address(request) + BACK)
     in_console = _in_console(begun.then)
-    user = await _accepted(desk, token, in_console)
+    user = await _accepted(desk, found.token, in_console)
     session = visit.session
     visit.session = (
         Session(user=session.user, operator=user) if in_console else Session(user=user, operator=session.operator)
     )
     answer = desk.go(visit, begun.then, "signed_in")
-    if len(id_token) <= ID_TOKEN_CHARS_MAX:
-        answer.cookies.append(desk.cookie(ID_TOKEN, id_token, None, f"{staff.HOME if in_console else ''}/sign-out"))
+    name = OPERATOR_RENEWAL if in_console else RENEWAL
+    renewal = desk.renewing.sealed(name, user.user_id, found.refresh_token) if desk.renewing else ""
+    answer.cookies.append(desk.renewal_cookie(name, renewal))
+    if found.id_token is not None and len(found.id_token) <= ID_TOKEN_CHARS_MAX:
+        answer.cookies.append(
+            desk.cookie(ID_TOKEN, found.id_token, None, f"{staff.HOME if in_console else ''}/sign-out")
+        )
     return answer
 
 
@@ -96,8 +102,8 @@ async def _accepted(desk: Desk, token: str, in_console: bool) -> User:
         return await user_of(desk, token, "order", ORDERS)
     except ValueError as error:
         raise SignInFailed("unusable", f"the provider's token cannot be used: {error}") from error
-    except Refused as error:
-        why = "role" if error.status == 403 else "unusable"
+    except (Refused, SignInEnded) as error:
+        why = "role" if isinstance(error, Refused) and error.status == 403 else "unusable"
         raise SignInFailed(why, f"the services do not accept the provider's token: {error}") from error
 
 

@@ -39,6 +39,10 @@ class Refused(Exception):
         self.problem: Final = problem
 
 
+class SignInEnded(Exception):
+    """A service does not accept the user's token any more: it has run out, or was taken back. No refusal of what was asked, which nobody has looked at."""
+
+
 class WrongField(Struct):
     """One field that a service did not accept."""
 
@@ -57,7 +61,7 @@ class ProblemAnswer(Struct):
 
 
 class Services:
-    """The HTTP client of the services. Use with `async with`. Its methods raise `Unavailable` and `Refused`."""
+    """The HTTP client of the services. Use with `async with`. Its methods raise `Unavailable`, `Refused` and `SignInEnded`."""
 
     def __init__(self, settings: Settings) -> None:
         self._urls: Final[dict[str, str]] = {
@@ -157,6 +161,8 @@ class Services:
             raise Unavailable(service) from error
         if status >= 500 or status == 429:
             raise Unavailable(service)
+        if status == 401 and user is not None:
+            raise SignInEnded(f"{service} does not accept the token of {user.user_id}")
         try:
             if status >= 400:
                 raise Refused(status, msgspec.json.decode(said, type=ProblemAnswer))

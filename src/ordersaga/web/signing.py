@@ -6,6 +6,7 @@ import hmac
 from typing import Any, Final, TypeVar
 
 import msgspec
+from cryptography.fernet import Fernet, InvalidToken
 
 T = TypeVar("T")
 MAC_BYTES: Final = 20
@@ -31,6 +32,20 @@ class Signer:
             return msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=kind)
         except (ValueError, msgspec.MsgspecError):
             return None
+
+    def seal(self, purpose: str, value: Any) -> str:
+        """The value as text that nobody else can read or change."""
+        return self._sealing(purpose).encrypt(msgspec.json.encode(value)).decode()
+
+    def unseal(self, purpose: str, sealed: str | None, kind: type[T]) -> T | None:
+        """The value; None as with `read`."""
+        try:
+            return msgspec.json.decode(self._sealing(purpose).decrypt(sealed or ""), type=kind)
+        except (InvalidToken, ValueError, msgspec.MsgspecError):
+            return None
+
+    def _sealing(self, purpose: str) -> Fernet:
+        return Fernet(base64.urlsafe_b64encode(hmac.digest(self._secret, f"seal {purpose}".encode(), hashlib.sha256)))
 
     def token(self, purpose: str, about: str) -> str:
         """A text that only this process, or one with its secret, can make of `about`."""

@@ -10,8 +10,9 @@ from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
 from ordersaga.web.accounts import CUSTOMERS, User
-from ordersaga.web.desk import AnyRequest, Desk, Page, nothing
-from ordersaga.web.services import Backend, Refused
+from ordersaga.web.desk import SESSION, AnyRequest, Desk, Page, nothing
+from ordersaga.web.renewing import OPERATOR_RENEWAL, RENEWAL
+from ordersaga.web.services import Backend, Refused, SignInEnded
 from ordersaga.web.texts import LANGUAGES
 from ordersaga.web.visit import Session, Visit
 
@@ -87,13 +88,13 @@ async def by_token(desk: Desk, request: AnyRequest, form: dict[str, str], servic
     desk.must_not_wait(request)
     try:
         return await user_of(desk, token, service, path)
-    except (ValueError, Refused):
+    except (ValueError, Refused, SignInEnded):
         desk.failed(request)
         return None
 
 
 async def user_of(desk: Desk, token: str, service: Backend, path: str) -> User:
-    """The user of a token that the service accepts at `path`. Raises ValueError for what is no token for a cookie, `Refused` and `Unavailable`."""
+    """The user of a token that the service accepts at `path`. Raises ValueError for what is no token for a cookie, `Refused`, `SignInEnded` and `Unavailable`."""
     if len(token) > TOKEN_CHARS_MAX or not token.isascii():
         raise ValueError(f"the token has {len(token)} characters; a cookie has room for {TOKEN_CHARS_MAX} of ASCII")
     try:
@@ -110,12 +111,16 @@ async def signed_out(desk: Desk, request: AnyRequest, visit: Visit, home: str) -
 
     A redirect from the form to the provider would be refused by the Content-Security-Policy.
     """
-    if desk.provider is None:
+    if desk.provider is None or desk.renewing is None:
         return desk.go(visit, home, "signed_out")
+    name = RENEWAL if home == "/" else OPERATOR_RENEWAL
+    left = desk.signer.read(SESSION, visit.cookies.get(SESSION), Session) or visit.session
+    await desk.renewing.end(left.session_id, name, visit.cookies.get(name))
     url = await desk.provider.sign_out_url(request.cookies.get(ID_TOKEN), desk.address(request) + home)
     if url is None:
         answer = desk.go(visit, home, "signed_out")
     else:
         answer = desk.page(visit, "signed_out.html", {"url": url, "in_console": home != "/"})
     answer.cookies.append(desk.cookie(ID_TOKEN, "", 0, str(request.scope["path"])))
+    answer.cookies.append(desk.renewal_cookie(name, ""))
     return answer

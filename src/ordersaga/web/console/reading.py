@@ -25,7 +25,7 @@ from ordersaga.web.console.model import Anything, HealthStatus, OrderStates, Out
 from ordersaga.web.console.product_names import ProductNames
 from ordersaga.web.console.rates import PartitionRates, called, handled, rate_of, written
 from ordersaga.web.console.snapshot import CallRead, ServiceView, Snapshot, TopicRead
-from ordersaga.web.services import Backend, Refused, Services, Unavailable, side_by_side, unless_away
+from ordersaga.web.services import Backend, Refused, Services, SignInEnded, Unavailable, side_by_side, unless_away
 
 T = TypeVar("T")
 FACE: Final = "/api/v1/operations"
@@ -62,7 +62,7 @@ class Reading:
             return await asyncio.shield(recent)
         try:
             return await asyncio.shield(recent)
-        except Refused:  # it was read with another user's token, which may have run out
+        except (Refused, SignInEnded):  # it was read with another user's token, which may have run out
             return await self._read(user)
 
     async def _read(self, user: User) -> Snapshot:

@@ -11,11 +11,12 @@ from ordersaga.http.caller import OPERATOR_ROLES, READER_ROLES
 from ordersaga.settings import SERVICES, ServiceName
 from ordersaga.web.accounts import User
 from ordersaga.web.console.audience import Audience
-from ordersaga.web.desk import AnyRequest, Desk, Page, SignInFirst
+from ordersaga.web.desk import CONSOLE, AnyRequest, Desk, Page, SignInFirst
+from ordersaga.web.renewing import OPERATOR_RENEWAL
 from ordersaga.web.signing_in import by_token, local_path, signed_out
 from ordersaga.web.visit import Session, Visit
 
-HOME: Final = "/console"
+HOME: Final = CONSOLE
 SIGN_IN: Final = f"{HOME}/sign-in"
 ACTS: Final = "/api/v1/operations/acts"
 """What a service shows to the readers of the console alone."""
@@ -66,7 +67,8 @@ class Staff:
         demo = self._desk.settings.web_sign_in == "demo"
         kept = visit.session.operator
         if kept and (kept.token or demo) and not visit.by_proxy:
-            return kept
+            visit.session.operator = await self._desk.fresh(request, visit, kept, OPERATOR_RENEWAL)
+            return visit.session.operator
         if request.headers.get("authorization"):
             return await self._desk.user(request, visit)
         raise SignInFirst

@@ -178,7 +178,7 @@ async def _twice(orders: Orders, user: User, checkout: Checkout, key: UUID) -> O
 
 
 def _refused(desk: Desk, visit: Visit, draft: Draft, form: dict[str, str], refused: Refused) -> Page:
-    if refused.status in (401, 403):
+    if refused.status == 403:
         raise refused
     if KEY_REUSED in refused.problem.title:
         # This cart was ordered with another address: in another tab, or before the back button.
@@ -229,7 +229,7 @@ def _payment(desk: Desk, orders: Orders) -> list[ControllerRouterHandler]:
         except Unavailable:
             return desk.page(visit, "shop/confirm_again.html", {"order": order, "again": visit.path}, 503)
         except Refused as refused:
-            if refused.status in (401, 403):
+            if refused.status == 403:
                 raise
             shown = await unless_away(orders.find(order_id, user))
             return desk.go(visit, here, (shown and _unpayable(shown)) or "not_confirmed")

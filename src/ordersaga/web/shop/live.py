@@ -27,7 +27,7 @@ from ordersaga.messaging.kafka import KafkaUnavailable, Tap
 from ordersaga.messaging.loops import Beat
 from ordersaga.settings import Settings
 from ordersaga.web.accounts import User
-from ordersaga.web.services import Refused, Unavailable
+from ordersaga.web.services import Refused, SignInEnded, Unavailable
 from ordersaga.web.shop.model import Delivery, Event, Order, Payment
 
 log: Final = structlog.get_logger()
@@ -168,7 +168,7 @@ class Live:
         async with self._reads:
             try:
                 watched.show(await self._read(watched.order_id, watched.user, watched.shown))
-            except (Unavailable, Refused):
+            except (Unavailable, Refused, SignInEnded):
                 pass  # it is read again, at the latest after `SLOW_S`
             except Exception as error:
                 log.error("an order cannot be shown", order_id=str(watched.order_id), exc_info=error)

@@ -16,6 +16,7 @@ from ordersaga.http.limits import Streams
 from ordersaga.http.requests import header
 from ordersaga.web.accounts import User
 from ordersaga.web.desk import AnyRequest, Desk, Page, nothing
+from ordersaga.web.renewing import ends_soon, has_ended
 from ordersaga.web.services import Refused
 from ordersaga.web.shop.live import Live, Shown
 from ordersaga.web.shop.orders import Orders
@@ -123,7 +124,8 @@ async def _events(
 ) -> AsyncIterator[ServerSentEventMessage]:
     with streams.opened(user.user_id), live.watch(user, first) as watched:
         yield ServerSentEventMessage(data=None, retry=RECONNECT_MS, comment="the progress of one order")
-        while True:
+        ends = has_ended if ends_soon(user.token) else ends_soon  # the browser comes again, with a renewed token
+        while not ends(user.token):
             changed = watched.changed
             values = _values(watched.shown)
             if values["version"] != seen:
@@ -137,3 +139,4 @@ async def _events(
                     await asyncio.wait_for(changed.wait(), PING_S)
                 except TimeoutError:
                     yield ServerSentEventMessage(data=None, comment="ping")
+                    break

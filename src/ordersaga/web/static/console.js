@@ -31,6 +31,12 @@ function renew(old, next) {
   if (link) [...old.querySelectorAll("a[href]")].find((each) => each.getAttribute("href") === link)?.focus();
 }
 
+function isBeingWritten() {
+  return [...document.querySelectorAll("form[method=post] textarea, form[method=post] input:not([type=hidden])")].some(
+    (field) => field.value !== field.defaultValue || field.checked !== field.defaultChecked,
+  );
+}
+
 function refresh(part) {
   const live = document.getElementById("live");
   const still = live?.textContent;
@@ -71,7 +77,11 @@ function refresh(part) {
     if (!document.hidden) {
       try {
         const answer = await fetch(part.dataset.refresh, { redirect: "manual", signal: AbortSignal.timeout(10000) });
-        if (answer.type === "opaqueredirect") return location.reload();
+        if (answer.type === "opaqueredirect") {
+          // To the sign-in, which leads back. What somebody is writing is kept by the form's own answer.
+          if (!isBeingWritten()) return location.reload();
+          return told(true);
+        }
         told(!answer.ok);
         if (answer.ok) ended = show(await answer.text());
       } catch {

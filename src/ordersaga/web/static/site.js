@@ -106,6 +106,7 @@ function follow(panel) {
     const answer = await fetch(panel.dataset.now, { redirect: "manual", signal: AbortSignal.timeout(10000) }).catch(() => null);
     const html = answer?.ok && (await answer.text().catch(() => null));
     if (turn !== turns) return;
+    if (answer?.type === "opaqueredirect") return location.reload(); // to the sign-in, which leads back
     connected(!!html);
     if (html && show(html)) end();
   }
@@ -126,6 +127,7 @@ function follow(panel) {
       if (source.readyState !== EventSource.CLOSED) return;
       // The server answered, but with no stream: the browser gives up, and we do not.
       close();
+      look(turns);
       timer = setTimeout(open, wait);
       wait = Math.min(wait * 2, 15000);
     };
