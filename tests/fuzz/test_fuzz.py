@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from ordersaga.http.pages import Cursors
+from ordersaga.settings import SERVICES
 from tests.fuzz import faces, pages
 from tests.fuzz.world import SERVED, USERS, Served, World, document, errors_of, headers, world
 
@@ -76,6 +77,33 @@ def test_each_role_may_do_what_it_is_for_and_is_told_which_role_is_needed(system
                     assert answer.status_code not in (401, 403), where
                 else:
                     assert answer.status_code == 403 and named in answer.json()["detail"], where
+
+
+@pytest.mark.parametrize("service", SERVED)
+def test_somebody_unknown_is_told_so_before_anything_about_their_request(system: World, service: Served) -> None:
+    with httpx.Client(base_url=system.system.urls[service], timeout=faces.ANSWER_S) as http:
+        for method, path, real, said in operations(system, service):
+            if said["security"] == []:
+                continue
+            for each in said.get("parameters", []):
+                if each["in"] == "query":
+                    odd = {each["name"]: "\0" if each["schema"].get("type") == "string" else "0x"}
+                    answer = http.request(method, httpx.URL(real).copy_merge_params(odd), json={})
+                    assert answer.status_code == 401, (method, path, odd, answer.text)
+                    assert answer.headers["www-authenticate"] == "Bearer"
+            if method != "GET":
+                assert http.request(method, real, content=b"[", headers={"Content-Type": "x/y"}).status_code == 401
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_act_on_something_unknown_says_so_whatever_version_is_named(system: World, service: Served) -> None:
+    body = {"reason": "fuzz", "version": "odd", "value": "{}", "at": "earliest", "position": 0}
+    with httpx.Client(base_url=system.system.urls[service], headers=headers("MASTER")) as http:
+        for method, path, _, _ in operations(system, service):
+            if method == "POST" and "{" in path and path.startswith("/api/v1/operations/"):
+                unknown = path.replace("{partition}", "0").replace("{offset}", "0").replace("{topic}", "no-topic")
+                answer = http.post(re.sub(r"{[^}]+}", str(UNKNOWN), unknown), json=body)
+                assert answer.status_code == 404, (path, answer.text)
 
 
 def test_a_parameter_that_is_missing_is_named(system: World) -> None:

@@ -27,4 +27,5 @@ def create_app(settings: Settings) -> Litestar:
         finally:
             await asyncio.to_thread(auditor.close)
 
-    return application("audit", [routes(auditor, Callers(settings))], auditor, running)
+    callers = Callers(settings)
+    return application("audit", [routes(auditor, callers)], auditor, running, callers=callers)

@@ -35,4 +35,4 @@ def create_app(settings: Settings) -> Litestar:
             yield
 
     shown = [*routes(runtime, callers), operations.routes(runtime, callers, "delivery")]
-    return application("delivery", shown, runtime, running)
+    return application("delivery", shown, runtime, running, callers=callers)

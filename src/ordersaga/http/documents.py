@@ -142,10 +142,10 @@ def _operations(app: Litestar, found: dict[str, Any]) -> Iterator[tuple[dict[str
         for handler in route.route_handlers:
             for method in handler.http_methods:
                 if (operation := item.get(method.lower())) is not None:
-                    yield operation, _said(handler)
+                    yield operation, said_of(handler)
 
 
-def _said(handler: HTTPRouteHandler) -> Described:
+def said_of(handler: HTTPRouteHandler) -> Described:
     """What the route says; one that says nothing is an operator's, and Litestar sees the type of its answer."""
     said = handler.opt.get(DESCRIBED)
     if isinstance(said, Described):

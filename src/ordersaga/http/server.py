@@ -22,6 +22,7 @@ from prometheus_client.exposition import choose_encoder
 from ordersaga import __version__
 from ordersaga.http import schema
 from ordersaga.http.application import Application, public
+from ordersaga.http.caller import Callers
 from ordersaga.http.limits import Limits, Streams, TooManyStreams
 from ordersaga.http.problems import (
     Problem,
@@ -33,6 +34,7 @@ from ordersaga.http.problems import (
     on_unknown_outcome,
 )
 from ordersaga.http.protocol import RESERVED_CONNECTIONS, Protocol
+from ordersaga.http.unknown_callers import after_caller
 from ordersaga.http.workers import Worker, alone
 from ordersaga.masking import masked, masked_sayings
 from ordersaga.messaging.errors import CannotStart
@@ -131,8 +133,10 @@ def application(
     reporter: Reporter,
     running: Callable[[], AbstractAsyncContextManager[object]],
     streams: Streams | None = None,
+    callers: Callers | None = None,
 ) -> Application:
-    """The ASGI application. `running()` is entered before the first request and left after the last one."""
+    """The ASGI application. `running()` is entered before the first request and left after the last one. `callers`: whom a route that is not for
+    anybody tells what is wrong with a request."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -148,7 +152,7 @@ def application(
         lifespan=[lifespan],
         exception_handlers={
             Problem: on_problem,
-            HTTPException: on_http,
+            HTTPException: after_caller(callers) if callers else on_http,
             NotBegun: on_not_begun,
             OutcomeUnknown: on_unknown_outcome,
             TooManyStreams: on_too_many_streams,

@@ -18,6 +18,7 @@ from ordersaga.http.requests import json_body
 from ordersaga.messaging.acts import STALE, NotPossible
 from ordersaga.messaging.letters import LetterFilter, Status
 from ordersaga.operations import letters
+from ordersaga.operations.desk import Desk
 from ordersaga.operations.face import ActBody, AnyRequest, Cause, Face, OrderId, Topic, TypeId
 from ordersaga.operations.personal import words_for
 from ordersaga.operations.resources import (
@@ -161,7 +162,7 @@ def _acts(face: Face) -> list[ControllerRouterHandler]:
     )
     async def replay(request: AnyRequest, letter_id: FromPath[UUID]) -> ReplayedResource:
         operator, body = await face.act(request, _replay)
-        _must_be_open(body)
+        await _must_be_as_seen(face.desk, letter_id, body)
         desk = face.desk
         if body.dry_run:
             letter = await letters.open_one(desk, letter_id)
@@ -179,7 +180,7 @@ def _acts(face: Face) -> list[ControllerRouterHandler]:
     )
     async def edit(request: AnyRequest, letter_id: FromPath[UUID]) -> EditedResource:
         operator, body = await face.act(request, _edit)
-        _must_be_open(body)
+        await _must_be_as_seen(face.desk, letter_id, body)
         desk, value = face.desk, body.value.encode()
         letter = await letters.open_one(desk, letter_id)
         letters.check_value(letter.topic, value)
@@ -199,16 +200,17 @@ def _acts(face: Face) -> list[ControllerRouterHandler]:
     )
     async def discard(request: AnyRequest, letter_id: FromPath[UUID]) -> DeadLetterResource:
         operator, body = await face.act(request, _discard)
-        _must_be_open(body)
+        await _must_be_as_seen(face.desk, letter_id, body)
         await face.desk.redrive.discard(letter_id, operator)
         return letter_resource(await letters.one(face.desk, letter_id))
 
     return [replay, edit, discard]
 
 
-def _must_be_open(body: ActBody) -> None:
-    """A letter's version is its status, and only an OPEN letter can be acted on."""
+async def _must_be_as_seen(desk: Desk, letter_id: UUID, body: ActBody) -> None:
+    """A letter's version is its status, and only an OPEN letter can be acted on. Raises `NotPossible`, for an unknown letter as such."""
     if body.version != OPEN:
+        await letters.one(desk, letter_id)
         raise NotPossible(
             f"the letter was {body.version} when it was shown; only an OPEN letter can be acted on", title=STALE
         )

@@ -50,4 +50,4 @@ def create_app(settings: Settings) -> Litestar:
 
     shown = [each for part in (api, reading_routes, command_routes) for each in part.routes(orders)]
     shown.append(operations.routes(runtime, callers, "order", (HISTORY, last_note), operators_face.routes(orders)))
-    return application("order", shown, runtime, running, streams)
+    return application("order", shown, runtime, running, streams, callers)

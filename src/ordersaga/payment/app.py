@@ -95,4 +95,4 @@ def create_app(settings: Settings) -> Litestar:
 
     shown = [each for part in (api, reading_routes) for each in part.routes(service.payments)]
     shown.append(operations.routes(runtime, callers, "payment", own=operators_face.routes))
-    return application("payment", shown, runtime, running)
+    return application("payment", shown, runtime, running, callers=callers)

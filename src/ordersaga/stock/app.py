@@ -34,4 +34,4 @@ def create_app(settings: Settings) -> Litestar:
 
     shown = [each for part in (api, reading_routes) for each in part.routes(products)]
     shown.append(operations.routes(runtime, callers, "stock", own=operators_face.routes))
-    return application("stock", shown, runtime, running)
+    return application("stock", shown, runtime, running, callers=callers)
