@@ -59,8 +59,12 @@ REFUSED: Final[dict[tuple[str, ...], str]] = {
     ): "settings.ORDERSAGA_TRUST_GATEWAY_ADDRESSES: name the addresses",
     ("services.web.sessionSecret=",): "services.web.sessionSecret",
     ("services.web.settings.ORDERSAGA_WEB_SIGN_IN=token",): "services.web.oidcSecret: it is used with",
-    ("services.web.settings.ORDERSAGA_OIDC_ISSUER=",): "services.web.settings.ORDERSAGA_OIDC_ISSUER: ORDERSAGA_WEB_SIGN_IN is oidc",
-    ("services.web.settings.ORDERSAGA_WEB_URL=",): "services.web.settings.ORDERSAGA_WEB_URL: ORDERSAGA_WEB_SIGN_IN is oidc",
+    (
+        "services.web.settings.ORDERSAGA_OIDC_ISSUER=",
+    ): "services.web.settings.ORDERSAGA_OIDC_ISSUER: ORDERSAGA_WEB_SIGN_IN is oidc",
+    (
+        "services.web.settings.ORDERSAGA_WEB_URL=",
+    ): "services.web.settings.ORDERSAGA_WEB_URL: ORDERSAGA_WEB_SIGN_IN is oidc",
     ("services.web.oidcSecret=A_secret",): "/services/web/oidcSecret",
     ("services.stock.enabled=false",): "services.web.settings.ORDERSAGA_STOCK_URL",
     ("services.stock.scaling.max=13",): "more than the 12 partitions",
