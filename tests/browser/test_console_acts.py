@@ -269,6 +269,17 @@ def test_a_job_that_waits_says_for_which_and_is_stopped(visitor: Visitors, syste
     one.press("Stop")
     expect(state).to_contain_text("Ended · 2 of 2 done")
 
+    one.open("/console/trail?service=delivery")
+    rows = page.locator("#acts > table > tbody > tr")
+    expect(rows.nth(3)).to_contain_text(
+        "begin job"
+    )  # both begun, both stopped, and no line for the letter that was discarded
+    rows.nth(3).locator("summary").click()
+    opened = rows.nth(3).locator("details tbody tr")
+    expect(opened).to_have_count(1)
+    expect(opened).to_contain_text("Status: open → discarded")
+    axe(page)
+
 
 def test_letters_are_chosen_all_at_once_and_none_chosen_is_no_job_for_all(visitor: Visitors, system: System) -> None:
     spoil(system, 2)

@@ -60,6 +60,10 @@ async def test_many_letters_are_rehearsed_then_replayed_each_with_its_result(dep
     assert len((await show(depot, "dead-letters"))["items"]) == 1
     acts = (await show(depot, "acts", target=job["id"]))["items"]
     assert [(each["what"], each["after"]["letters"]) for each in acts] == [("begin job", 7)]
+    acts = (await show(depot, "acts", jobId=job["id"]))["items"]
+    assert [(each["what"], each["jobId"], each["who"]) for each in acts] == [("replay", job["id"], WHO)] * 7
+    alone = (await show(depot, "acts", byJobs="false"))["items"]
+    assert {each["what"] for each in alone} == {"begin job"} and alone[0]["target"] == job["id"]
 
     discard = {**ALL, "act": "discard", "selection": {"all": True}}
     assert (await ended(depot, await act(depot, "jobs", discard, 202)))["counts"] == {"discarded": 1}

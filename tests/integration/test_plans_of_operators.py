@@ -47,8 +47,9 @@ FILLED = [
     f"""INSERT INTO parked (topic, partition, record_offset, order_key, header_names, header_values, timestamp_ms, attempts, due_at, cause, reason, parked_at)
     SELECT CASE WHEN n <= {FEW} THEN '{RARE_TOPIC}' ELSE '{TOPIC}' END, n % 12, n, md5('order' || n / 2)::uuid, '{{}}', '{{}}', 0, 1, now(), 'Busy', 'x', now()
     FROM generate_series(1, $1) AS n""",
-    f"""INSERT INTO operator_act (at, who, what, target, order_key, why, "before", "after")
-    SELECT to_timestamp(1700000000 + n), CASE WHEN n <= {FEW} THEN 'rare' ELSE 'kim' END, 'replay', md5((n / 2)::text), md5('order' || n / 2)::uuid, 'x', '{{}}', '{{}}'
+    f"""INSERT INTO operator_act (at, who, what, target, order_key, why, "before", "after", job_id)
+    SELECT to_timestamp(1700000000 + n), CASE WHEN n <= {FEW} THEN 'rare' ELSE 'kim' END, 'replay', md5((n / 2)::text), md5('order' || n / 2)::uuid, 'x', '{{}}', '{{}}',
+        CASE WHEN n > {ROWS // 2} THEN md5('job' || n / {LIMIT * 4})::uuid END
     FROM generate_series(1, $1) AS n""",
     f"""INSERT INTO operator_job (id, act, dry_run, who, why, letters_per_s, failures_max, wait_s, created_at, ended_at)
     SELECT md5(n::text)::uuid, 'replay', false, 'kim', 'x', 1, 1, 1, to_timestamp(1700000000 + n), now() FROM generate_series(1, {JOBS}) AS n""",
@@ -235,6 +236,24 @@ async def test_a_page_of_the_trail_reads_a_page_of_acts(
 
     read, _ = await shelf.read(page)
     assert read <= READ_MAX
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"by_jobs": False}, {"by_jobs": False, "who": "kim"}, {"job_id": UUID(hashlib.md5(b"job60").hexdigest())}],
+    ids=str,
+)
+async def test_a_page_of_the_trail_without_jobs_or_of_one_job_reads_a_page_of_acts(
+    shelf: Shelf, asked: dict[str, Any]
+) -> None:
+    async def page(shelf: Shelf) -> Any:
+        async with planned_anew(shelf.db):
+            return await acts.page(
+                shelf.db, **{"target": None, "who": None, "before_id": None, "rows_max": LIMIT, **asked}
+            )
+
+    read, found = await shelf.read(page)
+    assert len(found) == LIMIT and read <= READ_MAX
 
 
 async def test_a_page_of_jobs_reads_the_letters_of_its_jobs_alone(shelf: Shelf) -> None:

@@ -39,10 +39,11 @@ class NotPossible(Exception):
 
 
 class Operator(Struct, frozen=True):
-    """The person who acts, and the reason that the person gives."""
+    """The person who acts, and the reason that the person gives. `job_id`: the bulk job that acts for that person."""
 
     who: str
     why: str
+    job_id: UUID | None = None
 
 
 class Act(Struct, frozen=True):
@@ -58,6 +59,7 @@ class Act(Struct, frozen=True):
     why: str
     before: dict[str, Any]
     after: dict[str, Any]
+    job_id: UUID | None = None
 
 
 async def add(
@@ -78,6 +80,7 @@ async def add(
         what=what,
         target=str(target),
         order_key=order_key,
+        job_id=operator.job_id,
         why=storable(operator.why),
         before=_json(before),
         after=_json(after),
@@ -97,10 +100,20 @@ async def page(
     before_id: int | None,
     rows_max: int,
     order_key: UUID | None = None,
+    job_id: UUID | None = None,
+    by_jobs: bool = True,
 ) -> list[tuple[int, Act]]:
-    """Acts with their numbers, the latest first: those with a number below `before_id`; on one target, by one operator, about one order if given."""
+    """Acts with their numbers, the latest first: those with a number below `before_id`; on one target, by one operator, about one order, of one
+    bulk job if given. `by_jobs` False: without the acts of all bulk jobs."""
     rows = await sql.operator_acts_page(
-        db, target=target, who=who, order_key=order_key, before_id=before_id, rows_max=rows_max
+        db,
+        target=target,
+        who=who,
+        order_key=order_key,
+        job_id=job_id,
+        by_jobs=by_jobs,
+        before_id=before_id,
+        rows_max=rows_max,
     )
     return [(row["id"], _act(row)) for row in rows]
 
@@ -114,6 +127,7 @@ def _act(row: Any) -> Act:
         row["why"],
         msgspec.json.decode(row["before"]),
         msgspec.json.decode(row["after"]),
+        row["job_id"],
     )
 
 

@@ -190,7 +190,7 @@ def _job(row: Any) -> Job:
             pace=Pace(row["letters_per_s"], row["failures_max"], row["wait_s"]),
             type_id=row["type_id"],
         ),
-        operator=Operator(row["who"], row["why"]),
+        operator=Operator(row["who"], row["why"], row["id"]),
         created_at=row["created_at"],
         ended_at=row["ended_at"],
         stopped_by=Operator(row["stop_who"], row["stop_why"]) if row["stop_who"] else None,

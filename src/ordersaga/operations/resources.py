@@ -91,7 +91,7 @@ class DeadLetterResource(Struct, rename="camel", kw_only=True):
 
 
 class ActResource(Struct, rename="camel", kw_only=True):
-    """An operator's act: who, when, what, on what, why, and the state before and after."""
+    """An operator's act: who, when, what, on what, why, and the state before and after. `jobId`: the bulk job that has carried it out."""
 
     at: datetime
     who: str
@@ -100,6 +100,7 @@ class ActResource(Struct, rename="camel", kw_only=True):
     why: str
     before: dict[str, Any]
     after: dict[str, Any]
+    job_id: UUID | None = None
 
 
 class CallsResource(Struct, rename="camel", kw_only=True):
@@ -239,7 +240,14 @@ def act_resource(act: Act, caller: Caller) -> ActResource:
     if not caller.is_operator:
         before, after = _without_personal(before), _without_personal(after)
     return ActResource(
-        at=act.at, who=act.who, what=act.what, target=act.target, why=act.why, before=before, after=after
+        at=act.at,
+        who=act.who,
+        what=act.what,
+        target=act.target,
+        why=act.why,
+        before=before,
+        after=after,
+        job_id=act.job_id,
     )
 
 

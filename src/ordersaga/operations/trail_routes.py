@@ -26,6 +26,13 @@ OrderId = Annotated[
     UUID | None,
     QueryParameter(name="orderId", description="About this order: on itself, its dead letters and its parked records."),
 ]
+JobId = Annotated[UUID | None, QueryParameter(name="jobId", description="Carried out by this bulk job.")]
+ByJobs = Annotated[
+    bool,
+    QueryParameter(
+        name="byJobs", description="False: without the acts on single letters that bulk jobs have carried out."
+    ),
+]
 
 _cursors: Final[Cursors[int]] = Cursors("acts", KeyNumber)
 
@@ -39,12 +46,14 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         target: Target = None,
         who: Who = None,
         order_id: OrderId = None,
+        job_id: JobId = None,
+        by_jobs: ByJobs = True,
         cursor: Cursor = None,
         limit: Limit = LIMIT_DEFAULT,
     ) -> Page[ActResource]:
         caller = await face.reader(request)
         async with face.runtime.searching() as db:
-            found = await acts.page(db, target, who, _cursors.key(cursor), limit + 1, order_id)
+            found = await acts.page(db, target, who, _cursors.key(cursor), limit + 1, order_id, job_id, by_jobs)
         shown, following = _cursors.cut(found, limit, lambda each: each[0])
         return Page([act_resource(act, caller) for _, act in shown], following)
 

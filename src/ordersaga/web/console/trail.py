@@ -44,14 +44,17 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         visit = desk.visit(request)
         user = await staff.reader(request, visit)
         query = request.query_params
-        asked = {name: str(query.get(name, "")).strip()[:300] for name in ("service", "target", "who", "order")}
+        asked = {name: str(query.get(name, "")).strip()[:300] for name in ("service", "target", "who", "order", "job")}
         names = [name for name in reading.ours if asked["service"] in ("", name)]
         conditions = {
             "target": asked["target"],
             "who": _id_of(visit, asked["who"]),
             "orderId": asked["order"],
+            "jobId": asked["job"],
             "limit": str(SHOWN),
         }
+        if not (asked["target"] or asked["order"] or asked["job"]):
+            conditions["byJobs"] = "false"  # a job is one line, which opens
         if asked["service"]:
             conditions["cursor"] = str(query.get("cursor", ""))
         pages = dict(
