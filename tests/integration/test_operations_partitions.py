@@ -156,6 +156,9 @@ async def test_where_the_service_stood_is_kept_and_told_by_whichever_process_is_
 
     moments = await until(told)
     assert moments[-1]["topics"][REQUESTS] == {name: before[name] + more for name, more in AFTER_ONE.items()}
+    single = (await show(depot, "flow", seconds=600, topic=REQUESTS))["moments"][-1]["partitions"]
+    assert sum(each["handled"] for each in single.values()) == moments[-1]["topics"][REQUESTS]["handled"]
+    assert moments[-1]["partitions"] == {}, "only those of a topic that was asked for"
     assert before in [each["topics"].get(REQUESTS) for each in moments]
     assert [each["at"] for each in moments] == sorted(each["at"] for each in moments)
 

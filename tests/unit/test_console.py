@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from ordersaga.contracts.topics import GUIDE_TOPICS
-from ordersaga.operations.flow_resources import FlowMoment, TopicMoment
+from ordersaga.operations.flow_resources import FlowMoment, PartitionMoment, TopicMoment
 from ordersaga.operations.parked_resources import QueueResource
 from ordersaga.operations.resources import BytesResource, CauseResource, CausesResource
 from ordersaga.payment import intents
@@ -22,7 +22,7 @@ from ordersaga.web.accounts import User
 from ordersaga.web.console import editing, flow, gateway, letters, order_page, overview
 from ordersaga.web.console.kafka_away import KafkaAway
 from ordersaga.web.console.model import Alarm, HealthStatus, OrderStates, Outbox, OutboxTopic, Waiting
-from ordersaga.web.console.rates import PartitionRates
+from ordersaga.web.console.rates import handled_of, rate_of, written_to
 from ordersaga.web.console.reading import Reading
 from ordersaga.web.console.snapshot import CallRead, ServiceView, Snapshot, TopicRead
 from ordersaga.web.desk import FIELDS_MAX
@@ -262,11 +262,17 @@ def test_the_last_step_shows_what_kafka_has_and_what_order_has_not_published_yet
     assert flow.arrows(snapshot())[10].known == flow.Known("client")
 
 
-def test_the_rate_of_a_partition_is_known_once_two_moments_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter([10.0, 11.0, 14.0])
-    monkeypatch.setattr("time.monotonic", lambda: next(now))
-    rates = PartitionRates()
-    assert [rates.rate("out", "t/0", position) for position in (100, 110, 140)] == [None, None, 10.0]
+def test_the_rate_of_a_partition_is_what_its_service_has_kept() -> None:
+    def moment(seconds: int, **partitions: PartitionMoment) -> FlowMoment:
+        return FlowMoment(at=NOW + timedelta(seconds=seconds), topics={}, calls={}, partitions=partitions)
+
+    def stand(handled: int | None, written: int | None) -> dict[str, PartitionMoment]:
+        return {"3": PartitionMoment(handled=handled, written=written)}
+
+    moments = [moment(0, **stand(100, 120)), moment(1, **stand(105, 130)), moment(4, **stand(140, None))]
+    assert rate_of(moments, handled_of(3)) == 35 / 3
+    assert rate_of(moments, written_to(3)) is None, "between the two that are known is less than two seconds"
+    assert rate_of(moments, handled_of(4)) is None
 
 
 def test_an_order_that_has_waited_for_long_needs_attention() -> None:

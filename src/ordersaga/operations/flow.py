@@ -15,7 +15,7 @@ from ordersaga.contracts.topics import TOPICS
 from ordersaga.messaging import calls
 from ordersaga.messaging.queries import queries
 from ordersaga.operations.desk import Desk
-from ordersaga.operations.flow_resources import FlowMoment, TopicMoment
+from ordersaga.operations.flow_resources import FlowMoment, PartitionMoment, TopicMoment
 from ordersaga.operations.partitions import Partitions
 from ordersaga.settings import SERVICES
 
@@ -28,6 +28,7 @@ KEPT: Final = timedelta(hours=3)
 prune: Final = sql.prune_flow
 
 _topics: Final = msgspec.json.Decoder(dict[str, TopicMoment])
+_partitions: Final = msgspec.json.Decoder(dict[str, PartitionMoment])
 _counts: Final = msgspec.json.Decoder(dict[str, int])
 Stand = tuple[int | None, int | None]
 """The position of a partition, None if no service of ours reads it, and its end, None if Kafka does not answer."""
@@ -54,24 +55,40 @@ class Flow:
         if newest is not None and timedelta() <= now - newest < unless_within:
             return
         read, written = await asyncio.gather(self._partitions.find(), self._partitions.ends_of(self._only_written))
-        found: dict[str, list[Stand]] = {}
+        found: dict[str, dict[int, Stand]] = {}
         for each in read:
-            found.setdefault(each.partition.topic, []).append((each.position, each.end))
+            found.setdefault(each.partition.topic, {})[each.partition.partition] = (each.position, each.end)
         for partition, end in written.items():
-            found.setdefault(partition.topic, []).append((None, end))
-        moment = {topic: _sum(several) for topic, several in found.items()}
+            found.setdefault(partition.topic, {})[partition.partition] = (None, end)
+        moment = {topic: _sum(list(several.values())) for topic, several in found.items()}
+        single = {
+            topic: {
+                number: PartitionMoment(handled=position, written=end) for number, (position, end) in several.items()
+            }
+            for topic, several in found.items()
+        }
         async with self._desk.pool.acquire() as db:
             counted = {each.name: each.total for each in await calls.counts(db, now)}
-            topics, counts = (msgspec.json.encode(each).decode() for each in (moment, counted))
-            await sql.add_flow(db, at=now, topics=topics, calls=counts)
+            topics, counts, partitions = (msgspec.json.encode(each).decode() for each in (moment, counted, single))
+            await sql.add_flow(db, at=now, topics=topics, calls=counts, partitions=partitions)
 
-    async def moments(self, seconds: int, every_s: float) -> list[FlowMoment]:
-        """The moments of the last `seconds`, one for each stretch of `every_s`, the oldest first. Raises database errors."""
+    async def moments(self, seconds: int, every_s: float, topic: str | None = None) -> list[FlowMoment]:
+        """The moments of the last `seconds`, one for each stretch of `every_s`, the oldest first. Raises database errors.
+
+        With `topic` each has the partitions of that topic.
+        """
         await self.look(FRESH)
         async with self._desk.pool.acquire() as db:
-            rows = await sql.flow(db, since=self._desk.clock() - timedelta(seconds=seconds), every_s=every_s)
+            rows = await sql.flow(
+                db, since=self._desk.clock() - timedelta(seconds=seconds), every_s=every_s, topic=topic
+            )
         return [
-            FlowMoment(at=row["at"], topics=_topics.decode(row["topics"]), calls=_counts.decode(row["calls"]))
+            FlowMoment(
+                at=row["at"],
+                topics=_topics.decode(row["topics"]),
+                calls=_counts.decode(row["calls"]),
+                partitions=_partitions.decode(row["partitions"] or "{}"),
+            )
             for row in rows
         ]
 

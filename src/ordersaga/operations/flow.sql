@@ -4,11 +4,11 @@ SELECT max(at) FROM flow_moment;
 
 -- name: add_flow!
 -- Keep what a look has found.
-INSERT INTO flow_moment (at, topics, calls) VALUES (:at, :topics::jsonb, :calls::jsonb) ON CONFLICT (at) DO NOTHING;
+INSERT INTO flow_moment (at, topics, calls, partitions) VALUES (:at, :topics::jsonb, :calls::jsonb, :partitions::jsonb) ON CONFLICT (at) DO NOTHING;
 
 -- name: flow
--- The last moment of each stretch of so many seconds since a time, the oldest first.
-SELECT at, topics, calls FROM flow_moment
+-- The last moment of each stretch of so many seconds since a time, the oldest first. `topic` not null: with the partitions of that topic.
+SELECT at, topics, calls, partitions -> :topic::text AS partitions FROM flow_moment
 WHERE at IN (SELECT max(at) FROM flow_moment WHERE at > :since GROUP BY floor(extract(epoch FROM at) / :every_s::float8))
 ORDER BY at;
 

@@ -16,12 +16,20 @@ class TopicMoment(Struct, rename="camel", kw_only=True, frozen=True):
     lag: int | None
 
 
+class PartitionMoment(Struct, rename="camel", kw_only=True, frozen=True):
+    """One partition at a time: the position of the service and the end of the log, null as in `TopicMoment`."""
+
+    handled: int | None
+    written: int | None
+
+
 class FlowMoment(Struct, rename="camel", kw_only=True, frozen=True):
-    """The service at a time. `calls`: how many calls over HTTP there were, by name."""
+    """The service at a time. `calls`: how many calls over HTTP there were, by name. `partitions`: those of the topic that was asked for, by number."""
 
     at: datetime
     topics: dict[str, TopicMoment]
     calls: dict[str, int]
+    partitions: dict[str, PartitionMoment] = {}
 
 
 class FlowResource(Struct, rename="camel", kw_only=True, frozen=True):

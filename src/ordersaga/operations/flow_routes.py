@@ -6,6 +6,7 @@ from litestar import get
 from litestar.params import QueryParameter
 from litestar.types import ControllerRouterHandler
 
+from ordersaga.http.pages import NO_NUL
 from ordersaga.operations.face import AnyRequest, Face
 from ordersaga.operations.flow import KEPT
 from ordersaga.operations.flow_resources import FlowResource
@@ -25,6 +26,13 @@ Every = Annotated[
     ),
 ]
 
+OfTopic = Annotated[
+    str | None,
+    QueryParameter(
+        name="topic", description="With the single partitions of this topic, by its own name.", pattern=NO_NUL
+    ),
+]
+
 
 def routes(face: Face) -> list[ControllerRouterHandler]:
     """The route of the flow."""
@@ -34,8 +42,10 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         operation_id="showFlow",
         summary="Positions, ends and lag of each topic, and the number of calls, over the last seconds",
     )
-    async def flow(request: AnyRequest, seconds: Seconds = 60, every_s: Every = 1) -> FlowResource:
+    async def flow(
+        request: AnyRequest, seconds: Seconds = 60, every_s: Every = 1, topic: OfTopic = None
+    ) -> FlowResource:
         await face.reader(request)
-        return FlowResource(moments=await face.flow.moments(seconds, every_s))
+        return FlowResource(moments=await face.flow.moments(seconds, every_s, topic))
 
     return [flow]

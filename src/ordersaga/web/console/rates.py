@@ -1,6 +1,5 @@
 """How fast topics and calls advance, from what the services keep: the same in every web process. Pure."""
 
-import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
@@ -8,7 +7,6 @@ from typing import Final
 from ordersaga.operations.flow_resources import FlowMoment
 
 RATE_OVER: Final = timedelta(seconds=2)
-RATE_OVER_S_MAX: Final = 60.0
 
 Value = Callable[[FlowMoment], int | None]
 
@@ -21,6 +19,16 @@ def handled(topic: str) -> Value:
 def written(topic: str) -> Value:
     """The records that a topic has had."""
     return lambda moment: moment.topics[topic].written if topic in moment.topics else None
+
+
+def handled_of(number: int) -> Value:
+    """The position in one partition of the topic that was asked for."""
+    return lambda moment: moment.partitions[str(number)].handled if str(number) in moment.partitions else None
+
+
+def written_to(number: int) -> Value:
+    """The end of one partition of the topic that was asked for."""
+    return lambda moment: moment.partitions[str(number)].written if str(number) in moment.partitions else None
 
 
 def lag_of(moment: FlowMoment) -> int | None:
@@ -41,22 +49,3 @@ def rate_of(moments: Sequence[FlowMoment], value: Value) -> float | None:
         if known[-1][0] - at >= RATE_OVER:
             return max(0, known[-1][1] - before) / (known[-1][0] - at).total_seconds()
     return None
-
-
-class PartitionRates:
-    """How fast the partitions of one topic advance, from two looks of this process."""
-
-    def __init__(self) -> None:
-        self._seen: Final[dict[tuple[str, str], tuple[float, int, float | None]]] = {}
-
-    def rate(self, way: str, partition: str, position: int) -> float | None:
-        """Records a second since the last call that was at least `RATE_OVER` ago; None: nobody has looked for a while."""
-        now = time.monotonic()
-        at, before, rate = self._seen.get((way, partition), (now, position, None))
-        if now - at > RATE_OVER_S_MAX:
-            at, before, rate = now, position, None
-        if now - at >= RATE_OVER.total_seconds():
-            rate = max(0, position - before) / (now - at)
-            at, before = now, position
-        self._seen[way, partition] = at, before, rate
-        return rate

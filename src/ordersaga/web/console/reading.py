@@ -23,7 +23,7 @@ from ordersaga.web.console.gateway import ASKED, Answers, answers
 from ordersaga.web.console.kafka_away import KafkaAway
 from ordersaga.web.console.model import Anything, HealthStatus, OrderStates, Outbox, PartitionState
 from ordersaga.web.console.product_names import ProductNames
-from ordersaga.web.console.rates import PartitionRates, called, handled, rate_of, written
+from ordersaga.web.console.rates import called, handled, rate_of, written
 from ordersaga.web.console.snapshot import CallRead, ServiceView, Snapshot, TopicRead
 from ordersaga.web.services import Backend, Refused, Services, SignInEnded, Unavailable, side_by_side, unless_away
 
@@ -44,7 +44,6 @@ class Reading:
         self.ours: Final = [name for name in SERVICES if name not in settings.foreign_partners]
         self.has_audit: Final = settings.audit_url is not None
         self._settings: Final = settings
-        self.rates: Final = PartitionRates()
         self._kafka_away: Final = KafkaAway()
         self.product_names: Final = ProductNames(services, "stock" in self.ours)
         self._recent: Final[dict[tuple[str, ...], tuple[float, asyncio.Future[Snapshot]]]] = {}

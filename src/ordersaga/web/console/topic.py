@@ -1,6 +1,6 @@
 """One topic as Kafka has it: how fast records come in and are handled, its newest records, and those of one order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,15 +11,17 @@ from msgspec import Struct
 
 from ordersaga.contracts.topics import TOPICS, Topic
 from ordersaga.messaging.kafka import KafkaUnavailable, Look, Partition, TooManyLook
+from ordersaga.operations.flow_resources import FlowMoment
 from ordersaga.settings import SERVICES
 from ordersaga.web.accounts import User
 from ordersaga.web.console.frame import Console, is_id
 from ordersaga.web.console.model import PartitionState
+from ordersaga.web.console.rates import handled_of, rate_of, written_to
 from ordersaga.web.console.records import shown, time_of
 from ordersaga.web.console.staff import may_act
 from ordersaga.web.console.topics import PATH
 from ordersaga.web.desk import AnyRequest, Page, nothing
-from ordersaga.web.services import unless_away
+from ordersaga.web.services import side_by_side, unless_away
 
 KNOWN: Final[dict[str, Topic]] = {name: topic for topic in TOPICS for name in (topic.name, topic.dead_letters)}
 OFFSET_DIGITS_MAX: Final = 18
@@ -87,19 +89,26 @@ class Looking:
     async def _flows(self, topic: Topic, name: str, look: Look, user: User) -> list[Flow]:
         """Each partition, with what its reader says of it, if that is ours."""
         states: dict[int, PartitionState] = {}
-        reader = next((each for each in self._reading.ours if each == topic.consumer), None)
-        if reader is not None and name == topic.name:
-            found = await unless_away(self._reading.partitions(reader, user, name))
-            states = {each.partition: each for each in found or ()}
-        return [self._flow(place, bounds, states.get(place.partition)) for place, bounds in look.bounds.items()]
+        moments: Sequence[FlowMoment] = ()
+        ours = [each for each in self._reading.ours if each in (topic.consumer, topic.producer)]
+        if ours and name == topic.name:
+            is_read = topic.consumer in ours
+            teller = next(each for each in ours if each == topic.consumer or not is_read)
+            read, moments = await side_by_side(
+                unless_away(self._reading.partitions(teller, user, name)),
+                self._reading.flow(teller, user, {"topic": name}),
+            )
+            states = {each.partition: each for each in read or ()} if is_read else {}
+        return [_flow(place.partition, bounds, states, moments) for place, bounds in look.bounds.items()]
 
-    def _flow(self, place: Partition, bounds: tuple[int, int], state: PartitionState | None) -> Flow:
-        low, high = bounds
-        rate_in = self._reading.rates.rate("in", str(place), high)
-        if state is None:
-            return Flow(place.partition, low, high, rate_in)
-        rate_out = self._reading.rates.rate("out", str(place), state.position)
-        return Flow(place.partition, low, high, rate_in, state.position, state.lag, rate_out)
+
+def _flow(
+    number: int, bounds: tuple[int, int], states: Mapping[int, PartitionState], moments: Sequence[FlowMoment]
+) -> Flow:
+    state, rate_in = states.get(number), rate_of(moments, written_to(number))
+    if state is None:
+        return Flow(number, *bounds, rate_in)
+    return Flow(number, *bounds, rate_in, state.position, state.lag, rate_of(moments, handled_of(number)))
 
 
 def routes(console: Console) -> list[ControllerRouterHandler]:
