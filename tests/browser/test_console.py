@@ -301,6 +301,14 @@ def test_a_partition_is_paused_with_a_reason_and_read_again(visitor: Visitors) -
         if state == "paused":
             one.open("/console")
             expect(page.locator("#verdict")).to_contain_text("Delivery has paused partitions: 1")
+    for act, notice in (("Pause all", "All its partitions are paused"), ("Resume all", "Its partitions read again")):
+        page = one.open(f"/console/topics?service=delivery&topic={REQUESTS}")
+        topic = page.locator("details.topic[open]")
+        topic.get_by_text(act, exact=True).first.click()
+        topic.locator("div.row details[open]").get_by_label("Reason").fill("the carrier moves")
+        topic.get_by_role("button", name=act).click()
+        expect(page.get_by_role("status").first).to_contain_text(notice)
+        expect(topic.locator("tbody .badge.paused")).to_have_count(12 if act == "Pause all" else 0)
 
 
 def test_a_reader_sees_no_personal_data_and_is_refused_every_act(visitor: Visitors, system: System) -> None:

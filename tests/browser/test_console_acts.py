@@ -179,6 +179,7 @@ def test_every_act_of_a_reader_is_refused_with_the_role_that_it_needs(visitor: V
         *(f"/letters/delivery/{some}/{each}" for each in ("replay", "edit", "discard")),
         *(f"/parked/delivery/{REQUESTS}/0/0/{each}" for each in ("retry", "discard")),
         *(f"/topics/delivery/{REQUESTS}/0/{each}" for each in ("pause", "resume", "accept")),
+        *(f"/topics/delivery/{REQUESTS}/{each}" for each in ("pause", "resume")),
         *(
             f"/orders/{some}/{each}"
             for each in ("cancel", "return", "accept-refund", "receive-return", "refuse-return")

@@ -144,6 +144,33 @@ async def test_a_partition_is_paused_and_resumed_by_command(depot: OperatorRig) 
     await arrives(depot, await send(depot, 2))
 
 
+async def test_every_partition_of_a_topic_is_paused_and_resumed_at_once(depot: OperatorRig) -> None:
+    await in_state(depot, "READING")
+    version = (await partition(depot))["version"]
+    await act(depot, f"partitions/{REQUESTS}/{PAUSED}/pause", {"reason": "a bad batch", "version": version})
+    changed = await act(depot, f"partitions/{REQUESTS}/pause", {"reason": "the carrier moves"})
+    states = await pages(depot, "partitions", topic=REQUESTS, limit=200)
+    assert {each["state"] for each in states} == {"PAUSED"}
+    assert len(changed["partitions"]) == len(states) - 1
+    assert {each["partition"]: each["pauseReason"] for each in states} == {
+        each["partition"]: "a bad batch" if each["partition"] == PAUSED else "the carrier moves" for each in states
+    }
+    assert "is paused already" in (await act(depot, f"partitions/{REQUESTS}/pause", {"reason": "x"}, 409))["detail"]
+    (told,) = (await show(depot, "acts", target=REQUESTS))["items"]
+    assert (told["what"], told["why"], told["before"]) == ("pause topic", "the carrier moves", {"paused": 1})
+    waits = await send(depot, PAUSED)
+
+    said = await depot("topics", "resume", REQUESTS, "--why", "moved", json=False, whole=True)
+    assert f"reads {len(states)} partitions of {REQUESTS} again" in said.out
+    await arrives(depot, waits)
+    assert "none is paused" in (await act(depot, f"partitions/{REQUESTS}/resume", {"reason": "x"}, 409))["detail"]
+    said = await depot("topics", "pause", REQUESTS, "--why", "again", json=False, whole=True)
+    assert f"stops reading {len(states)} partitions" in said.out
+    await act(depot, f"partitions/{REQUESTS}/resume", {"reason": "mended"})
+    await act(depot, "partitions/no-topic/pause", {"reason": "x"}, 404)
+    await act(depot, f"partitions/{REQUESTS}/pause", {}, 400)
+
+
 async def test_where_the_service_stood_is_kept_and_told_by_whichever_process_is_asked(depot: OperatorRig) -> None:
     await in_state(depot, "READING")
     before = (await show(depot, "flow"))["moments"][-1]["topics"][REQUESTS]

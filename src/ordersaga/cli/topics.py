@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 app = typer.Typer(help="The topics on the Kafka that the settings name.", no_args_is_help=True)
 
 OneTopic = Annotated[str, typer.Argument(help="the topic")]
-OnePartition = Annotated[int, typer.Option(help="the partition's number")]
+OnePartition = Annotated[int | None, typer.Option(help="this partition alone; default: every partition of the topic")]
 
 
 @app.command()
@@ -145,17 +145,25 @@ def accept(
 
 
 @app.command()
-def pause(topic: OneTopic, partition: OnePartition, why: Why = None, who: Who = None) -> None:
-    """Have a partition read no further, also by the next process that takes the partition, until it is resumed."""
+def pause(topic: OneTopic, partition: OnePartition = None, why: Why = None, who: Who = None) -> None:
+    """Have a topic, or one partition, read no further, also by the next process that takes it, until it is resumed."""
     consumer, said = _consumer(topic), operator(who, why)
+    if partition is None:
+        changed = at_partitions(consumer, lambda partitions: partitions.pause_topic(topic, said))
+        out.print(f"{consumer} stops reading {len(changed)} partitions of {topic} within seconds")
+        return
     at_partitions(consumer, lambda partitions: partitions.pause(Partition(topic, partition), said))
     out.print(f"{consumer} stops reading {topic}/{partition} within seconds")
 
 
 @app.command()
-def resume(topic: OneTopic, partition: OnePartition, why: Why = "resumed", who: Who = None) -> None:
-    """Have a paused partition read again, within seconds."""
+def resume(topic: OneTopic, partition: OnePartition = None, why: Why = "resumed", who: Who = None) -> None:
+    """Have the paused partitions of a topic, or one of them, read again, within seconds."""
     consumer, said = _consumer(topic), operator(who, why)
+    if partition is None:
+        changed = at_partitions(consumer, lambda partitions: partitions.resume_topic(topic, said))
+        out.print(f"{consumer} reads {len(changed)} partitions of {topic} again")
+        return
     at_partitions(consumer, lambda partitions: partitions.resume(Partition(topic, partition), said))
     out.print(f"{consumer} reads {topic}/{partition} again")
 

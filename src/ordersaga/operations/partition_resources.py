@@ -35,6 +35,13 @@ class PartitionResource(Struct, rename="camel", kw_only=True):
     todo_said: list[Saying] = []
 
 
+class TopicActResource(Struct):
+    """The partitions of a topic that an act on all of them has changed."""
+
+    topic: str
+    partitions: list[PartitionResource]
+
+
 class AcceptedResource(Struct):
     """The topic and number of the partition that goes on."""
 

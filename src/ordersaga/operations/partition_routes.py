@@ -14,7 +14,12 @@ from ordersaga.http.requests import json_body
 from ordersaga.messaging.acts import NotPossible
 from ordersaga.messaging.kafka import Partition
 from ordersaga.operations.face import ActBody, AnyRequest, Face, PartitionNumber, Reason, Topic
-from ordersaga.operations.partition_resources import AcceptedResource, PartitionResource, partition_resource
+from ordersaga.operations.partition_resources import (
+    AcceptedResource,
+    PartitionResource,
+    TopicActResource,
+    partition_resource,
+)
 
 _cursors: Final[Cursors[tuple[str, int]]] = Cursors("partitions", tuple[KeyText, PartitionNumber])
 
@@ -27,6 +32,13 @@ class AcceptBody(Struct, rename="camel", kw_only=True):
     at: Annotated[str, Meta(min_length=1, max_length=20)] = "earliest"
 
 
+class TopicBody(Struct, kw_only=True):
+    """The body of an act on every partition of a topic."""
+
+    reason: Reason
+
+
+_topic: Final = msgspec.json.Decoder(TopicBody)
 _act: Final = msgspec.json.Decoder(ActBody)
 _accept: Final = msgspec.json.Decoder(AcceptBody)
 
@@ -71,6 +83,30 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         return partition_resource(await face.partitions.resume(_partition(topic, partition), operator, body.version))
 
     @post(
+        "/partitions/{topic:str}/pause",
+        status_code=200,
+        operation_id="pauseTopic",
+        operation_class=json_body(TopicBody),
+        summary="Have every partition of a topic read no further; those that are paused keep their reasons",
+    )
+    async def pause_topic(request: AnyRequest, topic: FromPath[str]) -> TopicActResource:
+        operator, _ = await face.act(request, _topic)
+        changed = await face.partitions.pause_topic(_partition(topic, 0).topic, operator)
+        return TopicActResource(topic, [partition_resource(each) for each in changed])
+
+    @post(
+        "/partitions/{topic:str}/resume",
+        status_code=200,
+        operation_id="resumeTopic",
+        operation_class=json_body(TopicBody),
+        summary="Have every paused partition of a topic read again, whoever has paused it",
+    )
+    async def resume_topic(request: AnyRequest, topic: FromPath[str]) -> TopicActResource:
+        operator, _ = await face.act(request, _topic)
+        changed = await face.partitions.resume_topic(_partition(topic, 0).topic, operator)
+        return TopicActResource(topic, [partition_resource(each) for each in changed])
+
+    @post(
         "/partitions/{topic:str}/{partition:int}/accept",
         status_code=200,
         operation_id="acceptPosition",
@@ -85,7 +121,7 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
             raise NotPossible(f"{wanted} is not there, in Kafka or in this service's ledger", "UNKNOWN")
         return AcceptedResource(topic, wanted.partition)
 
-    return [find, pause, resume, accept]
+    return [find, pause, resume, pause_topic, resume_topic, accept]
 
 
 def _partition(topic: str, number: int) -> Partition:

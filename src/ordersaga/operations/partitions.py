@@ -147,6 +147,34 @@ class Partitions:
         """Have a paused partition read again. Raises `NotPossible`."""
         return await self._change(partition, operator, version, pausing=False)
 
+    async def pause_topic(self, topic: str, operator: Operator) -> list[PartitionState]:
+        """Have every partition of a topic read no further. Those that are paused keep their reasons. Returns the others. Raises `NotPossible`."""
+        return await self._change_topic(topic, operator, pausing=True)
+
+    async def resume_topic(self, topic: str, operator: Operator) -> list[PartitionState]:
+        """Have every paused partition of a topic read again, whoever has paused it. Returns these. Raises `NotPossible`."""
+        return await self._change_topic(topic, operator, pausing=False)
+
+    async def _change_topic(self, topic: str, operator: Operator, pausing: bool) -> list[PartitionState]:
+        desk = self._desk
+        async with desk.pool.acquire() as db, db.transaction():
+            now = desk.clock()
+            numbers = sorted(await ledger.positions_of_topic(db, topic))
+            if not numbers:
+                raise NotPossible(f"{desk.service} has never read {topic}", "UNKNOWN")
+            all_of = [await self._locked(db, Partition(topic, each)) for each in numbers]
+            changed = [each.partition for each in all_of if pausing == (each.paused_at is None)]
+            if not changed:
+                raise NotPossible(
+                    f"every partition of {topic} is {'paused already' if pausing else 'read: none is paused'}"
+                )
+            for each in changed:
+                await (pauses.pause(db, each, operator, now) if pausing else pauses.resume(db, each))
+            paused = len(numbers) - len(changed) if pausing else len(changed)
+            states = ({"paused": paused}, {"paused": len(numbers) if pausing else 0})
+            await acts.add(db, operator, "pause topic" if pausing else "resume topic", topic, *states, now)
+            return [await self._locked(db, each) for each in changed]
+
     async def _change(
         self, partition: Partition, operator: Operator, version: str | None, pausing: bool
     ) -> PartitionState:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from litestar import post
 from litestar.params import FromPath
@@ -25,6 +25,7 @@ from ordersaga.web.services import Refused, side_by_side, unless_away
 
 PATH: Final = f"{HOME}/topics"
 POSITION: Final = re.compile(r"[0-9]{1,19}")
+DONE_TO_ALL: Final = {"pause": "console.topic_paused", "resume": "console.topic_resumed"}
 DONE: Final = {"pause": "console.paused", "resume": "console.resumed", "accept": "console.accepted"}
 
 
@@ -43,6 +44,10 @@ class TopicState(Struct, frozen=True):
             if any(each.lag is None for each in self.partitions)
             else sum(each.lag or 0 for each in self.partitions)
         )
+
+    @property
+    def paused(self) -> int:
+        return sum(each.state == "PAUSED" for each in self.partitions)
 
     @property
     def troubled(self) -> int:
@@ -70,7 +75,7 @@ def routes(console: Console) -> list[ControllerRouterHandler]:
         foreign = [name for name in SERVICES if name not in reading.ours]
         return {"parts": parts, "asked": asked, "foreign": foreign}
 
-    return [*renewed(console, PATH, "topics.html", "_flows.html", found), _act(console)]
+    return [*renewed(console, PATH, "topics.html", "_flows.html", found), _act(console), _act_on_all(console)]
 
 
 def _act(console: Console) -> ControllerRouterHandler:
@@ -105,6 +110,24 @@ def _act(console: Console) -> ControllerRouterHandler:
         return desk.go(visit, f"{PATH}?service={name}", notice)
 
     return act
+
+
+def _act_on_all(console: Console) -> ControllerRouterHandler:
+    @post(f"{PATH}/{{service:str}}/{{topic:str}}/{{act:str}}")
+    async def act_on_all(request: AnyRequest, service: FromPath[str], topic: FromPath[str], act: FromPath[str]) -> Page:
+        """Pause or resume every partition of a topic."""
+        visit = console.desk.visit(request)
+        user, form = await console.staff.operator(request, visit)
+        name = console.service(service)
+        notice: str | Told = DONE_TO_ALL.get(act) or nothing()
+        try:
+            path = f"{FACE}/partitions/{quote(topic, safe='')}/{act}"
+            await console.reading.services.post(name, path, Anything, user, {"reason": form.get("reason", "")})
+        except Refused as refused:
+            notice = notice_of(refused)
+        return console.desk.go(visit, f"{PATH}?{urlencode({'service': name, 'topic': topic})}", notice)
+
+    return act_on_all
 
 
 def _topics(states: Iterable[PartitionState], moments: Sequence[FlowMoment]) -> list[TopicState]:
