@@ -14,6 +14,7 @@ from ordersaga import order
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.ids import first_id_at
 from ordersaga.order.handlers import handler
+from ordersaga.order.model import words
 from ordersaga.order.store import payment_hash, prune_events
 from tests.integration.order_rig import ORDERS, PRICE, PRODUCT, paid, place, reserved
 from tests.integration.service import OPERATOR, Bench, bench, cleared, customer
@@ -22,6 +23,8 @@ NOW = datetime.now(UTC)
 CUSTOMERS = [UUID(int=n) for n in (21, 22)]
 RECIPIENT = '{"address":"1","addressDetail":null,"zipcode":"1","phone":"1","name":"1","deliveryMemo":null}'
 LONG_AGO = 31 * 24 + 2
+NAMES = ["Canvas bag & 2 others", "면 가방 외 2건", "Cup", "컵"]
+PRODUCTS = [uuid4() for _ in range(3)]
 ENDS = [("PENDING", None), ("COMPLETED", None), ("FAILED", "OUT_OF_STOCK"), ("CANCELLED", "RETURNED")]
 
 
@@ -47,11 +50,13 @@ async def insert(one: Bench, n: int) -> None:
     """The order number `n`, placed `n` hours ago: of two customers in turn, each with every status."""
     status, reason = ENDS[n // 2 % 4]
     await one.pool.execute(
-        "INSERT INTO orders VALUES ($1, $2, 'cups', 1000, $3, $4, $4)",
+        "INSERT INTO orders (order_id, customer_id, order_name, total_amount, recipient, placed_at, pay_before, search_words)"
+        " VALUES ($1, $2, 'cups', 1000, $3, $4, $4, $5)",
         order_id(n),
         CUSTOMERS[n % 2],
         RECIPIENT,
         NOW - timedelta(hours=n) + timedelta(milliseconds=5),
+        [*words(NAMES[n % 4]), str(PRODUCTS[n % 3])],
     )
     await one.pool.execute("INSERT INTO saga VALUES ($1, $2, $3, NULL, '{\"lines\":[]}')", order_id(n), status, reason)
 
@@ -92,6 +97,15 @@ def hours_ago(hours: float) -> str:
         ({"olderThanS": 3600, "placedBefore": hours_ago(13.5)}, [14, 15]),
         ({"status": "PENDING", "olderThanS": 5 * 3600}, [8, 9]),
         ({"paymentKey": "unknown"}, []),
+        ({"productId": str(PRODUCTS[0])}, range(0, 16, 3)),
+        ({"productId": str(uuid4())}, []),
+        ({"text": "CANVAS"}, range(0, 16, 4)),
+        ({"text": "bag, canvas!"}, range(0, 16, 4)),
+        ({"text": "canvas cup"}, []),
+        ({"text": "면 가방"}, range(1, 16, 4)),
+        ({"text": "!"}, []),
+        ({"text": " "}, range(16)),
+        ({"text": "canvas", "productId": str(PRODUCTS[0]), "status": "PENDING"}, [0]),
     ],
 )
 async def test_orders_are_found_newest_first_by_all_that_is_asked(
@@ -120,6 +134,15 @@ async def test_an_order_is_found_by_each_payment_key_it_has_heard_of(shop: Bench
         assert [each["orderId"] for each in page["items"]] == [mine]
     stranger = (await client.get(ORDERS, params={"paymentKey": f"k-{mine}"}, headers=customer(uuid4()))).json()
     assert stranger["items"] == []
+
+
+async def test_an_order_is_found_by_its_words_and_products_as_soon_as_it_is_placed(
+    shop: Bench, client: httpx.AsyncClient
+) -> None:
+    placed = await place(client)
+    for query in ({"productId": str(PRODUCT)}, {"text": placed["orderName"].upper()}):
+        answer = await client.get(ORDERS, params={**query, "limit": 1}, headers=OPERATOR)
+        assert [each["orderId"] for each in answer.json()["items"]] == [placed["orderId"]], query
 
 
 async def test_two_payment_keys_with_the_same_hash_are_told_apart(shop: Bench, client: httpx.AsyncClient) -> None:
@@ -174,6 +197,8 @@ async def test_a_customer_searches_their_own_orders_alone(client: httpx.AsyncCli
         ("olderThanS", "9" * 20),
         ("paymentKey", "a\0b"),
         ("paymentKey", "k" * 201),
+        ("productId", "cup"),
+        ("text", "a\0b"),
     ],
 )
 async def test_a_bad_filter_is_named(client: httpx.AsyncClient, field: str, value: str) -> None:

@@ -38,6 +38,8 @@ SPARSE = [
     """INSERT INTO saga SELECT order_id, CASE WHEN n <= 100 THEN 'PENDING' WHEN n <= 150 THEN 'FAILED' ELSE 'COMPLETED' END,
         CASE WHEN n BETWEEN 101 AND 150 THEN 'OUT_OF_STOCK' END, NULL, '{}'
         FROM (SELECT order_id, row_number() OVER (ORDER BY order_id) AS n FROM orders) AS each""",
+    """UPDATE orders SET search_words = CASE WHEN n % 500 = 0 THEN ARRAY['cup', 'rare', '00000000-0000-0000-0000-000000000005'] ELSE ARRAY['cup'] END
+        FROM (SELECT order_id, row_number() OVER (ORDER BY order_id) AS n FROM orders) AS each WHERE each.order_id = orders.order_id""",
     "INSERT INTO order_payment SELECT 'key-' || order_id, order_id FROM orders",
     """INSERT INTO order_event (order_id, at, came_in, went_out, status, stock_known, payment_hash)
         SELECT order_id, now(), 'PaymentSuccessMessage', '{}', 'PENDING', true, hashtext(order_id::text) FROM orders""",
@@ -122,9 +124,26 @@ FILTERS: dict[str, Any] = {
     "placed_before": datetime.fromtimestamp(1700000000 + 3_000, UTC),
     "placed_after": datetime.fromtimestamp(1700000000 + 50, UTC),
     "payment_key": "key-none",
+    "product_id": UUID(int=5),
+    "text": "rare",
 }
-SEARCHES = [set(each) for n in range(1, len(FILTERS) + 1) for each in combinations(FILTERS, n)]
-MATCHES_MAX: dict[str, int] = {"customer_id": 100, "status": 100, "reason": 50, "payment_key": 1}
+WORDS = {"product_id", "text"}
+SEARCHES = [
+    set(each)
+    for n in range(1, len(FILTERS) - 1)
+    for each in combinations([name for name in FILTERS if name not in WORDS], n)
+]
+SEARCHES += [
+    {word, *also} for word in sorted(WORDS) for also in ((), ("customer_id",), ("status",), ("placed_before",))
+] + [WORDS]
+MATCHES_MAX: dict[str, int] = {
+    "customer_id": 100,
+    "status": 100,
+    "reason": 50,
+    "payment_key": 1,
+    "product_id": 60,
+    "text": 60,
+}
 """How many orders a filter leaves at most, of those that leave few."""
 
 

@@ -1,5 +1,7 @@
 """An order, and the facts that the saga keeps about it."""
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Literal
@@ -12,6 +14,7 @@ from ordersaga.contracts.address import Address
 from ordersaga.contracts.status import OrderStatus
 from ordersaga.said import Said, Saying, joined, say, sayings_of
 
+WORD: Final = re.compile(r"[^\W_]+")
 StockState = Literal["REQUESTED", "RESERVED", "REJECTED", "RELEASE_REQUESTED", "RELEASED", "RELEASE_FAILED"]
 PaymentState = Literal["AWAITING", "PAID", "DECLINED", "REFUND_REQUESTED", "REFUNDED", "REFUND_FAILED"]
 ReturnState = Literal["NOT_REQUESTED", "REQUESTED", "REFUSED"]
@@ -122,6 +125,11 @@ class Order(Struct, frozen=True, rename="camel"):
     status: OrderStatus = "PENDING"
     reason: Reason | None = None
     detail: str | None = None
+
+    @property
+    def search_words(self) -> list[str]:
+        """What the order is searched by: the words of its name, and its products."""
+        return sorted(words(self.order_name) | {str(line.product_id) for line in self.facts.lines})
 
     @property
     def is_dead(self) -> bool:
@@ -260,3 +268,8 @@ class Event(Struct, frozen=True):
     note: str | None = None
     payment_hash: int | None = None
     said: str | None = None
+
+
+def words(text: str) -> set[str]:
+    """The words of a text as searches compare them: letters and digits, without the difference of capitals and of widths."""
+    return set(WORD.findall(unicodedata.normalize("NFKC", text).casefold()))

@@ -44,6 +44,7 @@ WHERE (:order_id::uuid IS NULL OR o.order_id = :order_id)
   AND (:reason::text IS NULL OR s.reason = :reason)
   AND (:placed_before::timestamptz IS NULL OR o.placed_at < :placed_before)
   AND (:placed_after::timestamptz IS NULL OR o.placed_at >= :placed_after)
+  AND (:search_words::text[] IS NULL OR o.search_words @> :search_words)
 ORDER BY o.order_id DESC LIMIT :rows_max;
 
 -- name: count_orders

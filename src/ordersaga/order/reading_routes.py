@@ -50,6 +50,16 @@ OlderThanS = Annotated[
 PaymentKey = Annotated[str | None, QueryParameter(name="paymentKey", max_length=TEXT_CHARS_MAX, pattern=NO_NUL)]
 PlacedBefore = Annotated[datetime | None, QueryParameter(name="placedBefore", description=IN_ZONE)]
 PlacedAfter = Annotated[datetime | None, QueryParameter(name="placedAfter", description=IN_ZONE)]
+ProductId = Annotated[UUID | None, QueryParameter(name="productId", description="With this product among its lines.")]
+Text = Annotated[
+    str | None,
+    QueryParameter(
+        name="text",
+        max_length=TEXT_CHARS_MAX,
+        pattern=NO_NUL,
+        description="Each word of this is a word of the order's name, in capitals or not.",
+    ),
+]
 OrderId = Annotated[UUID | None, QueryParameter(name="orderId")]
 CustomerId = Annotated[UUID | None, QueryParameter(name="customerId")]
 
@@ -71,6 +81,8 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
         placed_before: PlacedBefore = None,
         placed_after: PlacedAfter = None,
         older_than_s: OlderThanS = None,
+        product_id: ProductId = None,
+        text: Text = None,
         cursor: Cursor = None,
         limit: Limit = LIMIT_DEFAULT,
     ) -> Json:
@@ -83,6 +95,8 @@ def routes(orders: Orders) -> list[ControllerRouterHandler]:
             reason=reason,
             placed_before=_earlier(_zoned("placedBefore", placed_before), older_than_s, orders.runtime.clock()),
             placed_after=_zoned("placedAfter", placed_after),
+            product_id=product_id,
+            text=text,
         )
         return _answer(await _page(orders, caller, wanted, cursors.key(cursor), limit))
 
@@ -133,7 +147,7 @@ async def _page(orders: Orders, caller: Caller, wanted: OrderFilter, before: UUI
     """The orders that the caller may see and that fit."""
     visible = wanted if caller.sees_all else wanted.of_customer(caller.user_id)
     found: list[Order] = []
-    if visible is not None:
+    if visible is not None and not visible.fits_none:
         async with orders.runtime.searching() as db:
             found = await store.page(db, before, limit + 1, visible)
     shown, following = cursors.cut(found, limit, lambda order: order.order_id)

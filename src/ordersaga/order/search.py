@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ordersaga.contracts.status import OrderStatus
 from ordersaga.messaging.ids import first_id_at
-from ordersaga.order.model import Reason
+from ordersaga.order.model import Reason, words
 
 ID_BEFORE_PLACED_MAX: Final = timedelta(minutes=1)
 """An order gets its id when its request is read, and `placed_at` when it is committed, within the time that a request may take."""
@@ -25,6 +25,19 @@ class OrderFilter(Struct, frozen=True):
     reason: Reason | None = None
     placed_before: datetime | None = None
     placed_after: datetime | None = None
+    product_id: UUID | None = None
+    text: str | None = None
+
+    @property
+    def search_words(self) -> list[str] | None:
+        """What an order's search words must contain; None: anything."""
+        found = words(self.text or "") | ({str(self.product_id)} if self.product_id else set())
+        return sorted(found) or None
+
+    @property
+    def fits_none(self) -> bool:
+        """Whether a text without a word in it is asked for, such as `!`."""
+        return bool(self.text and self.text.strip()) and not words(self.text or "")
 
     def of_customer(self, customer_id: UUID) -> "OrderFilter | None":
         """The filter among one customer's own orders; None: it asks for another customer's, and fits none."""

@@ -45,6 +45,7 @@ ORDER_COLUMNS: Final = (
     "recipient",
     "placed_at",
     "pay_before",
+    "search_words",
 )
 EVENT_COLUMNS: Final = (
     "order_id",
@@ -104,6 +105,7 @@ async def insert_orders(db: Connection, orders: Sequence[Order]) -> None:
             _json.encode(order.recipient).decode(),
             order.placed_at,
             order.pay_before,
+            order.search_words,
         )
         for order in orders
     ]
@@ -171,6 +173,7 @@ async def page(db: Connection, before: UUID | None, rows_max: int, wanted: Order
         reason=wanted.reason,
         placed_before=wanted.placed_before,
         placed_after=wanted.placed_after,
+        search_words=wanted.search_words,
         rows_max=rows_max,
     )
     return list(map(_order, rows))

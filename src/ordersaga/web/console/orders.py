@@ -25,6 +25,8 @@ SEARCHED: Final = {
     "payment_key": "paymentKey",
     "status": "status",
     "reason": "reason",
+    "product": "productId",
+    "text": "text",
 }
 STATUSES: Final = ("", "PENDING", "COMPLETED", "CANCELLED", "FAILED")
 WHOLE: Final = re.compile(r"[0-9]{1,8}")
@@ -33,6 +35,8 @@ LABELS: Final = {
     "customerId": "console.field.customer",
     "paymentKey": "console.field.payment_key",
     "reason": "console.field.reason",
+    "productId": "console.orders.product_id",
+    "text": "console.orders.words",
     "olderThanS": "console.field.older",
 }
 """What the page calls each condition that a service may refuse."""
