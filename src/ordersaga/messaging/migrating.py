@@ -7,6 +7,7 @@ It is not marked unless all succeeded, so it must bear to be run again. yoyo wou
 """
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,7 @@ from ordersaga.messaging.connections import READ_WRITE, SERVER_SETTINGS
 
 LOCK: Final = 0x0DE5A6B
 LOCK_WAIT_MS: Final = 60_000
+LOCK_EVERY_S: Final = 0.1
 STEP_LOCK_WAIT_MS: Final = 20_000
 """Lock time-out of a step. Statements that need the table queue behind a waiting step, so the wait is short."""
 CONNECT_S: Final = 10
@@ -93,16 +95,22 @@ def migrate(url: str, service: ModuleType | Path, rights: Rights = NO_RIGHTS) ->
     applied and the open step is rolled back.
     """
     with _Backend(_Address(url, str(conninfo_to_dict(url).get("dbname"))), MARKS) as backend:
-        backend.execute(f"SET lock_timeout = {LOCK_WAIT_MS}")
-        try:
-            backend.execute(f"SELECT pg_advisory_lock({LOCK})")
-        except psycopg.errors.LockNotAvailable as error:
-            raise MigrationUnderWay("another process is migrating it") from error
+        _lock(backend)
         backend.execute(f"SET lock_timeout = {STEP_LOCK_WAIT_MS}")
         todo = backend.to_apply(_read(service))
         backend.apply_migrations(todo)
         _give(backend.connection, rights)
         return [step.id for step in todo]
+
+
+def _lock(backend: _Backend) -> None:
+    """Take the advisory lock. Asks again and again: a statement that waited for it would be a transaction, for whose end the other process's
+    CREATE INDEX CONCURRENTLY waits. Raises `MigrationUnderWay`."""
+    until_s = time.monotonic() + LOCK_WAIT_MS / 1_000
+    while not backend.execute(f"SELECT pg_try_advisory_lock({LOCK})").fetchone()[0]:
+        if time.monotonic() > until_s:
+            raise MigrationUnderWay("another process is migrating it")
+        time.sleep(LOCK_EVERY_S)
 
 
 def steps(service: ModuleType | Path) -> list[str]:
