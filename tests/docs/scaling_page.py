@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.scaling import layouts
 from tests.docs.sql_constructs import SOURCE, TABLE, constructs_of, named, short_turn_of_stock
 
 PAGE: Final = Path(__file__).parents[2] / "docs/scaling.md"
@@ -79,15 +80,39 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def parts() -> dict[str, str]:
-    """What stands between the marks, by name."""
-    return {"constructs": constructs(), "statements of Stock": stock(), "pages": pages()}
+    """What stands between the marks, by name, as far as it takes seconds."""
+    return {
+        "constructs": constructs(),
+        "statements of Stock": stock(),
+        "pages": pages(),
+        "validation": _table(
+            ["", "measured", "simulated", "off by", "may be off by"], list(layouts.rows_of_validation())
+        ),
+    }
 
 
-def document(text: str) -> str:
-    """The page with its tables as the code has them."""
-    made = parts()
-    return PLACE.sub(lambda found: found[1] + made[found[2]] + found[3], text)
+def long_parts() -> dict[str, str]:
+    """The rest: a minute."""
+    rates = [f"{rate:,}/s, p50 / p99 in ms" for rate in layouts.RATES]
+    needs = [
+        "orders/s",
+        "layout",
+        "cores of the services",
+        "of PostgreSQL",
+        "of Kafka",
+        "WAL, MB/s",
+        "into Kafka, MB/s",
+    ]
+    return {
+        "layouts": _table(["layout", "orders/s at most", "fullest then", *rates], list(layouts.rows_of_layouts())),
+        "needs": _table(needs, list(layouts.rows_of_needs())),
+    }
+
+
+def document(text: str, made: dict[str, str]) -> str:
+    """The page with these of its tables."""
+    return PLACE.sub(lambda found: found[1] + made[found[2]] + found[3] if found[2] in made else found[0], text)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(document(PAGE.read_text()))
+    PAGE.write_text(document(PAGE.read_text(), parts() | long_parts()))

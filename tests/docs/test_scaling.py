@@ -1,7 +1,12 @@
 """Our statements use of PostgreSQL what `engines.toml` has been looked up for, and `docs/scaling.md` says what it has."""
 
-import pytest
+from collections.abc import Iterator
 
+import pytest
+import simpy
+
+from benchmarks.scaling import layouts
+from benchmarks.scaling.simulation import Load, Locks, Simulation
 from tests.docs import scaling_page
 from tests.docs.scaling_page import ENGINES, PAGE, PLACE, WORST_FIRST, document
 from tests.docs.sql_constructs import TABLE, Statement, Unknown, constructs_of, statements
@@ -76,8 +81,59 @@ def test_statements_in_python_are_seen_with_those_of_files(found: list[Statement
 
 
 def test_the_page_has_the_tables_that_the_code_makes() -> None:
-    written = PAGE.read_text()
-    assert {name for _, name, _ in PLACE.findall(written)} == scaling_page.parts().keys()
-    assert document(written) == written, (
+    written, made = PAGE.read_text(), scaling_page.parts()
+    names = [name for _, name, _ in PLACE.findall(written)]
+    assert sorted(names) == sorted([*made, "layouts", "needs"])
+    assert document(written, made) == written, (
         "docs/scaling.md is not what the code says: `make scaling` writes its tables again"
     )
+
+
+def test_the_page_has_what_the_simulation_says_of_the_first_layout() -> None:
+    row = f"| {' | '.join(layouts.row_of('one machine of 2 cores'))} |"
+    assert row in PAGE.read_text(), (
+        f"docs/scaling.md is not what the simulation says: `make scaling` writes it again; now {row}"
+    )
+
+
+@pytest.mark.parametrize("name", layouts.measured())
+def test_the_simulation_is_as_near_to_what_was_measured_as_the_page_says(name: str) -> None:
+    row = layouts.measured()[name]
+    assert abs(layouts.predicted()[name] / row["value"] - 1) <= row["error"]
+
+
+def test_the_same_seed_is_the_same_run_and_another_is_not() -> None:
+    layout, load = layouts.one_machine(2, 1), Load(200, 50.0)
+    assert Simulation(layout, load).run() == Simulation(layout, load).run()
+    assert Simulation(layout, load, seed=2).run() != Simulation(layout, load).run()
+
+
+def test_rows_are_locked_by_one_turn_at_a_time_and_in_turn() -> None:
+    env = simpy.Environment()
+    locks, ended = Locks(env), []
+
+    def turn(name: str, rows: set[int]) -> Iterator[simpy.Event]:
+        yield locks.take(frozenset(rows))
+        yield env.timeout(1)
+        locks.give_back(frozenset(rows))
+        ended.append((name, env.now))
+
+    for name, rows in (
+        ("first", {0, 1}),
+        ("waits for its row", {1, 2}),
+        ("waits behind the other", {2}),
+        ("free", {3}),
+    ):
+        env.process(turn(name, rows))  # type: ignore[arg-type]
+    env.run()
+    assert ended == [("first", 1), ("free", 1), ("waits for its row", 2), ("waits behind the other", 3)]
+    assert locks.hot_ms == 1
+
+
+def test_twice_the_cores_are_nearly_twice_the_orders_and_a_hot_row_is_not() -> None:
+    load = Load(10_000, products=1)
+    two, four = (Simulation(layouts.one_machine(cores, 2), load).run() for cores in (2, 4))
+    assert 1.4 < four.orders_per_s / two.orders_per_s <= 2
+    many = Simulation(layouts.one_machine(64, 12), load).run()
+    assert many.orders_per_s < 8 * two.orders_per_s
+    assert many.busy["the hottest product's row"] > many.busy["machine"]
