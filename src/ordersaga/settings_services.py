@@ -57,6 +57,10 @@ class ServicesSettings(BaseSettings):
     gateway_calls_max: int = Field(
         default=1_000, ge=1, description="calls to the gateway at once, at most; further ones wait"
     )
+    gateway_traceparent: bool = Field(
+        default=False,
+        description="send the header `traceparent` to the gateway: for one of your own, whose spans then go on below ours",
+    )
     gateway_timeout_s: float = Field(
         default=30.0,
         gt=0,

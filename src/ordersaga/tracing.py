@@ -34,6 +34,7 @@ class Kind(Enum):
     """What a span is to those before and after it, by OpenTelemetry's names."""
 
     SERVER = "SERVER"
+    CLIENT = "CLIENT"
     CONSUMER = "CONSUMER"
     PRODUCER = "PRODUCER"
 

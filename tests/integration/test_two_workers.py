@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as Wire
 from prometheus_client.parser import text_string_to_metric_families
 
 from ordersaga.devstack.system import System
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.processes
 FACE = "/api/v1/operations"
 OPERATOR = {"User-Id": "00000000-0000-4000-8000-000000000009", "User-Roles": "OPERATOR"}
 REQUESTED = "process delivery-request-topic"
+NOT_DELIVERED = "63000"
 TOGETHER = 8
 LATE_S = 8.0
 LOOKS = 12
@@ -169,6 +171,20 @@ def test_an_order_is_one_trace_from_its_request_to_its_completion_record(
     assert {each.attributes["ordersaga.key"] for each in spans if "ordersaga.key" in each.attributes} == {client.order}
     assert by_name["POST /api/v1/orders"].attributes["http.response.status_code"] == 201
     assert not any(each.failed for each in spans)
+
+
+def test_calls_to_the_gateway_are_in_the_trace_of_the_order(system: System, collector: Collector, product: str) -> None:
+    """A refund is called for by another task, or process, than the one that took the request for it."""
+    client = Traced(system).place(product, NOT_DELIVERED).pay()
+    spans = client.until(collector, lambda found: "process payment-cancelled-topic" in named(found))
+    by_name = named(spans)
+    confirm, refund = by_name["POST /v1/payments/confirm"], by_name["POST /v1/payments/{paymentKey}/cancel"]
+    assert confirm.parent == by_name["POST /api/v1/payments/confirm"].id
+    assert refund.parent == by_name["create payment-cancel-requested-topic"].id
+    assert {confirm.kind, refund.kind} == {Wire.SPAN_KIND_CLIENT}
+    assert confirm.attributes["http.response.status_code"] == refund.attributes["http.response.status_code"] == 200
+    assert not confirm.failed and not refund.failed
+    assert by_name["create payment-cancelled-topic"].service == "payment"
 
 
 def test_each_record_of_a_turn_is_in_the_trace_of_its_own_order(

@@ -37,9 +37,9 @@ class Traced:
         assert answer.status_code < 300, answer.text
         return answer.json()
 
-    def place(self, product: str) -> "Traced":
+    def place(self, product: str, zipcode: str = "04524") -> "Traced":
         body = {"orderName": "a", "totalAmount": 1_000, "items": [{"productId": product, "quantity": 1}]}
-        address = {"name": "Hana Kim", "phone": "010-0000-0000", "zipcode": "04524", "address": "1 Sejong-daero"}
+        address = {"name": "Hana Kim", "phone": "010-0000-0000", "zipcode": zipcode, "address": "1 Sejong-daero"}
         self.order = self.send("order", "/api/v1/orders", body | address, Prefer="wait=30")["orderId"]
         return self
 

@@ -103,6 +103,12 @@ def causation_id_of(record: Record) -> str:
     return _text(record.header(MESSAGE_ID)) or f"{record.topic}/{record.partition}/{record.offset}"
 
 
+def trace_of(record: Record) -> str | None:
+    """The record's `traceparent`, if it is one: what is kept in a table must be."""
+    found = traceparent_of(record)
+    return found if taken_apart(found) else None
+
+
 def traceparent_of(record: Record) -> str | None:
     """The record's own `traceparent`, whatever it says."""
     return _text(record.header(TRACEPARENT))

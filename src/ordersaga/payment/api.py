@@ -8,6 +8,7 @@ import msgspec
 from litestar import Request, Response, post
 from litestar.types import ControllerRouterHandler
 
+from ordersaga import tracing
 from ordersaga.contracts.status import PAYMENT_CODES
 from ordersaga.http.caller import Caller, Callers
 from ordersaga.http.encoded import EncodedJson
@@ -100,7 +101,14 @@ def routes(payments: Payments) -> list[ControllerRouterHandler]:
         body, raw = await body_of(request, _confirm_body)
         key = idempotency_key(request, caller.user_id, "POST /api/v1/payments/confirm", raw, intent_id)
         wanted = Confirm(
-            intent_id, body.payment_key, body.order_id, body.amount, caller.user_id, caller.is_operator, key
+            intent_id,
+            body.payment_key,
+            body.order_id,
+            body.amount,
+            caller.user_id,
+            caller.is_operator,
+            key,
+            tracing.current.get(),
         )
         with payments.runtime.calls.call(CONFIRM_CALL):
             return _answer(await payments.confirm(wanted, seconds))

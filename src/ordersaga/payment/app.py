@@ -64,6 +64,7 @@ def create_app(settings: Settings) -> Litestar:
             connections_max=settings.gateway_calls_max,
             connect_timeout_s=min(CONNECT_TIMEOUT_S_MAX, settings.gateway_timeout_s),
             answer_timeout_s=settings.gateway_timeout_s,
+            sends_traceparent=settings.gateway_traceparent,
         )
     )
     callers = Callers(settings)

@@ -90,7 +90,17 @@ class Beginning:
         owners = {order_id: payable.customer_id for order_id, payable in payables.items()}
         begun = await store.begin_payments(db, list(allowed.values()), owners, now)
         intents = [
-            Intent(each.id, "CONFIRM", key, each.order_id, each.amount, "", now, now + self._lease)
+            Intent(
+                each.id,
+                "CONFIRM",
+                key,
+                each.order_id,
+                each.amount,
+                "",
+                now,
+                now + self._lease,
+                traceparent=each.traceparent,
+            )
             for key, each in allowed.items()
             if key in begun
         ]

@@ -5,6 +5,7 @@ from typing import Final
 from ordersaga.contracts.messages import OrderPayableMessage, PaymentCancelRequestedMessage
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Handler, Outgoing, consumes
+from ordersaga.messaging.ids import trace_of
 from ordersaga.payment import store
 from ordersaga.payment.settlement import ask_refund
 from ordersaga.settings import Settings
@@ -25,7 +26,9 @@ async def handle(batch: Batch, db: Connection) -> list[Outgoing]:
     outgoing = [
         Outgoing(answer, incoming)
         for incoming, message in asked
-        for answer in ask_refund(accounts[message.payment_key], message, batch.now, batch.new_id)
+        for answer in ask_refund(
+            accounts[message.payment_key], message, batch.now, batch.new_id, trace_of(incoming.record)
+        )
     ]
     await store.save_accounts(db, accounts.values())
     return outgoing

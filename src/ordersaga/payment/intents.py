@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 from msgspec.structs import replace
 
+from ordersaga import tracing
 from ordersaga.messaging.gather import Gather, OutcomeUnknown
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.messaging.sqlstate import is_transient
@@ -86,6 +87,7 @@ class Intents:
             await _cancel(tasks)
 
     async def _run(self, intent: Intent, claimed: bool) -> None:
+        tracing.current.set(intent.traceparent)
         try:
             payment = await self._carry_out(intent, claimed)
             if payment is not None:

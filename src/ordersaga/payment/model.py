@@ -47,7 +47,7 @@ class Intent(Struct, frozen=True, gc=False):
     `asked`: Order waits for the answer to this refund; for a look-up, a webhook has come since the look-up was last claimed.
     `attempt`: part of the idempotency key; for a look-up, its number among the look-ups in a row that showed no change.
     `due_at` of a settled look-up: the next look-up of this payment is not made before; None: it showed a change.
-    `request_id` is the id that the sender gave a refund.
+    `request_id` is the id that the sender gave a refund. `traceparent` is the trace in which it was asked for.
     """
 
     id: UUID
@@ -64,6 +64,7 @@ class Intent(Struct, frozen=True, gc=False):
     tries: int = 0
     message: str | None = None
     request_id: str | None = None
+    traceparent: str | None = None
 
 
 class Confirm(Struct, frozen=True, gc=False):
@@ -76,6 +77,7 @@ class Confirm(Struct, frozen=True, gc=False):
     caller_id: UUID
     caller_is_operator: bool
     idempotency_key: IdempotencyKey | None = None
+    traceparent: str | None = None
 
 
 class Account:

@@ -48,7 +48,7 @@ FROM payment WHERE payment_key = ANY (:payment_keys::text[]) ORDER BY payment_ke
 -- Lock all intents of these payments, in id order. The payments are locked before.
 WITH theirs AS MATERIALIZED (SELECT id FROM intent WHERE payment_key = ANY (:payment_keys::text[]))
 SELECT i.id, i.kind, i.payment_key, i.order_id, i.amount, i.reason, i.created_at, i.due_at, i.asked, i.status, i.attempt, i.tries, i.message,
-    i.request_id
+    i.request_id, i.traceparent
 FROM theirs JOIN intent i USING (id) ORDER BY i.id FOR UPDATE OF i;
 
 -- name: taken_orders
@@ -73,11 +73,12 @@ SELECT pg_notify('payment_settled', :settled_by::text) WHERE :settled_by::text I
 -- name: put_intents!
 -- Upsert intents.
 INSERT INTO intent AS i
-    (id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries, message, request_id)
+    (id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries, message, request_id,
+     traceparent)
 SELECT * FROM unnest(
     :id::uuid[], :kind::text[], :payment_key::text[], :order_id::uuid[], :amount::bigint[], :reason::text[],
     :created_at::timestamptz[], :due_at::timestamptz[], :asked::boolean[], :status::text[], :attempt::int[], :tries::int[],
-    :message::text[], :request_id::text[])
+    :message::text[], :request_id::text[], :traceparent::text[])
 ON CONFLICT (id) DO UPDATE
 SET due_at = excluded.due_at, asked = excluded.asked, status = excluded.status, attempt = excluded.attempt, tries = excluded.tries,
     message = excluded.message;
@@ -170,9 +171,10 @@ WITH work AS (
 ), claimed AS (
     UPDATE intent i SET due_at = :lease_until, asked = i.asked AND i.kind <> 'LOOK' FROM due WHERE i.id = due.id
     RETURNING i.id, i.kind, i.payment_key, i.order_id, i.amount, i.reason, i.created_at, i.due_at, i.asked, i.status, i.attempt, i.tries,
-        i.message, i.request_id, due.due_at AS was_due_at
+        i.message, i.request_id, i.traceparent, due.due_at AS was_due_at
 )
-SELECT id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries, message, request_id
+SELECT id, kind, payment_key, order_id, amount, reason, created_at, due_at, asked, status, attempt, tries, message, request_id,
+    traceparent
 FROM claimed ORDER BY kind = 'LOOK', was_due_at, id;
 
 -- name: extend_leases!

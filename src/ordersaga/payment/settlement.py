@@ -36,9 +36,13 @@ MADE_BEFORE: Final = "made before; a further refund of the same amount needs a r
 
 
 def ask_refund(
-    account: Account, message: PaymentCancelRequestedMessage, now: datetime, new_id: Callable[[], UUID]
+    account: Account,
+    message: PaymentCancelRequestedMessage,
+    now: datetime,
+    new_id: Callable[[], UUID],
+    traceparent: str | None = None,
 ) -> list[Message]:
-    """Order asks for a refund. Returns the answer if it is known; otherwise an open intent answers when it is settled.
+    """Order asks for a refund, in this trace. Returns the answer if it is known; otherwise an open intent answers when it is settled.
 
     A failed refund that is asked for again is sent under a new idempotency key: a GET showed that the failed one did nothing.
     """
@@ -51,7 +55,18 @@ def ask_refund(
         due_at = None if payment.status == "PENDING" else now
         reason = (message.reason or "").replace("\0", "")[:TEXT_CHARS_MAX]
         key, order_id = payment.payment_key, payment.order_id
-        known = Intent(new_id(), "REFUND", key, order_id, message.amount, reason, now, due_at, request_id=request_id)
+        known = Intent(
+            new_id(),
+            "REFUND",
+            key,
+            order_id,
+            message.amount,
+            reason,
+            now,
+            due_at,
+            request_id=request_id,
+            traceparent=traceparent,
+        )
     elif known.status == "DONE":
         return [_refund_answer(account, known, "" if request_id else MADE_BEFORE)]
     elif known.status == "FAILED":

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -38,9 +37,14 @@ from ordersaga.payment.gateway import (
     Standing,
     Unknown,
 )
+from ordersaga.payment.gateway_span import GatewayCall
 
 log = structlog.get_logger(__name__)
 
+CONFIRM: Final = "/v1/payments/confirm"
+CANCEL: Final = "/v1/payments/{paymentKey}/cancel"
+FIND: Final = "/v1/payments/{paymentKey}"
+FIND_BY_ORDER: Final = "/v1/payments/orders/{orderId}"
 RETRY_AFTER_S: Final = 1.0
 RETRY_AFTER_S_MAX: Final = 60.0
 ANSWER_BYTES_MAX: Final = 1_048_576
@@ -98,6 +102,7 @@ class TossSettings:
     answer_timeout_s: float = 30.0
     sick_max: int = 10
     open_s: float = 5.0
+    sends_traceparent: bool = False
 
     def __post_init__(self) -> None:
         if URL(self.base_url).scheme not in ("http", "https"):
@@ -160,7 +165,7 @@ class TossGateway:
     async def confirm(self, payment_key: str, order_id: str, amount: int, idempotency_key: str) -> ConfirmAnswer:
         """Capture the payment. `Approved` only for DONE with this payment key, order, amount and KRW."""
         body = {"paymentKey": payment_key, "orderId": order_id, "amount": amount}
-        reply = await self._call("POST", "/v1/payments/confirm", body, idempotency_key)
+        reply = await self._call("POST", CONFIRM, body, idempotency_key)
         if not isinstance(reply, _Reply):
             return reply
         payment = read_payment(reply)
@@ -192,7 +197,7 @@ class TossGateway:
             body["cancelAmount"] = amount
         if refundable_amount is not None:
             body["refundableAmount"] = refundable_amount
-        reply = await self._call("POST", f"/v1/payments/{quote(payment_key, safe='')}/cancel", body, idempotency_key)
+        reply = await self._call("POST", CANCEL, body, idempotency_key, payment_key)
         if not isinstance(reply, _Reply):
             return reply
         payment = read_payment(reply)
@@ -204,7 +209,7 @@ class TossGateway:
 
     async def find(self, payment_key: str) -> FindAnswer:
         """Read the payment. Every answer but a payment, Toss's own "not found" and a fault of ours is a `Retry`."""
-        reply = await self._call("GET", f"/v1/payments/{quote(payment_key, safe='')}", None, None)
+        reply = await self._call("GET", FIND, named=payment_key)
         answer = _found(reply)
         if isinstance(answer, Found) and answer.payment.payment_key != payment_key:
             return Retry("MISMATCHED_ANSWER", RETRY_AFTER_S)
@@ -212,16 +217,22 @@ class TossGateway:
 
     async def find_by_order(self, order_id: str) -> FindAnswer:
         """Read an order's payment."""
-        reply = await self._call("GET", f"/v1/payments/orders/{quote(order_id, safe='')}", None, None)
+        reply = await self._call("GET", FIND_BY_ORDER, named=order_id)
         answer = _found(reply)
         if isinstance(answer, Found) and answer.payment.order_id != order_id:
             return Retry("MISMATCHED_ANSWER", RETRY_AFTER_S)
         return answer
 
     async def _call(
-        self, method: str, path: str, body: dict[str, object] | None, idempotency_key: str | None
+        self,
+        method: str,
+        template: str,
+        body: dict[str, object] | None = None,
+        idempotency_key: str | None = None,
+        named: str = "",
     ) -> _Reply | Retry:
-        """Send one request when a connection is free and the breaker admits it. `Retry`: not sent, or no whole answer came."""
+        """Send one request when a connection is free and the breaker admits it. `named`: what stands in the template's place. `Retry`: not
+        sent, or no whole answer came."""
         try:
             async with asyncio.timeout(self._settings.connection_wait_s):
                 await self._free_connections.acquire()
@@ -232,12 +243,13 @@ class TossGateway:
             given = self._breaker.admit()
             if given is None:
                 return Retry("BREAKER_OPEN", max(0.1, self._breaker.health.opens_again_in_s))
-            return await self._send(given, method, path, body, idempotency_key)
+            call = GatewayCall(method, self._base_url, template, named, self._settings.sends_traceparent)
+            return await self._send(given, call, body, idempotency_key)
         finally:
             self._free_connections.release()
 
     async def _send(
-        self, given: Pass, method: str, path: str, body: dict[str, object] | None, idempotency_key: str | None
+        self, given: Pass, call: GatewayCall, body: dict[str, object] | None, idempotency_key: str | None
     ) -> _Reply | Retry:
         """Send, read the whole answer, and hand the breaker its pass back, also when the call is cancelled.
 
@@ -246,34 +258,38 @@ class TossGateway:
         sign, reason = HealthSign.NOTHING, ""
         began_s = time.perf_counter()
         try:
-            reply = await self._exchange(method, path, body, idempotency_key)
+            reply = await self._exchange(call, body, idempotency_key)
             sign, reason = judge(reply)
             return reply
-        except TimeoutError:
+        except TimeoutError as error:
+            call.error = error
             sign, reason = HealthSign.SICK, "TIMEOUT"
             return Retry(reason, RETRY_AFTER_S)
         except (aiohttp.ClientError, OSError) as error:
+            call.error = error
             sign, reason = HealthSign.SICK, "CONNECTION_LOST"
             log.info("gateway_connection_lost", error=type(error).__name__)
             return Retry(reason, RETRY_AFTER_S)
         finally:
-            CALL_SECONDS.labels(method, sign.value).observe(time.perf_counter() - began_s)
+            call.export()
+            CALL_SECONDS.labels(call.method, sign.value).observe(time.perf_counter() - began_s)
             if self._breaker.hand_back(given, sign, reason):
                 log.warning("gateway_breaker_opened", reason=reason, sign=sign.value)
 
-    async def _exchange(
-        self, method: str, path: str, body: dict[str, object] | None, idempotency_key: str | None
-    ) -> _Reply:
+    async def _exchange(self, call: GatewayCall, body: dict[str, object] | None, idempotency_key: str | None) -> _Reply:
         if self._session is None:
             raise RuntimeError("TossGateway is used before `async with`")
-        headers = self._headers if idempotency_key is None else {**self._headers, "Idempotency-Key": idempotency_key}
+        headers = {**self._headers, **call.headers}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
         async with self._session.request(
-            method,
-            URL(self._base_url + path, encoded=True),
+            call.method,
+            URL(call.url, encoded=True),
             data=None if body is None else msgspec.json.encode(body),
             headers=headers,
             allow_redirects=False,  # A redirect would send the payment, and perhaps our secret key, to another host.
         ) as response:
+            call.status = response.status
             content = bytearray()
             async for chunk in response.content.iter_any():
                 content += chunk
