@@ -122,6 +122,12 @@ def on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[b
     return _answer(ProblemBody(error.detail or NOT_VALID, error.status_code))
 
 
+def _about(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """What a log line says of a request: its path, and the order that the path names."""
+    order_id = request.path_params.get("order_id")
+    return {"path": request.scope["path"]} | ({"order_id": str(order_id)} if order_id else {})
+
+
 def _parameter(name: str) -> str:
     """A parameter's name in the URL (camel case); Litestar names the function's parameter."""
     first, *rest = name.split("_")
@@ -137,16 +143,16 @@ def on_too_many_streams(_: Request[Any, Any, Any], error: TooManyStreams) -> Res
     return _answer(body, {"Retry-After": RETRY_AFTER_S})
 
 
-def on_unknown_outcome(_: Request[Any, Any, Any], error: OutcomeUnknown) -> Response[bytes]:
+def on_unknown_outcome(request: Request[Any, Any, Any], error: OutcomeUnknown) -> Response[bytes]:
     """503: the change may or may not be made. The client repeats the request with the same Idempotency-Key."""
-    log.warning("a request was answered 503", error=str(error))
+    log.warning("a request was answered 503", **_about(request), error=str(error))
     detail = "it is not known whether the change was made; send the same request again with the same Idempotency-Key"
     return _answer(ProblemBody("The outcome is not known", 503, detail), {"Retry-After": RETRY_AFTER_S})
 
 
-def on_not_begun(_: Request[Any, Any, Any], error: NotBegun) -> Response[bytes]:
+def on_not_begun(request: Request[Any, Any, Any], error: NotBegun) -> Response[bytes]:
     """503: the request was not begun."""
-    log.warning("a request was answered 503", error=str(error))
+    log.warning("a request was answered 503", **_about(request), error=str(error))
     body = ProblemBody("The service cannot take this now", 503, "nothing was changed; try again")
     return _answer(body, {"Retry-After": RETRY_AFTER_S})
 
@@ -154,9 +160,7 @@ def on_not_begun(_: Request[Any, Any, Any], error: NotBegun) -> Response[bytes]:
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """500 without details, which are in the log; 503 for a transient error of the database."""
     if is_transient(error):
-        log.warning(
-            "a request could not be answered", path=request.scope["path"], error=f"{type(error).__name__}: {error}"
-        )
+        log.warning("a request could not be answered", **_about(request), error=f"{type(error).__name__}: {error}")
         return _answer(ProblemBody("The service cannot answer now", 503, "try again"), {"Retry-After": RETRY_AFTER_S})
-    log.error("a request failed", path=request.scope["path"], exc_info=error)
+    log.error("a request failed", **_about(request), exc_info=error)
     return _answer(ProblemBody("Something went wrong on our side", 500))

@@ -54,9 +54,13 @@ async def put(db: Connection, due: dict[UUID, datetime | None]) -> None:
 
 
 class Timers:
-    """Fires a service's due timers. `work(db, keys, now)` locks the rows that the keys stand for, and sets a timer again if need be."""
+    """Fires a service's due timers. `work(db, keys, now)` locks the rows that the keys stand for, and sets a timer again if need be.
 
-    def __init__(self, runtime: Runtime, work: Work) -> None:
+    `named`: what log lines call a key.
+    """
+
+    def __init__(self, runtime: Runtime, work: Work, named: str = "key") -> None:
+        self._named: Final = named
         self._runtime: Final = runtime
         self._work: Final = work
         # No record causes the output of a timer, so group and topic ids are not needed: each message gets a new `message-id`.
@@ -118,10 +122,11 @@ class Timers:
         if not _may_be_one(error):
             raise error
         [key] = keys
+        about = {self._named: str(key)}
         if is_locked(error):
-            log.warning("a timer is postponed: its work needs a row that another transaction has locked", key=str(key))
+            log.warning("a timer is postponed: its work needs a row that another transaction has locked", **about)
         else:
-            log.error("a timer is postponed: its work fails", key=str(key), exc_info=error)
+            log.error("a timer is postponed: its work fails", **about, exc_info=error)
         async with self._runtime.pool.acquire() as db:
             due_at = now + (POSTPONE_LOCKED if is_locked(error) else POSTPONE)
             await sql.postpone_timer(db, key=key, due_at=due_at)

@@ -21,7 +21,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ordersaga.messaging import measures, outbox_rows, parking, spans
+from ordersaga.messaging import log_fields, measures, outbox_rows, parking, spans
 from ordersaga.messaging.backoff import is_retriable
 from ordersaga.messaging.bad_deployment import BadDeployment, Suspects, Suspicion
 from ordersaga.messaging.consumer_parts import ConsumerParts
@@ -265,7 +265,11 @@ class Turns:
     async def _give_up_bare(self, record: Record, error: Exception) -> None:
         """Give up a record that fails its turn outside of the handler, without its headers. If that fails, too, hold its partition back."""
         reason = f"the record can be neither handled nor stored as it is: {type(error).__name__}: {error}"
-        log.error("a record fails its turn outside of the handler and is given up without its headers", exc_info=error)
+        log.error(
+            "a record fails its turn outside of the handler and is given up without its headers",
+            **log_fields.of_record(record, None),
+            exc_info=error,
+        )
         undecodable = [Rejected(replace(record, headers=None), reason)]
         work = Work(self._assignment.ranges_of([record]), [], [], undecodable, self._clock(), time.monotonic())
         try:

@@ -42,7 +42,7 @@ def create_app(settings: Settings) -> Litestar:
             )
             orders.acting = runtime.gather(Acting(settings), about=lambda each: each.order_id)
             orders.operating = runtime.gather(Operating(settings), about=lambda each: each.order_id)
-            runtime.every(timers.FIRE_EVERY_S, timers.Timers(runtime, Waking(settings)).fire, "timers")
+            runtime.every(timers.FIRE_EVERY_S, timers.Timers(runtime, Waking(settings), "order_id").fire, "timers")
             states.start(runtime)
             operations.start(runtime, "order", (HISTORY, last_note), Ageing())
             runtime.supervise("watching for events", watch.run, needed_for_http=True)

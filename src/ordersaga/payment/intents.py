@@ -88,6 +88,7 @@ class Intents:
 
     async def _run(self, intent: Intent, claimed: bool) -> None:
         tracing.current.set(intent.traceparent)
+        structlog.contextvars.bind_contextvars(order_id=str(intent.order_id))  # in the lines of this task alone
         try:
             payment = await self._carry_out(intent, claimed)
             if payment is not None:
@@ -99,7 +100,6 @@ class Intents:
                 30 if transient else 40,
                 "an intent stays open",
                 intent=str(intent.id),
-                order_id=str(intent.order_id),
                 error=str(error),
                 exc_info=None if transient else error,
             )
@@ -159,7 +159,6 @@ class Intents:
             40 if later.our_fault else 20,
             "an intent is postponed",
             intent=str(intent.id),
-            order_id=str(intent.order_id),
             kind=intent.kind,
             why=later.why,
             wait_s=wait_s,

@@ -73,11 +73,11 @@ def read(body: bytes, intent_id: UUID) -> Hint | None:
     kind = event.get("eventType") or ("DEPOSIT_CALLBACK" if "secret" in event else "")
     kind = kind if isinstance(kind, str) and kind in KINDS else OTHER
     EVENTS.labels(kind).inc()
-    log.info("a webhook", kind=kind)
     status = about.get("status")
     if kind == "CANCEL_STATUS_CHANGED" and about.get("cancelStatus") == "DONE":
         status = "PARTIAL_CANCELED"
     key, order_id = about.get("paymentKey"), _uuid(about.get("orderId"))
+    log.info("a webhook", kind=kind, **({"order_id": str(order_id)} if order_id else {}))
     key = key if isinstance(key, str) and _payment_key.fullmatch(key) else None
     if not isinstance(status, str) or status not in approval.STATUSES or (key is None and order_id is None):
         return None
