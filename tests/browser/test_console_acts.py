@@ -271,12 +271,12 @@ def test_a_job_that_waits_says_for_which_and_is_stopped(visitor: Visitors, syste
     expect(state).to_contain_text("Ended · 2 of 2 done")
 
     one.open("/console/trail?service=delivery")
-    rows = page.locator("#acts > table > tbody > tr")
+    rows = page.locator("main table > tbody > tr")
     expect(rows.nth(3)).to_contain_text(
         "begin job"
     )  # both begun, both stopped, and no line for the letter that was discarded
     rows.nth(3).locator("summary").click()
-    opened = rows.nth(3).locator("details tbody tr")
+    opened = rows.nth(3).locator("details li")
     expect(opened).to_have_count(1)
     expect(opened).to_contain_text("Status: open → discarded")
     axe(page)

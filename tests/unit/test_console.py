@@ -86,6 +86,15 @@ def test_a_confirm_counts_by_its_answer_and_as_slow_if_that_came_late() -> None:
     assert intents.counted_as(Unknown("LOST", "no answer"), late) == [gateway.UNCLEAR]
 
 
+def test_alarms_that_say_the_same_of_many_places_are_one() -> None:
+    paused = [
+        Alarm("partition paused", f"order-created/{n}", "kim has paused it", "resume it", NOW, 3) for n in range(12)
+    ]
+    other = Alarm("partition paused", "order-created/12", "lee has paused it", "resume it", NOW, 3)
+    found = HealthStatus("DEGRADED", [], [*paused, other]).alike
+    assert [(each.alarm.where, each.others) for each in found] == [("order-created/0", 11), ("order-created/12", 0)]
+
+
 def test_another_teams_service_is_no_trouble() -> None:
     foreign = snapshot(stock=ServiceView("stock", foreign=True))
     assert overview.concerns(foreign) == []

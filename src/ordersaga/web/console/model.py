@@ -25,6 +25,13 @@ class Alarm(Struct, rename="camel", frozen=True):
     todo_said: tuple[Saying, ...] = ()
 
 
+class Alike(Struct, frozen=True):
+    """An alarm, and of how many other places it says the same."""
+
+    alarm: Alarm
+    others: int
+
+
 class HealthStatus(Struct, rename="camel", frozen=True):
     """A service's own word about its health: UP, DEGRADED or DOWN."""
 
@@ -32,6 +39,14 @@ class HealthStatus(Struct, rename="camel", frozen=True):
     problems: list[str] = []
     alarms: list[Alarm] = []
     problem_codes: list[tuple[Saying, ...]] = []
+
+    @property
+    def alike(self) -> list[Alike]:
+        """The alarms: those of one kind that say the same of many places, as of the partitions of a paused topic, are one."""
+        found: dict[tuple[str, str], list[Alarm]] = {}
+        for each in self.alarms:
+            found.setdefault((each.alarm, each.what), []).append(each)
+        return [Alike(several[0], len(several) - 1) for several in found.values()]
 
 
 class PartitionState(Struct, rename="camel", frozen=True):

@@ -80,12 +80,12 @@ def _id_of(visit: Visit, who: str) -> str:
     return next(named, who)
 
 
-def changes(visit: Visit, act: ActResource) -> list[tuple[str, str, str]]:
-    """The values that an act has changed, in words: name, before, after. A record's content and other long values are left out."""
+def changes(visit: Visit, act: ActResource) -> list[tuple[str, str | None, str]]:
+    """The values that an act has changed, in words: name, before (None: there was none), after. A record's content and other long values are left out."""
     names = {**act.before, **act.after}
     found = [(name, act.before.get(name), act.after.get(name)) for name in names]
     return [
-        (value_name(visit, name), _told(visit, name, old), _told(visit, name, new))
+        (value_name(visit, name), _told(visit, name, old) if name in act.before else None, _told(visit, name, new))
         for name, old, new in found
         if old != new and _is_short(old) and _is_short(new)
     ]
