@@ -11,13 +11,12 @@ import os
 import socket
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
-import psycopg
 import structlog
 from asyncpg.pool import PoolAcquireContext, PoolConnectionHolder
 from asyncpg.transaction import Transaction, TransactionState
-from psycopg.conninfo import conninfo_to_dict
 
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.sqlstate import ErrorKind, kind_of
@@ -189,8 +188,8 @@ class Servers:
 
     def __init__(self, url: str) -> None:
         try:
-            named = conninfo_to_dict(url)
-        except psycopg.ProgrammingError as error:
+            named = _several(url) if "," in unquote(url) else {"port": urlsplit(url).port}
+        except ValueError as error:
             raise CannotStart("the URL of a database cannot be read; `ordersaga settings` shows the URLs") from error
         hosts = str(named.get("host") or "").split(",")
         ports = str(named.get("port") or "5432").split(",")
@@ -216,6 +215,18 @@ class Servers:
             return connection
         assert failure is not None
         raise failure
+
+
+def _several(url: str) -> dict[str, Any]:
+    """The parts of a URL that names several servers, read as libpq reads them. Raises ValueError."""
+    # Imported here: psycopg takes 9 MiB of a process, and few need it.
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        return conninfo_to_dict(url)
+    except ProgrammingError as error:
+        raise ValueError(str(error)) from error
 
 
 async def _connect(url: str, **options: Any) -> AsyncpgConnection:

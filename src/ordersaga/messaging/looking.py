@@ -1,6 +1,6 @@
 """What others have left for a consumer in the database: pauses by operators, and records that are parked without its doing.
 
-One statement a second asks whether there is any of it, since nearly always there is none.
+One statement every two seconds asks whether there is any of it, since nearly always there is none.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from ordersaga.messaging.sqlstate import is_connection_lost
 
 sql: Final = queries(__file__)
 
-LOOK_EVERY_S: Final = 1.0
+LOOK_EVERY_S: Final = 2.0
 
 
 class Found(NamedTuple):

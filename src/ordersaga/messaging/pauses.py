@@ -1,6 +1,6 @@
 """Pauses: an operator stops the reading of a partition, and later lets it go on.
 
-A pause is a row, so it holds after a restart and for the next owner of the partition. The owner looks for rows once a second
+A pause is a row, so it holds after a restart and for the next owner of the partition. The owner looks for rows every two seconds
 (`looking.py`) and when it takes partitions: at most one more turn of the partition begins after the pause is committed and before the owner has read it.
 """
 

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 LOG_EVERY_S: Final = 60.0
 STOP_S: Final = 5.0
-SLICE_S: Final = 0.2
+SLICE_S: Final = 0.4
 QUIET_MS: Final = 1000
 BEATS_IN_SESSION: Final = 4
 WITHOUT_PARTITIONS_SESSIONS_MAX: Final = 3
