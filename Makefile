@@ -83,8 +83,8 @@ contract: $(VENV)/.project ## write docs/contract, the pages of topics and route
 metrics: $(VENV)/.project ## write docs/metrics.md, the page of metrics, from the code
 	@$(BIN)/python -m tests.docs.metrics_page > docs/metrics.md
 
-scaling: $(VENV)/.project ## write the tables of docs/scaling.md, from the statements and the costs of an order
-	@$(BIN)/python -m tests.docs.scaling_page
+scaling: $(VENV)/.project ## write the tables of docs/scaling.md, from the statements and the costs of an order; ARGS=--quick leaves out the simulation
+	@$(BIN)/python -m tests.docs.scaling_page $(ARGS)
 
 screenshots: setup $(VENV)/.chromium ## take the pictures in docs/screenshots again, from the running pages
 	@$(BIN)/python -m tests.browser.screenshots

@@ -4,6 +4,7 @@ Each stands between `<!-- NAME -->` and `<!-- end -->`; the text around them is 
 """
 
 import re
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -111,8 +112,8 @@ def long_parts() -> dict[str, str]:
 
 def document(text: str, made: dict[str, str]) -> str:
     """The page with these of its tables."""
-    return PLACE.sub(lambda found: found[1] + made[found[2]] + found[3] if found[2] in made else found[0], text)
+    return PLACE.sub(lambda found: f"{found[1]}\n{made[found[2]]}\n{found[3]}" if found[2] in made else found[0], text)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(document(PAGE.read_text(), parts() | long_parts()))
+    PAGE.write_text(document(PAGE.read_text(), parts() | ({} if "--quick" in sys.argv else long_parts())))

@@ -22,7 +22,7 @@ def test_every_construct_of_our_statements_was_looked_up_for_every_engine(found:
         unknown = each.constructs - TABLE.keys()
         assert not unknown, (
             f"{each.where}: {each.name} uses {', '.join(sorted(unknown))}, of which docs/scaling.md does not say which engine takes it. Write the "
-            "statement without it, or look it up, add a row to tests/docs/engines.toml, and run `make scaling`."
+            "statement without it, or look it up, add a row to tests/docs/engines.toml, and run `make scaling ARGS=--quick`."
         )
     for name, row in TABLE.items():
         assert row.keys() == {*ENGINES, "note"}, name
@@ -85,7 +85,7 @@ def test_the_page_has_the_tables_that_the_code_makes() -> None:
     names = [name for _, name, _ in PLACE.findall(written)]
     assert sorted(names) == sorted([*made, "layouts", "needs"])
     assert document(written, made) == written, (
-        "docs/scaling.md is not what the code says: `make scaling` writes its tables again"
+        "docs/scaling.md is not what the code says: `make scaling ARGS=--quick` writes its tables again"
     )
 
 
