@@ -15,7 +15,7 @@ from ordersaga.web.signing import Signer
 from ordersaga.web.visit import Cart
 from tests.browser.keyboard import Keyboard
 from tests.browser.troubles import OPERATOR, enter
-from tests.browser.visitor import ADDRESS, PAY, Visitor, axe
+from tests.browser.visitor import ADDRESS, PAY, Visitor, axe, shouting
 
 Visitors = Callable[..., Visitor]
 
@@ -47,6 +47,7 @@ def test_no_page_has_a_fault_that_axe_finds_or_scrolls_sideways(
         axe(page)
         assert one.evaluate("document.documentElement.scrollWidth") <= width, page.url
         assert page.locator("html").get_attribute("lang") == language[:2]
+        assert not shouting(page), page.url
 
 
 def ordered(one: Visitor) -> str:
