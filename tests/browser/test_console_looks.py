@@ -105,6 +105,7 @@ def pages(one: Visitor, system: System) -> Iterator[Page]:
     yield page
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(("language", "width", "scheme"), LOOKS)
 def test_no_page_of_the_console_has_a_fault_that_axe_finds_or_scrolls_sideways(
     visitor: Visitors, system: System, language: str, width: int, scheme: str
@@ -140,6 +141,7 @@ def wrong_price(system: System) -> Iterator[None]:
     execute(system, "order", change.format("-"))
 
 
+@pytest.mark.timeout(400)
 def test_no_page_in_korean_has_an_english_sentence(
     visitor: Visitors, system: System, troubled: list[str], wrong_price: None
 ) -> None:
