@@ -15,6 +15,7 @@ from ordersaga.devstack import DevStack
 from ordersaga.messaging.database import Connection, planned_anew
 from ordersaga.order import store as orders
 from ordersaga.order.handlers import handler as order_handler
+from ordersaga.order.model import ENDS
 from ordersaga.order.search import OrderFilter
 from ordersaga.payment import store as payments
 from ordersaga.payment.handlers import handler as payment_handler
@@ -197,6 +198,12 @@ async def test_counts_by_status_and_the_oldest_order_that_waits_read_no_more_tha
         counts = await orders.counts(db, UUID(int=0), LIMIT)
         assert counts == {"PENDING": LIMIT, "COMPLETED": LIMIT, "FAILED": LIMIT, "CANCELLED": 0}
         assert await read(db, lambda db: orders.counts(db, UUID(int=0), LIMIT)) <= 4 * LIMIT
+        reasons = await orders.reasons(db, UUID(int=0), LIMIT)
+        there = "SELECT reason, least(count(*), $1) FROM saga WHERE reason IS NOT NULL GROUP BY reason"
+        counted = {row["reason"]: row["least"] for row in await db.fetch(there, LIMIT)}
+        assert {reason: count for reason, count in reasons.items() if count} == counted != {}
+        assert reasons.keys() == ENDS.keys()
+        assert await read(db, lambda db: orders.reasons(db, UUID(int=0), LIMIT)) <= len(ENDS) * LIMIT
         oldest = await orders.oldest_pending(db)
         assert oldest is not None and oldest[0] == await db.fetchval("SELECT min(order_id::text)::uuid FROM orders")
         assert await read(db, orders.oldest_pending) <= 3

@@ -33,6 +33,19 @@ Reason = Literal[
 
 Awaited = Literal["stock", "payment", "delivery", "release", "refund", "price"]
 
+ENDS: Final[dict[Reason, OrderStatus]] = {
+    "OUT_OF_STOCK": "FAILED",
+    "PAYMENT_DECLINED": "FAILED",
+    "AMOUNT_MISMATCH": "FAILED",
+    "DELIVERY_FAILED": "FAILED",
+    "STOCK_TIMEOUT": "FAILED",
+    "PAYMENT_EXPIRED": "CANCELLED",
+    "CUSTOMER_CANCELLED": "CANCELLED",
+    "RETURNED": "CANCELLED",
+    "PAYMENT_CANCELLED": "CANCELLED",
+}
+"""The status that each reason ends an order with."""
+
 DEAD: Final[frozenset[OrderStatus]] = frozenset({"FAILED", "CANCELLED"})
 
 

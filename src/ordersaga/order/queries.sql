@@ -53,6 +53,12 @@ SELECT each.status, (SELECT count(*) FROM (
     SELECT FROM saga s WHERE s.status = each.status AND s.order_id >= :ids_from LIMIT :counted_max) AS counted) AS orders
 FROM unnest(:statuses::text[]) AS each (status);
 
+-- name: count_reasons
+-- How many of the orders from an id on have ended for each reason, at most `counted_max` for each: read from the index on the reason alone.
+SELECT each.reason, (SELECT count(*) FROM (
+    SELECT FROM saga s WHERE s.reason = each.reason AND s.order_id >= :ids_from LIMIT :counted_max) AS counted) AS orders
+FROM unnest(:reasons::text[]) AS each (reason);
+
 -- name: oldest_pending
 -- The oldest order that has not ended.
 SELECT o.order_id, o.order_name, o.placed_at

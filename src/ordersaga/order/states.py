@@ -10,17 +10,27 @@ from ordersaga.messaging.ids import first_id_at
 from ordersaga.messaging.measures import OF_SERVICE
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.order import store
+from ordersaga.order.model import ENDS
 from ordersaga.order.resources import OrderStates, Waiting
 
 COUNTED_FOR: Final = timedelta(hours=24)
 COUNTED_MAX: Final = 10_000
 """How far back orders are counted, and where a count ends."""
+ENDED_FOR: Final = timedelta(hours=1)
+"""How far back the orders are counted whose ends are told: a share of them changes soon."""
 MEASURE_EVERY_S: Final = 30.0
 
 ORDERS: Final = Gauge(
     "ordersaga_order_orders",
     f"Orders of the last 24 hours with this status; no number is above {COUNTED_MAX}",
     ["status"],
+    registry=OF_SERVICE,
+)
+ENDED: Final = Gauge(
+    "ordersaga_order_ended_orders",
+    "Orders of the last hour that have ended, by how and why; a completed one has no reason. "
+    f"No number is above {COUNTED_MAX}",
+    ["status", "reason"],
     registry=OF_SERVICE,
 )
 OLDEST_PENDING_SECONDS: Final = Gauge(
@@ -43,6 +53,13 @@ async def measure(runtime: Runtime) -> None:
     for status, number in found.counts.items():
         ORDERS.labels(status).set(number)
     age = runtime.clock() - found.oldest.placed_at if found.oldest else timedelta()
+    async with runtime.searching() as db:
+        since = first_id_at(runtime.clock() - ENDED_FOR)
+        completed = (await store.counts(db, since, COUNTED_MAX))["COMPLETED"]
+        reasons = await store.reasons(db, since, COUNTED_MAX)
+    ENDED.labels("COMPLETED", "").set(completed)
+    for reason, number in reasons.items():
+        ENDED.labels(ENDS[reason], reason).set(number)
     OLDEST_PENDING_SECONDS.set(max(0.0, age.total_seconds()))
 
 

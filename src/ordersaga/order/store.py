@@ -31,7 +31,7 @@ from ordersaga.messaging.short_transaction import (
 )
 from ordersaga.messaging.texts import stored_sayings
 from ordersaga.order.decision import Decision
-from ordersaga.order.model import Event, Facts, Order
+from ordersaga.order.model import ENDS, Event, Facts, Order, Reason
 from ordersaga.order.outgoing import rollback_id
 from ordersaga.order.search import EVERY_ORDER, OrderFilter
 
@@ -183,6 +183,12 @@ async def counts(db: Connection, ids_from: UUID, counted_max: int) -> dict[Order
     """How many of the orders from this id on have each status, at most `counted_max` of each."""
     rows = await sql.count_orders(db, ids_from=ids_from, counted_max=counted_max, statuses=list(ORDER_CODES))
     return {row["status"]: row["orders"] for row in rows}
+
+
+async def reasons(db: Connection, ids_from: UUID, counted_max: int) -> dict[Reason, int]:
+    """How many of the orders from this id on have ended for each reason, at most `counted_max` for each."""
+    rows = await sql.count_reasons(db, ids_from=ids_from, counted_max=counted_max, reasons=list(ENDS))
+    return {row["reason"]: row["orders"] for row in rows}
 
 
 async def oldest_pending(db: Connection) -> tuple[UUID, str, datetime] | None:
