@@ -1,12 +1,14 @@
 """The tables of a database before and after a migration, and what of it the last release would feel."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 
 Row = tuple[Any, ...]
+ALONE = "-- transactional: false"
+"""Begins a step whose statements have a transaction each."""
 
 
 class Schema(NamedTuple):
@@ -57,9 +59,15 @@ def schema(db: psycopg.Connection[Row]) -> Schema:
     )
 
 
-def broken(before: Schema, after: Schema, sources: str = "") -> list[str]:
-    """A sentence for each change that the last release, or its users, would feel. `sources`: the steps' SQL."""
-    return [*_of_columns(before, after), *_of_rules(before, after), *_of_locks(before, after, sources)]
+def broken(before: Schema, after: Schema, sources: Sequence[str] = ()) -> list[str]:
+    """A sentence for each change that the last release, or its users, would feel. `sources`: the SQL of each step."""
+    whole = "\n".join(sources)
+    return [
+        *_of_columns(before, after),
+        *_of_rules(before, after),
+        *_of_locks(before, after, whole),
+        *_of_rows(before, sources),
+    ]
 
 
 def _of_columns(before: Schema, after: Schema) -> Iterator[str]:
@@ -94,3 +102,14 @@ def _of_locks(before: Schema, after: Schema, sources: str) -> Iterator[str]:
     for name, table in sorted(after.indexes.items()):
         if table in before.files and name not in before.indexes and not re.search(rf"CONCURRENTLY\s+{name}\b", sources):
             yield f"nobody can write to {table} while {name} is built: CREATE INDEX CONCURRENTLY, alone in its step"
+
+
+def _of_rows(before: Schema, sources: Sequence[str]) -> Iterator[str]:
+    """ALTER TABLE locks a table against everybody until its transaction ends, which is that of its step."""
+    for source in sources:
+        if not source.startswith(ALONE):
+            altered, filled = (
+                set(re.findall(rf"^ *{what} (\w+)", source, re.MULTILINE)) for what in ("ALTER TABLE", "UPDATE")
+            )
+            for table in sorted(altered & filled & before.files.keys()):
+                yield f"nobody may use {table} while its rows are written: UPDATE in a step of its own"

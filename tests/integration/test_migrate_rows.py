@@ -1,5 +1,6 @@
 """Steps of a migration that rewrite rows: what a database of before had is what the newest code reads."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -87,12 +88,30 @@ def products_are_listed(db: Connection) -> None:
     assert set(found) == set(parts(text))
 
 
+def orders(db: Connection) -> None:
+    for n, (name, product) in enumerate([("  Canvas  bag & 2 others", OTHER), ("", ORDER), *[("cup", OTHER)] * 1_000]):
+        row = (UUID(int=n + 1), uuid4(), name)
+        db.execute(
+            "INSERT INTO orders (order_id, customer_id, order_name, total_amount, recipient, placed_at, pay_before) VALUES (%s, %s, %s, 1, '{}', now(), now())",
+            row,
+        )
+        facts = json.dumps({"lines": [{"productId": str(product)}]})
+        db.execute("INSERT INTO saga (order_id, status, facts) VALUES (%s, 'FAILED', %s)", (row[0], facts))
+
+
+def orders_are_found_by_their_words(db: Connection) -> None:
+    found = [set(row[0]) for row in db.execute("SELECT search_words FROM orders ORDER BY order_id")]
+    assert found[:2] == [{"canvas", "bag", "2", "others", str(OTHER)}, {str(ORDER)}]
+    assert found[2:] == [{"cup", str(OTHER)}] * 1_000, "those of the second thousand, too"
+
+
 STEPS: dict[str, tuple[Any, Callable[[Connection], None], Callable[[Connection], None]]] = {
     "0004.outbox_lease_and_letters": (stock, letters_with_statuses, letters_were_decided_now),
     "0006.acts_of_orders": (stock, acts, acts_have_their_orders),
     "0013.published_letters": (stock, letters_with_statuses, letters_are_published),
     "0102.listing": (stock, products, products_are_listed),
     "0103.search": (order, sagas, orders_are_found_by_their_payments),
+    "0108.search_words_of_before": (order, orders, orders_are_found_by_their_words),
 }
 """By step, a service that has it, the rows that were there before it, and what must hold after the newest."""
 
@@ -120,6 +139,6 @@ def test_rows_of_before_are_what_the_newest_code_reads(
 
 def test_each_step_that_rewrites_rows_has_such_rows() -> None:
     """A new table's first rows are not of before."""
-    rewrites = re.compile(r"^(?:UPDATE|DELETE|INSERT INTO \w+(?: \([\w, ]+\))?\nSELECT)\b", re.MULTILINE)
+    rewrites = re.compile(r"^ *(?:UPDATE|DELETE|INSERT INTO \w+(?: \([\w, ]+\))?\nSELECT)\b", re.MULTILINE)
     files = Path(ordersaga.__path__[0]).glob("*/migrations/*.sql")
     assert {file.stem for file in files if rewrites.search(file.read_text())} == STEPS.keys()
