@@ -99,6 +99,16 @@ async def test_a_token_is_renewed_before_it_runs_out_by_whatever_is_asked_for(si
     assert site.provider.renewals == 1, "the new one is good for a while"
 
 
+@pytest.mark.parametrize("sub", [USER.upper(), USER.replace("-", "")])
+async def test_a_user_whose_id_the_provider_writes_in_another_way_is_the_same(site: Site, sub: str) -> None:
+    now = int(time.time())
+    site.provider.changes, site.provider.access = {"sub": sub}, {"sub": sub, "iat": now - 36_000, "exp": now + 1_800}
+    assert (await site.sign_in("/orders")).status_code == 303
+    before, site.provider.access = token(site), {"sub": sub}
+    assert (await site.go("/kept/part")).status_code == 200
+    assert token(site) != before
+
+
 @pytest.mark.parametrize(("then", "path"), FORMS)
 async def test_a_form_is_carried_out_with_a_renewed_token(site: Site, then: str, path: str) -> None:
     await signed_in(site, then)

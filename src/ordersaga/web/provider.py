@@ -193,7 +193,7 @@ class Provider:
         tokens = await self._exchanged({"grant_type": "refresh_token", "refresh_token": refresh_token})
         if tokens.id_token is not None:
             claims = await self._verified(tokens.id_token, tokens.access_token, None)
-            if claims["sub"] != str(user_id):
+            if not _is_of(claims, str(user_id)):
                 raise SignInFailed("foreign", "the renewed ID token is of another user")
         found = self._of(tokens, str(user_id))
         return found if found.refresh_token else replace(found, refresh_token=refresh_token)
@@ -210,7 +210,7 @@ class Provider:
                 if not self._sends_id_token
                 else "the provider renews no ID token: set ORDERSAGA_OIDC_TOKEN=access",
             ) from error
-        if claims.get("sub") != subject:
+        if not _is_of(claims, subject):
             raise SignInFailed("foreign", "the access token and the ID token are of two users")
         return SignedIn(str(token), tokens.id_token, tokens.refresh_token)
 
@@ -304,6 +304,15 @@ class Provider:
                 return answer.status, said
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ProviderAway(f"{url} does not answer: {type(error).__name__} {error}") from error
+
+
+def _is_of(claims: dict[str, Any], subject: str) -> bool:
+    """Whether a token is of this user. A provider may write a UUID in capitals or without hyphens, as it may for the services."""
+    sub = str(claims.get("sub"))
+    try:
+        return UUID(sub) == UUID(subject)
+    except ValueError:
+        return sub == subject
 
 
 def _read(said: bytes, kind: type[T], url: str) -> T:
