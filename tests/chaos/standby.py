@@ -96,6 +96,10 @@ class Pair:
         self.standby.say("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()", promoted)
         self.primary, self.standby = self.standby, self.primary
 
+    def go_on_alone(self) -> None:
+        """Have the primary wait for no standby until `rebuild`."""
+        self.primary.say("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+
     def rebuild(self) -> None:
         """Make the standby anew, from a copy of the primary, and let commits wait for it when it is in step. It must not be running."""
         self.standby.forget()

@@ -1,15 +1,17 @@
 """Pause, resume and accept over the operators' HTTP face: a paused partition stays paused for whichever process has it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from uuid_utils.compat import uuid7
 
 from ordersaga.contracts import codec
 from ordersaga.delivery import app
 from ordersaga.devstack import DevStack
+from ordersaga.messaging.kafka import Partition, PartitionConsumer
 from ordersaga.operations.flow import KEPT, prune
 from tests.integration.failing_depot import REQUESTS, ask, delivered, failing_depot
 from tests.integration.operations_face import FACE, READER, WHO, act, pages, show
@@ -129,6 +131,28 @@ async def test_a_stopped_partition_goes_on_where_an_operator_says(depot: Operato
     (found,) = [each for each in (await show(depot, "acts"))["items"] if each["what"] == "accept"]
     assert (found["who"], found["why"], found["before"]) == (WHO, "lost", {"position": 1_000_000})
     await act(depot, "partitions/no-topic/0/pause", {"reason": "x", "version": "running"}, 404)
+
+
+async def test_a_partition_without_a_leader_is_told_and_holds_no_other_up(
+    depot: OperatorRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask_kafka, leaderless = PartitionConsumer.log_bounds, {Partition(REQUESTS, PAUSED)}
+
+    async def told(consumer: PartitionConsumer, asked: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
+        return {each: bounds for each, bounds in (await ask_kafka(consumer, asked)).items() if each not in leaderless}
+
+    await in_state(depot, "READING")
+    monkeypatch.setattr(PartitionConsumer, "log_bounds", told)
+    await depot.pool.execute("UPDATE ledger SET epoch = epoch + 1 WHERE topic = $1", REQUESTS)  # all are taken again
+    waits, goes = await send(depot, PAUSED), await send(depot, 0)
+    await arrives(depot, goes)
+    assert await delivered(depot, waits) is None
+    assert await alarms(depot, "partition stopped") == [
+        f"{REQUESTS}/{PAUSED}: no broker leads the partition, or its leader does not answer"
+    ]
+    leaderless.clear()
+    await arrives(depot, waits)
+    assert await alarms(depot, "partition stopped") == []
 
 
 async def test_a_partition_is_paused_and_resumed_by_command(depot: OperatorRig) -> None:

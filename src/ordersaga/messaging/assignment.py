@@ -15,7 +15,7 @@ from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging import ledger, pauses
 from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.handler import Record
-from ordersaga.messaging.health import Alarms, Trouble, topic_missing
+from ordersaga.messaging.health import Alarms, Trouble, no_leader, topic_missing
 from ordersaga.messaging.kafka import Partition, PartitionConsumer, Topics
 from ordersaga.messaging.ledger import OffsetRange, Position
 from ordersaga.messaging.outbox import Outbox
@@ -26,6 +26,7 @@ log: Final = structlog.get_logger()
 
 FENCED_WAIT_S: Final = 4.0
 STOPPED_WAIT_S: Final = 5.0
+UNHEARD_WAIT_S: Final = 0.5
 STOPPED: Final = "partition stopped"
 PAUSED: Final = "partition paused"
 NO_WAIT: Final = datetime.min.replace(tzinfo=UTC)
@@ -82,7 +83,7 @@ class Assignment:
         """Take the partitions that the group has given and that are not read yet. Returns whether there were any.
 
         Raises database and Kafka errors; the next call tries again. Stopped partitions are tried again after `STOPPED_WAIT_S`, since
-        an operator may have solved their problem.
+        an operator may have solved their problem, and those without a leader after `UNHEARD_WAIT_S`; the others do not wait for them.
         """
         wanted = sorted(partition for partition, not_before in self._to_take.items() if not_before <= now)
         if not wanted:
@@ -93,8 +94,10 @@ class Assignment:
         async with self._pool.acquire() as db:
             taken = await self._raise_epochs(db, wanted, topic_ids)
             paused = {each: pause for each, pause in (await pauses.paused(db)).items() if each in taken}
-        problems = await self._problems({each: at for each, at in taken.items() if each not in paused}, topic_ids)
-        unread = paused.keys() | problems.keys()
+        problems, unheard = await self._problems(
+            {each: at for each, at in taken.items() if each not in paused}, topic_ids
+        )
+        unread = paused.keys() | problems.keys() | unheard
         readable = {partition: position for partition, position in taken.items() if partition not in unread}
         await self._outbox.publish_left(readable, now)
         await self._consumer.read_from({partition: position.next_offset for partition, position in readable.items()})
@@ -103,6 +106,7 @@ class Assignment:
             self._goes_on(partition)
             self._to_take.pop(partition, None)
         self._stop(problems, now)
+        self._stop(dict.fromkeys(unheard, no_leader()), now, lasting=False)
         self._pause(paused, now)
         return True
 
@@ -125,13 +129,14 @@ class Assignment:
             [each for each, at in self.positions.items() if topic_ids.get(each.topic, at.topic_id) != at.topic_id]
         )
 
-    def _stop(self, problems: dict[Partition, Trouble], now: datetime) -> None:
+    def _stop(self, problems: dict[Partition, Trouble], now: datetime, lasting: bool = True) -> None:
         for partition, problem in problems.items():
             if partition in self._paused:
                 self._goes_on(partition)
             self._alarms.tell(STOPPED, str(partition), problem)
             if self.stopped.get(partition) != problem:
-                log.critical(
+                log.log(
+                    50 if lasting else 30,
                     "a partition is stopped",
                     topic=partition.topic,
                     partition=partition.partition,
@@ -139,7 +144,7 @@ class Assignment:
                     todo=problem.todo,
                 )
             self.stopped[partition] = problem
-            self._to_take[partition] = now + timedelta(seconds=STOPPED_WAIT_S)
+            self._to_take[partition] = now + timedelta(seconds=STOPPED_WAIT_S if lasting else UNHEARD_WAIT_S)
 
     def _pause(self, paused: Mapping[Partition, Pause], now: datetime) -> None:
         for partition, pause in paused.items():
@@ -177,9 +182,11 @@ class Assignment:
             starts |= await self._consumer.start_offsets(events, self._start_at, begun)
         return starts
 
-    async def _problems(self, taken: dict[Partition, Position], topic_ids: dict[str, str]) -> dict[Partition, Trouble]:
-        """The partitions whose position belongs to a deleted topic, or is outside of the log. Reading on would skip or repeat records
-        unnoticed."""
+    async def _problems(
+        self, taken: dict[Partition, Position], topic_ids: dict[str, str]
+    ) -> tuple[dict[Partition, Trouble], set[Partition]]:
+        """The partitions whose position belongs to a deleted topic, or is outside of the log: reading on would skip or repeat records.
+        And those whose log Kafka does not tell."""
         problems = {}
         for partition, position in taken.items():
             topic_id = topic_ids.get(partition.topic)
@@ -200,7 +207,8 @@ class Assignment:
                         command=f"ordersaga topics accept {partition.topic}",
                     ),
                 )
-        bounds = await self._consumer.log_bounds([partition for partition in taken if partition not in problems])
+        asked = [partition for partition in taken if partition not in problems]
+        bounds = await self._consumer.log_bounds(asked)
         for partition, (low, high) in bounds.items():
             at = taken[partition].next_offset
             if not low <= at <= high:
@@ -220,7 +228,7 @@ class Assignment:
                         command=f"ordersaga topics accept {partition.topic} --partition {partition.partition}",
                     ),
                 )
-        return problems
+        return problems, set(asked) - bounds.keys()
 
     def keep(self, records: Sequence[Record]) -> list[Record]:
         """Drop the records of partitions that are not ours, and records that are handled already."""

@@ -69,6 +69,14 @@ def topic_missing() -> Trouble:
     )
 
 
+def no_leader() -> Trouble:
+    """A partition that no broker leads, or whose leader does not answer."""
+    return Trouble(
+        say("alarm.no_leader", "no broker leads the partition, or its leader does not answer"),
+        say("todo.no_leader", "Kafka chooses another leader within seconds; if it does not, see to the brokers"),
+    )
+
+
 class _Raised(Struct):
     trouble: Trouble
     since: datetime

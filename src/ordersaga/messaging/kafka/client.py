@@ -20,6 +20,8 @@ REPEATED_CALL_TIMEOUT_S: Final = 5.0
 """Limit of each try of a call that is repeated: a client that lost its connection may wait in vain for a controller that the next try
 finds."""
 AGAIN_S: Final = 0.2
+LEADER_S: Final = 2.0
+"""How long one leader of partitions is waited for. A broker that has died leads its partitions for a session more."""
 METADATA_EVERY_MS: Final = 3_000
 RECONNECT_MS_MAX: Final = 1_000
 CLOSE_S: Final = 5.0
@@ -150,6 +152,30 @@ def temporary_consumer(config: dict[str, Any]) -> Iterator[Consumer]:
 def bounds_of(consumer: Consumer, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
     """Of each partition the first offset of the log and the offset of the next record. Blocks."""
     return {p: consumer.get_watermark_offsets(TopicPartition(*p), timeout=REPEATED_CALL_TIMEOUT_S) for p in partitions}
+
+
+def bounds_where_answered(consumer: Consumer, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
+    """As `bounds_of`, without the partitions that have no leader or whose leader does not answer. Blocks for `LEADER_S` per silent leader.
+
+    After a broker's death a third of the partitions has no leader for seconds; the others need not wait for those. Raises KafkaException where
+    no partition has an answer.
+    """
+    topics = consumer.list_topics(timeout=REPEATED_CALL_TIMEOUT_S).topics
+    found: dict[Partition, tuple[int, int]] = {}
+    silent: dict[int, KafkaException] = {}
+    for each in partitions:
+        known = topics[each.topic].partitions.get(each.partition) if each.topic in topics else None
+        leader = -1 if known is None else known.leader
+        if leader < 0:
+            silent.setdefault(leader, KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE)))
+        elif leader not in silent:
+            try:
+                found[each] = consumer.get_watermark_offsets(TopicPartition(*each), timeout=LEADER_S)
+            except KafkaException as error:
+                silent[leader] = error
+    if silent and not found:
+        raise next(iter(silent.values()))
+    return found
 
 
 def with_retries(work: Callable[[], T]) -> T:

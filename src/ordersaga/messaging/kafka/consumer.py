@@ -15,7 +15,7 @@ from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka.client import (
     CALL_TIMEOUT_S,
     Partition,
-    bounds_of,
+    bounds_where_answered,
     client_config,
     close_consumer,
     is_fatal,
@@ -213,8 +213,11 @@ class PartitionConsumer:
             self._lifeline.heard()
 
     async def log_bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
-        """Of each partition the first offset of the log and the offset of the next record. Raises `KafkaUnavailable`."""
-        return await self._call(translated, lambda: bounds_of(self._consumer, partitions))
+        """Of each partition the first offset of the log and the offset of the next record; not of those whose leader does not answer.
+
+        Raises `KafkaUnavailable` where none does.
+        """
+        return await self._call(translated, lambda: bounds_where_answered(self._consumer, partitions))
 
     async def known_ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """The end of each log as of the last fetch; sends no request."""
