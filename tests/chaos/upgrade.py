@@ -38,7 +38,7 @@ Say = Callable[[str], None]
 FACE: Final = "/api/v1/operations"
 REQUESTS: Final = "delivery-request-topic"
 PAUSED: Final = 0
-LIMIT_S: Final = 60.0
+LIMIT_S: Final = 180.0
 LOOK_S: Final = 0.1
 FINE: Final = frozenset({"order: 503", "stock: 503", "payment: 503", "payment: 404"})
 """What a customer may hear besides answers. 404: Payment has not heard of the order yet."""
