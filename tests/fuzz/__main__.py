@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.fuzz import faces, pages
+from tests.fuzz import faces, pages, stateful
 from tests.fuzz.world import SERVED, USERS, errors_of, world
 
 console = Console(highlight=False, soft_wrap=True)
@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--services", default=",".join(SERVED), help="with commas between; empty for the pages alone")
     parser.add_argument("--roles", default=",".join([*USERS, "none"]), help="with commas between")
     parser.add_argument("--pages", type=int, default=50, help="requests of each page by each person")
+    parser.add_argument("--scenarios", type=int, default=100, help="chains of requests that follow the answers' links")
     parser.add_argument("--seed", type=int, default=None, help="default: random; it is printed")
     given = parser.parse_args()
     seed = random.randrange(100_000) if given.seed is None else given.seed
@@ -46,6 +47,14 @@ def main() -> int:
                 if not outcome.is_right:
                     wrong += 1
                     console.print(outcome.report, markup=False)
+        if given.scenarios:
+            chains = stateful.fuzz(one, Path(folder), scenarios=given.scenarios, seed=seed)
+            console.print(
+                f"chains of requests: {'right' if chains.is_right else 'WRONG'}; {dict(chains.answers)} with 2xx"
+            )
+            if not chains.is_right:
+                wrong += 1
+                console.print(chains.report, markup=False)
         if given.pages:
             found = [*pages.fuzz(one, seed, given.pages), *errors_of(one)]
             console.print(f"pages: {len(found) or 'nothing'} wrong")

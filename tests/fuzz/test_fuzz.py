@@ -11,7 +11,7 @@ import pytest
 
 from ordersaga.http.pages import Cursors
 from ordersaga.settings import SERVICES
-from tests.fuzz import faces, pages
+from tests.fuzz import faces, pages, stateful
 from tests.fuzz.world import SERVED, USERS, Served, World, document, errors_of, headers, world
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
@@ -20,6 +20,7 @@ UNKNOWN = UUID(int=5)
 """For a parameter of which the world has nothing real."""
 STREAM = "/api/v1/orders/{order_id}/events"
 ACTS_ON_ORDERS = re.compile(r"/api/v1/orders/\{order_id\}/(cancel|refund|return)/")
+LISTS = {"/api/v1/orders", "/api/v1/payments", "/api/v1/deliveries"}
 FORGED: dict[str, tuple[str, list[Any]]] = {
     "/api/v1/operations/acts": ("acts", [2**63, -1, 2**200]),
     "/api/v1/operations/dead-letters": ("dead letters", [["2026-01-01T00:00:00", "0" * 32]]),
@@ -95,6 +96,49 @@ def test_somebody_unknown_is_told_so_before_anything_about_their_request(system:
                 assert http.request(method, real, content=b"[", headers={"Content-Type": "x/y"}).status_code == 401
 
 
+OTHER = {"User-Id": str(UUID(int=0xAB)), "User-Roles": "CUSTOMER"}
+"""A customer who has nothing in this world."""
+
+
+def test_nothing_of_a_customer_is_shown_to_another_one_or_changed_by_them(system: World) -> None:
+    looked_at = set()
+    for service in SERVICES:
+        with httpx.Client(base_url=system.system.urls[service], timeout=faces.ANSWER_S, headers=OTHER) as http:
+            for method, path, real, _ in operations(system, service):
+                whose = {name for name in ("order_id", "some_id", "payment_key") if f"{{{name}}}" in path}
+                if path.startswith("/api/v1/operations") or not (whose or (method == "GET" and path in LISTS)):
+                    continue
+                looked_at.add((method, path))
+                answer = http.request(method, real, json=None if method == "GET" else {"reason": "x", "version": "x"})
+                if whose:
+                    assert answer.status_code in (403, 404), (method, path, answer.text)
+                elif answer.status_code != 403:
+                    assert answer.status_code == 200 and answer.json()["items"] == [], (path, answer.text)
+    assert len(looked_at) >= 10
+    order = system.things["order"]
+    with httpx.stream("GET", f"{system.system.urls['order']}{STREAM.format(**order)}", headers=OTHER) as stream:
+        assert stream.status_code == 404
+    mine = httpx.get(f"{system.system.urls['order']}/api/v1/orders/{order['order_id']}", headers=headers("CUSTOMER"))
+    confirm = {"paymentKey": order["payment_key"], "orderId": order["order_id"], "amount": mine.json()["totalAmount"]}
+    for changed in ({}, {"paymentKey": "another-key"}):
+        confirmed = httpx.post(
+            f"{system.system.urls['payment']}/api/v1/payments/confirm", json=confirm | changed, headers=OTHER
+        )
+        assert confirmed.status_code in (403, 404, 409), confirmed.text
+        assert order["payment_key"] not in confirmed.text
+
+
+def test_an_idempotency_key_is_its_customers_alone(system: World) -> None:
+    body = next(stateful.bodies(system))
+    placed = []
+    for who in (headers("CUSTOMER"), OTHER, headers("CUSTOMER")):
+        sent = {**who, "Idempotency-Key": "one key of two customers"}
+        answer = httpx.post(f"{system.system.urls['order']}/api/v1/orders", json=body, headers=sent, timeout=60)
+        assert answer.status_code in (200, 201, 202), answer.text
+        placed.append(answer.json()["orderId"])
+    assert placed[0] == placed[2] != placed[1]
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_an_act_on_something_unknown_says_so_whatever_version_is_named(system: World, service: Served) -> None:
     body = {"reason": "fuzz", "version": "odd", "value": "{}", "at": "earliest", "position": 0}
@@ -130,3 +174,9 @@ def test_a_cursor_that_a_client_has_made_is_refused(system: World, service: Serv
 
 def test_no_page_answers_an_odd_request_with_an_error_of_ours(system: World) -> None:
     assert pages.fuzz(system, SEED, 3) == []
+
+
+def test_no_chain_of_requests_leads_to_an_answer_that_the_documents_do_not_have(system: World, tmp_path: Path) -> None:
+    outcome = stateful.fuzz(system, tmp_path, scenarios=3, seed=SEED)
+    assert outcome.is_right, outcome.report
+    assert outcome.answers.total(), "something was found and followed"
