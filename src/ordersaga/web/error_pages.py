@@ -70,7 +70,12 @@ class ErrorPages:
         if kept is not None:
             home = staff.HOME if _in_console(request) else "/"
             begin = staff.sign_in_path(home) if _in_console(request) else self._desk.sign_in_path(home)
-            values = {"fields": kept, "action": visit.path, "sign_in": begin, "in_console": _in_console(request)}
+            values = {
+                "fields": kept,
+                "action": local_path(visit.path),
+                "sign_in": begin,
+                "in_console": _in_console(request),
+            }
             return self._desk.page(visit, "sign_in_again.html", values, 403)
         path = self._stands_at(request, visit)
         to = staff.sign_in_path(path) if _in_console(request) else self._desk.sign_in_path(path)
