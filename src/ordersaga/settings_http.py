@@ -46,6 +46,12 @@ class HttpSettings(BaseSettings):
     http_requests_max: int = Field(
         default=2_000, ge=1, description="requests under way; beyond it 503, but not for /health"
     )
+    http_caller_requests_per_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=100_000,
+        description="requests of one customer to one process, on average; ten seconds' worth may come at once, beyond it 429; none: any number",
+    )
     http_streams_max: int = Field(
         default=1_000, ge=1, description="event streams; they do not count as requests under way"
     )

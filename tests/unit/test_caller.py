@@ -15,7 +15,8 @@ from litestar import Request
 
 from ordersaga.http import jwks
 from ordersaga.http.caller import Caller, Callers
-from ordersaga.http.problems import Problem
+from ordersaga.http.limits import Pace
+from ordersaga.http.problems import Problem, on_problem
 from ordersaga.settings import Settings
 from tests.unit.identity_provider import Provider, serving
 
@@ -347,3 +348,33 @@ def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None
         ValueError, match=next(iter(settings)).rsplit("_max", 1)[0] + "|" + next(iter(settings)).upper()
     ):
         Settings.model_validate(settings)
+
+
+def test_a_caller_may_make_so_many_requests_a_second_and_ten_seconds_worth_at_once() -> None:
+    now = 1_000.0
+    pace = Pace(2.0, lambda: now)
+    one, other = UUID(int=1), UUID(int=2)
+    assert [pace.wait_s(one) for _ in range(21)] == [0] * 20 + [1]
+    assert pace.wait_s(other) == 0, "each has their own"
+    now += 0.5
+    assert [pace.wait_s(one), pace.wait_s(one)] == [0, 1], "one that was refused does not count"
+    now += 3_600
+    assert [pace.wait_s(one) for _ in range(21)] == [0] * 20 + [1], "nothing is saved up"
+    seldom = Pace(0.01, lambda: now)
+    assert [seldom.wait_s(one), seldom.wait_s(one)] == [0, 100]
+    assert [Pace(None).wait_s(one) for _ in range(1_000)] == [0] * 1_000
+
+
+async def test_customers_are_counted_and_operators_are_not() -> None:
+    values = {"trust_gateway_headers": True, "development": True, "http_caller_requests_per_s": 0.001}
+    callers = Callers(Settings.model_validate(values), is_service=True)
+    for _ in range(3):
+        await callers.of(request(ID, ("User-Roles", "OPERATOR")))
+    await callers.of(request(ID))
+    with pytest.raises(Problem) as refused:
+        await callers.of(request(ID))
+    answer = on_problem(request(ID), refused.value)
+    assert answer.status_code == 429 and 0 < int(answer.headers["Retry-After"]) <= 1_000
+    elsewhere = Callers(Settings.model_validate(values))
+    for _ in range(3):
+        await elsewhere.of(request(ID))

@@ -27,5 +27,5 @@ def create_app(settings: Settings) -> Litestar:
         finally:
             await asyncio.to_thread(auditor.close)
 
-    callers = Callers(settings)
+    callers = Callers(settings, is_service=True)
     return application("audit", [routes(auditor, callers)], auditor, running, callers=callers)

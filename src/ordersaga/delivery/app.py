@@ -26,7 +26,7 @@ def handler(settings: Settings) -> Handler:
 def create_app(settings: Settings) -> Litestar:
     """The ASGI application. It connects when it starts, and waits for a database or a Kafka that does not answer yet."""
     runtime = Runtime(settings, "delivery", handler(settings), utc_now, new_id)
-    callers = Callers(settings)
+    callers = Callers(settings, is_service=True)
 
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:

@@ -10,6 +10,7 @@ from litestar import Request
 from msgspec import Struct
 
 from ordersaga.http.jwks import Jwks, KeysUnavailable
+from ordersaga.http.limits import Pace
 from ordersaga.http.problems import Problem, invalid
 from ordersaga.http.requests import headers
 from ordersaga.settings import Settings
@@ -41,8 +42,10 @@ class Caller(Struct, frozen=True):
 class Callers:
     """Finds the caller of a request."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, is_service: bool = False) -> None:
+        """`is_service`: it counts its customers' requests, of which each may make so many."""
         self._settings: Final = settings
+        self._pace: Final = Pace(settings.http_caller_requests_per_s if is_service else None)
         url = settings.jwt_jwks_url
         self._jwks: Final = Jwks(url, settings.jwt_jwks_timeout_s) if url else None
         self._networks: Final = settings.gateway_networks
@@ -50,7 +53,15 @@ class Callers:
         self._secret: Final = secret.get_secret_value().encode() if secret else None
 
     async def of(self, request: Request[Any, Any, Any]) -> Caller:
-        """The caller. Raises `Problem` 401 without valid credentials, 503 while the identity provider does not answer."""
+        """The caller. Raises `Problem` 401 without valid credentials, 503 while the identity provider does not answer, 429 for a customer who
+        makes too many requests."""
+        caller = await self._found(request)
+        wait_s = 0 if caller.sees_all else self._pace.wait_s(caller.user_id)
+        if wait_s:
+            raise Problem(429, "You make too many requests", f"try again in {wait_s} s", retry_after_s=wait_s)
+        return caller
+
+    async def _found(self, request: Request[Any, Any, Any]) -> Caller:
         authorization = _single(request, b"authorization", "Authorization")
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() == "bearer":

@@ -185,6 +185,8 @@ def _always_refused(operation: dict[str, Any], said: Described) -> set[int]:
         always |= {413, 415}
     if said.access != "anybody":
         always |= {400, 401}  # 400: a header that says who is calling comes twice
+    if said.access == "customer":
+        always.add(429)
     if said.access == "operator":
         always.add(403)
     return always

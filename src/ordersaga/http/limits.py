@@ -1,9 +1,11 @@
 """Limits on what one process accepts from clients and how long it waits for them, and the count of open event streams."""
 
 import contextlib
+import math
 import re
-from collections import Counter
-from collections.abc import Iterator
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
 from typing import Final
 from uuid import UUID
 
@@ -12,6 +14,9 @@ from msgspec import Struct
 from ordersaga.settings import Settings
 
 RETRY_AFTER_S: Final = "1"
+BURST_S: Final = 10.0
+CALLERS_MAX: Final = 100_000
+"""Of whom requests are counted: the others have made none for longer."""
 EDIT: Final = re.compile(rb"/(?:api/v1/operations/dead-letters|console/letters/[a-z]+)/[0-9a-f-]{36}/edit(?:\?|$)")
 """Where a whole record is sent. Only an operator's body is read there."""
 
@@ -76,3 +81,29 @@ class Streams:
             self._open[caller] -= 1
             if not self._open[caller]:
                 del self._open[caller]
+
+
+class Pace:
+    """How many requests a second each caller may make of this process, on average; `BURST_S` seconds' worth may come at once.
+
+    Of each caller it keeps the time at which all requests so far would have come, had they come evenly.
+    """
+
+    def __init__(self, per_s: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._each_s: Final = None if per_s is None else 1 / per_s
+        self._clock: Final = clock
+        self._even: Final[OrderedDict[UUID, float]] = OrderedDict()
+
+    def wait_s(self, caller: UUID) -> int:
+        """0: the request is taken, and counts. Otherwise it is not, and in so many seconds one would be."""
+        if self._each_s is None:
+            return 0
+        now = self._clock()
+        even = max(now, self._even.get(caller, now)) + self._each_s
+        if even - now > max(BURST_S, self._each_s):
+            return math.ceil(even - now - max(BURST_S, self._each_s))
+        self._even[caller] = even
+        self._even.move_to_end(caller)
+        if len(self._even) > CALLERS_MAX:
+            self._even.popitem(last=False)
+        return 0

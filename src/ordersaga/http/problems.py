@@ -46,9 +46,17 @@ class ProblemBody(Struct, omit_defaults=True):
 class Problem(Exception):
     """An error that a route raises for the client, who gets problem+json; a 503 or 429 has `Retry-After`."""
 
-    def __init__(self, status: int, title: str, detail: str = "", errors: list[FieldError] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str = "",
+        errors: list[FieldError] | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
         super().__init__(title)
         self.status: Final = status
+        self.retry_after: Final = RETRY_AFTER_S if retry_after_s is None else str(retry_after_s)
         said = list(sayings_of(detail))
         self.body: Final = ProblemBody(title, status, str(detail) or UNSET, errors=errors or UNSET, said=said or UNSET)
 
@@ -92,8 +100,8 @@ def on_problem(_: Request[Any, Any, Any], error: Problem) -> Response[bytes]:
     """The answer to a `Problem`."""
     headers = {
         401: {"WWW-Authenticate": "Bearer"},
-        503: {"Retry-After": RETRY_AFTER_S},
-        429: {"Retry-After": RETRY_AFTER_S},
+        503: {"Retry-After": error.retry_after},
+        429: {"Retry-After": error.retry_after},
     }
     return _answer(error.body, headers.get(error.status))
 

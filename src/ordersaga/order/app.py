@@ -30,7 +30,7 @@ def create_app(settings: Settings) -> Litestar:
     watch = Watch(runtime, settings.database_url("order"))
     known.tell, known.is_watched = watch.saved, watch.is_watched
     streams = Streams(settings.http_streams_max, settings.http_streams_per_caller_max)
-    callers = Callers(settings)
+    callers = Callers(settings, is_service=True)
     orders = api.Orders(runtime, callers, watch, streams)
 
     @contextlib.asynccontextmanager

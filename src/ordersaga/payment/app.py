@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> Litestar:
             sends_traceparent=settings.gateway_traceparent,
         )
     )
-    callers = Callers(settings)
+    callers = Callers(settings, is_service=True)
     service = parts(runtime, gateway, callers)
 
     async def watch_gateway() -> None:

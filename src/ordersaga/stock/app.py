@@ -19,7 +19,7 @@ from ordersaga.stock.handlers import handler
 def create_app(settings: Settings) -> Litestar:
     """The ASGI application. It connects when it starts, and waits for a database or a Kafka that does not answer yet."""
     runtime = Runtime(settings, "stock", handler(settings), utc_now, new_id)
-    callers = Callers(settings)
+    callers = Callers(settings, is_service=True)
     products = api.Products(runtime, callers)
 
     @contextlib.asynccontextmanager
