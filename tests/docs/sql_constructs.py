@@ -43,6 +43,7 @@ NODES: Final = {
     ast.VariableSetStmt: "settings of a session",
     ast.WindowDef: "window function",
     ast.CollateClause: "COLLATE",
+    ast.DoStmt: "DO with COMMIT",
 }
 INDEXES: Final = {"brin": "BRIN index", "gin": "GIN index", "btree": ""}
 ALTERATIONS: Final = {enums.AlterTableType[f"AT_{name}"] for name in ("AddColumn", "AddConstraint", "DropConstraint")}
