@@ -89,15 +89,13 @@ class Pace:
     Of each caller it keeps the time at which all requests so far would have come, had they come evenly.
     """
 
-    def __init__(self, per_s: float | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._each_s: Final = None if per_s is None else 1 / per_s
+    def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._each_s: Final = 1 / per_s
         self._clock: Final = clock
         self._even: Final[OrderedDict[UUID, float]] = OrderedDict()
 
     def wait_s(self, caller: UUID) -> int:
         """0: the request is taken, and counts. Otherwise it is not, and in so many seconds one would be."""
-        if self._each_s is None:
-            return 0
         now = self._clock()
         even = max(now, self._even.get(caller, now)) + self._each_s
         if even - now > max(BURST_S, self._each_s):
