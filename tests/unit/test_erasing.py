@@ -1,10 +1,13 @@
 """How the values of an address are removed from texts and records that repeat them."""
 
 import json
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
 
 import pytest
 
-from ordersaga.operations.erasing import Words
+from ordersaga.operations.erasing import Theirs, Words, erase
 
 WORDS = Words(["Kim Hana", "63000", "1 Sejong-daero (Jung-gu)", "a", " "])
 
@@ -63,3 +66,23 @@ def test_a_record_without_personal_data_keeps_its_bytes(record: bytes | None) ->
 def test_a_record_that_is_no_text_is_cleared_as_it_is_read() -> None:
     assert WORDS.without_in_record(b"\xff Kim Hana") == b"\\xff ***"
     assert Words([]).without("63000") == "63000"
+
+
+class Asked:
+    """A database without rows, and what it was asked for."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    async def fetch(self, query: str, *_: Any) -> list[Any]:
+        self.statements.append(query)
+        return []
+
+
+async def test_an_order_without_letters_reads_no_job() -> None:
+    """Jobs have their letters' ids in no index: each order of years would read all letters of all jobs, and hold its locks meanwhile."""
+    db, now = Asked(), datetime(2026, 11, 30, tzinfo=UTC)
+    assert await erase(cast(Any, db), Theirs([UUID(int=1)], []), WORDS, now) == (0, 0)
+    assert not [each for each in db.statements if "operator_job" in each] and len(db.statements) == 1
+    await erase(cast(Any, db), Theirs([UUID(int=1)], [UUID(int=2)]), WORDS, now)
+    assert len([each for each in db.statements if "operator_job_item" in each]) == 2

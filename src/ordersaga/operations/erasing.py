@@ -128,9 +128,11 @@ async def waiting(db: Connection, theirs: Theirs) -> Waiting:
 
 async def erase(db: Connection, theirs: Theirs, words: Words, now: datetime) -> tuple[int, int]:
     """Erase from letters, jobs and the trail, in the caller's transaction; how many letters and acts were rewritten."""
-    letters = await _erase_letters(db, theirs, words, now)
-    jobs = [row["job_id"] for row in await sql.jobs_about(db, letter_ids=theirs.letter_ids)]
-    await _erase_jobs(db, theirs, jobs, words)
+    letters, jobs = 0, []
+    if theirs.letter_ids:  # no index has the letters of jobs, and nearly no order has a letter
+        letters = await _erase_letters(db, theirs, words, now)
+        jobs = [row["job_id"] for row in await sql.jobs_about(db, letter_ids=theirs.letter_ids)]
+        await _erase_jobs(db, theirs, jobs, words)
     return letters, await _erase_acts(db, theirs, jobs, words)
 
 
