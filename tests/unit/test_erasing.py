@@ -5,9 +5,12 @@ from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from ordersaga.operations.erasing import Theirs, Words, erase
+from ordersaga.order.erasing import NOTHING, _erasables
+from ordersaga.order.model import Facts
 
 WORDS = Words(["Kim Hana", "63000", "1 Sejong-daero (Jung-gu)", "a", " "])
 
@@ -86,3 +89,27 @@ async def test_an_order_without_letters_reads_no_job() -> None:
     assert not [each for each in db.statements if "operator_job" in each] and len(db.statements) == 1
     await erase(cast(Any, db), Theirs([UUID(int=1)], [UUID(int=2)]), WORDS, now)
     assert len([each for each in db.statements if "operator_job_item" in each]) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "facts", "needs"),
+    [
+        ("PENDING", Facts(()), True),
+        ("CANCELLED", Facts((), delivery="REQUESTED"), True),
+        ("COMPLETED", Facts((), delivery="STARTED", returning="REQUESTED"), True),
+        ("COMPLETED", Facts((), delivery="STARTED", returning="REFUSED"), False),
+        ("COMPLETED", Facts((), delivery="STARTED"), False),
+        ("FAILED", Facts(()), False),
+    ],
+)
+def test_an_order_keeps_its_address_while_goods_may_go_either_way(status: str, facts: Facts, needs: bool) -> None:
+    row = {
+        "order_id": UUID(int=1),
+        "status": status,
+        "facts": msgspec.json.encode(facts),
+        "recipient": NOTHING,
+        "erased_at": None,
+        "last_at": datetime(2026, 11, 30, tzinfo=UTC),
+        "detail": None,
+    }
+    assert [each.needs_its_address for each in _erasables([row])] == [needs]

@@ -23,8 +23,8 @@ _facts: Final = msgspec.json.Decoder(Facts)
 
 
 class Erasable(Struct, frozen=True):
-    """One order. `needs_its_address`: it goes on, or its delivery is awaited. `values`: what its address says. `last_at`: when something
-    happened to it last."""
+    """One order. `needs_its_address`: it goes on, its delivery is awaited, or an operator has to decide its return, for which goods go either way.
+    `values`: what its address says. `last_at`: when something happened to it last."""
 
     order_id: UUID
     needs_its_address: bool
@@ -65,7 +65,7 @@ def _erasables(rows: Iterable[Mapping[str, Any]]) -> list[Erasable]:
     found = []
     for row in rows:
         facts = _facts.decode(row["facts"])
-        needs_its_address = row["status"] == "PENDING" or facts.delivery == "REQUESTED"
+        needs_its_address = row["status"] == "PENDING" or "REQUESTED" in (facts.delivery, facts.returning)
         values = tuple(each for each in address_fields(_address.decode(row["recipient"])) if each)
         is_erased = row["erased_at"] is not None
         order_id, last_at = row["order_id"], row["last_at"]
