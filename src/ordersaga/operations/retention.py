@@ -28,7 +28,8 @@ from ordersaga.operations.erasing import Theirs, Words
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
 
-LOOK_EVERY_S: Final = 60.0
+LOOK_EVERY_S: Final = 30.0
+"""Well below the time in which a loop must give a sign of life (`LIMIT_S`): a look comes on top."""
 SET_MAX: Final = 100
 LOOK_AGAIN_AFTER: Final = timedelta(days=1)
 ORDERS, LETTERS = "orders", "dead letters"
@@ -120,6 +121,7 @@ class Retention:
             CLEARED.labels(what).inc(looked.cleared)
             beat()
             await asyncio.sleep(loop.time() - began_s)
+            beat()
         if total:
             log.info(
                 "personal data is cleared after its retention", what=what, cleared=total, kept_days=self._kept.days
