@@ -8,6 +8,8 @@ from uuid import UUID
 import pytest
 
 from ordersaga.contracts.address import Address
+from ordersaga.web.shop.buying import _unpayable
+from ordersaga.web.shop.live import Shown
 from ordersaga.web.shop.model import Event, Line, Order, OrderPayment, Payment
 from ordersaga.web.shop.progress import STEPS, progress
 from ordersaga.web.texts import TEXTS
@@ -134,3 +136,14 @@ def test_each_done_step_has_its_time_from_the_timeline() -> None:
     seen = progress(reserved(payments=paid(), delivery="STARTED", status="COMPLETED"), timeline)
     seconds = [(step.at - NOW).seconds if step.at else None for step in seen.steps]
     assert seconds == [0, 1, 2, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [("PENDING", "paid_already"), ("APPROVED", "paid_already"), ("FAILED", "not_payable"), (None, None)],
+)
+def test_who_pays_again_is_told_that_it_is_paid_only_if_it_may_be(status: str | None, told: str | None) -> None:
+    """Order may hear of a declined payment late, as when its topic is paused."""
+    unheard = () if status is None else (Payment("key", 12_000, status),)
+    assert _unpayable(Shown(reserved(), payments=unheard)) == told
+    assert _unpayable(Shown(reserved(payments=paid()))) == "paid_already"

@@ -251,7 +251,8 @@ def _unpayable(shown: Shown) -> str | None:
     found = progress(shown.order, shown.timeline, shown.payments)
     if found.can_pay:
         return None
-    return "paid_already" if found.money == "paid" or shown.payments else "not_payable"
+    is_paid = found.money == "paid" or any(each.status != "FAILED" for each in shown.payments)
+    return "paid_already" if is_paid else "not_payable"
 
 
 def _total(lines: list[CartLine]) -> int:
