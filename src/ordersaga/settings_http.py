@@ -18,7 +18,12 @@ class HttpSettings(BaseSettings):
         default=None,
         description="port of /metrics, /schema and the reasons in /health; http_port then says only UP or DOWN. None: all on http_port",
     )
-    http_head_bytes_max: int = Field(default=16_384, ge=1_024, le=262_144, description="a longer head is 414 or 431")
+    http_head_bytes_max: int = Field(
+        default=16_384,
+        ge=1_024,
+        le=262_144,
+        description="a longer head is 414 or 431; the web process takes 32,768 at least",
+    )
     http_headers_max: int = Field(default=100, ge=10, le=10_000, description="more headers are 431")
     http_body_bytes_max: int = Field(default=65_536, ge=16_384, le=16_777_216, description="a longer body is 413")
     http_edit_bytes_max: int = Field(

@@ -5,22 +5,27 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from html import unescape
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from msgspec.structs import replace
 
+from ordersaga.http.application import Application
+from ordersaga.http.caller import READER_ROLES
 from ordersaga.http.limits import Streams
+from ordersaga.http.server import _limits
 from ordersaga.settings import Settings
 from ordersaga.web import renewing
 from ordersaga.web.accounts import User
-from ordersaga.web.desk import OPERATOR, SESSION
-from ordersaga.web.renewing import OPERATOR_RENEWAL, RENEWAL
+from ordersaga.web.desk import CART, HEAD_BYTES_MIN, OPERATOR, SESSION
+from ordersaga.web.provider_routes import ID_TOKEN_CHARS_MAX
+from ordersaga.web.renewing import COOKIE_CHARS_MAX, OPERATOR_RENEWAL, RENEWAL
 from ordersaga.web.shop import tracking
 from ordersaga.web.shop.live import Live, Shown
+from ordersaga.web.signing_in import TOKEN_CHARS_MAX
 from ordersaga.web.texts import TEXTS
-from ordersaga.web.visit import Cart, Session, Visit
+from ordersaga.web.visit import LINES_MAX, PIECES_MAX, Cart, Session, Visit
 from tests.unit.oidc_provider import USER, OidcProvider, serving
 from tests.unit.oidc_site import SIGNER, Site
 from tests.unit.test_web_progress import reserved
@@ -219,6 +224,16 @@ async def test_the_shop_and_the_console_have_refresh_tokens_of_their_own(site: S
     assert sealed[RENEWAL][1] == "/" and sealed[OPERATOR_RENEWAL][1] == "/console"
     assert all(given not in str(sealed) for given in site.provider.refresh_tokens), "nobody reads them in a cookie"
     assert SIGNER.unseal(RENEWAL, sealed[OPERATOR_RENEWAL][0], dict) is None
+
+
+async def test_all_cookies_of_the_longest_tokens_fit_into_a_request(site: Site) -> None:
+    """Else each page, the sign-out too, would be 431 until somebody removes the cookies."""
+    user = User(UUID(USER), tuple(READER_ROLES), "", "x" * TOKEN_CHARS_MAX)
+    signed = [SIGNER.sign(SESSION, Session(user=user)), SIGNER.sign(OPERATOR, user)]
+    cart = SIGNER.sign(CART, Cart(pieces={uuid4(): PIECES_MAX for _ in range(LINES_MAX)}))
+    cookies = [*signed, cart, "x" * ID_TOKEN_CHARS_MAX, *["x" * COOKIE_CHARS_MAX] * 2]
+    served = Application([], streams=Streams(0, 0), head_bytes_min=HEAD_BYTES_MIN, openapi_config=None)
+    assert sum(map(len, cookies)) + 8_192 < _limits(Settings(), served).head_bytes_max
 
 
 async def test_offline_access_is_asked_for_by_the_setting_alone_and_with_consent(site: Site) -> None:

@@ -19,11 +19,15 @@ OPERATIONS: Final = ("/health", "/metrics", "/schema", "/api/v1/operations")
 class Application(Litestar):
     """Litestar with HEAD for every GET, all methods in the answer to OPTIONS, and the open event streams."""
 
-    def __init__(self, *arguments: Any, streams: Streams, caching: bool = False, **more: Any) -> None:
-        """`caching`: its answers say themselves how long they may be kept; those of the others must not be kept."""
+    def __init__(
+        self, *arguments: Any, streams: Streams, caching: bool = False, head_bytes_min: int = 0, **more: Any
+    ) -> None:
+        """`caching`: its answers say themselves how long they may be kept; those of the others must not be kept. `head_bytes_min`: a request's
+        head may be so long, whatever the settings say."""
         super().__init__(*arguments, **more)
         self.streams: Final = streams
         self.caching: Final = caching
+        self.head_bytes_min: Final = head_bytes_min
         self._methods: Final = {
             route.path_format: sorted(route.methods | ({"HEAD"} if "GET" in route.methods else set()))
             for route in self.routes

@@ -191,7 +191,7 @@ async def serve(
         ws="none",
         server_header=False,
         headers=[NOSNIFF] if isinstance(app, Application) and app.caching else [NOSNIFF, NO_STORE],
-        http=functools.partial(Protocol, _limits(settings), streams, _apps(app, settings, listeners[0])),  # type: ignore[arg-type]  # a factory of protocols
+        http=functools.partial(Protocol, _limits(settings, app), streams, _apps(app, settings, listeners[0])),  # type: ignore[arg-type]  # a factory of protocols
     )
     server = _Server(config)
     loop = asyncio.get_running_loop()
@@ -212,9 +212,11 @@ def _apps(app: Litestar, settings: Settings, listener: socket.socket) -> dict[in
     return {} if settings.operations_port is None else {listener.getsockname()[1]: public(app)}
 
 
-def _limits(settings: Settings) -> Limits:
+def _limits(settings: Settings, app: Litestar) -> Limits:
     """The settings' limits, with fewer connections where the system allows this process fewer open files."""
     limits = Limits.of(settings)
+    if isinstance(app, Application) and app.head_bytes_min > limits.head_bytes_max:
+        limits = structs.replace(limits, head_bytes_max=app.head_bytes_min)
     wanted = limits.connections_max + RESERVED_CONNECTIONS + FILES_BESIDE_CONNECTIONS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

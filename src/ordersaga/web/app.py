@@ -23,7 +23,7 @@ from ordersaga.web import provider_routes, signing_in
 from ordersaga.web.console import routes as console
 from ordersaga.web.console.audience import Audience
 from ordersaga.web.console.load import Load
-from ordersaga.web.desk import Desk, File, Nothing
+from ordersaga.web.desk import HEAD_BYTES_MIN, Desk, File, Nothing
 from ordersaga.web.error_pages import handlers
 from ordersaga.web.renewing import BringsCookies
 from ordersaga.web.services import Services
@@ -74,6 +74,7 @@ def create_app(settings: Settings) -> Litestar:
         openapi_config=None,
         streams=streams,
         caching=True,
+        head_bytes_min=HEAD_BYTES_MIN,
         response_headers=[ResponseHeader(name="Cache-Control", value="no-store")],
         logging_config=None,
         debug=False,

@@ -44,6 +44,8 @@ CONSOLE: Final = "/console"
 FORM: Final = "ordersaga_form"
 KEPT: Final = "kept"
 KEPT_S: Final = 86_400
+HEAD_BYTES_MIN: Final = 32_768
+"""A request's head has room for all cookies of somebody who is signed in to the shop and to the console, with the longest tokens."""
 YEAR_S: Final = 365 * 86_400
 NOTICE_S: Final = 60
 FIELDS_MAX: Final = 1_000
