@@ -7,7 +7,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives import serialization
 
-from ordersaga.web.signing_in import TOKEN_CHARS_MAX
+from ordersaga.web.accounts import TOKEN_CHARS_MAX
 from tests.unit.oidc_provider import CLIENT, OidcProvider
 
 

@@ -17,13 +17,12 @@ from ordersaga.http.limits import Streams
 from ordersaga.http.server import _limits
 from ordersaga.settings import Settings
 from ordersaga.web import renewing
-from ordersaga.web.accounts import User
+from ordersaga.web.accounts import TOKEN_CHARS_MAX, User
 from ordersaga.web.desk import CART, HEAD_BYTES_MIN, OPERATOR, SESSION
 from ordersaga.web.provider_routes import ID_TOKEN_CHARS_MAX
 from ordersaga.web.renewing import COOKIE_CHARS_MAX, OPERATOR_RENEWAL, RENEWAL
 from ordersaga.web.shop import tracking
 from ordersaga.web.shop.live import Live, Shown
-from ordersaga.web.signing_in import TOKEN_CHARS_MAX
 from ordersaga.web.texts import TEXTS
 from ordersaga.web.visit import LINES_MAX, PIECES_MAX, Cart, Session, Visit
 from tests.unit.oidc_provider import USER, OidcProvider, serving
@@ -144,13 +143,15 @@ async def test_without_a_refresh_token_there_is_no_cookie_and_the_token_is_used_
     assert site.provider.renewals == 0
 
 
-@pytest.mark.parametrize("trouble", ["revoked", "another user", "fails", "nonsense"])
+@pytest.mark.parametrize("trouble", ["revoked", "another user", "too long", "fails", "nonsense"])
 async def test_what_cannot_be_renewed_is_used_to_its_end_and_leads_to_the_sign_in(site: Site, trouble: str) -> None:
     await signed_in(site)
     if trouble == "revoked":
         site.provider.refresh_tokens.clear()
     elif trouble == "another user":
         site.provider.access = {"sub": str(UUID(int=7))}
+    elif trouble == "too long":  # for a cookie: a browser drops it, and its user would be signed out
+        site.provider.access = {"more": "x" * TOKEN_CHARS_MAX}
     else:
         await site.desk.provider.endpoints()  # type: ignore[union-attr]
         site.provider.mode = trouble

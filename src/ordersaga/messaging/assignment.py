@@ -5,6 +5,7 @@ fences the owner off; publish what its turns left in the outbox; read from the l
 outcome is unknown, the same steps repair everything, so there is no other repair.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -136,7 +137,7 @@ class Assignment:
             self._alarms.tell(STOPPED, str(partition), problem)
             if self.stopped.get(partition) != problem:
                 log.log(
-                    50 if lasting else 30,
+                    logging.CRITICAL if lasting else logging.WARNING,
                     "a partition is stopped",
                     topic=partition.topic,
                     partition=partition.partition,

@@ -15,6 +15,10 @@ CUSTOMERS: Final[dict[str, UUID]] = {
 """The customers of the demo. Their names are texts: `customer.hana` and so on."""
 
 
+TOKEN_CHARS_MAX: Final = 2_700
+"""A browser drops a cookie of more than 4,096 bytes and says nothing. The signed cookie is a third longer than what it signs."""
+
+
 class User(Struct, frozen=True):
     """Somebody who is signed in. `name`: a customer of the demo, empty for a user of a token. `token`: the token to pass on."""
 
@@ -32,8 +36,10 @@ class User(Struct, frozen=True):
     def unchecked(cls, claims: dict[str, Any], token: str, role_claim: str | None) -> "User":
         """The user whom a token names, with those of its roles that mean something to a page: a cookie has little room.
 
-        A service must accept the token before anything is done. Raises ValueError.
+        A service must accept the token before anything is done. Raises ValueError, also for a token for which a cookie has no room.
         """
+        if len(token) > TOKEN_CHARS_MAX or not token.isascii():
+            raise ValueError(f"the token has {len(token)} characters; a cookie has room for {TOKEN_CHARS_MAX} of ASCII")
         roles = {each.upper().removeprefix("ROLE_") for each in roles_in(claims, role_claim)}
         return cls(UUID(str(claims.get("sub"))), tuple(sorted(roles & READER_ROLES)), "", token)
 

@@ -17,10 +17,6 @@ from ordersaga.web.texts import LANGUAGES
 from ordersaga.web.visit import Session, Visit
 
 ORDERS: Final = "/api/v1/orders"
-TOKEN_CHARS_MAX: Final = 2_700
-"""A browser drops a cookie of more than 4,096 bytes and says nothing. The signed cookie is a third longer than what it signs."""
-
-
 ID_TOKEN: Final = "ordersaga_id_token"
 """The cookie with the provider's ID token, which the provider is shown at the sign-out. A browser sends it with that form alone."""
 
@@ -95,8 +91,6 @@ async def by_token(desk: Desk, request: AnyRequest, form: dict[str, str], servic
 
 async def user_of(desk: Desk, token: str, service: Backend, path: str) -> User:
     """The user of a token that the service accepts at `path`. Raises ValueError for what is no token for a cookie, `Refused`, `SignInEnded` and `Unavailable`."""
-    if len(token) > TOKEN_CHARS_MAX or not token.isascii():
-        raise ValueError(f"the token has {len(token)} characters; a cookie has room for {TOKEN_CHARS_MAX} of ASCII")
     try:
         claims = jwt.decode(token, options={"verify_signature": False})  # the service verifies it below
     except jwt.PyJWTError as error:
