@@ -33,7 +33,7 @@ SOON_S: Final = 0.2
 IDLE_WAIT_S: Final = 1.0
 """Where nothing is to be done but to wait for records: each round costs CPU, also on a system without orders."""
 COMPANY_S: Final = 0.015
-"""How long records that can wait (`Handler.can_wait`) do so. At 10 orders/s and more, another record of Order comes within it more often than not."""
+"""How long records that can wait (`Handler.can_wait`) do so. From about 15 orders/s on, another record of Order comes within it more often than not."""
 WAITING_MAX: Final = SHORT_MAX - 1
 """So many records wait: with one more they still have a short turn. More records than that share the cost of a turn already."""
 
