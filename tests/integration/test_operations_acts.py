@@ -1,6 +1,7 @@
 """Acts over the operators' HTTP face: who may, what a stale one does (nothing), and what each leaves in the trail."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
@@ -110,7 +111,7 @@ async def test_an_edit_that_fits_no_schema_names_the_field(depot: OperatorRig) -
     whole = await show(depot, f"dead-letters/{letter['id']}", READER)
     assert [each["status"] for each in whole["sameRecord"]] == ["SUPERSEDED", "RESOLVED"]
     assert [each["what"] for each in whole["acts"]] == ["edit", "replay"]
-    assert "04524" not in str(whole)
+    assert not re.search(r"\b04524\b", str(whole)), "as a word: ids and times may have such digits, too"
 
 
 async def _delivered(depot: OperatorRig, order_id: UUID) -> bool:

@@ -1,5 +1,6 @@
 """Delivery's rule: one delivery per order, by the carrier's verdict, the same however often it is asked for."""
 
+import re
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -136,4 +137,5 @@ async def test_a_reader_is_not_told_the_zipcode_by_the_carriers_reason() -> None
     delivery = depot.deliveries[UUID(int=1)]
     assert "63000" in str(resource(delivery, Caller(CUSTOMER, frozenset({"CUSTOMER"}))))
     shown = resource(delivery, Caller(UUID(int=8), frozenset({"READER"})))
-    assert shown.refusal == "nothing is delivered to zipcode ***" and "63000" not in str(shown)
+    assert shown.refusal == "nothing is delivered to zipcode ***"
+    assert not re.search(r"\b63000\b", str(shown))
