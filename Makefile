@@ -5,6 +5,9 @@
 DISTRIBUTION_PYTHON := /usr/bin/python3
 PYTHON ?= $(shell $(DISTRIBUTION_PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $(DISTRIBUTION_PYTHON) || echo python3)
+# A run of all tests starts hundreds of processes. Where no compiled files may be written, each compiles our code anew: a third of its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 ARGS ?=
 SEEDS ?= 2000
 KILLS ?= 30
