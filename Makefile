@@ -77,8 +77,8 @@ check: $(VENV)/.project ## lint, format, types, imports, lock files, compose fil
 hooks: $(VENV)/.project ## have git run lint, format, types and imports before a commit, and the fast tests before a push
 	@$(BIN)/pre-commit install
 
-saga: $(VENV)/.project ## write docs/saga.md, the saga's table and diagrams, from the code
-	@$(BIN)/python -m tests.docs.saga_page > docs/saga.md
+saga: $(VENV)/.project ## write docs/saga.md, the saga's table and diagrams, and its Korean page, from the code
+	@$(BIN)/python -m tests.docs.saga_page
 
 contract: $(VENV)/.project ## write docs/contract, the pages of topics and routes, from the code
 	@$(BIN)/python -m tests.docs.contract_pages

@@ -1,4 +1,4 @@
-"""The saga's table and diagrams, as `decide` gives them: `make saga` writes `docs/saga.md` from here, and a test compares the two.
+"""The saga's table and diagrams, as `decide` gives them: `make saga` writes `docs/saga.md` and its Korean sister, and a test compares them.
 
 Nothing is drawn by hand. `walk` takes every state that any messages in any order lead to and gives it every message; a state is then
 seen from three sides: the order, one of its products, one of its payments.
@@ -8,6 +8,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 from uuid import UUID
 
@@ -25,7 +26,9 @@ from ordersaga.order.refunds import AcceptRefund
 from ordersaga.order.resending import Resend
 from ordersaga.order.returns import CancelBeforeDelivery, ReceiveReturn, RefuseReturn, RequestReturn, Return
 from ordersaga.order.saga import Input, Priced, decide, decide_placed
+from tests.docs import saga_korean
 
+DOCS: Final = Path(__file__).parents[2] / "docs"
 ORDER, PRODUCTS, STRANGE_PRODUCT = UUID(int=1), (UUID(int=2), UUID(int=3)), UUID(int=4)
 KEYS: Final = ("k1", "k2")
 TOTAL: Final = 25_000
@@ -310,21 +313,20 @@ PAYMENT_STATES: Final = ("AWAITING", "PAID", "DECLINED", "REFUND_REQUESTED", "RE
 SETTLED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED", "REJECTED", "RELEASED", "DECLINED", "REFUNDED"})
 
 
-def document() -> str:
-    """`docs/saga.md`."""
-    found = tables()
-    return f"""\
+ENGLISH: Final = """\
 # The saga's table
 
+[한국어](saga.ko.md)
+
 Written by `make saga` from `tests/docs/saga_page.py`, which calls `order/saga.py` `decide` with each message in each state; a test
-compares this page with the code. {found.states:,} states can come about for an order of one product and one or two payment keys, with every kind
-of message in every order and number; {found.cells:,} pairs of state and message were tried. A pair in no row below has no effect.
+compares this page with the code. {states:,} states can come about for an order of one product and one or two payment keys, with every kind
+of message in every order and number; {cells:,} pairs of state and message were tried. A pair in no row below has no effect.
 
 ## The order
 
-{_diagram(ORDER_STATES, found.order)}
+{order_diagram}
 
-{_rows(ORDER_STATES, found.order)}
+{order_rows}
 
 Placing an order sends StockDecreaseRequest and OrderPayable. Where the price of one of its products is not known yet it begins in
 "a price is not known", and OrderPayable is sent when the price has come. "the customer asks to return" stands for
@@ -333,28 +335,62 @@ holds comes back by the next two diagrams.
 
 | refused with 409 | in |
 |---|---|
-{_listed(found.refused)}
+{refused}
 
 | noted as an anomaly, without effect | in |
 |---|---|
-{_listed(found.anomalies)}
+{anomalies}
 
 ## Each of its products
 
-{_diagram(PRODUCT_STATES, found.product)}
+{product_diagram}
 
 One rollback at most is in flight, since its answer names only the order; what comes meanwhile waits for that answer. A product still
 REQUESTED when the order dies waits for its answer, and is given back if that is a success.
 
 ## Each of its payments
 
-{_diagram(PAYMENT_STATES, found.payment)}
+{payment_diagram}
 
 One payment pays an order. Any other that was captured, and any of a dead order, is asked back at what it captured.
 """
 
 
-def _diagram(states: Sequence[str], changes: Sequence[Row]) -> str:
+class Language(Struct, frozen=True):
+    """A language of the page: its text, the heads of the order's table, and how it says a name and "or"."""
+
+    page: str
+    heads: Sequence[str]
+    either: str
+    said: Callable[[str], str]
+
+
+LANGUAGES: Final = {
+    "saga.md": Language(ENGLISH, ("in", "comes", "becomes", "goes out"), " or ", str),
+    "saga.ko.md": Language(saga_korean.PAGE, saga_korean.HEADS, saga_korean.OR, saga_korean.said),
+}
+
+
+def documents() -> dict[str, str]:
+    """The page by its name in `docs`, in each language."""
+    found = tables()
+    return {name: _page(found, language) for name, language in LANGUAGES.items()}
+
+
+def _page(found: Tables, language: Language) -> str:
+    return language.page.format(
+        states=found.states,
+        cells=found.cells,
+        order_diagram=_diagram(ORDER_STATES, found.order, language),
+        order_rows=_rows(ORDER_STATES, found.order, language),
+        refused=_listed(found.refused, language),
+        anomalies=_listed(found.anomalies, language),
+        product_diagram=_diagram(PRODUCT_STATES, found.product, language),
+        payment_diagram=_diagram(PAYMENT_STATES, found.payment, language),
+    )
+
+
+def _diagram(states: Sequence[str], changes: Sequence[Row], language: Language) -> str:
     """Mermaid: the states, and for each pair of them the messages that lead from one to the other."""
     ids = {state: f"s{n}" for n, state in enumerate(states)}
     labels: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -363,27 +399,34 @@ def _diagram(states: Sequence[str], changes: Sequence[Row]) -> str:
         if state != change.state and change.label not in labels[change.state, state][reason.rstrip(")")]:
             labels[change.state, state][reason.rstrip(")")].append(change.label)
     lines = ["```mermaid", "stateDiagram-v2"]
-    lines += [f'    state "{state}" as {ids[state]}' for state in states]
+    lines += [f'    state "{language.said(state)}" as {ids[state]}' for state in states]
     lines += [f"    [*] --> {ids[states[0]]}"]
     for (before, after), by_reason in sorted(labels.items(), key=lambda item: _place(states, *item[0])):
-        said = [" or ".join(found) + (f"<br>{reason}" if reason else "") for reason, found in by_reason.items()]
+        said = [
+            language.either.join(map(language.said, found)) + (f"<br>{reason}" if reason else "")
+            for reason, found in by_reason.items()
+        ]
         lines.append(f"    {ids[before]} --> {ids[after]}: {'<br>'.join(said)}")
     lines += [f"    {ids[state]} --> [*]" for state in states if state in SETTLED]
     return "\n".join([*lines, "```"])
 
 
-def _rows(states: Sequence[str], changes: Sequence[Row]) -> str:
+def _rows(states: Sequence[str], changes: Sequence[Row], language: Language) -> str:
     ordered = sorted(changes, key=lambda change: (states.index(change.state), LABELS.index(change.label), change))
-    rows = ["| in | comes | becomes | goes out |", "|---|---|---|---|"]
+    rows = [f"| {' | '.join(language.heads)} |", "|---|---|---|---|"]
     for change in ordered:
-        becomes = "-" if change.becomes == change.state else change.becomes
-        rows.append(f"| {change.state} | {change.label} | {becomes} | {', '.join(change.goes_out) or '-'} |")
+        becomes = "-" if change.becomes == change.state else language.said(change.becomes)
+        state, label = language.said(change.state), language.said(change.label)
+        rows.append(f"| {state} | {label} | {becomes} | {', '.join(change.goes_out) or '-'} |")
     return "\n".join(rows)
 
 
-def _listed(found: dict[str, set[str]]) -> str:
-    ordered = sorted(found, key=LABELS.index)
-    return "\n".join(f"| {label} | {'; '.join(sorted(found[label], key=ORDER_STATES.index))} |" for label in ordered)
+def _listed(found: dict[str, set[str]], language: Language) -> str:
+    rows = []
+    for label in sorted(found, key=LABELS.index):
+        states = map(language.said, sorted(found[label], key=ORDER_STATES.index))
+        rows.append(f"| {language.said(label)} | {'; '.join(states)} |")
+    return "\n".join(rows)
 
 
 def _place(states: Sequence[str], before: str, after: str) -> tuple[int, int]:
@@ -397,4 +440,5 @@ LABELS: Final = [
 ]
 
 if __name__ == "__main__":
-    print(document(), end="")
+    for name, text in documents().items():
+        (DOCS / name).write_text(text)

@@ -1,7 +1,5 @@
 """Every cell of the saga: every state that can come about, with every message; and the page that shows them."""
 
-from pathlib import Path
-
 import pytest
 
 from ordersaga.contracts import messages as m
@@ -9,14 +7,14 @@ from ordersaga.order.deadlines import TimePassed, due_at, waits
 from ordersaga.order.resending import Resend
 from ordersaga.order.returns import ReceiveReturn, RequestReturn, Return
 from ordersaga.order.saga import decide
-from tests.docs.saga_page import DEADLINES, Step, document, walk
+from tests.docs.saga_page import DEADLINES, DOCS, Step, documents, walk
 
-PAGE = Path(__file__).parents[2] / "docs" / "saga.md"
 ANSWERS_THAT_NAME_ONLY_THE_ORDER = m.StockRollbackCompletedMessage | m.StockRollbackFailedMessage
 
 
-def test_the_page_shows_what_the_code_does() -> None:
-    assert PAGE.read_text() == document(), "run `make saga`"
+def test_the_page_shows_what_the_code_does_in_both_languages() -> None:
+    for name, text in documents().items():
+        assert (DOCS / name).read_text() == text, "run `make saga`"
 
 
 @pytest.mark.parametrize(("products", "keys"), [(1, 2), (2, 1)])
