@@ -22,6 +22,8 @@ RULES = {
 """What axe looks for. Of what is right it describes one element for each rule instead of all."""
 ROLES = {"READER", "OPERATOR", "MASTER"}
 """Roles have one name in every language: that of the tokens."""
+LOOKS = {"en": ((1280, "light"), (360, "dark")), "ko": ((1280, "dark"), (360, "light"))}
+"""By language, the widths and colours in which each page is looked at."""
 expect.set_options(timeout=WAIT_MS)
 
 
@@ -29,6 +31,17 @@ def axe(page: Page) -> None:
     """Fails with what axe finds wrong on a page."""
     found = Axe().run(page, options=RULES)
     assert found.violations_count == 0, f"{page.url}\n{found.generate_report()}"
+
+
+def is_for_everybody(page: Page, language: str) -> None:
+    """Fails with what is wrong on a page in any of its looks. No page asks for its width or colours when it is loaded, so it is loaded once."""
+    for width, scheme in LOOKS[language]:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        axe(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{page.url} {width}"
+    assert page.locator("html").get_attribute("lang") == language
+    assert not shouting(page), page.url
 
 
 class Visitor:
