@@ -24,6 +24,8 @@ ITS_SETTING: Final = {
     "ssl.key.location": "SSL_KEY_LOCATION",
     "ssl.key.password": "SSL_KEY_PASSWORD",
     "session.timeout.ms": "SESSION_TIMEOUT_MS",
+    "socket.timeout.ms": "REQUEST_TIMEOUT_MS",
+    "socket.connection.setup.timeout.ms": "REQUEST_TIMEOUT_MS",
     "compression.type": "COMPRESSION",
     "compression.codec": "COMPRESSION",
 }
@@ -132,6 +134,12 @@ class KafkaSettings(BaseSettings):
         ge=6_000,
         le=300_000,
         description="after so long without a sign of life a process loses its partitions to the others",
+    )
+    kafka_request_timeout_ms: int = Field(
+        default=5_000,
+        ge=2_000,
+        le=299_999,
+        description="a broker that does not answer a request for so long is connected to anew, and the request is repeated",
     )
 
     def _kafka_in_part(self) -> Iterator[str]:

@@ -61,6 +61,12 @@ PAIRS: Final = (
         "else the next owner of a partition waits for the locks of a frozen process that has left its group",
         "lower the first",
     ),
+    Pair(
+        "kafka_request_timeout_ms",
+        "kafka_session_timeout_ms",
+        "else a process waits for a broker that was cut off until it has lost its partitions itself",
+        "lower the first",
+    ),
 )
 
 

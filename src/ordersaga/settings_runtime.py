@@ -15,6 +15,12 @@ class RuntimeSettings(BaseSettings):
         le=1_000,
         description="connections of one process to its database, at most; it holds two more beside them",
     )
+    database_silence_ms: int = Field(
+        default=3_000,
+        ge=1_000,
+        le=MS_MAX,
+        description="a connection is given up if for so long nothing comes from its server's machine, not even its network's acknowledgement",
+    )
     lock_timeout_ms: int = Field(
         default=5_000,
         ge=100,

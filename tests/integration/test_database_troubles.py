@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
@@ -15,11 +16,11 @@ from ordersaga import stock
 from ordersaga.cli.serve import application
 from ordersaga.devstack import DevStack
 from ordersaga.messaging import instance
-from ordersaga.messaging.connections import Servers, connect_alone
 from ordersaga.messaging.database import Connection, answers, connect
 from ordersaga.messaging.gather import Gather, OutcomeUnknown, Write
 from ordersaga.messaging.migrating import migrate
 from ordersaga.messaging.runtime import Runtime
+from ordersaga.messaging.servers import Servers, connect_alone
 from ordersaga.settings import Settings
 from tests.contract.rig import Rig, ids, rig, told, took_effect, until
 from tests.integration.service import OPERATOR, running
@@ -197,6 +198,20 @@ async def _is(port: Any, wanted: int) -> bool:
     with contextlib.suppress(asyncpg.PostgresError, OSError):
         return await port() == wanted
     return False
+
+
+async def test_a_machine_that_is_cut_off_is_silent_for_no_longer_than_the_setting_says(
+    postgres: TroubledPostgres,
+) -> None:
+    """The operating system ends such a connection; what it does when the network is cut, `make cluster` shows."""
+    pool = await connect(postgres.database_url("postgres"), Settings(database_silence_ms=1_500))
+    async with pool.acquire() as db:
+        ours: Any = db
+        wire = ours._con._transport.get_extra_info("socket")
+        assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1_500
+        assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 1
+    await pool.close()
 
 
 async def test_a_url_says_itself_which_servers_will_do(postgres: TroubledPostgres) -> None:

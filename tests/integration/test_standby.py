@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-from ordersaga.messaging.connections import Servers
+from ordersaga.messaging.servers import Servers
 from tests.chaos.standby import Pair
 
 

@@ -56,6 +56,10 @@ REFUSED = [
         "IDLE_IN_TRANSACTION_TIMEOUT_MS must be smaller than ORDERSAGA_KAFKA_SESSION_TIMEOUT_MS.*lower the first",
     ),
     (
+        {"KAFKA_REQUEST_TIMEOUT_MS": "8000"},
+        "KAFKA_REQUEST_TIMEOUT_MS must be smaller than ORDERSAGA_KAFKA_SESSION_TIMEOUT_MS.*lower the first",
+    ),
+    (
         {"BATCH_MAX": "10001", "IDLE_IN_TRANSACTION_TIMEOUT_MS": "7000"},
         "BATCH_MAX must not be more than 10000.*lower it",
     ),

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Collection
 from typing import Any, Final
 
 from ordersaga.audit.finding import Finding
-from ordersaga.messaging.connections import SERVER_SETTINGS, Servers
+from ordersaga.messaging.connections import SERVER_SETTINGS
 from ordersaga.messaging.database import DATABASE_ERRORS, Connection
+from ordersaga.messaging.servers import Servers
 from ordersaga.said import joined, say
 from ordersaga.settings import SERVICES, ServiceName, Settings
 

@@ -9,9 +9,10 @@ import asyncpg
 
 from ordersaga.doctor.finding import CLOCK_S_MAX, Finding
 from ordersaga.masking import masked
-from ordersaga.messaging.connections import AsyncpgConnection, connect_alone
+from ordersaga.messaging.connections import AsyncpgConnection
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.migrating import MARKS, steps
+from ordersaga.messaging.servers import connect_alone
 from ordersaga.settings import PREFIX, Settings
 
 VERSION_MIN: Final = 150_000

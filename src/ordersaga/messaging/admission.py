@@ -14,10 +14,11 @@ import asyncpg
 from cryptography import x509
 
 from ordersaga.contracts.topics import BY_NAME, Topic
-from ordersaga.messaging.connections import AsyncpgConnection, connect_alone
+from ordersaga.messaging.connections import AsyncpgConnection
 from ordersaga.messaging.database import DATABASE_ERRORS
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.kafka import Topics, why_not_made, why_refused
+from ordersaga.messaging.servers import connect_alone
 from ordersaga.settings import PREFIX, Settings
 
 REFUSED: Final = (

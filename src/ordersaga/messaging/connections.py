@@ -7,28 +7,21 @@ limit or is cancelled terminates its connection at once. (asyncpg alone would se
 import asyncio
 import contextlib
 import itertools
-import os
-import socket
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
-from urllib.parse import unquote, urlsplit
 
 import asyncpg
 import structlog
 from asyncpg.pool import PoolAcquireContext, PoolConnectionHolder
 from asyncpg.transaction import Transaction, TransactionState
 
-from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.sqlstate import ErrorKind, kind_of
 
 log: Final = structlog.get_logger()
 
 AsyncpgConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-CONNECT_S: Final = 3.0
-"""Limit for one server of the URL, for network, TLS and authentication. Then the next server is tried."""
 CLOSE_S: Final = 2.0
-READ_WRITE: Final = "read-write"
 SERVER_SETTINGS: Final = {
     # The server notices a dead client, also in the middle of a statement, and releases its locks.
     "client_connection_check_interval": "1000",
@@ -38,8 +31,6 @@ SERVER_SETTINGS: Final = {
 }
 next_moment: Final = itertools.count(1).__next__
 """Numbers in the order of what happens in this process."""
-KEEPALIVE: Final = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 10_000))
-"""Detects a dead peer after about ten seconds, also on an idle connection. Not every operating system has all of these options."""
 
 
 class Connection(asyncpg.Connection):
@@ -181,73 +172,3 @@ class _Acquired(PoolAcquireContext):
             await self._limit.__aexit__(type(failure), failure, failure.__traceback__)
             raise
         await self._limit.__aexit__(*left_with)
-
-
-class Servers:
-    """The server or servers of a URL. Connects to the first one that takes writes, and skips a frozen one."""
-
-    def __init__(self, url: str) -> None:
-        try:
-            named = _several(url) if "," in unquote(url) else {"port": urlsplit(url).port}
-        except ValueError as error:
-            raise CannotStart("the URL of a database cannot be read; `ordersaga settings` shows the URLs") from error
-        hosts = str(named.get("host") or "").split(",")
-        ports = str(named.get("port") or "5432").split(",")
-        self._url: Final = url
-        self._hosts = list(zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=False))
-        self._attributes: Final = named.get("target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS")
-
-    async def connect(self, *_: Any, **options: Any) -> AsyncpgConnection:
-        """`asyncpg.connect` to the first usable server. Raises the last server's error if there is none."""
-        if len(self._hosts) == 1:
-            return await _connect(self._url, **options)
-        options["target_session_attrs"] = self._attributes or READ_WRITE
-        failure: Exception | None = None
-        for address in list(self._hosts):
-            host, port = address
-            try:
-                connection = await _connect(self._url, host=host, port=int(port), **options)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-                failure = error
-                continue
-            self._hosts.remove(address)
-            self._hosts.insert(0, address)  # the next connection tries this server first
-            return connection
-        assert failure is not None
-        raise failure
-
-
-def _several(url: str) -> dict[str, Any]:
-    """The parts of a URL that names several servers, read as libpq reads them. Raises ValueError."""
-    # Imported here: psycopg takes 9 MiB of a process, and few need it.
-    from psycopg import ProgrammingError
-    from psycopg.conninfo import conninfo_to_dict
-
-    try:
-        return conninfo_to_dict(url)
-    except ProgrammingError as error:
-        raise ValueError(str(error)) from error
-
-
-async def _connect(url: str, **options: Any) -> AsyncpgConnection:
-    connection: AsyncpgConnection = await asyncpg.connect(
-        url, **{"timeout": CONNECT_S, "connection_class": Connection, **options}
-    )
-    _keep_alive(connection)
-    return connection
-
-
-def _keep_alive(connection: Any) -> None:
-    wire = connection._transport.get_extra_info("socket")  # the socket on which asyncpg sets TCP_NODELAY
-    if wire is None or wire.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in KEEPALIVE:
-        if hasattr(socket, name):
-            wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-async def connect_alone(url: str, name: str) -> AsyncpgConnection:
-    """A connection outside of the pool, for an advisory lock or LISTEN. `name` is its `application_name`, for a DBA."""
-    settings = {"application_name": name, **SERVER_SETTINGS}
-    return await Servers(url).connect(server_settings=settings, command_timeout=CONNECT_S)

@@ -13,8 +13,9 @@ import asyncpg
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 
-from ordersaga.messaging.connections import CONNECT_S, SERVER_SETTINGS, AsyncpgConnection, ConnectionPool, Servers
+from ordersaga.messaging.connections import SERVER_SETTINGS, AsyncpgConnection, ConnectionPool
 from ordersaga.messaging.connections import Connection as PooledConnection
+from ordersaga.messaging.servers import CONNECT_S, Servers
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -54,7 +55,7 @@ async def connect(url: str, settings: Settings) -> Pool:
     The server ends a transaction that is idle, or waits for a lock, for seconds: a frozen process must not block others. On our side a
     statement on a frozen server ends `OVER_STATEMENT_TIMEOUT_S` after the server should have ended it.
     """
-    servers = Servers(url)
+    servers = Servers(url, settings.database_silence_ms)
     logged_at = -LOG_EVERY_S
 
     async def new_connection(*_: Any, **options: Any) -> AsyncpgConnection:

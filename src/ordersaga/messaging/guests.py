@@ -10,7 +10,8 @@ from typing import Final
 
 import asyncpg
 
-from ordersaga.messaging.connections import SERVER_SETTINGS, AsyncpgConnection, Connection, ConnectionPool, Servers
+from ordersaga.messaging.connections import SERVER_SETTINGS, AsyncpgConnection, Connection, ConnectionPool
+from ordersaga.messaging.servers import Servers
 from ordersaga.settings import Settings
 
 STATEMENT_S: Final = 60.0

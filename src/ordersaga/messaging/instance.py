@@ -11,8 +11,8 @@ from typing import Final, TypeAlias
 
 import asyncpg
 
-from ordersaga.messaging.connections import connect_alone
 from ordersaga.messaging.database import DATABASE_ERRORS
+from ordersaga.messaging.servers import connect_alone
 
 LOCK_SPACE: Final = 0x0DE5A6A
 INSTANCES_MAX: Final = 1_000

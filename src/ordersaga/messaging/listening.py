@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from ordersaga.messaging.connections import connect_alone
 from ordersaga.messaging.loops import Beat
+from ordersaga.messaging.servers import connect_alone
 
 READ_EVERY_S: Final = 1.0
 """`read` also runs this often without a notification, since a notification can be lost with its connection."""

@@ -20,7 +20,8 @@ from yoyo import read_migrations
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.migrations import default_migration_table
 
-from ordersaga.messaging.connections import READ_WRITE, SERVER_SETTINGS
+from ordersaga.messaging.connections import SERVER_SETTINGS
+from ordersaga.messaging.servers import READ_WRITE
 
 LOCK: Final = 0x0DE5A6B
 LOCK_WAIT_MS: Final = 60_000

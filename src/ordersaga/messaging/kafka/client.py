@@ -20,8 +20,6 @@ REPEATED_CALL_TIMEOUT_S: Final = 5.0
 """Limit of each try of a call that is repeated: a client that lost its connection may wait in vain for a controller that the next try
 finds."""
 AGAIN_S: Final = 0.2
-LEADER_S: Final = 2.0
-"""How long one leader of partitions is waited for. A broker that has died leads its partitions for a session more."""
 METADATA_EVERY_MS: Final = 3_000
 RECONNECT_MS_MAX: Final = 1_000
 CLOSE_S: Final = 5.0
@@ -74,8 +72,11 @@ def client_config(settings: Settings, own: Mapping[str, Any] = MappingProxyType(
         "ssl.key.location": settings.kafka_ssl_key_location,
         "client.id": "ordersaga",
         "log_level": 2,
-        # A broker that was frozen may never answer the requests of that time; librdkafka would wait for a minute.
-        "socket.timeout.ms": settings.kafka_session_timeout_ms,
+        # A broker that was frozen or cut off may never answer the requests of that time; librdkafka would wait for a minute, and until then the
+        # partitions that it led take no records.
+        "socket.timeout.ms": settings.kafka_request_timeout_ms,
+        # While a network is cut, TCP tries to connect ever more seldom; librdkafka would go on with the same try for half a minute.
+        "socket.connection.setup.timeout.ms": settings.kafka_request_timeout_ms,
         # When all brokers are gone for a while, librdkafka restarts at the bootstrap servers and drops pending metadata requests. A consumer
         # that needs the metadata to join its group then waits for the next refresh: 5 minutes by default.
         "topic.metadata.refresh.interval.ms": METADATA_EVERY_MS,
@@ -152,30 +153,6 @@ def temporary_consumer(config: dict[str, Any]) -> Iterator[Consumer]:
 def bounds_of(consumer: Consumer, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
     """Of each partition the first offset of the log and the offset of the next record. Blocks."""
     return {p: consumer.get_watermark_offsets(TopicPartition(*p), timeout=REPEATED_CALL_TIMEOUT_S) for p in partitions}
-
-
-def bounds_where_answered(consumer: Consumer, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
-    """As `bounds_of`, without the partitions that have no leader or whose leader does not answer. Blocks for `LEADER_S` per silent leader.
-
-    After a broker's death a third of the partitions has no leader for seconds; the others need not wait for those. Raises KafkaException where
-    no partition has an answer.
-    """
-    topics = consumer.list_topics(timeout=REPEATED_CALL_TIMEOUT_S).topics
-    found: dict[Partition, tuple[int, int]] = {}
-    silent: dict[int, KafkaException] = {}
-    for each in partitions:
-        known = topics[each.topic].partitions.get(each.partition) if each.topic in topics else None
-        leader = -1 if known is None else known.leader
-        if leader < 0:
-            silent.setdefault(leader, KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE)))
-        elif leader not in silent:
-            try:
-                found[each] = consumer.get_watermark_offsets(TopicPartition(*each), timeout=LEADER_S)
-            except KafkaException as error:
-                silent[leader] = error
-    if silent and not found:
-        raise next(iter(silent.values()))
-    return found
 
 
 def with_retries(work: Callable[[], T]) -> T:

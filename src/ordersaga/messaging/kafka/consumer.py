@@ -15,7 +15,6 @@ from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka.client import (
     CALL_TIMEOUT_S,
     Partition,
-    bounds_where_answered,
     client_config,
     close_consumer,
     is_fatal,
@@ -23,6 +22,7 @@ from ordersaga.messaging.kafka.client import (
     translated,
 )
 from ordersaga.messaging.kafka.gaps import Gap, gaps_of
+from ordersaga.messaging.kafka.leaders import Leaders
 from ordersaga.messaging.kafka.lifeline import Lifeline
 from ordersaga.messaging.kafka.predecessor import PUBLISHED_WITHIN, handled_until, offsets_of_group
 from ordersaga.messaging.kafka.unreadable import BAD_BATCH, readable_from
@@ -89,6 +89,7 @@ class PartitionConsumer:
         if instance:
             config["group.instance.id"] = instance
         self._consumer: Final = Consumer(config)
+        self._leaders: Final = Leaders(self._consumer)
         self._consumer.subscribe(
             list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -215,9 +216,9 @@ class PartitionConsumer:
     async def log_bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
         """Of each partition the first offset of the log and the offset of the next record; not of those whose leader does not answer.
 
-        Raises `KafkaUnavailable` where none does.
+        Raises `KafkaUnavailable` where no broker does.
         """
-        return await self._call(translated, lambda: bounds_where_answered(self._consumer, partitions))
+        return await self._call(translated, lambda: self._leaders.bounds(partitions))
 
     async def known_ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """The end of each log as of the last fetch; sends no request."""
