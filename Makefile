@@ -108,7 +108,7 @@ mutations: setup ## remove one guard after the other, and say which history miss
 chaos: setup ## KILLS=30 kills and freezes of services, broker and databases under load, then the audit; ARGS=--help
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
 
-cluster: setup ## three brokers, a primary database and its standby: KILLS=30 of them are killed or cut off under load, then the audit; ARGS=--help
+cluster: setup ## three brokers, a primary database and two standbys: KILLS=30 of them are killed or cut off under load, then the audit; ARGS=--help
 	@$(BIN)/python -m tests.chaos.machines --kills $(KILLS) $(ARGS)
 
 upgrade: setup ## the last release is replaced by the present code under load, brought back and replaced again, then the audit; ARGS=--help

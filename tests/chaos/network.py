@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ordersaga.devstack.server import Server
@@ -15,6 +15,8 @@ BRIDGE: Final = "machines"
 NETWORK: Final = "10.77.0"
 NAMESPACES: Final = "/run/netns"
 OWN: Final = 254
+NOWHERE: Final = "02:00:00:00:00:00"
+"""The hardware address of nobody. What is sent there is lost, and nobody is told."""
 
 
 def is_possible() -> bool:
@@ -30,7 +32,7 @@ def enter(module: str, arguments: Sequence[str]) -> None:
 
 
 class Network:
-    """A bridge to which the servers' namespaces are connected. This process and the services are at its own address."""
+    """A bridge to which the servers' namespaces are connected. This process is at its own address."""
 
     def __init__(self) -> None:
         os.makedirs(NAMESPACES, exist_ok=True)  # noqa: PTH103  # beside the commands that use it
@@ -67,6 +69,24 @@ class Network:
     def join(self, server: Server) -> None:
         """Let packets through again."""
         _run("ip", "link", "set", server.name, "up")
+
+    def part(self, one: Server, others: Iterable[Server]) -> None:
+        """From now on no packet passes between a server and these others, and nobody is told. All else goes on."""
+        for here, there in _both_ways(one, others):
+            _neighbour(here, "replace", there.host, "lladdr", NOWHERE, "nud", "permanent")
+
+    def reunite(self, one: Server, others: Iterable[Server]) -> None:
+        """Let packets pass between them again."""
+        for here, there in _both_ways(one, others):
+            _neighbour(here, "delete", there.host)
+
+
+def _both_ways(one: Server, others: Iterable[Server]) -> list[tuple[Server, Server]]:
+    return [pair for other in others for pair in ((one, other), (other, one))]
+
+
+def _neighbour(here: Server, *what: str) -> None:
+    _run("ip", "-netns", here.name, "neighbour", *what, "dev", "eth0")
 
 
 def _run(*command: str) -> None:

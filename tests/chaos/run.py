@@ -57,6 +57,7 @@ class Recovery(Struct):
     before_per_s: float
     back_after_s: float | None
     after_per_s: float
+    cut_s: float | None = None
 
 
 class Result(Struct):
@@ -155,6 +156,7 @@ class Chaos:
             before / BEFORE_S,
             back_s,
             after / BEFORE_S,
+            struck[0].cut_s,
         )
         self._recoveries.append(recovery)
         self._tell(f"{number:3}  {_in_words(recovery)}")

@@ -21,11 +21,15 @@ FROZEN_S: Final = (2.0, 12.0)
 
 
 class Struck(Struct):
-    """What a blow did, the `time.time` from which its recovery counts, and the promised limit (None: none)."""
+    """What a blow did, the `time.time` from which its recovery counts, and the promised limit (None: none).
+
+    `cut_s`: since when nothing could work, where the recovery counts from the moment that it could again.
+    """
 
     what: str
     since_s: float
     limit_s: float | None = None
+    cut_s: float | None = None
 
 
 class Blow(NamedTuple):

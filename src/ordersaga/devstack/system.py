@@ -67,21 +67,27 @@ class ServiceProcess(Server):
         self._workers: Final = workers
         self.port = port or self.port
         host = os.environ.get(f"{PREFIX}HTTP_HOST", "127.0.0.1")
-        self._host: Final = "127.0.0.1" if host in WILDCARDS else host
-        self.url: Final = f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{self.port}"
+        self.host = "127.0.0.1" if host in WILDCARDS else host
+
+    @property
+    def url(self) -> str:
+        """Where the service is found."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def _prepare(self) -> None:
         self.demand_port()
 
     def demand_port(self) -> None:
         """Raise `DevStackError` if the port is taken: another system would answer in this service's place."""
-        with socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET) as probe:
+        if self.before:
+            return  # it has an address of its own
+        with socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((self._host, self.port))
+                probe.bind((self.host, self.port))
             except OSError as error:
                 raise DevStackError(
-                    f"{self.name} cannot listen on {self._host}:{self.port}: {error.strerror}.\n"
+                    f"{self.name} cannot listen on {self.host}:{self.port}: {error.strerror}.\n"
                     "Stop what listens there (another `ordersaga up`?), or choose other ports with --first-port."
                 ) from error
 
@@ -100,7 +106,7 @@ class ServiceProcess(Server):
 
     def status(self) -> dict[str, Any] | None:
         """The body of `/health/status`; None if the service does not answer."""
-        connection = http.client.HTTPConnection(self._host, self.port, timeout=PROBE_S)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=PROBE_S)
         try:
             connection.request("GET", "/health/status")
             answer = connection.getresponse()
@@ -118,7 +124,7 @@ class System:
     `services` names the services to start; other teams run the rest. `first_port` None: any free ports. `bootstrap_servers` and
     `database_url` name a Kafka and a PostgreSQL server to use instead of starting them. `extra` are settings for the services, each of
     which runs as `workers` processes. `long_lived`: the system will run for minutes, so Kafka's JVM optimises its code. `web`: the shop's and
-    console's process is started, too, and the audit's.
+    console's process is started, too, and the audit's. `place` may give a process an address of its own before it is started.
     `addressed` is called when Kafka, databases and topics are ready, before the services start. Raises `DevStackError`, which says what to
     do; nothing is left running then, nor after Ctrl-C at any moment.
     """
@@ -136,6 +142,7 @@ class System:
         long_lived: bool = False,
         web: bool = False,
         say: Callable[[str], None] = lambda _: None,
+        place: Callable[[Server], None] = lambda _: None,
         addressed: Callable[["System"], None] = lambda _: None,
     ) -> None:
         self._say: Final = say
@@ -158,6 +165,8 @@ class System:
                 name: ServiceProcess(folder, name, ports[name], 1 if name in (SANDBOX, AUDIT) else workers)
                 for name in [*self.services, *others]
             }
+            for process in self.processes.values():
+                place(process)
             self.urls: Final = {name: process.url for name, process in self.processes.items()}
             self.environment: Final = self._environment(
                 bootstrap_servers or self.stack.bootstrap_servers, folder, web, extra or {}
@@ -250,6 +259,8 @@ class System:
         """Start a service, also again after it was killed."""
         process = self.processes[name]
         process.environment |= self.environment | {f"{PREFIX}HTTP_PORT": str(process.port)}
+        if process.before:
+            process.environment[f"{PREFIX}HTTP_HOST"] = process.host
         process.start(self._say)
 
     def kill(self, name: str) -> None:
