@@ -8,7 +8,7 @@ from ordersaga.doctor.databases import Position
 from ordersaga.doctor.examining import _development
 from ordersaga.doctor.finding import Finding
 from ordersaga.messaging.kafka import Access, Partition, TopicState
-from ordersaga.messaging.kafka.cluster import AUTO_CREATE, SESSION_MAX, SESSION_MIN, Brokers, Log
+from ordersaga.messaging.kafka.cluster import AUTO_CREATE, DEAD_AFTER, SESSION_MAX, SESSION_MIN, Brokers, Log
 from ordersaga.settings import Settings
 
 LIMITS = {SESSION_MIN: "6000", SESSION_MAX: "1800000", AUTO_CREATE: "false"}
@@ -119,6 +119,42 @@ def test_a_log_that_kafka_does_not_tell_of_is_unknown() -> None:
 def test_brokers_that_do_not_tell_their_session_limits_are_a_note() -> None:
     [found] = cluster.brokers(settings(), Brokers(3, {}), topics())
     assert (found.check, found.outcome) == ("time-outs", "note") and SESSION_MIN in found.what
+
+
+def test_brokers_that_count_as_alive_for_long_after_their_death_are_a_note() -> None:
+    found = list(cluster.brokers(settings(), Brokers(3, LIMITS | {DEAD_AFTER: "9000"}), topics()))
+    assert outcomes(found) == [("time-outs", "note"), ("time-outs", "ok")] and DEAD_AFTER in found[0].todo
+    for sound in (Brokers(3, LIMITS | {DEAD_AFTER: "3000"}), Brokers(1, LIMITS | {DEAD_AFTER: "9000"})):
+        assert outcomes(list(cluster.brokers(settings(), sound, topics()))) == [("time-outs", "ok")]
+
+
+TWO_SERVERS = "postgresql://u@db1:5432,db2:5432/stock"
+
+
+@pytest.mark.parametrize(
+    ("url", "names", "connected", "told"),
+    [
+        ("postgresql://u@db1/stock", "", 0, []),
+        (TWO_SERVERS, "", 1, [("note", "waits for no standby")]),
+        (TWO_SERVERS, "*", 1, [("note", "are connected: 1.")]),
+        (TWO_SERVERS, "ANY 1 (db2, db3)", 2, [("ok", "2 are connected")]),
+    ],
+)
+def test_standbys_that_lose_commits_or_hold_them_up_are_a_note(
+    url: str, names: str, connected: int, told: list[tuple[str, str]]
+) -> None:
+    server = {"synchronous_standby_names": names}
+    found = list(databases._standbys(settings(stock_database_url=url), "stock", server, connected))
+    assert [(each.outcome, what in each.what) for each, (_, what) in zip(found, told, strict=True)] == [
+        (outcome, True) for outcome, _ in told
+    ]
+
+
+@pytest.mark.parametrize(("silence_ms", "outcome"), [(3_000, "ok"), (5_000, "note")])
+def test_a_silence_that_is_longer_than_a_request_may_take_is_a_note(silence_ms: int, outcome: str) -> None:
+    server = {"transaction_timeout": "0", "idle_session_timeout": "0"}
+    [found] = databases._time_outs(settings(database_silence_ms=silence_ms), "stock", server)
+    assert (found.check, found.outcome) == ("time-outs", outcome)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from ordersaga.contracts.topics import BY_MESSAGE, DAY_MS, RETENTION, TOPICS, To
 from ordersaga.doctor.databases import Position
 from ordersaga.doctor.finding import CLOCK_S_MAX, Finding
 from ordersaga.messaging.kafka import Access, Partition, TopicState, faults
-from ordersaga.messaging.kafka.cluster import AUTO_CREATE, SESSION_MAX, SESSION_MIN, Brokers, Log
+from ordersaga.messaging.kafka.cluster import AUTO_CREATE, DEAD_AFTER, SESSION_MAX, SESSION_MIN, Brokers, Log
 from ordersaga.settings import PREFIX, Settings
 
 PAYABLE: Final = "order-payable-topic"
@@ -51,6 +51,13 @@ def brokers(settings: Settings, cluster: Brokers, found: Mapping[str, TopicState
     if cluster.config.get(AUTO_CREATE) == "true":
         what = f"{AUTO_CREATE} is on: a client that mistypes a topic creates it, with the wrong configs"
         yield Finding("brokers", "", "note", what, "switch it off")
+    dead_after_ms = int(cluster.config.get(DEAD_AFTER) or 0)
+    if cluster.count > 1 and dead_after_ms > settings.kafka_session_timeout_ms:
+        what = (
+            f"{DEAD_AFTER} of the brokers is {dead_after_ms}: so long the partitions of a broker that has died stand still, longer than those of a "
+            f"process ({PREFIX}KAFKA_SESSION_TIMEOUT_MS, {settings.kafka_session_timeout_ms})"
+        )
+        yield Finding("time-outs", "brokers", "note", what, f"{DEAD_AFTER}=3000 on each broker")
     limits = [cluster.config.get(name) for name in (SESSION_MIN, SESSION_MAX)]
     if not all(limits):
         what = f"the brokers do not tell {SESSION_MIN} and {SESSION_MAX}"

@@ -4,6 +4,7 @@ import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
+from urllib.parse import unquote
 
 import asyncpg
 
@@ -27,13 +28,17 @@ SERVER_SETTINGS: Final = (
     "server_encoding",
     "server_version_num",
     "superuser_reserved_connections",
+    "synchronous_standby_names",
     "transaction_timeout",
 )
+STANDBYS_MIN: Final = 2
 OTHERS: Final = """
     SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()
     AND (backend_type = 'client backend' OR backend_type IS NULL AND datid IS NOT NULL AND usesysid IS NOT NULL)
 """
 """Connections beside ours. PostgreSQL hides the type of another role's connection from a role without pg_read_all_stats."""
+STANDBYS: Final = "SELECT count(*) FROM pg_stat_replication"
+"""Of another role's connections this shows no more than that they are there."""
 NO_ANSWER: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError)
 
 
@@ -79,6 +84,7 @@ async def _examine(db: AsyncpgConnection, settings: Settings, service: str, cloc
         *_server(service, server),
         *_time_outs(settings, service, server),
         _room(settings, service, server, used),
+        *_standbys(settings, service, server, await db.fetchval(STANDBYS)),
     ]
     if await db.fetchval("SELECT pg_is_in_recovery()"):
         todo = f"have {PREFIX}{service.upper()}_DATABASE_URL name the primary, or all servers with commas between"
@@ -139,8 +145,30 @@ def _time_outs(settings: Settings, service: str, server: Mapping[str, str]) -> I
             "their number, again and again"
         )
         yield Finding("time-outs", service, "wrong", what, "ALTER ROLE ... SET idle_session_timeout = 0")
+    if settings.database_silence_ms >= settings.request_timeout_ms:
+        wrong = True
+        what = (
+            f"{PREFIX}DATABASE_SILENCE_MS ({settings.database_silence_ms}) is not below {PREFIX}REQUEST_TIMEOUT_MS "
+            f"({settings.request_timeout_ms}): a request that meets a server which was cut off learns nothing of it before its time is over"
+        )
+        yield Finding("time-outs", service, "note", what, "lower the first; 3000 is the default")
     if not wrong:
         yield Finding("time-outs", service, "ok", "no limit of the server cuts off ours")
+
+
+def _standbys(settings: Settings, service: str, server: Mapping[str, str], connected: int) -> Iterator[Finding]:
+    """What becomes of the last commits, and of the next ones, when one of several servers is lost."""
+    if "," not in unquote(settings.database_url(service)):
+        return
+    two = "have two standbys, and synchronous_standby_names = 'ANY 1 (db2, db3)' on each server"
+    if not server["synchronous_standby_names"]:
+        what = "the URL names several servers, and a commit waits for no standby: one that is promoted may lack the last commits"
+        yield Finding("standbys", service, "note", what, two)
+    elif connected < STANDBYS_MIN:
+        what = f"standbys that are connected: {connected}. Each commit waits for one, so while that is away nothing is committed"
+        yield Finding("standbys", service, "note", what, two)
+    else:
+        yield Finding("standbys", service, "ok", f"a commit waits for a standby, and {connected} are connected")
 
 
 def _room(settings: Settings, service: str, server: Mapping[str, str], used: int) -> Finding:

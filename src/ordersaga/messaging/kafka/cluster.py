@@ -13,7 +13,8 @@ from ordersaga.settings import Settings
 SESSION_MIN: Final = "group.min.session.timeout.ms"
 SESSION_MAX: Final = "group.max.session.timeout.ms"
 AUTO_CREATE: Final = "auto.create.topics.enable"
-BROKER_CONFIGS: Final = (SESSION_MIN, SESSION_MAX, AUTO_CREATE)
+DEAD_AFTER: Final = "broker.session.timeout.ms"
+BROKER_CONFIGS: Final = (SESSION_MIN, SESSION_MAX, AUTO_CREATE, DEAD_AFTER)
 
 
 class Brokers(Struct, frozen=True):
