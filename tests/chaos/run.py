@@ -14,12 +14,12 @@ from statistics import median
 from typing import Final
 
 import aiohttp
-import asyncpg
 from msgspec import Struct, field
 
 from ordersaga.audit import Finding, verify
 from ordersaga.devstack.system import System
 from ordersaga.messaging.database import DATABASE_ERRORS
+from ordersaga.messaging.servers import Servers
 from ordersaga.settings import SERVICES
 from tests.chaos.blows import BLOWS
 from tests.chaos.crowd import REQUEST_LIMIT_S, Crowd
@@ -84,6 +84,7 @@ class Chaos:
         blows: Mapping[str, Blow] = BLOWS,
     ) -> None:
         self._system: Final = system
+        self._order: Final = Servers(system.settings.database_url("order"))
         self._steady_s: Final = steady_s
         self._calm_s: Final = calm_s
         self._blows: Final = blows
@@ -206,7 +207,7 @@ class Chaos:
     async def _ends(self, since_s: float) -> list[float]:
         """The times at which orders ended since then; empty while the database does not answer."""
         try:
-            db = await asyncpg.connect(self._system.settings.database_url("order"), timeout=5)
+            db = await self._order.connect()
             try:
                 rows = await db.fetch(
                     "SELECT min(at) AS at FROM order_event WHERE status <> 'PENDING' GROUP BY order_id HAVING min(at) >= $1",

@@ -6,9 +6,9 @@ from itertools import pairwise
 from statistics import median
 from typing import Final, NamedTuple
 
-import asyncpg
 from rich.table import Table
 
+from ordersaga.messaging.servers import Servers
 from tests.chaos.run import BACK_LIMIT_S, Recovery
 
 LAST_S: Final = 5.0
@@ -27,7 +27,7 @@ async def judged(url: str) -> tuple[list[float], float]:
 
     An order that is cancelled or expires ends in Order alone, so only completions tell that all services work.
     """
-    db = await asyncpg.connect(url)
+    db = await Servers(url).connect()
     try:
         rows = await db.fetch("SELECT min(at) AS at FROM order_event WHERE status = 'COMPLETED' GROUP BY order_id")
         placed = await db.fetchval("SELECT max(at) FROM order_event WHERE status = 'PENDING'")
