@@ -53,21 +53,23 @@ HERE = BENCHES | {
 IN_TURN = sorted(HERE.values(), key=lambda bench: bench.name not in WITH_GATEWAY)
 
 
-WAITS = (
-    (flow, "SETTLE_S"),
-    (growth, "SETTLE_S"),
-    (growth, "GIVE_BACK_EVERY_S"),
-    (rates, "SETTLE_S"),
-)
 SHORT_S = 0.1
+SMALL = (
+    (flow, "SETTLE_S", SHORT_S),
+    (growth, "SETTLE_S", SHORT_S),
+    (growth, "GIVE_BACK_EVERY_S", SHORT_S),
+    (growth, "RUN_ROUNDS", 4),
+    (growth, "STORED_ROUNDS", 20),
+    (rates, "SETTLE_S", SHORT_S),
+)
 
 
 @pytest.fixture
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A benchmark waits until what it reads is at rest, for the sake of its figures, and these are not judged here. A contender's wait
-    stays: it is frozen afterwards, and what it has not tidied up by then stays for the audit."""
-    for module, name in WAITS:
-        monkeypatch.setattr(module, name, SHORT_S)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A benchmark waits until what it reads is at rest, and stores a history, for the sake of its figures, and these are not judged here.
+    A contender's wait stays: it is frozen afterwards, and what it has not tidied up by then stays for the audit."""
+    for module, name, value in SMALL:
+        monkeypatch.setattr(module, name, value)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ def system() -> Iterator[System]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("bench", IN_TURN, ids=[bench.name for bench in IN_TURN])
-@pytest.mark.usefixtures("short_waits")
+@pytest.mark.usefixtures("small")
 async def test_a_benchmark_measures_and_its_audit_holds(bench: Bench, system: System, tmp_path: Path) -> None:
     shared = None if bench.name in OF_THEIR_OWN else system
     report = await bench.run(Size(ORDERS, rounds=1, say=lambda _: None, system=shared))
