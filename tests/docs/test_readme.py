@@ -153,11 +153,6 @@ def test_what_the_readme_says_to_type_does_what_it_says(up: RunningUp) -> None:
     assert "stock has died and is started again" in (up.folder / "up.log").read_text()
 
 
-@pytest.mark.parametrize("language", ["sh", "sql", "python"])
-def test_both_readmes_give_the_same_commands_and_code(language: str) -> None:
-    assert blocks(KOREAN, language) == blocks(ENGLISH, language)
-
-
 def test_every_make_target_that_is_named_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))

@@ -12,7 +12,7 @@ from tests.docs.site_pages import FENCE, KOREAN, LINK, ROOT, SECTIONS, english_o
 
 NAV = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
 SITE = pages()
-TRANSLATED = sorted((ROOT / "docs").rglob(f"*{KOREAN}"))
+TRANSLATED = [ROOT / f"README{KOREAN}", *sorted((ROOT / "docs").rglob(f"*{KOREAN}"))]
 
 
 def test_every_page_is_in_the_navigation_and_no_other() -> None:
@@ -94,9 +94,15 @@ def test_a_korean_page_says_what_the_english_one_says(korean: Path) -> None:
 
 
 def _blocks(text: str) -> list[str]:
-    """The fenced blocks, of a diagram its parts and arrows without what is written on them."""
-    found = FENCE.findall(text)
-    return [re.sub(r'"[^"]*"|: .*', "", each) if "```mermaid" in each else each for each in found]
+    """The fenced blocks: of a diagram its parts and arrows, of a text its numbered arrows, without what is written beside them."""
+    found = []
+    for block in FENCE.findall(text):
+        if block.startswith("```mermaid"):
+            block = re.sub(r'"[^"]*"|: .*', "", block)
+        if block.startswith("```text"):
+            block = "\n".join(re.findall(r"^ *\d+ +\w+ +\S+ +\w+", block, re.MULTILINE))
+        found.append(block)
+    return found
 
 
 def _targets(section: str) -> set[str]:
