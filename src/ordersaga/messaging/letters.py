@@ -52,6 +52,11 @@ class Letter(Struct, frozen=True):
         return self.imported_from is not None or self.offset is None
 
     @property
+    def has_place(self) -> bool:
+        """Whether it is known where the record was in Kafka. Kafka may have refused it, or a partner's letter not say."""
+        return self.partition is not None and self.offset is not None
+
+    @property
     def coordinates(self) -> str:
         """topic/partition/offset of the record, with `-` for a part that is not known."""
         parts = (self.topic, self.partition, self.offset)

@@ -155,7 +155,7 @@ class Redrive(LetterReader):
             content.key,
             content.value,
             message_id,
-            readable(its_id) or letter.coordinates,
+            readable(its_id) or (letter.coordinates if letter.has_place else None),
             traceparent,
             tuple(header for header in headers if header[0] not in (MESSAGE_ID, CAUSATION_ID, TRACEPARENT)),
         )
