@@ -4,7 +4,7 @@ The code stays the same from version to version. A page that does not know it sh
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -12,6 +12,7 @@ from uuid import UUID
 from msgspec import Struct
 
 Value: TypeAlias = str | int | float | UUID | datetime | timedelta
+_CHOICE: Final = re.compile(r"\{(\w+):([^|{}]*)\|([^|{}]*)\}")
 UNITS: Final = (("days", 86_400), ("hours", 3_600), ("minutes", 60))
 
 
@@ -46,7 +47,17 @@ def say(code: str, text: str, **values: Value) -> Said:
     """A sentence: `text` with its values."""
     english = {name: length(each) if isinstance(each, timedelta) else _plain(each) for name, each in values.items()}
     told = {name: _seconds(each) if isinstance(each, timedelta) else _plain(each) for name, each in values.items()}
-    return Said(text.format(**english), (Saying(code, told),))
+    return Said(inflected(text, english).format(**english), (Saying(code, told),))
+
+
+def inflected(text: str, values: Mapping[str, object]) -> str:
+    """The text with the one of two words that fits a number: `{count} {count:record is|records are} parked`."""
+    return _CHOICE.sub(lambda at: at[2] if str(values.get(at[1])) == "1" else at[3], text) if "|" in text else text
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A number with the noun that fits it: `1 letter`, `1,200 letters`. `many`: None: `one` with an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 class Sentence:

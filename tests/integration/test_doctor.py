@@ -181,7 +181,7 @@ async def test_a_position_that_moves_on_while_doctor_looks_is_in_its_log(shop: B
     finally:
         await shop.pool.execute("DELETE FROM ledger")
     [positions] = [each for each in found if each.check == "positions"]
-    assert (positions.outcome, positions.what) == ("ok", "1 are in their logs; 0 records wait")
+    assert (positions.outcome, positions.what) == ("ok", "1 partition is in its log; 0 records wait")
 
 
 async def test_servers_that_do_not_answer_are_unknown_and_the_others_are_looked_at(shop: Bench) -> None:

@@ -98,7 +98,7 @@ async def test_what_was_not_handled_is_named_by_http_and_by_the_command(client: 
 
     said = (await OperatorRig("order", shop)("orders", "show", order_id, json=False, whole=True)).out
     assert f"waits for StockResponseMessage about {PRODUCT}, since" in said
-    assert "asked 1 times, next attempt" in said
+    assert "asked 1 time, next attempt" in said
     assert "waits for PaymentSuccessMessage, since" in said
     assert "not handled by order: stock-response-topic/2/7, parked since" in said
     assert "not handled by order: delivery-start-topic/1/9, dead letter, OPEN since" in said

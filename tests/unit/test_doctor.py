@@ -106,7 +106,7 @@ def test_a_record_from_the_future_is_told() -> None:
 def test_positions_in_their_logs_tell_how_much_waits() -> None:
     rows = [Position(PLACE, "id of order-created", 5), Position(Partition("gone", 0), "x", 1)]
     [found] = cluster.positions("stock", rows, topics(), {PLACE: Log(2, 1_205, None)})
-    assert found.outcome == "ok" and "1 are in" in found.what and "1,200 records wait" in found.what
+    assert found.outcome == "ok" and "1 partition is in its log" in found.what and "1,200 records wait" in found.what
     [lost] = cluster.positions("stock", rows, topics(), {PLACE: Log(6, 9, None)})
     assert "records from 5 to 5 were removed" in lost.what
 

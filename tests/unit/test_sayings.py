@@ -22,7 +22,7 @@ from ordersaga.messaging.rehearsal import Effect
 from ordersaga.messaging.texts import SAYINGS_CHARS_MAX, read_sayings, stored_sayings
 from ordersaga.operations.ports import OperatorsDesk
 from ordersaga.operations.rehearsing import Rehearsed, in_words
-from ordersaga.said import Said, Saying, joined, say, sayings_of, words_of
+from ordersaga.said import Said, Saying, counted, joined, say, sayings_of, words_of
 from ordersaga.web.console.sayings import cause_name, told, wrong_words
 from ordersaga.web.services import WrongField
 from ordersaga.web.signing import Signer
@@ -83,6 +83,17 @@ def test_a_text_keeps_its_sayings_when_others_are_added_to_it() -> None:
     assert sayings_of(what)[1].values == {"age": "PT300S"}
     assert type(str(what)) is str and sayings_of(str(what)) == ()
     assert sayings_of(joined("; ", [what, "plain"])) == sayings_of(what) and not isinstance(joined("; ", ["a"]), Said)
+
+
+def test_a_noun_agrees_with_its_number_in_the_text_and_on_the_page() -> None:
+    text = SAID["alarm.parked"] or ""
+    one, two = (say("alarm.parked", text, count=count) for count in (1, 2))
+    assert one == "1 record is parked: its handling failed, or it waits behind such a record"
+    assert two == "2 records are parked: their handling failed, or they wait behind such a record"
+    assert [str(told(visit("en"), each, each.sayings)) for each in (one, two)] == [str(one), str(two)]
+    assert "1건" in told(visit("ko"), one, one.sayings)
+    assert [counted(each, "letter") for each in (0, 1, 1200)] == ["0 letters", "1 letter", "1,200 letters"]
+    assert [counted(each, "thing is", "things are") for each in (1, 2)] == ["1 thing is", "2 things are"]
 
 
 def test_an_error_gives_its_sayings_on() -> None:

@@ -75,7 +75,9 @@ async def books(
             async for page in _pages(settings.gateway_url):
                 kept.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)", [_row(each) for each in page])
                 finding.count += len(page)
-                progress("audit.doing.books", "{count} payments of the gateway's books read", finding.count)
+                progress(
+                    "audit.doing.books", "{count} {count:payment|payments} of the gateway's books read", finding.count
+                )
         except (aiohttp.ClientError, sqlite3.Error, TimeoutError, OSError, *NOT_JSON, _NoBooks) as error:
             why = say(
                 "audit.books.away",
@@ -84,7 +86,7 @@ async def books(
                 error=in_words(error),
             )
             if finding.count:
-                why += say("audit.books.after", ", after {count} payments", count=f"{finding.count:,}")
+                why += say("audit.books.after", ", after {count} {count:payment|payments}", count=f"{finding.count:,}")
             finding.unknown(why)
         async with sources.guarded("payment", finding) as db:
             await _compare(finding, _entries(kept), stream(db, sql.payments_by_key), moment, before)

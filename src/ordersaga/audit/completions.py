@@ -168,7 +168,7 @@ async def read(settings: Settings, progress: Callable[[str, str, int], None]) ->
             records = await tap.fetch(FETCH_RECORDS, FETCH_WAIT_S)
             log.add(records)
             read += len(records)
-            progress("audit.doing.completions", "{count} completion records read", read)
+            progress("audit.doing.completions", "{count} completion {count:record|records} read", read)
             if records:
                 heard_at = loop.time()
             elif loop.time() - heard_at > SILENT_S:

@@ -66,7 +66,7 @@ class LettersInKafka:
             self._finding.notes_that(
                 say(
                     "audit.letters.pruned",
-                    "{count} records of the dead letter topics are older than dead_letters_kept_days and have no row; "
+                    "{count} {count:record|records} of the dead letter topics {count:is|are} older than dead_letters_kept_days and {count:has|have} no row; "
                     "the rows may have been pruned",
                     count=f"{self._pruned:,}",
                 )
@@ -94,7 +94,7 @@ class LettersInKafka:
                 records = await tap.fetch(FETCH_RECORDS, FETCH_WAIT_S)
                 await self._compare(records)
                 count += len(records)
-                progress("audit.doing.letters", "{count} records of dead letter topics read", count)
+                progress("audit.doing.letters", "{count} {count:record|records} of dead letter topics read", count)
                 if records:
                     heard_at = loop.time()
                 elif loop.time() - heard_at > SILENT_S:

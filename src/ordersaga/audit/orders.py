@@ -166,7 +166,7 @@ class OrderAudit:
             self.recorded.notes_that(
                 say(
                     "audit.recorded.unknown_orders",
-                    "{count} orders have completion records and are not in Order's database",
+                    "{count} {count:order has|orders have} completion records and {count:is|are} not in Order's database",
                     count=f"{self._unknown_records:,}",
                 )
             )
@@ -174,7 +174,7 @@ class OrderAudit:
             self.recorded.notes_that(
                 say(
                     "audit.recorded.unreadable",
-                    "{count} records of the topic are no completion records",
+                    "{count} {count:record of the topic is no completion record|records of the topic are no completion records}",
                     count=f"{self._log.unreadable:,}",
                 )
             )
@@ -198,7 +198,9 @@ class OrderAudit:
         elif self._log is None or records is None:
             return  # the finding says once that the topic cannot be read
         elif len(records) > 1:
-            self.recorded.breaks(f"{order}: " + say("audit.recorded.count", "{count} records", count=len(records)))
+            self.recorded.breaks(
+                f"{order}: " + say("audit.recorded.count", "{count} {count:record|records}", count=len(records))
+            )
         elif not records:
             self._judge_missing_record(order, completed_at, self._log, bool(rows.unpublished))
         for record in records or ():

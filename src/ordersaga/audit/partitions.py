@@ -95,7 +95,7 @@ class _Service:
                     partition,
                     say(
                         "audit.handled.no_partition",
-                        "the ledger has a row for it, and the topic has {count} partitions, 0 to {last}",
+                        "the ledger has a row for it, and the topic has {count} {count:partition|partitions}, 0 to {last}",
                         count=count,
                         last=count - 1,
                     ),
@@ -139,7 +139,11 @@ class _Service:
     def _rows_of(self, topic: str) -> str:
         rows = [row for partition, row in self._rows.items() if partition.topic == topic]
         return (
-            say("audit.handled.rows", ", and the ledger stands in {count} partitions of it", count=len(rows))
+            say(
+                "audit.handled.rows",
+                ", and the ledger stands in {count} {count:partition|partitions} of it",
+                count=len(rows),
+            )
             if rows
             else ""
         )
@@ -164,7 +168,7 @@ class _Service:
                 partition,
                 say(
                     "audit.handled.past_end",
-                    "stands {count} records past the log's end at {end}",
+                    "stands {count} {count:record|records} past the log's end at {end}",
                     count=gap.position - gap.high,
                     end=gap.high,
                 ),
@@ -174,7 +178,7 @@ class _Service:
                 partition,
                 say(
                     "audit.handled.removed",
-                    "{count} offsets were removed before they were handled",
+                    "{count} {count:offset was|offsets were} removed before {count:it was|they were} handled",
                     count=gap.low - gap.position,
                 ),
             )
@@ -188,7 +192,7 @@ class _Service:
         what = (
             say("audit.handled.behind_one", "is 1 record behind")
             if count == 1
-            else say("audit.handled.behind", "is {count} records behind", count=count)
+            else say("audit.handled.behind", "is {count} {count:record|records} behind", count=count)
         )
         if partition not in self._rows:
             what += say("audit.handled.never", ", and was never read")
@@ -209,7 +213,7 @@ class _Service:
     def _judge_transaction(self, partition: Partition, gap: Gap) -> None:
         what = say(
             "audit.handled.transaction",
-            "a transaction is open at offset {offset} and keeps {count} offsets from being read",
+            "a transaction is open at offset {offset} and keeps {count} {count:offset|offsets} from being read",
             offset=gap.stable,
             count=gap.high - gap.stable,
         )

@@ -49,7 +49,7 @@ def note(finding: Finding, predecessors: dict[ServiceName, Predecessor]) -> None
             finding.notes_that(
                 say(
                     "audit.predecessor",
-                    "{count} orders were decided before our {service} took over ({name}) at {at}, and are judged without it",
+                    "{count} {count:order was|orders were} decided before our {service} took over ({name}) at {at}, and {count:is|are} judged without it",
                     count=f"{each.orders:,}",
                     service=service,
                     name=each.name,
@@ -64,7 +64,7 @@ def note_payments(finding: Finding, predecessor: Predecessor | None) -> None:
         finding.notes_that(
             say(
                 "audit.books.predecessor",
-                "{count} payments were taken before our payment took over ({name}) at {at}, and are judged by the books alone",
+                "{count} {count:payment was|payments were} taken before our payment took over ({name}) at {at}, and {count:is|are} judged by the books alone",
                 count=f"{predecessor.payments:,}",
                 name=predecessor.name,
                 at=f"{predecessor.handled_until:%Y-%m-%d %H:%M:%S}",

@@ -46,7 +46,7 @@ async def outboxes(sources: Sources, adopt_after: timedelta, moment: Moment) -> 
                 written_at = row["oldest"] - adopt_after
                 what = f"{service}: " + say(
                     "audit.published.waiting",
-                    "{count} records for {topic}, the oldest {age} old",
+                    "{count} {count:record|records} for {topic}, the oldest {age} old",
                     count=row["rows"],
                     topic=row["topic"],
                     age=moment.now - written_at,
@@ -149,7 +149,7 @@ async def judge_queues(
                 what
                 + say(
                     "audit.parked.tried",
-                    ", tried {count} times, {cause}",
+                    ", tried {count} {count:time|times}, {cause}",
                     count=row["attempts"],
                     cause=str(row["cause"]),
                 )

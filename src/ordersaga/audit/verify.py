@@ -192,7 +192,7 @@ async def _judge_orders(
             async for order_id, rows in orders.by_order(streams):
                 audit.judge(order_id, rows)
                 count += 1
-                progress("audit.doing.orders", "{count} orders judged", count)
+                progress("audit.doing.orders", "{count} {count:order|orders} judged", count)
             async for orphan in stream(sources.db["order"], sql.orphans):
                 audit.told.breaks(
                     f"{orphan['order_id']}: "
@@ -201,7 +201,7 @@ async def _judge_orders(
     except (*DATABASE_ERRORS, sqlite3.Error) as error:
         for finding in audit.findings:
             why = trouble[0] if trouble else sources.why_any(error)
-            finding.unknown(say("audit.after_orders", "after {count} orders: ", count=f"{count:,}") + why)
+            finding.unknown(say("audit.after_orders", "after {count} {count:order|orders}: ", count=f"{count:,}") + why)
     for problem in log.problems if log is not None else ():
         audit.recorded.unknown(problem)
 

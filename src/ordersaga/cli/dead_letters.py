@@ -37,6 +37,7 @@ from ordersaga.messaging.letters import STATUSES, LetterFilter, Status, check_va
 from ordersaga.operations.jobs import check_pace
 from ordersaga.operations.ports import OperatorsDesk
 from ordersaga.operations.selection import Selection, by_id, resolve
+from ordersaga.said import counted
 
 Desks: TypeAlias = Sequence[OperatorsDesk]
 
@@ -292,7 +293,7 @@ def _summarize(replays: Sequence[Replay], json: bool) -> None:
     counts = Counter(replay.result for replay in replays)
     if not json:
         said = ", ".join(f"{count} {result}" for result, count in counts.items())
-        out.print(f"[bold]{len(replays)} letters[/]: {said}")
+        out.print(f"[bold]{counted(len(replays), 'letter')}[/]: {said}")
     if counts["resolved"] + counts["published"] < len(replays):
         raise typer.Exit(1)
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from ordersaga.cli.migrate import services
 from ordersaga.cli.options import err, load_settings, out, services_here
 from ordersaga.doctor import Finding, examine
+from ordersaga.said import counted
 
 WRONG, UNKNOWN = 1, 2
 STYLES = {
@@ -50,7 +51,7 @@ def doctor(
     outcomes = [each.outcome for each in findings]
     if not json:
         counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in STYLES if outcome in outcomes)
-        out.print(f"{len(findings)} findings: {counts}")
+        out.print(f"{counted(len(findings), 'finding')}: {counts}")
     if "wrong" in outcomes:
         raise typer.Exit(WRONG)
     if "unknown" in outcomes:

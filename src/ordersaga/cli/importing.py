@@ -14,6 +14,7 @@ from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging.acts import Operator
 from ordersaga.messaging.partner_letters import Import, Imported, find_topics
 from ordersaga.messaging.redrive import Redrive
+from ordersaga.said import counted
 
 
 async def import_topic(topic: str, service: str | None, original_topic: str | None, said: Operator, json: bool) -> None:
@@ -32,7 +33,7 @@ async def import_topic(topic: str, service: str | None, original_topic: str | No
             return opened[name]
 
         def progress(name: str, count: int) -> None:
-            status.update(f"{escape(name)}: {count:,} records read")
+            status.update(f"{escape(name)}: {counted(count, 'record')} read")
 
         status = stack.enter_context(err.status("reading"))
         original_topic = original_topic or (topic if topic in BY_NAME else None)
@@ -57,11 +58,11 @@ def _print(imported: Imported) -> None:
     out.print(f"{escape(imported.topic)}: {told}{kept}")
     if imported.unclear:
         err.print(
-            f"{imported.unclear} records are left out, since no header says which topic they come from. If all come from one, name it with "
+            f"{counted(imported.unclear, 'record is', 'records are')} left out, since no header says which topic it comes from. If all come from one, name it with "
             "`--original-topic`"
         )
     for topic, count in imported.strange.items():
         err.print(
-            f"{count} letters of {escape(topic)} are left out, which is no topic that a service of ours sends. To keep them all the same, name a "
+            f"{counted(count, 'letter')} of {escape(topic)} {'is' if count == 1 else 'are'} left out, which is no topic that a service of ours sends. To keep them all the same, name a "
             "service with `--service`"
         )

@@ -30,6 +30,7 @@ from ordersaga.order.resending import Resend
 from ordersaga.order.returns import ReceiveReturn, RefuseReturn
 from ordersaga.order.saga import OperatorCommand
 from ordersaga.payment.operators import OpenIntent, OpenIntents
+from ordersaga.said import counted
 from ordersaga.settings import SERVICES, Settings
 
 UNASKED: Final = {
@@ -180,7 +181,7 @@ def print_obstacles(waits: list[Explanation], held: dict[str, list[HeldRecord] |
     """Print why the order waits: the answers that it awaits, and its records that a service has parked or given up."""
     for each in waits:
         about = f" about {', '.join(each.about)}" if each.about else ""
-        asked = f"asked {each.attempts} times" if each.attempts else UNASKED[each.message]
+        asked = f"asked {counted(each.attempts, 'time')}" if each.attempts else UNASKED[each.message]
         then = "a person must look"
         if each.next_attempt_at:
             then = f"next attempt {shown(each.next_attempt_at)}"
@@ -199,7 +200,7 @@ def print_obstacles(waits: list[Explanation], held: dict[str, list[HeldRecord] |
             said = escape(f"{record.cause}: {record.reason}") if record.cause else "behind another record"
             out.print(
                 f"[red]not handled[/] by {service}: {record.topic}/{record.partition}/{record.offset}, {what} since "
-                f"{shown(record.since)}, {record.attempts} attempts{then}: {said}",
+                f"{shown(record.since)}, {counted(record.attempts, 'attempt')}{then}: {said}",
                 soft_wrap=True,
             )
 

@@ -6,6 +6,7 @@ import typer
 
 from ordersaga.cli.operating import open_desks, run
 from ordersaga.cli.options import load_settings, out
+from ordersaga.said import counted
 from ordersaga.settings import Settings
 from ordersaga.stock.commands import PricePage, publish_prices
 
@@ -26,7 +27,7 @@ def publish() -> None:
     If a record cannot be published at once, a process of Stock publishes it later.
     """
     count: int = run(_publish(load_settings()))
-    out.print(f"the prices of {count} products are on their way to Order")
+    out.print(f"{counted(count, 'price is', 'prices are')} on the way to Order")
 
 
 async def _publish(settings: Settings) -> int:

@@ -21,6 +21,7 @@ from ordersaga.messaging.kafka import (
     states,
 )
 from ordersaga.operations.partitions import Partitions
+from ordersaga.said import counted
 from ordersaga.settings import ServiceName, Settings
 
 Result = TypeVar("Result")
@@ -48,7 +49,9 @@ def create(
     for change in changes:
         out.print(f"{change.topic}: {change.what}", soft_wrap=True)
     untouched = 2 * len(TOPICS) - len({change.topic for change in changes})
-    out.print(f"{len(changes)} changes; {untouched} topics existed already and were not changed")
+    out.print(
+        f"{counted(len(changes), 'change')}; {counted(untouched, 'topic')} existed already and {'was' if untouched == 1 else 'were'} not changed"
+    )
 
 
 @app.command()
@@ -68,7 +71,10 @@ def check() -> None:
     for fault in wrong:
         err.print(f"{fault.topic}: {fault.what}; {fault.todo}", soft_wrap=True)
     if wrong:
-        raise fail(f"{len(wrong)} things are wrong with {len({fault.topic for fault in wrong})} topics", 1)
+        raise fail(
+            f"{counted(len(wrong), 'thing is', 'things are')} wrong with {counted(len({fault.topic for fault in wrong}), 'topic')}",
+            1,
+        )
 
 
 async def _states(settings: Settings) -> dict[str, TopicState]:
@@ -123,7 +129,7 @@ def accept(
     forgotten: list[int] = []
     if forget and absent:
         forgotten = at_partitions(consumer, lambda partitions: partitions.forget(topic, absent, said))
-        out.print(f"{consumer} has forgotten its position in {len(forgotten)} partitions of {topic}")
+        out.print(f"{consumer} has forgotten its position in {counted(len(forgotten), 'partition')} of {topic}")
         absent = [number for number in absent if number not in forgotten]
     if absent:
         numbers = ", ".join(map(str, absent))
@@ -139,7 +145,7 @@ def accept(
             1,
         )
     if accepted:
-        out.print(f"{consumer} continues in {len(accepted)} partitions of {topic}")
+        out.print(f"{consumer} continues in {counted(len(accepted), 'partition')} of {topic}")
     if absent:
         raise typer.Exit(1)
 
@@ -150,7 +156,7 @@ def pause(topic: OneTopic, partition: OnePartition = None, why: Why = None, who:
     consumer, said = _consumer(topic), operator(who, why)
     if partition is None:
         changed = at_partitions(consumer, lambda partitions: partitions.pause_topic(topic, said))
-        out.print(f"{consumer} stops reading {len(changed)} partitions of {topic} within seconds")
+        out.print(f"{consumer} stops reading {counted(len(changed), 'partition')} of {topic} within seconds")
         return
     at_partitions(consumer, lambda partitions: partitions.pause(Partition(topic, partition), said))
     out.print(f"{consumer} stops reading {topic}/{partition} within seconds")
@@ -162,7 +168,7 @@ def resume(topic: OneTopic, partition: OnePartition = None, why: Why = "resumed"
     consumer, said = _consumer(topic), operator(who, why)
     if partition is None:
         changed = at_partitions(consumer, lambda partitions: partitions.resume_topic(topic, said))
-        out.print(f"{consumer} reads {len(changed)} partitions of {topic} again")
+        out.print(f"{consumer} reads {counted(len(changed), 'partition')} of {topic} again")
         return
     at_partitions(consumer, lambda partitions: partitions.resume(Partition(topic, partition), said))
     out.print(f"{consumer} reads {topic}/{partition} again")

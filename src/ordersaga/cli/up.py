@@ -18,6 +18,7 @@ from ordersaga.devstack.errors import DevStackError
 from ordersaga.devstack.side_by_side import side_by_side
 from ordersaga.devstack.system import SANDBOX, WEB, System
 from ordersaga.masking import masked
+from ordersaga.said import counted
 from ordersaga.settings import HTTP_PORTS, SERVICES
 from ordersaga.web.shop import seeds
 
@@ -118,7 +119,7 @@ def _fill_shelf(system: System) -> None:
         err.print(f"[yellow]the shop's catalogue could not be made: {escape(masked(str(error)))}[/]", soft_wrap=True)
     else:
         if added:
-            _say(f"{added} products put into the shop")
+            _say(f"{counted(added, 'product')} put into the shop")
 
 
 def _tell(system: System) -> None:

@@ -13,6 +13,7 @@ from ordersaga.audit.remote import verify_via_http
 from ordersaga.cli.migrate import services
 from ordersaga.cli.operating import Headers, Token, headers_of, run
 from ordersaga.cli.options import err, fail, load_settings, out
+from ordersaga.said import counted
 
 NAMED: int = 20
 REASONS: int = 5
@@ -84,7 +85,7 @@ def print_findings(findings: list[Finding]) -> None:
     """Print a table of the invariants, then the rows that break one, and the reasons why others could not be judged."""
     table = Table("invariant", "counted", "")
     for each in findings:
-        times = f" {each.broken_count:,} times" if each.broken_count else ""
+        times = f" {counted(each.broken_count, 'time')}" if each.broken_count else ""
         table.add_row(each.invariant, each.counted, f"[{STYLES[each.outcome]}]{each.outcome}[/]{times}")
     out.print(table)
     for each in findings:

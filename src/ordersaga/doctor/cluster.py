@@ -9,6 +9,7 @@ from ordersaga.doctor.databases import Position
 from ordersaga.doctor.finding import CLOCK_S_MAX, Finding
 from ordersaga.messaging.kafka import Access, Partition, TopicState, faults
 from ordersaga.messaging.kafka.cluster import AUTO_CREATE, DEAD_AFTER, SESSION_MAX, SESSION_MIN, Brokers, Log
+from ordersaga.said import counted
 from ordersaga.settings import PREFIX, Settings
 
 PAYABLE: Final = "order-payable-topic"
@@ -94,8 +95,8 @@ def _personal_data(settings: Settings, found: Mapping[str, TopicState]) -> Itera
         config = found[name].config if name in found else None
         kept_ms = int(config[RETENTION]) if config else None
         if days is not None and kept_ms is not None and not 0 <= kept_ms <= days * DAY_MS:
-            kept = "for ever" if kept_ms < 0 else f"for {kept_ms / DAY_MS:g} days"
-            what = f"services clear addresses after {days} days ({PREFIX}PERSONAL_DATA_KEPT_DAYS), and the topic keeps them {kept}"
+            kept = "for ever" if kept_ms < 0 else f"for {kept_ms / DAY_MS:g} {'day' if kept_ms == DAY_MS else 'days'}"
+            what = f"services clear addresses after {counted(days, 'day')} ({PREFIX}PERSONAL_DATA_KEPT_DAYS), and the topic keeps them {kept}"
             todo = "raise the setting, or lower retention.ms of the topic if its records need not be read for so long"
             yield Finding("retention", name, "note", what, todo)
 
@@ -164,7 +165,12 @@ def positions(
         yield Finding("positions", service, "unknown", what, "see that each partition has a leader, then try again")
     if not wrong and looked_at:
         waiting = sum(logs[row.partition].end - row.next_offset for row in looked_at)
-        yield Finding("positions", service, "ok", f"{len(looked_at)} are in their logs; {waiting:,} records wait")
+        yield Finding(
+            "positions",
+            service,
+            "ok",
+            f"{counted(len(looked_at), 'partition is in its log', 'partitions are in their logs')}; {counted(waiting, 'record waits', 'records wait')}",
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

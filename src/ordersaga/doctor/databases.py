@@ -14,6 +14,7 @@ from ordersaga.messaging.connections import AsyncpgConnection
 from ordersaga.messaging.kafka import Partition
 from ordersaga.messaging.migrating import MARKS, steps
 from ordersaga.messaging.servers import connect_alone
+from ordersaga.said import counted
 from ordersaga.settings import PREFIX, Settings
 
 VERSION_MIN: Final = 150_000
@@ -183,10 +184,10 @@ def _room(settings: Settings, service: str, server: Mapping[str, str], used: int
 
 
 def _personal_data(settings: Settings, service: str, held: int) -> Finding:
-    days = settings.personal_data_kept_days
+    days = settings.personal_data_kept_days or 0
     if not held:
-        return Finding("personal data", service, "ok", f"no order keeps it for more than {days} days")
-    what = f"{held:,} orders keep it for more than {days} days, since they go on, or a record about them is parked or an open dead letter"
+        return Finding("personal data", service, "ok", f"no order keeps it for more than {counted(days, 'day')}")
+    what = f"{counted(held, 'order keeps', 'orders keep')} it for more than {counted(days, 'day')}, since an order goes on, or a record about it is parked or an open dead letter"
     todo = f"`ordersaga dead-letters list --service {service}`, `ordersaga parked list --service {service}`, and the console's oldest orders"
     return Finding("personal data", service, "note", what, todo)
 

@@ -87,14 +87,18 @@ class Backlog:
         parked = Trouble(
             say(
                 "alarm.parked",
-                "{count} records are parked: their handling failed, or they wait behind such a record",
+                "{count} {count:record is|records are} parked: {count:its|their} handling failed, or {count:it waits|they wait} behind such a record",
                 count=row["parked_rows"],
             ),
             say("todo.parked", "`ordersaga parked list` says why"),
         )
         self._alarms.tell("parked", "", parked if row["parked_rows"] else None, row["oldest_parked_at"])
         letters = Trouble(
-            say("alarm.letters", "{count} dead letters wait for an operator", count=row["dead_letters_open"]),
+            say(
+                "alarm.letters",
+                "{count} dead {count:letter waits|letters wait} for an operator",
+                count=row["dead_letters_open"],
+            ),
             say("todo.letters", "`ordersaga dead-letters list` says why; then replay, edit or discard them"),
         )
         self._alarms.tell("dead letters", "", letters if row["dead_letters_open"] else None, row["oldest_letter_at"])
@@ -107,7 +111,7 @@ class Backlog:
                 lags[row["topic"]] = Trouble(
                     say(
                         "alarm.outbox",
-                        "the oldest of {count} committed records for {topic} has waited {seconds} s to be published",
+                        "the oldest of {count} committed {count:record|records} for {topic} has waited {seconds} s to be published",
                         count=row["rows"],
                         topic=row["topic"],
                         seconds=f"{lag_s:.0f}",
@@ -128,7 +132,7 @@ class Backlog:
                 row["topic"]: Trouble(
                     say(
                         "alarm.refused",
-                        "Kafka refused {count} records for {target}, which are dead letters now: {reason}",
+                        "Kafka refused {count} {count:record|records} for {target}, which {count:is a dead letter|are dead letters} now: {reason}",
                         count=row["letters"],
                         target=_target(row),
                         reason=row["reason"],
@@ -144,7 +148,7 @@ class Backlog:
                 row["topic"] + DEAD_LETTER_SUFFIX: Trouble(
                     say(
                         "alarm.unpublished",
-                        "Kafka refuses {count} dead letters of {topic}, which are in the table dead_letter only: {reason}",
+                        "Kafka refuses {count} dead {count:letter|letters} of {topic}, which {count:is|are} in the table dead_letter only: {reason}",
                         count=row["letters"],
                         topic=row["topic"],
                         reason=row["reason"],

@@ -49,7 +49,7 @@ class Faults(Struct, frozen=True, rename="camel"):
         """The faults as a sentence; empty where there are none."""
         parts = [
             say("fault.delay", "each turn begins {ms} ms late", ms=self.turn_delay_ms) if self.turn_delay_ms else "",
-            say("fault.records", "a turn has {count} records at most", count=self.turn_records_max)
+            say("fault.records", "a turn has {count} {count:record|records} at most", count=self.turn_records_max)
             if self.turn_records_max
             else "",
             say("fault.passing", "{percent} % of the tries fail", percent=f"{self.passing_percent:g}")

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 from msgspec import Struct, field
 
+from ordersaga.said import inflected
 from ordersaga.web.accounts import User
 from ordersaga.web.signing import Signer
 from ordersaga.web.texts import TEXTS, Language
@@ -79,7 +80,8 @@ class Visit:
 
     def t(self, key: str, **values: Any) -> str:
         """A text in the visitor's language."""
-        return TEXTS[self.language][key].format(**values) if values else TEXTS[self.language][key]
+        text = TEXTS[self.language][key]
+        return inflected(text, values).format(**values) if values else text
 
     def under(self, section: str) -> dict[str, str]:
         """The texts of a section, by the last part of their keys."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from ordersaga.said import Saying
+from ordersaga.said import Saying, inflected
 from ordersaga.web.console.ages import duration
 from ordersaga.web.console.staff import NAMES
 from ordersaga.web.services import WrongField
@@ -81,7 +81,7 @@ def _text(visit: Visit, saying: Saying) -> str | None:
     key = next((key for each in CATALOGUES if visit.has(key := f"{each}.{saying.code}")), None)
     if key is None:
         return None
-    text = visit.t(key)
+    text = inflected(visit.t(key), saying.values)
     return text if saying.values.keys() >= set(PLACEHOLDER.findall(text)) else None
 
 
