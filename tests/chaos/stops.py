@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from rich.table import Table
 
 from ordersaga.messaging.servers import Servers
-from tests.chaos.run import BACK_LIMIT_S, Recovery
+from tests.chaos.run import BACK_LIMIT_S, STEADY_S, Recovery
 
 LAST_S: Final = 5.0
 """The last orders come one by one, since customers stop coming: the time before is judged."""
@@ -60,7 +60,8 @@ def table(recoveries: Sequence[Recovery], ends: Sequence[float]) -> Table:
     for kind, found in sorted(kinds.items()):
         took = [BACK_LIMIT_S if each.back_after_s is None else each.back_after_s for each in found]
         stops = [
-            longest_stop(ends, each.since_s, each.since_s + back_s) for each, back_s in zip(found, took, strict=True)
+            longest_stop(ends, each.since_s, each.since_s + back_s + STEADY_S)
+            for each, back_s in zip(found, took, strict=True)
         ]
         made.add_row(
             kind, str(len(found)), f"{median(stops):.1f} / {max(stops):.1f}", f"{median(took):.1f} / {max(took):.1f}"

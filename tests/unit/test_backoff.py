@@ -48,6 +48,26 @@ async def test_an_error_is_retriable_if_no_record_is_to_blame(error: Exception, 
     assert is_retriable(error) is retriable
 
 
+@pytest.mark.parametrize(
+    ("error", "longest_s"),
+    [
+        (KafkaUnavailable("no broker"), 1.0),
+        (ConnectionRefusedError(), 1.0),
+        (asyncpg.TargetServerAttributeNotMatched("a standby"), 1.0),
+        (asyncpg.DeadlockDetectedError("in a test"), 5.0),
+        (ValueError("a bug"), 5.0),
+    ],
+)
+async def test_a_server_that_was_away_is_found_soon_after_it_is_back(
+    alarms: Alarms, log: Mock, error: Exception, longest_s: float
+) -> None:
+    turns = Backoff(5_000, alarms, LogLimit())
+    for _ in range(20):
+        turns.failed(error)
+    waits = [turns.wait_s() for _ in range(100)]
+    assert longest_s / 2 <= min(waits) and max(waits) <= longest_s
+
+
 async def test_failures_are_an_alarm_until_a_turn_has_handled_records(alarms: Alarms, log: Mock) -> None:
     turns = Backoff(MS_MAX, alarms, LogLimit())
     turns.failed(KafkaUnavailable("no broker"))

@@ -9,12 +9,14 @@ import structlog
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.kafka import KafkaUnavailable
 from ordersaga.messaging.log_limit import LogLimit
-from ordersaga.messaging.sqlstate import is_transient
+from ordersaga.messaging.sqlstate import is_connection_lost, is_transient
 from ordersaga.said import say
 
 log: Final = structlog.get_logger()
 
 BACKOFF_MS_MIN: Final = 50
+AWAY_MS_MAX: Final = 1_000
+"""The longest wait for a server that is away: to ask whether it is back costs little, and all orders wait for the answer."""
 FAILED: Final = "turn failed"
 
 
@@ -37,11 +39,13 @@ class Backoff:
         self._alarms: Final = alarms
         self._log_limit: Final = log_limit
         self._failed_at_s = 0.0
+        self._is_away = False
         self.failures = 0
 
     def failed(self, error: Exception) -> None:
         """Count a failed turn, raise the alarm, and log now and then."""
         retriable = is_retriable(error)
+        self._is_away = isinstance(error, KafkaUnavailable) or is_connection_lost(error)
         self.failures += 1
         self._failed_at_s = _now_s()
         trouble = f"{type(error).__name__}: {error}"
@@ -62,7 +66,7 @@ class Backoff:
 
     def wait_s(self) -> float:
         """How long the consumer waits before it reads again."""
-        return backoff_s(self.failures, self._ms_max)
+        return backoff_s(self.failures, min(self._ms_max, AWAY_MS_MAX) if self._is_away else self._ms_max)
 
     def succeeded(self, handled: bool) -> None:
         """Clear the error state after a turn that handled records, or after 2 x retry_backoff without a failure.
