@@ -102,6 +102,12 @@ class Cluster:
         """Of how many partitions this broker is the leader."""
         return sum(each == member.node for each, _ in self._partitions())
 
+    def coordinator_of(self, group: str) -> int:
+        """The number of the broker to which the members of a group report."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+        asked = admin.describe_consumer_groups([group], request_timeout=CALL_S)
+        return int(asked[group].result().coordinator.id)
+
     async def whole_again(self) -> None:
         """Wait until each partition is on all brokers again."""
         end = time.monotonic() + WHOLE_LIMIT_S

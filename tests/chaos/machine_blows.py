@@ -21,7 +21,14 @@ from tests.chaos.standby import Replica, Replicated
 from tests.chaos.struck import BROKER_LIMIT_S, Blow, Struck
 
 KILLS: Final = ("kill-broker", "kill-primary", "kill-standby", "kill-standby-then-primary")
-CUTS: Final = ("cut-off-broker", "cut-off-primary", "cut-off-standbys", "cut-from-kafka", "cut-from-database")
+CUTS: Final = (
+    "cut-off-broker",
+    "cut-off-primary",
+    "cut-off-standbys",
+    "cut-from-kafka",
+    "cut-from-broker",
+    "cut-from-database",
+)
 NOTICED_S: Final = (0.5, 2.0)
 """After so long a standby is promoted. What notices and promotes is the operators'; here it is the run itself."""
 ON_ONE_STANDBY_S: Final = 4.0
@@ -121,17 +128,29 @@ def _cuts(cluster: Cluster, databases: Replicated, network: Network) -> Sequence
 
     async def cut_from_kafka(system: System, chance: random.Random) -> AsyncIterator[Struck]:
         """Cut a service off from all brokers, and heal the cut. Meanwhile the service answers HTTP."""
-        yield await _cut_and_heal(system, chance, cluster.members, "Kafka", is_ready=True)
+        yield await _cut_and_heal(system, chance.choice(SERVICES), chance, cluster.members, "Kafka", is_ready=True)
+
+    async def cut_from_broker(system: System, chance: random.Random) -> AsyncIterator[Struck]:
+        """Cut a service off from a broker that all others reach, so the broker goes on leading. The service goes on with the other partitions.
+
+        Not from the broker to which its group reports: without that one it would lose all partitions.
+        """
+        name, since_s = chance.choice(SERVICES), time.time()
+        coordinator = await asyncio.to_thread(cluster.coordinator_of, system.settings.group(name))
+        member = chance.choice([each for each in cluster.members if each.node != coordinator])
+        struck = await _cut_and_heal(system, name, chance, [member], member.name, is_ready=True)
+        yield Struck(struck.what, since_s)
 
     async def cut_from_database(system: System, chance: random.Random) -> AsyncIterator[Struck]:
         """Cut a service off from all database servers, and heal the cut. Meanwhile the service is not ready."""
-        yield await _cut_and_heal(system, chance, databases.servers, "its database", is_ready=False)
+        yield await _cut_and_heal(
+            system, chance.choice(SERVICES), chance, databases.servers, "its database", is_ready=False
+        )
 
     async def _cut_and_heal(
-        system: System, chance: random.Random, others: Sequence[Server], from_what: str, is_ready: bool
+        system: System, name: str, chance: random.Random, others: Sequence[Server], from_what: str, is_ready: bool
     ) -> Struck:
-        name, lasts_s = chance.choice(SERVICES), chance.uniform(*CUT_S)
-        service, cut_s = system.processes[name], time.time()
+        service, lasts_s, cut_s = system.processes[name], chance.uniform(*CUT_S), time.time()
         network.part(service, others)
         try:
             await asyncio.sleep(max(0.0, cut_s + lasts_s - time.time()))
@@ -143,7 +162,7 @@ def _cuts(cluster: Cluster, databases: Replicated, network: Network) -> Sequence
         what = f"{name} cut off from {from_what} for {since_s - cut_s:.1f} s: ready {ready}, alarms {', '.join(alarms) or 'none'}"
         return Struck(what, since_s, BROKER_LIMIT_S, cut_s)
 
-    return cut_off_broker, cut_off_primary, cut_off_standbys, cut_from_kafka, cut_from_database
+    return cut_off_broker, cut_off_primary, cut_off_standbys, cut_from_kafka, cut_from_broker, cut_from_database
 
 
 async def _promote(databases: Replicated, reachable: Sequence[Replica], chance: random.Random) -> str:
