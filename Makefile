@@ -12,7 +12,7 @@ ARGS ?=
 SEEDS ?= 2000
 KILLS ?= 30
 MINUTES ?= 30
-WORKERS ?= 3
+WORKERS ?= 4
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -62,7 +62,7 @@ setup: $(VENV)/.jars ## install what the other commands need, and run nothing
 test-fast: $(VENV)/.project ## the tests that start no server and no other process: under a minute
 	@$(PYTEST) $(PART_fast) $(ARGS)
 
-test: setup $(VENV)/.chromium ## all tests. Each of WORKERS=3 processes takes a file at a time and has its own Kafka and PostgreSQL. PART=name: see CONTRIBUTING.md
+test: setup $(VENV)/.chromium ## all tests. Each of WORKERS=4 processes takes a file at a time and has its own Kafka and PostgreSQL. PART=name: see CONTRIBUTING.md
 	@$(PYTEST) $(if $(PART),$(or $(PART_$(PART)),$(error there is no part $(PART)))) $(ARGS)
 
 check: $(VENV)/.project ## lint, format, types, imports, lock files, compose file
