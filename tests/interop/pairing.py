@@ -21,6 +21,8 @@ from tests.interop.partner import Kind, Partner
 SETTLE_S: Final = 30.0
 PATIENCE: Final = {f"ORDERSAGA_{name}_DEADLINE_S": "300" for name in ("STOCK", "DELIVERY", "COMPENSATION")}
 """Order asks no partner again: whatever a partner loses or gives up stays so until the test mends it."""
+FEW_PARTITIONS: Final = {"ORDERSAGA_TOPIC_PARTITIONS": "4"}
+"""Enough that both sides spread keys over them; each more costs a new broker CPU time."""
 
 Make = Callable[[StackFolder, Kind, Settings], Partner]
 
@@ -101,7 +103,7 @@ async def pairing(kind: Kind, make: Make) -> AsyncIterator[Pairing]:
             stack.callback(partner.kill)
             starting.append((partner, beside.submit(partner.start)))
 
-        system = System(services=ours, extra=PATIENCE, addressed=begin)
+        system = System(services=ours, extra=PATIENCE | FEW_PARTITIONS, addressed=begin)
         await asyncio.to_thread(stack.enter_context, system)
         ((partner, started),) = starting
         await asyncio.wrap_future(started)
