@@ -21,6 +21,7 @@ from benchmarks.report import Figures
 from benchmarks.shop import WORKERS, audit, place, record_payments
 from ordersaga.devstack.folder import StackFolder
 from ordersaga.devstack.server import Server
+from ordersaga.devstack.side_by_side import side_by_side
 from ordersaga.devstack.stack import DevStack
 from ordersaga.devstack.system import ServiceProcess, System
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Topics, watermarks
@@ -61,8 +62,7 @@ class Contender(ABC):
         """Be able to work."""
         if not self.started:
             self.started = self.processes()
-            for server in self.started.values():
-                server.start()
+            side_by_side([server.start for server in self.started.values()])
         self._signal(signal.SIGCONT)
 
     def rest(self) -> None:

@@ -74,8 +74,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
-    """One system for all, since starting one takes longer than such a small benchmark."""
-    with System(extra={"ORDERSAGA_LOG_LEVEL": "error"}) as running:
+    """One system for all, since starting one takes longer than such a small benchmark. It has few partitions: contenders of ours in turn find
+    each partition taken by the other, one after the other, and a few orders would meet a new one each."""
+    with System(extra={"ORDERSAGA_LOG_LEVEL": "error", "ORDERSAGA_TOPIC_PARTITIONS": "3"}) as running:
         yield running
 
 
