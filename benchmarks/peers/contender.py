@@ -23,7 +23,7 @@ from ordersaga.devstack.folder import StackFolder
 from ordersaga.devstack.server import Server
 from ordersaga.devstack.side_by_side import side_by_side
 from ordersaga.devstack.stack import DevStack
-from ordersaga.devstack.system import ServiceProcess, System
+from ordersaga.devstack.system import TOGETHER, ServiceProcess, System
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Topics, watermarks
 from ordersaga.settings import Settings
 
@@ -139,26 +139,31 @@ class Ours(Contender):
         batch_max: int,
         services: Sequence[str] = SERVICES,
         workers: int = WORKERS,
+        one_process: bool = False,
     ) -> None:
+        """`one_process`: its services share a process, or each of its workers."""
         super().__init__(name, system.stack, "", [f"ordersaga_{service}" for service in services])
         self._system: Final = system
         self._shelf: Final = shelf
         self._batch_max: Final = batch_max
         self._services: Final = services
         self._workers: Final = workers
+        self._one_process: Final = one_process
 
     def processes(self) -> dict[str, Server]:
-        def process(service: str) -> Server:
-            made = ServiceProcess(self.stack.folder, service, None, self._workers)
+        def process(name: str, services: Sequence[str]) -> Server:
+            made = ServiceProcess(self.stack.folder, name, None, self._workers, services)
             made.environment |= self._system.environment | {
                 "ORDERSAGA_HTTP_PORT": str(made.port),
                 "ORDERSAGA_BATCH_MAX": str(self._batch_max),
-                f"ORDERSAGA_{service.upper()}_GROUP": f"{self.name}-{service}",
                 "ORDERSAGA_KAFKA_SESSION_TIMEOUT_MS": str(GROUP_SESSION_MS),
             }
+            made.environment |= {f"ORDERSAGA_{each.upper()}_GROUP": f"{self.name}-{each}" for each in services}
             return made
 
-        return {service: process(service) for service in self._services}
+        if self._one_process:
+            return {TOGETHER: process(TOGETHER, self._services)}
+        return {service: process(service, [service]) for service in self._services}
 
     async def place(self, orders: int) -> list[LoadRecord]:
         db = await asyncpg.connect(self._system.settings.database_url("order"))

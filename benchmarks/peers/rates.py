@@ -24,12 +24,12 @@ from benchmarks.process import LoadProcess
 from benchmarks.report import Bench, Figures, Goal, Report, Size, slug
 from benchmarks.shop import PRICE, audit, record_all_payments, stock_up
 from ordersaga.devstack.stack import DevStack
-from ordersaga.devstack.system import System
+from ordersaga.devstack.system import TOGETHER, System
 from ordersaga.settings import SERVICES
 
 RATES: Final = (2, 10, 50, 100, 200)
-OURS, SPRING, ALONE = "ordersaga", "spring", "servers alone"
-ALL: Final = (OURS, SPRING, DBOS, RESTATE)
+OURS, APART, SPRING, ALONE = "ordersaga", "ordersaga-apart", "spring", "servers alone"
+ALL: Final = (OURS, APART, SPRING, DBOS, RESTATE)
 WARM_UP_AT_ONCE: Final = 16
 LEAD_SHARE: Final = 0.25
 TURN_S_MIN: Final = 1.0
@@ -42,10 +42,10 @@ LATENCY_RATES: Final = RATES[:-1]
 
 
 class OurSystem(Ours):
-    """All four services, one process each, with the settings as shipped."""
+    """All four services with the settings as shipped: in one process, as the peers are, or apart, in one each."""
 
-    def __init__(self, system: System, shelf: Sequence[UUID]) -> None:
-        super().__init__(OURS, system, shelf, BATCH_MAX, SERVICES, workers=1)
+    def __init__(self, name: str, system: System, shelf: Sequence[UUID]) -> None:
+        super().__init__(name, system, shelf, BATCH_MAX, SERVICES, workers=1, one_process=name == OURS)
         self.settings: Final = system.settings
 
     async def check(self) -> list[str]:
@@ -97,6 +97,8 @@ async def run(size: Size, names: Sequence[str] = ALL, rates: Sequence[int] = RAT
 
 def _missing(name: str) -> str | None:
     """Why a peer cannot take part; None: it is built."""
+    if name == APART:
+        return None
     if name != SPRING:
         return engine_shops.install(name)
     if why := maven.missing():
@@ -110,7 +112,8 @@ def _entries(system: System, shelf: Sequence[UUID]) -> list[Entry]:
     peer = Peer(SPRING, system, spring.one_jvm(**one_jvm), one_database=True)
     jvm = "Spring Boot 3.5.16, Spring Kafka, JPA, a message a transaction, outbox published at commit, one JVM, one database"
     found = [
-        Entry(OurSystem(system, shelf), "order", shelf, "four services, a process and a database each, as shipped"),
+        Entry(OurSystem(OURS, system, shelf), TOGETHER, shelf, "four services in one process, a database each"),
+        Entry(OurSystem(APART, system, shelf), "order", shelf, "four services, a process and a database each"),
         Entry(peer, spring.DOOR, peer.shelf, f"{jvm}; {told(one_jvm)}", 3.0),
     ]
     for name in (DBOS, RESTATE):
@@ -150,7 +153,7 @@ async def _measure(report: Report, entries: Sequence[Entry], rates: Sequence[int
                 told = f"{figures['cpu_ms_per_order']:.1f} CPU-ms an order, p50 {figures['latency_ms_p50']:.0f} ms"
                 size.say(f"{said}, {entry.name} at {rate} orders/s: {told}")
                 report.add(f"{entry.name} {rate}/s", figures)
-                if entry.name != OURS and figures["latency_ms_p50"] > BEHIND_MS:
+                if entry.name not in (OURS, APART) and figures["latency_ms_p50"] > BEHIND_MS:
                     behind[entry.name] = min(rate, behind.get(entry.name, rate))
                 report.broken += [f"{entry.name} at {rate}/s: {line}" for line in await entry.contender.check()]
                 entry.contender.rest()
@@ -246,6 +249,8 @@ def _compare(report: Report, others: Sequence[str], rates: Sequence[int]) -> Non
         for rate in rates:
             if f"{name} {rate}/s" in report.rounds:
                 report.ratio(f"cpu_{key}_{rate}", f"{OURS} {rate}/s", f"{name} {rate}/s", "cpu_ms_per_order")
+                if name == SPRING and APART in others:
+                    report.ratio(f"cpu_apart_{key}_{rate}", f"{APART} {rate}/s", f"{name} {rate}/s", "cpu_ms_per_order")
     goals = [
         Goal(f"latency_ms_{rank}_{OURS}_{rate}_s", value, most=True)
         for rate in rates

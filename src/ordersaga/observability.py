@@ -5,10 +5,12 @@ import logging
 import sys
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import structlog
 
+from ordersaga import scope
 from ordersaga.contracts.personal import hidden_in_own_words
 from ordersaga.masking import masked, remember
 from ordersaga.settings import Settings
@@ -18,11 +20,12 @@ NESTED_MAX: Final = 6
 
 
 def log_to_stderr(settings: Settings, service: str) -> None:
-    """Set up logging for one process; every line says which service wrote it."""
+    """Set up logging for one process; every line says which service wrote it: this one, or that of the scope in which the line is written."""
     remember(settings.secrets())
     structlog.configure(
         [
             structlog.contextvars.merge_contextvars,
+            partial(add_service, service),
             add_trace,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -35,9 +38,14 @@ def log_to_stderr(settings: Settings, service: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(service=service)
     logging.basicConfig(handlers=[_Passed()], level=logging.WARNING, force=True)
     threading.excepthook = _thread_ended
+
+
+def add_service(process: str, _: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Name the service. A line of the process itself, or of a library's thread, has the name of the process."""
+    event["service"] = scope.current().service or process
+    return event
 
 
 def add_trace(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -174,7 +174,8 @@ class Settings(
     http_host: str = Field(default="127.0.0.1", description="the address to listen on; 0.0.0.0: all of this machine")
     http_port: Port | None = Field(
         default=None,
-        description="default: order 8081, stock 8082, payment 8083, delivery 8084, sandbox 8085, web 8086, audit 8087",
+        description="default: order 8081, stock 8082, payment 8083, delivery 8084, sandbox 8085, web 8086, audit 8087; of several services in one "
+        "process the first has this port, and the others have the next ones",
     )
     request_timeout_ms: int = Field(
         default=5_000,
@@ -305,9 +306,13 @@ class Settings(
         group: str = getattr(self, f"{service}_group")
         return group
 
-    def port(self, server: str) -> int:
-        """The port that a server listens on."""
-        return HTTP_PORTS[server] if self.http_port is None else self.http_port
+    def port(self, server: str, place: int = 0) -> int:
+        """The port that a server listens on. `place`: how many servers were named before it for the same process."""
+        return HTTP_PORTS[server] if self.http_port is None else self.http_port + place
+
+    def operations_port_of(self, place: int) -> int | None:
+        """The operators' port of the server at this place in its process."""
+        return None if self.operations_port is None else self.operations_port + place
 
 
 def user_of(url: str) -> str | None:

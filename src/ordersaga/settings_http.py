@@ -16,7 +16,7 @@ class HttpSettings(BaseSettings):
 
     operations_port: Port | None = Field(
         default=None,
-        description="port of /metrics, /schema and the reasons in /health; http_port then says only UP or DOWN. None: all on http_port",
+        description="port of /metrics, /schema and the reasons in /health; http_port then says only UP or DOWN. None: all on http_port. Several services in one process have this port and the next ones",
     )
     http_head_bytes_max: int = Field(
         default=16_384,

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from enum import Enum
 from typing import Any, Final
 
-from ordersaga import __version__
+from ordersaga import __version__, scope
 from ordersaga.contracts.personal import hidden_in_own_words
 from ordersaga.masking import masked
 from ordersaga.settings import Settings
@@ -144,23 +144,23 @@ class NotInstalled(Exception):
     """`ORDERSAGA_TRACES_URL` is set, and the packages that export spans are missing."""
 
 
-_exporter: Exporter | None = None
 _ratio: float = 1.0
 
 
 def exporting() -> Exporter | None:
-    """The exporter of this process; None: no spans are made."""
-    return _exporter
+    """The exporter of the service whose task asks; None: no spans are made."""
+    found: Exporter | None = scope.current().exporter
+    return found
 
 
 def start(settings: Settings, service: str) -> None:
     """Export spans from now on, where the settings say so. Raises `NotInstalled`."""
-    global _exporter, _ratio
+    global _ratio
     _ratio = settings.traces_ratio
     if settings.traces_url is None:
         return
     try:
-        _exporter = Exporter(settings.traces_url, service)
+        scope.current().exporter = Exporter(settings.traces_url, service)
     except ImportError as error:
         raise NotInstalled(
             f"ORDERSAGA_TRACES_URL is set, and {error.name} is not installed: pip install 'ordersaga[traces]', or unset it"
@@ -169,7 +169,7 @@ def start(settings: Settings, service: str) -> None:
 
 def stop() -> None:
     """Send the spans that wait, and export no more."""
-    global _exporter
-    if _exporter is not None:
-        _exporter.close()
-        _exporter = None
+    here = scope.current()
+    if here.exporter is not None:
+        here.exporter.close()
+        here.exporter = None

@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--only", default=None, help=f"kinds of blows, with commas between: {', '.join(BLOWS)}")
     parser.add_argument("--orders-per-s", type=float, default=15.0, help="customers that come each second")
     parser.add_argument("--workers", type=int, default=WORKERS, help="processes of each service")
+    parser.add_argument("--one-process", action="store_true", help="all services share each process")
     parser.add_argument(
         "--without", choices=[each.name for each in MUTATIONS], help="take this guard out of the services"
     )
@@ -44,7 +45,12 @@ def main() -> int:
     console.print(f"load of this machine before the start: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     with (
         hanging_provider() as provider,
-        System(extra=EXTRA | provider, workers=given.workers, say=lambda step: console.print(f"{step} ...")) as system,
+        System(
+            extra=EXTRA | provider,
+            workers=given.workers,
+            one_process=given.one_process,
+            say=lambda step: console.print(f"{step} ..."),
+        ) as system,
     ):
         result = asyncio.run(Chaos(system, seed, given.orders_per_s, console.print).run(kinds))
         _report(result)

@@ -43,7 +43,7 @@ DOWN_S: Final = (0.0, 2.0)
 async def kill_service(system: System, chance: random.Random) -> AsyncIterator[Struck]:
     """Kill all processes of a service at once, and start it again."""
     name = chance.choice(SERVICES)
-    since_s, ready_s = await _kill_and_start(system.processes[name], lambda: system.start(name), chance)
+    since_s, ready_s = await _kill_and_start(system.process_of(name), lambda: system.start(name), chance)
     yield Struck(f"{name} killed and started again, ready after {ready_s:.1f} s", since_s, AGAIN_LIMIT_S)
 
 
@@ -60,7 +60,7 @@ async def lose_instance(system: System, chance: random.Random) -> AsyncIterator[
     """Kill one process of a service while its supervisor is frozen: the other processes must take its partitions over."""
     name = chance.choice(SERVICES)
     victim = chance.choice(workers(system, name))
-    supervisor = psutil.Process(pid_of(system.processes[name]))
+    supervisor = psutil.Process(pid_of(system.process_of(name)))
     send_signals([supervisor], "SIGSTOP")
     try:
         send_signals([victim], "SIGKILL")
@@ -131,7 +131,7 @@ async def kill_unpublished(system: System, chance: random.Random) -> AsyncIterat
         try:
             await asyncio.sleep(chance.uniform(*SILENT_S))
             if await _unpublished(system, name):
-                await asyncio.to_thread(system.processes[name].kill)
+                await asyncio.to_thread(system.process_of(name).kill)
                 break
         finally:
             send_signals([broker], "SIGCONT")
@@ -155,7 +155,7 @@ async def kill_postgres(system: System, chance: random.Random) -> AsyncIterator[
 @contextlib.asynccontextmanager
 async def kill_gateway(system: System, chance: random.Random) -> AsyncIterator[Struck]:
     """Kill the payment gateway during payments that it may have approved, and start it again."""
-    await _kill_and_start(system.processes[SANDBOX], lambda: system.start(SANDBOX), chance)
+    await _kill_and_start(system.process_of(SANDBOX), lambda: system.start(SANDBOX), chance)
     yield Struck("the payment gateway killed and started again", time.time())
 
 
@@ -184,7 +184,7 @@ BLOWS: Final[dict[str, Blow]] = {
 
 def workers(system: System, name: str) -> list[psutil.Process]:
     """The worker processes of a service."""
-    return psutil.Process(pid_of(system.processes[name])).children()
+    return psutil.Process(pid_of(system.process_of(name))).children()
 
 
 async def _cut_off(system: System, name: ServiceName, victim: psutil.Process) -> list[psutil.Process]:

@@ -122,7 +122,7 @@ async def restart_with_parked(system: System, chance: random.Random) -> AsyncIte
         await asyncio.to_thread(_write, settings, topic, [codec.encode(request)], request.order_id)
         await asyncio.sleep(0.05)
     await _until(settings, "delivery", "SELECT count(*) FROM parked WHERE attempts > 0", PARKED_RECORDS)
-    await asyncio.to_thread(system.processes["delivery"].kill)
+    await asyncio.to_thread(system.process_of("delivery").kill)
     async with _database(settings, "delivery") as db:
         await db.execute("UPDATE parked SET due_at = now() - interval '1 minute'")
     since_s = time.time()

@@ -9,7 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 import ordersaga
 from ordersaga.http.workers import UP, UP_MEANS
-from ordersaga.messaging.measures import OF_SERVICE
+from ordersaga.scope import ALONE
 from ordersaga.settings import SERVICES
 
 PACKAGES: Final = ("http", "messaging", "operations", *SERVICES)
@@ -20,8 +20,8 @@ Written by `make metrics` from the code; a test compares the two.
 
 Each service has them at `/metrics`, as text or as OpenMetrics with exemplars. A metric of a process counts what this process does. With `serve --workers`
 any worker answers for all of them, and each sample has the label `worker`: sum over `worker`. A metric of a service comes from its database, so each
-process tells the same: take the maximum. `process_*` and `python_*` are those of Prometheus's Python client. No label has an order, a customer or an
-error's text.
+process tells the same: take the maximum. `process_*` and `python_*` are those of Prometheus's Python client; of services that share a process the first
+one has them. No label has an order, a customer or an error's text.
 
 | metric | type | labels | of a | meaning |
 |---|---|---|---|---|
@@ -52,7 +52,7 @@ def metrics() -> list[Described]:
             importlib.import_module(each.name)
     found = [Described(UP, "gauge", ("worker",), "process", UP_MEANS)]
     found += [_described(each, "process") for each in _ours(REGISTRY)]
-    found += [_described(each, "service") for each in _ours(OF_SERVICE)]
+    found += [_described(each, "service") for each in _ours(ALONE.of_service)]
     return sorted(found)
 
 

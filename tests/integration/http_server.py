@@ -5,6 +5,7 @@ The settings come from the environment, as a service's do.
 
 import asyncio
 import contextlib
+import contextvars
 import sys
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from litestar.response import ServerSentEvent, ServerSentEventMessage
 from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.limits import Streams
 from ordersaga.http.requests import body_of
-from ordersaga.http.server import application, serve
+from ordersaga.http.server import Face, application, serve
 from ordersaga.messaging.health import Health
 from ordersaga.settings import Settings
 
@@ -89,7 +90,8 @@ async def running() -> AsyncIterator[None]:
 async def main(port: int) -> None:
     settings = Settings()
     streams = Streams(settings.http_streams_max, settings.http_streams_per_caller_max)
-    await serve(application("test", routes(streams), Well(), running, streams), settings, port)
+    app = application("test", routes(streams), Well(), running, streams)
+    await serve([Face(app, port, settings.operations_port, contextvars.copy_context())], settings)
 
 
 if __name__ == "__main__":

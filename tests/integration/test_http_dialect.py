@@ -1,5 +1,6 @@
 """How every service speaks HTTP: methods, media types, headers of every answer, all errors of a body at once, and what operators alone see."""
 
+import contextvars
 import re
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -9,7 +10,7 @@ import httpx
 import pytest
 
 from ordersaga.http.limits import Streams
-from ordersaga.http.server import application, serve
+from ordersaga.http.server import Face, application, serve
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.settings import Settings
 from tests.integration.http_server import Well, routes, running
@@ -91,7 +92,7 @@ async def test_a_wrong_method_is_told_the_right_ones(client: httpx.AsyncClient) 
 async def test_operators_cannot_share_the_port_of_the_api() -> None:
     app, port = application("test", routes(Streams(1, 1)), Well(), running), free_port()
     with pytest.raises(CannotStart, match="ORDERSAGA_OPERATIONS_PORT"):
-        await serve(app, Settings(operations_port=port), port)
+        await serve([Face(app, port, port, contextvars.copy_context())], Settings())
 
 
 async def test_metrics_name_their_character_set_once(client: httpx.AsyncClient) -> None:

@@ -1,6 +1,7 @@
-"""Where each service, and the web process, are two workers on one port, faults and the load generator are the same whichever worker answers,
+"""Where all services share two workers, and the web process has two of its own, faults and the load generator are the same whichever worker answers,
 and an order is one trace: with others in its turns, parked, given up."""
 
+import json
 import re
 import time
 from collections import defaultdict
@@ -16,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ordersaga.devstack.system import System
 from ordersaga.messaging.consumer_faults import ON_PURPOSE
+from ordersaga.settings import SERVICES
 from tests.integration.trace_client import CUSTOMER, Traced, is_complete, named, sold, spoil, until_met
 from tests.integration.trace_collector import LIMIT_S, Collector, collecting
 
@@ -43,7 +45,7 @@ def system(collector: Collector) -> Iterator[System]:
         "ORDERSAGA_TRACES_RATIO": "0",  # what no client of this file samples is not exported
         "OTEL_BSP_SCHEDULE_DELAY": "200",
     }
-    with System(web=True, workers=2, extra=traces) as running:
+    with System(web=True, workers=2, one_process=True, extra=traces) as running:
         yield running
 
 
@@ -285,13 +287,32 @@ def test_a_scrape_has_the_metrics_of_both_workers_whichever_answers(system: Syst
     assert sum(scraped(system, "order")["ordersaga_records_published_total"].values()) > 0
 
 
+def test_services_that_share_a_process_have_metrics_and_log_lines_of_their_own(system: System) -> None:
+    handled = {
+        service: {
+            name for name in scraped(system, service) if name.startswith(("ordersaga_order_", "ordersaga_payment_"))
+        }
+        for service in SERVICES
+    }
+    assert handled["stock"] == handled["delivery"] == set()
+    assert all(each.startswith("ordersaga_order_") for each in handled["order"]) and handled["order"]
+    assert all(each.startswith("ordersaga_payment_") for each in handled["payment"]) and handled["payment"]
+    of_process = {service for service in SERVICES if "process_start_time_seconds" in scraped(system, service)}
+    assert of_process == {"order"}, "a sum over the services would count the process four times"
+    lines = [
+        json.loads(line) for line in system.process_of("stock").log_path.read_text().splitlines() if line[:1] == "{"
+    ]
+    began = {(each["service"], each["group"]) for each in lines if each["event"] == "started: records are consumed"}
+    assert began == {(service, f"ordersaga-{service}") for service in SERVICES}
+
+
 def test_a_worker_that_does_not_answer_has_no_samples_until_it_does(system: System) -> None:
     def told() -> tuple[float, float, bool]:
         found = scraped(system, "delivery")
         up = found["ordersaga_worker_up"]
-        return up["0"], up["1"], "1" in found["process_start_time_seconds"]
+        return up["0"], up["1"], "1" in found["ordersaga_build_info"]
 
-    supervisor = psutil.Process(system.processes["delivery"].pid)
+    supervisor = psutil.Process(system.process_of("delivery").pid)
     [second] = [each for each in supervisor.children() if "--worker 1 " in " ".join(each.cmdline())]
     until(lambda: told() == (1, 1, True))
     second.suspend()
@@ -300,7 +321,8 @@ def test_a_worker_that_does_not_answer_has_no_samples_until_it_does(system: Syst
     finally:
         second.resume()
     until(lambda: told() == (1, 1, True))
-    began = scraped(system, "delivery")["process_start_time_seconds"]["1"]
+    began = scraped(system, "order")["process_start_time_seconds"]["1"]
     second.kill()
-    until(lambda: scraped(system, "delivery")["process_start_time_seconds"].get("1", began) > began)
+    until(lambda: scraped(system, "order")["process_start_time_seconds"].get("1", began) > began)
+    until(lambda: told() == (1, 1, True))
     assert told() == (1, 1, True)

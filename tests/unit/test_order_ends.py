@@ -11,9 +11,9 @@ from typing import Any, get_args
 import pytest
 from prometheus_client import generate_latest
 
-from ordersaga.messaging.measures import OF_SERVICE
 from ordersaga.order import states, store
 from ordersaga.order.model import ENDS, Reason
+from ordersaga.scope import ALONE
 
 SAGA = Path(__file__).parents[2] / "docs" / "saga.md"
 
@@ -42,7 +42,7 @@ async def test_every_end_is_a_series_also_one_that_no_order_has(monkeypatch: pyt
     monkeypatch.setattr(store, "oldest_pending", nothing)
     await states.measure(runtime())
     told = re.findall(
-        r"^ordersaga_order_ended_orders\{(.+)\} (\S+)$", generate_latest(OF_SERVICE).decode(), re.MULTILINE
+        r"^ordersaga_order_ended_orders\{(.+)\} (\S+)$", generate_latest(ALONE.of_service).decode(), re.MULTILINE
     )
     assert dict(told) == {f'reason="{reason}",status="{status}"': "0.0" for reason, status in ENDS.items()} | {
         'reason="",status="COMPLETED"': "7.0",

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from ordersaga import tracing
+from ordersaga import scope
 from ordersaga.contracts.headers import TRACEPARENT
 from ordersaga.messaging import spans, timers
 from ordersaga.messaging.handler import Record
@@ -34,7 +34,7 @@ class Exported:
 @pytest.fixture
 def exported(monkeypatch: pytest.MonkeyPatch) -> Exported:
     made = Exported()
-    monkeypatch.setattr(tracing, "_exporter", made)
+    monkeypatch.setattr(scope.ALONE, "exporter", made)
     return made
 
 

@@ -3,9 +3,10 @@
 import asyncio
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import aiohttp
 import typer
@@ -46,6 +47,13 @@ DatabaseUrl = Annotated[
     str | None,
     typer.Option(help="use this PostgreSQL server instead of starting one; its user must be able to make databases"),
 ]
+OneProcess = Annotated[
+    bool,
+    typer.Option(
+        "--one-process",
+        help="run the services in one process, as a small shop may: less CPU and memory; default: a process for each",
+    ),
+]
 Catalogue = Annotated[bool, typer.Option(help="put a small catalogue into the shop")]
 
 
@@ -56,6 +64,7 @@ def up(
     bootstrap: Bootstrap = None,
     database_url: DatabaseUrl = None,
     catalogue: Catalogue = True,
+    one_process: OneProcess = False,
 ) -> None:
     """Run the whole system on a Kafka and a PostgreSQL of its own, each service as its own process, until Ctrl-C.
 
@@ -74,6 +83,7 @@ def up(
                 first_port=first_port,
                 bootstrap_servers=bootstrap,
                 database_url=database_url,
+                one_process=one_process,
                 long_lived=True,
                 web=True,
                 say=_say,
@@ -145,7 +155,7 @@ class _Watch:
         self._system: Final = system
         self._again_at_s: dict[str, float] = {}
         self._wait_s: dict[str, float] = {}
-        self._told: dict[str, dict[str, str]] = {name: {} for name in system.processes}
+        self._told: dict[str, dict[str, str]] = {name: {} for name in system.urls}
 
     def run(self) -> None:
         """Watch until Ctrl-C. Raises `DevStackError` if a server of this system dies."""
@@ -172,10 +182,14 @@ class _Watch:
         else:
             self._wait_s.pop(name, None)
 
-    def _ask(self, name: str) -> None:
-        status = self._system.processes[name].status()
-        if status is None:
-            return  # the service is busy or dead; its last answer counts until it answers again
+    def _ask(self, process: str) -> None:
+        for name, status in self._system.processes[process].statuses().items():
+            if (
+                status is not None
+            ):  # otherwise the service is busy or dead; its last answer counts until it answers again
+                self._tell_changes(name, status)
+
+    def _tell_changes(self, name: str, status: Mapping[str, Any]) -> None:
         now = {problem: problem for problem in status["problems"]}
         for each in status["alarms"]:
             now[f"{each['alarm']} {each['where']}"] = f"{each['where']}: {each['what']}. {each['todo']}".removeprefix(

@@ -21,6 +21,8 @@ LEFTOVERS_LIMIT_S = 30.0
 # connecting to a stopped broker may get the broker's own port as its local one. The client then connects to itself, and the broker cannot
 # start again.
 PORTS = range(15000, 32000)
+ROOM = 4
+"""Another name may have taken as many ports in a row as there are services."""
 
 
 class StackFolder:
@@ -62,10 +64,11 @@ class StackFolder:
         os.pwrite(fd, str(os.getpid()).encode(), 0)
         return fd
 
-    def port(self, name: str) -> int:
-        """A free port for `name`. The port of the last start is taken again if it is free, so that addresses stay the same."""
-        if name not in self._ports or not _is_free(self._ports[name]):
-            self._ports[name] = _free_port(taken=set(self._ports.values()))
+    def port(self, name: str, count: int = 1) -> int:
+        """A free port for `name`, the first of `count` in a row. That of the last start is taken again if it is free, so that addresses stay the
+        same."""
+        if name not in self._ports or not _are_free(self._ports[name], count):
+            self._ports[name] = _free_ports(set(self._ports.values()), count)
             if not self.temporary:
                 self._record.write_text(json.dumps(self._ports))
         return self._ports[name]
@@ -83,11 +86,15 @@ class StackFolder:
             self._lock = None
 
 
-def _free_port(taken: set[int]) -> int:
+def _free_ports(taken: set[int], count: int) -> int:
     for port in random.sample(PORTS, k=200):
-        if port not in taken and _is_free(port):
+        if not taken & set(range(port - ROOM + 1, port + count)) and _are_free(port, count):
             return port
     raise DevStackError(f"None of 200 ports tried between {PORTS.start} and {PORTS.stop} on 127.0.0.1 is free.")
+
+
+def _are_free(first: int, count: int) -> bool:
+    return all(_is_free(first + n) for n in range(count))
 
 
 def _is_free(port: int) -> bool:

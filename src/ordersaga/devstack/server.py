@@ -39,6 +39,7 @@ class Server(ABC):
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals]
     user: str | None = None
+    port_count: int = 1
     host: str = "127.0.0.1"
     before: Sequence[str] = ()
     """Words before the command line, such as those that enter a network namespace."""
@@ -46,7 +47,7 @@ class Server(ABC):
 
     def __init__(self, folder: StackFolder) -> None:
         self.path = folder.path / self.name
-        self.port = folder.port(self.name)
+        self.port = folder.port(self.name, self.port_count)
         self.log_path = self.path / f"{self.name}.log"
         self.environment = dict(os.environ)
         self._folder = folder

@@ -52,16 +52,23 @@ ABOUT_REACHING_KAFKA: Final = (
 SANDBOX: Final = "sandbox"
 WEB: Final = "web"
 AUDIT: Final = "audit"
+TOGETHER: Final = "services"
+"""The name of the process that runs all services."""
 WORKERS_WAIT_MS: Final = 1_500
 
 
 class ServiceProcess(Server):
-    """One service, or the sandbox gateway, as a process of its own; ready when its `/health/status` says that it has started."""
+    """A process of one server, or of several services on ports in a row; ready when each `/health/status` says that it has started."""
 
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
-    def __init__(self, folder: StackFolder, name: str, port: int | None, workers: int = 1) -> None:
+    def __init__(
+        self, folder: StackFolder, name: str, port: int | None, workers: int = 1, servers: Sequence[str] = ()
+    ) -> None:
+        """`servers`: those that it runs; the one that is called as the process, if there are none."""
         self.name = name  # type: ignore[misc]  # here each object is a server of its own
+        self._servers: Final = list(servers) or [name]
+        self.port_count = len(self._servers)
         super().__init__(folder)
         self.environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
         self._workers: Final = workers
@@ -71,8 +78,14 @@ class ServiceProcess(Server):
 
     @property
     def url(self) -> str:
-        """Where the service is found."""
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        """Where its first server is found."""
+        return self.urls[self._servers[0]]
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where each of its servers is found."""
+        site = f"http://{f'[{self.host}]' if ':' in self.host else self.host}"
+        return {each: f"{site}:{self.port + n}" for n, each in enumerate(self._servers)}
 
     def _prepare(self) -> None:
         self.demand_port()
@@ -81,32 +94,40 @@ class ServiceProcess(Server):
         """Raise `DevStackError` if the port is taken: another system would answer in this service's place."""
         if self.before:
             return  # it has an address of its own
-        with socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((self.host, self.port))
-            except OSError as error:
-                raise DevStackError(
-                    f"{self.name} cannot listen on {self.host}:{self.port}: {error.strerror}.\n"
-                    "Stop what listens there (another `ordersaga up`?), or choose other ports with --first-port."
-                ) from error
+        for n, name in enumerate(self._servers):
+            with socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((self.host, self.port + n))
+                except OSError as error:
+                    raise DevStackError(
+                        f"{name} cannot listen on {self.host}:{self.port + n}: {error.strerror}.\n"
+                        "Stop what listens there (another `ordersaga up`?), or choose other ports with --first-port."
+                    ) from error
 
     def _command(self) -> list[str]:
         workers = ["--workers", str(self._workers)] if self._workers > 1 else []
-        return [sys.executable, "-m", "ordersaga", "serve", self.name, *workers]
+        return [sys.executable, "-m", "ordersaga", "serve", *self._servers, *workers]
 
     def _is_ready(self, log_from: int) -> bool:
-        status = self.status()
-        if status is None:
-            self.not_ready_because = "it does not answer yet"
-            return False
-        troubles = "; ".join([*status["problems"], *(each["what"] for each in status["alarms"])])
-        self.not_ready_because = troubles or "it has not taken its partitions yet"
-        return bool(status["started"] and not status["problems"])
+        for n in range(self.port_count):
+            status = self.status(n)
+            if status is None:
+                self.not_ready_because = "it does not answer yet"
+                return False
+            troubles = "; ".join([*status["problems"], *(each["what"] for each in status["alarms"])])
+            self.not_ready_because = troubles or "it has not taken its partitions yet"
+            if not status["started"] or status["problems"]:
+                return False
+        return True
 
-    def status(self) -> dict[str, Any] | None:
-        """The body of `/health/status`; None if the service does not answer."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=PROBE_S)
+    def statuses(self) -> dict[str, dict[str, Any] | None]:
+        """`status` of each of its servers, by name."""
+        return {name: self.status(n) for n, name in enumerate(self._servers)}
+
+    def status(self, n: int = 0) -> dict[str, Any] | None:
+        """The body of the `/health/status` of its server n; None if it does not answer."""
+        connection = http.client.HTTPConnection(self.host, self.port + n, timeout=PROBE_S)
         try:
             connection.request("GET", "/health/status")
             answer = connection.getresponse()
@@ -123,8 +144,9 @@ class System:
 
     `services` names the services to start; other teams run the rest. `first_port` None: any free ports. `bootstrap_servers` and
     `database_url` name a Kafka and a PostgreSQL server to use instead of starting them. `extra` are settings for the services, each of
-    which runs as `workers` processes. `long_lived`: the system will run for minutes, so Kafka's JVM optimises its code. `web`: the shop's and
-    console's process is started, too, and the audit's. `place` may give a process an address of its own before it is started.
+    which runs as `workers` processes; with `one_process` they share each of these. `long_lived`: the system will run for minutes, so Kafka's JVM
+    optimises its code. `web`: the shop's and console's process is started, too, and the audit's. `place` may give a process an address of its
+    own before it is started.
     `addressed` is called when Kafka, databases and topics are ready, before the services start. Raises `DevStackError`, which says what to
     do; nothing is left running then, nor after Ctrl-C at any moment.
     """
@@ -139,6 +161,7 @@ class System:
         database_url: str | None = None,
         extra: dict[str, str] | None = None,
         workers: int = 1,
+        one_process: bool = False,
         long_lived: bool = False,
         web: bool = False,
         say: Callable[[str], None] = lambda _: None,
@@ -161,13 +184,16 @@ class System:
             names = [*SERVICES, SANDBOX, WEB, AUDIT]
             others = [SANDBOX, WEB, AUDIT] if web else [SANDBOX]
             ports = {name: first_port + n if first_port else None for n, name in enumerate(names)}
-            self.processes: Final = {
+            shared = self.services if one_process else []
+            together = {TOGETHER: ServiceProcess(folder, TOGETHER, first_port, workers, shared)} if shared else {}
+            self.processes: Final = together | {
                 name: ServiceProcess(folder, name, ports[name], 1 if name in (SANDBOX, AUDIT) else workers)
                 for name in [*self.services, *others]
+                if name not in shared
             }
             for process in self.processes.values():
                 place(process)
-            self.urls: Final = {name: process.url for name, process in self.processes.items()}
+            self.urls: Final = {name: url for process in self.processes.values() for name, url in process.urls.items()}
             self.environment: Final = self._environment(
                 bootstrap_servers or self.stack.bootstrap_servers, folder, web, extra or {}
             )
@@ -255,9 +281,13 @@ class System:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def process_of(self, name: str) -> ServiceProcess:
+        """The process that runs this service, or is called so."""
+        return self.processes[TOGETHER if TOGETHER in self.processes and name in SERVICES else name]
+
     def start(self, name: str) -> None:
-        """Start a service, also again after it was killed."""
-        process = self.processes[name]
+        """Start a service's process, also again after it was killed."""
+        process = self.process_of(name)
         process.environment |= self.environment | {f"{PREFIX}HTTP_PORT": str(process.port)}
         if process.before:
             process.environment[f"{PREFIX}HTTP_HOST"] = process.host
@@ -265,7 +295,7 @@ class System:
 
     def kill(self, name: str) -> None:
         """Kill a service's processes at once, like a power cut."""
-        self.processes[name].kill()
+        self.process_of(name).kill()
 
     def stop(self) -> None:
         """Stop the services, then Kafka and PostgreSQL. If this is interrupted, kill all."""

@@ -7,6 +7,7 @@ from prometheus_client import Counter, Histogram
 
 from ordersaga import tracing
 from ordersaga.contracts.headers import TRACEPARENT
+from ordersaga.scope import metric
 from ordersaga.tracing import Exporter, Kind, child_of
 
 NOT_OBSERVED: Final = ("/health", "/metrics")
@@ -16,11 +17,20 @@ OTHER: Final = "other"
 """Stands for any other method, and for any path that is no route: a client must not make new series."""
 _HEADER: Final = TRACEPARENT.encode()
 
-REQUESTS: Final = Counter("ordersaga_http_requests", "Requests that were answered", ["method", "route", "status"])
-ANSWER_SECONDS: Final = Histogram(
+REQUESTS: Final = metric(
+    Counter,
+    "ordersaga_http_requests",
+    "Requests that were answered",
+    "method",
+    "route",
+    "status",
+)
+ANSWER_SECONDS: Final = metric(
+    Histogram,
     "ordersaga_http_answer_seconds",
     "Time from a request to the head of its answer; a stream goes on after it, and `Prefer: wait` asks for a late one",
-    ["method", "route"],
+    "method",
+    "route",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 

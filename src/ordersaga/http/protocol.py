@@ -16,6 +16,7 @@ from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from ordersaga.http.limits import RETRY_AFTER_S, Limits, Streams
+from ordersaga.scope import metric
 
 SLICE_BYTES: Final = 16_384
 FRAMING_BYTES_MAX: Final = 4_096
@@ -32,7 +33,12 @@ VERSIONS: Final = ("1.1", "1.0")
 JSON_HEADERS: Final = b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n"
 
 _upgrade: Final = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
-_refused: Final = Counter("ordersaga_http_refused", "Requests refused before they came to a route", ["status"])
+_refused: Final = metric(
+    Counter,
+    "ordersaga_http_refused",
+    "Requests refused before they came to a route",
+    "status",
+)
 
 
 class _StopParsing(Exception):

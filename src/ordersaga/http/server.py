@@ -8,15 +8,16 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from contextvars import Context
+from typing import Any, Final, NamedTuple
 
-import prometheus_client
 import structlog
 import uvicorn
 from litestar import Litestar, MediaType, Request, Response, get
 from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 from msgspec import structs
+from prometheus_client import Gauge
 from prometheus_client.exposition import choose_encoder
 
 from ordersaga import __version__
@@ -41,6 +42,7 @@ from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.gather import NotBegun, OutcomeUnknown
 from ordersaga.messaging.health import Alarm, Reporter
 from ordersaga.said import sayings_of
+from ordersaga.scope import metric
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -53,9 +55,7 @@ CHECK_IDLE_EVERY_S: Final = 1.0
 FILES_BESIDE_CONNECTIONS: Final = 256
 NOSNIFF: Final = ("X-Content-Type-Options", "nosniff")
 NO_STORE: Final = ("Cache-Control", "no-store")
-prometheus_client.Gauge("ordersaga_build_info", "Always 1; the label is the version that runs", ["version"]).labels(
-    __version__
-).set(1)
+BUILD_INFO: Final = metric(Gauge, "ordersaga_build_info", "Always 1; the label is the version that runs", "version")
 
 
 def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
@@ -64,6 +64,7 @@ def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
     `/health/live`: 503 when only a restart helps. `/health/ready`: 503 when the process cannot answer HTTP. `/health/status`: always 200,
     with all problems and alarms.
     """
+    BUILD_INFO.labels(__version__).set(1)
 
     @get("/health/live", include_in_schema=False)
     async def live() -> Response[dict[str, Any]]:
@@ -165,20 +166,70 @@ def application(
     )
 
 
-async def serve(
-    app: Litestar, settings: Settings, port: int, share_port: bool = False, worker: Worker | None = None
-) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the requests in flight and leave the lifespan.
+class Face(NamedTuple):
+    """One server of this process. `context`: in which its tasks run, with its scope. `worker`: this process is one of several of it."""
+
+    app: Litestar
+    port: int
+    operations_port: int | None
+    context: Context
+    worker: Worker | None = None
+
+
+async def serve(faces: Sequence[Face], settings: Settings, share_port: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the requests in flight and leave the lifespans. When one server ends, all end.
 
     `share_port`: the workers of one service listen on one port. Off otherwise, or a second system on the same port would get half of the
-    first one's requests. `worker`: this process is one of several. Raises `CannotStart`, also one that the application raised at its start.
+    first one's requests. Raises `CannotStart`, also one that an application raised at its start.
     """
-    if settings.operations_port == port:
-        raise CannotStart(f"ORDERSAGA_OPERATIONS_PORT is {port}, the port of the API: choose another, or unset it")
-    listeners = [listening(settings.http_host, port, share_port)]
-    if settings.operations_port is not None:
-        listeners.append(listening(settings.http_host, settings.operations_port, share_port))
+    servers: list[_Server] = []
+
+    def stop() -> None:
+        for each in servers:
+            each.stop()
+
+    async def one(server: _Server, face: Face, listeners: list[socket.socket]) -> None:
+        try:
+            await _serve_one(server, face, listeners)
+        finally:
+            stop()
+
+    ready: list[tuple[_Server, Face, list[socket.socket]]] = []
+    try:
+        for face in faces:
+            listeners: list[socket.socket] = []
+            ready.append((_server(face, settings, len(faces)), face, listeners))
+            listeners += [listening(settings.http_host, each, share_port) for each in _ports(face)]
+    except CannotStart:
+        for *_, listeners in ready:
+            for each in listeners:
+                each.close()
+        raise
+    servers += [server for server, *_ in ready]
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    tasks = [asyncio.create_task(one(*each), context=each[1].context) for each in ready]
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    failures = [end for end in ends if isinstance(end, BaseException)]
+    for failure in sorted(failures, key=lambda each: not isinstance(each, CannotStart)):
+        raise failure
+    if not all(server.started for server in servers):
+        raise SystemExit(1)
+
+
+def _ports(face: Face) -> list[int]:
+    """The ports of one server. Raises `CannotStart`."""
+    if face.operations_port == face.port:
+        raise CannotStart(f"ORDERSAGA_OPERATIONS_PORT is {face.port}, the port of the API: choose another, or unset it")
+    return [face.port] if face.operations_port is None else [face.port, face.operations_port]
+
+
+def _server(face: Face, settings: Settings, servers: int) -> "_Server":
+    app = face.app
     streams = app.streams if isinstance(app, Application) else Streams(0, 0)
+    apps = {} if face.operations_port is None else {face.port: public(app)}
+    """The application by port, for ports that serve only a part of it."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -191,39 +242,34 @@ async def serve(
         ws="none",
         server_header=False,
         headers=[NOSNIFF] if isinstance(app, Application) and app.caching else [NOSNIFF, NO_STORE],
-        http=functools.partial(Protocol, _limits(settings, app), streams, _apps(app, settings, listeners[0])),  # type: ignore[arg-type]  # a factory of protocols
+        http=functools.partial(Protocol, _limits(settings, app, servers), streams, apps),  # type: ignore[arg-type]  # a factory of protocols
     )
-    server = _Server(config)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
-    app.state.worker = worker
+    return _Server(config)
+
+
+async def _serve_one(server: "_Server", face: Face, listeners: list[socket.socket]) -> None:
+    """Serve one application. Raises the `CannotStart` with which its start or its end has failed."""
+    face.app.state.worker = face.worker
     with contextlib.suppress(SystemExit):  # of uvicorn, if the lifespan does not begin
-        async with worker.listening() if worker else contextlib.nullcontext():
+        async with face.worker.listening() if face.worker else contextlib.nullcontext():
             await server.serve(listeners)
-    if cannot_start := app.state.get("cannot_start"):
+    if cannot_start := face.app.state.get("cannot_start"):
         raise cannot_start
-    if not server.started:
-        raise SystemExit(1)
 
 
-def _apps(app: Litestar, settings: Settings, listener: socket.socket) -> dict[int, Any]:
-    """The application by port, for ports that serve only a part of it."""
-    return {} if settings.operations_port is None else {listener.getsockname()[1]: public(app)}
-
-
-def _limits(settings: Settings, app: Litestar) -> Limits:
-    """The settings' limits, with fewer connections where the system allows this process fewer open files."""
+def _limits(settings: Settings, app: Litestar, servers: int = 1) -> Limits:
+    """The settings' limits, with fewer connections where the system allows this process, which has so many servers, fewer open files."""
     limits = Limits.of(settings)
     if isinstance(app, Application) and app.head_bytes_min > limits.head_bytes_max:
         limits = structs.replace(limits, head_bytes_max=app.head_bytes_min)
-    wanted = limits.connections_max + RESERVED_CONNECTIONS + FILES_BESIDE_CONNECTIONS
+    beside = RESERVED_CONNECTIONS + FILES_BESIDE_CONNECTIONS
+    wanted = (limits.connections_max + beside) * servers
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     if most < wanted:
-        left = max(1, most - RESERVED_CONNECTIONS - FILES_BESIDE_CONNECTIONS)
+        left = max(1, most // servers - beside)
         log.warning(
             "fewer HTTP connections are taken than set: the limit of open files is too low", connections_max=left
         )

@@ -1,7 +1,7 @@
 """The metrics of a service whose worker processes share a port: the worker that is asked asks the others, and answers for all.
 
 Each sample has the label `worker`, its worker's number. A worker that has ended, or does not answer, has no samples, and its
-`ordersaga_worker_up` is 0. A worker that is started again takes its number over. Metrics of `OF_SERVICE` are the same in each worker, since they are
+`ordersaga_worker_up` is 0. A worker that is started again takes its number over. Metrics of `Scope.of_service` are the same in each worker, since they are
 read from the database: those of the worker that is asked are told alone, without the label.
 """
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
-from prometheus_client import REGISTRY, Metric, disable_created_metrics
+from prometheus_client import CollectorRegistry, Metric, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from ordersaga.messaging.measures import OF_SERVICE
+from ordersaga import scope
 
 ANSWERS_WITHIN_S: Final = 3.0
 ACCEPT_BYTES_MAX: Final = 4_096
@@ -31,11 +31,12 @@ _family: Final = re.compile(rb"^# HELP (\S+).*\n# TYPE .*\n", re.MULTILINE)
 
 
 class Worker(Struct, frozen=True):
-    """One of `count` workers. `folder`: where each has a socket named by its number."""
+    """One of `count` workers. `folder`: where each has a socket, named by the service, since several may share the workers, and its number."""
 
     number: int
     count: int
     folder: Path
+    service: str = ""
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -56,7 +57,7 @@ class Worker(Struct, frozen=True):
         told[self.number] = self._own(accept)
         texts = [told[each] or b"" for each in sorted(told)]
         up = _encoded(_Up({each: told[each] is not None for each in sorted(told)}), accept)
-        return merged([_encoded(OF_SERVICE, accept), up, *texts])
+        return merged([_encoded(scope.current().of_service, accept), up, *texts])
 
     async def _ask(self, other: int, accept: str) -> bytes | None:
         """The metrics of another worker; None if it does not answer."""
@@ -75,15 +76,16 @@ class Worker(Struct, frozen=True):
             await writer.drain()
 
     def _own(self, accept: str) -> bytes:
-        return _encoded(_Labelled(str(self.number)), accept)
+        return _encoded(_Labelled(scope.current().of_process, str(self.number)), accept)
 
     def _socket(self, number: int) -> Path:
-        return self.folder / str(number)
+        return self.folder / f"{self.service}{number}"
 
 
 def alone(accept: str) -> bytes:
-    """The metrics of a process that is the only one of its service."""
-    return merged([_encoded(OF_SERVICE, accept), _encoded(REGISTRY, accept)])
+    """The metrics of the current service in a process that is its only one."""
+    here = scope.current()
+    return merged([_encoded(here.of_service, accept), _encoded(here.of_process, accept)])
 
 
 def merged(texts: Iterable[bytes]) -> bytes:
@@ -103,13 +105,14 @@ def merged(texts: Iterable[bytes]) -> bytes:
 
 
 class _Labelled(Collector):
-    """The metrics of this process with the label `worker`."""
+    """Metrics of this process with the label `worker`."""
 
-    def __init__(self, worker: str) -> None:
+    def __init__(self, metrics: CollectorRegistry, worker: str) -> None:
+        self._metrics: Final = metrics
         self._worker: Final = worker
 
     def collect(self) -> Iterable[Metric]:
-        for each in REGISTRY.collect():
+        for each in self._metrics.collect():
             # A new one: some collectors hand out the same object each time.
             found = Metric(each.name, each.documentation, each.type, each.unit)
             found.samples = [_with_label(sample, self._worker) for sample in each.samples]

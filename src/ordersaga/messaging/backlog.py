@@ -13,9 +13,9 @@ from ordersaga.messaging import dead_letters
 from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.dead_letters import REFUSED
 from ordersaga.messaging.health import Alarms, Trouble
-from ordersaga.messaging.measures import OF_SERVICE
 from ordersaga.messaging.queries import queries
 from ordersaga.said import say
+from ordersaga.scope import metric
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -23,17 +23,29 @@ sql: Final = queries(__file__)
 
 MEASURE_EVERY_S: Final = 5.0
 
-OUTBOX_ROWS: Final = Gauge(
-    "ordersaga_outbox_rows", "Records committed and not yet known to be published", registry=OF_SERVICE
+OUTBOX_ROWS: Final = metric(
+    Gauge,
+    "ordersaga_outbox_rows",
+    "Records committed and not yet known to be published",
+    shared=True,
 )
-OUTBOX_LAG_S: Final = Gauge(
-    "ordersaga_outbox_lag_seconds", "Age of the oldest record that is not known to be published", registry=OF_SERVICE
+OUTBOX_LAG_S: Final = metric(
+    Gauge,
+    "ordersaga_outbox_lag_seconds",
+    "Age of the oldest record that is not known to be published",
+    shared=True,
 )
-PARKED_ROWS: Final = Gauge(
-    "ordersaga_parked_records", "Records parked after a failure, or waiting behind a parked one", registry=OF_SERVICE
+PARKED_ROWS: Final = metric(
+    Gauge,
+    "ordersaga_parked_records",
+    "Records parked after a failure, or waiting behind a parked one",
+    shared=True,
 )
-DEAD_LETTERS_OPEN: Final = Gauge(
-    "ordersaga_dead_letters_open", "Dead letters that wait for an operator", registry=OF_SERVICE
+DEAD_LETTERS_OPEN: Final = metric(
+    Gauge,
+    "ordersaga_dead_letters_open",
+    "Dead letters that wait for an operator",
+    shared=True,
 )
 
 

@@ -12,11 +12,14 @@ from msgspec import Struct
 from prometheus_client import Gauge
 
 from ordersaga.said import Saying, say, sayings_of
+from ordersaga.scope import metric
 
-ALARM_SINCE: Final = Gauge(
+ALARM_SINCE: Final = metric(
+    Gauge,
     "ordersaga_alarm_since_seconds",
     "Unix time at which a raised alarm began; no sample: the alarm is not raised",
-    ["alarm", "where"],
+    "alarm",
+    "where",
 )
 
 

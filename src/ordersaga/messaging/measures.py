@@ -1,4 +1,4 @@
-"""Metrics of the turns, and the registry of those that are read from the database.
+"""Metrics of the turns.
 
 A label has few values: topics, outcomes, alarms, routes, statuses. No order, customer, product or error text is one.
 """
@@ -7,34 +7,42 @@ from collections import Counter as Count
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from ordersaga.messaging.handler import Coordinates, Record
 from ordersaga.messaging.spans import HANDLED, Outcome
+from ordersaga.scope import metric
 
-OF_SERVICE: Final = CollectorRegistry()
-"""Metrics of the whole service, which each of its processes reads from the database: a scrape has them once, and a sum over processes is wrong."""
-
-TURN_SECONDS: Final = Histogram(
+TURN_SECONDS: Final = metric(
+    Histogram,
     "ordersaga_turn_seconds",
     "Time of a turn from its first record to its commit",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
-TURN_RECORDS: Final = Histogram(
+TURN_RECORDS: Final = metric(
+    Histogram,
     "ordersaga_turn_records",
     "Records in one turn, which share one transaction",
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000),
 )
-RECORDS: Final = Counter(
+RECORDS: Final = metric(
+    Counter,
     "ordersaga_records",
     "Records that turns and retries took, by what became of them: handled, parked, waiting, dead letter",
-    ["topic", "outcome"],
+    "topic",
+    "outcome",
 )
-PUBLISHED: Final = Counter("ordersaga_records_published", "Records that Kafka has acknowledged", ["topic"])
-LAG: Final = Gauge(
+PUBLISHED: Final = metric(
+    Counter,
+    "ordersaga_records_published",
+    "Records that Kafka has acknowledged",
+    "topic",
+)
+LAG: Final = metric(
+    Gauge,
     "ordersaga_consumer_lag_records",
     "Records of a topic in the partitions of this process that are not handled yet, as of the last fetch",
-    ["topic"],
+    "topic",
 )
 
 

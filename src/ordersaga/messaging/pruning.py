@@ -12,6 +12,7 @@ from ordersaga.messaging.database import Pool
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.sqlstate import is_too_large
+from ordersaga.scope import metric
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -21,7 +22,12 @@ PRUNE_EVERY_S: Final = 60.0
 PRUNE_ROWS_MAX: Final = 5_000
 BATCHES_MAX: Final = 20
 
-PRUNED_ROWS: Final = Counter("ordersaga_pruned_rows", "Rows removed after their retention", ["table"])
+PRUNED_ROWS: Final = metric(
+    Counter,
+    "ordersaga_pruned_rows",
+    "Rows removed after their retention",
+    "table",
+)
 
 
 Prune = Callable[..., Awaitable[int]]

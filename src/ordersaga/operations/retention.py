@@ -20,10 +20,10 @@ from ordersaga.contracts.topics import TOPICS
 from ordersaga.messaging.database import Connection, Pool
 from ordersaga.messaging.ids import first_id_at
 from ordersaga.messaging.loops import Beat
-from ordersaga.messaging.measures import OF_SERVICE
 from ordersaga.messaging.queries import queries
 from ordersaga.operations import erasing
 from ordersaga.operations.erasing import Theirs, Words
+from ordersaga.scope import metric
 
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
@@ -38,15 +38,17 @@ NO_WORDS: Final = Words(())
 NOT_ABOUT_ORDERS: Final = [name for each in TOPICS if each.key != "order_id" for name in (each.name, each.dead_letters)]
 """Their records have other things under the names of an address's fields, such as the name of a product."""
 
-CLEARED: Final = Counter(
+CLEARED: Final = metric(
+    Counter,
     "ordersaga_personal_data_cleared",
     "Orders, and dead letters, whose personal data was cleared after its retention",
-    ["what"],
+    "what",
 )
-HELD: Final = Gauge(
+HELD: Final = metric(
+    Gauge,
     "ordersaga_personal_data_held_orders",
     "Orders that keep their personal data beyond its retention: they go on, or a record about them waits",
-    registry=OF_SERVICE,
+    shared=True,
 )
 
 

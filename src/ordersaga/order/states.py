@@ -7,11 +7,11 @@ from typing import Final
 from prometheus_client import Gauge
 
 from ordersaga.messaging.ids import first_id_at
-from ordersaga.messaging.measures import OF_SERVICE
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.order import store
 from ordersaga.order.model import ENDS
 from ordersaga.order.resources import OrderStates, Waiting
+from ordersaga.scope import metric
 
 COUNTED_FOR: Final = timedelta(hours=24)
 COUNTED_MAX: Final = 10_000
@@ -20,21 +20,30 @@ ENDED_FOR: Final = timedelta(hours=1)
 """How far back the orders are counted whose ends are told: a share of them changes soon."""
 MEASURE_EVERY_S: Final = 30.0
 
-ORDERS: Final = Gauge(
+ORDERS: Final = metric(
+    Gauge,
     "ordersaga_order_orders",
     f"Orders of the last 24 hours with this status; no number is above {COUNTED_MAX}",
-    ["status"],
-    registry=OF_SERVICE,
+    "status",
+    of="order",
+    shared=True,
 )
-ENDED: Final = Gauge(
+ENDED: Final = metric(
+    Gauge,
     "ordersaga_order_ended_orders",
     "Orders of the last hour that have ended, by how and why; a completed one has no reason. "
     f"No number is above {COUNTED_MAX}",
-    ["status", "reason"],
-    registry=OF_SERVICE,
+    "status",
+    "reason",
+    of="order",
+    shared=True,
 )
-OLDEST_PENDING_SECONDS: Final = Gauge(
-    "ordersaga_order_oldest_pending_seconds", "Age of the oldest order that has not ended", registry=OF_SERVICE
+OLDEST_PENDING_SECONDS: Final = metric(
+    Gauge,
+    "ordersaga_order_oldest_pending_seconds",
+    "Age of the oldest order that has not ended",
+    of="order",
+    shared=True,
 )
 
 

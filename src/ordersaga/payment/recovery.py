@@ -12,10 +12,10 @@ import structlog
 from prometheus_client import Gauge
 
 from ordersaga.messaging.loops import Beat
-from ordersaga.messaging.measures import OF_SERVICE
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.payment import store
 from ordersaga.payment.intents import Intents
+from ordersaga.scope import metric
 
 CLAIM_EVERY_S: Final = 0.1
 IDLE_S: Final = 1.0
@@ -29,13 +29,19 @@ unsigned: strangers must not use up the gateway's connections."""
 WATCH_EVERY_S: Final = 15.0
 LATE_AFTER_S: Final = 120.0
 
-INTENTS_OPEN: Final = Gauge(
-    "ordersaga_payment_intents_open", "Confirms and refunds that the gateway has not settled yet", registry=OF_SERVICE
+INTENTS_OPEN: Final = metric(
+    Gauge,
+    "ordersaga_payment_intents_open",
+    "Confirms and refunds that the gateway has not settled yet",
+    of="payment",
+    shared=True,
 )
-INTENTS_LATE: Final = Gauge(
+INTENTS_LATE: Final = metric(
+    Gauge,
     "ordersaga_payment_intents_late",
     "Confirms and refunds that are open for more than two minutes",
-    registry=OF_SERVICE,
+    of="payment",
+    shared=True,
 )
 log: Final = structlog.get_logger()
 

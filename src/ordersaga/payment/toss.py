@@ -38,6 +38,7 @@ from ordersaga.payment.gateway import (
     Unknown,
 )
 from ordersaga.payment.gateway_span import GatewayCall
+from ordersaga.scope import metric
 
 log = structlog.get_logger(__name__)
 
@@ -57,10 +58,13 @@ OUR_FAULT: Final = frozenset(
 """Codes that mean a fault of our configuration, whatever the payment. FORBIDDEN_REQUEST is final instead: a client causes it by confirming
 a payment key under another order's id, and one such client must not open the breaker for all."""
 
-CALL_SECONDS: Final = Histogram(
+CALL_SECONDS: Final = metric(
+    Histogram,
     "ordersaga_payment_gateway_call_seconds",
     "Time of a call to the gateway, by what its answer says of the gateway: alive, sick, our fault, nothing (the call was cancelled)",
-    ["method", "answer"],
+    "method",
+    "answer",
+    of="payment",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 

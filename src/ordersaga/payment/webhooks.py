@@ -24,6 +24,7 @@ from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.payment import approval, store
 from ordersaga.payment.model import Intent, Payment
+from ordersaga.scope import metric
 
 LOOK_UP_AFTER_S: Final = 2.0
 LOOK_UPS_KEPT: Final = timedelta(hours=1)
@@ -45,7 +46,13 @@ KINDS: Final = frozenset(
 UNREADABLE: Final = "unreadable"
 OTHER: Final = "other"
 
-EVENTS: Final = Counter("ordersaga_payment_webhooks", "Webhooks of the gateway, by kind", ["kind"])
+EVENTS: Final = metric(
+    Counter,
+    "ordersaga_payment_webhooks",
+    "Webhooks of the gateway, by kind",
+    "kind",
+    of="payment",
+)
 log: Final = structlog.get_logger()
 
 _body: Final = msgspec.json.Decoder(dict[str, Any])
