@@ -95,12 +95,14 @@ class MessageIds:
 
 def descent(record: Record, message_id: UUID) -> tuple[str, str]:
     """The `causation-id` and `traceparent` of an output of a record."""
-    return causation_id_of(record), _child_span(traceparent_of(record), message_id, message_id)
+    headers = dict(record.headers or ())
+    causation_id = _text(headers.get(MESSAGE_ID)) or str(record.coordinates)
+    return causation_id, _child_span(_text(headers.get(TRACEPARENT)), message_id, message_id)
 
 
 def causation_id_of(record: Record) -> str:
     """What the outputs of a record call it."""
-    return _text(record.header(MESSAGE_ID)) or f"{record.topic}/{record.partition}/{record.offset}"
+    return _text(record.header(MESSAGE_ID)) or str(record.coordinates)
 
 
 def trace_of(record: Record) -> str | None:

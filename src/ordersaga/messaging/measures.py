@@ -51,7 +51,7 @@ def count(records: Iterable[Record], outcomes: Mapping[Coordinates, Outcome]) ->
     if outcomes:
         found = Count((each.topic, _what(outcomes.get(each.coordinates))) for each in records)
     else:
-        found = Count((each.topic, HANDLED) for each in records)
+        found = Count({(topic, HANDLED): number for topic, number in Count(each.topic for each in records).items()})
     for (topic, outcome), number in found.items():
         RECORDS.labels(topic, outcome).inc(number)
 

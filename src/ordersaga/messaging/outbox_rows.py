@@ -87,19 +87,25 @@ class OutboxRow(Struct, frozen=True, gc=False):
 def compose(outgoing: Sequence[Outgoing], block: int, ids: MessageIds, type_ids: dict[str, str]) -> list[OutboxRow]:
     """The rows for the messages that a handler returned, in their order, with ids from `block` on."""
     rows = []
-    for number, each in enumerate(outgoing):
-        topic = BY_MESSAGE[type(each.message)].name
-        key = key_of(each.message)
-        message_id, causation_id, traceparent = ids.of(each.cause, key)
-        type_id = type_ids.get(topic)
+    sources: dict[tuple[str, int], Partition] = {}  # one object for all rows of a partition
+    for number, each in enumerate(outgoing, block):
+        message, cause = each.message, each.cause
+        topic = BY_MESSAGE[type(message)].name
+        key = key_of(message)
+        message_id, causation_id, traceparent = ids.of(cause, key)
+        source = None
+        if cause is not None:
+            place = cause.record.topic, cause.record.partition
+            source = sources.get(place) or sources.setdefault(place, Partition(*place))
+        type_id = type_ids.get(topic) if type_ids else None
         rows.append(
             OutboxRow(
-                block + number,
-                Partition(each.cause.record.topic, each.cause.record.partition) if each.cause else None,
+                number,
+                source,
                 topic,
                 None,
                 codec.text_of(key),
-                codec.encode(each.message),
+                codec.encode(message),
                 each.message_id or message_id,
                 causation_id,
                 traceparent,

@@ -193,14 +193,13 @@ class Turns:
         outcomes |= {
             each.rejected.record.coordinates: Outcome(spans.DEAD_LETTER, each.rejected.reason) for each in given_up
         }
-        records: list[tuple[Record, UUID | None]] = [
-            (each.record, each.key) for each in (*work.incoming, *work.waiting)
-        ]
-        records += [(each.record, None) for each in work.undecodable]
+        handled = [*work.incoming, *work.waiting]
         measures.TURN_SECONDS.observe(time.monotonic() - work.began_s)
         measures.TURN_RECORDS.observe(work.count)
-        measures.count((record for record, _ in records), outcomes)
+        measures.count([*(each.record for each in handled), *(each.record for each in work.undecodable)], outcomes)
         if exporting() is not None:
+            records: list[tuple[Record, UUID | None]] = [(each.record, each.key) for each in handled]
+            records += [(each.record, None) for each in work.undecodable]
             spans.of_turn(self._group, work.now, records, rows, outcomes)
 
     def _ids_of(self, work: Work) -> MessageIds:

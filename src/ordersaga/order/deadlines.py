@@ -131,7 +131,7 @@ def _wait(ask: Ask, deadlines: Deadlines) -> Wait:
 
 def due_at(waiting: Sequence[Wait]) -> datetime | None:
     """When the first of these answers is overdue; None: no answer is awaited."""
-    return min((each.until for each in waiting), default=None)
+    return min([each.until for each in waiting], default=None)
 
 
 def without_answered_asks(order: Order, waiting: Sequence[Wait]) -> Order:
@@ -142,9 +142,9 @@ def without_answered_asks(order: Order, waiting: Sequence[Wait]) -> Order:
     if not order.facts.asks:
         return order
     awaited: set[tuple[Awaited, str | None]] = {(each.awaited, each.about) for each in waiting}
-    if any(line.stock == "REQUESTED" for line in order.facts.lines):
+    if "REQUESTED" in [line.stock for line in order.facts.lines]:
         awaited.add(("stock", None))
-    kept = tuple(each for each in order.facts.asks if (each.awaited, each.about) in awaited)
+    kept = tuple([each for each in order.facts.asks if (each.awaited, each.about) in awaited])
     return order if len(kept) == len(order.facts.asks) else replace(order, facts=replace(order.facts, asks=kept))
 
 

@@ -161,9 +161,10 @@ class Order(Struct, frozen=True, rename="camel"):
     @property
     def unmeant(self) -> tuple[OrderPayment, ...]:
         """Payments of a living order from which the gateway gave back more than this order asked for or an operator has accepted."""
-        if self.is_dead:
+        payments = self.facts.payments
+        if not payments or self.is_dead:
             return ()
-        return tuple(each for each in self.facts.payments if each.given_back > each.meant)
+        return tuple([each for each in payments if each.held is not None and each.given_back > each.meant])
 
     @property
     def unaccepted_refunds(self) -> Said | None:

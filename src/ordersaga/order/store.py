@@ -280,19 +280,10 @@ async def prune_events(db: Connection, before: datetime, rows_max: int) -> int:
 
 
 def _order(row: Any) -> Order:
-    return Order(
-        row["order_id"],
-        row["customer_id"],
-        row["order_name"],
-        row["total_amount"],
-        _recipient.decode(row["recipient"]),
-        row["placed_at"],
-        row["pay_before"],
-        _facts.decode(row["facts"]),
-        row["status"],
-        row["reason"],
-        row["detail"],
-    )
+    """The order of a row of any query here whose columns begin with these eleven."""
+    id, customer_id, name, total, recipient, placed_at, pay_before, status, reason, detail, facts, *_ = row
+    address, known = _recipient.decode(recipient), _facts.decode(facts)
+    return Order(id, customer_id, name, total, address, placed_at, pay_before, known, status, reason, detail)
 
 
 class Changes:
