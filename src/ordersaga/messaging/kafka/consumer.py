@@ -35,6 +35,10 @@ LOG_EVERY_S: Final = 60.0
 STOP_S: Final = 5.0
 SLICE_S: Final = 0.4
 QUIET_MS: Final = 1000
+GATHERED_FROM: Final = 64
+GATHER_S: Final = 0.04
+"""Where so many records are there at once, a turn waits for those that come within this time. Under a backlog each service has its input from
+another in pieces, and would hand smaller ones on. Where fewer are there, somebody may wait for one of them."""
 BEATS_IN_SESSION: Final = 4
 WITHOUT_PARTITIONS_SESSIONS_MAX: Final = 3
 
@@ -51,7 +55,14 @@ class PartitionConsumer:
     run in one thread.
     """
 
-    def __init__(self, settings: Settings, topics: Sequence[str], group: str, instance: str | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        topics: Sequence[str],
+        group: str,
+        instance: str | None,
+        consumer: Callable[[dict[str, Any]], Any] = Consumer,
+    ) -> None:
         self._settings: Final = settings
         self._thread: Final = ThreadPoolExecutor(1, thread_name_prefix="consumer")
         self._assigned: list[Partition] = []
@@ -88,7 +99,7 @@ class PartitionConsumer:
         )
         if instance:
             config["group.instance.id"] = instance
-        self._consumer: Final = Consumer(config)
+        self._consumer: Final[Any] = consumer(config)
         self._leaders: Final = Leaders(self._consumer)
         self._consumer.subscribe(
             list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -98,7 +109,7 @@ class PartitionConsumer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     async def fetch(self, records_max: int, wait_s: float, is_hurried: Callable[[], bool] = lambda: False) -> "Fetched":
-        """Up to `records_max` records. Waits up to `wait_s` for the first record, never for more.
+        """Up to `records_max` records. Waits up to `wait_s` for the first record, and for more only where there are many (`GATHER_S`).
 
         The wait ends early when the group changes, when Kafka is silent, and when `is_hurried()`, which is asked every `SLICE_S`.
         """
@@ -112,6 +123,8 @@ class PartitionConsumer:
                 messages.append(first)
                 if records_max > 1:
                     messages += self._consumer.consume(records_max - 1, 0)
+                if GATHERED_FROM <= len(messages) < records_max:
+                    messages += self._consumer.consume(records_max - len(messages), GATHER_S)
         except KafkaException as error:
             self._error = error.args[0]
         if messages:
@@ -146,7 +159,7 @@ class PartitionConsumer:
         """Wait for the first record in slices, since `poll` alone returns neither for the group's decisions nor when it is told to."""
         end_s = time.monotonic() + wait_s
         while True:
-            first = self._consumer.poll(max(0.0, min(SLICE_S, end_s - time.monotonic())))
+            first: Message | None = self._consumer.poll(max(0.0, min(SLICE_S, end_s - time.monotonic())))
             news = self._assigned or self._revoked or self._error or self._lifeline.is_silent
             if first is not None or news or is_hurried() or time.monotonic() >= end_s:
                 return first
