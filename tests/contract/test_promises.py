@@ -332,6 +332,6 @@ async def test_adoption_does_not_make_a_row_younger_and_a_lagging_outbox_raises_
         )
         await service.db.execute("UPDATE outbox SET leased_until = now() + interval '1 hour'")
         (raised,) = await until(lambda: alarm(runtime, "outbox"))
-        assert f"1 committed records for {OUTPUT} has waited 36" in raised.what
+        assert f"1 committed record for {OUTPUT} has waited 36" in raised.what
         await service.db.execute("DELETE FROM outbox")
         await until(lambda: well(runtime))
