@@ -4,7 +4,7 @@ import pytest
 
 SHORT = {
     "test_a_wrong_delivery_fails_the_cases_of_its_fault_alone": {
-        "answers-twice",
+        "answers-again-later",
         "forgets-repeats",
         "snake-case",
         "wrong-status-word",
@@ -13,7 +13,11 @@ SHORT = {
         "reads-uncommitted",
         "needs-a-type-header",
     },
-    "test_a_delivery_that_dies_of_a_bad_record_or_stays_there_is_named_by_the_first": {"dies-on-bad-json"},
+    "test_a_delivery_that_dies_of_a_bad_record_or_stays_there_is_named_by_the_first": {
+        "dies-on-bad-json",
+        "drops-what-comes-after-bad",
+    },
+    "test_a_delivery_that_cannot_be_judged_is_told": {"never-answers", "serializes-twice"},
     "test_a_right_but_unusual_delivery_passes": {"no-key-and-sorted", "transactions", "in-batches"},
     "test_a_wrong_stock_fails_the_cases_of_its_fault": {
         "oversells",
@@ -35,7 +39,11 @@ SHORT = {
     },
     "test_an_order_that_is_wrong_in_many_ways_is_named": {"delivers-unpaid", "delivers-unreserved"},
     "test_a_right_but_unusual_order_passes": {"no-key-and-sorted"},
-    "test_a_wrong_payment_fails_the_cases_of_its_fault_alone": {"compares-with-the-whole", "knows-refunds-by-amount"},
+    "test_a_wrong_payment_fails_the_cases_of_its_fault_alone": {
+        "compares-with-the-whole",
+        "knows-refunds-by-amount",
+        "answers-each-repeat-twice",
+    },
     "test_a_right_but_unusual_payment_passes": {"no-key-and-sorted"},
 }
 """By test, the manners of its short form."""

@@ -34,7 +34,11 @@ class DeliveryPartner(ServicePartner):
         if refused and self.is_("starts-the-refused-again"):
             refused = order not in self.memory
         delivery = self._delivery_of(order, message)
-        named = None if self.is_("names-no-delivery") else delivery
+        named: str | int | None = None if self.is_("names-no-delivery") else delivery
+        if self.is_("numbers-its-deliveries"):
+            named = [*self.memory].index(order) + 1
+        if self.is_("no-text-for-no-delivery") and refused:
+            named = ""
         return [
             (
                 "delivery-start-topic",

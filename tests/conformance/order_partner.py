@@ -168,6 +168,8 @@ class OrderPartner(ServicePartner):
         address = {name: source["body"].get(name) for name in ADDRESS}
         if self.is_("spoils-korean"):
             address = {name: text.encode("ascii", "replace").decode() for name, text in address.items()}
+        if self.is_("cuts-texts-by-bytes"):
+            address = {name: text.encode()[:120].decode(errors="ignore") for name, text in address.items()}
         if self.is_("loses-the-memo"):
             address["deliveryMemo"] = None
         if self.is_("swaps-the-address"):

@@ -27,8 +27,10 @@ PARTNERS: dict[str, type[ServicePartner]] = {
     "stock": StockPartner,
 }
 SLOW_S = 1.0
+LATER_S = 3.0
 LATE_S = 2.0
 BATCH_MAX = 500
+ANY_PARTITION = -1
 LINGER_MS = 300
 
 
@@ -55,6 +57,7 @@ class Loop:
         transactional = partner.is_("transactions")
         self.producer = Producer(
             {"bootstrap.servers": bootstrap, "linger.ms": LINGER_MS if self.in_batches else 0}
+            | ({"compression.type": "zstd"} if partner.is_("compressed") else {})
             | ({"transactional.id": group} if transactional else {})
         )
         self.transactional = transactional
@@ -64,6 +67,8 @@ class Loop:
             admin = AdminClient({"bootstrap.servers": bootstrap})
             with contextlib.suppress(KafkaException):  # it is there already
                 admin.create_topics([NewTopic(topic, 3)])[topic].result(10)
+        self.lost: set[tuple[str | None, int | None]] = set()
+        """The partitions of which the next record is lost."""
         self.waiting: list[tuple[float, list[Reply], list[Message]]] = []
         """When to publish which replies, and to commit which records then."""
 
@@ -107,6 +112,8 @@ class Loop:
             self.waiting.append((time.monotonic() + SLOW_S, replies, []))
         else:
             self.publish(replies)
+            if self.partner.is_("answers-again-later"):
+                self.waiting.append((time.monotonic() + LATER_S, replies, []))
             if self.partner.is_("answers-before-it-keeps"):
                 self.waiting.append((time.monotonic() + SLOW_S, [], []))
             else:
@@ -114,12 +121,17 @@ class Loop:
             self.commit(batch)
 
     def commit(self, batch: list[Message]) -> None:
+        if self.partner.is_("begins-anew"):
+            return
         for last in {(each.topic(), each.partition()): each for each in batch}.values():
             self.consumer.commit(message=last, asynchronous=False)
 
     def outcome(self, found: Message) -> tuple[bool, list[Reply]]:
         """Whether the record is bad, and what is published for it."""
         time.sleep(self.slow_s)
+        if (found.topic(), found.partition()) in self.lost:
+            self.lost.remove((found.topic(), found.partition()))
+            return False, []
         try:
             if found.value() is None and self.partner.is_("dies-of-a-tombstone"):
                 sys.exit("NullPointerException")
@@ -127,6 +139,9 @@ class Loop:
         except Bad as error:
             if self.partner.is_("dies-on-bad-json"):
                 sys.exit(f"cannot read: {error}")
+            self.lost.update(
+                {(found.topic(), found.partition())} if self.partner.is_("drops-what-comes-after-bad") else ()
+            )
             while self.partner.is_("tries-for-ever"):
                 time.sleep(1)
             skipped = self.partner.is_("skips-what-is-bad")
@@ -136,7 +151,10 @@ class Loop:
         if self.transactional:
             self.producer.begin_transaction()
         for each in replies:
-            self.producer.produce(each.topic, each.value, each.key, headers=[*each.headers])
+            where = 0 if self.partner.is_("answers-into-one-partition") else ANY_PARTITION
+            self.producer.produce(
+                each.topic, each.value, each.key, where, timestamp=each.timestamp_ms, headers=[*each.headers]
+            )
         self.producer.flush(10)
         if self.transactional:
             self.producer.commit_transaction(10)

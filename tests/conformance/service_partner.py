@@ -3,6 +3,7 @@
 import json
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,6 +29,8 @@ class Reply(NamedTuple):
     key: bytes | None
     value: bytes
     headers: Headers
+    timestamp_ms: int = 0
+    """0: the time of its sending."""
 
 
 class ServicePartner:
@@ -116,6 +119,9 @@ class ServicePartner:
             order, self._order_before = self._order_before or message["orderId"], message["orderId"]
             answers = [(each, answer | {"orderId": order}) for each, answer in answers]
         replies = [self._reply(topic, answer) for topic, answer in answers]
+        if self.is_("copies-headers-and-time"):
+            copied = [(name, value) for name, value in dict(record.headers() or []).items() if isinstance(value, bytes)]
+            replies = [each._replace(headers=copied, timestamp_ms=record.timestamp()[1]) for each in replies]
         if self.is_("writes-a-journal"):
             journal = {"orderId": message["orderId"], "status": "FAILED", "seen": record.topic()}
             replies.append(Reply(self.own_topics[self.manner], None, json.dumps(journal).encode(), []))
@@ -164,6 +170,7 @@ class ServicePartner:
     def _reply(self, topic: str, answer: Json) -> Reply:
         key: bytes | None = answer["orderId"].encode()
         headers: Headers = []
+        timestamp_ms = int(time.time()) if self.is_("seconds-for-milliseconds") else 0
         match self.manner:
             case "snake-case":
                 answer = {"".join(f"_{c.lower()}" if c.isupper() else c for c in name): answer[name] for name in answer}
@@ -171,10 +178,14 @@ class ServicePartner:
                 answer = answer | {"status": {"STARTED": "IN_TRANSIT", "SUCCESS": "OK"}.get(answer["status"], "FAILED")}
             case "lower-case-status":
                 answer = {name: value.lower() if name == "status" else value for name, value in answer.items()}
+            case "ordinal-status":
+                answer = answer | {"status": ("STARTED", "SUCCESS").count(answer["status"])}
             case "upper-case-ids":
                 answer = {name: value.upper() if name.endswith("Id") else value for name, value in answer.items()}
             case "keyed-by-something-else":
                 key = b"7"
+            case "quotes-the-key":
+                key = json.dumps(answer["orderId"]).encode()
             case "in-an-envelope":
                 answer = {"schema": None, "payload": answer}
             case "no-key-and-sorted":
@@ -182,11 +193,20 @@ class ServicePartner:
             case "talkative":
                 answer = answer | {"traceId": "t", "more": {"version": 2}}
                 headers = [("__TypeId__", b"com.example.Started"), ("b3", b"0"), ("raw", b"\x00\xff")]
-            case "pretty":
-                return Reply(self.answer_topic(topic), key, json.dumps(answer, indent=2).encode(), headers)
+        return Reply(self.answer_topic(topic), key, self._written(answer), headers, timestamp_ms)
+
+    def _written(self, answer: Json) -> bytes:
+        text = json.dumps(answer, ensure_ascii=False, indent=2 if self.is_("pretty") else None)
+        match self.manner:
             case "answers-garbage":
-                return Reply(self.answer_topic(topic), key, b"\x00\x00\x00\x00\x07Hstarted", headers)
-        return Reply(self.answer_topic(topic), key, json.dumps(answer, ensure_ascii=False).encode(), headers)
+                return b"\x00\x00\x00\x00\x07Hstarted"
+            case "serializes-twice":
+                return json.dumps(text).encode()
+            case "writes-utf-16":
+                return text.encode("utf-16")
+            case "with-a-bom":
+                return text.encode("utf-8-sig")
+        return text.encode()
 
     def dead_letter(self, record: Message, why: str) -> Reply:
         """As Spring's recoverer writes it."""

@@ -21,6 +21,12 @@ BAD = {
 }
 WRONG = {
     "answers-twice": {f"{A} has one answer"},
+    "numbers-its-deliveries": {f"{ANSWER} has the guide's fields"},
+    "no-text-for-no-delivery": {"a refused delivery has the guide's types"},
+    "quotes-the-key": {f"{ANSWER} is keyed by its order"},
+    "seconds-for-milliseconds": {f"{ANSWER} has the time of its sending"},
+    "begins-anew": {RESTARTED},
+    "answers-again-later": {f"{A} has one answer"},
     "forgets-repeats": {
         f"{A} twice in a row",
         f"{A} again after its answer",
@@ -88,6 +94,10 @@ UNUSUAL = [
     "letters-in-an-envelope",
     "in-batches",
     "two-seconds-late",
+    "copies-headers-and-time",
+    "answers-into-one-partition",
+    "compressed",
+    "with-a-bom",
 ]
 
 
@@ -108,6 +118,7 @@ def test_a_wrong_delivery_fails_the_cases_of_its_fault_alone(stack: DevStack, tm
         ("names-the-order-before", f"many times {A}"),
         ("remembers-thirty", f"{A} again after many others"),
         ("reads-one-partition", f"{A} in each partition"),
+        ("ordinal-status", f"{ANSWER} has the guide's status word"),
         ("gives-up-the-whole-batch", f"{A}: bad JSON"),
     ],
 )
@@ -118,7 +129,7 @@ def test_a_delivery_that_is_wrong_in_many_ways_is_named(stack: DevStack, tmp_pat
     assert (manner == "names-the-order-before") == ("names the order before its own" in verdict.answer.out)
 
 
-@pytest.mark.parametrize("manner", ["dies-on-bad-json", "tries-for-ever"])
+@pytest.mark.parametrize("manner", ["dies-on-bad-json", "tries-for-ever", "drops-what-comes-after-bad"])
 def test_a_delivery_that_dies_of_a_bad_record_or_stays_there_is_named_by_the_first(
     stack: DevStack, tmp_path: Path, manner: str
 ) -> None:
@@ -145,7 +156,12 @@ def test_a_right_but_unusual_delivery_passes(stack: DevStack, tmp_path: Path, ma
 
 @pytest.mark.parametrize(
     "manner, said",
-    [("never-answers", "had no answer on delivery-start-topic"), ("answers-garbage", "with what is no JSON object")],
+    [
+        ("never-answers", "had no answer on delivery-start-topic"),
+        ("answers-garbage", "with what is no JSON object"),
+        ("serializes-twice", "a JSON text that has one inside"),
+        ("writes-utf-16", "no JSON object in UTF-8"),
+    ],
 )
 def test_a_delivery_that_cannot_be_judged_is_told(stack: DevStack, tmp_path: Path, manner: str, said: str) -> None:
     with RunningPartner(tmp_path, stack, "delivery", manner) as partner:

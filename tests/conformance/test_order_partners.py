@@ -46,8 +46,10 @@ WRONG = {
     },
     "knows-orders-by-product": {"an answer for one order leaves another order of its product alone"},
     "asks-for-the-first-product-alone": {"a placed order asks Stock for its products"},
+    "cuts-texts-by-bytes": {"long texts reach Delivery and the completion whole"},
     "loses-the-memo": {
         "the delivery request has the customer's address",
+        "long texts reach Delivery and the completion whole",
     },
     "reads-uncommitted": {
         f"{noun} in {what}"

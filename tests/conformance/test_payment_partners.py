@@ -47,6 +47,8 @@ WRONG = {
         "a payment confirmed twice is published with one outcome",
         "a payment confirmed five times at once is published with one outcome",
     },
+    "answers-each-repeat-twice": {"one payment has one outcome record"},
+    "amount-with-decimals": {"the answer to a payment has the guide's fields"},
     "amount-as-text": {"the answer to a payment has the guide's fields"},
     "forgets-the-key": {"a success names the payment key and the amount"},
     "takes-any-amount": {"less than the smallest payment is no success"},

@@ -19,7 +19,8 @@ from ordersaga.conformance.report import explanation, html, junit, summary
 from ordersaga.conformance.run import CASE_S_MAX, RECORDS_KEPT_MAX, Director, Outcome, longest_of
 from ordersaga.conformance.scene import Limits, Offers, why_of
 from ordersaga.conformance.stage import has_dead_letter_name
-from ordersaga.conformance.wire import Heard, Sent, compact, shown
+from ordersaga.conformance.verdicts import Broken, Silent
+from ordersaga.conformance.wire import Heard, Sent, compact, number_in, shown
 from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging.handler import Coordinates, Record
 from ordersaga.settings import Settings
@@ -60,6 +61,17 @@ def test_a_dead_letter_that_has_the_record_is_told_from_one_that_has_not(
 
 def heard(value: bytes | None, key: bytes | None = None, headers: tuple[tuple[str, bytes | None], ...] = ()) -> Heard:
     return Heard(Record("delivery-start-topic", 0, 7, key, value, headers, 0), 1.0)
+
+
+@pytest.mark.parametrize(
+    "value, number",
+    [
+        *((25_000, 25_000), (25_000.0, 25_000), ("25000", 25_000), ("25000.00", 25_000), ("2.5e4", 25_000)),
+        *((None, None), (True, None), ("won", None), (float("nan"), None), (float("inf"), None), ([], None)),
+    ],
+)
+def test_a_number_is_read_however_it_is_written(value: object, number: int | None) -> None:
+    assert number_in(value) == number
 
 
 @pytest.mark.parametrize("role", PARTS)
@@ -213,6 +225,7 @@ class _Scene:
     """What the director asks of a scene."""
 
     sent, notes = (), ()
+    later: Any = ()
     came: ClassVar[list[Heard]] = []
 
     def heard(self) -> list[Heard]:
@@ -235,6 +248,57 @@ async def test_a_case_that_trips_over_an_odd_answer_is_not_judged_and_the_others
         ("a happy case", "passed"),
     ]
     assert "'int' object has no attribute 'get'" in told.results[0].said
+
+
+class _Played(_Scene):
+    """A scene that notes whether it is to hurry."""
+
+    def __init__(self, hurried: list["_Played"]) -> None:
+        self.later: list[Any] = []
+        self.hurried = hurried
+
+    def hurry(self) -> None:
+        self.hurried.append(self)
+
+
+async def test_what_a_slow_record_holds_up_is_laid_to_the_first_case_and_the_others_are_not_played() -> None:
+    async def silent(_: object) -> None:
+        raise Silent("no record came")
+
+    cases = [Case(f"case {n}", "", frozenset(), silent, "poison") for n in range(5)]
+    told, hurried = Report("delivery", 0.0, [], []), list[_Played]()
+    make: Any = lambda: _Played(hurried)  # noqa: E731
+    director = Director(make, cases, told, lambda *_: None, Plan(PARTS["delivery"], Settings(), {}))
+    director._lives = _yes  # type: ignore[method-assign]
+    await director.run()
+    assert [each.outcome for each in told.results] == ["failed", *["not judged"] * 4]
+    assert ["fate of 'case 0'" in each.said for each in told.results] == [False, True, True, True, True]
+    assert len(hurried) == 2 and told.results[-1].said.startswith("not played")
+
+
+async def _yes() -> bool:
+    return True
+
+
+async def test_what_a_case_waits_for_at_its_end_does_not_hold_up_the_next_one() -> None:
+    second_began = asyncio.Event()
+
+    async def later() -> None:
+        await asyncio.wait_for(second_began.wait(), 60)
+        raise Broken("no dead letter")
+
+    async def first(scene: Any) -> None:
+        scene.later.append(later())
+
+    async def second(_: object) -> None:
+        second_began.set()
+
+    plays = {"first": first, "second": second}
+    cases = [Case(name, "", frozenset(), play, "poison") for name, play in plays.items()]
+    told = Report("delivery", 0.0, [], [])
+    make: Any = lambda: _Played([])  # noqa: E731
+    await Director(make, cases, told, lambda *_: None, Plan(PARTS["delivery"], Settings(), {})).run()
+    assert {each.case.name: each.outcome for each in told.results} == {"first": "failed", "second": "passed"}
 
 
 async def test_a_result_keeps_the_first_records_alone(monkeypatch: pytest.MonkeyPatch) -> None:

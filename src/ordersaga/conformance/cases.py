@@ -7,21 +7,25 @@ from typing import Literal
 from msgspec import Struct
 
 from ordersaga.conformance.scene import Scene
+from ordersaga.conformance.tally import Surplus
 
 Phase = Literal["together", "restart", "poison"]
 """`together`: beside other cases. `restart`: alone, while the service is started again. `poison`: alone and last, since a service that
 such a record has stopped answers nothing afterwards."""
 Play = Callable[[Scene], Awaitable[None]]
+LastLook = Callable[[Scene], Surplus | None]
 
 
 class Case(Struct, frozen=True):
-    """One case. `promise`: the guide's clause, or the promise that the case checks, in a sentence."""
+    """One case. `promise`: the guide's clause, or the promise that the case checks, in a sentence. `last_look`: judges, at the end of the run, what
+    came for the orders of all cases; what it finds fails the case."""
 
     name: str
     promise: str
     tags: frozenset[str]
     play: Play
     phase: Phase = "together"
+    last_look: LastLook | None = None
 
 
 class Cases:
@@ -30,11 +34,13 @@ class Cases:
     def __init__(self) -> None:
         self.all: list[Case] = []
 
-    def case(self, name: str, promise: str, *tags: str, phase: Phase = "together") -> Callable[[Play], Play]:
+    def case(
+        self, name: str, promise: str, *tags: str, phase: Phase = "together", last_look: LastLook | None = None
+    ) -> Callable[[Play], Play]:
         """Make the decorated coroutine a case."""
 
         def add(play: Play) -> Play:
-            self.add(Case(name, promise, frozenset(tags), play, phase))
+            self.add(Case(name, promise, frozenset(tags), play, phase, last_look))
             return play
 
         return add

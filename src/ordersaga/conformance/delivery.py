@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from ordersaga.conformance.cases import Cases
 from ordersaga.conformance.exchange import Exchange
-from ordersaga.conformance.form import form_cases
+from ordersaga.conformance.form import form_cases, refusal_has_the_guides_types
 from ordersaga.conformance.load import load_case, memory_case, restart_case
 from ordersaga.conformance.poison import poison_cases
 from ordersaga.conformance.repeats import repeat_cases
@@ -125,6 +125,24 @@ async def refused(scene: Scene) -> None:
             f"this Delivery delivers to {OUR_ZIPCODE}, too; --undeliverable-zipcode names one that it refuses"
         )
     must(answer.failed, f"zipcode {message['zipcode']} was answered {answer.field('status')!r}")
+
+
+@CASES.case(
+    "a refused delivery has the guide's types",
+    "guide, messages: deliveryId is a UUID; where there is no delivery it is null or left out, and no text without an id",
+    "form",
+    "failures",
+)
+async def refused_types(scene: Scene) -> None:
+    good = await REQUEST.prepare(scene)
+    message = await REQUEST.prepare(scene) | {"zipcode": _undeliverable(scene)}
+    for each in (good, message):
+        await scene.send(REQUEST.request, each)
+    (success,) = await REQUEST.answered(scene, good)
+    await scene.stage.until(lambda: bool(scene.here(REQUEST.answer, str(message["orderId"]))), scene.limits.answer_s)
+    for answer in scene.here(REQUEST.answer, str(message["orderId"])):
+        if answer.failed:
+            refusal_has_the_guides_types(answer, success, REQUEST.answer)
 
 
 @CASES.case(

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ordersaga.conformance.cases import Case, Phase, Play
+from ordersaga.conformance.cases import Case, LastLook, Phase, Play
 from ordersaga.conformance.scene import Scene
+from ordersaga.conformance.tally import Surplus
 from ordersaga.conformance.verdicts import Broken
 from ordersaga.conformance.wire import Heard, Json
 
@@ -14,6 +15,7 @@ class Exchange:
 
     `request`, `answer`: the topics. `noun`: what a person calls the request. `optional`: fields of the request that may be absent or null.
     `texts`: fields with free text. `required`: a field beside `orderId` without which the message means nothing. `tags`: of all its cases.
+    `asks_again`: the answer is a request of the service to another one, which it may send again when it has waited long enough.
     """
 
     request: ClassVar[str]
@@ -23,10 +25,23 @@ class Exchange:
     texts: ClassVar[tuple[str, ...]] = ()
     required: ClassVar[str]
     tags: ClassVar[frozenset[str]] = frozenset()
+    asks_again: ClassVar[bool] = False
 
-    def case(self, name: str, promise: str, *tags: str, play: Play, phase: Phase = "together") -> Case:
+    def case(
+        self,
+        name: str,
+        promise: str,
+        *tags: str,
+        play: Play,
+        phase: Phase = "together",
+        last_look: LastLook | None = None,
+    ) -> Case:
         """A case of this exchange."""
-        return Case(name, promise, frozenset({*tags, *self.tags}), play, phase)
+        return Case(name, promise, frozenset({*tags, *self.tags}), play, phase, last_look)
+
+    def surplus(self, scene: Scene) -> Surplus | None:
+        """An order with more answers than it was asked for, over all cases of the run."""
+        return scene.stage.tally.surplus(self.request, scene.place_of(self.answer))
 
     async def prepare(self, scene: Scene) -> Json:
         """Bring about what the request needs, such as a product in stock; returns the request, which is not sent yet."""

@@ -11,11 +11,13 @@ from ordersaga.conformance.cases import Case, Play
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.scene import Scene, must
 from ordersaga.conformance.verdicts import Broken
-from ordersaga.conformance.wire import Heard, Json, shown
+from ordersaga.conformance.wire import Heard, Json, moment, shown
 from ordersaga.contracts.topics import BY_NAME
 
 Judge = Callable[[Heard], None]
 
+CLOCK_S_MAX: Final = 3_600.0
+"""How far the clocks of two machines may be apart, and a time that was copied from the request."""
 ID_FIELDS: Final = ("orderId", "productId", "deliveryId", "customerId")
 OF_THE_GUIDE: Final = frozenset(
     {
@@ -44,6 +46,11 @@ def form_cases(exchange: Exchange) -> list[Case]:
             _named(message, fields),
         ),
         ("has ids in lower case", "wire facts: UUIDs are lower-case strings of 36 characters", _identified),
+        (
+            "has the time of its sending",
+            "Kafka drops records by their timestamp, in milliseconds since 1970 in UTC, so one with a wrong time is lost or kept too long",
+            _timed,
+        ),
         ("is keyed by its order", "wire facts: the record key is the order id as text, or there is none", _keyed),
     ]
     if words := _words(fields):
@@ -83,23 +90,39 @@ def _named(message: str, fields: tuple[Any, ...]) -> Judge:
         missing = [name for name in wanted if name not in there]
         must(not missing, f"{message} lacks {', '.join(missing)}; its fields are {', '.join(there)}")
         wrong = _wrong_types(there, fields)
-        must(not wrong, f"{message} has another type than the guide's: {'; '.join(wrong)}")
+        must(not wrong, f"{message} has another type than the guide's: {'; '.join(wrong.values())}")
 
     return judge
 
 
-def _wrong_types(there: Json, fields: tuple[Any, ...]) -> list[str]:
-    """Fields of another type. The spelling of ids and the words of a status have cases of their own."""
-    wrong = []
+def _wrong_types(there: Json, fields: tuple[Any, ...]) -> dict[str, str]:
+    """By field, what is said of those of another type. The spelling of ids and the words of a status have cases of their own."""
+    wrong = {}
     for each in fields:
         value = there.get(each.encode_name)
-        if value is None or each.name == "status":
+        if value is None or each.name == "status" or (each.encode_name in ID_FIELDS and isinstance(value, str)):
             continue
         try:
             msgspec.convert(value, each.type)
         except msgspec.ValidationError as error:
-            wrong.append(f"{each.encode_name} is {json.dumps(value)[:80]} ({error})")
+            wrong[each.encode_name] = f"{each.encode_name} is {json.dumps(value)[:80]} ({error})"
     return wrong
+
+
+def refusal_has_the_guides_types(refusal: Heard, success: Heard, topic: str) -> None:
+    """Raise `Broken` if a field of a refusal is neither null, nor left out, nor what the guide says. What is wrong in a success too has a case
+    of its own."""
+    fields = msgspec.structs.fields(BY_NAME[topic].message)
+    known = _strange(success, fields)
+    wrong = {name: said for name, said in _strange(refusal, fields).items() if name not in known}
+    must(not wrong, f"the answer has another type than the guide's: {'; '.join(wrong.values())}")
+
+
+def _strange(answer: Heard, fields: tuple[Any, ...]) -> dict[str, str]:
+    """By field, what is wrong with its value."""
+    wrong = _wrong_types(answer.json or {}, fields)
+    ids = [(name, answer.field(name)) for name in ID_FIELDS]
+    return wrong | {name: f"{name} is {id!r}" for name, id in ids if isinstance(id, str) and not _is_plain_uuid(id)}
 
 
 def _words(fields: tuple[Any, ...]) -> list[str]:
@@ -122,7 +145,7 @@ def _identified(answer: Heard) -> None:
         value = answer.field(name)
         if value is not None:
             must(
-                isinstance(value, str) and _is_plain_uuid(value),
+                not isinstance(value, str) or _is_plain_uuid(value),
                 f"{name} is {value!r}, not a UUID of 36 lower-case characters",
             )
 
@@ -137,7 +160,16 @@ def _is_plain_uuid(text: str) -> bool:
 def _keyed(answer: Heard) -> None:
     key, id = answer.record.key, answer.field("orderId")
     own = str(id).lower()
+    quoted = key is not None and key.startswith(b'"')
     must(
-        key is None or id is None or key.decode(errors="replace").strip('"').lower() == own,
-        f"the record key is {shown(key)}, the order id {own}",
+        key is None or id is None or key.decode(errors="replace").lower() == own,
+        f"the record key is {shown(key)}, the order id {own}{'; a serializer for JSON wrote the key as a JSON text' if quoted else ''}",
+    )
+
+
+def _timed(answer: Heard) -> None:
+    behind_s = answer.heard_at_s - answer.record.timestamp_ms / 1000
+    must(
+        abs(behind_s) < CLOCK_S_MAX,
+        f"the record's timestamp is {answer.record.timestamp_ms}, {moment(answer.record.timestamp_ms)}, and it came at {moment(answer.heard_at_s * 1000)}",
     )

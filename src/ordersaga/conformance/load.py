@@ -3,6 +3,7 @@
 import asyncio
 import math
 import statistics
+from collections.abc import Sequence
 from typing import Final
 
 from ordersaga.conformance.cases import Case
@@ -17,6 +18,10 @@ SINGLES_MAX: Final = 30
 SINGLES_SHARE: Final = 0.1
 RESTART_ORDERS: Final = 60
 RESTART_SPREAD_S: Final = 3.0
+COMMITTED_WITHIN_S: Final = 6.0
+"""After how long a consumer has committed what it has answered. Many clients commit every 5 s."""
+KNOWN_MIN: Final = 20
+"""Of how many orders it can be said whether a restarted service answers them all again."""
 RESTART_PATIENCE: Final = 6
 """How many times as long as for another answer the kit waits for the answers after a restart."""
 
@@ -121,6 +126,7 @@ def restart_case(exchange: Exchange) -> Case:
         await scene.quiet()
         messages = [first, *others]
         half = len(others) // 2
+        killed_s = asyncio.get_running_loop().time()
         await exchange.ask_all(scene, others[:half])
         restarting = asyncio.create_task(scene.hooks.run_restart())
         try:
@@ -130,20 +136,13 @@ def restart_case(exchange: Exchange) -> Case:
             await restarting
         finally:
             restarting.cancel()
-        end = asyncio.get_running_loop().time() + RESTART_PATIENCE * scene.limits.answer_s
-        lost = []
-        for message in messages:
-            order = str(message["orderId"])
-            left = max(0.1, end - asyncio.get_running_loop().time())
-            if not await scene.stage.until(lambda order=order: bool(scene.here(exchange.answer, order)), left):  # type: ignore[misc]
-                lost.append(order)
-                end = min(end, asyncio.get_running_loop().time())
-        if lost:
-            raise Broken(
-                f"{len(lost)} of {len(messages)} requests were never answered after the restart, the first for order {lost[0]}"
-            )
         await exchange.ask(scene, last)
         await scene.answers(exchange.answer, str(last["orderId"]), wait_s=RESTART_PATIENCE * scene.limits.answer_s)
+        if lost := await _unanswered(exchange, scene, messages):
+            raise Broken(
+                f"of {len(messages)} requests {len(lost)} had no answer after the restart, the first of them for order {lost[0]}"
+            )
+        _did_not_begin_anew(exchange, scene, killed_s)
         await scene.send(exchange.request, first, note="again, after the restart")
         await exchange.settled(scene, first)
         await asyncio.gather(*(exchange.had_one_effect(scene, message) for message in messages))
@@ -155,3 +154,27 @@ def restart_case(exchange: Exchange) -> Case:
         play,
         "restart",
     )
+
+
+def _did_not_begin_anew(exchange: Exchange, scene: Scene, killed_s: float) -> None:
+    again, known = scene.stage.tally.answered_again(
+        scene.place_of(exchange.answer), killed_s - COMMITTED_WITHIN_S, killed_s
+    )
+    if again > known / 2 and known >= KNOWN_MIN:
+        raise Broken(
+            f"{again:,} of {known:,} orders that were answered more than {COMMITTED_WITHIN_S:g} s before the restart were answered again after "
+            "it: the service begins at an old offset, or at the log's start"
+        )
+
+
+async def _unanswered(exchange: Exchange, scene: Scene, messages: Sequence[Json]) -> list[str]:
+    """The orders that have no answer when none has come for as long as an answer may take. The service has come back before."""
+    left = [str(message["orderId"]) for message in messages]
+
+    def answered() -> list[str]:
+        return [order for order in left if scene.here(exchange.answer, order)]
+
+    while left and await scene.stage.until(lambda: bool(answered()), scene.limits.answer_s):
+        for order in answered():
+            left.remove(order)
+    return left

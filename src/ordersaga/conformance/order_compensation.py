@@ -22,7 +22,7 @@ from ordersaga.conformance.order_flow import (
 from ordersaga.conformance.repeats import REPEAT
 from ordersaga.conformance.scene import Scene, must
 from ordersaga.conformance.verdicts import COMPENSATION
-from ordersaga.conformance.wire import Heard
+from ordersaga.conformance.wire import Heard, number_in
 
 CASES: Final = Cases()
 ROLLBACK: Final = "stock-rollback-requested-topic"
@@ -40,7 +40,7 @@ async def released(scene: Scene, order: Placed, products: list[int]) -> None:
 
     def asked() -> set[tuple[str, object]]:
         lines = [line for each in scene.here(ROLLBACK, order.order_id) for line in each.field("items") or []]
-        return {(str(line.get("productId")).lower(), line.get("quantity")) for line in lines}
+        return {(str(line.get("productId")).lower(), number_in(line.get("quantity"))) for line in lines}
 
     await scene.stage.until(lambda: wanted <= asked(), scene.limits.answer_s)
     must(asked() == wanted, f"the products {_listed(asked())} were to be rolled back, not {_listed(wanted)}")
@@ -48,7 +48,7 @@ async def released(scene: Scene, order: Placed, products: list[int]) -> None:
 
 
 def _listed(lines: set[tuple[str, object]]) -> str:
-    return ", ".join(sorted(f"{name} ({pieces} pieces)" for name, pieces in lines)) or "none"
+    return ", ".join(sorted(f"{pieces} of {name}" for name, pieces in lines)) or "none"
 
 
 async def refunded(scene: Scene, order: Placed, key: str | None = None, amount: int | None = None) -> Heard:
@@ -56,7 +56,7 @@ async def refunded(scene: Scene, order: Placed, key: str | None = None, amount: 
     asked = (await scene.answers(REFUND, order.order_id))[0]
     must(asked.field("paymentKey") == (key or order.payment_key), f"paymentKey is {asked.field('paymentKey')!r}")
     wanted = order.draft.total if amount is None else amount
-    must(asked.field("amount") == wanted, f"amount is {asked.field('amount')!r}, not {wanted}")
+    must(asked.number("amount") == wanted, f"amount is {asked.field('amount')!r}, not {wanted}")
     answer = {"orderId": order.order_id, "paymentKey": key or order.payment_key, "amount": wanted, "status": "SUCCESS"}
     await scene.send(
         "payment-cancelled-topic", answer | {"message": None, "balanceAmount": 0, "requestId": asked.field("requestId")}

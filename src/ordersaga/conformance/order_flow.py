@@ -218,6 +218,7 @@ class StockAnswer(Exchange):
     optional: ClassVar[tuple[str, ...]] = ("message",)
     texts: ClassVar[tuple[str, ...]] = ("message",)
     required: ClassVar[str] = "status"
+    asks_again: ClassVar[bool] = True
 
     async def prepare(self, scene: Scene) -> Json:
         order = await placed(scene)
@@ -232,6 +233,7 @@ class PaymentAnswer(Exchange):
     answer: ClassVar[str] = DELIVERY_REQUEST
     noun: ClassVar[str] = "a payment outcome"
     required: ClassVar[str] = "amount"
+    asks_again: ClassVar[bool] = True
 
     async def prepare(self, scene: Scene) -> Json:
         order = await placed(scene)

@@ -53,6 +53,7 @@ async def check_out(scene: Scene, made: Bill, card: str | None = None) -> Bill:
 async def pay(scene: Scene, made: Bill, **changed: Any) -> Answer:
     """Confirm the payment. A refusal is an answer, too."""
     scene.need(scene.hooks.has("pay"), "--pay confirms a payment")
+    scene.stage.tally.ask(EXCHANGE.request, made["orderId"])
     answer = await scene.hooks.call("pay", made | changed, may_be_refused=True)
     if answer.status >= 400:
         scene.notes.append(f"the confirm of order {made['orderId']} was refused with {answer.status}: {answer.body}")

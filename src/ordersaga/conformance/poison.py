@@ -74,7 +74,7 @@ def _poison(exchange: Exchange, spoil: Callable[[Json], bytes | None], dead_lett
         try:
             await exchange.answered(scene, good)
         except Broken as error:
-            raise Broken(f"the record behind the spoilt one was not answered: {error}") from error
+            raise type(error)(f"the record behind the spoilt one was not answered: {error}") from error
         must(not scene.here(exchange.answer, bad_id), "the spoilt record was answered as if it were a message")
         if dead_letter:
             await scene.letter(bad, bad_id)

@@ -1,5 +1,6 @@
 """Finds out within seconds whether a service can be judged: its topics are there, and it answers a first request with something readable."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -153,11 +154,24 @@ def _garbage(part: Part, scene: Scene) -> list[Heard]:
     ]
 
 
+def _nature(value: bytes | None) -> str:
+    """What bytes are that are no JSON object in UTF-8."""
+    try:
+        found = json.loads(value or b"")
+        if isinstance(found, str) and isinstance(json.loads(found), dict):
+            return "what is no JSON object but a JSON text that has one inside, as if it was serialized twice"
+        if isinstance(found, dict):
+            return "what is no JSON object in UTF-8"
+    except (ValueError, RecursionError):
+        pass
+    return "what is no JSON object"
+
+
 def _why(part: Part, scene: Scene) -> str:
     first, waited = part.first, f"{scene.limits.answer_s:g} s"
     if garbage := _garbage(part, scene):
         return (
-            f"{part.role} answers on {first.answer} with what is no JSON object: {shown(garbage[0].record.value, 120)}; "
+            f"{part.role} answers on {first.answer} with {_nature(garbage[0].record.value)}: {shown(garbage[0].record.value, 120)}; "
             "the guide's messages are JSON objects, so nothing of it can be judged"
         )
     letters = [each for each in scene.heard() if scene.stage.is_dead_letter_topic(each.topic)]

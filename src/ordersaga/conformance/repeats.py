@@ -33,8 +33,9 @@ def _once(exchange: Exchange) -> Case:
         there = len(scene.here(exchange.answer, str(message["orderId"])))
         must(there == expected, f"one record was sent, and {there} answers came instead of {expected}")
 
-    promise = "one request has one answer while nothing fails"
-    return exchange.case(f"{exchange.noun} has one answer", promise, "repeats", play=once)
+    promise = "one request has one answer while nothing fails, and no second one later: at the end of the run no order has more answers than requests"
+    last_look = None if exchange.asks_again else exchange.surplus
+    return exchange.case(f"{exchange.noun} has one answer", promise, "repeats", play=once, last_look=last_look)
 
 
 def _repeated(exchange: Exchange) -> list[Case]:

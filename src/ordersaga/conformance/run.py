@@ -1,8 +1,9 @@
 """A run of the kit: looks whether it can judge at all, plays the cases, and gathers what each of them found."""
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -13,7 +14,7 @@ from ordersaga.conformance.plan import Plan
 from ordersaga.conformance.probe import CannotJudge, look_for_topics, probe
 from ordersaga.conformance.scene import Limits, Manners, Offers, Scene
 from ordersaga.conformance.stage import Stage
-from ordersaga.conformance.verdicts import Broken, NotMeasurable, NotOffered
+from ordersaga.conformance.verdicts import Broken, NotMeasurable, NotOffered, Silent
 from ordersaga.conformance.wire import Heard, Sent
 from ordersaga.messaging.kafka import KafkaForbids, KafkaUnavailable, why_unreachable
 
@@ -22,7 +23,9 @@ Outcome = Literal["passed", "failed", "skipped", "not judged"]
 AT_ONCE: Final = 32
 CASE_S_MAX: Final = 120.0
 RECORDS_KEPT_MAX: Final = 12
-PHASES: Final[tuple[Phase, ...]] = ("together", "restart", "poison")
+ALONE: Final[tuple[Phase, ...]] = ("restart", "poison")
+SHARED_MAX: Final = 2
+"""How many cases are played in vain after one after which the service did not answer in time. They wait for less."""
 
 
 class Result(Struct, frozen=True):
@@ -106,6 +109,11 @@ class Director:
         self._progress: Final = progress
         self._plan: Final = plan
         self._gate: Final = asyncio.Semaphore(AT_ONCE)
+        self._late: Final[list[asyncio.Task[None]]] = []
+        """Cases that wait for something while others run."""
+        self._held: Final[list[tuple[Result, Scene]]] = []
+        """Passed cases that are looked at once more at the end."""
+        self._counted_until_s = math.inf
 
     async def run(self) -> None:
         together: list[Case] = []
@@ -116,15 +124,41 @@ class Director:
         await asyncio.gather(*(self._one(case) for case in together))
         for case in loads:
             await self._one(case)
-        for phase in PHASES[1:]:
-            stopped = None
-            for case in [each for each in self._cases if each.phase == phase]:
-                if stopped is not None:
-                    self._note(Result(case, "not judged", f"the service has stopped: see {stopped!r}", 0.0))
-                    continue
-                result = await self._one(case)
-                if result.outcome == "failed" and not await self._lives():
+        for phase in ALONE:
+            await self._in_turn([each for each in self._cases if each.phase == phase])
+        await asyncio.gather(*self._late)
+        await self._last_look()
+
+    async def _in_turn(self, cases: Sequence[Case]) -> None:
+        """Play cases one after the other. When the service has stopped, the others are not judged. After one of which it still lives, but has not
+        answered what came behind it in time, the others wait for less, and what then does not come is laid to that one."""
+        stopped = slow = None
+        shared = 0
+        for case in cases:
+            if stopped is not None:
+                self._note(Result(case, "not judged", f"the service has stopped: see {stopped!r}", 0.0))
+                continue
+            if slow is not None and shared == SHARED_MAX:
+                self._note(
+                    Result(case, "not judged", f"not played, since others before it had the fate of {slow!r}", 0.0)
+                )
+                continue
+            began_s = asyncio.get_running_loop().time()
+            if case.phase == "restart" and not self._left_out(case):
+                self._count_until(began_s)
+            outcome, is_silent = await self._one(case, slow)
+            if outcome == "failed":
+                self._count_until(began_s)
+                if not await self._lives():
                     stopped = case.name
+                elif is_silent:
+                    slow = case.name
+            elif slow is not None and is_silent:
+                shared += 1
+
+    def _count_until(self, moment_s: float) -> None:
+        """Count no answers that came later: the service is killed then, or ends, and may answer again what it has answered."""
+        self._counted_until_s = min(self._counted_until_s, moment_s)
 
     async def _lives(self) -> bool:
         """Whether the service still answers its first request."""
@@ -139,39 +173,100 @@ class Director:
             await scene.end()
         return True
 
-    async def _one(self, case: Case) -> Result:
+    def _left_out(self, case: Case) -> str | None:
+        """Why a case is not played at all; None: it is played."""
         without = sorted(case.tags & self._plan.offers.without)
-        if without:
-            return self._note(Result(case, "skipped", f"--without {without[0]}", 0.0))
+        return f"--without {without[0]}" if without else None
+
+    async def _one(self, case: Case, slow: str | None = None) -> tuple[Outcome, bool]:
+        """Play a case; its outcome, which a later look may change, and whether it failed since nothing came in time. `slow`: the name of a case
+        after which the service did not answer in time."""
+        if why := self._left_out(case):
+            self._note(Result(case, "skipped", why, 0.0))
+            return "skipped", False
         async with self._gate:
             scene, began = self._make(), time.monotonic()
-            longest_s = longest_of(case, self._plan)
-            outcome: Outcome = "passed"
-            said = ""
-            try:
-                async with asyncio.timeout(longest_s):
-                    await case.play(scene)
-            except Broken as error:
-                outcome, said = "failed", str(error)
-            except NotOffered as error:
-                outcome, said = "skipped", str(error)
-            except (HookFailed, NotMeasurable) as error:
-                outcome, said = "not judged", str(error)
-            except TimeoutError:
-                outcome, said = "not judged", f"the case did not end within {longest_s:g} s"
-            except KafkaForbids as error:
-                outcome, said = "not judged", str(error)
-            except KafkaUnavailable:
-                raise
-            except Exception as error:  # a fault of the kit, as an answer that it did not foresee: the other cases are judged all the same
-                outcome, said = "not judged", f"the kit could not go on: {type(error).__name__}: {error}"
-            sent, heard = scene.sent, scene.heard()
-            await scene.end()
-            more = sum(max(0, len(records) - RECORDS_KEPT_MAX) for records in (sent, heard))
-            kept = sent[:RECORDS_KEPT_MAX], heard[:RECORDS_KEPT_MAX]
-            return self._note(Result(case, outcome, said, time.monotonic() - began, *kept, scene.notes, more))
+            if slow is not None:
+                scene.hurry()
+            outcome, said, is_silent = await self._judged(case, case.play(scene))
+            if slow is not None and is_silent:
+                outcome, said = (
+                    "not judged",
+                    f"{said}; that may be the fate of {slow!r}, after which the kit waits for less",
+                )
+            if outcome == "passed" and scene.later:
+                self._late.append(asyncio.create_task(self._later(case, scene, began)))
+            else:
+                await self._end(case, scene, began, outcome, said)
+            return outcome, is_silent
 
-    def _note(self, result: Result) -> Result:
+    async def _later(self, case: Case, scene: Scene, began: float) -> None:
+        """Judge what a case waits for while others run."""
+        outcome: Outcome = "passed"
+        said = ""
+        for each in scene.later:
+            if outcome == "passed":
+                outcome, said, _ = await self._judged(case, each)
+        await self._end(case, scene, began, outcome, said)
+
+    async def _judged(self, case: Case, play: Awaitable[None]) -> tuple[Outcome, str, bool]:
+        """The outcome of a case or of a part of it, what is said of it, and whether nothing came in time."""
+        longest_s = longest_of(case, self._plan)
+        try:
+            async with asyncio.timeout(longest_s):
+                await play
+        except Broken as error:
+            return "failed", str(error), isinstance(error, Silent)
+        except NotOffered as error:
+            return "skipped", str(error), False
+        except (HookFailed, NotMeasurable, KafkaForbids) as error:
+            return "not judged", str(error), False
+        except TimeoutError:
+            return "not judged", f"the case did not end within {longest_s:g} s", False
+        except KafkaUnavailable:
+            raise
+        except (
+            Exception
+        ) as error:  # a fault of the kit, as an answer that it did not foresee: the other cases are judged all the same
+            return "not judged", f"the kit could not go on: {type(error).__name__}: {error}", False
+        return "passed", "", False
+
+    async def _end(self, case: Case, scene: Scene, began: float, outcome: Outcome, said: str) -> None:
+        sent, heard = scene.sent, scene.heard()
+        await scene.end()
+        result = _result(case, outcome, said, time.monotonic() - began, sent, heard, scene.notes)
+        if outcome == "passed" and case.last_look is not None:
+            self._held.append((result, scene))
+        else:
+            self._note(result)
+
+    async def _last_look(self) -> None:
+        """Fail each passed case whose last look finds something."""
+        if self._held and self._counted_until_s == math.inf:
+            await self._held[0][1].quiet()
+        for result, scene in self._held:
+            scene.stage.tally.until_s = self._counted_until_s
+            found = result.case.last_look(scene) if result.case.last_look else None
+            if found is None:
+                self._note(result)
+            else:
+                said = f"over the whole run: {found}"
+                self._note(_result(result.case, "failed", said, result.took_s, found.sent, found.answers, result.notes))
+
+    def _note(self, result: Result) -> None:
         self._report.results.append(result)
         self._progress(result, len(self._cases))
-        return result
+
+
+def _result(
+    case: Case,
+    outcome: Outcome,
+    said: str,
+    took_s: float,
+    sent: Sequence[Sent],
+    heard: Sequence[Heard],
+    notes: Sequence[str],
+) -> Result:
+    """A result with the first records of each kind."""
+    more = sum(max(0, len(records) - RECORDS_KEPT_MAX) for records in (sent, heard))
+    return Result(case, outcome, said, took_s, sent[:RECORDS_KEPT_MAX], heard[:RECORDS_KEPT_MAX], notes, more)

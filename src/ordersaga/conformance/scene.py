@@ -6,11 +6,12 @@ from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ordersaga.conformance.hooks import Hooks
 from ordersaga.conformance.stage import Stage
-from ordersaga.conformance.verdicts import DEAD_LETTERS, Broken, NotOffered
-from ordersaga.conformance.wire import Heard, Json, Sent, compact, shortened, shown
+from ordersaga.conformance.verdicts import DEAD_LETTERS, Broken, NotOffered, Silent
+from ordersaga.conformance.wire import Heard, Json, Sent, compact, shortened, shown, uuids_in
 from ordersaga.contracts.headers import TYPE_ID
 from ordersaga.messaging.kafka import Publication
 
@@ -63,7 +64,7 @@ class Scene:
     def __init__(self, stage: Stage, hooks: Hooks, limits: Limits, offers: Offers, manners: Manners) -> None:
         self.stage: Final = stage
         self.hooks: Final = hooks
-        self.limits: Final = limits
+        self.limits = limits
         self.offers: Final = offers
         self._answer_topics: Final = manners.answer_topics
         self._type_ids: Final = manners.type_ids
@@ -72,6 +73,8 @@ class Scene:
         self.notes: Final[list[str]] = []
         """What the report tells beside the records: calls of hooks, figures."""
         self._background: Final[list[asyncio.Task[Any]]] = []
+        self.later: Final[list[Coroutine[Any, Any, None]]] = []
+        """What is still to be judged when the next case has begun, such as a dead letter that is waited for."""
 
     def in_background(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Begin something that may take until the end of the case."""
@@ -81,10 +84,16 @@ class Scene:
 
     async def end(self) -> None:
         """End what is still under way, and forget the case's records."""
+        for each in self.later:
+            each.close()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         self.stage.forget(self.ids)
+
+    def hurry(self) -> None:
+        """Wait for an answer no longer than for what must not come."""
+        self.limits = replace(self.limits, answer_s=min(self.limits.answer_s, self.quiet_s))
 
     def new_id(self) -> str:
         """A new order id. What comes with it belongs to this case."""
@@ -125,8 +134,15 @@ class Scene:
         said = list(self.usual_headers(topic) if headers is None else headers)
         records = [Publication(n, topic, partition, key, value, said) for n in range(times)]
         sent = await self.stage.send(records, commit, note)
-        self.sent.extend(sent)
+        self._has_sent(sent)
         return sent[-1]
+
+    def _has_sent(self, sent: Sequence[Sent]) -> None:
+        self.sent.extend(sent)
+        own = set(self.ids)
+        for each in sent:
+            for order in uuids_in(each.key, each.value) & own:
+                self.stage.tally.ask(each.place.topic, order, each)
 
     async def abort_overlapping(self, topic: str, messages: Sequence[Json]) -> None:
         """Send each message to one partition, in transactions that overlap and are aborted, the last one first."""
@@ -137,7 +153,7 @@ class Scene:
             for n, message in enumerate(messages)
         ]
         note = "in a transaction that was aborted, as was one that began later, before it"
-        self.sent.extend(await self.stage.abort_overlapping(records, note))
+        self._has_sent(await self.stage.abort_overlapping(records, note))
 
     def usual_headers(self, topic: str) -> Headers:
         """The headers of a record that is not about headers."""
@@ -151,11 +167,15 @@ class Scene:
             )
             for n, message in enumerate(messages)
         ]
-        self.sent.extend(await self.stage.send(records, None, ""))
+        self._has_sent(await self.stage.send(records, None, ""))
+
+    def place_of(self, topic: str) -> str:
+        """Where this service answers instead of a topic of the guide, or that topic."""
+        return self._answer_topics.get(topic, topic)
 
     def here(self, topic: str, id: str) -> list[Heard]:
         """The answers that have come for an order so far."""
-        place = self._answer_topics.get(topic, topic)
+        place = self.place_of(topic)
         return [each for each in self.stage.heard(id) if each.topic == place]
 
     async def answers(self, topic: str, id: str, count: int = 1, wait_s: float | None = None) -> list[Heard]:
@@ -164,7 +184,7 @@ class Scene:
         if not await self.stage.until(lambda: len(self.here(topic, id)) >= count, wait_s):
             there = len(self.here(topic, id))
             what = "no record" if not there else f"only {there} of {count} records"
-            raise Broken(f"{what} for order {id} came on {topic} within {wait_s:g} s{self._came_instead(topic, id)}")
+            raise Silent(f"{what} for order {id} came on {topic} within {wait_s:g} s{self._came_instead(topic, id)}")
         return self.here(topic, id)
 
     def hook_failure(self) -> BaseException | None:
@@ -175,7 +195,7 @@ class Scene:
         return None
 
     def _came_instead(self, topic: str, id: str) -> str:
-        others = [each for each in self.stage.heard(id) if each.topic != self._answer_topics.get(topic, topic)]
+        others = [each for each in self.stage.heard(id) if each.topic != self.place_of(topic)]
         letters = [each for each in others if self.stage.is_dead_letter_topic(each.topic)]
         if letters:
             return f"; the request became a dead letter on {letters[0].topic}{why_of(letters[0])}"
@@ -202,23 +222,36 @@ class Scene:
             raise Broken(f"{why}, and yet {shown(came[0].record.value)} came on {topic}")
 
     async def letter(self, sent: Sent, id: str) -> None:
-        """Wait until a record is a dead letter. Raises `Broken` if it is none in time."""
+        """Wait until a record is a dead letter. One that does not come soon is waited for while the next cases run, where it raises `Broken` if
+        the record is none in time."""
         if DEAD_LETTERS in self.offers.without:
             return
+        soon_s = 0.0 if self.stage.letters_awaited else min(self.quiet_s, self.limits.answer_s)
+        if await self.stage.until(lambda: bool(self.stage.letters_of(sent, id)), soon_s):
+            self._look_at_letters(sent, id)
+        else:
+            self.stage.letters_awaited += 1
+            self.later.append(self._late_letter(sent, id))
 
-        def found() -> list[Heard]:
-            return self.stage.letters_of(sent, id)
-
-        if not await self.stage.until(lambda: bool(found()), self.limits.answer_s):
+    async def _late_letter(self, sent: Sent, id: str) -> None:
+        try:
+            came = await self.stage.until(lambda: bool(self.stage.letters_of(sent, id)), self.limits.answer_s)
+        finally:
+            self.stage.letters_awaited -= 1
+        if not came:
             topic = self.offers.dead_letter_topic_of(sent.place.topic)
             raise Broken(
                 f"the record at {sent.place} did not become a dead letter within {self.limits.answer_s:g} s; expected on {topic}, "
                 "or on any topic whose name begins or ends as those for dead letters do. --dead-letter-topic names another; "
                 f"--without {DEAD_LETTERS} says that the service keeps them elsewhere"
             )
-        self.keep(found())
+        self._look_at_letters(sent, id)
+
+    def _look_at_letters(self, sent: Sent, id: str) -> None:
+        found = self.stage.letters_of(sent, id)
+        self.keep(found)
         must(
-            any(each.origin is not None or each.has(sent.value) for each in found()),
+            any(each.origin is not None or each.has(sent.value) for each in found),
             f"the dead letter of the record at {sent.place} has neither the record's bytes, nor headers that say where the record is: "
             "nobody can replay it",
         )

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Self
 
+from ordersaga.conformance.tally import Tally
 from ordersaga.conformance.wire import Heard, Sent
 from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging.handler import Coordinates
@@ -46,6 +48,9 @@ class Stage:
         self._sender: Final = Sender(settings)
         self._by_id: Final[dict[str, list[Heard]]] = defaultdict(list)
         self._letters: list[Heard] = []
+        self.tally: Final = Tally()
+        self.letters_awaited = 0
+        """How many dead letters are waited for while other cases run."""
         self._changed: Final = asyncio.Condition()
         self._aborting: Final = asyncio.Lock()
         self._taps: Final[list[Tap]] = []
@@ -119,13 +124,15 @@ class Stage:
             if not records:
                 continue
             for record in records:
-                self._note(Heard(record, loop.time()))
+                self._note(Heard(record, loop.time(), time.time()))
             async with self._changed:
                 self._changed.notify_all()
 
     def _note(self, heard: Heard) -> None:
         if self.is_dead_letter_topic(heard.topic):
             self._letters.append(heard)
+        else:
+            self.tally.note(heard)
         ids = heard.ids
         for found in ids - self._over:
             self._by_id[found].append(heard)
@@ -194,9 +201,14 @@ class Stage:
             or (
                 each.origin is None
                 and each.at_s > sent.at_s
-                and ((sent.value and each.has(sent.value)) or each.record.value == sent.value or id.lower() in each.ids)
+                and ((sent.value and each.has(sent.value)) or self._is_copy(each, sent) or id.lower() in each.ids)
             )
         ]
+
+    @staticmethod
+    def _is_copy(letter: Heard, sent: Sent) -> bool:
+        """Whether a dead letter has the record's value, and its key or none. Several records may have no value."""
+        return letter.record.value == sent.value and letter.record.key in (None, sent.key)
 
     async def until(self, is_there: Callable[[], bool], wait_s: float, *, may_not_come: bool = False) -> bool:
         """Wait until something is heard that makes this true; False: the time is over.

@@ -8,7 +8,7 @@ from typing import Final
 from uuid import uuid4
 
 from ordersaga.conformance.cases import Cases
-from ordersaga.conformance.form import form_cases
+from ordersaga.conformance.form import form_cases, refusal_has_the_guides_types
 from ordersaga.conformance.load import load_case, memory_case, restart_case
 from ordersaga.conformance.poison import poison_cases
 from ordersaga.conformance.repeats import REPEAT, repeat_cases
@@ -271,6 +271,23 @@ async def refused_word(scene: Scene) -> None:
         raise NotMeasurable("this Stock gives more than there is, so nothing is refused; other cases judge that")
     words = {each.field("status") for each in scene.here(ANSWERED, str(message["orderId"])) if each.failed}
     must(words == {"FAILED"}, f"the status is {', '.join(sorted(map(repr, words)))}, not FAILED")
+
+
+@CASES.case(
+    "a refused request has the guide's types",
+    "guide, messages: productId is a UUID; where an answer is about the whole order it is null or left out",
+    "form",
+    "failures",
+)
+async def refused_types(scene: Scene) -> None:
+    good, message = await REQUEST.prepare(scene), request(scene, (await product(scene, 2), 3))
+    for each in (good, message):
+        await scene.send(REQUESTED, each)
+    (success,) = await REQUEST.answered(scene, good)
+    await scene.stage.until(lambda: bool(scene.here(ANSWERED, str(message["orderId"]))), scene.limits.answer_s)
+    for answer in scene.here(ANSWERED, str(message["orderId"])):
+        if answer.failed:
+            refusal_has_the_guides_types(answer, success, ANSWERED)
 
 
 @CASES.case(

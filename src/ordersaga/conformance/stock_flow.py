@@ -6,8 +6,9 @@ from uuid import uuid4
 
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.scene import Scene, must
-from ordersaga.conformance.verdicts import Broken, NotMeasurable
+from ordersaga.conformance.verdicts import Broken, NotMeasurable, Silent
 from ordersaga.conformance.wire import Heard, Json
+from ordersaga.said import counted
 
 REQUESTED: Final = "order-created"
 ANSWERED: Final = "stock-response-topic"
@@ -59,7 +60,9 @@ async def outcome(scene: Scene, message: Json) -> Outcome:
     if not found.is_whole(names):
         there = await scene.answers(ANSWERED, order, wait_s=0.1)
         missing = ", ".join(sorted(names - set(found.by_product)))
-        must(False, f"{len(there)} answers came, and none for product {missing} within {scene.limits.answer_s:g} s")
+        raise Silent(
+            f"{counted(len(there), 'answer')} came, and none for product {missing} within {scene.limits.answer_s:g} s"
+        )
     return found
 
 
@@ -80,11 +83,13 @@ async def left_is(scene: Scene, name: str, pieces: int, why: str) -> None:
                 raise NotMeasurable(
                     "this Stock refuses the last piece, so nobody sees what is left; other cases judge that"
                 )
-            raise Broken(f"{why}: {pieces} pieces must be left, and a request for {pieces} was answered FAILED")
+            raise Broken(
+                f"{why}: {counted(pieces, 'piece')} must be left, and a request for {pieces} was answered FAILED"
+            )
     if not (await ask(scene, (name, 1))).taken(name):
         return
     if (await ask(scene, (await product(scene, 1), 2))).failed:
-        raise Broken(f"{why}: {pieces} pieces must be left, and {pieces + 1} could be taken")
+        raise Broken(f"{why}: {counted(pieces, 'piece')} must be left, and {pieces + 1} could be taken")
     raise NotMeasurable("this Stock gives more than there is, so nobody sees what is left; other cases judge that")
 
 

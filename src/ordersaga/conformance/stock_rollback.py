@@ -11,7 +11,7 @@ from ordersaga.conformance.repeats import REPEAT, repeat_cases
 from ordersaga.conformance.scene import Scene, must
 from ordersaga.conformance.shapes import shape_cases
 from ordersaga.conformance.stock_flow import PLENTY, REQUESTED, ask, left_is, outcome, product, request
-from ordersaga.conformance.verdicts import COMPENSATION, Broken, NotMeasurable
+from ordersaga.conformance.verdicts import COMPENSATION, NotMeasurable, Silent
 from ordersaga.conformance.wire import Heard, Json
 
 CASES: Final = Cases()
@@ -43,7 +43,7 @@ async def rolled_back(scene: Scene, message: Json) -> bool:
     if not await scene.stage.until(
         lambda: bool(scene.here(COMPLETED, order) or scene.here(FAILED, order)), scene.limits.answer_s
     ):
-        raise Broken(
+        raise Silent(
             f"no answer to the rollback of order {order} came on {COMPLETED} or {FAILED} within {scene.limits.answer_s:g} s"
         )
     # A Stock that says both has a case of its own, whichever topic is heard first.

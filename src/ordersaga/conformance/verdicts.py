@@ -10,6 +10,10 @@ class Broken(Exception):
     """The service did something else than the case's promise says. The text says what happened."""
 
 
+class Silent(Broken):
+    """Nothing came in time. With more time it might have."""
+
+
 class NotOffered(Exception):
     """The case needs something that this service, or its hooks, do not have. The text says what, and which option gives it."""
 

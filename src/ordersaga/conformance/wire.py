@@ -5,7 +5,8 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any, Final
 
@@ -46,6 +47,14 @@ def instant(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def moment(ms: float) -> str:
+    """Milliseconds since 1970 as a date and time in UTC."""
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).isoformat(sep=" ", timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return "no time"
+
+
 class Sent(Struct, frozen=True):
     """A record that the kit sent. `at_s` is a time of the event loop. `note`: what is special about it."""
 
@@ -62,6 +71,8 @@ class Heard(Struct, frozen=True, dict=True):
 
     record: Record
     at_s: float
+    heard_at_s: float = 0.0
+    """The same as seconds since 1970."""
 
     @property
     def topic(self) -> str:
@@ -71,7 +82,7 @@ class Heard(Struct, frozen=True, dict=True):
     def json(self) -> Json | None:
         """The value as a JSON object; None if it is none."""
         try:
-            value = json.loads(self.record.value or b"")
+            value = json.loads((self.record.value or b"").decode("utf-8-sig"))
         except (ValueError, RecursionError):
             return None
         return value if isinstance(value, dict) else None
@@ -83,6 +94,10 @@ class Heard(Struct, frozen=True, dict=True):
     def field(self, name: str) -> Any:
         """The value of a field of the guide, also where the service spells its name in another way (`order_id`, `OrderId`)."""
         return self._plain_names.get(_plain(name))
+
+    def number(self, name: str) -> Decimal | None:
+        """The number in a field, as `number_in` reads it."""
+        return number_in(self.field(name))
 
     @property
     def failed(self) -> bool:
@@ -112,11 +127,25 @@ class Heard(Struct, frozen=True, dict=True):
     @cached_property
     def ids(self) -> frozenset[str]:
         """Every UUID in the key, in the value, and in a value that is wrapped in a JSON text as Base64."""
-        parts = [self.record.key or b"", self.record.value or b""]
-        if _base64_text.fullmatch(parts[1].decode(errors="replace").strip()):
+        value, wrapped = self.record.value or b"", b""
+        if _base64_text.fullmatch(value.decode(errors="replace").strip()):
             with contextlib.suppress(ValueError):
-                parts.append(base64.b64decode(parts[1].strip().strip(b'"')))
-        return frozenset(found.decode().lower() for part in parts for found in _uuid.findall(part))
+                wrapped = base64.b64decode(value.strip().strip(b'"'))
+        return uuids_in(self.record.key, value, wrapped)
+
+
+def uuids_in(*parts: bytes | None) -> frozenset[str]:
+    """Every UUID in these bytes, in lower case."""
+    return frozenset(found.decode().lower() for part in parts for found in _uuid.findall(part or b""))
+
+
+def number_in(value: object) -> Decimal | None:
+    """The number that a value says, also where it is written as a text or with decimals; None if it says none."""
+    try:
+        found = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return found if found.is_finite() else None
 
 
 def _plain(name: str) -> str:
