@@ -45,3 +45,11 @@ async def test_of_garbage_the_last_is_kept() -> None:
     for n in range(stage_module.STRAYS_MAX + 5):
         stage._note(Heard(Record("delivery-start-topic", 0, n, None, b"garbage", (), 0), 0.0))
     assert len(stage.strays) == stage_module.STRAYS_MAX
+
+
+async def test_where_answers_are_slow_the_next_one_is_waited_for_longer_and_at_most_twice_as_long() -> None:
+    stage, now = listening(), asyncio.get_running_loop().time()
+    assert stage.patience_s(4.0) == 4.0
+    for ended_s, took_s, patience_s in ((now - 2 * stage_module.RECENT_S, 3.0, 4.0), (now, 2.5, 6.5), (now, 9.0, 8.0)):
+        stage._waits.append((ended_s, took_s))
+        assert stage.patience_s(4.0) == patience_s

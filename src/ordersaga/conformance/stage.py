@@ -211,10 +211,11 @@ class Stage:
         return letter.record.value == sent.value and letter.record.key in (None, sent.key)
 
     async def until(self, is_there: Callable[[], bool], wait_s: float, *, may_not_come: bool = False) -> bool:
-        """Wait until something is heard that makes this true; False: the time is over.
+        """Wait until something is heard that makes this true; False: the time is over, with some more where answers are slow just now.
 
         `may_not_come`: that is no sign that the service is slow.
         """
+        wait_s = wait_s if may_not_come else self.patience_s(wait_s)
         with contextlib.suppress(TimeoutError), contextlib.nullcontext() if may_not_come else self._timed():
             async with asyncio.timeout(wait_s), self._changed:
                 while not is_there():
@@ -237,11 +238,17 @@ class Stage:
     def longest_wait_s(self) -> float:
         """The longest that a record is waited for, or was in the last seconds: how slow the service, Kafka and the kit are just now."""
         now = asyncio.get_running_loop().time()
+        return max([self._longest_ended_s(), *(now - began for began in self._waiting.values())])
+
+    def patience_s(self, wait_s: float) -> float:
+        """How long what must come is waited for: up to twice as long as usual, by as much as it has taken others in the last seconds."""
+        return wait_s + min(wait_s, self._longest_ended_s())
+
+    def _longest_ended_s(self) -> float:
+        now = asyncio.get_running_loop().time()
         while self._waits and self._waits[0][0] < now - RECENT_S:
             self._waits.popleft()
-        return max(
-            [*(took for _, took in self._waits), *(now - began for began in self._waiting.values())], default=0.0
-        )
+        return max((took for _, took in self._waits), default=0.0)
 
     def _raise_if_deaf(self) -> None:
         for task in self._tasks:
