@@ -1,6 +1,7 @@
 """Starts a small service of another team as a process, and types `ordersaga conform` against it."""
 
 import asyncio
+import contextlib
 import socket
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import NamedTuple, Self
 from uuid import uuid4
 from xml.etree import ElementTree
+
+import psutil
 
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.kafka import create_missing_topics
@@ -58,7 +61,10 @@ class RunningPartner:
         return self
 
     def __exit__(self, *_: object) -> None:
-        subprocess.run(["/bin/sh", "-c", f"kill -9 $(cat {self._ready}) 2>/dev/null"], check=False)
+        with contextlib.suppress(FileNotFoundError, psutil.NoSuchProcess):
+            process = psutil.Process(int(self._ready.read_text()))
+            if self.group in process.cmdline():  # the partner may have died, and another process have its number
+                process.kill()
         self._log.close()
 
     @property
