@@ -32,7 +32,7 @@ class Machines:
             self.has_asked.clear()
             await self.has_asked.wait()
 
-    async def _connect(self, url: str, *, host: str, **options: Any) -> Any:
+    async def _connect(self, url: str, *, host: str = "primary", **options: Any) -> Any:
         self.asked[host] += 1
         self.has_asked.set()
         answer = self.answers[host]
@@ -74,6 +74,25 @@ async def test_servers_that_all_refuse_are_asked_once(monkeypatch: pytest.Monkey
     with pytest.raises(asyncpg.TargetServerAttributeNotMatched):
         await Servers(URL).connect(timeout=60)
     assert machines.asked == {"primary": 1, "standby": 1}
+
+
+@pytest.mark.parametrize("url", [URL, "postgresql://user@primary:5432/shop"])
+async def test_requests_that_wait_do_not_storm_servers_that_have_refused(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    machines = Machines(monkeypatch, primary=ConnectionRefusedError(), standby=ConnectionRefusedError())
+    monkeypatch.setattr(servers, "AGAIN_S", 60.0)
+    ours = Servers(url)
+    for _ in range(50):
+        with pytest.raises(ConnectionRefusedError):
+            await ours.connect()
+    assert machines.asked["primary"] == 1
+    monkeypatch.setattr(servers, "AGAIN_S", 0.0)
+    ours._refused_until_s = 0.0
+    with pytest.raises(ConnectionRefusedError):
+        await ours.connect()
+    machines.answers["primary"] = "back"
+    assert (await ours.connect()).name == "back"  # type: ignore[attr-defined]
 
 
 async def test_a_silent_server_is_waited_for_until_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

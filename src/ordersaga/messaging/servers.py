@@ -19,6 +19,8 @@ CONNECT_S: Final = 3.0
 """Limit for one server of the URL, for network, TLS and authentication."""
 NEXT_S: Final = 1.0
 """After so long without an answer of one server the next one is asked, too."""
+AGAIN_S: Final = 0.2
+"""For so long after all servers have refused nobody is asked: hundreds of waiting requests would otherwise keep a server from being promoted."""
 READ_WRITE: Final = "read-write"
 SILENCE_MS: Final = 3_000
 PROBES: Final = 3
@@ -47,15 +49,23 @@ class Servers:
         self._silence_ms: Final = silence_ms
         ports *= len(hosts) if len(ports) == 1 else 1
         self._addresses = [Address(host, port) for host, port in zip(hosts, ports, strict=False)]
+        self._refused_until_s = 0.0
+        self._refusal: Exception | None = None
         self._attributes: Final = named.get("target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS")
 
     async def connect(self, *_: Any, **options: Any) -> AsyncpgConnection:
-        """`asyncpg.connect` to the first usable server. Raises the last server's error if there is none."""
+        """`asyncpg.connect` to the first usable server. Raises the last server's error if there is none, and for `AGAIN_S` after that."""
+        loop = asyncio.get_running_loop()
+        if self._refusal is not None and loop.time() < self._refused_until_s:
+            raise self._refusal.with_traceback(None)
         options.setdefault("timeout", CONNECT_S)
-        if len(self._addresses) == 1:
-            return await self._connect(**options)
-        options["target_session_attrs"] = self._attributes or READ_WRITE
-        return await self._first_usable(options)
+        try:
+            if len(self._addresses) == 1:
+                return await self._connect(**options)
+            return await self._first_usable({**options, "target_session_attrs": self._attributes or READ_WRITE})
+        except FAILURES as error:
+            self._refusal, self._refused_until_s = error, loop.time() + AGAIN_S
+            raise
 
     async def _first_usable(self, options: dict[str, Any]) -> AsyncpgConnection:
         """Ask one server after the other, the one that was used last first.
