@@ -6,7 +6,7 @@ from typing import Final
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
-from ordersaga.settings_limits import HttpUrl, JwtAlgorithms, Port
+from ordersaga.settings_limits import HttpUrl, JwtAlgorithms, Network, Networks, Port, network
 
 SECRET_ALGORITHMS: Final = ("HS256", "HS384", "HS512")
 
@@ -57,6 +57,18 @@ class HttpSettings(BaseSettings):
         le=100_000,
         description="requests of one customer to one process, on average; ten seconds' worth may come at once, beyond it 429; none: any number",
     )
+    http_address_requests_per_s: float = Field(
+        default=100.0,
+        ge=0,
+        le=100_000,
+        description="requests of one address to one process whose caller is not known (the catalogue, webhooks, refused tokens, pages before the sign-in; "
+        "not /health), on average; ten seconds' worth may come at once, beyond it 429; 0: any number",
+    )
+    http_proxy_addresses: Networks = Field(
+        default=[],
+        description="addresses of proxies in front, such as 10.0.3.0/24, the web process's among them: a request from one counts for the client that its "
+        "X-Forwarded-For names; TRUST_GATEWAY_ADDRESSES count as such, too",
+    )
     http_streams_max: int = Field(
         default=1_000, ge=1, description="event streams; they do not count as requests under way"
     )
@@ -81,6 +93,11 @@ class HttpSettings(BaseSettings):
         default=None,
         description="claim with the roles, by its name or a path such as `realm_access.roles`; none: `roles`, else `role`",
     )
+
+    @property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        """The ranges of addresses whose `X-Forwarded-For` is believed."""
+        return tuple(network(each) for each in self.http_proxy_addresses)
 
     def _http_at_odds(self) -> Iterator[str]:
         if self.http_streams_per_caller_max > self.http_streams_max:

@@ -1,34 +1,17 @@
 """Settings of who may call, and of what is for development alone. Part of `Settings`."""
 
-import ipaddress
 from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
+from ordersaga.settings_limits import Network, Networks, network
 from ordersaga.settings_pairs import PREFIX
 
 DEVELOPMENT: Final = f"{PREFIX}DEVELOPMENT"
 TEST_KEY: Final = "test_"
 """How a key begins with which Toss moves no money."""
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def _network(value: str) -> Network:
-    return ipaddress.ip_network(value.strip())
-
-
-def _networks(values: list[str]) -> list[str]:
-    for each in values:
-        try:
-            _network(each)
-        except ValueError as error:
-            raise ValueError(
-                f"{each!r} is no range of addresses; write 10.0.3.0/24, or one address such as 10.0.3.7"
-            ) from error
-    return values
 
 
 class IdentitySettings(BaseSettings):
@@ -44,7 +27,7 @@ class IdentitySettings(BaseSettings):
         description="take User-Id and User-Roles from an API gateway in front, known by its address or its secret; it must remove what clients "
         "send in these headers",
     )
-    trust_gateway_addresses: Annotated[list[str], AfterValidator(_networks)] = Field(
+    trust_gateway_addresses: Networks = Field(
         default=[], description="addresses of the gateway, such as 10.0.3.0/24; a request from elsewhere is 401"
     )
     trust_gateway_secret: SecretStr | None = Field(
@@ -54,7 +37,7 @@ class IdentitySettings(BaseSettings):
     @property
     def gateway_networks(self) -> tuple[Network, ...]:
         """The ranges of addresses from which User-Id headers are taken; none: the addresses do not matter."""
-        return tuple(_network(each) for each in self.trust_gateway_addresses)
+        return tuple(network(each) for each in self.trust_gateway_addresses)
 
     def _trust_at_odds(self) -> Iterator[str]:
         known = bool(self.trust_gateway_addresses) or self.trust_gateway_secret is not None

@@ -1,9 +1,10 @@
 """Checks single settings beyond their type. Each error is a sentence that never repeats a secret."""
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -16,6 +17,7 @@ DAYS_MAX: Final = 36_500
 MS_MAX: Final = 3_600_000
 """An hour. PostgreSQL takes milliseconds as a 32-bit number."""
 SECONDS_MAX: Final = 365 * 86_400
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _HOST_PORT: Final = re.compile(r"(?:\w+://)?(\[[0-9A-Fa-f:.]+\]|[\w.-]+):(\d{1,5})")
 _GROUP: Final = re.compile(r"[\w.-]{1,249}")
@@ -165,6 +167,24 @@ def _file(value: str) -> str:
 StartAt = Annotated[str, AfterValidator(_start_at)]
 Services = Annotated[list[str], AfterValidator(_services)]
 Partners = Annotated[list[str], AfterValidator(_partners)]
+
+
+def network(value: str) -> Network:
+    """A range of addresses, or one address, as a setting names it."""
+    return ipaddress.ip_network(value.strip())
+
+
+def _networks(values: list[str]) -> list[str]:
+    for each in values:
+        try:
+            network(each)
+        except ValueError as error:
+            raise ValueError(
+                f"{each!r} is no range of addresses; write 10.0.3.0/24, or one address such as 10.0.3.7"
+            ) from error
+    return values
+
+
 TypeIds = Annotated[dict[str, str], AfterValidator(_type_ids)]
 Addresses = Annotated[str, AfterValidator(_addresses)]
 Group = Annotated[str, AfterValidator(_group)]
@@ -174,3 +194,4 @@ ZipcodePrefixes = Annotated[list[str], AfterValidator(_prefixes)]
 JwtAlgorithms = Annotated[list[str], AfterValidator(_algorithms)]
 ReadableFile = Annotated[str, AfterValidator(_file)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
+Networks = Annotated[list[str], AfterValidator(_networks)]

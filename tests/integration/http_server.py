@@ -17,6 +17,8 @@ from litestar import Request, Response, get, post
 from litestar.params import QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
+from ordersaga.http.addresses import COUNTS, Addresses
+from ordersaga.http.documents import described
 from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.limits import Streams
 from ordersaga.http.requests import body_of
@@ -65,11 +67,15 @@ def routes(streams: Streams) -> list[Any]:
 
         return ServerSentEvent(events())
 
+    @get("/shown", **described("show", {200: int}, access="anybody"))
+    async def shown() -> int:
+        return 1
+
     @get("/open")
     async def open_streams() -> int:
         return streams.count
 
-    return [add_up, see, seen, slow, large, stream, open_streams]
+    return [add_up, see, seen, slow, large, stream, shown, open_streams]
 
 
 class Well:
@@ -91,6 +97,7 @@ async def main(port: int) -> None:
     settings = Settings()
     streams = Streams(settings.http_streams_max, settings.http_streams_per_caller_max)
     app = application("test", routes(streams), Well(), running, streams)
+    app.state[COUNTS] = Addresses(settings)
     await serve([Face(app, port, settings.operations_port, contextvars.copy_context())], settings)
 
 

@@ -258,6 +258,19 @@ async def test_a_caller_has_only_so_many_streams(server: Server) -> None:
         await opened(others, 0)
 
 
+async def test_a_flood_from_one_address_is_refused_and_another_address_is_served() -> None:
+    with started(HTTP_ADDRESS_REQUESTS_PER_S="0.01") as server:
+        from_elsewhere = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
+        url = f"http://127.0.0.1:{server.port}/shown"
+        async with httpx.AsyncClient(transport=from_elsewhere) as flood, server.client() as others:
+            answers = [(await flood.get(url)).status_code for _ in range(50)]
+            assert answers == [200] + [429] * 49
+            spoofed = await flood.get(url, headers={"X-Forwarded-For": "9.9.9.9"})
+            assert spoofed.status_code == 429 and int(spoofed.headers["retry-after"]) > 1
+            assert (await others.get("/shown")).status_code == 200
+            assert (await flood.get(f"http://127.0.0.1:{server.port}/health/live")).status_code == 200
+
+
 async def test_a_stream_that_is_open_does_not_hold_up_a_stop() -> None:
     with started() as server:
         async with server.connection() as (reader, writer), server.client() as others:

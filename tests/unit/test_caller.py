@@ -352,7 +352,7 @@ def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None
 
 def test_a_caller_may_make_so_many_requests_a_second_and_ten_seconds_worth_at_once() -> None:
     now = 1_000.0
-    pace = Pace(2.0, lambda: now)
+    pace = Pace(2.0, "caller", lambda: now)
     one, other = UUID(int=1), UUID(int=2)
     assert [pace.wait_s(one) for _ in range(21)] == [0] * 20 + [1]
     assert pace.wait_s(other) == 0, "each has their own"
@@ -360,7 +360,7 @@ def test_a_caller_may_make_so_many_requests_a_second_and_ten_seconds_worth_at_on
     assert [pace.wait_s(one), pace.wait_s(one)] == [0, 1], "one that was refused does not count"
     now += 3_600
     assert [pace.wait_s(one) for _ in range(21)] == [0] * 20 + [1], "nothing is saved up"
-    seldom = Pace(0.01, lambda: now)
+    seldom = Pace(0.01, "caller", lambda: now)
     assert [seldom.wait_s(one), seldom.wait_s(one)] == [0, 100]
 
 

@@ -232,6 +232,7 @@ class System:
         defaults = {
             "DEVELOPMENT": "true",
             "TRUST_GATEWAY_HEADERS": "true",
+            "HTTP_PROXY_ADDRESSES": '["127.0.0.1", "::1"]',  # of the web process
             "WEB_SIGN_IN": "token" if checks_tokens else "demo",
             "CONSUMER_FAULTS": str(web and not checks_tokens).lower(),
             "WEB_SESSION_SECRET": secrets.token_urlsafe(32),

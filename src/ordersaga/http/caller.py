@@ -1,7 +1,6 @@
 """Finds the caller of a request: by a JWT that is checked here or, where a setting says so, by the headers of an API gateway in front."""
 
 import hmac
-import ipaddress
 from typing import Any, Final
 from uuid import UUID
 
@@ -9,9 +8,10 @@ import jwt
 from litestar import Request
 from msgspec import Struct
 
+from ordersaga.http.addresses import Addresses, is_in, peer
 from ordersaga.http.jwks import Jwks, KeysUnavailable
 from ordersaga.http.limits import Pace
-from ordersaga.http.problems import Problem, invalid
+from ordersaga.http.problems import Problem, TooManyRequests, invalid
 from ordersaga.http.requests import headers
 from ordersaga.settings import Settings
 
@@ -46,7 +46,8 @@ class Callers:
         """`is_service`: it counts its customers' requests, of which each may make so many."""
         self._settings: Final = settings
         per_s = settings.http_caller_requests_per_s if is_service else None
-        self._pace: Final = None if per_s is None else Pace(per_s)
+        self._pace: Final = None if per_s is None else Pace(per_s, "caller")
+        self.addresses: Final = Addresses(settings)
         url = settings.jwt_jwks_url
         self._jwks: Final = Jwks(url, settings.jwt_jwks_timeout_s) if url else None
         self._networks: Final = settings.gateway_networks
@@ -55,11 +56,16 @@ class Callers:
 
     async def of(self, request: Request[Any, Any, Any]) -> Caller:
         """The caller. Raises `Problem` 401 without valid credentials, 503 while the identity provider does not answer, 429 for a customer who
-        makes too many requests."""
-        caller = await self._found(request)
+        makes too many requests and for an address that makes too many without valid credentials."""
+        try:
+            caller = await self._found(request)
+        except Problem as problem:
+            if problem.status == 401:
+                self.addresses.count(request.scope)
+            raise
         wait_s = 0 if self._pace is None or caller.sees_all else self._pace.wait_s(caller.user_id)
         if wait_s:
-            raise Problem(429, "You make too many requests", f"try again in {wait_s} s", retry_after_s=wait_s)
+            raise TooManyRequests(wait_s)
         return caller
 
     async def _found(self, request: Request[Any, Any, Any]) -> Caller:
@@ -83,24 +89,15 @@ class Callers:
                 "User-Id is taken from nobody: neither ORDERSAGA_TRUST_GATEWAY_ADDRESSES nor ORDERSAGA_TRUST_GATEWAY_SECRET is set"
             )
         if self._networks:
-            client = request.scope.get("client")
-            if client is None or not self._is_listed(client[0]):
+            address = peer(request.scope)
+            if address is None or not is_in(address, self._networks):
                 raise _unknown(
-                    f"User-Id is not taken from {client[0] if client else 'this socket'}: ORDERSAGA_TRUST_GATEWAY_ADDRESSES does not list it"
+                    f"User-Id is not taken from {address or 'this socket'}: ORDERSAGA_TRUST_GATEWAY_ADDRESSES does not list it"
                 )
         if self._secret is not None:
             sent = _single(request, b"gateway-secret", "Gateway-Secret")
             if sent is None or not hmac.compare_digest(sent.encode("latin-1"), self._secret):
                 raise _unknown("User-Id is taken from the API gateway alone, and Gateway-Secret is not the gateway's")
-
-    def _is_listed(self, host: str) -> bool:
-        try:
-            address = ipaddress.ip_address(host.partition("%")[0])
-        except ValueError:
-            return False
-        # A socket for IPv6 that also takes IPv4 tells of an IPv4 client as ::ffff:10.0.3.7.
-        address = getattr(address, "ipv4_mapped", None) or address
-        return any(address in network for network in self._networks)
 
     async def operator(self, request: Request[Any, Any, Any]) -> Caller:
         """The caller, who must be an operator. Raises `Problem` 401, 403 or 503."""

@@ -15,6 +15,7 @@ from litestar.openapi.spec import Operation
 from litestar.routes import HTTPRoute
 from msgspec import Struct
 
+from ordersaga.http.addresses import counted
 from ordersaga.http.problems import PROBLEM_JSON, ProblemBody
 from ordersaga.messaging.refusal import FieldError
 
@@ -63,7 +64,7 @@ REFUSED: Final[dict[int, str]] = {
     413: "The body is larger than ORDERSAGA_HTTP_BODY_BYTES_MAX",
     415: "The body must be JSON",
     422: "It contradicts what is known, or the Idempotency-Key stands for another body",
-    429: "Too many at once for this caller; `Retry-After` says when to try again",
+    429: "Too many at once for this caller or this address; `Retry-After` says when to try again",
     503: "The service cannot do this now; `Retry-After` says when to try again",
 }
 OF_OPERATIONS: Final = (403, 404, 409, 422)
@@ -100,7 +101,7 @@ def described(
 ) -> dict[str, Any]:
     """The keyword arguments of a route for its operation in the document."""
     said = Described(answers, refusals, body, headers, access, examples or {}, body_example)
-    return {"operation_id": operation_id, DESCRIBED: said}
+    return {"operation_id": operation_id, DESCRIBED: said} | ({"guards": [counted]} if access == "anybody" else {})
 
 
 class BodyOperation(Operation):
@@ -178,15 +179,13 @@ def _complete(operation: dict[str, Any], said: Described) -> None:
 
 def _always_refused(operation: dict[str, Any], said: Described) -> set[int]:
     """What any such route may be answered: a parameter or body may be wrong, the caller unknown, the database away."""
-    always = {503}
+    always = {429, 503}
     if operation.get("parameters") or said.body or said.headers:
         always.add(400)
     if said.body:
         always |= {413, 415}
     if said.access != "anybody":
         always |= {400, 401}  # 400: a header that says who is calling comes twice
-    if said.access == "customer":
-        always.add(429)
     if said.access == "operator":
         always.add(403)
     return always

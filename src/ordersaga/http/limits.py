@@ -5,11 +5,12 @@ import math
 import re
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Hashable, Iterator
+from typing import Final, Literal
 from uuid import UUID
 
 from msgspec import Struct
+from prometheus_client import Counter as Metric
 
 from ordersaga.settings import Settings
 
@@ -19,6 +20,11 @@ CALLERS_MAX: Final = 100_000
 """Of whom requests are counted: the others have made none for longer."""
 EDIT: Final = re.compile(rb"/(?:api/v1/operations/dead-letters|console/letters/[a-z]+)/[0-9a-f-]{36}/edit(?:\?|$)")
 """Where a whole record is sent. Only an operator's body is read there."""
+LIMITED: Final = Metric(
+    "ordersaga_http_limited",
+    "Requests that were 429, since their caller, or the address of those without one, made too many",
+    ["by"],
+)
 
 
 class Limits(Struct, frozen=True):
@@ -84,21 +90,25 @@ class Streams:
 
 
 class Pace:
-    """How many requests a second each caller may make of this process, on average; `BURST_S` seconds' worth may come at once.
+    """How many requests a second each caller, or each address, may make of this process, on average; `BURST_S` seconds' worth may come at once.
 
-    Of each caller it keeps the time at which all requests so far would have come, had they come evenly.
+    Of each it keeps the time at which all requests so far would have come, had they come evenly.
     """
 
-    def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, per_s: float, by: Literal["caller", "address"], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._each_s: Final = 1 / per_s
+        self._limited: Final = LIMITED.labels(by)
         self._clock: Final = clock
-        self._even: Final[OrderedDict[UUID, float]] = OrderedDict()
+        self._even: Final[OrderedDict[Hashable, float]] = OrderedDict()
 
-    def wait_s(self, caller: UUID) -> int:
+    def wait_s(self, caller: Hashable) -> int:
         """0: the request is taken, and counts. Otherwise it is not, and in so many seconds one would be."""
         now = self._clock()
         even = max(now, self._even.get(caller, now)) + self._each_s
         if even - now > max(BURST_S, self._each_s):
+            self._limited.inc()
             return math.ceil(even - now - max(BURST_S, self._each_s))
         self._even[caller] = even
         self._even.move_to_end(caller)

@@ -61,6 +61,13 @@ class Problem(Exception):
         self.body: Final = ProblemBody(title, status, str(detail) or UNSET, errors=errors or UNSET, said=said or UNSET)
 
 
+class TooManyRequests(Problem):
+    """A caller, or an address from which nobody says who calls, makes more requests than the settings allow."""
+
+    def __init__(self, wait_s: int) -> None:
+        super().__init__(429, "You make too many requests", f"try again in {wait_s} s", retry_after_s=wait_s)
+
+
 def invalid(field: str, message: str, code: FieldCode = "invalid") -> Problem:
     """400 for one wrong field."""
     return invalid_fields([FieldError(field, message, code)])

@@ -22,6 +22,7 @@ from prometheus_client.exposition import choose_encoder
 
 from ordersaga import __version__
 from ordersaga.http import schema
+from ordersaga.http.addresses import COUNTS
 from ordersaga.http.application import Application, public
 from ordersaga.http.caller import Callers
 from ordersaga.http.limits import Limits, Streams, TooManyStreams
@@ -148,7 +149,7 @@ def application(
             app.state.cannot_start = error  # uvicorn would only log it; `serve` raises it
             raise
 
-    return Application(
+    made = Application(
         [*routes, *health(title, reporter)],
         lifespan=[lifespan],
         exception_handlers={
@@ -164,6 +165,9 @@ def application(
         logging_config=None,
         debug=False,
     )
+    if callers:
+        made.state[COUNTS] = callers.addresses
+    return made
 
 
 class Face(NamedTuple):

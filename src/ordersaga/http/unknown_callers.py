@@ -1,4 +1,4 @@
-"""Tells somebody unknown that they are unknown, before anything is said about their request.
+"""Tells somebody unknown that they are unknown, before anything is said about their request; where there is no route, counts the address.
 
 Litestar reads a route's parameters before the route runs, and so before it looks for its caller. Only a request with a wrong parameter comes here; the
 others pay nothing for it.
@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from ordersaga.http.caller import Callers
 from ordersaga.http.documents import said_of
-from ordersaga.http.problems import Problem, on_http, on_problem
+from ordersaga.http.problems import Problem, TooManyRequests, on_http, on_problem
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -22,6 +22,11 @@ def after_caller(callers: Callers) -> Callable[[AnyRequest, HTTPException], Resp
     """`on_http` for a service: a route that is not for anybody finds its caller before it refuses a parameter."""
 
     def on_http_after_caller(request: AnyRequest, error: HTTPException) -> Response[bytes]:
+        if error.status_code in (404, 405):
+            try:
+                callers.addresses.count(request.scope)
+            except TooManyRequests as too_many:
+                return on_problem(request, too_many)
         answer, handler = on_http(request, error), request.scope.get("route_handler")
         is_for_anybody = not isinstance(handler, HTTPRouteHandler) or said_of(handler).access == "anybody"
         return answer if error.status_code != 400 or is_for_anybody else _AfterCaller(answer, callers)

@@ -69,6 +69,7 @@ def create_app(settings: Settings) -> Litestar:
             *health("web", reporter),
         ],
         lifespan=[lifespan],
+        before_request=desk.count,
         before_send=[BringsCookies(desk.renewing)],
         exception_handlers=handlers(desk),
         openapi_config=None,

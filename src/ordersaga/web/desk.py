@@ -17,6 +17,7 @@ from litestar.datastructures import Cookie
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ordersaga.http.addresses import client_of
 from ordersaga.http.caller import Callers
 from ordersaga.http.problems import Problem
 from ordersaga.http.requests import header, raw_body
@@ -28,7 +29,7 @@ from ordersaga.web.notices import Told, notice_of
 from ordersaga.web.pictures import drawing, picture
 from ordersaga.web.provider import Provider
 from ordersaga.web.renewing import OPERATOR_RENEWAL, RENEWAL, Renewing, note
-from ordersaga.web.services import Services
+from ordersaga.web.services import Services, asked_from
 from ordersaga.web.signing import Signer
 from ordersaga.web.visit import Cart, Session, Visit
 
@@ -46,6 +47,8 @@ KEPT: Final = "kept"
 KEPT_S: Final = 86_400
 HEAD_BYTES_MIN: Final = 32_768
 """A request's head has room for all cookies of somebody who is signed in to the shop and to the console, with the longest tokens."""
+NOT_COUNTED: Final = ("/static/", "/health/", "/metrics")
+"""Paths that are answered from memory."""
 YEAR_S: Final = 365 * 86_400
 NOTICE_S: Final = 60
 FIELDS_MAX: Final = 1_000
@@ -111,6 +114,20 @@ class Desk:
         self.files: Final = {path.name: File.of(path) for path in STATIC.iterdir() if path.is_file()}
         self._templates.globals.update(picture=picture, drawing=drawing, static=lambda name: self.files[name].url)
         self._templates.filters["clock"] = _clock
+
+    async def count(self, request: AnyRequest) -> None:
+        """Litestar's `before_request`: counts the requests of nobody we know by their address, and notes the address for the services.
+
+        A bearer token is counted where it is refused.
+        """
+        path, cookies = str(request.scope["path"]), request.cookies
+        address = self.callers.addresses.of(request.scope)
+        asked_from.set(None if address is None else str(address))
+        if path.startswith(NOT_COUNTED) or header(request, b"authorization"):
+            return
+        session = self.signer.read(SESSION, cookies.get(SESSION), Session)
+        if (session is None or session.user is None) and not self.signer.read(OPERATOR, cookies.get(OPERATOR), User):
+            self.callers.addresses.count(request.scope)
 
     def visit(self, request: AnyRequest) -> Visit:
         """The visitor of this request. Begins each route."""
@@ -208,13 +225,17 @@ class Desk:
 
     def must_not_wait(self, request: AnyRequest) -> None:
         """Raises `TooManyFailures` where too many sign-ins have failed from this address."""
-        wait_s = self.failures.wait_s(_client(request))
+        wait_s = self.failures.wait_s(self._client(request))
         if wait_s:
             raise TooManyFailures(wait_s)
 
     def failed(self, request: AnyRequest) -> None:
         """Count a failed sign-in."""
-        self.failures.failed(_client(request))
+        self.failures.failed(self._client(request))
+
+    def _client(self, request: AnyRequest) -> str:
+        address = self.callers.addresses.of(request.scope)
+        return client_of(address) if address else ""
 
     def address(self, request: AnyRequest) -> str:
         """This site's scheme, host and port as the browser knows them."""
@@ -302,11 +323,6 @@ def _keeper(request: AnyRequest, visit: Visit) -> UUID | None:
 def nothing() -> NoReturn:
     """Answer 404."""
     raise Nothing
-
-
-def _client(request: AnyRequest) -> str:
-    client = request.scope.get("client")
-    return str(client[0]) if client else ""
 
 
 def _clock(at: datetime) -> str:

@@ -7,6 +7,7 @@ from litestar import Response
 from litestar.exceptions import HTTPException
 
 from ordersaga.http.limits import TooManyStreams
+from ordersaga.http.problems import TooManyRequests
 from ordersaga.http.requests import header
 from ordersaga.web.console import staff
 from ordersaga.web.desk import AnyRequest, Desk, Nothing, Page, SignInFirst, WrongForm
@@ -32,6 +33,7 @@ def handlers(desk: Desk) -> dict[Any, Any]:
         Unavailable: lambda request, error: pages.page(request, "away", 503, error.service),
         Refused: pages.refused,
         TooManyFailures: pages.too_often,
+        TooManyRequests: pages.too_many,
         TooManyStreams: lambda _, error: Response(
             b"", status_code=429 if error.own else 503, headers={"Retry-After": AGAIN_S}
         ),
@@ -96,15 +98,25 @@ class ErrorPages:
         answer.headers["Retry-After"] = str(error.wait_s)
         return answer
 
+    def too_many(self, request: AnyRequest, error: TooManyRequests) -> Page:
+        """Too many requests come from an address without a sign-in."""
+        answer = self.page(request, "too_many", 429)
+        answer.headers["Retry-After"] = error.retry_after
+        return answer
+
     def unexpected(self, request: AnyRequest, error: Exception) -> Page:
         """A fault of ours, which is logged."""
         log.error("a page failed", path=request.scope["path"], exc_info=error)
         return self.page(request, "ours", 500)
 
     def http(self, request: AnyRequest, error: HTTPException) -> Page:
-        """An error that Litestar raises."""
+        """An error that Litestar raises. No route has counted the request."""
         if error.status_code >= 500:
             return self.unexpected(request, error)
+        try:
+            self._desk.callers.addresses.count(request.scope)
+        except TooManyRequests as too_many:
+            return self.too_many(request, too_many)
         return self.page(request, "nothing", 404 if error.status_code in (400, 404) else error.status_code)
 
     def _stands_at(self, request: AnyRequest, visit: Visit) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Mapping
+from contextvars import ContextVar
 from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
 
 import aiohttp
@@ -20,6 +21,10 @@ CONNECTIONS_MAX: Final = 200
 ANSWER_BYTES_MAX: Final = 16_000_000
 FOR_OPERATORS: Final = ("/api/v1/operations/", "/health/")
 """Paths that a service with an operators' port has on that port."""
+
+
+asked_from: Final[ContextVar[str | None]] = ContextVar("asked_from", default=None)
+"""The address of the visitor for whom a service is asked, which the service counts if it lists this process as a proxy."""
 
 
 class Unavailable(Exception):
@@ -139,6 +144,8 @@ class Services:
         urls = self._operations_urls if path.startswith(FOR_OPERATORS) else self._urls
         sent = credentials(user) if user else {}
         sent |= {"Content-Type": "application/json"} if body is not None else {}
+        if address := asked_from.get():
+            sent["X-Forwarded-For"] = address
         if wait_s:
             sent["Prefer"] = f"wait={wait_s:.0f}"
         try:
