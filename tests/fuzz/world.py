@@ -45,7 +45,7 @@ def headers(role: str | None) -> dict[str, str]:
 @contextlib.contextmanager
 def world(say: Callable[[str], None] = lambda _: None) -> Iterator[World]:
     """The system with products, a paid order, in each service a dead letter and a job, and a run of the audit."""
-    with System(web=True, say=say) as system:
+    with System(web=True, say=say, extra={"ORDERSAGA_HTTP_ADDRESS_REQUESTS_PER_S": "0"}) as system:
         asyncio.run(seeds.seed(system.urls["stock"]))
         order = _ordered(system)
         things: dict[Served, dict[str, Any]] = {service: order | _trouble(system, service) for service in SERVICES}
