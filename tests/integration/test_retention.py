@@ -1,6 +1,8 @@
 """`ORDERSAGA_PERSONAL_DATA_KEPT_DAYS`: each service clears the personal data of orders by itself, so long after the last that happened to them."""
 
+import asyncio
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -9,11 +11,12 @@ import pytest
 from ordersaga.delivery.erasing import Ageing as AgeingDeliveries
 from ordersaga.messaging.database import connect
 from ordersaga.operations import retention
+from ordersaga.operations.erasing import LARGE_CHARS, Words
 from ordersaga.operations.retention import HELD, Ageing, Retention
 from ordersaga.order.erasing import Ageing as AgeingOrders
 from ordersaga.settings import SERVICES
 from tests.integration.audit_rig import Scene
-from tests.integration.test_erasure import HERS, contents, letter
+from tests.integration.test_erasure import HERS, WHY, contents, letter, typed
 
 KEPT = 30
 AGEING: dict[str, Ageing] = {"order": AgeingOrders(), "delivery": AgeingDeliveries()}
@@ -123,6 +126,54 @@ async def test_what_is_still_needed_stays_until_it_is_not_and_is_told(scene: Sce
     held = await clear(scene, KEPT + 2.5)
     assert await addresses(scene) == {"order": {scene.pending}, "delivery": set()}
     assert (held["order"], held["delivery"]) == (1, 0)
+
+
+@pytest.mark.parametrize("state", ["REFUND_REQUESTED", "REFUND_FAILED"])
+async def test_an_order_whose_money_is_to_go_back_stays_until_it_has_gone(scene: Scene, state: str) -> None:
+    change = "UPDATE saga SET facts = replace(facts::text, '{}', '{}')::json WHERE order_id = '$returned'"
+    await scene.plant("order", change.format("REFUNDED", state))
+    held = await clear(scene, KEPT + 1, ("order",))
+    assert (await addresses(scene))["order"] == {scene.pending, scene.returned} and held["order"] == 2
+    customer_id = await scene.db["order"].fetchval("SELECT customer_id FROM orders WHERE order_id = $1", scene.returned)
+    refused = await typed(scene, str(customer_id), *WHY)
+    assert refused.code != 0 and str(scene.returned) in refused.err
+    await scene.plant("order", change.format(state, "REFUNDED"))
+    await clear(scene, KEPT + 2.5, ("order",))
+    assert (await addresses(scene))["order"] == {scene.pending}
+
+
+async def test_large_letters_are_cleared_beside_the_event_loop_and_one_at_a_time(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, goes_on = asyncio.get_running_loop(), threading.Event()
+    without = Words.without_in_record
+
+    def when_the_loop_goes_on(words: Words, record: bytes | None) -> bytes | None:
+        if record and len(record) > LARGE_CHARS:
+            loop.call_soon_threadsafe(goes_on.set)
+            assert goes_on.wait(60), "the event loop waits for this"
+            goes_on.clear()
+        return without(words, record)
+
+    monkeypatch.setattr(Words, "without_in_record", when_the_loop_goes_on)
+    value = json.dumps({"orderId": str(scene.completed), "more": "x" * LARGE_CHARS, **HERS}).encode()
+    for _ in range(3):
+        await letter(scene, "delivery", None, value)
+    beats = 0
+
+    def beat(well: bool = True) -> None:
+        nonlocal beats
+        beats += well
+
+    pool = await connect(scene.settings.database_url("delivery"), scene.settings)
+    try:
+        later = datetime.now(UTC) + timedelta(days=KEPT + 1)
+        await Retention(pool, lambda: later, KEPT, None).clear(beat)
+    finally:
+        await pool.close()
+    values = [row["value"] for row in await scene.db["delivery"].fetch("SELECT value FROM dead_letter")]
+    assert len(values) == 3 and HERS["phone"].encode() not in b"".join(values)
+    assert beats >= 3 + 3, "after each letter, so that a set of large ones is not taken for a loop that hangs"
 
 
 async def test_the_time_counts_from_the_last_that_happened_to_an_order(scene: Scene) -> None:

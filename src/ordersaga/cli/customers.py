@@ -158,7 +158,7 @@ async def _look(databases: Mapping[ServiceName, Connection], customer_id: UUID) 
     if going_on:
         more = f" and {len(going_on) - SHOWN_MAX} more" if len(going_on) > SHOWN_MAX else ""
         raise NotPossible(
-            f"orders go on and need their address: {', '.join(going_on[:SHOWN_MAX])}{more}. Nothing was erased; cancel them, decide their returns, or wait until they end"
+            f"orders go on, or their money is to go back: {', '.join(going_on[:SHOWN_MAX])}{more}. Nothing was erased; cancel them, decide their returns, or wait until they end and are refunded"
         )
     for service, db in databases.items():
         still = await erasing.waiting(db, await erasing.find(db, customer_id, customer.order_ids))

@@ -187,7 +187,7 @@ def _personal_data(settings: Settings, service: str, held: int) -> Finding:
     days = settings.personal_data_kept_days or 0
     if not held:
         return Finding("personal data", service, "ok", f"no order keeps it for more than {counted(days, 'day')}")
-    what = f"{counted(held, 'order keeps', 'orders keep')} it for more than {counted(days, 'day')}, since an order goes on, or a record about it is parked or an open dead letter"
+    what = f"{counted(held, 'order keeps', 'orders keep')} it for more than {counted(days, 'day')}, since an order goes on, its money is to go back, or a record about it is parked or an open dead letter"
     todo = f"`ordersaga dead-letters list --service {service}`, `ordersaga parked list --service {service}`, and the console's oldest orders"
     return Finding("personal data", service, "note", what, todo)
 

@@ -3,9 +3,10 @@
 A record that is still to be handled needs its data, so nothing is erased while one waits.
 """
 
+import asyncio
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -25,6 +26,7 @@ sql: Final = queries(__file__)
 
 CHARS_MIN: Final = 2
 """A shorter value would also be found in places that have nothing to do with it."""
+LARGE_CHARS: Final = 32_768
 IDS_AND_TIMES: Final = (
     r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|\d{4}-\d\d-\d\d[T ][\d:.]+(?:Z|[+-]\d\d:?\d\d)?"
 )
@@ -126,32 +128,60 @@ async def waiting(db: Connection, theirs: Theirs) -> Waiting:
     return Waiting(row["outbox"], row["parked"], row["letters"])
 
 
-async def erase(db: Connection, theirs: Theirs, words: Words, now: datetime) -> tuple[int, int]:
-    """Erase from letters, jobs and the trail, in the caller's transaction; how many letters and acts were rewritten."""
+async def erase(
+    db: Connection, theirs: Theirs, words: Words, now: datetime, alive: Callable[[], object] = lambda: None
+) -> tuple[int, int]:
+    """Erase from letters, jobs and the trail, in the caller's transaction; how many letters and acts were rewritten. `alive` is called after each."""
     letters, jobs = 0, []
     if theirs.letter_ids:  # no index has the letters of jobs, and nearly no order has a letter
-        letters = await _erase_letters(db, theirs, words, now)
+        letters = await _erase_letters(db, theirs, words, now, alive)
         jobs = [row["job_id"] for row in await sql.jobs_about(db, letter_ids=theirs.letter_ids)]
         await _erase_jobs(db, theirs, jobs, words)
-    return letters, await _erase_acts(db, theirs, jobs, words)
+    return letters, await _erase_acts(db, theirs, jobs, words, alive)
 
 
-async def _erase_letters(db: Connection, theirs: Theirs, words: Words, now: datetime) -> int:
+async def _erase_letters(
+    db: Connection, theirs: Theirs, words: Words, now: datetime, alive: Callable[[], object]
+) -> int:
     letters = 0
-    for row in await sql.lock_letters(db, letter_ids=theirs.letter_ids):
-        before = dict(row)
-        after = {
-            "id": row["id"],
-            "value": words.without_in_record(row["value"]),
-            "header_values": [words.without_in_record(each) for each in row["header_values"]],
-            "reason": words.without(row["reason"]),
-            "stacktrace": row["stacktrace"] and words.without(row["stacktrace"]),
-            "said": words.without_in_stored(row["said"]),
-        }
+    for locked in await sql.lock_letters(db, letter_ids=theirs.letter_ids):
+        before = dict(await sql.letter_texts(db, id=locked["id"]))
+        after = await _beside_the_loop(_letter_without, before, words)
         if after != before:
             await sql.rewrite_letter(db, **after, now=now)
             letters += 1
+        alive()
     return letters
+
+
+def _letter_without(row: Mapping[str, Any], words: Words) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "value": words.without_in_record(row["value"]),
+        "header_values": [words.without_in_record(each) for each in row["header_values"]],
+        "reason": words.without(row["reason"]),
+        "stacktrace": row["stacktrace"] and words.without(row["stacktrace"]),
+        "said": words.without_in_stored(row["said"]),
+    }
+
+
+def _act_without(row: Mapping[str, Any], words: Words) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "why": words.without(row["why"]),
+        "before": words.without_in_json(row["before"]),
+        "after": words.without_in_json(row["after"]),
+    }
+
+
+async def _beside_the_loop(
+    without: Callable[[Mapping[str, Any], Words], dict[str, Any]], row: Mapping[str, Any], words: Words
+) -> dict[str, Any]:
+    """The row without the words. A long one, which takes a second for some megabytes, in a thread: the event loop also answers requests."""
+    texts = [each for value in row.values() for each in (value if isinstance(value, list) else [value])]
+    if sum(len(each) for each in texts if isinstance(each, str | bytes)) > LARGE_CHARS:
+        return await asyncio.to_thread(without, row, words)
+    return without(row, words)
 
 
 async def _erase_jobs(db: Connection, theirs: Theirs, job_ids: Sequence[UUID], words: Words) -> None:
@@ -167,18 +197,16 @@ async def _erase_jobs(db: Connection, theirs: Theirs, job_ids: Sequence[UUID], w
             await sql.rewrite_job(db, **after)
 
 
-async def _erase_acts(db: Connection, theirs: Theirs, job_ids: Sequence[UUID], words: Words) -> int:
+async def _erase_acts(
+    db: Connection, theirs: Theirs, job_ids: Sequence[UUID], words: Words, alive: Callable[[], object]
+) -> int:
     acts = 0
     targets = [str(each) for each in (*theirs.letter_ids, *job_ids)]
-    for row in await sql.acts_about(db, keys=theirs.keys, targets=targets):
-        before = dict(row)
-        after = {
-            "id": row["id"],
-            "why": words.without(row["why"]),
-            "before": words.without_in_json(row["before"]),
-            "after": words.without_in_json(row["after"]),
-        }
+    for locked in await sql.acts_about(db, keys=theirs.keys, targets=targets):
+        before = dict(await sql.act_texts(db, id=locked["id"]))
+        after = await _beside_the_loop(_act_without, before, words)
         if after != before:
             await sql.rewrite_act(db, **after)
             acts += 1
+        alive()
     return acts

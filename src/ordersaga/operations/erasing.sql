@@ -12,8 +12,12 @@ SELECT (SELECT count(*) FROM outbox WHERE key = ANY (:outbox_keys::bytea[])) AS 
        (SELECT count(*) FROM dead_letter WHERE status = 'OPEN' AND id = ANY (:letter_ids::uuid[])) AS letters;
 
 -- name: lock_letters
--- What letters may repeat of an address.
-SELECT id, value, header_values, reason, stacktrace, said FROM dead_letter WHERE id = ANY (:letter_ids::uuid[]) ORDER BY id FOR UPDATE;
+-- These letters, of which each may have megabytes.
+SELECT id FROM dead_letter WHERE id = ANY (:letter_ids::uuid[]) ORDER BY id FOR UPDATE;
+
+-- name: letter_texts^
+-- What a letter may repeat of an address.
+SELECT id, value, header_values, reason, stacktrace, said FROM dead_letter WHERE id = :id;
 
 -- name: rewrite_letter!
 -- Replace what a letter repeats.
@@ -42,9 +46,13 @@ SELECT id, why, stop_why, problem FROM operator_job WHERE id = ANY (:job_ids::uu
 UPDATE operator_job SET why = :why, stop_why = :stop_why, problem = :problem WHERE id = :id;
 
 -- name: acts_about
--- What operators did about these orders, letters and jobs.
-SELECT id, why, "before", "after" FROM operator_act WHERE order_key = ANY (:keys::uuid[]) OR target = ANY (:targets::text[])
+-- What operators did about these orders, letters and jobs. An act repeats a letter that was edited.
+SELECT id FROM operator_act WHERE order_key = ANY (:keys::uuid[]) OR target = ANY (:targets::text[])
 ORDER BY id FOR UPDATE;
+
+-- name: act_texts^
+-- What an act may repeat of an address.
+SELECT id, why, "before", "after" FROM operator_act WHERE id = :id;
 
 -- name: rewrite_act!
 -- Replace what an act repeats.

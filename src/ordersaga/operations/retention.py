@@ -1,7 +1,8 @@
 """The retention of personal data: each service clears by itself what `customers erase` erases, so many days after the last that happened to an order.
 
 Orders are looked at in the sequence of their ages, and a row says how far this has come, so no column or index of an order is needed for it. An
-order that goes on, or about which a record is parked, unpublished or an open dead letter, is left alone and looked at again a day later.
+order that goes on, whose money is to go back, or about which a record is parked, unpublished or an open dead letter, is left alone and looked at
+again a day later.
 Dead letters that were decided so many days ago lose the fields of an address too: a letter may come after its order was cleared, and
 Stock and Payment have no addresses by which they would find them in words.
 """
@@ -10,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 import structlog
@@ -112,13 +113,13 @@ class Retention:
             HELD.set(await sql.held(db))
         beat()
 
-    async def _sets(self, what: str, work: Callable[[Connection, datetime], Awaitable["Looked"]], beat: Beat) -> None:
+    async def _sets(self, what: str, work: "Work", beat: Beat) -> None:
         loop = asyncio.get_running_loop()
         total, looked = 0, Looked(SET_MAX, 0)
         while looked.at >= SET_MAX:
             began_s = loop.time()
             async with self._pool.acquire() as db, db.transaction():
-                looked = await work(db, self._clock())
+                looked = await work(db, self._clock(), beat)
             total += looked.cleared
             CLEARED.labels(what).inc(looked.cleared)
             beat()
@@ -129,7 +130,7 @@ class Retention:
                 "personal data is cleared after its retention", what=what, cleared=total, kept_days=self._kept.days
             )
 
-    async def _oldest(self, ageing: Ageing, db: Connection, now: datetime) -> "Looked":
+    async def _oldest(self, ageing: Ageing, db: Connection, now: datetime, beat: Beat) -> "Looked":
         """Look at the next orders that are old enough."""
         position = await _claim(db, ORDERS)
         if position is None:
@@ -138,17 +139,17 @@ class Retention:
         if not found:
             return NOTHING
         await sql.move(db, kind=ORDERS, last_id=found[-1].place, at=None)
-        return Looked(len(found), await self._clear(ageing, db, found, now))
+        return Looked(len(found), await self._clear(ageing, db, found, now, beat))
 
-    async def _left(self, ageing: Ageing, db: Connection, now: datetime) -> "Looked":
+    async def _left(self, ageing: Ageing, db: Connection, now: datetime, beat: Beat) -> "Looked":
         """Look again at orders that were left alone."""
         rows = await sql.to_look_at_again(db, now=now, rows_max=SET_MAX)
         order_ids = [row["order_id"] for row in rows]
         await sql.done(db, order_ids=order_ids)
         found = await ageing.of_orders(db, order_ids) if order_ids else []
-        return Looked(len(rows), await self._clear(ageing, db, found, now))
+        return Looked(len(rows), await self._clear(ageing, db, found, now, beat))
 
-    async def _clear(self, ageing: Ageing, db: Connection, found: Sequence[Aged], now: datetime) -> int:
+    async def _clear(self, ageing: Ageing, db: Connection, found: Sequence[Aged], now: datetime, beat: Beat) -> int:
         cleared, later = 0, []
         for each in found:
             if each.is_erased:
@@ -161,7 +162,7 @@ class Retention:
                 later.append((each.order_id, now + LOOK_AGAIN_AFTER, True))
                 continue
             words = Words(each.values)
-            await erasing.erase(db, theirs, words, now)
+            await erasing.erase(db, theirs, words, now, beat)
             await ageing.erase(db, each, words, now)
             cleared += 1
         if later:
@@ -169,7 +170,7 @@ class Retention:
             await sql.leave_for_later(db, order_ids=order_ids, look_ats=look_ats, held=held)
         return cleared
 
-    async def _letters(self, db: Connection, now: datetime) -> "Looked":
+    async def _letters(self, db: Connection, now: datetime, beat: Beat) -> "Looked":
         """Look at the next dead letters, once a day at all of them: a letter is decided at any time."""
         position = await _claim(db, LETTERS)
         if position is None or (position["at"] is not None and now - position["at"] < LOOK_AGAIN_AFTER):
@@ -182,7 +183,7 @@ class Retention:
             rows_max=SET_MAX,
         )
         letter_ids = [row["id"] for row in rows]
-        cleared, _ = await erasing.erase(db, Theirs([], letter_ids), NO_WORDS, now)
+        cleared, _ = await erasing.erase(db, Theirs([], letter_ids), NO_WORDS, now, beat)
         if len(rows) == SET_MAX:
             await sql.move(db, kind=LETTERS, last_id=letter_ids[-1], at=None)
         else:
@@ -198,6 +199,7 @@ class Looked(NamedTuple):
 
 
 NOTHING: Final = Looked(0, 0)
+Work: TypeAlias = Callable[[Connection, datetime, Beat], Awaitable[Looked]]
 
 
 async def _claim(db: Connection, kind: str) -> Any:

@@ -18,12 +18,14 @@ from ordersaga.order.model import Facts
 sql: Final = queries(__file__)
 
 NOTHING: Final = msgspec.json.encode(Address(*(None for _ in Address.__struct_fields__))).decode()
+OWED: Final = ("REFUND_REQUESTED", "REFUND_FAILED")
 _address: Final = msgspec.json.Decoder(Address)
 _facts: Final = msgspec.json.Decoder(Facts)
 
 
 class Erasable(Struct, frozen=True):
-    """One order. `needs_its_address`: it goes on, its delivery is awaited, or an operator has to decide its return, for which goods go either way.
+    """One order. `needs_its_address`: it goes on, its delivery is awaited, an operator has to decide its return, for which goods go either way, or
+    money is to go back to its customer: its refund is awaited, or the gateway has refused it and a person has to find whom to pay.
     `values`: what its address says. `last_at`: when something happened to it last."""
 
     order_id: UUID
@@ -65,7 +67,8 @@ def _erasables(rows: Iterable[Mapping[str, Any]]) -> list[Erasable]:
     found = []
     for row in rows:
         facts = _facts.decode(row["facts"])
-        needs_its_address = row["status"] == "PENDING" or "REQUESTED" in (facts.delivery, facts.returning)
+        goes_on = row["status"] == "PENDING" or "REQUESTED" in (facts.delivery, facts.returning)
+        needs_its_address = goes_on or any(each.state in OWED for each in facts.payments)
         values = tuple(each for each in address_fields(_address.decode(row["recipient"])) if each)
         is_erased = row["erased_at"] is not None
         order_id, last_at = row["order_id"], row["last_at"]
