@@ -51,6 +51,18 @@ def taken_apart(traceparent: str | None) -> tuple[str, str, str] | None:
     return trace_id, span_id, flags
 
 
+def trace_id_of(traceparent: str | None) -> str | None:
+    """The id of its trace."""
+    found = taken_apart(traceparent)
+    return found and found[0]
+
+
+def plain(traceparent: str | None) -> str | None:
+    """A `traceparent` of this version, whose length is known: a later one may have any further fields."""
+    found = taken_apart(traceparent)
+    return found and "-".join(("00", *found))
+
+
 def is_sampled(traceparent: str | None) -> bool:
     """Whether the spans of its trace are exported."""
     found = taken_apart(traceparent)

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+import structlog
 
 from ordersaga.contracts import codec
 from ordersaga.contracts.messages import (
@@ -20,6 +21,7 @@ from ordersaga.order.decision import DUPLICATE
 from tests.integration.order_rig import ORDERS, PRICE, PRODUCT, WHO, completed, ends, order_shop, paid, place, reserved
 from tests.integration.service import OPERATOR, Bench, Wire
 
+TRACE = "0af7651916cd43dd8448eb211c80319c"
 HEARD = "SELECT note FROM order_event WHERE order_id = $1 AND came_in = 'StockRollbackCompletedMessage' ORDER BY at"
 
 
@@ -61,11 +63,27 @@ async def test_a_timer_that_fires_early_is_set_again(client: httpx.AsyncClient, 
     await is_set_for_the_payment()
 
 
-async def test_a_silent_stock_is_asked_again_and_then_the_order_fails(client: httpx.AsyncClient, wire: Wire) -> None:
-    order = await place(client)
-    found = await ends(client, order["orderId"], "FAILED")
+@pytest.mark.parametrize("traceparent", [None, f"00-{TRACE}-b7ad6b7169203331-01"])
+async def test_a_silent_stock_is_asked_again_and_then_the_order_fails_all_in_the_order_s_trace(
+    client: httpx.AsyncClient, wire: Wire, traceparent: str | None
+) -> None:
+    with structlog.testing.capture_logs() as lines:
+        order = await place(client, who=WHO | ({"traceparent": traceparent} if traceparent else {}))
+        found = await ends(client, order["orderId"], "FAILED")
     assert found["reason"] == "STOCK_TIMEOUT"
-    assert len(await wire.receive("order-created", UUID(order["orderId"]), 2)) == 2
+    order_id = UUID(order["orderId"])
+    trace = TRACE if traceparent else order_id.hex
+    for topic, count in (("order-created", 2), ("stock-rollback-requested-topic", 1)):
+        records = await wire.receive_records(topic, order_id, count)
+        assert [(each.header("traceparent") or b"")[3:35].decode() for each in records] == [trace] * count
+    [ended] = [
+        each for each in lines if each["event"] == "an order ended by a deadline" and each["order_id"] == str(order_id)
+    ]
+    assert ended["trace_id"] == trace
+    [asked] = [
+        each for each in lines if each["event"] == "a partner does not answer" and str(order_id) in each["order_ids"]
+    ][:1]
+    assert asked["trace_ids"][asked["order_ids"].index(str(order_id))] == trace
 
 
 async def test_stock_that_answers_after_the_deadline_gets_its_products_back(

@@ -60,6 +60,16 @@ def test_the_line_of_a_dead_letter_has_its_order_and_trace_even_if_it_cannot_be_
     assert (line["order_id"], line["trace_id"]) == (str(ORDER), TRACE)
 
 
+def test_a_record_that_we_send_is_named_by_its_order_and_its_trace() -> None:
+    headers = {TRACEPARENT: PARENT.encode()}
+    assert log_fields.of_sent("order-created", str(ORDER).encode(), headers) == {
+        "order_id": str(ORDER),
+        "trace_id": TRACE,
+    }
+    assert log_fields.of_sent("order-created-dlt", b"\xff" * 10_000, {}) == {"key": "\ufffd" * log_fields.CHARS_MAX}
+    assert log_fields.of_sent("order-created", None, {TRACEPARENT: None}) == {}
+
+
 def test_the_lines_of_a_request_have_its_trace() -> None:
     token = current.set(PARENT)
     try:

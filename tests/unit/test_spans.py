@@ -9,16 +9,19 @@ from uuid import UUID
 import pytest
 
 from ordersaga import scope
+from ordersaga.contracts.examples import EXAMPLES
 from ordersaga.contracts.headers import TRACEPARENT
-from ordersaga.messaging import spans, timers
-from ordersaga.messaging.handler import Record
+from ordersaga.messaging import outbox_rows, spans, timers
+from ordersaga.messaging.handler import Outgoing, Record
 from ordersaga.messaging.outbox_rows import OutboxRow
+from ordersaga.settings import Settings
 from ordersaga.tracing import Kind
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ID = UUID("f2c7b9a0-3f0f-5d7e-8c5a-0123456789ab")
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 OWN = f"00-{TRACE}-b7ad6b7169203331-01"
+PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
 class Exported:
@@ -42,7 +45,7 @@ def row(causation_id: str | None = None) -> OutboxRow:
     return OutboxRow(1, None, "order-created", None, None, b"{}", ID, causation_id, OWN)
 
 
-async def test_what_a_timer_sends_is_the_first_span_of_a_trace(
+async def test_what_a_timer_sends_is_below_the_trace_of_its_order(
     exported: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @asynccontextmanager
@@ -52,21 +55,24 @@ async def test_what_a_timer_sends_is_the_first_span_of_a_trace(
     async def claimed(*_: Any, **__: Any) -> list[dict[str, UUID]]:
         return [{"key": ID}]
 
-    async def worked(*_: Any) -> Any:
-        return [row()]
+    async def worked(*_: Any) -> list[Outgoing]:
+        return [Outgoing(next(iter(EXAMPLES.values())), trace=PARENT)]
+
+    async def written(_: Any, outgoing: list[Outgoing], *__: Any) -> list[OutboxRow]:
+        return [row() for _ in outgoing]
 
     runtime: Any = SimpleNamespace(
         clock=lambda: NOW,
         new_id=lambda: ID,
+        settings=Settings(),
         pool=SimpleNamespace(acquire=open_one),
         outbox=SimpleNamespace(publish_soon=lambda *_: None),
     )
     monkeypatch.setattr(timers, "begin", open_one)
     monkeypatch.setattr(timers, "sql", SimpleNamespace(claim_timers=claimed))
-    firing = timers.Timers(runtime, worked)
-    monkeypatch.setattr(firing, "_worked", worked)
-    await firing._fire_some()
-    assert exported.spans == [("create order-created", OWN, None, Kind.PRODUCER)]
+    monkeypatch.setattr(outbox_rows, "write_output", written)
+    await timers.Timers(runtime, worked)._fire_some()
+    assert exported.spans == [("create order-created", OWN, PARENT, Kind.PRODUCER)]
 
 
 @pytest.mark.parametrize("header", [None, b"\xff", b"no trace"])

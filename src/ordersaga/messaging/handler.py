@@ -85,12 +85,13 @@ class Outgoing(Struct, frozen=True, gc=False):
     """A message to publish on its topic. `cause`: the incoming message that led to it; None for HTTP and timers.
 
     A sender that must recognise the answer by its `causation-id` gives a `message_id`, and another one for a deliberate resend. None: the
-    runtime makes one.
+    runtime makes one. `trace`: the `traceparent` above a message of a timer.
     """
 
     message: Message
     cause: Incoming | None = None
     message_id: UUID | None = None
+    trace: str | None = None
 
 
 class Rejected(Struct, frozen=True):

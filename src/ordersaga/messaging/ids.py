@@ -71,11 +71,14 @@ class MessageIds:
         self._traceparents = traceparents or {}
         self._given: dict[tuple[str, int, int], int] = {}
 
-    def of(self, cause: Incoming | None, key: UUID | None = None) -> tuple[UUID, str | None, str]:
-        """`message-id`, `causation-id` and `traceparent` for the next output of a record, or of the request (None) about this key."""
+    def of(
+        self, cause: Incoming | None, key: UUID | None = None, trace: str | None = None
+    ) -> tuple[UUID, str | None, str]:
+        """`message-id`, `causation-id` and `traceparent` for the next output of a record, or of the request (None) about this key. `trace`: the one
+        above an output of neither."""
         if cause is None:
             message_id: UUID = self._new_id()
-            return message_id, None, _child_span(self.parent_of(key), message_id, message_id)
+            return message_id, None, _child_span(trace or self.parent_of(key), message_id, message_id)
         return self.of_record(cause.record)
 
     def parent_of(self, key: UUID | None) -> str | None:
@@ -123,6 +126,11 @@ def _text(header: bytes | None) -> str | None:
     if len(header) <= CAUSATION_CHARS_MAX and header.isascii() and b"\0" not in header:
         return header.decode()
     return storable(header.decode(errors="replace"), CAUSATION_CHARS_MAX)
+
+
+def root_of(id: UUID) -> str:
+    """The `traceparent` of a trace that is called like an id."""
+    return _child_span(None, id, id)
 
 
 def _child_span(parent: str | None, trace: UUID, span: UUID) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import structlog
 
 from ordersaga.contracts.headers import MESSAGE_ID
-from ordersaga.messaging import dead_letters, measures
+from ordersaga.messaging import dead_letters, log_fields, measures
 from ordersaga.messaging.database import DATABASE_ERRORS, Pool
 from ordersaga.messaging.kafka import KafkaUnavailable, Partition, Publication, Publisher, RefusedRecord
 from ordersaga.messaging.outbox_rows import OutboxRow, publication_of
@@ -191,6 +191,7 @@ class Outbox:
                 "Kafka refuses a record for good; the record is a dead letter now",
                 topic=each.topic,
                 partition=each.partition,
+                **log_fields.of_sent(each.topic, each.key, dict(each.headers)),
                 message_id=dict(each.headers)[MESSAGE_ID],
                 reason=reason,
                 records=self._refused.pop(what),

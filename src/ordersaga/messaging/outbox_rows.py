@@ -92,7 +92,7 @@ def compose(outgoing: Sequence[Outgoing], block: int, ids: MessageIds, type_ids:
         message, cause = each.message, each.cause
         topic = BY_MESSAGE[type(message)].name
         key = key_of(message)
-        message_id, causation_id, traceparent = ids.of(cause, key)
+        message_id, causation_id, traceparent = ids.of(cause, key, each.trace)
         source = None
         if cause is not None:
             place = cause.record.topic, cause.record.partition

@@ -86,7 +86,7 @@ def of_turn(
 
 
 def of_output(rows: Iterable[OutboxRow], parents: Iterable[str | None]) -> None:
-    """Export the spans of messages that no record has caused, but a request or a timer. `parents`: what is above each, None for a timer."""
+    """Export the spans of messages that no record has caused, but a request or a timer. `parents`: what is above each."""
     exporter = exporting()
     if exporter is not None:
         now_ns = time.time_ns()

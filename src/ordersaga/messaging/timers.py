@@ -8,7 +8,7 @@ work fails is isolated by halving and postponed.
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -85,14 +85,14 @@ class Timers:
         try:
             async with self._runtime.pool.acquire() as db, begin(db, LOCK_WAIT_MS):
                 keys += [row["key"] for row in await sql.claim_timers(db, now=now, rows_max=self._size.now)]
-                rows = await self._worked(db, keys, now)
+                fired = await self._worked(db, keys, now)
         except Exception as error:
             if not keys:
                 raise
             failure = error
         else:
             self._size.went_well(len(keys))
-            self._sent(rows, now)
+            self._sent(fired, now)
             return bool(keys)
         if is_too_large(failure):
             self._size.too_large(len(keys))
@@ -103,19 +103,19 @@ class Timers:
         """Fire these timers, but for those that another process has claimed meanwhile."""
         async with self._runtime.pool.acquire() as db, begin(db, PART_LOCK_WAIT_MS):
             claimed = [row["key"] for row in await sql.claim_timers_among(db, keys=keys, now=now)]
-            rows = await self._worked(db, claimed, now)
-        self._sent(rows, now)
+            fired = await self._worked(db, claimed, now)
+        self._sent(fired, now)
 
-    def _sent(self, rows: Sequence[OutboxRow], now: datetime) -> None:
-        self._runtime.outbox.publish_soon(rows, now)
+    def _sent(self, fired: "Fired", now: datetime) -> None:
+        self._runtime.outbox.publish_soon(fired.rows, now)
         if exporting() is not None:
-            spans.of_output(rows, [None] * len(rows))
+            spans.of_output(fired.rows, [each.trace for each in fired.outgoing])
 
-    async def _worked(self, db: Connection, keys: Sequence[UUID], now: datetime) -> list[OutboxRow]:
+    async def _worked(self, db: Connection, keys: Sequence[UUID], now: datetime) -> "Fired":
         if not keys:
-            return []
+            return Fired([], [])
         outgoing = await self._work(db, keys, now)
-        return await outbox_rows.write_output(db, outgoing, now, self._ids, self._runtime.settings)
+        return Fired(outgoing, await outbox_rows.write_output(db, outgoing, now, self._ids, self._runtime.settings))
 
     async def _failed(self, keys: Sequence[UUID], error: Exception, now: datetime) -> None:
         """Postpone a timer that fails alone. Raises an error for which no single timer is to blame."""
@@ -130,6 +130,13 @@ class Timers:
         async with self._runtime.pool.acquire() as db:
             due_at = now + (POSTPONE_LOCKED if is_locked(error) else POSTPONE)
             await sql.postpone_timer(db, key=key, due_at=due_at)
+
+
+class Fired(NamedTuple):
+    """What the timers of one transaction have sent, and its rows."""
+
+    outgoing: list[Outgoing]
+    rows: list[OutboxRow]
 
 
 def _may_be_one(error: Exception) -> bool:

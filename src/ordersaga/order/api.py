@@ -14,6 +14,7 @@ from litestar import Request, Response, post
 from litestar.types import ControllerRouterHandler
 from msgspec.structs import replace
 
+from ordersaga import tracing
 from ordersaga.contracts.address import Address, address_fields
 from ordersaga.contracts.status import ORDER_CODES
 from ordersaga.http.caller import Caller, Callers
@@ -23,6 +24,7 @@ from ordersaga.http.problems import Problem, invalid_fields, not_found, unless_r
 from ordersaga.http.requests import decoded, idempotency_key, raw_json, repeated_resource, wait_s
 from ordersaga.messaging.gather import Gather
 from ordersaga.messaging.held_records import HeldRecord, held_records
+from ordersaga.messaging.ids import root_of
 from ordersaga.messaging.refusal import FieldError, Refusal
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.operations.personal import words_for
@@ -34,6 +36,7 @@ from ordersaga.order.model import Facts, Line, Order
 from ordersaga.order.operators import OperatorAct
 from ordersaga.order.resources import PLACE, OrderResource, PlaceOrder
 from ordersaga.order.watch import Watch, Watcher
+from ordersaga.tracing import plain
 
 log: Final = structlog.get_logger()
 
@@ -137,11 +140,13 @@ async def _place(orders: Orders, request: AnyRequest) -> Json:
     caller = await orders.callers.of(request)
     seconds = wait_s(request)  # without `Prefer`: 2 s, in which Stock usually answers
     order_id = orders.runtime.new_id()
+    if (traceparent := tracing.current.get()) is None:
+        tracing.current.set(root_of(order_id))  # which is not stored: the id tells it
     raw = await raw_json(request)
     # The key remembers the order's id, so a repeat is answered with this order.
     key = idempotency_key(request, caller.user_id, "POST /api/v1/orders", raw, order_id)
     try:
-        placement = Placement(_order(decoded(raw, _body), caller, order_id), key)
+        placement = Placement(_order(decoded(raw, _body), caller, order_id, traceparent), key)
     except Problem:
         # A repeat gets its order although the body would be refused now, for instance after a limit was lowered.
         if (placed := await repeated_resource(orders.runtime, key)) is None:
@@ -153,7 +158,7 @@ async def _place(orders: Orders, request: AnyRequest) -> Json:
     return answer(order, 200 if done.is_repeat else 201 if seconds else 202)
 
 
-def _order(body: PlaceOrder, caller: Caller, order_id: UUID) -> Order:
+def _order(body: PlaceOrder, caller: Caller, order_id: UUID, traceparent: str | None) -> Order:
     """The order of the body; its times are set when it is placed. Raises `Problem` 400 where two fields do not fit each other."""
     products = [item.product_id for item in body.items]
     if len(set(products)) < len(products):
@@ -174,6 +179,7 @@ def _order(body: PlaceOrder, caller: Caller, order_id: UUID) -> Order:
         NOT_YET,
         NOT_YET,
         Facts(tuple(Line(item.product_id, item.quantity) for item in body.items)),
+        traceparent=plain(traceparent),
     )
 
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from ordersaga.contracts.address import Address
 from ordersaga.contracts.status import OrderStatus
+from ordersaga.messaging.ids import root_of
 from ordersaga.said import Said, Saying, joined, say, sayings_of
 
 WORD: Final = re.compile(r"[^\W_]+")
@@ -125,7 +126,10 @@ class Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Order(Struct, frozen=True, rename="camel"):
-    """An order. The saga changes `facts`, `status`, `reason` and `detail`; the other fields stay as they were placed. Amounts in won."""
+    """An order. The saga changes `facts`, `status`, `reason` and `detail`; the other fields stay as they were placed. Amounts in won.
+
+    `traceparent`: of the request that placed it, if it was in a trace.
+    """
 
     order_id: UUID
     customer_id: UUID
@@ -138,6 +142,12 @@ class Order(Struct, frozen=True, rename="camel"):
     status: OrderStatus = "PENDING"
     reason: Reason | None = None
     detail: str | None = None
+    traceparent: str | None = None
+
+    @property
+    def trace(self) -> str:
+        """The `traceparent` above what happens to the order without a record or a request. Without one of its own its trace is called like its id."""
+        return self.traceparent or root_of(self.order_id)
 
     @property
     def search_words(self) -> list[str]:

@@ -1,6 +1,6 @@
 -- name: lock_orders
 -- Orders with their saga rows, which are locked in id order.
-SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts
+SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts, o.traceparent
 FROM saga s JOIN orders o USING (order_id)
 WHERE s.order_id = ANY (:order_ids::uuid[])
 ORDER BY s.order_id
@@ -8,7 +8,7 @@ FOR UPDATE OF s;
 
 -- name: orders_with_versions
 -- Orders with their saga rows, not locked, and the versions of these rows. In id order, as `lock_orders` has them: the output's order follows.
-SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts,
+SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts, o.traceparent,
     s.xmin::text AS version
 FROM saga s JOIN orders o USING (order_id)
 WHERE s.order_id = ANY (:order_ids::uuid[])
@@ -22,7 +22,7 @@ FOR UPDATE OF s;
 
 -- name: orders_by_id
 -- Orders with their saga rows, not locked.
-SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts
+SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts, o.traceparent
 FROM saga s JOIN orders o USING (order_id)
 WHERE s.order_id = ANY (:order_ids::uuid[]);
 
@@ -30,7 +30,7 @@ WHERE s.order_id = ANY (:order_ids::uuid[]);
 -- One page of orders that fit all given filters, the newest first. Planned for its parameters, so that the index of a given filter is used. The
 -- range of ids stands at both tables, since PostgreSQL carries only an equality over to the other one. Two payment keys may have the same hash;
 -- the facts say which one is meant.
-SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts
+SELECT o.order_id, o.customer_id, o.order_name, o.total_amount, o.recipient, o.placed_at, o.pay_before, s.status, s.reason, s.detail, s.facts, o.traceparent
 FROM orders o JOIN saga s USING (order_id)
 WHERE (:order_id::uuid IS NULL OR o.order_id = :order_id)
   AND (:ids_below::uuid IS NULL OR (o.order_id < :ids_below AND s.order_id < :ids_below))

@@ -46,6 +46,7 @@ ORDER_COLUMNS: Final = (
     "placed_at",
     "pay_before",
     "search_words",
+    "traceparent",
 )
 EVENT_COLUMNS: Final = (
     "order_id",
@@ -106,6 +107,7 @@ async def insert_orders(db: Connection, orders: Sequence[Order]) -> None:
             order.placed_at,
             order.pay_before,
             order.search_words,
+            order.traceparent,
         )
         for order in orders
     ]
@@ -280,10 +282,10 @@ async def prune_events(db: Connection, before: datetime, rows_max: int) -> int:
 
 
 def _order(row: Any) -> Order:
-    """The order of a row of any query here whose columns begin with these eleven."""
-    id, customer_id, name, total, recipient, placed_at, pay_before, status, reason, detail, facts, *_ = row
+    """The order of a row of any query here whose columns begin with these twelve."""
+    id, customer_id, name, total, recipient, placed_at, pay_before, status, reason, detail, facts, trace, *_ = row
     address, known = _recipient.decode(recipient), _facts.decode(facts)
-    return Order(id, customer_id, name, total, address, placed_at, pay_before, known, status, reason, detail)
+    return Order(id, customer_id, name, total, address, placed_at, pay_before, known, status, reason, detail, trace)
 
 
 class Changes:

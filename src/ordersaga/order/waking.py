@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 from msgspec.structs import replace
 
-from ordersaga.contracts.topics import BY_MESSAGE
+from ordersaga.contracts.topics import BY_MESSAGE, key_of
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Outgoing
 from ordersaga.order import store
@@ -21,6 +21,7 @@ from ordersaga.order.model import Awaited, Order
 from ordersaga.order.saga import decide
 from ordersaga.order.store import Changes
 from ordersaga.settings import Settings
+from ordersaga.tracing import trace_id_of
 
 log: Final = structlog.get_logger()
 
@@ -48,7 +49,8 @@ class Waking:
             changes.add(TimePassed.__name__ if is_told else None, order, decision)
         await changes.save(db)
         self._log(decided, now)
-        return changes.outgoing
+        traces = {order.order_id: order.trace for order in orders}
+        return [replace(each, trace=traces.get(key_of(each.message))) for each in changes.outgoing]
 
     def _log(self, decided: Sequence[tuple[Order, Decision]], now: datetime) -> None:
         """One line for each order that ended or that a person must look at, and one for each partner whose answers are overdue."""
@@ -57,11 +59,11 @@ class Waking:
             after = decision.order
             if after.status != order.status:
                 level = logging.INFO if after.reason == "PAYMENT_EXPIRED" else logging.WARNING
-                why = {"order_id": str(order.order_id), "reason": after.reason, "detail": after.detail}
-                log.log(level, "an order ended by a deadline", status=after.status, **why)
+                why = {"reason": after.reason, "detail": after.detail}
+                log.log(level, "an order ended by a deadline", status=after.status, **_about(order), **why)
                 continue
             if after.facts.flag != order.facts.flag:
-                log.warning("an order waits for a person", order_id=str(order.order_id), flag=after.facts.flag)
+                log.warning("an order waits for a person", **_about(order), flag=after.facts.flag)
             for wait in waits(order, self._deadlines):
                 if wait.until <= now:
                     overdue.setdefault(wait.awaited, []).append((order, wait))
@@ -75,4 +77,10 @@ class Waking:
                 asked_at_most=max(wait.attempts for _, wait in found),
                 since=min(wait.since for _, wait in found).isoformat(),
                 order_ids=[str(order.order_id) for order, _ in found[:ORDERS_NAMED_MAX]],
+                trace_ids=[trace_id_of(order.trace) for order, _ in found[:ORDERS_NAMED_MAX]],
             )
+
+
+def _about(order: Order) -> dict[str, str | None]:
+    """The fields by which the lines about an order are found."""
+    return {"order_id": str(order.order_id), "trace_id": trace_id_of(order.trace)}
