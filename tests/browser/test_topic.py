@@ -99,6 +99,7 @@ def test_the_page_of_topics_leads_to_the_newest_records_and_to_the_reader(visito
     expect(page.locator("#throughput tbody tr").first.locator("td").nth(5)).to_have_text("0")
     one.follow(f"{REQUESTS}-dlt")
     expect(page.locator("main")).to_contain_text("Records that were given up")
+    expect(page.locator("#throughput tbody tr").first.locator("td").nth(3)).to_have_text("0.0", timeout=60_000)
     axe(page)
 
 

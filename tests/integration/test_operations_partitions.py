@@ -210,6 +210,10 @@ async def test_where_the_service_stood_is_kept_and_told_by_whichever_process_is_
     single = (await show(depot, "flow", seconds=600, topic=REQUESTS))["moments"][-1]["partitions"]
     assert sum(each["handled"] for each in single.values()) == moments[-1]["topics"][REQUESTS]["handled"]
     assert moments[-1]["partitions"] == {}, "only those of a topic that was asked for"
+    letters = f"{REQUESTS}-dlt"
+    ends = (await show(depot, "flow", seconds=600, topic=letters))["moments"][-1]
+    assert ends["topics"][letters]["written"] == sum(each["written"] for each in ends["partitions"].values())
+    assert ends["topics"][letters]["handled"] is None, "nobody reads them"
     assert before in [each["topics"].get(REQUESTS) for each in moments]
     assert [each["at"] for each in moments] == sorted(each["at"] for each in moments)
 

@@ -45,7 +45,7 @@ class Flow:
             topic.name
             for topic in TOPICS
             if topic.producer == desk.service and not any(name in ours for name in topic.consumers)
-        ]
+        ] + [topic.dead_letters for topic in TOPICS if topic.consumer == desk.service]
 
     async def look(self, unless_within: timedelta = timedelta(seconds=LOOK_EVERY_S / 2)) -> None:
         """Find out how far the service is, and keep it, unless one of its processes has done so lately. Raises database errors."""

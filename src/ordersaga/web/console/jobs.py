@@ -26,6 +26,8 @@ PATH: Final = f"{HOME}/jobs"
 IDS_MAX: Final = 200
 AHEAD_SHOWN: Final = 3
 """Of so many jobs before a waiting one the page says whose they are."""
+AHEAD_TOLD_MAX: Final = 20
+"""A service names so many of them; there may be more."""
 ACTS: Final = ("replay", "discard")
 WHOLE: Final = re.compile(r"[0-9]{1,7}")
 DECIMAL: Final = re.compile(r"[0-9]{1,5}(\.[0-9]{1,3})?")
@@ -157,6 +159,14 @@ def _one(console: Console) -> list[ControllerRouterHandler]:
         )
         shown = [each for each in ahead if each is not None]
         more = len(job.waits_for or ()) - len(shown)
-        return {"service": name, "job": job, "items": items, "cursor": cursor, "ahead": shown, "more_ahead": more}
+        return {
+            "service": name,
+            "job": job,
+            "items": items,
+            "cursor": cursor,
+            "ahead": shown,
+            "more_ahead": more,
+            "ahead_max": AHEAD_TOLD_MAX,
+        }
 
     return [show, now, stop]

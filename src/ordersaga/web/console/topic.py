@@ -99,6 +99,8 @@ class Looking:
                 self._reading.flow(teller, user, {"topic": name}),
             )
             states = {each.partition: each for each in read or ()} if is_read else {}
+        elif topic.consumer in ours:  # which writes its dead letters
+            moments = await self._reading.flow(topic.consumer, user, {"topic": name})
         return [_flow(place.partition, bounds, states, moments) for place, bounds in look.bounds.items()]
 
 
