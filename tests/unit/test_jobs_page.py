@@ -8,8 +8,8 @@ from litestar import Request
 
 from ordersaga.operations.job_resources import JobResource
 from ordersaga.settings import Settings
-from ordersaga.web.console.frame import told
 from ordersaga.web.console.jobs import AHEAD_SHOWN, AHEAD_TOLD_MAX
+from ordersaga.web.console.sayings import told
 from ordersaga.web.desk import Desk
 from ordersaga.web.services import Services
 from ordersaga.web.signing import Signer

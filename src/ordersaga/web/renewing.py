@@ -1,8 +1,8 @@
 """Renews the tokens of people who are signed in at the identity provider, shortly before they run out: no page, form or stream notices.
 
 The provider's refresh token is in a sealed cookie of the browser. A provider may take each refresh token once, so the requests of a browser that come at
-the same time, or a moment later with the old cookie, share one renewal. A token that cannot be renewed is used until it runs out; then its
-user signs in again.
+the same time, or a moment later with the old cookie, share one renewal: `shared_renewals.py`. A token that cannot be renewed is used until it runs out; then
+its user signs in again.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from ordersaga.web.accounts import User
 from ordersaga.web.provider import Provider, ProviderAway, SignedIn, SignInFailed
+from ordersaga.web.shared_renewals import SharedRenewals
 from ordersaga.web.signing import Signer
 
 log: Final = structlog.get_logger()
@@ -55,6 +56,7 @@ class Renewing:
     def __init__(self, provider: Provider, signer: Signer, role_claim: str | None) -> None:
         self._provider: Final = provider
         self._signer: Final = signer
+        self._with_others: Final = SharedRenewals(signer)
         self._role_claim: Final = role_claim
         self._shared: Final[OrderedDict[str, tuple[float, asyncio.Task[SignedIn]]]] = OrderedDict()
         self._over: Final[deque[str]] = deque(maxlen=SHARED_MAX)
@@ -99,7 +101,9 @@ class Renewing:
 
     async def _renew(self, kept: Renewable) -> SignedIn:
         try:
-            return await self._provider.renewed(kept.refresh_token, kept.user_id)
+            return await self._with_others.once(
+                kept.refresh_token, lambda: self._provider.renewed(kept.refresh_token, kept.user_id)
+            )
         except (ProviderAway, SignInFailed) as error:
             log.warning("a token cannot be renewed: its user signs in again when it runs out", error=str(error))
             raise
