@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from ordersaga import order
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.ids import first_id_at
+from ordersaga.order import searchable
 from ordersaga.order.handlers import handler
 from ordersaga.order.model import words
 from ordersaga.order.store import payment_hash, prune_events
@@ -143,6 +144,20 @@ async def test_an_order_is_found_by_its_words_and_products_as_soon_as_it_is_plac
     for query in ({"productId": str(PRODUCT)}, {"text": placed["orderName"].upper()}):
         answer = await client.get(ORDERS, params={**query, "limit": 1}, headers=OPERATOR)
         assert [each["orderId"] for each in answer.json()["items"]] == [placed["orderId"]], query
+
+
+async def test_an_order_that_an_older_version_has_placed_meanwhile_is_found_soon(
+    shop: Bench, client: httpx.AsyncClient
+) -> None:
+    placed = [await place(client) for _ in range(3)]
+    ids = [UUID(each["orderId"]) for each in placed]
+    await shop.pool.execute("UPDATE orders SET search_words = NULL WHERE order_id = ANY ($1)", ids)
+    async with shop.pool.acquire() as db:
+        assert await searchable.add_search_words(db) == 3
+        assert await searchable.add_search_words(db) == 0
+    for query in ({"productId": str(PRODUCT)}, {"text": placed[0]["orderName"]}):
+        answer = await client.get(ORDERS, params={**query, "limit": 3}, headers=OPERATOR)
+        assert {UUID(each["orderId"]) for each in answer.json()["items"]} == set(ids), query
 
 
 async def test_two_payment_keys_with_the_same_hash_are_told_apart(shop: Bench, client: httpx.AsyncClient) -> None:

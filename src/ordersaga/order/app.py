@@ -13,7 +13,7 @@ from ordersaga.messaging import timers
 from ordersaga.messaging.ids import new_id
 from ordersaga.messaging.runtime import Runtime, utc_now
 from ordersaga.operations import api as operations
-from ordersaga.order import api, command_routes, operators_face, reading_routes, states, store
+from ordersaga.order import api, command_routes, operators_face, reading_routes, searchable, states, store
 from ordersaga.order.commands import Acting, Placing
 from ordersaga.order.erasing import Ageing
 from ordersaga.order.handlers import handler
@@ -44,6 +44,7 @@ def create_app(settings: Settings) -> Litestar:
             orders.operating = runtime.gather(Operating(settings), about=lambda each: each.order_id)
             runtime.every(timers.FIRE_EVERY_S, timers.Timers(runtime, Waking(settings), "order_id").fire, "timers")
             states.start(runtime)
+            searchable.start(runtime)
             operations.start(runtime, "order", (HISTORY, last_note), Ageing())
             runtime.supervise("watching for events", watch.run, needed_for_http=True)
             yield
