@@ -28,7 +28,7 @@ SOURCE = Path(ordersaga.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
 BEFORE, AFTER, PASSED_BY = "Before the first record", "From there to COMPLETED", "Passed by"
 BEFORE_MAX, ALL_MAX = 8, 30
-RUN_BEFORE_MAX, RUN_MAX = 28, 66
+RUN_BEFORE_MAX, RUN_MAX = 29, 67
 LIMIT_S = 60.0
 IDLE_S = 7.0
 """Longer than the period of each loop that goes round while an order is under way."""

@@ -13,6 +13,7 @@ from ordersaga.delivery import store as deliveries
 from ordersaga.delivery.app import handler as delivery_handler
 from ordersaga.devstack import DevStack
 from ordersaga.messaging.database import Connection, planned_anew
+from ordersaga.order import searchable
 from ordersaga.order import store as orders
 from ordersaga.order.handlers import handler as order_handler
 from ordersaga.order.model import ENDS
@@ -157,6 +158,23 @@ async def test_each_search_of_orders_reads_what_its_narrowest_filter_leaves(
     async with shops["order"].pool.acquire() as db:
         await db.execute(KEPT)
         assert await read(db, lambda db: orders.page(db, None, LIMIT, wanted)) <= READ_MAX + 3 * most
+
+
+@pytest.mark.parametrize(
+    "also", [{}, {"customer_id": CUSTOMER}, {"status": "PENDING"}, {"product_id": UUID(int=5)}], ids=str
+)
+@pytest.mark.parametrize("text", ["ar", "none", "u"])
+async def test_a_search_by_parts_of_words_reads_a_bounded_number_of_orders(
+    shops: dict[str, Bench], monkeypatch: pytest.MonkeyPatch, text: str, also: dict[str, Any]
+) -> None:
+    looked = 500
+    monkeypatch.setattr(searchable, "LOOKED_MAX", looked)
+    async with shops["order"].pool.acquire() as db:
+        await db.execute(KEPT)
+        for before in (None, await middle(db, "orders", "order_id")):
+            wanted = OrderFilter(text=text, **also)
+            most = READ_MAX + 3 * 100 + 2 * looked
+            assert await read(db, lambda db: searchable.page(db, before, LIMIT, wanted)) <= most  # noqa: B023
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "PENDING"])

@@ -18,7 +18,7 @@ from ordersaga.http.caller import Caller
 from ordersaga.http.pages import LIMIT_DEFAULT, NO_NUL, TEXT_CHARS_MAX, Cursor, Cursors, KeyNumber, Limit
 from ordersaga.http.problems import invalid
 from ordersaga.http.requests import header
-from ordersaga.order import store
+from ordersaga.order import searchable, store
 from ordersaga.order.api import AnyRequest, Json, Orders, resource_for
 from ordersaga.order.model import Order, Reason
 from ordersaga.order.resources import (
@@ -57,7 +57,7 @@ Text = Annotated[
         name="text",
         max_length=TEXT_CHARS_MAX,
         pattern=NO_NUL,
-        description="Each word of this is a word of the order's name, in capitals or not.",
+        description="Each word of this is a word of the order's name, in capitals or not; among the newest 10,000 orders, a part of one.",
     ),
 ]
 OrderId = Annotated[UUID | None, QueryParameter(name="orderId")]
@@ -149,7 +149,7 @@ async def _page(orders: Orders, caller: Caller, wanted: OrderFilter, before: UUI
     found: list[Order] = []
     if visible is not None and not visible.fits_none:
         async with orders.runtime.searching() as db:
-            found = await store.page(db, before, limit + 1, visible)
+            found = await searchable.page(db, before, limit + 1, visible)
     shown, following = cursors.cut(found, limit, lambda order: order.order_id)
     return OrderPage([resource_for(order, caller) for order in shown], following)
 

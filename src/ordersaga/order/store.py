@@ -130,11 +130,11 @@ async def lock(db: Connection, order_ids: Iterable[UUID], known: KnownOrders | N
     if (short := comparing(db)) is None:
         if known is not None:
             known.forget(distinct)
-        return map(_order, await sql.lock_orders(db, order_ids=distinct))
+        return map(order_of, await sql.lock_orders(db, order_ids=distinct))
     there = known.all_of(sorted(distinct), short) if known is not None else None
     if there is None:
         rows = await sql.orders_with_versions(short.connection, order_ids=distinct)
-        there = [(_order(row), row["version"]) for row in rows]
+        there = [(order_of(row), row["version"]) for row in rows]
     orders, versions = [order for order, _ in there], [version for _, version in there]
     ids = [order.order_id for order in orders]
     await sql.sagas_as_read(short.compared(len(ids)), order_ids=ids, versions=versions)
@@ -158,7 +158,7 @@ async def add_events(db: Connection, events: Sequence[Event]) -> None:
 
 async def find(db: Connection, order_ids: Iterable[UUID]) -> dict[UUID, Order]:
     """Orders by id, without a lock."""
-    return {row["order_id"]: _order(row) for row in await sql.orders_by_id(db, order_ids=list(order_ids))}
+    return {row["order_id"]: order_of(row) for row in await sql.orders_by_id(db, order_ids=list(order_ids))}
 
 
 async def page(db: Connection, before: UUID | None, rows_max: int, wanted: OrderFilter = EVERY_ORDER) -> list[Order]:
@@ -178,7 +178,7 @@ async def page(db: Connection, before: UUID | None, rows_max: int, wanted: Order
         search_words=wanted.search_words,
         rows_max=rows_max,
     )
-    return list(map(_order, rows))
+    return list(map(order_of, rows))
 
 
 async def counts(db: Connection, ids_from: UUID, counted_max: int) -> dict[OrderStatus, int]:
@@ -281,7 +281,7 @@ async def prune_events(db: Connection, before: datetime, rows_max: int) -> int:
     return count
 
 
-def _order(row: Any) -> Order:
+def order_of(row: Any) -> Order:
     """The order of a row of any query here whose columns begin with these twelve."""
     id, customer_id, name, total, recipient, placed_at, pay_before, status, reason, detail, facts, trace, *_ = row
     address, known = _recipient.decode(recipient), _facts.decode(facts)
