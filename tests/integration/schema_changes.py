@@ -47,6 +47,7 @@ def schema(db: psycopg.Connection[Row]) -> Schema:
                 WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
                 UNION SELECT indrelid::regclass::text, indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
                 WHERE indisunique AND indrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace)
+                ORDER BY 1, 2, 3  -- a constraint and its index have one name: always the constraint stays
                 """
             )
         },
