@@ -32,8 +32,14 @@ RUN_BEFORE_MAX, RUN_MAX = 29, 67
 LIMIT_S = 60.0
 IDLE_S = 7.0
 """Longer than the period of each loop that goes round while an order is under way."""
-LATE = {"messaging/kafka/gaps.py", "messaging/kafka/unreadable.py", "operations/flow.py", "operations/partitions.py"}
-"""Run by the check of partitions that stand still, by the reports on partitions and by the look at the flow, every few seconds: on a slow machine
+LATE = {
+    "messaging/kafka/gaps.py",
+    "messaging/kafka/lifeline.py",
+    "messaging/kafka/unreadable.py",
+    "operations/flow.py",
+    "operations/partitions.py",
+}
+"""Run by the check of partitions that stand still, by that of a Kafka which is silent for 2 s, by the reports on partitions and by the look at the flow, every few seconds: on a slow machine
 they may first meet the order's records, and are no part of its way."""
 CUSTOMER = {"User-Id": str(UUID(int=2))}
 OPERATOR = {"User-Id": str(UUID(int=1)), "User-Roles": "MASTER"}
