@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, cast
 
 import httpx
@@ -12,6 +13,7 @@ from litestar.params import FromPath
 from msgspec import Struct
 from prometheus_client import REGISTRY
 
+from ordersaga.http import addresses
 from ordersaga.http.addresses import Addresses
 from ordersaga.http.caller import Callers
 from ordersaga.http.documents import described, document
@@ -50,8 +52,14 @@ async def running() -> AsyncIterator[None]:
     yield
 
 
+@pytest.fixture(autouse=True)
+def _timeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, no further request is earned meanwhile."""
+    monkeypatch.setattr(addresses, "Pace", partial(Pace, clock=lambda: 0.0))
+
+
 def settings(**values: Any) -> Settings:
-    """Ten requests at once, and one more in a thousand seconds."""
+    """Ten requests at once, and one more each second, of which none passes here."""
     most = {"http_address_requests_per_s": 1.0, "http_proxy_addresses": [WEB, "::1"]}
     return Settings.model_validate({"development": True, "trust_gateway_headers": True, **most, **values})
 
@@ -192,6 +200,9 @@ async def test_pages_are_counted_before_the_sign_in() -> None:
         address = f"10.1.2.{number}"
         assert await statuses(app, address, path, 12) == [status] * 10 + [429] * 2, path
         assert await statuses(app, "10.1.1.2", path, 1) == [status]
+    for number, scheme in enumerate(("Bearer x", "Basic x")):
+        told = await statuses(app, f"10.1.3.{number}", "/sign-in", 12, Authorization=scheme)
+        assert told == [200] * 10 + [429] * 2, scheme
     session = Session(user=User(CUSTOMERS["hana"], name="hana"))
     known = {"Cookie": f"{SESSION}={signer.sign(SESSION, session)}"}
     assert await statuses(app, "10.1.2.0", "/sign-in", 20, **known) == [200] * 20

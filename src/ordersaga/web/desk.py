@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from ordersaga.http.addresses import client_of
 from ordersaga.http.caller import Callers
-from ordersaga.http.problems import Problem
+from ordersaga.http.problems import Problem, TooManyRequests
 from ordersaga.http.requests import header, raw_body
 from ordersaga.settings import Settings
 from ordersaga.web import texts
@@ -116,14 +116,19 @@ class Desk:
         self._templates.filters["clock"] = _clock
 
     async def count(self, request: AnyRequest) -> None:
-        """Litestar's `before_request`: counts the requests of nobody we know by their address, and notes the address for the services.
-
-        A bearer token is counted where it is refused.
-        """
+        """Litestar's `before_request`: counts the requests of nobody we know by their address, and notes the address for the services."""
         path, cookies = str(request.scope["path"]), request.cookies
         address = self.callers.addresses.of(request.scope)
         asked_from.set(None if address is None else str(address))
-        if path.startswith(NOT_COUNTED) or header(request, b"authorization"):
+        if path.startswith(NOT_COUNTED):
+            return
+        if (header(request, b"authorization") or "").lower().startswith("bearer "):
+            try:
+                await self.callers.of(request)  # counts one that is refused
+            except TooManyRequests:
+                raise
+            except Problem:
+                pass
             return
         session = self.signer.read(SESSION, cookies.get(SESSION), Session)
         if (session is None or session.user is None) and not self.signer.read(OPERATOR, cookies.get(OPERATOR), User):
