@@ -12,6 +12,7 @@ from uuid import UUID
 from msgspec import Struct
 from prometheus_client import Counter as Metric
 
+from ordersaga.scope import metric
 from ordersaga.settings import Settings
 
 RETRY_AFTER_S: Final = "1"
@@ -20,10 +21,11 @@ CALLERS_MAX: Final = 100_000
 """Of whom requests are counted: the others have made none for longer."""
 EDIT: Final = re.compile(rb"/(?:api/v1/operations/dead-letters|console/letters/[a-z]+)/[0-9a-f-]{36}/edit(?:\?|$)")
 """Where a whole record is sent. Only an operator's body is read there."""
-LIMITED: Final = Metric(
+LIMITED: Final = metric(
+    Metric,
     "ordersaga_http_limited",
     "Requests that were 429, since their caller, or the address of those without one, made too many",
-    ["by"],
+    "by",
 )
 
 
@@ -99,7 +101,7 @@ class Pace:
         self, per_s: float, by: Literal["caller", "address"], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._each_s: Final = 1 / per_s
-        self._limited: Final = LIMITED.labels(by)
+        self._by: Final = by
         self._clock: Final = clock
         self._even: Final[OrderedDict[Hashable, float]] = OrderedDict()
 
@@ -108,7 +110,7 @@ class Pace:
         now = self._clock()
         even = max(now, self._even.get(caller, now)) + self._each_s
         if even - now > max(BURST_S, self._each_s):
-            self._limited.inc()
+            LIMITED.labels(self._by).inc()
             return math.ceil(even - now - max(BURST_S, self._each_s))
         self._even[caller] = even
         self._even.move_to_end(caller)
