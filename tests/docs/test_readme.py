@@ -26,12 +26,10 @@ ENGLISH, KOREAN = ROOT / "README.md", ROOT / "README.ko.md"
 DOCUMENTS = [ENGLISH, KOREAN, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 READY_LIMIT_S = 120.0
 STOP_LIMIT_S = 60.0
-PATIENCE = 3
-"""How many times as long as the README's reader this waits: tests run on machines that are busy."""
 KILLED = "ordersaga serve stock"
 
 PRELUDE = f"""\
-sleep() {{ command sleep $(($1 * {PATIENCE})); }}
+sleep() {{ until .venv/bin/ordersaga verify --live 0 > /dev/null 2>&1; do command sleep 0.1; done; }}  # a busy machine takes longer than the reader's
 pkill() {{ [ "$*" = "-9 -f {KILLED}" ] && kill -9 $PIDS; }}  # of this system alone: others may run on this machine
 """
 
