@@ -20,6 +20,7 @@ import pytest
 
 from ordersaga.devstack.system import System
 from ordersaga.settings import SERVICES
+from tests.integration.known_prices import until_order_knows_the_price
 
 # The first test waits for five clients to be made.
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
@@ -127,7 +128,7 @@ async def test_products_are_listed_in_typed_pages(users: tuple[Clients, Clients]
 
 async def test_an_order_is_placed_and_read(system: System, users: tuple[Clients, Clients]) -> None:
     customer, operator = users
-    product = await _product(operator)
+    product = await _product(system, operator)
     orders, models = customer["order"].api("orders"), customer["order"].models
     placed = await _placed(customer, product, idempotency_key=uuid4().hex)
     assert isinstance(placed, models.OrderResource)
@@ -153,10 +154,10 @@ async def test_an_order_is_placed_and_read(system: System, users: tuple[Clients,
     assert [each.delivery_id for each in listed.items] == [delivered.delivery_id]
 
 
-async def test_a_refusal_is_a_typed_problem(users: tuple[Clients, Clients]) -> None:
+async def test_a_refusal_is_a_typed_problem(system: System, users: tuple[Clients, Clients]) -> None:
     customer, operator = users
     models = customer["order"].models
-    product = await _product(operator)
+    product = await _product(system, operator)
     with pytest.raises(models.ApiException) as refused:
         await _placed(customer, product, total_amount=2_000)
     problem = refused.value.data
@@ -197,15 +198,16 @@ def _checkout(system: System, order_id: UUID) -> str:
     return key
 
 
-async def _product(operator: Clients) -> UUID:
+async def _product(system: System, operator: Clients) -> UUID:
     stock = operator["stock"]
     new = stock.models.NewProduct(name="a cup", price=1_000, quantity=3)
     product: UUID = (await stock.api("products").add_product(new)).product_id
+    await asyncio.to_thread(until_order_knows_the_price, system, product)
     return product
 
 
 async def _placed(customer: Clients, product: UUID, total_amount: int = 1_000, **headers: str) -> Any:
-    """An order for one piece, placed once Order knows the price."""
+    """An order for one piece."""
     models = customer["order"].models
     order = models.PlaceOrder(
         order_name="a cup",
@@ -216,5 +218,4 @@ async def _placed(customer: Clients, product: UUID, total_amount: int = 1_000, *
         name="Kim Hana",
         items=[models.Item(product_id=product, quantity=1)],
     )
-    await asyncio.sleep(1)  # Order has the price within moments; until then it would take any total
     return await customer["order"].api("orders").place_order(order, **headers)

@@ -13,6 +13,7 @@ import pytest
 
 from ordersaga.devstack.system import System
 from tests.commands import type_command
+from tests.integration.known_prices import until_order_knows_the_price
 from tests.integration.trace_client import CUSTOMER, OPERATOR, Traced, sold
 from tests.integration.trace_collector import LIMIT_S
 
@@ -60,8 +61,7 @@ def test_a_restored_stock_handles_its_records_again_and_verify_names_what_is_los
     catalogue = f"{system.urls['stock']}/api/v1/products"
     added = httpx.post(catalogue, json={"name": "b", "price": 900, "quantity": 5}, headers=OPERATOR).json()["productId"]
     left = httpx.get(f"{catalogue}/{product}").json()["available"]
-    with psycopg.connect(system.settings.database_url("order")) as of_order:
-        until(lambda: bool(of_order.execute("SELECT 1 FROM price WHERE product_id = %s", [added]).fetchall()))
+    until_order_knows_the_price(system, added)
     with away(system, "stock") as db:
         db.execute("DROP DATABASE ordersaga_stock WITH (FORCE)")
         db.execute("ALTER DATABASE backup RENAME TO ordersaga_stock")

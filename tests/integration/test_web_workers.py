@@ -17,6 +17,7 @@ from ordersaga.http.jwks import AGAIN_S
 from ordersaga.web.desk import CART
 from ordersaga.web.signing import Signer
 from ordersaga.web.visit import Cart
+from tests.integration.known_prices import until_order_knows_the_price
 from tests.unit.identity_provider import Provider, serving
 
 SECRET = "a secret that signs the cookies of all workers"
@@ -106,8 +107,9 @@ def product(system: System, provider: Provider) -> str:
     body = {"name": "a cup", "price": 5_000, "quantity": 1_000}
     added = httpx.post(f"{system.urls['stock']}/api/v1/products", json=body, headers=headers)
     assert added.status_code == 201, added.text
-    time.sleep(1)  # the price reaches Order
-    return str(added.json()["productId"])
+    product_id = str(added.json()["productId"])
+    until_order_knows_the_price(system, product_id)
+    return product_id
 
 
 @pytest.fixture
