@@ -43,6 +43,8 @@ ASKING = [
 ALL = [*ASKING, ["settings"], ["openapi", "order"], ["serve", "order"], ["serve", "stock", "--workers", "2"]]
 MISUSED = [
     ["serve", "nobody"],
+    ["serve", "order", "order"],
+    ["serve", "order", "web"],
     ["openapi", "nobody"],
     ["migrate", "--only", "nobody"],
     ["migrate", "--only", ""],
@@ -120,6 +122,15 @@ def test_a_command_that_is_misused_says_how_it_is_meant(arguments: list[str], tm
 def test_serve_refuses_what_is_for_development(server: str, said: str, tmp_path: Path) -> None:
     answer = type_command(["serve", server], AWAY, tmp_path)
     assert answer.code == CANNOT_START and said in answer.err and "ORDERSAGA_DEVELOPMENT=true" in answer.err
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_services_of_one_process_take_all_of_their_ports_or_none(workers: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = {"ORDERSAGA_HTTP_PORT": str(port - 1)}
+        answer = type_command(["serve", "stock", "delivery", "--workers", workers], AWAY | ports, tmp_path)
+    assert answer.code == CANNOT_START and f"cannot listen on 127.0.0.1:{port}" in answer.err, answer
 
 
 def test_a_name_that_is_no_setting_is_told_with_the_nearest(tmp_path: Path) -> None:
