@@ -20,6 +20,7 @@ class Cluster:
     def __init__(self, *leaders: int) -> None:
         self.leaders = list(leaders)
         self.is_cut_off = True
+        self.refused: set[int] = set()
         self.asked: list[int] = []
         self.now_s = 100.0
         self.waited_s = 0.0
@@ -35,6 +36,8 @@ class Cluster:
             self.waited_s += timeout
             self.now_s += timeout
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        if partition.partition in self.refused:
+            raise KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
         return 0, partition.partition
 
     def told(self, *topics: str) -> list[int]:
@@ -62,6 +65,14 @@ def test_a_leader_that_others_reach_and_we_do_not_costs_little_of_the_time() -> 
         cluster.now_s += LOOK_EVERY_S
         looks += 1
     assert looks * LOOK_EVERY_S < 6
+
+
+def test_a_leader_that_refuses_one_partition_is_asked_for_its_others() -> None:
+    cluster = Cluster(1, 1, 3)
+    cluster.refused = {0}
+    assert cluster.told() == [1, 2]
+    cluster.refused = set()
+    assert cluster.told() == [0, 1, 2], "it is not silent"
 
 
 def test_another_leader_is_asked_at_once() -> None:

@@ -40,8 +40,9 @@ class Leaders:
             limit_s = SILENT_LEADER_S if leader in self._silent_until_s else LEADER_S
             try:
                 found[each] = self._consumer.get_watermark_offsets(TopicPartition(*each), timeout=limit_s)
-            except KafkaException:
-                self._silent_until_s[leader] = self._now_s() + ASK_AGAIN_S
+            except KafkaException as error:
+                if error.args[0].code() < 0:  # of the client, such as a time-out; any other code is an answer
+                    self._silent_until_s[leader] = self._now_s() + ASK_AGAIN_S
             else:
                 self._silent_until_s.pop(leader, None)
         return found
