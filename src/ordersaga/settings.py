@@ -308,11 +308,16 @@ class Settings(
 
     def port(self, server: str, place: int = 0) -> int:
         """The port that a server listens on. `place`: how many servers were named before it for the same process."""
-        return HTTP_PORTS[server] if self.http_port is None else self.http_port + place
+        return HTTP_PORTS[server] if self.http_port is None else _after(self.http_port, place)
 
     def operations_port_of(self, place: int) -> int | None:
         """The operators' port of the server at this place in its process."""
-        return None if self.operations_port is None else self.operations_port + place
+        return None if self.operations_port is None else _after(self.operations_port, place)
+
+
+def _after(port: int, place: int) -> int:
+    """The port so many places after one. 0 is any free port, in each place."""
+    return port and port + place
 
 
 def user_of(url: str) -> str | None:

@@ -31,12 +31,13 @@ from ordersaga.http.server import serve as serve_http
 from ordersaga.http.workers import Worker
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.observability import log_to_stderr
-from ordersaga.settings import SERVICES, Settings
+from ordersaga.settings import PREFIX, SERVICES, Settings
 
 log: Final = structlog.get_logger()
 
 LOOK_EVERY_S: Final = 0.5
 GIVE_BACK_EVERY_S: Final = 5.0
+PORT_MAX: Final = 65_535
 
 
 class Server(StrEnum):
@@ -116,6 +117,7 @@ def _check(servers: Sequence[Server], settings: Settings, workers: int) -> None:
             )
         if unsafe := settings.unsafe_to_serve(server):
             raise fail(unsafe, CANNOT_START)
+    _check_ports(servers, settings)
     if workers > 1:
         if Server.sandbox in servers:
             raise fail("the sandbox keeps its books in memory, so it runs as one process")
@@ -123,6 +125,24 @@ def _check(servers: Sequence[Server], settings: Settings, workers: int) -> None:
             raise fail("the audit keeps its runs in memory and runs one at a time, so it is one process")
         if Server.web in servers and settings.web_session_secret is None:
             raise fail("the workers of web must sign cookies alike: set ORDERSAGA_WEB_SESSION_SECRET", CANNOT_START)
+
+
+def _check_ports(servers: Sequence[Server], settings: Settings) -> None:
+    """End where two servers of a process would have one port. Workers share their ports, so nothing would tell it: each would get a part of the
+    other one's requests."""
+    taken: dict[int, Server] = {}
+    for place, server in enumerate(servers):
+        for port in filter(None, (settings.port(server, place), settings.operations_port_of(place))):
+            if port > PORT_MAX:
+                raise fail(
+                    f"{server} would have port {port}, and the last one is {PORT_MAX}: choose a lower {PREFIX}HTTP_PORT or {PREFIX}OPERATIONS_PORT",
+                    CANNOT_START,
+                )
+            if taken.setdefault(port, server) is not server:
+                raise fail(
+                    f"{taken[port]} and {server} would both have port {port}: choose another {PREFIX}HTTP_PORT or {PREFIX}OPERATIONS_PORT",
+                    CANNOT_START,
+                )
 
 
 def _face(server: Server, settings: Settings, place: int, is_one_of_several: bool, worker: Worker | None) -> Face:
