@@ -9,6 +9,7 @@ import asyncio
 import base64
 import time
 from collections import OrderedDict, deque
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -33,7 +34,7 @@ BEFORE_S: Final = 60.0
 """A token is renewed so long before its end, and one of a short life in the last quarter of it."""
 SHARED_S: Final = 60.0
 AGAIN_S: Final = 10.0
-"""After a renewal that failed, its next try."""
+"""After a renewal that failed, its next try, and the next renewal with the same refresh token."""
 SHARED_MAX: Final = 10_000
 NOTED: Final = "ordersaga_renewed"
 
@@ -93,7 +94,8 @@ class Renewing:
         ):
             self._shared.popitem(last=False)
         began_s, task = self._shared.get(kept.refresh_token, (now_s, None))
-        if task is None or (task.done() and _failed(task) and began_s < now_s - AGAIN_S):
+        is_over = task is not None and task.done() and (_failed(task) or _is_used_up(kept.refresh_token, task.result()))
+        if task is None or (is_over and began_s < now_s - AGAIN_S):
             task = asyncio.create_task(self._renew(kept))
             self._shared[kept.refresh_token] = (now_s, task)
             self._shared.move_to_end(kept.refresh_token)
@@ -102,7 +104,9 @@ class Renewing:
     async def _renew(self, kept: Renewable) -> SignedIn:
         try:
             return await self._with_others.once(
-                kept.refresh_token, lambda: self._provider.renewed(kept.refresh_token, kept.user_id)
+                kept.refresh_token,
+                lambda: self._provider.renewed(kept.refresh_token, kept.user_id),
+                partial(_is_used_up, kept.refresh_token),
             )
         except (ProviderAway, SignInFailed) as error:
             log.warning("a token cannot be renewed: its user signs in again when it runs out", error=str(error))
@@ -125,6 +129,11 @@ class Renewing:
 
 def _failed(task: "asyncio.Task[SignedIn]") -> bool:
     return task.cancelled() or task.exception() is not None
+
+
+def _is_used_up(refresh_token: str, found: SignedIn) -> bool:
+    """Whether it is time to renew again with the same refresh token, which some providers take any number of times."""
+    return found.refresh_token == refresh_token and ends_soon(found.token)
 
 
 def ends_soon(token: str | None) -> bool:

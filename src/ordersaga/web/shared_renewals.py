@@ -18,7 +18,7 @@ from typing import Final
 
 import structlog
 
-from ordersaga.web.provider import SignedIn
+from ordersaga.web.provider import ProviderAway, SignedIn
 from ordersaga.web.signing import Signer
 
 log: Final = structlog.get_logger()
@@ -26,6 +26,8 @@ log: Final = structlog.get_logger()
 KEPT_S: Final = 60.0
 """A request may come so much later with the cookie of before."""
 LOOK_EVERY_S: Final = 0.05
+LOCKED_S: Final = 20.0
+"""How long another process is waited for. It may be frozen."""
 PURPOSE: Final = "shared renewal"
 
 
@@ -35,18 +37,36 @@ class SharedRenewals:
     def __init__(self, signer: Signer) -> None:
         self._signer: Final = signer
 
-    async def once(self, refresh_token: str, renew: Callable[[], Awaitable[SignedIn]]) -> SignedIn:
-        """What `renew` returns, here or in another process. An error is raised where it happens, and the next process asks again."""
+    async def once(
+        self, refresh_token: str, renew: Callable[[], Awaitable[SignedIn]], is_used_up: Callable[[SignedIn], bool]
+    ) -> SignedIn:
+        """What `renew` returns, here or in another process, unless that is used up. An error is raised where it happens, and the next process
+        asks again. Where the file cannot be used, each process asks for itself. Raises `ProviderAway` where another process asks for too long.
+        """
         folder = _private(Path(tempfile.gettempdir()) / f"ordersaga-{self._signer.token(PURPOSE, 'folder')}")
         if folder is None:
             return await renew()
-        _forget(folder)
-        async with _locked(folder / self._signer.token(PURPOSE, refresh_token)) as file:
-            found = self._signer.unseal(PURPOSE, os.pread(file, 1_000_000, 0).decode(), SignedIn)
-            if found is None:
+        async with contextlib.AsyncExitStack() as ending:
+            try:
+                _forget(folder)
+                file = await ending.enter_async_context(_locked(folder / self._signer.token(PURPOSE, refresh_token)))
+                kept = os.pread(file, 1_000_000, 0).decode()
+            except OSError as error:
+                _tell(error)
+                return await renew()
+            found = self._signer.unseal(PURPOSE, kept, SignedIn)
+            if found is None or is_used_up(found):
                 found = await renew()
-                os.pwrite(file, self._signer.seal(PURPOSE, found).encode(), 0)
+                try:
+                    os.ftruncate(file, 0)
+                    os.pwrite(file, self._signer.seal(PURPOSE, found).encode(), 0)
+                except OSError as error:  # such as a full disk: the tokens are good all the same
+                    _tell(error)
             return found
+
+
+def _tell(error: OSError) -> None:
+    log.warning("the processes of this machine cannot share renewals of tokens: set TMPDIR", error=str(error))
 
 
 def _forget(folder: Path) -> None:
@@ -59,11 +79,14 @@ def _forget(folder: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def _locked(path: Path) -> AsyncIterator[int]:
-    """The file, which this process alone has."""
+    """The file, which this process alone has. Raises `ProviderAway`."""
+    end_s = time.monotonic() + LOCKED_S
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            while not _lock(file):  # noqa: ASYNC110  # of other processes there is no event
+            while not _lock(file):  # of other processes there is no event
+                if time.monotonic() > end_s:
+                    raise ProviderAway("another process has asked it, and does not go on")
                 await asyncio.sleep(LOOK_EVERY_S)
             if _is_at(file, path):  # not one that was removed meanwhile
                 yield file
@@ -93,7 +116,7 @@ def _private(folder: Path) -> Path | None:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
-        log.warning("the processes of this machine cannot share renewals of tokens: set TMPDIR", error=str(error))
+        _tell(error)
         return None
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         log.warning(
