@@ -215,6 +215,21 @@ async def test_pages_are_counted_before_the_sign_in() -> None:
     assert await statuses(app, "10.1.2.0", "/static/site.css", 20) == [200] * 20
 
 
+async def test_a_page_about_a_file_that_is_not_there_is_counted() -> None:
+    app = create_app(settings(web_sign_in="demo", web_session_secret=SECRET))
+    assert await statuses(app, "10.1.4.1", "/static/none.css", 12) == [404] * 10 + [429] * 2
+
+
+async def test_credentials_that_come_twice_are_counted() -> None:
+    """They are those of nobody we know, and not even looked at."""
+    twice = [("Authorization", "Bearer x"), ("Authorization", "Bearer y")]
+    web = create_app(settings(web_sign_in="demo", web_session_secret=SECRET))
+    for app, path, status in ((service(), "/mine/1", 400), (web, "/sign-in", 200)):
+        async with client(app, "10.1.4.2") as one:
+            told = [(await one.get(path, headers=twice)).status_code for _ in range(12)]
+        assert told == [status] * 10 + [429] * 2, path
+
+
 async def test_sign_ins_that_failed_behind_a_proxy_are_counted_for_the_client_that_it_names() -> None:
     values = {"web_sign_in": "token", "web_session_secret": SECRET, "http_address_requests_per_s": 0}
     app = create_app(settings(**values))

@@ -1,7 +1,7 @@
 """Counts the requests of which nobody knows the caller, by the address that they come from, so that one address cannot keep a process busy.
 
-They are those of the routes for anybody, those for which there is no route, and those whose credentials are refused. A request with a
-caller is not counted here, so people with a token are served beside a flood from their own address.
+They are those of the routes for anybody, those for which there is no route, and those whose credentials are refused or cannot be
+checked. A request with a caller is not counted here, so people with a token are served beside a flood from their own address.
 """
 
 import ipaddress

@@ -59,9 +59,8 @@ class Callers:
         makes too many requests and for an address that makes too many without valid credentials."""
         try:
             caller = await self._found(request)
-        except Problem as problem:
-            if problem.status == 401:
-                self.addresses.count(request.scope)
+        except Problem:
+            self.addresses.count(request.scope)
             raise
         wait_s = 0 if self._pace is None or caller.sees_all else self._pace.wait_s(caller.user_id)
         if wait_s:

@@ -47,8 +47,8 @@ KEPT: Final = "kept"
 KEPT_S: Final = 86_400
 HEAD_BYTES_MIN: Final = 32_768
 """A request's head has room for all cookies of somebody who is signed in to the shop and to the console, with the longest tokens."""
-NOT_COUNTED: Final = ("/static/", "/health/", "/metrics")
-"""Paths that are answered from memory."""
+NOT_COUNTED: Final = ("/health/", "/metrics")
+FILES: Final = "/static/"
 YEAR_S: Final = 365 * 86_400
 NOTICE_S: Final = 60
 FIELDS_MAX: Final = 1_000
@@ -120,7 +120,7 @@ class Desk:
         path, cookies = str(request.scope["path"]), request.cookies
         address = self.callers.addresses.of(request.scope)
         asked_from.set(None if address is None else str(address))
-        if path.startswith(NOT_COUNTED):
+        if path.startswith(NOT_COUNTED) or path.removeprefix(FILES) in self.files:
             return
         if (header(request, b"authorization") or "").lower().startswith("bearer "):
             try:
