@@ -4,9 +4,11 @@ import asyncio
 from uuid import uuid4
 
 from ordersaga.conformance import stage as stage_module
+from ordersaga.conformance.hooks import Hooks
+from ordersaga.conformance.scene import Limits, Manners, Offers, Scene
 from ordersaga.conformance.stage import Stage
-from ordersaga.conformance.wire import Heard, compact
-from ordersaga.messaging.handler import Record
+from ordersaga.conformance.wire import Heard, Sent, compact
+from ordersaga.messaging.handler import Coordinates, Record
 from ordersaga.settings import Settings
 
 
@@ -53,3 +55,14 @@ async def test_where_answers_are_slow_the_next_one_is_waited_for_longer_and_at_m
     for ended_s, took_s, patience_s in ((now - 2 * stage_module.RECENT_S, 3.0, 4.0), (now, 2.5, 6.5), (now, 9.0, 8.0)):
         stage._waits.append((ended_s, took_s))
         assert stage.patience_s(4.0) == patience_s
+
+
+async def test_a_letter_that_nobody_waits_for_any_more_makes_no_later_case_wait_less() -> None:
+    """A case that fails with a letter outstanding ends without looking for it."""
+    stage, topic = listening(), "delivery-request-topic"
+    scene = Scene(stage, Hooks({}, {}, None), Limits(answer_s=0.0), Offers(), Manners())
+    order = scene.new_id()
+    await scene.letter(Sent(Coordinates(topic, 0, 1), None, b"broken", (), 0.0), order)
+    assert (len(scene.later), stage.letters_awaited) == (1, 1)
+    await scene.end()
+    assert stage.letters_awaited == 0

@@ -75,6 +75,7 @@ class Scene:
         self._background: Final[list[asyncio.Task[Any]]] = []
         self.later: Final[list[Coroutine[Any, Any, None]]] = []
         """What is still to be judged when the next case has begun, such as a dead letter that is waited for."""
+        self._letters_awaited = 0
 
     def in_background(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Begin something that may take until the end of the case."""
@@ -89,6 +90,7 @@ class Scene:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        self._await_letters(-self._letters_awaited)
         self.stage.forget(self.ids)
 
     def hurry(self) -> None:
@@ -230,14 +232,18 @@ class Scene:
         if await self.stage.until(lambda: bool(self.stage.letters_of(sent, id)), soon_s):
             self._look_at_letters(sent, id)
         else:
-            self.stage.letters_awaited += 1
+            self._await_letters(1)
             self.later.append(self._late_letter(sent, id))
+
+    def _await_letters(self, more: int) -> None:
+        self._letters_awaited += more
+        self.stage.letters_awaited += more
 
     async def _late_letter(self, sent: Sent, id: str) -> None:
         try:
             came = await self.stage.until(lambda: bool(self.stage.letters_of(sent, id)), self.limits.answer_s)
         finally:
-            self.stage.letters_awaited -= 1
+            self._await_letters(-1)
         if not came:
             topic = self.offers.dead_letter_topic_of(sent.place.topic)
             raise Broken(
