@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from ordersaga.messaging import servers
+from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.servers import Servers
 
 URL = "postgresql://user@primary:5432,standby:5433/shop"
@@ -21,6 +22,7 @@ class Machines:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: Any) -> None:
         self.answers = answers
         self.asked: Counter[str] = Counter()
+        self.ports: dict[str, int] = {}
         self.has_asked = asyncio.Event()
         self.given_up: list[str] = []
         monkeypatch.setattr(servers, "NEXT_S", NEXT_S)
@@ -32,8 +34,9 @@ class Machines:
             self.has_asked.clear()
             await self.has_asked.wait()
 
-    async def _connect(self, url: str, *, host: str = "primary", **options: Any) -> Any:
+    async def _connect(self, url: str, *, host: str = "primary", port: int = 5432, **options: Any) -> Any:
         self.asked[host] += 1
+        self.ports[host] = port
         self.has_asked.set()
         answer = self.answers[host]
         if answer is None:
@@ -67,6 +70,28 @@ async def test_a_standby_is_asked_again_until_it_is_promoted(monkeypatch: pytest
     assert not connecting.done() and machines.asked["primary"] == 1
     machines.answers["standby"] = "promoted"
     assert (await connecting).name == "promoted"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("at", "ports"),
+    [
+        ("primary,standby/shop", (5432, 5432)),
+        ("primary:5433,standby/shop", (5433, 5432)),
+        ("primary,standby:5433/shop", (5432, 5433)),
+        ("/shop?host=primary,standby&port=5433", (5433, 5433)),
+    ],
+)
+async def test_a_host_without_a_port_has_the_usual_one(
+    at: str, ports: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines = Machines(monkeypatch, primary=ConnectionRefusedError(), standby="promoted")
+    await Servers(f"postgresql://user@{at}").connect(timeout=60)
+    assert machines.ports == dict(zip(("primary", "standby"), ports, strict=True))
+
+
+def test_hosts_and_ports_of_different_numbers_are_told_at_the_start() -> None:
+    with pytest.raises(CannotStart, match="cannot be read"):
+        Servers("postgresql://user@/shop?host=a,b,c&port=1,2")
 
 
 async def test_servers_that_all_refuse_are_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """The servers of a database's URL: which one a connection goes to, and when a silent one is given up.
 
 A machine that is cut off causes no error. Its network does not even acknowledge what is sent, which tells it from a server that is busy or
-frozen. So a connection to it is given up after `silence_ms`, long before a statement would have had to end.
+frozen. So a connection to it is given up after `silence_ms`, long before a statement would have had to end. So is one whose server takes no more
+of what is sent, megabytes of it, for as long: Linux counts that as silence.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ NEXT_S: Final = 1.0
 """After so long without an answer of one server the next one is asked, too."""
 AGAIN_S: Final = 0.2
 """For so long after all servers have refused nobody is asked: hundreds of waiting requests would otherwise keep a server from being promoted."""
+PORT: Final = "5432"
 READ_WRITE: Final = "read-write"
 SILENCE_MS: Final = 3_000
 PROBES: Final = 3
@@ -41,14 +43,11 @@ class Servers:
     def __init__(self, url: str, silence_ms: int = SILENCE_MS) -> None:
         try:
             named = _several(url) if "," in unquote(url) else {"port": urlsplit(url).port}
+            self._addresses = _addresses(str(named.get("host") or ""), str(named.get("port") or ""))
         except ValueError as error:
             raise CannotStart("the URL of a database cannot be read; `ordersaga settings` shows the URLs") from error
-        hosts = str(named.get("host") or "").split(",")
-        ports = str(named.get("port") or "5432").split(",")
         self._url: Final = url
         self._silence_ms: Final = silence_ms
-        ports *= len(hosts) if len(ports) == 1 else 1
-        self._addresses = [Address(host, port) for host, port in zip(hosts, ports, strict=False)]
         self._refused_until_s = 0.0
         self._refusal: Exception | None = None
         self._attributes: Final = named.get("target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS")
@@ -126,6 +125,13 @@ def _several(url: str) -> dict[str, Any]:
         return conninfo_to_dict(url)
     except ProgrammingError as error:
         raise ValueError(str(error)) from error
+
+
+def _addresses(hosts: str, ports: str) -> list[Address]:
+    """Each host with its port; one port is that of all hosts, and a host without one has the usual one. Raises ValueError."""
+    names, numbers = hosts.split(","), ports.split(",")
+    numbers *= len(names) if len(numbers) == 1 else 1
+    return [Address(host, port or PORT) for host, port in zip(names, numbers, strict=True)]
 
 
 def _limit_silence(connection: Any, silence_ms: int) -> None:
