@@ -16,6 +16,7 @@ from litestar.params import FromPath
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from ordersaga import tracing
 from ordersaga.http.encoded import EncodedJson
 from ordersaga.http.limits import Limits, Streams
 from ordersaga.http.problems import PROBLEM_JSON, Problem, ProblemBody, on_problem
@@ -161,9 +162,9 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": answer[3:], "more_body": False})
 
 
-async def talk(ours: bool, pieces: Sequence[bytes]) -> tuple[bytes, bool]:
+async def talk(ours: bool, pieces: Sequence[bytes], app: Any = echo) -> tuple[bytes, bool]:
     """What a connection answers to these pieces, and whether the server has closed it."""
-    config = uvicorn.Config(echo, log_config=None, access_log=False, server_header=False, date_header=False, ws="none")
+    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, date_header=False, ws="none")
     config.load()
     state = ServerState()
     rest: dict[str, Any] = {"config": config, "server_state": state, "app_state": {}}
@@ -233,3 +234,16 @@ async def test_a_refusal_of_the_server_is_the_problem_that_a_route_would_send() 
     assert head.split(b"\r\n")[0] == b"HTTP/1.1 413 Request Entity Too Large"
     assert f"content-type: {PROBLEM_JSON}".encode() in head
     assert closed
+
+
+async def test_a_request_that_waited_on_its_connection_does_not_go_on_in_the_trace_of_the_one_before() -> None:
+    found: list[str | None] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        found.append(tracing.current.get())
+        tracing.current.set(f"that of request {len(found)}")
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    await talk(True, [GET * 3, GET], app)
+    assert found == [None] * 4

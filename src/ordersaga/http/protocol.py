@@ -5,6 +5,7 @@ of its length. A refusal is problem+json, is sent after the answers that are due
 """
 
 import asyncio
+import contextvars
 import math
 import re
 from collections.abc import Mapping
@@ -72,6 +73,7 @@ class Protocol(HttpToolsProtocol):
         self.url, self.headers = b"", []
 
     def connection_made(self, transport: Any) -> None:
+        self._context = contextvars.copy_context()
         super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]  # a transport by its methods
         self.app = self._apps.get(self.server[1] or 0, self.app) if self._apps and self.server else self.app
         self.waits_since = self.loop.time()
@@ -228,8 +230,9 @@ class Protocol(HttpToolsProtocol):
     # What goes out
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Uvicorn begins a request that has waited within the one before, in whose trace it would go on."""
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        self._context.copy().run(super()._start_asgi_task, cycle, app)
 
     def on_response_complete(self) -> None:
         """The rest of a body whose request is answered is read and dropped: many clients send it behind the head whatever they are answered.
