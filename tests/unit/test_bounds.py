@@ -21,6 +21,7 @@ class Cluster:
         self.leaders = list(leaders)
         self.is_cut_off = True
         self.refused: set[int] = set()
+        self.refuses_late = False
         self.asked: list[int] = []
         self.now_s = 100.0
         self.waited_s = 0.0
@@ -37,6 +38,7 @@ class Cluster:
             self.now_s += timeout
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         if partition.partition in self.refused:
+            self.now_s += timeout * self.refuses_late
             raise KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
         return 0, partition.partition
 
@@ -73,6 +75,12 @@ def test_a_leader_that_refuses_one_partition_is_asked_for_its_others() -> None:
     assert cluster.told() == [1, 2]
     cluster.refused = set()
     assert cluster.told() == [0, 1, 2], "it is not silent"
+
+
+def test_a_leader_of_which_the_client_finds_out_nothing_in_time_is_silent_whatever_the_error() -> None:
+    cluster = Cluster(1, 1, 3)
+    cluster.refused, cluster.refuses_late = {0}, True
+    assert cluster.told() == [2]
 
 
 def test_another_leader_is_asked_at_once() -> None:

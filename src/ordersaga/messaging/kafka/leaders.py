@@ -38,10 +38,12 @@ class Leaders:
             if leader < 0 or self._now_s() < self._silent_until_s.get(leader, 0.0):
                 continue
             limit_s = SILENT_LEADER_S if leader in self._silent_until_s else LEADER_S
+            asked_s = self._now_s()
             try:
                 found[each] = self._consumer.get_watermark_offsets(TopicPartition(*each), timeout=limit_s)
             except KafkaException as error:
-                if error.args[0].code() < 0:  # of the client, such as a time-out; any other code is an answer
+                # A negative code is the client's own, such as a time-out. Another one, if it comes in time, is an answer about this partition alone.
+                if error.args[0].code() < 0 or self._now_s() - asked_s >= limit_s:
                     self._silent_until_s[leader] = self._now_s() + ASK_AGAIN_S
             else:
                 self._silent_until_s.pop(leader, None)
