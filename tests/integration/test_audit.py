@@ -147,7 +147,7 @@ async def test_money_that_another_teams_payment_took_is_left_to_it_until_ours_to
     )
     assert await scene.broken() == {}
     books = next(each for each in await scene.findings() if short(each) == BOOKS)
-    assert "1 payments were taken before our payment took over (group:theirs)" in " ".join(books.notes), books
+    assert "1 payment was taken before our payment took over (group:theirs)" in " ".join(books.notes), books
     await scene.plant("payment", "UPDATE predecessor SET handled_until = now() - interval '1 hour'")
     (what,) = (await scene.broken())[BOOKS]
     assert str(scene.pending) in what and f"{TOTAL} won" in what
@@ -210,7 +210,7 @@ async def test_a_record_of_a_dead_letter_topic_needs_its_row_for_as_long_as_that
     assert await scene.broken() == {}
     (letters,) = [each for each in await scene.findings() if short(each) == LETTERS]
     assert letters.notes == [
-        "1 records of the dead letter topics are older than dead_letters_kept_days and have no row; the rows may have been pruned"
+        "1 record of the dead letter topics is older than dead_letters_kept_days and has no row; the rows may have been pruned"
     ]
     await scene.give_up(young, scene.settings.stock_group)
     assert any(str(young) in what for what in (await scene.in_flight(30))[LETTERS])

@@ -160,8 +160,8 @@ async def test_what_kafka_has_not_is_named_and_everything_else_still_judged(
     assert "stock: not-made is not in Kafka" in broken[HANDLED]
     assert any(f"{log.topic}/0 is 1 record behind" in what for what in broken[HANDLED])
     assert (await log.scene.unjudged())[HANDLED] == [
-        "stock: never-was: the topic is not in Kafka, and the ledger stands in 1 partitions of it",
-        f"stock: {log.topic}/13: the ledger has a row for it, and the topic has 1 partitions, 0 to 0",
+        "stock: never-was: the topic is not in Kafka, and the ledger stands in 1 partition of it",
+        f"stock: {log.topic}/13: the ledger has a row for it, and the topic has 1 partition, 0 to 0",
     ]
 
 

@@ -163,7 +163,7 @@ async def test_an_error_on_a_later_page_keeps_what_was_found_on_the_first(scene:
     async with gateway(answer) as url:
         found = await books_of(scene, url)
     assert found.broken == ["strange of order o: the gateway holds 1000 won, our table says 0"]
-    assert "it answers 500, after 1 payments" in found.unjudged[0]
+    assert "it answers 500, after 1 payment" in found.unjudged[0]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ async def test_a_payment_without_a_row_is_left_to_the_predecessor_if_it_was_appr
         found = await books_of(scene, url)
     named = {each.split(" of order")[0] for each in found.broken if "the gateway holds 1000" in each}
     assert named == {"-same-second", "-later", known}, found.broken
-    assert "1 payments were taken before our payment took over" in " ".join(found.notes)
+    assert "1 payment was taken before our payment took over" in " ".join(found.notes)
 
 
 async def test_a_time_without_a_zone_makes_the_books_unreadable(scene: Scene) -> None:

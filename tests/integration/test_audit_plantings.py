@@ -105,7 +105,7 @@ PLANTINGS = [
     pytest.param("order", COMPLETED_AS % ("{deliveryId}", "null"), {AGREED: "Order has delivery None"}, id="a delivery that Order does not know"),
     pytest.param("order", "DELETE FROM timer", {TIMED: "$pending: PENDING and without a timer"}, id="a lost timer"),
     pytest.param("order", "UPDATE timer SET due_at = now() - interval '5 minutes'", {TIMED: "was due 5 minutes ago"}, id="a timer that does not fire"),
-    pytest.param("order", OUTBOX % "1 minute", {PUBLISHED: "order: 1 records for order-created, the oldest 65 s old"}, id="an outbox row left"),
+    pytest.param("order", OUTBOX % "1 minute", {PUBLISHED: "order: 1 record for order-created, the oldest 65 s old"}, id="an outbox row left"),
     pytest.param("stock", "UPDATE ledger SET next_offset = 2 WHERE topic = '$topic'", {HANDLED: "is 3 records behind"}, id="a ledger behind"),
     pytest.param("stock", "UPDATE ledger SET next_offset = 9 WHERE topic = '$topic'", {HANDLED: "stands 4 records past the log's end"}, id="a ledger past the log's end"),
     pytest.param("stock", "UPDATE ledger SET topic_id = 'other' WHERE topic = 'order-created' AND partition = 0", {HANDLED: "stock: order-created/0 the topic was deleted and made again"}, id="another topic of the same name"),

@@ -106,12 +106,12 @@ async def test_nothing_names_the_customer_any_more_and_the_audit_holds(lived: Sc
     assert not await lived.broken()
 
     tried = await typed(lived, str(lived.completed), "--dry-run")
-    assert tried.code == 0 and "would erase 1 addresses of orders and 1 of deliveries" in tried.out
+    assert tried.code == 0 and "would erase 1 address of orders and 1 of deliveries" in tried.out
     assert await contents(lived) == before, "a dry run changes nothing"
 
     done = await typed(lived, str(lived.completed), *WHY)
     assert done.code == 0, done
-    assert "erased 1 addresses of orders and 1 of deliveries, and what 4 dead letters and 4 acts" in done.out
+    assert "erased 1 address of orders and 1 of deliveries, and what 4 dead letters and 4 acts" in done.out
     assert "Kafka keeps delivery-request-topic for 7 days" in done.out
     after = await contents(lived)
     named = {table: row for table, rows in after.items() for row in rows for value in HERS.values() if value in row}
@@ -230,7 +230,7 @@ async def test_a_delivery_of_an_order_that_order_does_not_have_is_erased_with_th
     )  # fmt: skip
     await letter(scene, "delivery", None, json.dumps({"orderId": None, "customerId": str(customer), **HERS}).encode())
     done = await typed(scene, str(customer), *WHY)
-    assert "what 1 dead letters" in done.out, "one that names the customer and no order"
+    assert "what 1 dead letter" in done.out, "one that names the customer and no order"
     assert done.code == 0 and "erased 0 addresses of orders and 1 of deliveries" in done.out
     [row] = await scene.db["delivery"].fetch("SELECT refusal, zipcode FROM delivery WHERE order_id = $1", scene.stray)
     assert tuple(row) == ("nothing is delivered to zipcode ***", None)

@@ -127,7 +127,7 @@ async def test_prices_published_again_mend_an_order_that_has_others(stock: Bench
     await stock.pool.execute("UPDATE product SET price = 1_000, version = 1 WHERE product_id = $1", cup)
     said = (await OperatorRig("stock", stock)("products", "publish-prices", json=False, whole=True)).out
     count = await stock.pool.fetchval("SELECT count(*) FROM product")
-    assert f"{count} products" in said
+    assert f"{count} prices are on the way to Order" in said
     wire = Wire(stock.settings)
     (again,) = await wire.receive("product-price-topic", cup, 1)
     assert (again["price"], again["version"] > (lost.version or 0)) == (1_000, True)

@@ -148,7 +148,7 @@ def test_our_stock_takes_over_with_the_catalogue_as_the_page_says(system: System
                 shell.type(give_back, order=order, product=product, pieces=str(pieces))
             assert left() == before + pieces
         verdict = _verified(system, tmp_path)
-        told = rf"1 orders were decided before our stock took over \(group:{theirs.group}\) at [0-9: -]+, and are judged without it"
+        told = rf"1 order was decided before our stock took over \(group:{theirs.group}\) at [0-9: -]+, and is judged without it"
         assert re.search(told, verdict.out), verdict
         asyncio.run(forget(system, new))
         newer = type_command(["verify", "--live", "0"], system.environment, tmp_path)

@@ -86,7 +86,7 @@ def test_a_dead_letter_topic_becomes_as_wide_as_its_topic_is_and_as_large_as_its
     make(settings, NARROW + "-dlt", 1)
     make(settings, MISSING, 5, max_message_bytes=3_000_000)
     wrong = topics(settings, "check", code=1).output
-    assert f"{NARROW}-dlt: it has 1 partitions, its topic 14; `ordersaga topics create`" in wrong
+    assert f"{NARROW}-dlt: it has 1 partition, its topic 14; `ordersaga topics create`" in wrong
     assert f"{NARROW}-dlt: max.message.bytes is 1048588, 3065536 is wanted; `ordersaga topics create --apply`" in wrong
     assert f"{MISSING}-dlt: it is missing; `ordersaga topics create`" in wrong
     made = topics(settings, "create").output
@@ -118,8 +118,8 @@ def test_too_few_replicas_are_told_where_a_number_is_wanted(settings: Settings) 
     make(settings, NARROW, 3, min_insync_replicas=2)
     topics(settings, "create")
     wrong = topics(settings, "check", code=1, ORDERSAGA_TOPIC_REPLICATION_FACTOR="3").output
-    assert f"{NARROW}: 1 replicas instead of 3" in wrong
-    assert f"{NARROW}: min.insync.replicas is 2, with 1 replicas" in wrong
+    assert f"{NARROW}: 1 replica instead of 3" in wrong
+    assert f"{NARROW}: min.insync.replicas is 2, with 1 replica" in wrong
 
 
 def test_check_says_that_it_could_not_ask() -> None:

@@ -23,7 +23,7 @@ def test_a_sentence_about_a_product_names_it_and_its_order() -> None:
 
 
 def test_a_sentence_about_a_service_names_its_topic_as_far_as_it_says() -> None:
-    assert mentions("order: 1 records for order-created, the oldest 65 s old", False) == Mentions(
+    assert mentions("order: 1 record for order-created, the oldest 65 s old", False) == Mentions(
         service="order", topic="order-created"
     )
     assert mentions("stock: order-created/0 is 3 records behind", False) == Mentions(

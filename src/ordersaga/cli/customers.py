@@ -20,6 +20,7 @@ from ordersaga.messaging.database import Connection
 from ordersaga.operations import erasing
 from ordersaga.operations.erasing import Words
 from ordersaga.order import erasing as of_order
+from ordersaga.said import counted
 from ordersaga.settings import SERVICES, ServiceName, Settings
 
 app = typer.Typer(help="One customer's personal data.", no_args_is_help=True)
@@ -53,12 +54,12 @@ def erase(
     by = None if dry_run else operator(who, why)
     settings = load_settings()
     found: Found = run(_erase(settings, customer_id, by))
-    done = f"{found.orders} addresses of orders and {found.deliveries} of deliveries"
+    done = f"{counted(found.orders, 'address', 'addresses')} of orders and {found.deliveries} of deliveries"
     if by is None:
         out.print(f"would erase {done}, and what dead letters and the trail repeat of them")
     else:
         out.print(
-            f"erased {done}, and what {found.letters} dead letters and {found.acts} acts in the trail repeated of them"
+            f"erased {done}, and what {counted(found.letters, 'dead letter')} and {counted(found.acts, 'act')} in the trail repeated of them"
         )
     if found.erased_before:
         out.print(f"{found.erased_before} had been erased before")

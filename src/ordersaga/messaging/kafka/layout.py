@@ -24,6 +24,7 @@ from ordersaga.contracts.topics import (
 )
 from ordersaga.messaging.kafka.client import AGAIN_S, CALL_TIMEOUT_S, KafkaUnavailable
 from ordersaga.messaging.kafka.topics import Topics, TopicState
+from ordersaga.said import counted
 from ordersaga.settings import Settings
 
 
@@ -127,7 +128,7 @@ def faults(settings: Settings, found: dict[str, TopicState], of: Sequence[Topic]
         wrong += _faults(settings, topic.name, here, configs(topic))
         wrong += _faults(settings, topic.dead_letters, letters, wanted_letter_configs(here))
         if here and letters and letters.partitions < here.partitions:
-            what = f"it has {letters.partitions} partitions, its topic {here.partitions}"
+            what = f"it has {counted(letters.partitions, 'partition')}, its topic {here.partitions}"
             wrong.append(TopicFault(topic.dead_letters, what, "`ordersaga topics create`"))
     return wrong
 
@@ -142,12 +143,12 @@ def _faults(settings: Settings, name: str, here: TopicState | None, wanted: dict
             TopicFault(name, f"no broker leads partition {partitions}", "start the brokers that have its replicas")
         )
     if here.replicas < settings.topic_replication_factor:
-        what = f"{here.replicas} replicas instead of {settings.topic_replication_factor}"
+        what = f"{counted(here.replicas, 'replica')} instead of {settings.topic_replication_factor}"
         wrong.append(TopicFault(name, what, "`kafka-reassign-partitions.sh` adds replicas"))
     if here.config is None:
         return [*wrong, TopicFault(name, "its configs may not be read", "allow DescribeConfigs on it")]
     if int(here.config["min.insync.replicas"]) > here.replicas:
-        what = f"min.insync.replicas is {here.config['min.insync.replicas']}, with {here.replicas} replicas"
+        what = f"min.insync.replicas is {here.config['min.insync.replicas']}, with {counted(here.replicas, 'replica')}"
         wrong.append(TopicFault(name, what, "add replicas, or lower it: brokers may refuse every record"))
     for key, value in wanted.items():
         if not _FITS[key](here.config[key], value):
