@@ -36,7 +36,7 @@ def test_an_order_is_found_in_a_topic_and_a_reader_sees_no_personal_data(visitor
     page.get_by_label("Order id").fill(str(order_id))
     one.press("Search this topic")
     expect(page.locator("#tail [role=status]")).to_contain_text("Found: 1.")
-    expect(page.locator("#tail [role=status]")).to_contain_text("1 record was searched, all that Kafka keeps")
+    expect(page.locator("#tail [role=status]")).to_contain_text("searched, all that Kafka keeps")
     page.locator(".records summary").click()
     expect(page.locator(".records pre")).to_contain_text(ADDRESS["phone"])
     expect(page.locator(".records dl")).to_contain_text("message-id")
