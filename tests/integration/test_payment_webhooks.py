@@ -240,6 +240,8 @@ async def test_two_equal_parts_are_both_given_back_and_each_only_once_though_it_
     parts = [replace(refund(checkout, 4_000), request_id=each) for each in ("a", "b", "a", "b")]
     await rig.publish(*parts)
     told = await rig.told(checkout.payment_key, PaymentCancelledMessage, 2)
+    while {each.request_id for each in told} != {"a", "b"}:  # a repeat may be answered before the other part is
+        told = await rig.told(checkout.payment_key, PaymentCancelledMessage, len(told) + 1)
     await rig.publish(parts[0])
     told = await rig.told(checkout.payment_key, PaymentCancelledMessage, len(told) + 1)
     assert {(each.status, each.amount, each.request_id) for each in told} == {

@@ -121,7 +121,8 @@ async def test_a_missing_topic_is_waited_for_once_and_then_holds_nobody_up_until
     loop = asyncio.get_running_loop()
     began_s = loop.time()
     held = publisher.publish([record(1, missing)])
-    assert await asyncio.wait_for(publisher.publish([record(2, good)]), TOPIC_PATIENCE_S / 2) == []
+    assert await publisher.publish([record(2, good)]) == []
+    assert not held.done()
     (refusal,) = await asyncio.wait_for(held, TOPIC_PATIENCE_S + 5)
     assert loop.time() - began_s >= TOPIC_PATIENCE_S
     assert missing in refusal.reason
@@ -129,7 +130,7 @@ async def test_a_missing_topic_is_waited_for_once_and_then_holds_nobody_up_until
     began_s = loop.time()
     for id in range(100):
         assert len(await publisher.publish([record(id, missing), record(100 + id, good)])) == 1
-    assert loop.time() - began_s < TOPIC_PATIENCE_S / 2
+    assert loop.time() - began_s < 20 * TOPIC_PATIENCE_S, "each of them would have waited for that long"
     create(settings, missing, 1, {})
     while await publisher.publish([record(1_000, missing)]):
         await asyncio.sleep(0.2)
