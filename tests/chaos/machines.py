@@ -24,7 +24,7 @@ from tests.chaos.machine_blows import CUTS, KILLS, blows
 from tests.chaos.network import Network
 from tests.chaos.run import EXTRA, Chaos, Result
 from tests.chaos.standby import Replicated
-from tests.chaos.stops import cuts, judged, longest_stop, table
+from tests.chaos.stops import cuts, judged, longest, place, table
 
 STOP_LIMIT_S: Final = 10.0
 STANDBYS: Final = 2
@@ -89,8 +89,10 @@ def _report(result: Result, ends: Sequence[float], until_s: float) -> bool:
     heard = ", ".join(f"{answer} {count:,}" for answer, count in sorted(result.answers.items()))
     console.print(f"what customers heard besides answers, and asked again: {heard or 'nothing'}")
     print_findings(result.findings)
-    stop_s = longest_stop(ends, min(ends, default=0.0), until_s, cuts(result.recoveries))
+    stop = longest(ends, min(ends, default=0.0), until_s, cuts(result.recoveries))
+    stop_s = stop.to_s - stop.from_s
     console.print(f"longest time without a completed order: {stop_s:.1f} s (promised: {STOP_LIMIT_S:.0f})")
+    console.print(f"    {place(stop, result.recoveries)}")
     for what in result.wrong:
         console.print(f"[red]wrong[/]  {what}")
     return bool(result.wrong) or stop_s > STOP_LIMIT_S

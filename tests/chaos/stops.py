@@ -42,13 +42,28 @@ def cuts(recoveries: Sequence[Recovery]) -> list[Span]:
 
 
 def longest_stop(ends: Sequence[float], from_s: float, to_s: float, without: Sequence[Span] = ()) -> float:
+    """How long `longest` is."""
+    found = longest(ends, from_s, to_s, without)
+    return found.to_s - found.from_s
+
+
+def longest(ends: Sequence[float], from_s: float, to_s: float, without: Sequence[Span] = ()) -> Span:
     """The longest time between these two in which no order ended. Of a time in `without`, what comes before and after counts."""
-    longest = 0.0
+    stops = [Span(from_s, from_s)]
     for span in [*without, Span(to_s, to_s)]:
         moments = [from_s, *(each for each in ends if from_s < each < span.from_s), span.from_s]
-        longest = max(longest, *(later - earlier for earlier, later in pairwise(moments)))
+        stops += [Span(*each) for each in pairwise(moments)]
         from_s = span.to_s
-    return longest
+    return max(stops, key=lambda each: each.to_s - each.from_s)
+
+
+def place(stop: Span, recoveries: Sequence[Recovery]) -> str:
+    """Behind which blow a stop began, in words: a machine that comes back may cause one, too."""
+    before = [each for each in recoveries if each.since_s <= stop.from_s + 1]
+    if not before:
+        return "before the first blow"
+    last = max(before, key=lambda each: each.since_s)
+    return f"from {stop.from_s - last.since_s:.1f} s after: {last.what}"
 
 
 def table(recoveries: Sequence[Recovery], ends: Sequence[float]) -> Table:
