@@ -15,6 +15,7 @@ from ordersaga.messaging.runtime import Runtime
 from tests.contract.rig import INPUT, LIMIT_S, Rig, has_partitions, told, took_effect, until
 
 WATCHED_S = 10.0
+BROKER = 1
 STATEMENTS_PER_S_MAX = 2.5
 """The runtime without the loops of a service: one look a second, and what is looked at every few seconds."""
 CLIENTS_MAX = 3
@@ -111,3 +112,19 @@ async def test_records_for_which_nobody_waits_share_turns_and_the_first_waits_fo
             await asyncio.sleep(0.02)
         await until(lambda: took_effect(service, 9))
     assert len(service.batches) <= 4
+
+
+async def test_a_leader_that_was_silent_once_is_heard_again_although_no_record_comes(service: Rig) -> None:
+    """It answers a question only when the fetch before it has waited in vain for as long as fetches do."""
+    patient = service.settings.model_copy(update={"kafka_session_timeout_ms": 8_000})
+    consumer = PartitionConsumer(patient, [INPUT], uuid4().hex, None)
+    try:
+        assigned = (await consumer.fetch(1, WATCHED_S)).assigned
+        ends = {each: end for each, (_, end) in (await consumer.log_bounds(assigned)).items()}
+        await consumer.read_from(ends)
+        await consumer.fetch(1, 1.5)
+        for _ in range(5):
+            consumer._leaders._silent_until_s[BROKER] = 0.0
+            assert set(await consumer.log_bounds(assigned)) == set(assigned) != set()
+    finally:
+        await consumer.close()

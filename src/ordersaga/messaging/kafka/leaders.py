@@ -10,8 +10,9 @@ from ordersaga.messaging.kafka.client import REPEATED_CALL_TIMEOUT_S, Partition
 
 LEADER_S: Final = 2.0
 """How long a leader is waited for. A broker that has died leads its partitions for a session more."""
-SILENT_LEADER_S: Final = 0.5
-"""How long one that was silent the last time is waited for."""
+SILENT_LEADER_S: Final = 1.5
+"""How long one that was silent the last time is waited for. Longer than a fetch waits for records (`QUIET_MS`): a broker answers the requests of a
+connection one after the other, so on a system without orders every question waits for the fetch before it."""
 ASK_AGAIN_S: Final = 5.0
 """Until then a silent leader is not asked again: others may reach it, so Kafka chooses no other one, and each question holds up all turns."""
 
