@@ -67,7 +67,7 @@ def serve(
     """Run one service, or several: their HTTP faces and their consumers. SIGTERM or Ctrl-C ends them in order.
 
     `serve order stock payment delivery` runs all four in one process, each with its own database, consumer group and port. At the rates of
-    most shops that costs a quarter less CPU and a third of the memory; they then start, end and fail together.
+    most shops they then take a quarter less CPU, and a third of the memory; they start, end and fail together.
 
     A service waits for Kafka and PostgreSQL if they do not answer yet. Run `ordersaga migrate` and `ordersaga topics create` once before.
     A lasting obstacle, such as a taken port, a wrong password or a missing right, ends the service and all workers with exit code 78.
