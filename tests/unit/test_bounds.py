@@ -60,7 +60,7 @@ def test_a_leader_that_others_reach_and_we_do_not_costs_little_of_the_time() -> 
     while cluster.now_s < began_s + 60:
         cluster.now_s += LOOK_EVERY_S
         assert cluster.told() == [0]
-    assert cluster.waited_s < 60 / 8
+    assert cluster.waited_s < 60 / 4, "a shorter question would not be answered behind a fetch that waits in vain"
     cluster.is_cut_off = False
     looks = 0
     while cluster.told() != [0, 1]:
