@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from ordersaga import scope
+from ordersaga import service_context
 from ordersaga.contracts.personal import hidden_in_own_words
 from ordersaga.masking import masked, remember
 from ordersaga.settings import Settings
@@ -20,7 +20,7 @@ NESTED_MAX: Final = 6
 
 
 def log_to_stderr(settings: Settings, service: str) -> None:
-    """Set up logging for one process; every line says which service wrote it: this one, or that of the scope in which the line is written."""
+    """Set up logging for one process; every line says which service wrote it: this one, or the one whose task writes it."""
     remember(settings.secrets())
     structlog.configure(
         [
@@ -44,7 +44,7 @@ def log_to_stderr(settings: Settings, service: str) -> None:
 
 def add_service(process: str, _: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Name the service. A line of the process itself, or of a library's thread, has the name of the process."""
-    event["service"] = scope.current().service or process
+    event["service"] = service_context.current().service or process
     return event
 
 

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from enum import Enum
 from typing import Any, Final
 
-from ordersaga import __version__, scope
+from ordersaga import __version__, service_context
 from ordersaga.contracts.personal import hidden_in_own_words
 from ordersaga.masking import masked
 from ordersaga.settings import Settings
@@ -161,7 +161,7 @@ _ratio: float = 1.0
 
 def exporting() -> Exporter | None:
     """The exporter of the service whose task asks; None: no spans are made."""
-    found: Exporter | None = scope.current().exporter
+    found: Exporter | None = service_context.current().exporter
     return found
 
 
@@ -172,7 +172,7 @@ def start(settings: Settings, service: str) -> None:
     if settings.traces_url is None:
         return
     try:
-        scope.current().exporter = Exporter(settings.traces_url, service)
+        service_context.current().exporter = Exporter(settings.traces_url, service)
     except ImportError as error:
         raise NotInstalled(
             f"ORDERSAGA_TRACES_URL is set, and {error.name} is not installed: pip install 'ordersaga[traces]', or unset it"
@@ -181,7 +181,7 @@ def start(settings: Settings, service: str) -> None:
 
 def stop() -> None:
     """Send the spans that wait, and export no more."""
-    here = scope.current()
+    here = service_context.current()
     if here.exporter is not None:
         here.exporter.close()
         here.exporter = None

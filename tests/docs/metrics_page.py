@@ -9,7 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 import ordersaga
 from ordersaga.http.workers import UP, UP_MEANS
-from ordersaga.scope import ALONE
+from ordersaga.service_context import ALONE
 from ordersaga.settings import SERVICES
 
 PACKAGES: Final = ("http", "messaging", "operations", *SERVICES)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ordersaga import scope, tracing
+from ordersaga import service_context, tracing
 from ordersaga.payment.toss import TossGateway
 from tests.unit.gateway_servers import http_answer, payment_json, raw_server, settings
 
@@ -28,7 +28,7 @@ class Exported:
 @pytest.fixture
 def exported(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exported]:
     found = Exported()
-    monkeypatch.setattr(scope.ALONE, "exporter", found)
+    monkeypatch.setattr(service_context.ALONE, "exporter", found)
     token = tracing.current.set(PARENT)
     yield found
     tracing.current.reset(token)

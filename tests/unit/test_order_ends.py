@@ -13,7 +13,7 @@ from prometheus_client import generate_latest
 
 from ordersaga.order import states, store
 from ordersaga.order.model import ENDS, Reason
-from ordersaga.scope import ALONE
+from ordersaga.service_context import ALONE
 
 SAGA = Path(__file__).parents[2] / "docs" / "saga.md"
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from ordersaga import scope
+from ordersaga import service_context
 from ordersaga.contracts.examples import EXAMPLES
 from ordersaga.contracts.headers import TRACEPARENT
 from ordersaga.messaging import outbox_rows, spans, timers
@@ -37,7 +37,7 @@ class Exported:
 @pytest.fixture
 def exported(monkeypatch: pytest.MonkeyPatch) -> Exported:
     made = Exported()
-    monkeypatch.setattr(scope.ALONE, "exporter", made)
+    monkeypatch.setattr(service_context.ALONE, "exporter", made)
     return made
 
 

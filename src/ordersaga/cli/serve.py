@@ -22,7 +22,7 @@ import typer
 import uvloop
 from litestar import Litestar
 
-from ordersaga import scope, tracing
+from ordersaga import service_context, tracing
 from ordersaga.cli.options import fail, load_settings, production_settings
 from ordersaga.cli.supervisor import CANNOT_START, Supervisor
 from ordersaga.http.documents import document
@@ -149,7 +149,7 @@ def _face(server: Server, settings: Settings, place: int, is_one_of_several: boo
     """Make one server's application, in the context in which it will run. Raises `CannotStart`."""
     create = application(server)
     if is_one_of_several:
-        scope.begin(server, tells_process=place == 0)
+        service_context.begin(server, tells_process=place == 0)
     try:
         tracing.start(settings, server)
     except tracing.NotInstalled as error:

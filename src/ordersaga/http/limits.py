@@ -12,7 +12,7 @@ from uuid import UUID
 from msgspec import Struct
 from prometheus_client import Counter as Metric
 
-from ordersaga.scope import metric
+from ordersaga.service_context import metric
 from ordersaga.settings import Settings
 
 RETRY_AFTER_S: Final = "1"

@@ -7,7 +7,7 @@ from prometheus_client import Counter, Histogram
 
 from ordersaga import tracing
 from ordersaga.contracts.headers import TRACEPARENT
-from ordersaga.scope import metric
+from ordersaga.service_context import metric
 from ordersaga.tracing import Exporter, Kind, child_of
 
 NOT_OBSERVED: Final = ("/health", "/metrics")

@@ -17,7 +17,7 @@ from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from ordersaga.http.limits import RETRY_AFTER_S, Limits, Streams
-from ordersaga.scope import metric
+from ordersaga.service_context import metric
 
 SLICE_BYTES: Final = 16_384
 FRAMING_BYTES_MAX: Final = 4_096

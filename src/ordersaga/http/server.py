@@ -43,7 +43,7 @@ from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.gather import NotBegun, OutcomeUnknown
 from ordersaga.messaging.health import Alarm, Reporter
 from ordersaga.said import sayings_of
-from ordersaga.scope import metric
+from ordersaga.service_context import metric
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -171,7 +171,7 @@ def application(
 
 
 class Face(NamedTuple):
-    """One server of this process. `context`: in which its tasks run, with its scope. `worker`: this process is one of several of it."""
+    """One server of this process. `context`: in which its tasks run, with its `ServiceContext`. `worker`: this process is one of several of it."""
 
     app: Litestar
     port: int

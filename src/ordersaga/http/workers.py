@@ -1,7 +1,7 @@
 """The metrics of a service whose worker processes share a port: the worker that is asked asks the others, and answers for all.
 
 Each sample has the label `worker`, its worker's number. A worker that has ended, or does not answer, has no samples, and its
-`ordersaga_worker_up` is 0. A worker that is started again takes its number over. Metrics of `Scope.of_service` are the same in each worker, since they are
+`ordersaga_worker_up` is 0. A worker that is started again takes its number over. Metrics of `ServiceContext.of_service` are the same in each worker, since they are
 read from the database: those of the worker that is asked are told alone, without the label.
 """
 
@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from ordersaga import scope
+from ordersaga import service_context
 
 ANSWERS_WITHIN_S: Final = 3.0
 ACCEPT_BYTES_MAX: Final = 4_096
@@ -57,7 +57,7 @@ class Worker(Struct, frozen=True):
         told[self.number] = self._own(accept)
         texts = [told[each] or b"" for each in sorted(told)]
         up = _encoded(_Up({each: told[each] is not None for each in sorted(told)}), accept)
-        return merged([_encoded(scope.current().of_service, accept), up, *texts])
+        return merged([_encoded(service_context.current().of_service, accept), up, *texts])
 
     async def _ask(self, other: int, accept: str) -> bytes | None:
         """The metrics of another worker; None if it does not answer."""
@@ -76,7 +76,7 @@ class Worker(Struct, frozen=True):
             await writer.drain()
 
     def _own(self, accept: str) -> bytes:
-        return _encoded(_Labelled(scope.current().of_process, str(self.number)), accept)
+        return _encoded(_Labelled(service_context.current().of_process, str(self.number)), accept)
 
     def _socket(self, number: int) -> Path:
         return self.folder / f"{self.service}{number}"
@@ -84,7 +84,7 @@ class Worker(Struct, frozen=True):
 
 def alone(accept: str) -> bytes:
     """The metrics of the current service in a process that is its only one."""
-    here = scope.current()
+    here = service_context.current()
     return merged([_encoded(here.of_service, accept), _encoded(here.of_process, accept)])
 
 

@@ -15,7 +15,7 @@ from ordersaga.messaging.dead_letters import REFUSED
 from ordersaga.messaging.health import Alarms, Trouble
 from ordersaga.messaging.queries import queries
 from ordersaga.said import say
-from ordersaga.scope import metric
+from ordersaga.service_context import metric
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -27,25 +27,25 @@ OUTBOX_ROWS: Final = metric(
     Gauge,
     "ordersaga_outbox_rows",
     "Records committed and not yet known to be published",
-    shared=True,
+    of_service=True,
 )
 OUTBOX_LAG_S: Final = metric(
     Gauge,
     "ordersaga_outbox_lag_seconds",
     "Age of the oldest record that is not known to be published",
-    shared=True,
+    of_service=True,
 )
 PARKED_ROWS: Final = metric(
     Gauge,
     "ordersaga_parked_records",
     "Records parked after a failure, or waiting behind a parked one",
-    shared=True,
+    of_service=True,
 )
 DEAD_LETTERS_OPEN: Final = metric(
     Gauge,
     "ordersaga_dead_letters_open",
     "Dead letters that wait for an operator",
-    shared=True,
+    of_service=True,
 )
 
 

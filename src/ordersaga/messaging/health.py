@@ -12,7 +12,7 @@ from msgspec import Struct
 from prometheus_client import Gauge
 
 from ordersaga.said import Saying, say, sayings_of
-from ordersaga.scope import metric
+from ordersaga.service_context import metric
 
 ALARM_SINCE: Final = metric(
     Gauge,

@@ -11,7 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from ordersaga.messaging.handler import Coordinates, Record
 from ordersaga.messaging.spans import HANDLED, Outcome
-from ordersaga.scope import metric
+from ordersaga.service_context import metric
 
 TURN_SECONDS: Final = metric(
     Histogram,

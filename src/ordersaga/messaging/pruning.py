@@ -12,7 +12,7 @@ from ordersaga.messaging.database import Pool
 from ordersaga.messaging.queries import queries
 from ordersaga.messaging.sizes import SetSize
 from ordersaga.messaging.sqlstate import is_too_large
-from ordersaga.scope import metric
+from ordersaga.service_context import metric
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()

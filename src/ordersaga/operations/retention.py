@@ -24,7 +24,7 @@ from ordersaga.messaging.loops import Beat
 from ordersaga.messaging.queries import queries
 from ordersaga.operations import erasing
 from ordersaga.operations.erasing import Theirs, Words
-from ordersaga.scope import metric
+from ordersaga.service_context import metric
 
 log: Final = structlog.get_logger()
 sql: Final = queries(__file__)
@@ -49,7 +49,7 @@ HELD: Final = metric(
     Gauge,
     "ordersaga_personal_data_held_orders",
     "Orders that keep their personal data beyond its retention: they go on, or a record about them waits",
-    shared=True,
+    of_service=True,
 )
 
 

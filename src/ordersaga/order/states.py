@@ -11,7 +11,7 @@ from ordersaga.messaging.runtime import Runtime
 from ordersaga.order import store
 from ordersaga.order.model import ENDS
 from ordersaga.order.resources import OrderStates, Waiting
-from ordersaga.scope import metric
+from ordersaga.service_context import metric
 
 COUNTED_FOR: Final = timedelta(hours=24)
 COUNTED_MAX: Final = 10_000
@@ -25,8 +25,8 @@ ORDERS: Final = metric(
     "ordersaga_order_orders",
     f"Orders of the last 24 hours with this status; no number is above {COUNTED_MAX}",
     "status",
-    of="order",
-    shared=True,
+    service="order",
+    of_service=True,
 )
 ENDED: Final = metric(
     Gauge,
@@ -35,15 +35,15 @@ ENDED: Final = metric(
     f"No number is above {COUNTED_MAX}",
     "status",
     "reason",
-    of="order",
-    shared=True,
+    service="order",
+    of_service=True,
 )
 OLDEST_PENDING_SECONDS: Final = metric(
     Gauge,
     "ordersaga_order_oldest_pending_seconds",
     "Age of the oldest order that has not ended",
-    of="order",
-    shared=True,
+    service="order",
+    of_service=True,
 )
 
 

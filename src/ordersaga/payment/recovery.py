@@ -15,7 +15,7 @@ from ordersaga.messaging.loops import Beat
 from ordersaga.messaging.runtime import Runtime
 from ordersaga.payment import store
 from ordersaga.payment.intents import Intents
-from ordersaga.scope import metric
+from ordersaga.service_context import metric
 
 CLAIM_EVERY_S: Final = 0.1
 IDLE_S: Final = 1.0
@@ -33,15 +33,15 @@ INTENTS_OPEN: Final = metric(
     Gauge,
     "ordersaga_payment_intents_open",
     "Confirms and refunds that the gateway has not settled yet",
-    of="payment",
-    shared=True,
+    service="payment",
+    of_service=True,
 )
 INTENTS_LATE: Final = metric(
     Gauge,
     "ordersaga_payment_intents_late",
     "Confirms and refunds that are open for more than two minutes",
-    of="payment",
-    shared=True,
+    service="payment",
+    of_service=True,
 )
 log: Final = structlog.get_logger()
 

@@ -38,7 +38,7 @@ from ordersaga.payment.gateway import (
     Unknown,
 )
 from ordersaga.payment.gateway_span import GatewayCall
-from ordersaga.scope import metric
+from ordersaga.service_context import metric
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,7 @@ CALL_SECONDS: Final = metric(
     "Time of a call to the gateway, by what its answer says of the gateway: alive, sick, our fault, nothing (the call was cancelled)",
     "method",
     "answer",
-    of="payment",
+    service="payment",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 

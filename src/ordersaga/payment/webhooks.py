@@ -24,7 +24,7 @@ from ordersaga.messaging.database import Connection
 from ordersaga.messaging.gather import Write
 from ordersaga.payment import approval, store
 from ordersaga.payment.model import Intent, Payment
-from ordersaga.scope import metric
+from ordersaga.service_context import metric
 
 LOOK_UP_AFTER_S: Final = 2.0
 LOOK_UPS_KEPT: Final = timedelta(hours=1)
@@ -51,7 +51,7 @@ EVENTS: Final = metric(
     "ordersaga_payment_webhooks",
     "Webhooks of the gateway, by kind",
     "kind",
-    of="payment",
+    service="payment",
 )
 log: Final = structlog.get_logger()
 
