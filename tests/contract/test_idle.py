@@ -124,7 +124,9 @@ async def test_a_leader_that_was_silent_once_is_heard_again_although_no_record_c
         await consumer.read_from(ends)
         await consumer.fetch(1, 1.5)
         for _ in range(5):
-            consumer._leaders._silent_until_s[BROKER] = 0.0
+            consumer._leaders._is_silent(BROKER)
+            consumer._leaders._silent_until_s[BROKER] = 0.0  # as if it had been silent for a while
+            await asyncio.sleep(0.5)
             assert set(await consumer.log_bounds(assigned)) == set(assigned) != set()
     finally:
         await consumer.close()

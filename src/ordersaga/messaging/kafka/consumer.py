@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka.client import (
@@ -100,7 +102,7 @@ class PartitionConsumer:
         if instance:
             config["group.instance.id"] = instance
         self._consumer: Final[Any] = consumer(config)
-        self._leaders: Final = Leaders(self._consumer)
+        self._leaders: Final = Leaders(self._consumer, partial(AdminClient, client_config(settings)))
         self._consumer.subscribe(
             list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
