@@ -10,7 +10,7 @@ import pytest
 from litestar import Litestar
 
 from ordersaga.devstack import DevStack
-from ordersaga.http.server import health
+from ordersaga.http.health import health
 from ordersaga.messaging import loops
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch

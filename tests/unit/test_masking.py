@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from ordersaga import masking
 from ordersaga.cli.settings import shown
+from ordersaga.http.health import health
 from ordersaga.http.problems import Problem, on_problem
-from ordersaga.http.server import health
 from ordersaga.masking import masked, remember
 from ordersaga.messaging.dead_letters import DeadLetter
 from ordersaga.messaging.handler import Record

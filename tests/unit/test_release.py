@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from ordersaga import __version__
 from ordersaga.cli.main import commands
-from ordersaga.http.server import health
+from ordersaga.http.health import health
 from ordersaga.messaging.health import Health
 
 ROOT = Path(__file__).parents[2]

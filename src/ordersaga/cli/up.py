@@ -184,10 +184,9 @@ class _Watch:
 
     def _ask(self, process: str) -> None:
         for name, status in self._system.processes[process].statuses().items():
-            if (
-                status is not None
-            ):  # otherwise the service is busy or dead; its last answer counts until it answers again
-                self._tell_changes(name, status)
+            if status is None:
+                continue  # the service is busy or dead; its last answer counts until it answers again
+            self._tell_changes(name, status)
 
     def _tell_changes(self, name: str, status: Mapping[str, Any]) -> None:
         now = {problem: problem for problem in status["problems"]}

@@ -13,18 +13,16 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 import uvicorn
-from litestar import Litestar, MediaType, Request, Response, get
+from litestar import Litestar
 from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 from msgspec import structs
-from prometheus_client import Gauge
-from prometheus_client.exposition import choose_encoder
 
-from ordersaga import __version__
 from ordersaga.http import schema
 from ordersaga.http.addresses import COUNTS
 from ordersaga.http.application import Application, public
 from ordersaga.http.caller import Callers
+from ordersaga.http.health import health
 from ordersaga.http.limits import Limits, Streams, TooManyStreams
 from ordersaga.http.problems import (
     Problem,
@@ -37,13 +35,10 @@ from ordersaga.http.problems import (
 )
 from ordersaga.http.protocol import RESERVED_CONNECTIONS, Protocol
 from ordersaga.http.unknown_callers import after_caller
-from ordersaga.http.workers import Worker, alone
-from ordersaga.masking import masked, masked_sayings
+from ordersaga.http.workers import Worker
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.messaging.gather import NotBegun, OutcomeUnknown
-from ordersaga.messaging.health import Alarm, Reporter
-from ordersaga.said import sayings_of
-from ordersaga.service_context import metric
+from ordersaga.messaging.health import Reporter
 from ordersaga.settings import Settings
 
 log: Final = structlog.get_logger()
@@ -56,77 +51,6 @@ CHECK_IDLE_EVERY_S: Final = 1.0
 FILES_BESIDE_CONNECTIONS: Final = 256
 NOSNIFF: Final = ("X-Content-Type-Options", "nosniff")
 NO_STORE: Final = ("Cache-Control", "no-store")
-BUILD_INFO: Final = metric(Gauge, "ordersaga_build_info", "Always 1; the label is the version that runs", "version")
-
-
-def health(service: str, reporter: Reporter) -> list[ControllerRouterHandler]:
-    """The routes of health and `/metrics`.
-
-    `/health/live`: 503 when only a restart helps. `/health/ready`: 503 when the process cannot answer HTTP. `/health/status`: always 200,
-    with all problems and alarms.
-    """
-    BUILD_INFO.labels(__version__).set(1)
-
-    @get("/health/live", include_in_schema=False)
-    async def live() -> Response[dict[str, Any]]:
-        dead = reporter.dead()
-        return Response(
-            {"status": "DOWN" if dead else "UP", "problems": _shown(dead)}, status_code=503 if dead else 200
-        )
-
-    @get("/health/ready", include_in_schema=False)
-    async def ready() -> Response[dict[str, Any]]:
-        found = await reporter.health()
-        down = bool(found.problems)
-        body = {
-            "status": "DOWN" if down else "UP",
-            "version": __version__,
-            "problems": _shown(found.problems),
-            "alarms": _alarms(found.alarms),
-        }
-        return Response(body, status_code=503 if down else 200)
-
-    @get("/health/status", include_in_schema=False)
-    async def status() -> dict[str, Any]:
-        found = await reporter.health()
-        return {
-            "status": "DOWN" if found.problems else "DEGRADED" if found.alarms else "UP",
-            "service": service,
-            "version": __version__,
-            "started": found.started,
-            "problems": _shown(found.problems),
-            "problemCodes": [masked_sayings(sayings_of(each)) for each in found.problems],
-            "alarms": _alarms(found.alarms),
-        }
-
-    @get("/metrics", include_in_schema=False, media_type=MediaType.TEXT)
-    async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
-        accept, worker = request.headers.get("accept", ""), request.app.state.get("worker")
-        text = alone(accept) if worker is None else await worker.scrape(accept)
-        content_type = choose_encoder(accept)[1]
-        return Response(
-            text, headers={"content-type": content_type}
-        )  # as `media_type` Litestar would add a second charset
-
-    return [live, ready, status, metrics]
-
-
-def _shown(texts: Sequence[str]) -> list[str]:
-    """The texts without secrets: a library's error may contain a URL with its password."""
-    return [masked(str(text)) for text in texts]
-
-
-def _alarms(alarms: Sequence[Alarm]) -> list[Alarm]:
-    return [
-        structs.replace(
-            each,
-            what=masked(each.what),
-            todo=masked(each.todo),
-            what_said=masked_sayings(each.what_said),
-            todo_said=masked_sayings(each.todo_said),
-        )
-        for each in alarms
-    ]
 
 
 def application(
@@ -186,35 +110,26 @@ async def serve(faces: Sequence[Face], settings: Settings, share_port: bool = Fa
     `share_port`: the workers of one service listen on one port. Off otherwise, or a second system on the same port would get half of the
     first one's requests. Raises `CannotStart`, also one that an application raised at its start.
     """
-    servers: list[_Server] = []
+    with contextlib.ExitStack() as opened:
+        listeners = [
+            [opened.enter_context(listening(settings.http_host, port, share_port)) for port in _ports(face)]
+            for face in faces
+        ]
+        servers = [_server(face, settings, len(faces)) for face in faces]
 
-    def stop() -> None:
-        for each in servers:
-            each.stop()
+        def stop(_: object = None) -> None:
+            for each in servers:
+                each.stop()
 
-    async def one(server: _Server, face: Face, listeners: list[socket.socket]) -> None:
-        try:
-            await _serve_one(server, face, listeners)
-        finally:
-            stop()
-
-    ready: list[tuple[_Server, Face, list[socket.socket]]] = []
-    try:
-        for face in faces:
-            listeners: list[socket.socket] = []
-            ready.append((_server(face, settings, len(faces)), face, listeners))
-            listeners += [listening(settings.http_host, each, share_port) for each in _ports(face)]
-    except CannotStart:
-        for *_, listeners in ready:
-            for each in listeners:
-                each.close()
-        raise
-    servers += [server for server, *_ in ready]
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    tasks = [asyncio.create_task(one(*each), context=each[1].context) for each in ready]
-    ends = await asyncio.gather(*tasks, return_exceptions=True)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
+        serving = [
+            asyncio.create_task(_serve_one(server, face, its), context=face.context)
+            for server, face, its in zip(servers, faces, listeners, strict=True)
+        ]
+        for each in serving:
+            each.add_done_callback(stop)
+        ends = await asyncio.gather(*serving, return_exceptions=True)
     failures = [end for end in ends if isinstance(end, BaseException)]
     for failure in sorted(failures, key=lambda each: not isinstance(each, CannotStart)):
         raise failure

@@ -21,9 +21,9 @@ from litestar.params import QueryParameter
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from ordersaga.contracts.codec import NOT_JSON
+from ordersaga.http.health import health
 from ordersaga.http.pages import Cursor, Cursors, Page
 from ordersaga.http.problems import Problem, on_http, on_problem
-from ordersaga.http.server import health
 from ordersaga.messaging.health import Health
 from ordersaga.sandbox import checkout, dashboard, load
 from ordersaga.sandbox.books import Books, TossPayment, Totals

@@ -12,8 +12,8 @@ from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
 from ordersaga.http.application import Application
+from ordersaga.http.health import health
 from ordersaga.http.limits import Streams
-from ordersaga.http.server import health
 from ordersaga.messaging.health import Alarms, Health
 from ordersaga.messaging.loops import Loops
 from ordersaga.messaging.runtime import utc_now
