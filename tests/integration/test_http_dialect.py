@@ -3,10 +3,13 @@
 import contextvars
 import re
 import socket
+import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from ordersaga.http.limits import Streams
@@ -14,7 +17,7 @@ from ordersaga.http.server import Face, application, serve
 from ordersaga.messaging.errors import CannotStart
 from ordersaga.settings import Settings
 from tests.integration.http_server import Well, routes, running
-from tests.integration.test_http_limits import Server, started
+from tests.integration.test_http_limits import Server, process_of, started
 
 PROBLEM = "application/problem+json"
 
@@ -161,6 +164,32 @@ async def test_what_is_for_operators_has_a_port_of_its_own_where_set() -> None:
                 assert (await public.head(path)).status_code == 200
                 assert "problems" in (await inside.get(path)).json()
             assert (await public.get("/open")).json() == 0
+
+
+@pytest.mark.parametrize("any_free", ["public", "operators'", "both"])
+async def test_operators_paths_are_on_their_port_alone_where_a_port_is_any_free_one(any_free: str) -> None:
+    port = free_port() if any_free == "operators'" else 0
+    operations = free_port() if any_free == "public" else 0
+    with process_of(port, OPERATIONS_PORT=str(operations)) as process:
+        found = _two_ports(process)
+        statuses = {each: httpx.get(f"http://127.0.0.1:{each}/metrics").status_code for each in found}
+        assert sorted(statuses.values()) == [200, 404]
+        assert statuses.get(port, 404) == 404
+        assert statuses.get(operations, 200) == 200
+        for each in found:
+            assert httpx.get(f"http://127.0.0.1:{each}/open").json() == 0
+
+
+def _two_ports(process: "subprocess.Popen[bytes]") -> list[int]:
+    """The ports on which a process listens, once there are two."""
+    end = time.monotonic() + 30
+    while True:
+        of_process = psutil.Process(process.pid).net_connections("inet")
+        ports = [each.laddr.port for each in of_process if each.status == psutil.CONN_LISTEN]
+        if len(ports) == 2:
+            return ports
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
 
 
 async def test_all_wrong_fields_are_named_at_once(client: httpx.AsyncClient) -> None:

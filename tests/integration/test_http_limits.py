@@ -104,6 +104,19 @@ def started(**settings: str) -> Iterator[Server]:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
+    with process_of(port, **settings) as process:
+        end = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+        yield Server(process, port)
+
+
+@contextlib.contextmanager
+def process_of(port: int, **settings: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A server of its own process, which may not listen yet."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ORDERSAGA_")}
     environment |= {f"ORDERSAGA_{name}": value for name, value in settings.items()}
     process = subprocess.Popen(
@@ -112,13 +125,7 @@ def started(**settings: str) -> Iterator[Server]:
         env=environment,
     )
     try:
-        end = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            assert process.poll() is None and time.monotonic() < end
-            time.sleep(0.05)
-        yield Server(process, port)
+        yield process
     finally:
         process.terminate()
         process.wait(20)

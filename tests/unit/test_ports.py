@@ -27,7 +27,7 @@ def test_a_port_that_two_would_have_and_one_that_is_none_are_refused(
     ports: dict[str, int], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(typer.Exit) as ended:
-        _check_ports(ALL, settings(**ports))
+        _check_ports(ALL, settings(**ports), shared=False)
     assert ended.value.exit_code == 78
     assert said in " ".join(capsys.readouterr().err.split())
 
@@ -36,7 +36,16 @@ def test_a_port_that_two_would_have_and_one_that_is_none_are_refused(
     "ports", [{}, {"http_port": 9_000, "operations_port": 9_004}, {"operations_port": 8_085}, {"http_port": 0}]
 )
 def test_ports_of_their_own_are_taken(ports: dict[str, int]) -> None:
-    _check_ports(ALL, settings(**ports))
+    _check_ports(ALL, settings(**ports), shared=False)
+
+
+@pytest.mark.parametrize("ports", [{"http_port": 0}, {"operations_port": 0}])
+def test_workers_cannot_share_any_free_port(ports: dict[str, int], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        _check_ports(ALL, settings(**ports), shared=True)
+    assert ended.value.exit_code == 78
+    assert "workers share their ports" in " ".join(capsys.readouterr().err.split())
+    _check_ports(ALL, settings(http_port=9_000, operations_port=9_004), shared=True)
 
 
 def test_any_free_port_is_any_free_port_for_each() -> None:

@@ -73,7 +73,7 @@ def serve(
     A lasting obstacle, such as a taken port, a wrong password or a missing right, ends the service and all workers with exit code 78.
     """
     settings = production_settings()
-    _check(servers, settings, workers)
+    _check(servers, settings, workers, share_port)
     if workers > 1:
         raise typer.Exit(_supervise(servers, workers, settings, share_port))
     log_to_stderr(settings, "+".join(servers))
@@ -103,7 +103,7 @@ def serve(
             face.context.run(tracing.stop)
 
 
-def _check(servers: Sequence[Server], settings: Settings, workers: int) -> None:
+def _check(servers: Sequence[Server], settings: Settings, workers: int, share_port: bool) -> None:
     """End with the reason where these servers cannot be run so."""
     if len(set(servers)) < len(servers):
         raise fail("a server is named twice")
@@ -117,7 +117,7 @@ def _check(servers: Sequence[Server], settings: Settings, workers: int) -> None:
             )
         if unsafe := settings.unsafe_to_serve(server):
             raise fail(unsafe, CANNOT_START)
-    _check_ports(servers, settings)
+    _check_ports(servers, settings, share_port or workers > 1)
     if workers > 1:
         if Server.sandbox in servers:
             raise fail("the sandbox keeps its books in memory, so it runs as one process")
@@ -127,9 +127,14 @@ def _check(servers: Sequence[Server], settings: Settings, workers: int) -> None:
             raise fail("the workers of web must sign cookies alike: set ORDERSAGA_WEB_SESSION_SECRET", CANNOT_START)
 
 
-def _check_ports(servers: Sequence[Server], settings: Settings) -> None:
-    """End where two servers of a process would have one port. Workers share their ports, so nothing would tell it: each would get a part of the
-    other one's requests."""
+def _check_ports(servers: Sequence[Server], settings: Settings, shared: bool) -> None:
+    """End where two servers of a process would have one port, or `shared` ports are any free ones. Workers share their ports, so nothing would
+    tell it: each server would get a part of the other one's requests, each worker would have ports of its own."""
+    if shared and 0 in (settings.http_port, settings.operations_port):
+        raise fail(
+            f"workers share their ports, so these cannot be any free ones: set {PREFIX}HTTP_PORT and {PREFIX}OPERATIONS_PORT to others than 0",
+            CANNOT_START,
+        )
     taken: dict[int, Server] = {}
     for place, server in enumerate(servers):
         for port in filter(None, (settings.port(server, place), settings.operations_port_of(place))):

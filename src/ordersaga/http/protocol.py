@@ -47,7 +47,8 @@ class _StopParsing(Exception):
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. `deadline`: when the client must have sent the request that it began. `apps`: the application by port.
+    """One connection. `deadline`: when the client must have sent the request that it began. `apps`: the application by port, for ports that
+    serve another one than the server's.
 
     Times are the event loop's, in seconds.
     """

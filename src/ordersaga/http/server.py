@@ -112,10 +112,12 @@ async def serve(faces: Sequence[Face], settings: Settings, share_port: bool = Fa
     """
     with contextlib.ExitStack() as opened:
         listeners = [
-            [opened.enter_context(listening(settings.http_host, port, share_port)) for port in _ports(face)]
+            [opened.enter_context(listening(settings.http_host, port, share_port)) for port in _wanted_ports(face)]
             for face in faces
         ]
-        servers = [_server(face, settings, len(faces)) for face in faces]
+        servers = [
+            _server(face, settings, len(faces), _ports_of(its)) for face, its in zip(faces, listeners, strict=True)
+        ]
 
         def stop(_: object = None) -> None:
             for each in servers:
@@ -137,20 +139,25 @@ async def serve(faces: Sequence[Face], settings: Settings, share_port: bool = Fa
         raise SystemExit(1)
 
 
-def _ports(face: Face) -> list[int]:
-    """The ports of one server. Raises `CannotStart`."""
-    if face.operations_port == face.port:
+def _wanted_ports(face: Face) -> list[int]:
+    """The ports of one server as they are set, the operators' one last; 0 is any free port. Raises `CannotStart`."""
+    if face.operations_port == face.port != 0:
         raise CannotStart(f"ORDERSAGA_OPERATIONS_PORT is {face.port}, the port of the API: choose another, or unset it")
     return [face.port] if face.operations_port is None else [face.port, face.operations_port]
 
 
-def _server(face: Face, settings: Settings, servers: int) -> "_Server":
+def _ports_of(listeners: Sequence[socket.socket]) -> list[int]:
+    """The ports on which these sockets are bound, in their order."""
+    return [each.getsockname()[1] for each in listeners]
+
+
+def _server(face: Face, settings: Settings, servers: int, ports: Sequence[int]) -> "_Server":
+    """The server of an application on these ports. Only the last of two serves all of it: a connection to any other port gets the public part."""
     app = face.app
     streams = app.streams if isinstance(app, Application) else Streams(0, 0)
-    apps = {} if face.operations_port is None else {face.port: public(app)}
-    """The application by port, for ports that serve only a part of it."""
+    apps = {} if face.operations_port is None else {ports[-1]: app}
     config = uvicorn.Config(
-        app,
+        public(app) if apps else app,
         log_config=None,
         access_log=False,
         backlog=BACKLOG,
@@ -227,7 +234,8 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             host, port = sockets[0].getsockname()[:2] if sockets else (self.config.host, self.config.port)
-            log.info("started: HTTP is answered", host=host, port=port)
+            of_operators = {"operations_port": sockets[1].getsockname()[1]} if sockets and sockets[1:] else {}
+            log.info("started: HTTP is answered", host=host, port=port, **of_operators)
 
     async def main_loop(self) -> None:
         while not await self.on_tick(0):  # 0: the date of the answers' heads is made anew
