@@ -316,6 +316,7 @@ def _figures(found: dict[UUID, Won], calls: Any, orders: int, kills: int, second
         "kills of payment": kills,
         **dict(sorted(Counter(won.status for won in found.values()).items())),
         "calls of the gateway": made,
+        "faulty calls": sum(made.values()) - fine,
         "of them faulty, percent": round(100 * (1 - fine / max(1, sum(made.values()))), 1),
         "ways they went wrong": sum(len(outcomes) - ("approve" in outcomes) for outcomes in calls.values()),
         "won at the gateway": sum(won.gateway for won in found.values()),
