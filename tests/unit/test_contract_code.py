@@ -124,6 +124,13 @@ def test_the_commands_write_their_files_again_and_say_which(language: str, tmp_p
     assert sorted(first.stdout.split()) == sorted(map(str, folder.iterdir()))
 
 
+@pytest.mark.parametrize("package", ["1st.orders", "com..orders", "com.example.", "com.class.orders", "int"])
+def test_what_no_java_package_is_called_is_refused(package: str, tmp_path: Path) -> None:
+    said = CliRunner().invoke(app, ["java", "--package", package, "--out", str(tmp_path / "java")])
+    assert said.exit_code == 2 and "is not the name of a Java package" in said.stderr
+    assert not (tmp_path / "java").exists()
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     said = CliRunner().invoke(app, ["schemas", "--out", str(tmp_path / "file")])

@@ -451,3 +451,16 @@ def test_a_reason_is_read_although_no_header_says_where_the_record_was() -> None
 def test_attempts_of_a_listener_that_counts_them() -> None:
     headers = (*SAMPLE.items(), ("kafka_deliveryAttempt", struct.pack(">i", 4)))
     assert letter_headers.read(headers).attempts == 4
+
+
+def test_names_that_springs_header_mapper_has_put_in_quotes_are_read() -> None:
+    """`DefaultKafkaHeaderMapper` with `encodeStrings` writes a text as JSON, and a number in digits."""
+    failure = letter_headers.read(
+        (
+            ("kafka_dlt-original-topic", b'"order-completed-topic"'),
+            ("kafka_dlt-original-partition", b"1"),
+            ("kafka_dlt-original-offset", b"7"),
+            ("kafka_dlt-original-consumer-group", b'"shop"'),
+        )
+    )
+    assert told(failure)[:4] == ("order-completed-topic", 1, 7, "shop")

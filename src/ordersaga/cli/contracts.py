@@ -24,6 +24,13 @@ app = typer.Typer(
 Folder = Annotated[Path, typer.Option("--out", help="the folder to write to; files with the same names are replaced")]
 Package = Annotated[str, typer.Option(help="the Java package of the records")]
 JAVA_NAME = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
+JAVA_WORD = (
+    r"abstract|assert|boolean|break|byte|case|catch|char|class|const|continue|default|do|double|else|enum|extends|final"
+    r"|finally|float|for|goto|if|implements|import|instanceof|int|interface|long|native|new|package|private|protected|public"
+    r"|return|short|static|strictfp|super|switch|synchronized|this|throw|throws|transient|try|void|volatile|while|true|false"
+    r"|null|_"
+)
+"""What no part of a name may be (Java Language Specification, section 3.9)."""
 
 
 class Part(StrEnum):
@@ -60,6 +67,9 @@ def java(folder: Folder = Path("java"), package: Package = "com.example.ordersag
     """
     if not re.fullmatch(JAVA_NAME, package):
         raise fail(f"{package!r} is not the name of a Java package, such as com.example.orders")
+    for word in package.split("."):
+        if re.fullmatch(JAVA_WORD, word):
+            raise fail(f"{package!r} is not the name of a Java package, since {word} is a word of the language")
     _write(folder, java_code.files(package))
 
 

@@ -211,14 +211,19 @@ def _places(stack: Stack, headers: Headers) -> list[_Place]:
 
     return [
         _Place(
-            topic.decode(errors="replace") if topic else None,
+            _name_in(topic) if topic else None,
             stack.number(nth(stack.partition, n), PARTITION_MAX),
             stack.number(nth(stack.offset, n), OFFSET_MAX),
             stack.number(nth(stack.timestamp, n), OFFSET_MAX),
-            group.decode(errors="replace") if (group := nth(stack.group, n)) and not stack.group_prefix else None,
+            _name_in(group) if (group := nth(stack.group, n)) and not stack.group_prefix else None,
         )
         for n, topic in enumerate(topics)
     ]
+
+
+def _name_in(value: bytes) -> str:
+    """The name of a topic or a group. Spring's header mapper writes a text as JSON, in quotes, where its `encodeStrings` is set."""
+    return (_text_in(value) or value).decode(errors="replace")
 
 
 def _first_text(last: dict[str, bytes | None]) -> Callable[[Sequence[str]], str | None]:
