@@ -13,7 +13,13 @@ class DeliveryPartner(ServicePartner):
 
     reads: ClassVar[tuple[str, ...]] = ("delivery-request-topic",)
     known: ClassVar[frozenset[str]] = frozenset(FIELDS)
-    own_topics: ClassVar[dict[str, str]] = {"wrong-topic": "started-deliveries", "writes-a-journal": "delivery-journal"}
+    own_topics: ClassVar[dict[str, str]] = {
+        "wrong-topic": "started-deliveries",
+        "writes-a-journal": "delivery-journal",
+        "letters-elsewhere": "failed-delivery-request-topic",
+        "letters-in-one-queue": "dead-letters",
+        "retries-first": "delivery-request-topic-retry",
+    }
     optional: ClassVar[frozenset[str]] = frozenset({"addressDetail", "deliveryMemo"})
 
     def answer(self, topic: str, message: Json) -> list[tuple[str, Json]]:

@@ -7,6 +7,7 @@ a file, so that a restarted one goes on. When it has its partitions, it writes i
 import argparse
 import contextlib
 import os
+import random
 import sys
 import time
 from pathlib import Path
@@ -54,7 +55,7 @@ class Loop:
             }
         )
         self.in_batches = partner.is_("in-batches") or partner.is_("gives-up-the-whole-batch")
-        transactional = partner.is_("transactions")
+        transactional = partner.is_("transactions") or partner.is_("offsets-in-transactions")
         self.producer = Producer(
             {"bootstrap.servers": bootstrap, "linger.ms": LINGER_MS if self.in_batches else 0}
             | ({"compression.type": "zstd"} if partner.is_("compressed") else {})
@@ -93,7 +94,7 @@ class Loop:
     def assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Begin at the end of the log the first time, and note that place, so that a restart goes on from there."""
         for each in consumer.committed(partitions, timeout=10):
-            if each.offset < 0:
+            if each.offset < 0 or self.partner.is_("begins-at-the-end"):
                 each.offset = consumer.get_watermark_offsets(each, timeout=10)[1]
                 consumer.commit(offsets=[each], asynchronous=False)
         if self.partner.is_("reads-one-partition"):
@@ -107,13 +108,17 @@ class Loop:
         replies = [reply for _, said in outcomes for reply in said]
         if self.partner.is_("two-seconds-late"):
             self.waiting.append((time.monotonic() + LATE_S, replies, batch))
+        elif self.partner.is_("shuffles-answers"):
+            self.waiting += [(time.monotonic() + random.random() * SLOW_S, [reply], []) for reply in replies]
+            self.waiting.append((time.monotonic() + SLOW_S, [], batch))
+            self.waiting.sort(key=lambda each: each[0])
         elif self.partner.is_("loses-on-restart"):  # the offset is committed while the answer still waits in memory
             self.commit(batch)
             self.waiting.append((time.monotonic() + SLOW_S, replies, []))
         else:
-            self.publish(replies)
-            if self.partner.is_("answers-again-later"):
-                self.waiting.append((time.monotonic() + LATER_S, replies, []))
+            later = self.partner.said_later(replies)
+            self.publish(self.partner.said_first(replies))
+            self.waiting += [(time.monotonic() + LATER_S, later, [])] if later else []
             if self.partner.is_("answers-before-it-keeps"):
                 self.waiting.append((time.monotonic() + SLOW_S, [], []))
             else:
@@ -121,7 +126,7 @@ class Loop:
             self.commit(batch)
 
     def commit(self, batch: list[Message]) -> None:
-        if self.partner.is_("begins-anew"):
+        if self.partner.is_("begins-anew") or self.partner.is_("offsets-in-transactions"):
             return
         for last in {(each.topic(), each.partition()): each for each in batch}.values():
             self.consumer.commit(message=last, asynchronous=False)
@@ -150,6 +155,9 @@ class Loop:
     def publish(self, replies: list[Reply]) -> None:
         if self.transactional:
             self.producer.begin_transaction()
+        if self.partner.is_("offsets-in-transactions"):
+            places = [each for each in self.consumer.position(self.consumer.assignment()) if each.offset >= 0]
+            self.producer.send_offsets_to_transaction(places, self.consumer.consumer_group_metadata(), 10)
         for each in replies:
             where = 0 if self.partner.is_("answers-into-one-partition") else ANY_PARTITION
             self.producer.produce(

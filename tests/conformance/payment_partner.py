@@ -44,6 +44,8 @@ class PaymentPartner(ServicePartner):
         }
         if self.is_("takes-a-fee"):
             told["amount"] = amount - amount * 3 // 100
+        if self.is_("rounds-to-tens"):
+            told["amount"] = amount // 10 * 10
         if self.is_("has-room-for-short-keys"):
             told["paymentKey"] = key[:20]
         if self.is_("forgets-the-key"):
@@ -103,6 +105,7 @@ class PaymentPartner(ServicePartner):
         if self.is_("another-request-id"):
             told["requestId"] = str(uuid4())
         if payment is not None:
+            told["amount"] = payment["whole"] if self.is_("refund-says-the-whole") else amount
             told["balanceAmount"] = amount if self.is_("refund-as-balance") else payment["left"]
         return [("payment-cancelled-topic", told | {"status": "SUCCESS" if done else "FAILED", "message": None})]
 

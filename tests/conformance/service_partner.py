@@ -10,7 +10,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from confluent_kafka import Message
 
@@ -49,6 +49,7 @@ class ServicePartner:
         self._state = state
         self.memory: Json = json.loads(state.read_text()) if state.exists() else {}
         self.unsaid: deque[Reply] = deque()
+        self._is_restarted = state.exists()
         self.bytes_now = ""
         """A digest of the record that is handled, for those that know a repeat by its bytes."""
         self.message_id: str | None = None
@@ -116,6 +117,10 @@ class ServicePartner:
         if self.is_("loses-what-has-unknown-fields") and set(message) - self.known:
             return []
         answers = self.answer(record.topic() or "", message)
+        if self.is_("fails-unknown-fields") and set(message) - self.known:
+            answers = [(each, answer | {"status": "FAILED"}) for each, answer in answers]
+        if self.is_("names-a-stranger"):
+            answers = [(each, answer | {"orderId": str(uuid4())}) for each, answer in answers]
         if self.is_("names-the-order-before"):
             order, self._order_before = self._order_before or message["orderId"], message["orderId"]
             answers = [(each, answer | {"orderId": order}) for each, answer in answers]
@@ -128,7 +133,22 @@ class ServicePartner:
             replies.append(Reply(self.own_topics[self.manner], None, json.dumps(journal).encode(), []))
         if self.is_("also-progress"):
             replies.insert(0, self._reply(answers[0][0], answers[0][1] | {"status": "REQUESTED"}))
-        return replies * 2 if self.is_("answers-twice") else replies
+        is_twice = self.is_("answers-twice") or (self.is_("answers-twice-after-a-restart") and self._is_restarted)
+        return replies * 2 if is_twice else replies
+
+    def said_first(self, replies: list[Reply]) -> list[Reply]:
+        """What is published at once. One that retries first has a copy of a bad record in a topic for retries."""
+        if not self.is_("retries-first"):
+            return replies
+        return [each._replace(topic=each.topic.replace("-dlt", "-retry")) for each in replies]
+
+    def said_later(self, replies: list[Reply]) -> list[Reply]:
+        """What is published seconds later, too."""
+        if self.is_("changes-its-mind"):
+            return [each._replace(value=each.value.replace(b"STARTED", b"FAILED")) for each in replies]
+        if self.is_("retries-first"):
+            return [each for each in replies if each.topic.endswith("-dlt")]
+        return replies if self.is_("answers-again-later") else []
 
     def answer(self, topic: str, message: Json) -> list[tuple[str, Json]]:
         """The rule of the role: the answers, with their topics."""
@@ -169,7 +189,7 @@ class ServicePartner:
         return message
 
     def _reply(self, topic: str, answer: Json) -> Reply:
-        key: bytes | None = answer["orderId"].encode()
+        key: bytes | None = self._key(topic, answer)
         headers: Headers = []
         timestamp_ms = int(time.time()) if self.is_("seconds-for-milliseconds") else 0
         match self.manner:
@@ -183,10 +203,6 @@ class ServicePartner:
                 answer = answer | {"status": ("STARTED", "SUCCESS").count(answer["status"])}
             case "upper-case-ids":
                 answer = {name: value.upper() if name.endswith("Id") else value for name, value in answer.items()}
-            case "keyed-by-something-else":
-                key = b"7"
-            case "quotes-the-key":
-                key = json.dumps(answer["orderId"]).encode()
             case "in-an-envelope":
                 answer = {"schema": None, "payload": answer}
             case "no-key-and-sorted":
@@ -195,6 +211,18 @@ class ServicePartner:
                 answer = answer | {"traceId": "t", "more": {"version": 2}}
                 headers = [("__TypeId__", b"com.example.Started"), ("b3", b"0"), ("raw", b"\x00\xff")]
         return Reply(self.answer_topic(topic), key, self._written(answer), headers, timestamp_ms)
+
+    def _key(self, topic: str, answer: Json) -> bytes:
+        is_else = {
+            "keyed-by-something-else": True,
+            "keys-failures-by-something-else": answer.get("status") == "FAILED",
+            "keys-rollbacks-by-something-else": "rollback" in topic,
+        }
+        if is_else.get(self.manner):
+            return b"7"
+        if self.is_("keys-completions-by-customer") and topic == "order-completed-topic":
+            return str(answer["customerId"]).encode()
+        return (json.dumps(answer["orderId"]) if self.is_("quotes-the-key") else str(answer["orderId"])).encode()
 
     def _written(self, answer: Json) -> bytes:
         text = json.dumps(answer, ensure_ascii=False, indent=2 if self.is_("pretty") else None)
@@ -205,6 +233,10 @@ class ServicePartner:
                 return json.dumps(text).encode()
             case "writes-utf-16":
                 return text.encode("utf-16")
+            case "with-a-schema-id":
+                return b"\0\0\0\0\7" + text.encode()
+            case "euc-kr":
+                return text.replace('"success"', '"재고 있음"').encode("euc-kr", "replace")
             case "with-a-bom":
                 return text.encode("utf-8-sig")
         return text.encode()
@@ -216,6 +248,12 @@ class ServicePartner:
         if self.is_("letters-in-an-envelope"):
             envelope = {"error": why, "payload": (record.value() or b"").decode("latin-1")}
             return Reply(f"{record.topic()}-dlt", record.key(), json.dumps(envelope).encode(), [])
+        if self.is_("letters-without-key"):
+            return Reply(f"{record.topic()}-dlt", None, record.value() or b"", [])
+        if self.is_("letters-elsewhere"):
+            return Reply(f"failed-{record.topic()}", record.key(), record.value() or b"", [])
+        if self.is_("letters-in-one-queue"):
+            return Reply("dead-letters", record.key(), record.value() or b"", [])
         headers = [
             *(record.headers() or []),
             ("kafka_dlt-original-topic", (record.topic() or "").encode()),

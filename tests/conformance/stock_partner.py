@@ -72,7 +72,7 @@ class StockPartner(ServicePartner):
         short = self._short(wanted)
         if not short or self.is_("keeps-what-it-refuses"):
             for name, pieces in wanted.items():
-                if name not in short:
+                if name not in short and (name == next(iter(wanted)) or not self.is_("takes-the-first-line-alone")):
                     self.shelf[name] = self.shelf.get(name, 0) - pieces
         state = "refused" if short else "taken"
         self.orders[order] = {"state": state, "products": wanted, "short": short, "bytes": self.bytes_now}

@@ -21,6 +21,12 @@ BAD = {
 }
 WRONG = {
     "answers-twice": {f"{A} has one answer"},
+    "answers-twice-after-a-restart": {RESTARTED},
+    "changes-its-mind": {f"{A} has one answer"},
+    "begins-at-the-end": {RESTARTED},
+    "keys-failures-by-something-else": {"a refused delivery has the guide's types"},
+    "fails-unknown-fields": {f"{A} with unknown fields"},
+    "letters-elsewhere": BAD,
     "numbers-its-deliveries": {f"{ANSWER} has the guide's fields"},
     "no-text-for-no-delivery": {"a refused delivery has the guide's types"},
     "quotes-the-key": {f"{ANSWER} is keyed by its order"},
@@ -92,6 +98,11 @@ UNUSUAL = [
     "silent-about-repeats",
     "writes-a-journal",
     "letters-in-an-envelope",
+    "letters-without-key",
+    "letters-in-one-queue",
+    "retries-first",
+    "shuffles-answers",
+    "offsets-in-transactions",
     "in-batches",
     "two-seconds-late",
     "copies-headers-and-time",
@@ -158,9 +169,11 @@ def test_a_right_but_unusual_delivery_passes(stack: DevStack, tmp_path: Path, ma
     "manner, said",
     [
         ("never-answers", "had no answer on delivery-start-topic"),
+        ("names-a-stranger", "answers on delivery-start-topic for orders that nobody has asked for"),
         ("answers-garbage", "with what is no JSON object"),
         ("serializes-twice", "a JSON text that has one inside"),
         ("writes-utf-16", "no JSON object in UTF-8"),
+        ("with-a-schema-id", "the five bytes of a Schema Registry come before it"),
     ],
 )
 def test_a_delivery_that_cannot_be_judged_is_told(stack: DevStack, tmp_path: Path, manner: str, said: str) -> None:

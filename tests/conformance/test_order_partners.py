@@ -16,6 +16,7 @@ OUT_OF_STOCK = {
     "one of two products out of stock ends the order",
     "a paid order that is out of stock is not delivered",
 }
+REVIVED = "a product that was refused and then reserved does not revive the order"
 NOUNS = ("a stock answer", "a payment outcome", "a started delivery")
 RESTARTED = "a payment outcome while the service restarts"
 WRONG = {
@@ -39,6 +40,7 @@ WRONG = {
     "spoils-korean": {
         "the delivery request has the customer's address",
         "Korean, emoji and quotes reach Delivery as they are",
+        "long texts reach Delivery and the completion whole",
     },
     "completes-failed-deliveries": {
         "a failed delivery does not complete the order",
@@ -69,8 +71,16 @@ WRONG = {
     "completes-for-another-customer": {"the completion has the order's customer, total, name and code"},
     "forgets-all-on-restart": {RESTARTED},
     "loses-what-has-unknown-fields": {f"{noun} with unknown fields" for noun in NOUNS},
+    "rounds-the-total": {
+        "the completion has the order's customer, total, name and code",
+        "a total of nearly an int32 is completed as it is",
+    },
+    "asks-stock-twice": {"a placed order asks Stock for its products"},
+    "null-status-is-success": {"a payment outcome without a status is not delivered"},
+    "last-stock-answer-counts": {REVIVED},
+    "keys-completions-by-customer": {"the answer to a started delivery is keyed by its order"},
     "wrong-code": {"the completion has the order's customer, total, name and code"},
-    "ignores-stock-failures": OUT_OF_STOCK,
+    "ignores-stock-failures": OUT_OF_STOCK | {REVIVED},
     "asks-again": {"every record three times completes the order once"},
     "completes-again": {"every record three times completes the order once"},
     "snake-case": {
@@ -100,6 +110,7 @@ GIVES_BACK_WRONG = {
     },
     "releases-one-piece-each": {DECLINED, OTHERS, LATE_STOCK, OTHER_AMOUNT, UNDELIVERED, ONCE, CANCELLED, RETURNED},
     "gives-back-the-completed": {"a completed order gives nothing back"},
+    "releases-twice": {ONCE},
     "forgets-late-answers": {LATE_STOCK, LATE_PAYMENT},
     "forgets-second-payments": {SECOND_PAYMENT},
     "refunds-repeats-again": {ONCE},

@@ -88,6 +88,8 @@ WRONG = {
     "reads-uncommitted": {f"{A} in an aborted transaction", f"{A} in aborted transactions that overlap"},
     "needs-a-reason": {f"{A} without optional fields", f"{A} with null in optional fields"},
     "has-room-for-short-reasons": {f"{A} with long texts"},
+    "rounds-to-tens": {"a success names the payment key and the amount", "the largest int32 is published as it is"},
+    "refund-says-the-whole": {"a part is refunded, and then the rest"},
     "takes-a-fee": {"a success names the payment key and the amount", "the largest int32 is published as it is"},
     "has-room-for-short-keys": {"a success names the payment key and the amount"},
     "forgets-all-on-restart": {RESTARTED},

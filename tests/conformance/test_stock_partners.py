@@ -26,6 +26,12 @@ WRONG = {
     "trips-over-headers": {f"{noun} with headers of a stranger" for noun in NOUNS},
     "believes-the-type-header": {f"{noun} with a Java type header" for noun in NOUNS},
     "reads-small-records-alone": {f"{noun} of nearly a megabyte" for noun in NOUNS},
+    "takes-the-first-line-alone": {
+        "each product of an order is decreased",
+        "a rollback of one product leaves the others",
+        "two rollbacks of two products give both back",
+    },
+    "keys-rollbacks-by-something-else": {"the answer to a rollback is keyed by its order"},
     "last-line-wins": {"one product in two lines is counted twice"},
     "knows-small-numbers-alone": {
         "the largest int32 is answered FAILED",
@@ -166,3 +172,8 @@ def test_a_right_but_unusual_stock_passes(stack: DevStack, tmp_path: Path, manne
 def test_a_stock_that_gives_nothing_back_says_so(stack: DevStack, tmp_path: Path) -> None:
     verdict = judged(stack, tmp_path, "right", "--without", "compensation", "--only", "happy", "--only", "compensation")
     assert verdict.answer.code == 0 and len(verdict.skipped) > 30 and len(verdict.passed) == 3, verdict.answer
+
+
+def test_a_stock_that_writes_another_charset_is_told(stack: DevStack, tmp_path: Path) -> None:
+    verdict = judged(stack, tmp_path, "euc-kr")
+    assert verdict.answer.code == 2 and "on are in another charset" in verdict.answer.err, verdict.answer

@@ -47,6 +47,7 @@ SPRING_ORDER: Final = {
     "a payment of nothing is not delivered",
     "a payment without an amount is not delivered",
     "an answer for a product of another order reserves nothing",
+    "a product that was refused and then reserved does not revive the order",
     "a product out of stock releases the others alone",
     "a product that is reserved after the order's end is released",
     "a payment of another amount is refunded, and the stock released",

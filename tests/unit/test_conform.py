@@ -207,6 +207,27 @@ def test_the_queue_of_each_stack_is_known_by_its_name(topic: str) -> None:
     assert has_dead_letter_name(topic)
 
 
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "dead-letters",
+        "shop.dead_letter.queue",
+        "dlq-stock",
+        "stock-dlq-2",
+        "orders.poison",
+        "orderDLQ",
+        "errors.order-created",
+    ],
+)
+def test_queues_that_teams_name_are_known_too(topic: str) -> None:
+    assert has_dead_letter_name(topic)
+
+
+@pytest.mark.parametrize("topic", ["stock-deltas", "payment-failed-topic", "order-deadlines", "order-created-retry"])
+def test_what_only_looks_like_such_a_name_is_none(topic: str) -> None:
+    assert not has_dead_letter_name(topic)
+
+
 @pytest.mark.parametrize("topic", BY_NAME)
 def test_no_topic_of_the_contract_is_taken_for_one_of_dead_letters(topic: str) -> None:
     assert not has_dead_letter_name(topic) and has_dead_letter_name(BY_NAME[topic].dead_letters)
@@ -370,7 +391,8 @@ def test_what_cannot_be_run_is_told_with_exit_code_2(tmp_path: Path) -> None:
         ("--without", "compensatoin"): "no case has this tag. Tags: ",
         ("--without", "compensatoin", "--list"): "no case has this tag. Tags: ",
         ("--dead-letter-topic", "failed-{topc}"): "{topic} is the only name",
-        ("--junit", str(config / "junit.xml")): "the report cannot be written",
+        ("--junit", str(config / "junit.xml")): "junit.xml: the folder",
+        ("--html", ""): "directory",
     }
     for arguments, said in wrong.items():
         answer = type_command(["conform", "stock", *arguments], {"ORDERSAGA_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})

@@ -3,10 +3,13 @@
 import asyncio
 from uuid import uuid4
 
+import pytest
+
 from ordersaga.conformance import stage as stage_module
 from ordersaga.conformance.hooks import Hooks
 from ordersaga.conformance.scene import Limits, Manners, Offers, Scene
 from ordersaga.conformance.stage import Stage
+from ordersaga.conformance.verdicts import Silent
 from ordersaga.conformance.wire import Heard, Sent, compact
 from ordersaga.messaging.handler import Coordinates, Record
 from ordersaga.settings import Settings
@@ -55,6 +58,29 @@ async def test_where_answers_are_slow_the_next_one_is_waited_for_longer_and_at_m
     for ended_s, took_s, patience_s in ((now - 2 * stage_module.RECENT_S, 3.0, 4.0), (now, 2.5, 6.5), (now, 9.0, 8.0)):
         stage._waits.append((ended_s, took_s))
         assert stage.patience_s(4.0) == patience_s
+
+
+async def test_what_came_under_another_id_is_told_where_an_answer_is_missing() -> None:
+    stage, (asked, answered) = listening(), ("delivery-request-topic", "delivery-start-topic")
+    scene = Scene(stage, Hooks({}, {}, None), Limits(), Offers(), Manners())
+    other, order = scene.new_id(), scene.new_id()
+    for id in (other, order):
+        scene._has_sent([Sent(Coordinates(asked, 0, 1), None, compact({"orderId": id}), (), 2.0)])
+    for at_s in (0.0, 1.0):
+        stage._note(record(other, at_s=at_s))
+    with pytest.raises(
+        Silent, match=r"within 0 s$"
+    ):  # what came before this request was asked for says nothing of its answer
+        await scene.answers(answered, order, wait_s=0.0)
+    stage._note(record(other, at_s=3.0))
+    with pytest.raises(
+        Silent, match=f"under another order's id, since order {other} was asked for once and answered 3 times"
+    ):
+        await scene.answers(answered, order, wait_s=0.0)
+    stranger = str(uuid4())
+    stage._note(record(stranger, at_s=3.0))
+    with pytest.raises(Silent, match=f'for an order that nobody has asked for: {{"orderId":"{stranger}"}}'):
+        await scene.answers(answered, order, wait_s=0.0)
 
 
 async def test_a_letter_that_nobody_waits_for_any_more_makes_no_later_case_wait_less() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import typer
@@ -41,6 +42,7 @@ from ordersaga.conformance.cases import select
 from ordersaga.conformance.report import explanation, html, junit, summary, table
 
 FAILED, NOT_JUDGED = 1, 2
+COUNTED_EVERY_S = 5.0
 
 
 def conform(
@@ -112,6 +114,19 @@ def _run(role: RoleName, said: Config, hooks: dict[str, str | None], more: list[
         raise typer.Exit(NOT_JUDGED)
 
 
+class Counted:
+    """Tells how many cases are over where there is no terminal for a bar, every `COUNTED_EVERY_S`."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+        self._told_s = time.monotonic()
+
+    def tell(self, over: int, of: int) -> None:
+        if not err.is_terminal and time.monotonic() > self._told_s + COUNTED_EVERY_S:
+            self._told_s = time.monotonic()
+            err.print(f"{self._role}: {over} of {of} cases", markup=False, highlight=False)
+
+
 def _judge(plan: Plan) -> Report:
     bar = Progress(
         TextColumn("{task.description}"),
@@ -123,6 +138,7 @@ def _judge(plan: Plan) -> Report:
         transient=True,
         disable=not err.is_terminal,
     )
+    counted = Counted(plan.part.role)
     with bar:
         task = bar.add_task(plan.part.role, total=None)
 
@@ -131,6 +147,7 @@ def _judge(plan: Plan) -> Report:
 
         def progress(result: Result, of: int) -> None:
             bar.update(task, total=of, advance=1)
+            counted.tell(int(bar.tasks[task].completed), of)
             if result.outcome in ("failed", "not judged"):
                 err.print(f"{result.outcome}: {result.case.name}", markup=False, soft_wrap=True)
 
@@ -168,14 +185,20 @@ def _print(report: Report) -> None:
 
 def _make_room(said: Config) -> None:
     """Make the folders of the reports before anything is played: a report that cannot be written wastes the run."""
-    for name in filter(None, (said.junit, said.html)):
+    for option, name in (("--junit", said.junit), ("--html", said.html)):
+        if name is None:
+            continue
         file = Path(name)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise fail(f"the report cannot be written: {error}", NOT_JUDGED) from error
+            why = f"the folder {file.parent} cannot be made ({error.strerror})"
+            raise fail(
+                f"the report cannot be written to {file}: {why}; {option} names another file", NOT_JUDGED
+            ) from error
         if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
-            raise fail(f"the report cannot be written: {file} is a folder, or may not be written here", NOT_JUDGED)
+            why = "that is a folder" if file.is_dir() else "this user may not write there"
+            raise fail(f"the report cannot be written to {file}: {why}; {option} names another file", NOT_JUDGED)
 
 
 def _write(report: Report, said: Config) -> None:

@@ -110,12 +110,14 @@ def _wrong_types(there: Json, fields: tuple[Any, ...]) -> dict[str, str]:
 
 
 def refusal_has_the_guides_types(refusal: Heard, success: Heard, topic: str) -> None:
-    """Raise `Broken` if a field of a refusal is neither null, nor left out, nor what the guide says. What is wrong in a success too has a case
-    of its own."""
+    """Raise `Broken` if a field of a refusal is neither null, nor left out, nor what the guide says, or if its key is another one. What is wrong
+    in a success too has a case of its own."""
     fields = msgspec.structs.fields(BY_NAME[topic].message)
     known = _strange(success, fields)
     wrong = {name: said for name, said in _strange(refusal, fields).items() if name not in known}
     must(not wrong, f"the answer has another type than the guide's: {'; '.join(wrong.values())}")
+    if _is_keyed(success):
+        _keyed(refusal)
 
 
 def _strange(answer: Heard, fields: tuple[Any, ...]) -> dict[str, str]:
@@ -157,12 +159,17 @@ def _is_plain_uuid(text: str) -> bool:
         return False
 
 
-def _keyed(answer: Heard) -> None:
+def _is_keyed(answer: Heard) -> bool:
+    """Whether the record key is the order id, or there is none."""
     key, id = answer.record.key, answer.field("orderId")
-    own = str(id).lower()
+    return key is None or id is None or key.decode(errors="replace").lower() == str(id).lower()
+
+
+def _keyed(answer: Heard) -> None:
+    key, own = answer.record.key, str(answer.field("orderId")).lower()
     quoted = key is not None and key.startswith(b'"')
     must(
-        key is None or id is None or key.decode(errors="replace").lower() == own,
+        _is_keyed(answer),
         f"the record key is {shown(key)}, the order id {own}{'; a serializer for JSON wrote the key as a JSON text' if quoted else ''}",
     )
 

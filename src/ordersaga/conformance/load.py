@@ -12,12 +12,19 @@ from ordersaga.conformance.repeats import REPEAT
 from ordersaga.conformance.scene import Scene
 from ordersaga.conformance.verdicts import Broken
 from ordersaga.conformance.wire import Heard, Json
+from ordersaga.said import counted
 
 PREPARED_AT_ONCE: Final = 16
 SINGLES_MAX: Final = 30
 SINGLES_SHARE: Final = 0.1
+SINGLES_S_MAX: Final = 5.0
+"""After how long no further single request is made: a service that takes a second for each shows its latency by fewer."""
 RESTART_ORDERS: Final = 60
+BEFORE_RESTART_S: Final = 1.5
+"""For how long requests come one by one before the restart, so that the service is killed with some at each step of its work."""
 RESTART_SPREAD_S: Final = 3.0
+AFTER_RESTART: Final = 3
+"""How many requests are made when the restart is over. One may be answered twice by chance."""
 COMMITTED_WITHIN_S: Final = 6.0
 """After how long a consumer has committed what it has answered. Many clients commit every 5 s."""
 KNOWN_MIN: Final = 20
@@ -34,15 +41,19 @@ def load_case(exchange: Exchange, share: float = 1.0) -> Case:
         alone = min(SINGLES_MAX, math.ceil(count * SINGLES_SHARE))
         messages = await _prepared(exchange, scene, count + alone)
         singles, crowd = messages[:alone], messages[alone:]
-        loop, took = asyncio.get_running_loop(), []
+        loop = asyncio.get_running_loop()
+        took: list[float] = []
+        end = loop.time() + SINGLES_S_MAX
         for message in singles:
             began = loop.time()
+            if took and began > end:
+                break
             await exchange.ask(scene, message)
             answer = await _answer_alone(exchange, scene, message, crowd[0])
             took.append(max(0.0, answer.at_s - began) * 1000)
         took.sort()
         scene.notes.append(
-            f"latency of {len(took)} single requests, from sending to hearing: median {statistics.median(took):.0f} ms, "
+            f"latency of {counted(len(took), 'single request')}, from sending to hearing: median {statistics.median(took):.0f} ms, "
             f"longest {took[-1]:.0f} ms"
         )
         began = loop.time()
@@ -116,23 +127,24 @@ async def _prepared(exchange: Exchange, scene: Scene, count: int) -> list[dict[s
 
 def restart_case(exchange: Exchange) -> Case:
     """One request that is answered before a restart, more of them before, during and after it; then, when the service has answered a new one,
-    the first again. What the service has not handled before it was killed says nothing of what it forgets."""
+    the first again, and a few new ones. What the service has not handled before it was killed says nothing of what it forgets."""
 
     async def play(scene: Scene) -> None:
         scene.need(scene.hooks.restart, "--restart-command names a command that kills the service and starts it again")
-        first, *others, last = await _prepared(exchange, scene, RESTART_ORDERS + 2)
+        first, last, *rest = await _prepared(exchange, scene, 2 + RESTART_ORDERS + AFTER_RESTART)
+        others, new = rest[:RESTART_ORDERS], rest[RESTART_ORDERS:]
         await exchange.ask(scene, first)
         await scene.stage.until(lambda: bool(scene.here(exchange.answer, str(first["orderId"]))), scene.limits.answer_s)
         await scene.quiet()
         messages = [first, *others]
-        half = len(others) // 2
+        await _enough_is_committed(exchange, scene)
+        third = len(others) // 3
+        await _ask_spread(exchange, scene, others[:third], BEFORE_RESTART_S)
         killed_s = asyncio.get_running_loop().time()
-        await exchange.ask_all(scene, others[:half])
+        await exchange.ask_all(scene, others[third : 2 * third])
         restarting = asyncio.create_task(scene.hooks.run_restart())
         try:
-            for message in others[half:]:
-                await exchange.ask(scene, message)
-                await asyncio.sleep(RESTART_SPREAD_S / half)
+            await _ask_spread(exchange, scene, others[2 * third :], RESTART_SPREAD_S)
             await restarting
         finally:
             restarting.cancel()
@@ -144,7 +156,9 @@ def restart_case(exchange: Exchange) -> Case:
             )
         _did_not_begin_anew(exchange, scene, killed_s)
         await scene.send(exchange.request, first, note="again, after the restart")
-        await exchange.settled(scene, first)
+        for message in new:
+            await exchange.ask(scene, message)
+        await asyncio.gather(exchange.settled(scene, first), _answers_once(exchange, scene, new))
         await asyncio.gather(*(exchange.had_one_effect(scene, message) for message in messages))
 
     return Case(
@@ -154,6 +168,33 @@ def restart_case(exchange: Exchange) -> Case:
         play,
         "restart",
     )
+
+
+async def _ask_spread(exchange: Exchange, scene: Scene, messages: Sequence[Json], spread_s: float) -> None:
+    """Make the requests one after the other, over so many seconds."""
+    for message in messages:
+        await exchange.ask(scene, message)
+        await asyncio.sleep(spread_s / len(messages))
+
+
+async def _answers_once(exchange: Exchange, scene: Scene, messages: Sequence[Json]) -> None:
+    """Raise `Broken` if each request that was made when the restart was over has more than one answer."""
+    for message in messages:
+        await exchange.answered(scene, message)
+    await scene.quiet()
+    counts = [len(scene.here(exchange.answer, str(message["orderId"]))) for message in messages]
+    if min(counts) > 1 and not exchange.asks_again:
+        raise Broken(
+            f"{len(messages)} requests were made once when the restart was over, and answered {', '.join(map(str, counts))} times"
+        )
+
+
+async def _enough_is_committed(exchange: Exchange, scene: Scene) -> None:
+    """Where enough orders were answered for `_did_not_begin_anew`, wait until the service has had the time to commit them by the restart."""
+    times = scene.stage.tally.first_answered_s(scene.place_of(exchange.answer))
+    if len(times) >= KNOWN_MIN:
+        committed_s = times[KNOWN_MIN - 1] + COMMITTED_WITHIN_S
+        await asyncio.sleep(max(0.0, committed_s - BEFORE_RESTART_S - asyncio.get_running_loop().time()))
 
 
 def _did_not_begin_anew(exchange: Exchange, scene: Scene, killed_s: float) -> None:

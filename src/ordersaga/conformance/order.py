@@ -8,6 +8,7 @@ from ordersaga.conformance.form import form_cases
 from ordersaga.conformance.load import load_case, memory_case, restart_case
 from ordersaga.conformance.order_flow import (
     COMPLETED,
+    CREATED,
     DELIVERY_REQUEST,
     DELIVERY_START,
     EXCHANGES,
@@ -34,6 +35,8 @@ from ordersaga.contracts.status import ORDER_CODES
 
 CASES: Final = Cases()
 LOAD_SHARE: Final = 0.1
+ASKED_AGAIN_S_MIN: Final = 4.0
+"""An Order may ask Stock again that has not answered, but not before this time."""
 ONLY_THEN: Final = (
     "guide, steps 3, 8 and 9: Order asks for the delivery once its products are reserved and it is paid, and not before"
 )
@@ -45,7 +48,7 @@ ANY_ORDER: Final = "topics have no order among themselves, so every order of arr
 
 @CASES.case(
     "a placed order asks Stock for its products",
-    "guide, step 2: Order sends a stock-decrease request with each product and its quantity",
+    "guide, step 2: Order sends one stock-decrease request with each product and its quantity",
     "happy",
 )
 async def asks_stock(scene: Scene) -> None:
@@ -54,6 +57,9 @@ async def asks_stock(scene: Scene) -> None:
     lines = order.created.field("products") or []
     there = {str(line.get("productId")).lower(): number_in(line.get("quantity")) for line in lines}
     must(there == dict(made.products) and len(lines) == len(there), f"the products are {lines}, not {made.products}")
+    await scene.quiet()
+    soon = [each for each in scene.here(CREATED, order.order_id) if each.at_s < order.created.at_s + ASKED_AGAIN_S_MIN]
+    must(len(soon) == 1, f"one order was placed, and {len(soon)} requests for it came on {CREATED}")
 
 
 @CASES.case("a reserved and paid order asks for its delivery", ONLY_THEN, "happy")

@@ -143,6 +143,8 @@ async def once(scene: Scene) -> None:
     await scene.quiet()
     requests = {str(each.field("requestId")) for each in scene.here(REFUND, order.order_id)}
     must(len(requests) == 1, f"{len(requests)} different refunds were asked for")
+    rollbacks = len(scene.here(ROLLBACK, order.order_id))
+    must(rollbacks == 1, f"{rollbacks} rollbacks of its one product were asked for")
 
 
 @CASES.case("a completed order gives nothing back", RELEASES, COMPENSATION, "repeats")

@@ -60,6 +60,15 @@ async def half_out_of_stock(scene: Scene) -> None:
     await _dead(scene, order, "one of its products is out of stock")
 
 
+@CASES.case("a product that was refused and then reserved does not revive the order", FAILS, "failures", "arrival")
+async def reserved_after_all(scene: Scene) -> None:
+    order = await placed(scene)
+    await reserve(scene, order, "FAILED")
+    await reserve(scene, order)
+    await pay_for(scene, order)
+    await _dead(scene, order, "its product was answered FAILED first")
+
+
 @CASES.case("a paid order that is out of stock is not delivered", FAILS, "failures", "arrival")
 async def paid_out_of_stock(scene: Scene) -> None:
     order = await placed(scene)
@@ -188,6 +197,20 @@ async def no_amount(scene: Scene) -> None:
     await reserve(scene, order)
     await scene.send(PAYMENT, payment_answer(order) | {"amount": None})
     await _dead(scene, order, "its payment says no amount")
+
+
+@CASES.case(
+    "a payment outcome without a status is not delivered",
+    "guide, messages: PaymentSuccessMessage.status is SUCCESS or FAILED; null is no success",
+    "failures",
+    "limits",
+    phase="poison",
+)
+async def no_status(scene: Scene) -> None:
+    order = await placed(scene)
+    await reserve(scene, order)
+    await scene.send(PAYMENT, payment_answer(order) | {"status": None})
+    await _dead(scene, order, "its payment says no status")
 
 
 @CASES.case(

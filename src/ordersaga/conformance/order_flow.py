@@ -22,7 +22,8 @@ DELIVERY_START: Final = "delivery-start-topic"
 COMPLETED: Final = "order-completed-topic"
 PRICES: Final = "product-price-topic"
 
-PRICE: Final = 12_500
+PRICE: Final = 12_347
+"""With a total that no rounding leaves as it is."""
 PRICE_PATIENCE: Final = 0.8
 REFUSED_AGAIN_S: Final = 0.3
 """Order refuses a product until its price has come over Kafka. A refused order is placed again every `REFUSED_AGAIN_S`, for this share of

@@ -48,14 +48,14 @@ async def approved(scene: Scene) -> None:
     "happy",
 )
 async def names_it(scene: Scene) -> None:
-    made = await bill(scene, 13_370)
+    made = await bill(scene, 13_371)
     await pay(scene, made)
     answer = await told(scene, made)
     must(
         answer.field("paymentKey") == made["paymentKey"],
         f"paymentKey is {answer.field('paymentKey')!r}, not {made['paymentKey']!r}",
     )
-    must(answer.number("amount") == 13_370, f"amount is {answer.field('amount')!r}, not 13370")
+    must(answer.number("amount") == 13_371, f"amount is {answer.field('amount')!r}, not 13371")
 
 
 @CASES.case(

@@ -109,7 +109,9 @@ async def two_ids(scene: Scene) -> None:
     )
     await scene.send(ASKED, refund(made, 20_000), note="more than the 15,000 won that are left after two refunds")
     answers = await scene.answers(ANSWERED, made["orderId"], 3)
-    if sum(each.number("amount") or 0 for each in answers if not each.failed) <= AMOUNT:
+    # What an answer says beyond the amount that was asked for, a case of its own judges.
+    amounts = zip((5_000, 5_000, 20_000), answers, strict=False)
+    if sum(min(asked, each.number("amount") or 0) for asked, each in amounts if not each.failed) <= AMOUNT:
         return
     if (compared := await _compared(scene)) in ("whole", "nothing"):
         scene.notes.append(
@@ -170,10 +172,14 @@ async def part_once(scene: Scene) -> None:
     await scene.send(ASKED, part, times=3)
     await scene.answers(ANSWERED, made["orderId"])
     await scene.quiet()
-    await scene.send(ASKED, refund(made, 15_000), note="the rest, which is left only if the part was refunded once")
+    last = refund(made, 15_000)
+    await scene.send(ASKED, last, note="the rest, which is left only if the part was refunded once")
 
     def rest() -> list[Heard]:
-        return [each for each in scene.here(ANSWERED, made["orderId"]) if each.number("amount") == 15_000]
+        there = scene.here(ANSWERED, made["orderId"])
+        return [
+            each for each in there if each.field("requestId") == last["requestId"] or each.number("amount") == 15_000
+        ]
 
     await scene.stage.until(lambda: bool(rest()), scene.limits.answer_s)
     must(

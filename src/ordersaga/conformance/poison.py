@@ -1,12 +1,13 @@
 """Cases of every exchange: records that are no messages."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
 from ordersaga.conformance.cases import Case, Play
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.scene import Scene, must
-from ordersaga.conformance.verdicts import Broken
+from ordersaga.conformance.verdicts import Broken, Silent
 from ordersaga.conformance.wire import Json, compact
 
 KEYLESS: Final = ("an id that is none", "no order id")
@@ -61,7 +62,7 @@ def poison_cases(exchange: Exchange) -> list[Case]:
 
 def _poison(exchange: Exchange, spoil: Callable[[Json], bytes | None], dead_letter: bool, keyed: bool) -> Play:
     async def play(scene: Scene) -> None:
-        good = await exchange.prepare(scene)
+        good, next_one = await asyncio.gather(exchange.prepare(scene), exchange.prepare(scene))
         bad_id = scene.new_id()
         bad = await scene.send(
             exchange.request,
@@ -70,9 +71,10 @@ def _poison(exchange: Exchange, spoil: Callable[[Json], bytes | None], dead_lett
             partition=0,
             note="this record is spoilt",
         )
-        await scene.send(exchange.request, good, partition=0, note="behind the spoilt record, in the same partition")
+        for message, where in ((good, "behind the spoilt record"), (next_one, "behind both")):
+            await scene.send(exchange.request, message, partition=0, note=f"{where}, in the same partition")
         try:
-            await exchange.answered(scene, good)
+            await _answered_before(exchange, scene, good, next_one)
         except Broken as error:
             raise type(error)(f"the record behind the spoilt one was not answered: {error}") from error
         must(not scene.here(exchange.answer, bad_id), "the spoilt record was answered as if it were a message")
@@ -80,3 +82,19 @@ def _poison(exchange: Exchange, spoil: Callable[[Json], bytes | None], dead_lett
             await scene.letter(bad, bad_id)
 
     return play
+
+
+async def _answered_before(exchange: Exchange, scene: Scene, message: Json, next_one: Json) -> None:
+    """Wait for the answer to a message. Raises `Broken` where there is none: in time, or soon after the answer to the next one, since a
+    partition is read in its order."""
+    answer = scene.in_background(exchange.answered(scene, message))
+    overtaking = scene.in_background(exchange.answered(scene, next_one))
+    await asyncio.wait({answer, overtaking}, return_when=asyncio.FIRST_COMPLETED)
+    if not answer.done() and overtaking.exception() is None:
+        await asyncio.wait({answer}, timeout=scene.quiet_s)
+        if not answer.done():
+            raise Silent(
+                f"order {message['orderId']} had no answer on {exchange.answer}, and order {next_one['orderId']} behind it had one: "
+                "the record is lost"
+            )
+    await answer

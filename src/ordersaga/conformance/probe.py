@@ -17,6 +17,7 @@ from ordersaga.messaging.kafka import Access, Topics
 PROBES: Final = 3
 """First requests, with different order ids: one partition of the service may be stopped."""
 SECOND_TRY_S: Final = 4.0
+SCHEMA_ID_BYTES: Final = 5
 JAVA_TYPE_ID: Final = "com.shop.{producer}.message.{message}"
 
 
@@ -162,8 +163,13 @@ def _nature(value: bytes | None) -> str:
             return "what is no JSON object but a JSON text that has one inside, as if it was serialized twice"
         if isinstance(found, dict):
             return "what is no JSON object in UTF-8"
+    except UnicodeDecodeError as error:
+        if (value or b"").startswith(b"{"):
+            return f"what is no JSON object in UTF-8: the bytes from number {error.start + 1} on are in another charset"
     except (ValueError, RecursionError):
         pass
+    if (value or b"")[:1] == b"\0" and (value or b"")[SCHEMA_ID_BYTES:].lstrip()[:1] == b"{":
+        return "what is no JSON object, since the five bytes of a Schema Registry come before it"
     return "what is no JSON object"
 
 
@@ -179,6 +185,11 @@ def _why(part: Part, scene: Scene) -> str:
         return (
             f"{part.role} answers nothing: its first requests became dead letters on {letters[0].topic}{why_of(letters[0])}; "
             "ORDERSAGA_TYPE_IDS names the __TypeId__ that it may need"
+        )
+    if strangers := scene.stage.tally.of_strangers(scene.place_of(first.answer)):
+        return (
+            f"{part.role} answers on {first.answer} for orders that nobody has asked for: {shown(strangers[-1].record.value, 120)}; "
+            f"none of {PROBES} requests on {first.request or 'its HTTP'} was answered under its own order id within {waited}"
         )
     return (
         f"{part.role} does not answer: {PROBES} requests on {first.request} had no answer on {first.answer} within {waited}. "

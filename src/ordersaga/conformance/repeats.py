@@ -1,5 +1,6 @@
 """Cases of every exchange: the same record again, the same decision again, and a transaction that is aborted."""
 
+import asyncio
 from typing import Final
 from uuid import uuid4
 
@@ -62,12 +63,12 @@ def _repeated(exchange: Exchange) -> list[Case]:
     async def other_bytes(scene: Scene) -> None:
         message = await exchange.prepare(scene)
         await scene.send(exchange.request, message)
-        again = dict(reversed(upper(message).items())) | {"traceId": "again"}
+        again = dict(reversed(upper(message).items()))
         await scene.send(
             exchange.request,
             compact(again),
             key=None,
-            note="the same in other bytes: other order, a further field, UUIDs in upper case",
+            note="the same in other bytes: other order, UUIDs in upper case",
         )
         await exchange.settled(scene, message)
         await exchange.had_one_effect(scene, message)
@@ -102,20 +103,17 @@ def _repeated(exchange: Exchange) -> list[Case]:
 def _aborted(exchange: Exchange) -> list[Case]:
     async def unanswered(scene: Scene) -> Json:
         message = await exchange.prepare(scene)
-        await scene.quiet()
+        if scene.sent:  # else the service has not heard of the order
+            await scene.quiet()
         if scene.here(exchange.answer, str(message["orderId"])):
             raise NotMeasurable(f"the answer on {exchange.answer} comes before the request; another case judges that")
         return message
 
     async def overlapping(scene: Scene) -> None:
-        messages = [await unanswered(scene) for _ in range(2)]
+        messages = await asyncio.gather(unanswered(scene), unanswered(scene))
         await scene.abort_overlapping(exchange.request, messages)
-        for message in messages:
-            await scene.silence(
-                exchange.answer,
-                str(message["orderId"]),
-                "two transactions overlapped and both were aborted, so neither record exists",
-            )
+        why = "two transactions overlapped and both were aborted, so neither record exists"
+        await asyncio.gather(*(scene.silence(exchange.answer, str(each["orderId"]), why) for each in messages))
 
     async def aborted(scene: Scene) -> None:
         message = await unanswered(scene)

@@ -17,6 +17,7 @@ from ordersaga.conformance.stage import Stage
 from ordersaga.conformance.verdicts import Broken, NotMeasurable, NotOffered, Silent
 from ordersaga.conformance.wire import Heard, Sent
 from ordersaga.messaging.kafka import KafkaForbids, KafkaUnavailable, why_unreachable
+from ordersaga.settings import PREFIX
 
 Outcome = Literal["passed", "failed", "skipped", "not judged"]
 
@@ -66,7 +67,10 @@ async def run(plan: Plan, say: Callable[[str], None], progress: Progress) -> Rep
     chosen = select(plan.part.cases, plan.only)
     say(f"looking for Kafka at {plan.settings.kafka_bootstrap_servers}")
     if why := await asyncio.to_thread(why_unreachable, plan.settings):
-        raise CannotJudge(f"Kafka at {plan.settings.kafka_bootstrap_servers} cannot be used: {why}")
+        raise CannotJudge(
+            f"Kafka at {plan.settings.kafka_bootstrap_servers} cannot be used: {why}. {PREFIX}KAFKA_BOOTSTRAP_SERVERS says where it is, and "
+            f"{PREFIX}KAFKA_SECURITY_PROTOCOL, _SASL_... and _SSL_... how it is spoken to"
+        )
     report = Report(plan.part.role, began_at, [], [])
     try:
         plan = await look_for_topics(plan, report.notes.append)
@@ -136,7 +140,7 @@ class Director:
         shared = 0
         for case in cases:
             if stopped is not None:
-                self._note(Result(case, "not judged", f"the service has stopped: see {stopped!r}", 0.0))
+                self._note(Result(case, "not judged", f"the service has stopped answering: see {stopped!r}", 0.0))
                 continue
             if slow is not None and shared == SHARED_MAX:
                 self._note(

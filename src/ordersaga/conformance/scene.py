@@ -13,12 +13,14 @@ from ordersaga.conformance.stage import Stage
 from ordersaga.conformance.verdicts import DEAD_LETTERS, Broken, NotOffered, Silent
 from ordersaga.conformance.wire import Heard, Json, Sent, compact, shortened, shown, uuids_in
 from ordersaga.contracts.headers import TYPE_ID
+from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging.kafka import Publication
 
 T = TypeVar("T")
 Headers = Sequence[tuple[str, bytes | None]]
 
 WHY_CHARS_MAX: Final = 200
+STRANGER_CHARS_MAX: Final = 120
 OWN_KEY: Final = b"\0the message's own id"
 """Stands for the record key that Java's producers write: the order id as text."""
 
@@ -186,7 +188,9 @@ class Scene:
         if not await self.stage.until(lambda: len(self.here(topic, id)) >= count, wait_s):
             there = len(self.here(topic, id))
             what = "no record" if not there else f"only {there} of {count} records"
-            raise Silent(f"{what} for order {id} came on {topic} within {wait_s:g} s{self._came_instead(topic, id)}")
+            raise Silent(
+                f"{what} for order {id} came on {topic} within {round(wait_s, 1):g} s{self._came_instead(topic, id)}"
+            )
         return self.here(topic, id)
 
     def hook_failure(self) -> BaseException | None:
@@ -201,7 +205,19 @@ class Scene:
         letters = [each for each in others if self.stage.is_dead_letter_topic(each.topic)]
         if letters:
             return f"; the request became a dead letter on {letters[0].topic}{why_of(letters[0])}"
-        return f"; instead a record came on {others[0].topic}" if others else ""
+        return f"; instead a record came on {others[0].topic}" if others else self._for_another_order(topic)
+
+    def _for_another_order(self, topic: str) -> str:
+        """Which answers name another order than the one that was asked for, as the end of a sentence."""
+        asked, place = self.sent[-1] if self.sent else None, self.place_of(topic)
+        if asked is None or b"orderId" not in (asked.value or b""):
+            return ""
+        if strangers := self.stage.tally.of_strangers(place, asked.at_s):
+            value = shown(strangers[-1].record.value, STRANGER_CHARS_MAX)
+            return f"; meanwhile an answer came for an order that nobody has asked for: {value}"
+        if surplus := self.stage.tally.surplus(asked.place.topic, place, asked.at_s):
+            return f"; meanwhile an answer may have come under another order's id, since {surplus}"
+        return ""
 
     @property
     def quiet_s(self) -> float:
@@ -248,10 +264,20 @@ class Scene:
             topic = self.offers.dead_letter_topic_of(sent.place.topic)
             raise Broken(
                 f"the record at {sent.place} did not become a dead letter within {self.limits.answer_s:g} s; expected on {topic}, "
-                "or on any topic whose name begins or ends as those for dead letters do. --dead-letter-topic names another; "
+                "or on any topic whose name says that it has dead letters. "
+                f"{self._copies_of(sent, id)}--dead-letter-topic names another; "
                 f"--without {DEAD_LETTERS} says that the service keeps them elsewhere"
             )
         self._look_at_letters(sent, id)
+
+    def _copies_of(self, sent: Sent, id: str) -> str:
+        """Where else the record came, as a sentence; empty: nowhere."""
+        topics = {
+            each.topic
+            for each in self.stage.heard(id)
+            if each.topic not in BY_NAME and sent.value and each.has(sent.value)
+        }
+        return f"It came on {', '.join(sorted(topics))}: if that is the place, name it. " if topics else ""
 
     def _look_at_letters(self, sent: Sent, id: str) -> None:
         found = self.stage.letters_of(sent, id)

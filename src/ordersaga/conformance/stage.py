@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,15 +23,20 @@ FETCH_MAX: Final = 2_000
 FETCH_WAIT_S: Final = 0.02
 RECENT_S: Final = 5.0
 WORDS: Final = ("order", "stock", "pay", "deliver")
-DEAD_LETTER_ENDS: Final = ("-dlt", ".dlt", "_dlt", "-dlq", ".dlq", "_dlq", ".errors", "-errors", "-error", ".err")
-DEAD_LETTER_BEGINNINGS: Final = ("error.", "dlq.", "dead-letter-")
-"""Of Spring Cloud Stream, share groups and SmallRye."""
+DEAD_LETTER_ENDS: Final = ("dlt", "dlq", ".errors", "-errors", "-error", ".err")
+DEAD_LETTER_BEGINNINGS: Final = ("error.", "errors.")
+"""Of Spring Cloud Stream."""
+_dead_letter_word: Final = re.compile(r"(?<![a-z])(dlt|dlq|dead[-._]?letters?|poison(ed)?)(?![a-z])")
 
 
 def has_dead_letter_name(topic: str) -> bool:
     """Whether a topic is called as topics for dead letters are."""
     name = topic.lower()
-    return name.endswith(DEAD_LETTER_ENDS) or name.startswith(DEAD_LETTER_BEGINNINGS)
+    return (
+        bool(_dead_letter_word.search(name))
+        or name.endswith(DEAD_LETTER_ENDS)
+        or name.startswith(DEAD_LETTER_BEGINNINGS)
+    )
 
 
 class Stage:
@@ -89,7 +95,7 @@ class Stage:
             name
             for name in names
             if name not in self._own
-            and (name in BY_NAME or name in self._dead_letter_topics or any(word in name.lower() for word in WORDS))
+            and (name in BY_NAME or self.is_dead_letter_topic(name) or any(word in name.lower() for word in WORDS))
         ]
         return sorted(wanted, key=lambda name: (name not in BY_NAME, name))[:TOPICS_HEARD_MAX]
 

@@ -70,6 +70,13 @@ async def decreased(scene: Scene) -> None:
     await left_is(scene, name, 2, "3 of 5 pieces were taken")
 
 
+@CASES.case("each product of an order is decreased", NO_OVERSELLING, "happy")
+async def each_decreased(scene: Scene) -> None:
+    first, second = await product(scene, 5), await product(scene, 5)
+    await ask(scene, (first, 1), (second, 3))
+    await left_is(scene, second, 2, "3 of 5 pieces of an order's second product were taken")
+
+
 @CASES.case("more than there is is answered FAILED", NO_OVERSELLING, "failures")
 async def short(scene: Scene) -> None:
     name = await product(scene, 2)

@@ -51,9 +51,9 @@ class Tally:
         if isinstance(order, str) and (order.lower() in self._answers or len(self._answers) < ORDERS_MAX):
             self._answers.setdefault(order.lower(), []).append(heard)
 
-    def surplus(self, request: str, answer: str) -> Surplus | None:
-        """An order that was answered on a topic more often than it was asked for on another one; None: there is none. A request that names a
-        product in several lines may be answered for each."""
+    def surplus(self, request: str, answer: str, since_s: float = -math.inf) -> Surplus | None:
+        """An order that was answered on a topic more often than it was asked for on another one, the last time after a time; None: there is
+        none. A request that names a product in several lines may be answered for each."""
         for order, heard in self._answers.items():
             asked = [sent for topic, sent in self._asked.get(order, []) if topic == request]
             in_time = [each for each in heard if each.topic == answer and each.at_s < self.until_s]
@@ -61,9 +61,19 @@ class Tally:
                 continue
             for product, answers in _by_product(in_time):
                 allowed = sum(_lines(each, product) for each in asked)
-                if len(answers) > allowed:
+                if len(answers) > allowed and answers[-1].at_s > since_s:
                     return Surplus(order, product, allowed, [each for each in asked if each is not None], answers)
         return None
+
+    def of_strangers(self, answer: str, since_s: float = -math.inf) -> list[Heard]:
+        """What came on a topic after a time for orders that nobody has asked for."""
+        strangers = [heard for order, heard in self._answers.items() if order not in self._asked]
+        return [each for heard in strangers for each in heard if each.topic == answer and each.at_s > since_s]
+
+    def first_answered_s(self, answer: str) -> list[float]:
+        """When each order was first answered on a topic, the earliest first."""
+        times = [[each.at_s for each in heard if each.topic == answer] for heard in self._answers.values()]
+        return sorted(each[0] for each in times if each)
 
     def answered_again(self, answer: str, before_s: float, since_s: float) -> tuple[int, int]:
         """Of the orders that were answered on a topic before a time, how many were answered again since another one; and how many there are."""

@@ -1,0 +1,93 @@
+"""What the kit waits for, and for how long: a record that the next one has overtaken, single requests of a slow service; and what it says of garbage."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from ordersaga.conformance import load
+from ordersaga.conformance.exchange import Exchange
+from ordersaga.conformance.load import load_case
+from ordersaga.conformance.poison import _answered_before
+from ordersaga.conformance.probe import _nature
+from ordersaga.conformance.scene import Offers
+from ordersaga.conformance.verdicts import Silent
+from ordersaga.conformance.wire import Heard, compact
+from ordersaga.messaging.handler import Record
+
+
+class _Answers(Exchange):
+    """The other side: answers the messages in `known`, each at once."""
+
+    request, answer, noun, required = "delivery-request-topic", "delivery-start-topic", "a delivery request", "address"
+
+    def __init__(self, known: set[str]) -> None:
+        self.known = known
+
+    async def prepare(self, scene: Any) -> dict[str, Any]:
+        return {"orderId": str(uuid4())}
+
+    async def ask(self, scene: Any, message: dict[str, Any]) -> None:
+        self.known.add(message["orderId"])
+
+    async def ask_all(self, scene: Any, messages: Sequence[dict[str, Any]]) -> None:
+        self.known.update(each["orderId"] for each in messages)
+
+    async def answered(self, scene: Any, message: dict[str, Any]) -> list[Heard]:
+        if message["orderId"] not in self.known:
+            await asyncio.Event().wait()
+        return [Heard(Record("delivery-start-topic", 0, 7, None, compact(message), (), 0), 0.0)]
+
+
+class _Waits:
+    """A scene in which nobody waits long."""
+
+    quiet_s = 0.01
+    offers = Offers(load=20)
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.tasks: list[asyncio.Task[Any]] = []
+
+    def in_background(self, work: Any) -> "asyncio.Task[Any]":
+        self.tasks.append(asyncio.create_task(work))
+        return self.tasks[-1]
+
+
+async def test_a_record_that_the_next_one_has_overtaken_is_lost_and_not_waited_for() -> None:
+    scene: Any = _Waits()
+    lost, behind = {"orderId": "lost"}, {"orderId": "behind"}
+    with pytest.raises(
+        Silent, match=r"order lost had no answer .* and order behind behind it had one: the record is lost"
+    ):
+        await _answered_before(_Answers({"behind"}), scene, lost, behind)
+    await _answered_before(_Answers({"lost"}), scene, lost, behind)
+    for task in scene.tasks:
+        task.cancel()
+
+
+async def test_a_service_that_takes_long_for_each_request_is_asked_for_fewer_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene: Any = _Waits()
+    await load_case(_Answers(set())).play(scene)
+    monkeypatch.setattr(load, "SINGLES_S_MAX", -1.0)
+    await load_case(_Answers(set())).play(scene)
+    assert [note.partition(",")[0] for note in scene.notes if "latency" in note] == [
+        "latency of 2 single requests",
+        "latency of 1 single request",
+    ]
+
+
+@pytest.mark.parametrize(
+    "value, said",
+    [
+        (b'\0\0\0\0\7{"orderId": 1}', "the five bytes of a Schema Registry"),
+        ('{"message": "재고"}'.encode("euc-kr"), "from number 14 on are in another charset"),
+        (b"\0\0\0\0\7Hstarted", "what is no JSON object"),
+    ],
+)
+def test_an_answer_that_is_no_json_is_told_by_its_kind(value: bytes, said: str) -> None:
+    assert said in _nature(value)
