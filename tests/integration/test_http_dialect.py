@@ -167,7 +167,7 @@ async def test_what_is_for_operators_has_a_port_of_its_own_where_set() -> None:
 
 
 @pytest.mark.parametrize("any_free", ["public", "operators'", "both"])
-async def test_operators_paths_are_on_their_port_alone_where_a_port_is_any_free_one(any_free: str) -> None:
+def test_operators_paths_are_on_their_port_alone_where_a_port_is_any_free_one(any_free: str) -> None:
     port = free_port() if any_free == "operators'" else 0
     operations = free_port() if any_free == "public" else 0
     with process_of(port, OPERATIONS_PORT=str(operations)) as process:
