@@ -102,7 +102,7 @@ class PartitionConsumer:
         if instance:
             config["group.instance.id"] = instance
         self._consumer: Final[Any] = consumer(config)
-        self._leaders: Final = Leaders(self._consumer, partial(AdminClient, client_config(settings)))
+        self._leaders: Final = Leaders(partial(AdminClient, client_config(settings)))
         self._consumer.subscribe(
             list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
