@@ -45,7 +45,10 @@ _accept: Final = msgspec.json.Decoder(AcceptBody)
 
 def routes(face: Face) -> list[ControllerRouterHandler]:
     """The routes of partitions."""
+    return [*_reads(face), *_acts(face), *_acts_on_topics(face)]
 
+
+def _reads(face: Face) -> list[ControllerRouterHandler]:
     @get(
         "/partitions",
         operation_id="listPartitions",
@@ -60,6 +63,10 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         shown, following = _cursors.cut(found, limit, lambda each: each.partition)
         return Page([partition_resource(each) for each in shown], following)
 
+    return [find]
+
+
+def _acts(face: Face) -> list[ControllerRouterHandler]:
     @post(
         "/partitions/{topic:str}/{partition:int}/pause",
         status_code=200,
@@ -82,6 +89,25 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         operator, body = await face.act(request, _act)
         return partition_resource(await face.partitions.resume(_partition(topic, partition), operator, body.version))
 
+    @post(
+        "/partitions/{topic:str}/{partition:int}/accept",
+        status_code=200,
+        operation_id="acceptPosition",
+        operation_class=json_body(AcceptBody),
+        summary="Let a stopped partition go on at another position",
+    )
+    async def accept(request: AnyRequest, topic: FromPath[str], partition: FromPath[int]) -> AcceptedResource:
+        operator, body = await face.act(request, _accept)
+        wanted = _partition(topic, partition)
+        accepted, _ = await face.partitions.accept(topic, wanted.partition, body.at, operator, body.position)
+        if not accepted:
+            raise NotPossible(f"{wanted} is not there, in Kafka or in this service's ledger", "UNKNOWN")
+        return AcceptedResource(topic, wanted.partition)
+
+    return [pause, resume, accept]
+
+
+def _acts_on_topics(face: Face) -> list[ControllerRouterHandler]:
     @post(
         "/partitions/{topic:str}/pause",
         status_code=200,
@@ -106,22 +132,7 @@ def routes(face: Face) -> list[ControllerRouterHandler]:
         changed = await face.partitions.resume_topic(_partition(topic, 0).topic, operator)
         return TopicActResource(topic, [partition_resource(each) for each in changed])
 
-    @post(
-        "/partitions/{topic:str}/{partition:int}/accept",
-        status_code=200,
-        operation_id="acceptPosition",
-        operation_class=json_body(AcceptBody),
-        summary="Let a stopped partition go on at another position",
-    )
-    async def accept(request: AnyRequest, topic: FromPath[str], partition: FromPath[int]) -> AcceptedResource:
-        operator, body = await face.act(request, _accept)
-        wanted = _partition(topic, partition)
-        accepted, _ = await face.partitions.accept(topic, wanted.partition, body.at, operator, body.position)
-        if not accepted:
-            raise NotPossible(f"{wanted} is not there, in Kafka or in this service's ledger", "UNKNOWN")
-        return AcceptedResource(topic, wanted.partition)
-
-    return [find, pause, resume, pause_topic, resume_topic, accept]
+    return [pause_topic, resume_topic]
 
 
 def _partition(topic: str, number: int) -> Partition:
