@@ -57,6 +57,9 @@ REFUSED: Final[dict[tuple[str, ...], str]] = {
     (
         "settings.ORDERSAGA_TRUST_GATEWAY_HEADERS=true",
     ): "settings.ORDERSAGA_TRUST_GATEWAY_ADDRESSES: name the addresses",
+    ("proxyAddresses=null",): "proxyAddresses: all visitors behind",
+    ("proxyAddresses={10.42.0.1}",): "/proxyAddresses/0",
+    ("extraEnv={OTEL_SERVICE_NAME}",): "/extraEnv/0",
     ("services.web.sessionSecret=",): "services.web.sessionSecret",
     ("services.web.settings.ORDERSAGA_WEB_SIGN_IN=token",): "services.web.oidcSecret: it is used with",
     (

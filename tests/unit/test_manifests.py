@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import promql_parser as promql
 import pytest
@@ -16,6 +17,7 @@ from typer.core import TyperGroup
 
 from ordersaga import __version__
 from ordersaga.cli.main import commands
+from ordersaga.http.server import DRAIN_S
 from ordersaga.settings import HTTP_PORTS, SERVICES, Settings
 from tests.deploy.chart import ALERTS, CHART, MSK, REFUSED, RENDERED, ROOT, examples, head
 
@@ -23,7 +25,8 @@ SCHEMA = Draft7Validator(json.loads((CHART / "values.schema.json").read_text()))
 BY_SCHEMA = {changes: place for changes, place in REFUSED.items() if place.startswith("/")}
 SECRETS = "/run/secrets/ordersaga/"
 URL = "postgresql://{}@postgres/{}?sslmode=verify-full"
-OF_THEIR_OWN = {"settings", "resources", "podAnnotations", "nodeSelector", "monitoringLabels"}
+OF_THEIR_OWN = {"settings", "resources", "podAnnotations", "nodeSelector", "monitoringLabels", "affinity"}
+BY_BROWSERS = {"ORDERSAGA_WEB_URL", "ORDERSAGA_WEB_CHECKOUT_URL", "ORDERSAGA_JWT_ISSUER"}
 EXAMPLES = [each.name for each in examples()]
 
 
@@ -110,7 +113,7 @@ def test_each_container_has_settings_that_a_service_takes_and_the_secrets_that_t
     example: str, tmp_path: Path
 ) -> None:
     for component, pod, container in pods(example):
-        environment = {each["name"]: each["value"] for each in container["env"]}
+        environment = _settings(container)
         mounted = _mounted(pod)
         for name, value in environment.items():
             setting = name.removeprefix("ORDERSAGA_").removesuffix("_FILE").lower()
@@ -136,8 +139,17 @@ def _mounted(pod: dict[str, Any]) -> list[str]:
     return [item["path"] for source in volume["sources"] for item in source["secret"]["items"]]
 
 
+def _values(container: dict[str, Any]) -> dict[str, str]:
+    """The container's environment but for what comes from Secrets."""
+    return {each["name"]: each["value"] for each in container["env"] if "value" in each}
+
+
+def _settings(container: dict[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in _values(container).items() if name.startswith("ORDERSAGA_")}
+
+
 def _secrets(container: dict[str, Any]) -> Iterator[str]:
-    yield from (each["value"] for each in container["env"] if each["value"].startswith(SECRETS))
+    yield from (each for each in _values(container).values() if each.startswith(SECRETS))
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -170,7 +182,7 @@ def test_each_service_listens_where_it_is_called_and_probed(example: str) -> Non
         if component not in HTTP_PORTS:
             continue
         ports = {each["name"]: each["containerPort"] for each in container["ports"]}
-        environment = {each["name"]: each["value"] for each in container["env"]}
+        environment = _settings(container)
         assert ports == {"http": HTTP_PORTS[component], "operations": int(environment["ORDERSAGA_OPERATIONS_PORT"])}
         assert {
             container[each]["httpGet"]["port"] for each in ("startupProbe", "readinessProbe", "livenessProbe")
@@ -186,7 +198,7 @@ def test_each_address_that_a_container_is_given_is_a_service_with_that_port(exam
         for port in each["spec"]["ports"]
     }
     for component, _, container in pods(example):
-        given = re.findall(r'http://shop-[^" ]+', " ".join(each["value"] for each in container["env"]))
+        given = re.findall(r'http://shop-[^" ]+', " ".join(_values(container).values()))
         assert set(given) <= served, component
         assert given or component != "web"
 
@@ -203,6 +215,42 @@ def test_pods_run_as_the_user_of_the_image_and_may_write_to_tmp_alone(example: s
             "capabilities": {"drop": ["ALL"]},
         }
         assert [each["mountPath"] for each in container["volumeMounts"] if not each.get("readOnly")] == ["/tmp"]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_requests_that_a_pod_forwards_count_for_its_visitors(example: str) -> None:
+    for component, _, container in pods(example):
+        addresses = {"ORDERSAGA_HTTP_PROXY_ADDRESSES": _settings(container)["ORDERSAGA_HTTP_PROXY_ADDRESSES"]}
+        assert Settings.of(addresses).proxy_networks, component
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_a_pod_reaches_each_address_of_its_settings(example: str) -> None:
+    """Those of other systems, by their ports: the policies name no destination."""
+    allowed = {
+        each["metadata"]["labels"]["app.kubernetes.io/component"]: {
+            port["port"] for rule in each["spec"]["egress"] for port in rule.get("ports", [])
+        }
+        for each in rendered(example)
+        if each["kind"] == "NetworkPolicy"
+    }
+    for component, _, container in pods(example):
+        if component == "migrate":  # calls nothing but Kafka and PostgreSQL
+            continue
+        settings = _settings(container)
+        called = [value for name, value in settings.items() if name not in BY_BROWSERS and value.startswith("http")]
+        elsewhere = [urlsplit(each) for each in called if not each.startswith("http://shop-")]
+        wanted = {each.port or {"http": 80, "https": 443}[each.scheme] for each in elsewhere}
+        assert wanted <= allowed[component], component
+        assert wanted or component != "payment"
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_a_pod_has_the_time_that_its_end_takes(example: str) -> None:
+    for component, pod, container in pods(example):
+        if component in HTTP_PORTS:
+            before_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+            assert pod["terminationGracePeriodSeconds"] >= before_s + 2 * DRAIN_S + 10  # its requests, its turns
 
 
 def test_the_chart_deploys_the_release_that_it_came_with() -> None:

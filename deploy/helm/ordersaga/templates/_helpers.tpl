@@ -48,6 +48,12 @@ nodeSelector: {{ toYaml . | nindent 2 }}
 {{- with .Values.tolerations }}
 tolerations: {{ toYaml . | nindent 2 }}
 {{- end }}
+{{- with .Values.affinity }}
+affinity: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
 {{- end }}
 
 {{/* The settings that every process has. */}}
@@ -68,6 +74,9 @@ ORDERSAGA_KAFKA_SSL_CA_LOCATION: /run/secrets/ordersaga/kafka-ca.crt
 {{- end }}
 ORDERSAGA_TOPIC_PARTITIONS: {{ .Values.kafka.partitions | quote }}
 ORDERSAGA_TOPIC_REPLICATION_FACTOR: {{ .Values.kafka.replicationFactor | quote }}
+{{- with .Values.proxyAddresses }}
+ORDERSAGA_HTTP_PROXY_ADDRESSES: {{ toJson . | quote }}
+{{- end }}
 {{- with .Values.foreignPartners }}
 ORDERSAGA_FOREIGN_PARTNERS: {{ toJson . | quote }}
 {{- end }}
@@ -102,10 +111,62 @@ ORDERSAGA_FOREIGN_PARTNERS: {{ toJson . | quote }}
 {{- end }}
 {{- end }}
 
+{{/* PostgreSQL's part of the environment, for the databases of these services, and of the volume of secrets. */}}
+{{- define "ordersaga.databases" -}}
+{{- range .services }}
+ORDERSAGA_{{ upper . }}_DATABASE_URL_FILE: /run/secrets/ordersaga/{{ . }}
+{{- end }}
+{{- if and .services .root.Values.postgresql.ca.secret }}
+PGSSLROOTCERT: /run/secrets/ordersaga/postgresql-ca.crt # for a URL without sslrootcert
+{{- end }}
+{{- end }}
+
+{{- define "ordersaga.databaseSecrets" -}}
+{{- if .services }}
+- secret:
+    name: {{ .secret }}
+    items:
+      {{- range .services }}
+      - { key: {{ . }}, path: {{ . }} }
+      {{- end }}
+{{- with .root.Values.postgresql.ca }}
+{{- if .secret }}
+- secret:
+    name: {{ .secret }}
+    items:
+      - { key: {{ .key }}, path: postgresql-ca.crt }
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "ordersaga.env" -}}
-{{- range $name, $value := . }}
+{{- range $name, $value := .own }}
 - { name: {{ $name }}, value: {{ $value | toString | quote }} }
 {{- end }}
+{{- with .root.Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "ordersaga.volumeMounts" -}}
+- { name: secrets, mountPath: /run/secrets/ordersaga, readOnly: true }
+- { name: tmp, mountPath: /tmp }
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The ports of the URLs among settings that a process calls, as a list. A browser follows those of WEB_URL and WEB_CHECKOUT_URL, and nobody those of JWT_ISSUER. */}}
+{{- define "ordersaga.urlPorts" -}}
+{{- $found := list }}
+{{- range $name, $value := omit . "ORDERSAGA_WEB_URL" "ORDERSAGA_WEB_CHECKOUT_URL" "ORDERSAGA_JWT_ISSUER" }}
+{{- if regexMatch "^https?://" (toString $value) }}
+{{- $url := urlParse $value }}
+{{- $found = append $found (regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "443" "80" (eq $url.scheme "https"))) }}
+{{- end }}
+{{- end }}
+{{- $found | uniq | sortAlpha | toJson }}
 {{- end }}
 
 {{/* The servers that are deployed, as a list. */}}
