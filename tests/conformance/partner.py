@@ -142,7 +142,7 @@ class Loop:
                 sys.exit("NullPointerException")
             return False, self.partner.replies(found)
         except Bad as error:
-            if self.partner.is_("dies-on-bad-json"):
+            if self.partner.is_("dies-on-bad-json") or self.partner.is_("dies-of-unknown-fields"):
                 sys.exit(f"cannot read: {error}")
             self.lost.update(
                 {(found.topic(), found.partition())} if self.partner.is_("drops-what-comes-after-bad") else ()

@@ -173,7 +173,8 @@ class ServicePartner:
             raise Bad("no object")
         if self.is_("needs-a-type-header") and "__TypeId__" not in headers:
             raise Bad("no type information in headers and no default type provided")
-        if self.is_("refuses-unknown-fields") and (more := set(message) - self.known):
+        refuses = self.is_("refuses-unknown-fields") or self.is_("dies-of-unknown-fields")
+        if refuses and (more := set(message) - self.known):
             raise Bad(f"unknown fields {more}")
         if self.is_("needs-every-field") and (less := self.optional - set(message)):
             raise Bad(f"missing fields {less}")

@@ -61,7 +61,8 @@ class StockPartner(ServicePartner):
     def _take(self, order: str, wanted: dict[str, int]) -> list[tuple[str, Json]]:
         known = self.orders.get(order)
         judged_again = {"takes-repeats-again": "taken", "judges-the-refused-again": "refused"}.get(self.manner)
-        if known is not None and self.is_("knows-repeats-by-their-bytes") and known.get("bytes") != self.bytes_now:
+        is_other = known is not None and known.get("bytes", self.bytes_now) != self.bytes_now
+        if is_other and self.is_("knows-repeats-by-their-bytes"):
             known = None
         if known is not None and known["state"] != judged_again:
             if self.is_("fails-repeats"):

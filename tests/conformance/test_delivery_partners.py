@@ -151,6 +151,13 @@ def test_a_delivery_that_dies_of_a_bad_record_or_stays_there_is_named_by_the_fir
     assert "the record behind the spoilt one was not answered" in verdict.answer.out
 
 
+def test_a_delivery_that_dies_of_a_shape_is_named_by_it(stack: DevStack, tmp_path: Path) -> None:
+    with RunningPartner(tmp_path, stack, "delivery", "dies-of-unknown-fields") as partner:
+        verdict = partner.conform(restart=False)
+    assert verdict.failed == {f"{A} with unknown fields"}, verdict.answer
+    assert verdict.not_judged >= BAD and "the service has stopped answering" in verdict.answer.out
+
+
 def test_answers_in_an_envelope_lack_the_fields_and_nothing_else(stack: DevStack, tmp_path: Path) -> None:
     with RunningPartner(tmp_path, stack, "delivery", "in-an-envelope") as partner:
         verdict = partner.conform("--only", "form", "--only", "happy", restart=False)

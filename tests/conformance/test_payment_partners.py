@@ -34,6 +34,7 @@ WRONG = {
     "tells-before-the-gateway": {
         "a declined payment is published as FAILED on the same topic",
         "a declined payment confirmed twice stays declined",
+        "one payment has one outcome record",
     },
     "lower-case-status": STATUS_WORDS,
     "takes-null-for-nothing": {"a refund without an amount gives nothing back"},

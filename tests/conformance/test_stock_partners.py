@@ -149,7 +149,9 @@ def test_a_wrong_stock_that_is_slow_is_found_as_well(
 )
 def test_a_stock_that_is_wrong_in_many_ways_is_named(stack: DevStack, tmp_path: Path, manner: str, one: str) -> None:
     verdict = judged(stack, tmp_path, manner)
-    assert one in verdict.failed and "a product that is in stock is answered SUCCESS" in verdict.passed, verdict.answer
+    assert one in verdict.failed, verdict.answer
+    if manner != "reads-one-partition":  # it may read nothing else that was asked
+        assert "a product that is in stock is answered SUCCESS" in verdict.passed, verdict.answer
 
 
 @pytest.mark.parametrize(
@@ -164,6 +166,7 @@ def test_a_stock_that_is_wrong_in_many_ways_is_named(stack: DevStack, tmp_path: 
         *UNHURRIED,
     ],
 )
+@pytest.mark.timeout(240)
 def test_a_right_but_unusual_stock_passes(stack: DevStack, tmp_path: Path, manner: str) -> None:
     verdict = judged(stack, tmp_path, manner, restart=True)
     assert verdict.answer.code == 0 and not verdict.skipped, verdict.answer
@@ -171,7 +174,7 @@ def test_a_right_but_unusual_stock_passes(stack: DevStack, tmp_path: Path, manne
 
 def test_a_stock_that_gives_nothing_back_says_so(stack: DevStack, tmp_path: Path) -> None:
     verdict = judged(stack, tmp_path, "right", "--without", "compensation", "--only", "happy", "--only", "compensation")
-    assert verdict.answer.code == 0 and len(verdict.skipped) > 30 and len(verdict.passed) == 3, verdict.answer
+    assert verdict.answer.code == 0 and len(verdict.skipped) > 30 and len(verdict.passed) == 4, verdict.answer
 
 
 def test_a_stock_that_writes_another_charset_is_told(stack: DevStack, tmp_path: Path) -> None:

@@ -1,21 +1,25 @@
 """What the kit waits for, and for how long: a record that the next one has overtaken, single requests of a slow service; and what it says of garbage."""
 
 import asyncio
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 
-from ordersaga.conformance import load
+from ordersaga.conformance import PARTS, Plan, Report, load
+from ordersaga.conformance.cases import Case, Phase
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.load import load_case
 from ordersaga.conformance.poison import _answered_before
 from ordersaga.conformance.probe import _nature
+from ordersaga.conformance.run import Director
 from ordersaga.conformance.scene import Offers
 from ordersaga.conformance.verdicts import Silent
-from ordersaga.conformance.wire import Heard, compact
+from ordersaga.conformance.wire import Heard, Sent, compact
 from ordersaga.messaging.handler import Record
+from ordersaga.settings import Settings
 
 
 class _Answers(Exchange):
@@ -50,6 +54,15 @@ class _Waits:
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.tasks: list[asyncio.Task[Any]] = []
+
+    sent: Sequence[Sent] = ()
+    later: Sequence[Any] = ()
+
+    def heard(self) -> list[Heard]:
+        return []
+
+    async def end(self) -> None:
+        pass
 
     def in_background(self, work: Any) -> "asyncio.Task[Any]":
         self.tasks.append(asyncio.create_task(work))
@@ -91,3 +104,43 @@ async def test_a_service_that_takes_long_for_each_request_is_asked_for_fewer_one
 )
 def test_an_answer_that_is_no_json_is_told_by_its_kind(value: bytes, said: str) -> None:
     assert said in _nature(value)
+
+
+@pytest.mark.parametrize("phase", ["shape", "together"])
+@pytest.mark.parametrize("lives, outcomes", [(False, ["failed", "not judged", "not judged"]), (True, ["failed"] * 3)])
+async def test_after_a_case_that_the_service_dies_of_no_other_shape_is_played(
+    lives: bool, outcomes: list[str], phase: Phase
+) -> None:
+    async def silent(_: object) -> None:
+        raise Silent("no record came")
+
+    async def is_there(behind: Sent | None = None) -> bool:
+        return lives
+
+    phases: tuple[Phase, ...] = (phase, "shape", "shape")
+    shapes = [Case(f"case {n}", "", frozenset(), silent, phase, noun="a request") for n, phase in enumerate(phases)]
+    told, make = Report("delivery", 0.0, [], []), cast(Any, _Waits)
+    director = Director(make, shapes, told, lambda *_: None, Plan(PARTS["delivery"], Settings(), {}))
+    director._lives = is_there  # type: ignore[method-assign]
+    await director.run()
+    assert [each.outcome for each in told.results] == outcomes
+    assert all("see 'case 0'" in each.said for each in told.results if each.outcome == "not judged")
+
+
+async def test_the_shapes_of_a_slow_service_are_played_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    third_began = asyncio.Event()
+
+    async def soon(_: object) -> None:
+        pass
+
+    async def second(_: object) -> None:
+        await asyncio.wait_for(third_began.wait(), 60)
+
+    async def third(_: object) -> None:
+        third_began.set()
+
+    monkeypatch.setattr(sys.modules[Director.__module__], "SHAPE_S_MAX", -1.0)
+    shapes = [Case(play.__name__, "", frozenset(), play, "shape", noun="a request") for play in (soon, second, third)]
+    told, make = Report("delivery", 0.0, [], []), cast(Any, _Waits)
+    await Director(make, shapes, told, lambda *_: None, Plan(PARTS["delivery"], Settings(), {})).run()
+    assert [each.outcome for each in told.results] == ["passed"] * 3

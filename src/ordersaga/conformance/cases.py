@@ -9,8 +9,8 @@ from msgspec import Struct
 from ordersaga.conformance.scene import Scene
 from ordersaga.conformance.tally import Surplus
 
-Phase = Literal["together", "restart", "poison"]
-"""`together`: beside other cases. `restart`: alone, while the service is started again. `poison`: alone and last, since a service that
+Phase = Literal["together", "shape", "restart", "poison"]
+"""`together`: beside other cases. `shape`: after them, one at a time for each noun. `restart`: alone, while the service is started again. `poison`: alone and last, since a service that
 such a record has stopped answers nothing afterwards."""
 Play = Callable[[Scene], Awaitable[None]]
 LastLook = Callable[[Scene], Surplus | None]
@@ -18,7 +18,7 @@ LastLook = Callable[[Scene], Surplus | None]
 
 class Case(Struct, frozen=True):
     """One case. `promise`: the guide's clause, or the promise that the case checks, in a sentence. `last_look`: judges, at the end of the run, what
-    came for the orders of all cases; what it finds fails the case."""
+    came for the orders of all cases; what it finds fails the case. `noun`: the request that its exchange makes."""
 
     name: str
     promise: str
@@ -26,6 +26,7 @@ class Case(Struct, frozen=True):
     play: Play
     phase: Phase = "together"
     last_look: LastLook | None = None
+    noun: str = ""
 
 
 class Cases:

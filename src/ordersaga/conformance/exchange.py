@@ -37,7 +37,7 @@ class Exchange:
         last_look: LastLook | None = None,
     ) -> Case:
         """A case of this exchange."""
-        return Case(name, promise, frozenset({*tags, *self.tags}), play, phase, last_look)
+        return Case(name, promise, frozenset({*tags, *self.tags}), play, phase, last_look, self.noun)
 
     def surplus(self, scene: Scene) -> Surplus | None:
         """An order with more answers than it was asked for, over all cases of the run."""

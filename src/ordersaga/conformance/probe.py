@@ -15,7 +15,7 @@ from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging.kafka import Access, Topics
 
 PROBES: Final = 3
-"""First requests, with different order ids: one partition of the service may be stopped."""
+"""First requests, in different partitions: one may be stopped."""
 SECOND_TRY_S: Final = 4.0
 SCHEMA_ID_BYTES: Final = 5
 JAVA_TYPE_ID: Final = "com.shop.{producer}.message.{message}"
@@ -111,8 +111,12 @@ async def _introduce(
 async def _answers(part: Part, scene: Scene, manners: Manners, note: Callable[[str], None], wait_s: float) -> bool:
     first = part.first
     messages = [await first.prepare(scene) for _ in range(PROBES)]
-    for message in messages:
-        await first.ask(scene, message)
+    width = scene.stage.partitions.get(first.request)
+    for n, message in enumerate(messages):
+        if width is None:
+            await first.ask(scene, message)
+        else:
+            await scene.send(first.request, message, partition=n % width)
     ids = [str(message["orderId"]) for message in messages]
 
     def readable(topic: str) -> list[Heard]:

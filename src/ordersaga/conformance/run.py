@@ -3,8 +3,9 @@
 import asyncio
 import math
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -22,6 +23,9 @@ from ordersaga.settings import PREFIX
 Outcome = Literal["passed", "failed", "skipped", "not judged"]
 
 AT_ONCE: Final = 32
+SHAPE_S_MAX: Final = 1.0
+"""Odd shapes of one request are played one at a time, so that the one that stops the service is known. Where one takes longer, all others are played
+at once."""
 CASE_S_MAX: Final = 120.0
 RECORDS_KEPT_MAX: Final = 12
 ALONE: Final[tuple[Phase, ...]] = ("restart", "poison")
@@ -101,8 +105,22 @@ def longest_of(case: Case, plan: Plan) -> float:
     return CASE_S_MAX * max(1.0, waits, load)
 
 
+class Played(NamedTuple):
+    """What is known of a case at its end: its outcome, which a later look may change, whether it failed since nothing came in time, and what it sent last."""
+
+    outcome: Outcome
+    is_silent: bool = False
+    last: Sent | None = None
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether the service may have stopped: nothing came in time, or a hook did not reach it."""
+        return self.is_silent or self.outcome == "not judged"
+
+
 class Director:
-    """Plays cases and adds their results to a report: many at once those that may run beside others, then the load cases, then the others, each alone."""
+    """Plays cases and adds their results to a report: many at once those that may run beside others, then those of odd shapes, then the
+    load cases, then the others, each alone."""
 
     def __init__(
         self, make: Callable[[], Scene], cases: Sequence[Case], report: Report, progress: Progress, plan: Plan
@@ -118,6 +136,10 @@ class Director:
         self._held: Final[list[tuple[Result, Scene]]] = []
         """Passed cases that are looked at once more at the end."""
         self._counted_until_s = math.inf
+        self._shape_gates: Final[dict[str, asyncio.Semaphore]] = defaultdict(lambda: asyncio.Semaphore(1))
+        self._slow_nouns: Final[set[str]] = set()
+        self._stopped: str | None = None
+        """The case after which the service has answered nothing any more."""
 
     async def run(self) -> None:
         together: list[Case] = []
@@ -125,22 +147,49 @@ class Director:
         for case in self._cases:
             if case.phase == "together":
                 (loads if "load" in case.tags else together).append(case)
-        await asyncio.gather(*(self._one(case) for case in together))
+        shapes = [case for case in self._cases if case.phase == "shape"]
+        all_played = await asyncio.gather(*(self._one(case) for case in together))
+        unanswered = [case for case, played in zip(together, all_played, strict=True) if played.is_unanswered]
+        if unanswered and not await self._lives():
+            self._stopped = unanswered[0].name
+        await asyncio.gather(*(self._shape(case) for case in shapes))
         for case in loads:
-            await self._one(case)
+            if not self._is_over(case):
+                await self._one(case)
         for phase in ALONE:
             await self._in_turn([each for each in self._cases if each.phase == phase])
         await asyncio.gather(*self._late)
         await self._last_look()
 
+    async def _shape(self, case: Case) -> None:
+        """Play a case of an odd shape. Where the service does not answer it, look whether it still lives."""
+        async with self._shape_gates[case.noun]:
+            if self._is_over(case):
+                return
+            began_s = asyncio.get_running_loop().time()
+            played = await self._one(case)
+            is_slow = played.outcome == "passed" and asyncio.get_running_loop().time() - began_s > SHAPE_S_MAX
+            if is_slow and case.noun not in self._slow_nouns:
+                self._slow_nouns.add(case.noun)
+                for _ in range(AT_ONCE):
+                    self._shape_gates[case.noun].release()
+            if played.is_unanswered and not await self._lives(played.last):
+                self._stopped = self._stopped or case.name
+
+    def _is_over(self, case: Case) -> bool:
+        """Whether a case is not played, since the service has stopped answering."""
+        if self._stopped is not None:
+            said = f"the service has stopped answering: see {self._stopped!r}"
+            self._note(Result(case, "not judged", said, 0.0))
+        return self._stopped is not None
+
     async def _in_turn(self, cases: Sequence[Case]) -> None:
         """Play cases one after the other. When the service has stopped, the others are not judged. After one of which it still lives, but has not
         answered what came behind it in time, the others wait for less, and what then does not come is laid to that one."""
-        stopped = slow = None
+        slow = None
         shared = 0
         for case in cases:
-            if stopped is not None:
-                self._note(Result(case, "not judged", f"the service has stopped answering: see {stopped!r}", 0.0))
+            if self._is_over(case):
                 continue
             if slow is not None and shared == SHARED_MAX:
                 self._note(
@@ -150,11 +199,11 @@ class Director:
             began_s = asyncio.get_running_loop().time()
             if case.phase == "restart" and not self._left_out(case):
                 self._count_until(began_s)
-            outcome, is_silent = await self._one(case, slow)
+            outcome, is_silent, _ = await self._one(case, slow)
             if outcome == "failed":
                 self._count_until(began_s)
                 if not await self._lives():
-                    stopped = case.name
+                    self._stopped = case.name
                 elif is_silent:
                     slow = case.name
             elif slow is not None and is_silent:
@@ -164,12 +213,15 @@ class Director:
         """Count no answers that came later: the service is killed then, or ends, and may answer again what it has answered."""
         self._counted_until_s = min(self._counted_until_s, moment_s)
 
-    async def _lives(self) -> bool:
-        """Whether the service still answers its first request."""
+    async def _lives(self, behind: Sent | None = None) -> bool:
+        """Whether the service still answers its first request; if that is one of the same topic, in the partition of the record `behind` which it comes."""
         scene, first = self._make(), self._plan.part.first
         try:
             message = await first.prepare(scene)
-            await first.ask(scene, message)
+            if behind is not None and behind.place.topic == first.request:
+                await scene.send(first.request, message, partition=behind.place.partition)
+            else:
+                await first.ask(scene, message)
             await first.answered(scene, message)
         except (Broken, HookFailed):
             return False
@@ -182,17 +234,17 @@ class Director:
         without = sorted(case.tags & self._plan.offers.without)
         return f"--without {without[0]}" if without else None
 
-    async def _one(self, case: Case, slow: str | None = None) -> tuple[Outcome, bool]:
-        """Play a case; its outcome, which a later look may change, and whether it failed since nothing came in time. `slow`: the name of a case
-        after which the service did not answer in time."""
+    async def _one(self, case: Case, slow: str | None = None) -> Played:
+        """Play a case. `slow`: the name of a case after which the service did not answer in time."""
         if why := self._left_out(case):
             self._note(Result(case, "skipped", why, 0.0))
-            return "skipped", False
+            return Played("skipped")
         async with self._gate:
             scene, began = self._make(), time.monotonic()
             if slow is not None:
                 scene.hurry()
             outcome, said, is_silent = await self._judged(case, case.play(scene))
+            played = Played(outcome, is_silent, scene.sent[-1] if scene.sent else None)
             if slow is not None and is_silent:
                 outcome, said = (
                     "not judged",
@@ -202,7 +254,7 @@ class Director:
                 self._late.append(asyncio.create_task(self._later(case, scene, began)))
             else:
                 await self._end(case, scene, began, outcome, said)
-            return outcome, is_silent
+            return played._replace(outcome=outcome)
 
     async def _later(self, case: Case, scene: Scene, began: float) -> None:
         """Judge what a case waits for while others run."""

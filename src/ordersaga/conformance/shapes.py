@@ -167,7 +167,8 @@ def shape_cases(exchange: Exchange) -> list[Case]:
 
 def _shaped(exchange: Exchange, shape: Shape) -> Case:
     tags = ("shapes", *(("transactions",) if shape.commit is not None else ()))
-    return exchange.case(f"{exchange.noun} {shape.name}", shape.promise, *tags, play=_play(exchange, shape))
+    name = f"{exchange.noun} {shape.name}"
+    return exchange.case(name, shape.promise, *tags, play=_play(exchange, shape), phase="shape")
 
 
 def _in_each_partition(exchange: Exchange) -> Play:

@@ -73,7 +73,12 @@ async def decreased(scene: Scene) -> None:
 @CASES.case("each product of an order is decreased", NO_OVERSELLING, "happy")
 async def each_decreased(scene: Scene) -> None:
     first, second = await product(scene, 5), await product(scene, 5)
-    await ask(scene, (first, 1), (second, 3))
+    message = request(scene, (first, 1), (second, 3))
+    order = str(message["orderId"])
+    await scene.send(REQUESTED, message)
+    await scene.answers(ANSWERED, order)
+    await scene.quiet(lambda: Outcome(scene.here(ANSWERED, order)).is_whole({first.lower(), second.lower()}))
+    must(not Outcome(scene.here(ANSWERED, order)).failed, "an order for products that are in stock was answered FAILED")
     await left_is(scene, second, 2, "3 of 5 pieces of an order's second product were taken")
 
 
