@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 from uuid import uuid4
 
@@ -12,11 +12,13 @@ from ordersaga.conformance import PARTS, Plan, Report, load
 from ordersaga.conformance.cases import Case, Phase
 from ordersaga.conformance.exchange import Exchange
 from ordersaga.conformance.load import load_case
+from ordersaga.conformance.order_compensation import ROLLED_BACK, released
+from ordersaga.conformance.order_flow import Draft, Placed
 from ordersaga.conformance.poison import _answered_before
 from ordersaga.conformance.probe import _nature
 from ordersaga.conformance.run import Director
-from ordersaga.conformance.scene import Offers
-from ordersaga.conformance.verdicts import Silent
+from ordersaga.conformance.scene import Limits, Offers
+from ordersaga.conformance.verdicts import Broken, Silent
 from ordersaga.conformance.wire import Heard, Sent, compact
 from ordersaga.messaging.handler import Record
 from ordersaga.settings import Settings
@@ -144,3 +146,33 @@ async def test_the_shapes_of_a_slow_service_are_played_at_once(monkeypatch: pyte
     told, make = Report("delivery", 0.0, [], []), cast(Any, _Waits)
     await Director(make, shapes, told, lambda *_: None, Plan(PARTS["delivery"], Settings(), {})).run()
     assert [each.outcome for each in told.results] == ["passed"] * 3
+
+
+class _OneByOne:
+    """The scene of an Order that asks for the next rollback when the one before is answered."""
+
+    limits = Limits()
+
+    def __init__(self, products: Sequence[str]) -> None:
+        self.stage = self
+        self.products = products
+        self.asked = 1
+
+    async def until(self, is_there: Callable[[], bool], _: float) -> bool:
+        return is_there()
+
+    def here(self, topic: str, order: str) -> list[Heard]:
+        items = [{"orderId": order, "items": [{"productId": each, "quantity": 2}]} for each in self.products]
+        return [Heard(Record(topic, 0, 7, None, compact(each), (), 0), 0.0) for each in items[: self.asked]]
+
+    async def send(self, topic: str, _: object) -> None:
+        self.asked += topic == ROLLED_BACK
+
+
+async def test_each_rollback_is_answered_as_it_comes() -> None:
+    products = [str(uuid4()), str(uuid4())]
+    scene, draft = cast(Any, _OneByOne(products)), Draft("", [(each, 2) for each in products], 0, {})
+    order = Placed(str(uuid4()), draft, cast(Any, None), "")
+    await released(scene, order, [0, 1])
+    with pytest.raises(Broken, match="were to be rolled back"):
+        await released(scene, order, [0])

@@ -33,18 +33,27 @@ REFUNDS: Final = "compensation: Order asks for the money back that an order whic
 
 
 async def released(scene: Scene, order: Placed, products: list[int]) -> None:
-    """Wait until Order has asked to release exactly these products."""
+    """Wait until Order has asked to release exactly these products. Each request is answered as it comes: an Order may wait for that before it asks for
+    a product that was reserved later."""
     wanted: set[tuple[str, object]] = {
         (name.lower(), pieces) for name, pieces in (order.draft.products[each] for each in products)
     }
 
+    def requests() -> list[Heard]:
+        return scene.here(ROLLBACK, order.order_id)
+
     def asked() -> set[tuple[str, object]]:
-        lines = [line for each in scene.here(ROLLBACK, order.order_id) for line in each.field("items") or []]
+        lines = [line for each in requests() for line in each.field("items") or []]
         return {(str(line.get("productId")).lower(), number_in(line.get("quantity"))) for line in lines}
 
-    await scene.stage.until(lambda: wanted <= asked(), scene.limits.answer_s)
+    answered: list[Heard] = []
+    while await scene.stage.until(lambda: len(requests()) > len(answered), scene.limits.answer_s):
+        for each in requests()[len(answered) :]:
+            await scene.send(ROLLED_BACK, {"orderId": order.order_id})
+            answered.append(each)
+        if wanted <= asked():
+            break
     must(asked() == wanted, f"the products {_listed(asked())} were to be rolled back, not {_listed(wanted)}")
-    await scene.send(ROLLED_BACK, {"orderId": order.order_id})
 
 
 def _listed(lines: set[tuple[str, object]]) -> str:
