@@ -89,6 +89,14 @@ def _kills(cluster: Cluster, databases: Replicated) -> Sequence[Strike]:
 
 
 def _cuts(cluster: Cluster, databases: Replicated, network: Network) -> Sequence[Strike]:
+    return [
+        *_cuts_of_brokers(cluster, network),
+        *_cuts_of_databases(databases, network),
+        *_cuts_of_services(cluster, databases, network),
+    ]
+
+
+def _cuts_of_brokers(cluster: Cluster, network: Network) -> Sequence[Strike]:
     async def cut_off_broker(system: System, chance: random.Random) -> AsyncIterator[Struck]:
         """Cut a broker off from the other brokers and the services. It goes on, and leads its partitions for nobody."""
         member = chance.choice(cluster.members)
@@ -101,13 +109,17 @@ def _cuts(cluster: Cluster, databases: Replicated, network: Network) -> Sequence
             network.join(member)
         await cluster.whole_again()
 
+    return (cut_off_broker,)
+
+
+def _cuts_of_databases(databases: Replicated, network: Network) -> Sequence[Strike]:
     async def cut_off_primary(system: System, chance: random.Random) -> AsyncIterator[Struck]:
         """Cut the primary off and promote a standby. The old one is ended before it can be reached again, and becomes a standby."""
         old, since_s = databases.primary, time.time()
         network.cut_off(old)
         promoted = await _promote(databases, databases.standbys, chance)
         yield Struck(f"{old.name} cut off, {promoted}", since_s, BROKER_LIMIT_S)
-        await _bring_back([old])
+        await bring_back([old])
 
     async def cut_off_standbys(system: System, chance: random.Random) -> AsyncIterator[Struck]:
         """Cut both standbys off: each commit waits for one until the primary is told to go on alone. They become standbys again later."""
@@ -118,17 +130,22 @@ def _cuts(cluster: Cluster, databases: Replicated, network: Network) -> Sequence
         await asyncio.to_thread(databases.go_on_alone)
         what = f"both standbys cut off; the primary told to go on alone after {noticed_s:.1f} s"
         yield Struck(what, since_s, BROKER_LIMIT_S)
-        await _bring_back(standbys)
+        await bring_back(standbys)
 
-    async def _bring_back(cut_off: Sequence[Replica]) -> None:
+    async def bring_back(cut_off: Sequence[Replica]) -> None:
         for each in cut_off:
             await asyncio.to_thread(each.kill)
             network.join(each)
         await asyncio.to_thread(databases.rebuild)
 
+    return cut_off_primary, cut_off_standbys
+
+
+def _cuts_of_services(cluster: Cluster, databases: Replicated, network: Network) -> Sequence[Strike]:
     async def cut_from_kafka(system: System, chance: random.Random) -> AsyncIterator[Struck]:
         """Cut a service off from all brokers, and heal the cut. Meanwhile the service answers HTTP."""
-        yield await _cut_and_heal(system, chance.choice(SERVICES), chance, cluster.members, "Kafka", is_ready=True)
+        service = system.processes[chance.choice(SERVICES)]
+        yield await _cut_and_heal(network, service, cluster.members, "Kafka", chance, is_ready=True)
 
     async def cut_from_broker(system: System, chance: random.Random) -> AsyncIterator[Struck]:
         """Cut a service off from a broker that all others reach, so the broker goes on leading. The service goes on with the other partitions.
@@ -138,31 +155,38 @@ def _cuts(cluster: Cluster, databases: Replicated, network: Network) -> Sequence
         name, since_s = chance.choice(SERVICES), time.time()
         coordinator = await asyncio.to_thread(cluster.coordinator_of, system.settings.group(name))
         member = chance.choice([each for each in cluster.members if each.node != coordinator])
-        struck = await _cut_and_heal(system, name, chance, [member], member.name, is_ready=True)
+        struck = await _cut_and_heal(network, system.processes[name], [member], member.name, chance, is_ready=True)
         yield Struck(struck.what, since_s)
 
     async def cut_from_database(system: System, chance: random.Random) -> AsyncIterator[Struck]:
         """Cut a service off from all database servers, and heal the cut. Meanwhile the service is not ready."""
-        yield await _cut_and_heal(
-            system, chance.choice(SERVICES), chance, databases.servers, "its database", is_ready=False
-        )
+        service = system.processes[chance.choice(SERVICES)]
+        yield await _cut_and_heal(network, service, databases.servers, "its database", chance, is_ready=False)
 
-    async def _cut_and_heal(
-        system: System, name: str, chance: random.Random, others: Sequence[Server], from_what: str, is_ready: bool
-    ) -> Struck:
-        service, lasts_s, cut_s = system.processes[name], chance.uniform(*CUT_S), time.time()
-        network.part(service, others)
-        try:
-            await asyncio.sleep(max(0.0, cut_s + lasts_s - time.time()))
-            ready, alarms = await asyncio.to_thread(_told, service)
-        finally:
-            network.reunite(service, others)
-        assert (ready == http.client.OK) is is_ready, f"{name}, cut off from {from_what}, says {ready} to /health/ready"
-        since_s = time.time()
-        what = f"{name} cut off from {from_what} for {since_s - cut_s:.1f} s: ready {ready}, alarms {', '.join(alarms) or 'none'}"
-        return Struck(what, since_s, BROKER_LIMIT_S, cut_s)
+    return cut_from_kafka, cut_from_broker, cut_from_database
 
-    return cut_off_broker, cut_off_primary, cut_off_standbys, cut_from_kafka, cut_from_broker, cut_from_database
+
+async def _cut_and_heal(
+    network: Network,
+    service: ServiceProcess,
+    others: Sequence[Server],
+    from_what: str,
+    chance: random.Random,
+    is_ready: bool,
+) -> Struck:
+    """Cut a service off from others for a random time (`CUT_S`), and check at its end what `/health/ready` says."""
+    lasts_s, cut_s = chance.uniform(*CUT_S), time.time()
+    network.part(service, others)
+    try:
+        await asyncio.sleep(max(0.0, cut_s + lasts_s - time.time()))
+        ready, alarms = await asyncio.to_thread(_told, service)
+    finally:
+        network.reunite(service, others)
+    name = service.name
+    assert (ready == http.client.OK) is is_ready, f"{name}, cut off from {from_what}, says {ready} to /health/ready"
+    since_s = time.time()
+    what = f"{name} cut off from {from_what} for {since_s - cut_s:.1f} s: ready {ready}, alarms {', '.join(alarms) or 'none'}"
+    return Struck(what, since_s, BROKER_LIMIT_S, cut_s)
 
 
 async def _promote(databases: Replicated, reachable: Sequence[Replica], chance: random.Random) -> str:

@@ -58,12 +58,15 @@ def longest(ends: Sequence[float], from_s: float, to_s: float, without: Sequence
 
 
 def place(stop: Span, recoveries: Sequence[Recovery]) -> str:
-    """Behind which blow a stop began, in words: a machine that comes back may cause one, too."""
+    """Behind which blow a stop began, in words: a machine that comes back may cause one, too.
+
+    A stop begins with the last order that ended, which may be just before the blow.
+    """
     before = [each for each in recoveries if each.since_s <= stop.from_s + 1]
     if not before:
         return "before the first blow"
     last = max(before, key=lambda each: each.since_s)
-    return f"from {stop.from_s - last.since_s:.1f} s after: {last.what}"
+    return f"from {max(0.0, stop.from_s - last.since_s):.1f} s after: {last.what}"
 
 
 def table(recoveries: Sequence[Recovery], ends: Sequence[float]) -> Table:
