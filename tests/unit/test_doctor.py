@@ -8,7 +8,15 @@ from ordersaga.doctor.databases import Position
 from ordersaga.doctor.examining import _development
 from ordersaga.doctor.finding import Finding
 from ordersaga.messaging.kafka import Access, Partition, TopicState
-from ordersaga.messaging.kafka.cluster import AUTO_CREATE, DEAD_AFTER, SESSION_MAX, SESSION_MIN, Brokers, Log
+from ordersaga.messaging.kafka.cluster import (
+    AUTO_CREATE,
+    CONTROLLER_DEAD_AFTER,
+    DEAD_AFTER,
+    SESSION_MAX,
+    SESSION_MIN,
+    Brokers,
+    Log,
+)
 from ordersaga.settings import Settings
 
 LIMITS = {SESSION_MIN: "6000", SESSION_MAX: "1800000", AUTO_CREATE: "false"}
@@ -121,10 +129,11 @@ def test_brokers_that_do_not_tell_their_session_limits_are_a_note() -> None:
     assert (found.check, found.outcome) == ("time-outs", "note") and SESSION_MIN in found.what
 
 
-def test_brokers_that_count_as_alive_for_long_after_their_death_are_a_note() -> None:
-    found = list(cluster.brokers(settings(), Brokers(3, LIMITS | {DEAD_AFTER: "9000"}), topics()))
-    assert outcomes(found) == [("time-outs", "note"), ("time-outs", "ok")] and DEAD_AFTER in found[0].todo
-    for sound in (Brokers(3, LIMITS | {DEAD_AFTER: "3000"}), Brokers(1, LIMITS | {DEAD_AFTER: "9000"})):
+@pytest.mark.parametrize(("name", "default"), [(DEAD_AFTER, "9000"), (CONTROLLER_DEAD_AFTER, "30000")])
+def test_a_broker_or_a_controller_that_is_waited_for_long_after_its_death_is_a_note(name: str, default: str) -> None:
+    found = list(cluster.brokers(settings(), Brokers(3, LIMITS | {name: default}), topics()))
+    assert outcomes(found) == [("time-outs", "note"), ("time-outs", "ok")] and name in found[0].todo
+    for sound in (Brokers(3, LIMITS | {name: "3000"}), Brokers(1, LIMITS | {name: default})):
         assert outcomes(list(cluster.brokers(settings(), sound, topics()))) == [("time-outs", "ok")]
 
 

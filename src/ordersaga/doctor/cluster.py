@@ -8,13 +8,26 @@ from ordersaga.contracts.topics import BY_MESSAGE, DAY_MS, RETENTION, TOPICS, To
 from ordersaga.doctor.databases import Position
 from ordersaga.doctor.finding import CLOCK_S_MAX, Finding
 from ordersaga.messaging.kafka import Access, Partition, TopicState, faults
-from ordersaga.messaging.kafka.cluster import AUTO_CREATE, DEAD_AFTER, SESSION_MAX, SESSION_MIN, Brokers, Log
+from ordersaga.messaging.kafka.cluster import (
+    AUTO_CREATE,
+    CONTROLLER_DEAD_AFTER,
+    DEAD_AFTER,
+    SESSION_MAX,
+    SESSION_MIN,
+    Brokers,
+    Log,
+)
 from ordersaga.said import counted
 from ordersaga.settings import PREFIX, Settings
 
 PAYABLE: Final = "order-payable-topic"
 ADDRESSES: Final = BY_MESSAGE[DeliveryRequestMessage]
 SHOWN_MAX: Final = 5
+WAITING: Final = {
+    DEAD_AFTER: "the partitions of a broker that has died stand still",
+    CONTROLLER_DEAD_AFTER: "what a broker asks of a controller that is cut off waits, producer ids for new producers among it",
+}
+"""What waits for so many milliseconds, by the brokers' config."""
 
 
 def topics(settings: Settings, found: Mapping[str, TopicState]) -> Iterator[Finding]:
@@ -52,13 +65,14 @@ def brokers(settings: Settings, cluster: Brokers, found: Mapping[str, TopicState
     if cluster.config.get(AUTO_CREATE) == "true":
         what = f"{AUTO_CREATE} is on: a client that mistypes a topic creates it, with the wrong configs"
         yield Finding("brokers", "", "note", what, "switch it off")
-    dead_after_ms = int(cluster.config.get(DEAD_AFTER) or 0)
-    if cluster.count > 1 and dead_after_ms > settings.kafka_session_timeout_ms:
-        what = (
-            f"{DEAD_AFTER} of the brokers is {dead_after_ms}: so long the partitions of a broker that has died stand still, longer than those of a "
-            f"process ({PREFIX}KAFKA_SESSION_TIMEOUT_MS, {settings.kafka_session_timeout_ms})"
-        )
-        yield Finding("time-outs", "brokers", "note", what, f"{DEAD_AFTER}=3000 on each broker")
+    for name, what_waits in WAITING.items():
+        waits_ms = int(cluster.config.get(name) or 0)
+        if cluster.count > 1 and waits_ms > settings.kafka_session_timeout_ms:
+            what = (
+                f"{name} of the brokers is {waits_ms}: so long {what_waits}, longer than the partitions of a process that has died "
+                f"({PREFIX}KAFKA_SESSION_TIMEOUT_MS, {settings.kafka_session_timeout_ms})"
+            )
+            yield Finding("time-outs", "brokers", "note", what, f"{name}=3000 on each broker")
     limits = [cluster.config.get(name) for name in (SESSION_MIN, SESSION_MAX)]
     if not all(limits):
         what = f"the brokers do not tell {SESSION_MIN} and {SESSION_MAX}"
