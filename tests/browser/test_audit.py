@@ -154,7 +154,8 @@ def test_the_audit_away_takes_only_its_page(visitor: Visitors, system: System) -
     system.kill("audit")
     try:
         page = one.open("/console/audit")
-        expect(page.locator("main")).to_contain_text("is not answering now")
+        expect(page.locator("main")).to_contain_text("Audit is not answering")
+        expect(page.locator("main")).not_to_contain_text("The rest of this page")  # there is none
         page = one.open("/console")
         expect(page.locator("#services")).to_contain_text("Stock well")
     finally:

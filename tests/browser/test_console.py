@@ -182,6 +182,8 @@ def test_a_service_that_is_down_takes_only_its_part_of_the_overview(visitor: Vis
     try:
         expect(one.page.locator("#verdict")).to_contain_text("Delivery is not answering")
         expect(one.page.locator("#services")).to_contain_text("Stock well")
+        for kind in ("Dead letters", "Parked records"):
+            expect(one.page.locator("#tiles .panel", has_text=kind)).to_contain_text("no answer from Delivery")
         one.open("/console/letters")
         expect(one.page.locator("section[aria-labelledby=part-delivery]")).to_contain_text("is not answering now")
         expect(one.page.locator("section[aria-labelledby=part-stock]")).to_contain_text("None.")
@@ -237,8 +239,9 @@ def test_a_dead_letter_is_edited_looked_at_and_replayed(visitor: Visitors, syste
     one.press("Look at the difference")
     expect(page.locator(".minus")).to_contain_text("nobody")
     one.press("Save and replay")
-    expect(page.get_by_role("status").first).to_contain_text("The edited copy is replayed")
+    expect(page.get_by_role("status").first).to_contain_text("This is the edited copy, which is being replayed")
     expect(page.locator("h1 .badge")).to_have_text("resolved")  # by itself
+    expect(page.locator(".chain [aria-current]").locator("..")).to_contain_text("resolved")
     page.reload()
     letter_of(system, order_id, "order")  # the delivery has started, of an order that Order does not know
     expect(page.locator(".trail")).to_contain_text("the customer is known now")

@@ -185,6 +185,6 @@ def test_a_dead_letter_is_edited_and_replayed_by_keyboard_alone(visitor: Visitor
     hands.activate("^Look at the difference")
     expect(page.locator(".minus")).to_contain_text("nobody")
     hands.activate("^Save and replay")
-    expect(page.get_by_role("status").first).to_contain_text("The edited copy is replayed")
+    expect(page.get_by_role("status").first).to_contain_text("This is the edited copy, which is being replayed")
     hands.activate("^Sign out")
     page.wait_for_url(re.compile("/console/sign-in"))

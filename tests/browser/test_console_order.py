@@ -278,7 +278,7 @@ def test_lines_are_added_to_a_letters_list_and_removed_from_it(visitor: Visitors
     expect(page.get_by_role("heading", name="The difference")).to_be_visible()
     expect(page.locator(".plus").filter(has_text=str(UUID(int=3)))).to_be_visible()
     one.press("Save the copy only")
-    expect(page.get_by_role("status").first).to_contain_text("An edited copy is made")
+    expect(page.get_by_role("status").first).to_contain_text("This is the edited copy. The original")
     shown = httpx.get(
         f"{system.urls['stock']}{FACE}/dead-letters/{page.url.rpartition('/')[2]}", headers=OPERATOR
     ).json()

@@ -9,6 +9,7 @@ import psutil
 from playwright.sync_api import expect
 
 from ordersaga.devstack.system import System
+from tests.browser.troubles import enter
 from tests.browser.visitor import PAY, Visitor
 from tests.chaos.struck import pid_of, send_signals
 
@@ -142,6 +143,7 @@ def test_an_order_service_that_is_away_is_told_and_the_same_button_works_later(
     one.expected.append(CONNECTION)
     one.sign_in("Minjun Lee")
     before = one.orders()
+    of_staff = enter(visitor)
     one.put_in_cart("Dotted notebook")
     one.follow("Go to checkout")
     one.fill_address()
@@ -154,6 +156,9 @@ def test_an_order_service_that_is_away_is_told_and_the_same_button_works_later(
         expect(other.get_by_role("link", name="Dotted notebook")).to_be_visible()
         other.get_by_role("link", name="My orders").click()
         expect(other.get_by_text("Orders are not answering.")).to_be_visible()
+        of_staff.open("/console/orders")
+        expect(of_staff.page.locator("main")).to_contain_text("Order is not answering")
+        expect(of_staff.page.locator("main")).not_to_contain_text("The rest of this page")  # there is none
     finally:
         system.start("order")
     one.press("Place order, safely again")

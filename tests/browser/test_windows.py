@@ -78,6 +78,7 @@ def test_a_page_whose_service_is_away_comes_by_itself(visitor: Visitors, system:
     try:
         one.open("/")
         expect(one.page.locator("main")).to_contain_text("This page looks again by itself")
+        expect(one.page.get_by_role("link", name="Back to the shop")).to_have_count(0)  # it is this page
     finally:
         system.start("stock")
     expect(one.page.get_by_role("heading", name="Good things for everyday life")).to_be_visible()

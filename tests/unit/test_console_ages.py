@@ -1,10 +1,12 @@
-"""How much later something happened, as an order's story tells it."""
+"""How much later something happened, as an order's story tells it, and how much time is left."""
 
 import pytest
 
-from ordersaga.web.console.ages import gap
+from ordersaga.web.console.ages import gap, time_left
 from ordersaga.web.signing import Signer
 from ordersaga.web.visit import Cart, Session, Visit
+
+VISIT = Visit("en", Session(), Cart(), "/", Signer(b"secret"), {})
 
 
 @pytest.mark.parametrize(
@@ -21,5 +23,12 @@ from ordersaga.web.visit import Cart, Session, Visit
     ],
 )
 def test_a_gap_is_told_as_finely_as_it_matters(seconds: float, english: str) -> None:
-    visit = Visit("en", Session(), Cart(), "/", Signer(b"secret"), {})
-    assert gap(visit, seconds) == english
+    assert gap(VISIT, seconds) == english
+
+
+@pytest.mark.parametrize(
+    ("seconds", "english"),
+    [(0.2, "1 s"), (59.4, "1 min"), (60, "1 min"), (61, "2 min"), (114, "2 min"), (120, "2 min"), (5_400, "2 h")],
+)
+def test_what_is_left_of_a_time_does_not_look_shorter_than_it_is(seconds: float, english: str) -> None:
+    assert time_left(VISIT, seconds) == english

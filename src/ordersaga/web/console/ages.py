@@ -1,5 +1,6 @@
 """Ages and lengths of time as people read them: one number and its unit."""
 
+import math
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,6 +20,12 @@ def duration(visit: Visit, seconds: float) -> str:
         if abs(seconds) >= unit:
             return visit.t(f"console.age.{name}", count=int(abs(seconds) // unit))
     return visit.t("console.age.s", count=int(abs(seconds)))
+
+
+def time_left(visit: Visit, seconds: float) -> str:
+    """A time that is still to come, in its largest unit and rounded up: of two minutes that have just begun two are left."""
+    unit = next((unit for _, unit in UNITS if seconds > unit), 1)
+    return duration(visit, math.ceil(seconds / unit) * unit)
 
 
 def gap(visit: Visit, seconds: float) -> str:

@@ -9,7 +9,7 @@ from ordersaga.messaging.acts import STALE
 from ordersaga.messaging.kafka import Tail
 from ordersaga.settings import SERVICES, ServiceName
 from ordersaga.web.accounts import User
-from ordersaga.web.console.ages import ago, duration, gap
+from ordersaga.web.console.ages import ago, duration, gap, time_left
 from ordersaga.web.console.audience import Audience
 from ordersaga.web.console.load import Load
 from ordersaga.web.console.reading import Reading
@@ -57,6 +57,7 @@ class Console:
             "state_name": lambda what, state: state_name(visit, what, state),
             "named": lambda words: named(visit, words),
             "seconds": lambda s: duration(visit, s),
+            "time_left": lambda s: time_left(visit, s),
             "gap": lambda between: gap(visit, between.total_seconds()),
             "reason_chars_max": REASON_CHARS_MAX,
             "is_id": is_id,
