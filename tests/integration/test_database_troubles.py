@@ -284,7 +284,7 @@ async def test_an_instance_takes_its_number_at_the_server_that_answers(
     postgres: TroubledPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lock on a server that nobody asks any more keeps no other process from the number."""
-    monkeypatch.setattr(instance, "ASK_EVERY_CHECKS", 2)
+    monkeypatch.setattr(instance, "ASK_EVERY_S", 0.4)
     with troubled_postgres() as other:
         held = await instance.Instance.claim(
             f"postgresql://postgres@127.0.0.1:{postgres.port},127.0.0.1:{other.port}/postgres"

@@ -2,7 +2,7 @@
 
 An advisory lock of the database holds the number, so the number is free the moment its process dies. The number makes Kafka's static member
 id (`group.instance.id`). So a restarted process gets the partitions of the dead one at once, without waiting for the session timeout.
-A restarted database has no locks any more; each process then locks its own number again within `CHECK_EVERY_S`.
+A restarted database has no locks any more; each process then locks its own number again at once, and every `LOCK_AGAIN_S` while it cannot.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ from ordersaga.messaging.servers import connect_alone
 
 LOCK_SPACE: Final = 0x0DE5A6A
 INSTANCES_MAX: Final = 1_000
-CHECK_EVERY_S: Final = 0.2
-ASK_EVERY_CHECKS: Final = 25
-"""Each check sees without a query whether the connection is closed. Each n-th check also asks the server whether it is the primary."""
+ASK_EVERY_S: Final = 5.0
+"""How often the server is asked whether it is the primary. That the connection is closed is told without a question."""
+LOCK_AGAIN_S: Final = 0.2
 
 Held: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -29,7 +29,8 @@ class Instance:
     def __init__(self, url: str, number: int, connection: Held) -> None:
         self.number: Final = number
         self._url: Final = url
-        self._connection = connection
+        self._lost: Final = asyncio.Event()
+        self._hold(connection)
         self._keeping: Final = asyncio.create_task(self._keep())
 
     @classmethod
@@ -47,15 +48,20 @@ class Instance:
         self._keeping.cancel()
         self._connection.terminate()
 
+    def _hold(self, connection: Held) -> None:
+        self._connection = connection
+        connection.add_termination_listener(lambda _: self._lost.set())
+
     async def _keep(self) -> None:
-        checks = 0
         while True:
-            await asyncio.sleep(CHECK_EVERY_S)
-            checks += 1
-            if checks % ASK_EVERY_CHECKS == 0 and not await self._leads_to_primary():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), ASK_EVERY_S)
+            self._lost.clear()
+            if not self._connection.is_closed() and not await self._leads_to_primary():
                 self._connection.terminate()
-            if self._connection.is_closed():
+            while self._connection.is_closed():
                 await self._lock_again()
+                await asyncio.sleep(LOCK_AGAIN_S)
 
     async def _leads_to_primary(self) -> bool:
         """False after a failover, even if the old server still answers: a lock there excludes no process at the new primary."""
@@ -66,13 +72,13 @@ class Instance:
     async def _lock_again(self) -> None:
         """Lock the number on a new connection.
 
-        The next check tries again while the database is away, or while the server has not yet ended the lost session.
+        The caller tries again while the database is away, or while the server has not yet ended the lost session.
         """
         with contextlib.suppress(*DATABASE_ERRORS):
             connection = await _connect(self._url)
             try:
                 if await _lock(connection, self.number):
-                    self._connection = connection
+                    self._hold(connection)
             finally:
                 if self._connection is not connection:
                     connection.terminate()
