@@ -47,6 +47,9 @@ group.initial.rebalance.delay.ms={members_wait_ms}
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 
+# A controller with nothing to do writes an empty record twice a second by default, and forces each to the disk.
+metadata.max.idle.interval.ms=5000
+
 # Tests of crashes set short sessions, so that a dead member is noticed in seconds.
 group.min.session.timeout.ms=1000
 

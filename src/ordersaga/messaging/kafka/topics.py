@@ -32,6 +32,8 @@ from ordersaga.settings import Settings
 T = TypeVar("T")
 
 NO_TOPIC: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION)
+METADATA_EVERY_MS: Final = 60_000
+"""Each call asks anew what it wants to know, so nothing waits for this client's own refresh."""
 SHOWN_CONFIGS: Final = ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes", "min.insync.replicas")
 
 
@@ -61,7 +63,7 @@ class Topics:
     """Creates, describes and changes topics. The client's calls block, so they run in threads."""
 
     def __init__(self, settings: Settings) -> None:
-        self._config: Final = client_config(settings)
+        self._config: Final = client_config(settings, {"topic.metadata.refresh.interval.ms": METADATA_EVERY_MS})
         self._client: AdminClient | None = None
         self._threads: Final = ThreadPoolExecutor(2, thread_name_prefix="topics")
 
