@@ -15,11 +15,24 @@ from ordersaga.messaging import outbox_rows, turn
 from ordersaga.messaging.database import Connection
 from ordersaga.messaging.handler import Batch, Outgoing
 from ordersaga.messaging.ids import MessageIds, output_id
-from ordersaga.messaging.kafka import Publisher
+from ordersaga.messaging.kafka import Partition, Publisher
 from ordersaga.messaging.ledger import Fenced, OffsetRange, fence
 from ordersaga.messaging.outbox import Outbox
 from ordersaga.messaging.runtime import Runtime
-from tests.contract.rig import OUTPUT, Rig, alarm, ids, nothing_left, rig, same_key, told, took_effect, until, well
+from tests.contract.rig import (
+    OUTPUT,
+    Rig,
+    alarm,
+    has_partitions,
+    ids,
+    nothing_left,
+    rig,
+    same_key,
+    told,
+    took_effect,
+    until,
+    well,
+)
 
 
 class Crash(BaseException):
@@ -128,6 +141,26 @@ async def test_a_process_that_was_fenced_off_drops_its_batch_and_the_record_stil
     await looking.close()
     assert effects_when_fenced and not any(effects_when_fenced)
     assert len(await service.effects()) == 1
+
+
+async def test_a_process_that_is_fenced_off_one_partition_leaves_all_that_others_have_taken(service: Rig) -> None:
+    """Found one after the other, each at its first record, they would wait for the group one after the other."""
+    async with service.instance() as runtime:
+        await until(lambda: has_partitions(runtime))
+        assignment: Any = runtime.assignment
+        assert len(assignment.positions) > 1
+        await service.db.execute("UPDATE ledger SET epoch = epoch + 1")
+        left: list[set[Partition]] = []
+        lost = assignment.lost
+
+        async def told_of(*arguments: Any) -> None:
+            await lost(*arguments)
+            left.append(set(assignment.positions))
+
+        assignment.lost = told_of
+        service.send(told(uuid4()))
+        await until(lambda: took_effect(service, 1))
+    assert left == [set()]
 
 
 async def test_taking_a_partition_waits_for_the_open_transaction_of_its_old_owner(service: Rig) -> None:

@@ -5,6 +5,7 @@ fences the owner off; publish what its turns left in the outbox; read from the l
 outcome is unknown, the same steps repair everything, so there is no other repair.
 """
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ import structlog
 
 from ordersaga.contracts.topics import BY_NAME
 from ordersaga.messaging import ledger, pauses
-from ordersaga.messaging.database import Connection, Pool
+from ordersaga.messaging.database import DATABASE_ERRORS, Connection, Pool
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.health import Alarms, Trouble, no_leader, topic_missing
 from ordersaga.messaging.kafka import Partition, PartitionConsumer, Topics
@@ -280,12 +281,19 @@ class Assignment:
                 position.next_offset = each.next_offset
 
     async def lost(self, ranges: Sequence[OffsetRange], now: datetime) -> None:
-        """Stop reading partitions that another process has taken.
+        """Stop reading partitions that another process has taken: these, and those of the others that have another epoch by now.
 
         If the group does not revoke them within `FENCED_WAIT_S` they are taken again. A process that was frozen needs that long to hear
-        of the revocation, and must not take partitions back from their new owner meanwhile.
+        of the revocation, and must not take partitions back from their new owner meanwhile. Found one after the other, each at its first record,
+        they would wait for that time one after the other.
         """
-        partitions = [each.partition for each in ranges]
+        await self._wait_for_group([each.partition for each in ranges], now)
+        with contextlib.suppress(*DATABASE_ERRORS):  # each is found at its own first record then
+            async with self._pool.acquire() as db:
+                others = await ledger.taken_by_others(db, self.positions)
+            await self._wait_for_group(others, now)
+
+    async def _wait_for_group(self, partitions: Sequence[Partition], now: datetime) -> None:
         await self._consumer.leave(partitions)
         for partition in partitions:
             if self.positions.pop(partition, None) is not None:

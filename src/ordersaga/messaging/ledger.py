@@ -84,6 +84,17 @@ async def take(db: Connection, partitions: Iterable[Partition]) -> dict[Partitio
     }
 
 
+async def taken_by_others(db: Connection, positions: Mapping[Partition, Position]) -> list[Partition]:
+    """The partitions among these whose row has another epoch than their position."""
+    rows = await sql.taken_by_others(
+        db,
+        topics=[each.topic for each in positions],
+        partitions=[each.partition for each in positions],
+        epochs=[at.epoch for at in positions.values()],
+    )
+    return [Partition(row["topic"], row["partition"]) for row in rows]
+
+
 async def begin(db: Connection, starts: Mapping[Partition, int], topic_ids: Mapping[str, str]) -> None:
     """Insert the first row of partitions, at these offsets. A row that another process has inserted meanwhile stays."""
     new = list(starts)

@@ -11,6 +11,12 @@ UPDATE ledger l SET epoch = l.epoch + 1
 FROM mine WHERE l.topic = mine.topic AND l.partition = mine.partition
 RETURNING l.topic, l.partition, l.topic_id, l.epoch, l.next_offset;
 
+-- name: taken_by_others
+-- The partitions whose row has another epoch than their owner believes.
+SELECT l.topic, l.partition
+FROM ledger l JOIN unnest(:topics::text[], :partitions::int[], :epochs::bigint[]) AS t (topic, partition, epoch) USING (topic, partition)
+WHERE l.epoch <> t.epoch;
+
 -- name: topics_begun
 -- The topics of which a partition has a ledger row.
 SELECT DISTINCT topic FROM ledger WHERE topic = ANY (:topics::text[]);
