@@ -218,6 +218,24 @@ async def test_what_will_never_work_is_named(shop: SecuredShop, tmp_path: Path) 
     assert {each.outcome for each in examined.findings if each.check in ("database", "schema")} == {"ok"}
 
 
+async def test_postgresqls_authority_may_be_named_beside_the_urls(
+    shop: SecuredShop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the Helm chart does, whose Secrets with URLs need not know where a file is mounted."""
+    in_url = f"&sslrootcert={shop.postgres.ca}"
+    own = {name: value.replace(in_url, "") for name, value in shop.of("stock").items()}
+    assert own != shop.of("stock")
+    monkeypatch.setenv("PGSSLROOTCERT", str(shop.postgres.ca))
+    assert await refusal(admission_of(own, "stock")) is None
+    of_migrate = {name: value.replace(in_url, "") for name, value in shop.of_migrate().items()}
+    of_migrate["PGSSLROOTCERT"] = str(shop.postgres.ca)
+    again = await asyncio.to_thread(type_command, ["migrate", "--only", "stock"], of_migrate)
+    assert again.code == 0, again
+    Authority(tmp_path / "other.pem")
+    monkeypatch.setenv("PGSSLROOTCERT", str(tmp_path / "other.pem"))
+    assert "certificate verify failed" in str(await refusal(admission_of(own, "stock")))
+
+
 async def test_somebody_elses_table_in_the_schema_is_none_of_ours(shop: SecuredShop) -> None:
     own = shop.of("stock")
     with psycopg.connect(shop.postgres.database_url("ordersaga_stock"), autocommit=True) as db:
