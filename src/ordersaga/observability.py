@@ -35,7 +35,8 @@ def log_to_stderr(settings: Settings, service: str) -> None:
             _renderer(settings),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # One write a line: workers share one standard error, which may be unbuffered.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_Passed()], level=logging.WARNING, force=True)

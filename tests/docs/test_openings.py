@@ -36,11 +36,12 @@ LATE = {
     "messaging/kafka/gaps.py",
     "messaging/kafka/lifeline.py",
     "messaging/kafka/unreadable.py",
+    "messaging/unreadable.py",
     "operations/flow.py",
     "operations/partitions.py",
 }
-"""Run by the check of partitions that stand still, by that of a Kafka which is silent for 2 s, by the reports on partitions and by the look at the flow, every few seconds: on a slow machine
-they may first meet the order's records, and are no part of its way."""
+"""Run by the check of partitions that stand still, by that of a Kafka which is silent for 2 s, by the reports on partitions and by the look at the flow,
+every few seconds, and where a fetch fails, as after the sleep of Stock: on a slow machine they may first meet the order's records, and are no part of its way."""
 CUSTOMER = {"User-Id": str(UUID(int=2))}
 OPERATOR = {"User-Id": str(UUID(int=1)), "User-Roles": "MASTER"}
 
