@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import time
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
 from msgspec import structs
 
 from ordersaga.messaging import consuming
-from ordersaga.messaging.kafka import Partition, PartitionConsumer
+from ordersaga.messaging.kafka import PartitionConsumer
 from ordersaga.messaging.kafka.consumer import quiet_ms_of
 from ordersaga.messaging.runtime import Runtime
 from tests.contract.rig import INPUT, LIMIT_S, Rig, has_partitions, told, took_effect, until
@@ -63,42 +62,6 @@ async def test_a_process_has_few_clients_of_kafka(service: Rig) -> None:
         await asyncio.sleep(6.0)  # topics and logs are checked every five seconds
         # One that has been replaced, by this service or by the test before, ends when Kafka lets it: later on a busy machine.
         await until(few_more)
-
-
-async def test_an_idle_consumer_hears_from_kafka_and_writes_nothing_to_it(
-    service: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    commits: list[dict[Partition, int]] = []
-    commit = PartitionConsumer.commit
-    answers = 0
-
-    async def told_of(consumer: PartitionConsumer, positions: dict[Partition, int]) -> None:
-        commits.append(positions)
-        await commit(consumer, positions)
-
-    monkeypatch.setattr(PartitionConsumer, "commit", told_of)
-    async with service.instance() as runtime:
-        await until(lambda: has_partitions(runtime))
-        consumer: Any = runtime.consuming and runtime.consuming._consumer
-        committed = consumer.committed
-
-        async def count(partition: Partition) -> int | None:
-            nonlocal answers
-            there: int | None = await committed(partition)
-            answers += there is not None
-            return there
-
-        async def all_are_committed() -> bool:
-            return bool(commits) and len(commits[0]) > 1
-
-        async def enough() -> bool:
-            return answers >= len(commits[0])
-
-        await until(all_are_committed)
-        consumer.committed = count
-        await until(enough)
-        assert consumer.silent_s < LIMIT_S
-        assert len(commits) == 1
 
 
 async def test_a_long_wait_for_records_ends_when_there_is_something_else_to_do(service: Rig) -> None:

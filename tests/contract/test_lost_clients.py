@@ -46,9 +46,6 @@ class CutOff(Silent):
     def list_topics(self, **_: Any) -> Any:
         raise KafkaException(KafkaError(KafkaError._TRANSPORT, "in a test"))
 
-    def committed(self, *_: Any, **__: Any) -> Any:
-        raise KafkaException(KafkaError(KafkaError._TRANSPORT, "in a test"))
-
 
 async def test_a_consumer_that_says_as_a_record_that_it_cannot_go_on_begins_again(service: Rig) -> None:
     """That is how librdkafka tells it when it is the group that fenced it; from then on such a consumer is silent."""

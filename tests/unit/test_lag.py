@@ -18,17 +18,8 @@ class Committed:
         self.offsets: list[dict[Partition, int]] = []
         self.silent_s = 0.0
 
-        self.there: dict[Partition, int] = {}
-        self.asked: list[Partition] = []
-        self.answers = True
-
     async def commit(self, positions: dict[Partition, int]) -> None:
         self.offsets.append(positions)
-        self.there |= positions
-
-    async def committed(self, partition: Partition) -> int | None:
-        self.asked.append(partition)
-        return self.there.get(partition, -1001) if self.answers else None
 
 
 def lag_tools_of() -> tuple[Any, dict[Partition, Position], LagTools]:
@@ -45,67 +36,19 @@ async def test_offsets_are_committed_every_few_seconds() -> None:
     for _ in range(5):
         await lag_tools.step()
     assert consumer.offsets == [{ZERO: 7, ONE: 8, TWO: 9}]
-
-
-async def test_an_idle_consumer_commits_nothing_and_asks_once_a_second() -> None:
-    consumer, _, lag_tools = lag_tools_of()
     await lag_tools.commit()
-    for n in range(4):
-        lag_tools._asked_at_s = lag_tools._committed_at_s = _ago(COMMIT_EVERY_S)
-        await silent_step(lag_tools, consumer)
-        await silent_step(lag_tools, consumer)
-        assert len(consumer.asked) == n + 1
-    assert len(consumer.offsets) == 1
-    assert consumer.asked == [ZERO, ONE, TWO, ZERO]
+    assert len(consumer.offsets) == 2
 
 
-async def test_nothing_is_asked_while_records_come() -> None:
+async def test_while_nothing_comes_from_kafka_a_commit_asks_it_sooner() -> None:
     consumer, _, lag_tools = lag_tools_of()
-    await lag_tools.commit()
-    lag_tools._asked_at_s = _ago(ASK_EVERY_S)
+    lag_tools._committed_at_s = _ago(ASK_EVERY_S)
     await lag_tools.step()
-    await asyncio.sleep(0)
-    assert not consumer.asked
-
-
-async def test_a_commit_that_was_lost_is_repeated() -> None:
-    consumer, _, lag_tools = lag_tools_of()
-    await lag_tools.commit()
-    del consumer.there[ZERO]
-    await silent_step(lag_tools, consumer)
-    await lag_tools.commit()
-    assert consumer.offsets[1:] == [{ZERO: 7}]
-
-
-async def test_a_question_without_an_answer_is_asked_again() -> None:
-    consumer, _, lag_tools = lag_tools_of()
-    await lag_tools.commit()
-    consumer.answers = False
-    for _ in range(2):
-        lag_tools._asked_at_s = _ago(ASK_EVERY_S)
-        await silent_step(lag_tools, consumer)
-    assert consumer.asked == [ZERO, ZERO]
-    await lag_tools.commit()
+    assert not consumer.offsets
+    consumer.silent_s = SILENT_S + 0.1
+    for _ in range(5):
+        await lag_tools.step()
     assert len(consumer.offsets) == 1
-
-
-async def test_an_answer_that_an_own_commit_has_overtaken_changes_nothing() -> None:
-    consumer, positions, lag_tools = lag_tools_of()
-    await lag_tools.commit()
-    consumer.silent_s = SILENT_S + 0.1
-    await lag_tools.step()  # the question is under way
-    positions[ZERO] = Position("id", 1, 20)
-    await lag_tools.commit()
-    await asyncio.sleep(0)
-    await lag_tools.commit()
-    assert consumer.offsets[1:] == [{ZERO: 20}]
-
-
-async def silent_step(lag_tools: LagTools, consumer: Any) -> None:
-    """A step while nothing comes from Kafka, and the answer to its question."""
-    consumer.silent_s = SILENT_S + 0.1
-    await lag_tools.step()
-    await asyncio.sleep(0)
 
 
 def _ago(seconds: float) -> float:
@@ -121,6 +64,15 @@ async def test_partitions_that_have_moved_are_committed_alone() -> None:
     assert consumer.offsets[1:] == [{ONE: 20, TWO: 30}]
 
 
+async def test_of_partitions_that_stand_still_one_after_the_other_is_committed_again() -> None:
+    consumer, positions, lag_tools = lag_tools_of()
+    await lag_tools.commit()
+    positions[ZERO] = Position("id", 1, 10)
+    for _ in range(5):
+        await lag_tools.commit()
+    assert consumer.offsets[1:] == [{ZERO: 10}, {ONE: 8}, {TWO: 9}, {ZERO: 10}, {ONE: 8}]
+
+
 async def test_a_partition_that_comes_back_is_committed_again() -> None:
     consumer, positions, lag_tools = lag_tools_of()
     await lag_tools.commit()
@@ -128,7 +80,7 @@ async def test_a_partition_that_comes_back_is_committed_again() -> None:
     await lag_tools.commit()
     positions[ONE] = gone
     await lag_tools.commit()
-    assert consumer.offsets[1:] == [{ONE: 8}]
+    assert consumer.offsets[1:] == [{ZERO: 7}, {ONE: 8}]
 
 
 async def test_without_partitions_nothing_is_committed() -> None:

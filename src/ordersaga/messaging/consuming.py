@@ -78,7 +78,6 @@ class Consuming:
             self._backoff.end()
             self.stalls.end()
             self._turns.end()
-            self._lag_tools.end()
         await self._lag_tools.commit()
 
     async def _loop(self) -> None:

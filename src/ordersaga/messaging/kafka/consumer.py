@@ -25,7 +25,7 @@ from ordersaga.messaging.kafka.client import (
 )
 from ordersaga.messaging.kafka.gaps import Gap, gaps_of
 from ordersaga.messaging.kafka.leaders import Leaders
-from ordersaga.messaging.kafka.lifeline import ANSWER_S, Lifeline
+from ordersaga.messaging.kafka.lifeline import Lifeline
 from ordersaga.messaging.kafka.predecessor import PUBLISHED_WITHIN, handled_until, offsets_of_group
 from ordersaga.messaging.kafka.unreadable import BAD_BATCH, readable_from
 from ordersaga.settings import Settings
@@ -78,7 +78,6 @@ class PartitionConsumer:
         self._down_logged_at = -LOG_EVERY_S
         self._lifeline: Final = Lifeline(settings)
         self._watch_thread: Final = ThreadPoolExecutor(1, thread_name_prefix="log-watch")
-        self._ask_thread: Final = ThreadPoolExecutor(1, thread_name_prefix="asking")
         self._is_lost = False
         quiet_ms = quiet_ms_of(settings.kafka_session_timeout_ms)
         config = client_config(
@@ -302,7 +301,7 @@ class PartitionConsumer:
         return await self._call(translated, lambda: handled_until(config, starts, now))
 
     async def commit(self, positions: dict[Partition, int]) -> None:
-        """Commit offsets for lag tools, without waiting. Turns never read them, so a failure is ignored. The callback shows that Kafka answers."""
+        """Commit offsets for lag tools, without waiting. We never read them, so a failure is ignored. The callback shows that Kafka answers."""
 
         def tell() -> None:
             try:
@@ -313,25 +312,6 @@ class PartitionConsumer:
                 log.debug("offsets for lag tools were not committed", error=str(error))
 
         await self._call(tell)
-
-    async def committed(self, partition: Partition) -> int | None:
-        """The offset that is committed for lag tools, negative if there is none; None: Kafka does not tell it in time. An answer shows that Kafka
-        is there.
-
-        A thread of its own asks, so that no record waits for the answer. The question goes to the group's broker, over a connection without fetches.
-        """
-
-        def ask() -> int | None:
-            try:
-                [found] = self._consumer.committed([TopicPartition(*partition)], timeout=ANSWER_S)
-            except KafkaException:
-                return None
-            if found.error is not None:
-                return None
-            self._lifeline.heard()
-            return int(found.offset)
-
-        return await asyncio.get_running_loop().run_in_executor(self._ask_thread, ask)
 
     async def close(self) -> None:
         """Leave the group and stop.
@@ -356,12 +336,7 @@ class PartitionConsumer:
             self._watch_thread.shutdown(wait=False, cancel_futures=True)
         closing = ThreadPoolExecutor(1, thread_name_prefix="consumer-close")
         limit_s = 0 if self._is_lost else STOP_S
-
-        def end() -> bool:
-            self._ask_thread.shutdown(cancel_futures=True)  # a question that is under way needs the consumer
-            return close_consumer(self._consumer, limit_s)
-
-        closed = await asyncio.get_running_loop().run_in_executor(closing, end)
+        closed = await asyncio.get_running_loop().run_in_executor(closing, close_consumer, self._consumer, limit_s)
         closing.shutdown(wait=False)
         if not closed and not self._is_lost:
             log.warning("the consumer did not close in time and is left to its thread")
