@@ -31,6 +31,8 @@ share.coordinator.state.topic.replication.factor=3
 share.coordinator.state.topic.min.isr=2
 # A broker without producer ids asks its controller for some. If the controller is cut off, it asks the next one after 30 s by default.
 controller.socket.timeout.ms=3000
+# The voters choose another controller after so long (by default 2 s). Only then does the time of the controller's own broker begin to run.
+controller.quorum.fetch.timeout.ms=1000
 # A broker that was cut off waits for the answers of before the cut, for 30 s by default, and follows nobody meanwhile.
 replica.socket.timeout.ms=3000
 # A broker that comes back leads nothing until the next look, after 5 minutes by default.
