@@ -132,6 +132,7 @@ async def test_leaders_are_asked_without_waiting_behind_the_fetches_of_partition
         for _ in range(questions):
             consumer._leaders._silent_until_s[BROKER] = 0.0  # as if it had been silent for a while
             assert set(await consumer.log_bounds(assigned)) == set(assigned)
+            assert await consumer.start_offsets(assigned, "latest", []) == ends
         assert time.monotonic() - began < questions * quiet_ms_of(session_ms) / 1000
     finally:
         await consumer.close()

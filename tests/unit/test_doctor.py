@@ -10,7 +10,7 @@ from ordersaga.doctor.finding import Finding
 from ordersaga.messaging.kafka import Access, Partition, TopicState
 from ordersaga.messaging.kafka.cluster import (
     AUTO_CREATE,
-    CONTROLLER_DEAD_AFTER,
+    CONTROLLER_TIMEOUT,
     DEAD_AFTER,
     SESSION_MAX,
     SESSION_MIN,
@@ -129,7 +129,7 @@ def test_brokers_that_do_not_tell_their_session_limits_are_a_note() -> None:
     assert (found.check, found.outcome) == ("time-outs", "note") and SESSION_MIN in found.what
 
 
-@pytest.mark.parametrize(("name", "default"), [(DEAD_AFTER, "9000"), (CONTROLLER_DEAD_AFTER, "30000")])
+@pytest.mark.parametrize(("name", "default"), [(DEAD_AFTER, "9000"), (CONTROLLER_TIMEOUT, "30000")])
 def test_a_broker_or_a_controller_that_is_waited_for_long_after_its_death_is_a_note(name: str, default: str) -> None:
     found = list(cluster.brokers(settings(), Brokers(3, LIMITS | {name: default}), topics()))
     assert outcomes(found) == [("time-outs", "note"), ("time-outs", "ok")] and name in found[0].todo

@@ -10,8 +10,8 @@ from ordersaga.conformance.scene import Scene
 from ordersaga.conformance.tally import Surplus
 
 Phase = Literal["together", "shape", "restart", "poison"]
-"""`together`: beside other cases. `shape`: after them, one at a time for each noun. `restart`: alone, while the service is started again. `poison`: alone and last, since a service that
-such a record has stopped answers nothing afterwards."""
+"""When a case is played. `together`: beside other cases. `shape`: after those, one at a time for each `noun`. `restart`: alone, while the service
+is started again. `poison`: alone and last, since a service that such a record has stopped answers nothing afterwards."""
 Play = Callable[[Scene], Awaitable[None]]
 LastLook = Callable[[Scene], Surplus | None]
 

@@ -10,7 +10,7 @@ from ordersaga.doctor.finding import CLOCK_S_MAX, Finding
 from ordersaga.messaging.kafka import Access, Partition, TopicState, faults
 from ordersaga.messaging.kafka.cluster import (
     AUTO_CREATE,
-    CONTROLLER_DEAD_AFTER,
+    CONTROLLER_TIMEOUT,
     DEAD_AFTER,
     SESSION_MAX,
     SESSION_MIN,
@@ -25,7 +25,7 @@ ADDRESSES: Final = BY_MESSAGE[DeliveryRequestMessage]
 SHOWN_MAX: Final = 5
 WAITING: Final = {
     DEAD_AFTER: "the partitions of a broker that has died stand still",
-    CONTROLLER_DEAD_AFTER: "what a broker asks of a controller that is cut off waits, producer ids for new producers among it",
+    CONTROLLER_TIMEOUT: "what a broker asks of a controller that is cut off waits, producer ids for new producers among it",
 }
 """What waits for so many milliseconds, by the brokers' config."""
 

@@ -17,8 +17,8 @@ class LagTools:
 
     Each commit is a record in a topic of Kafka's own, so partitions that stand still are left out. While nothing comes from Kafka, each step
     commits what has moved, else the partition whose commit is the oldest: the answer shows that Kafka is there, and a commit that was lost is
-    repeated. A question would write nothing, but costs more: the client lets a thread that asks while another polls look 500 times a second
-    whether the poll is over (findings/confluent-kafka-second-thread-spins.sh).
+    repeated. Asking for a committed offset instead would write nothing. But it costs more CPU: while one thread polls, the client has a second one
+    wake up hundreds of times a second until the poll ends (findings/confluent-kafka-second-thread-spins.sh).
     """
 
     def __init__(self, consumer: PartitionConsumer, assignment: Assignment) -> None:

@@ -14,8 +14,8 @@ SESSION_MIN: Final = "group.min.session.timeout.ms"
 SESSION_MAX: Final = "group.max.session.timeout.ms"
 AUTO_CREATE: Final = "auto.create.topics.enable"
 DEAD_AFTER: Final = "broker.session.timeout.ms"
-CONTROLLER_DEAD_AFTER: Final = "controller.socket.timeout.ms"
-BROKER_CONFIGS: Final = (SESSION_MIN, SESSION_MAX, AUTO_CREATE, DEAD_AFTER, CONTROLLER_DEAD_AFTER)
+CONTROLLER_TIMEOUT: Final = "controller.socket.timeout.ms"
+BROKER_CONFIGS: Final = (SESSION_MIN, SESSION_MAX, AUTO_CREATE, DEAD_AFTER, CONTROLLER_TIMEOUT)
 
 
 class Brokers(Struct, frozen=True):

@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 from ordersaga.messaging.handler import Record
 from ordersaga.messaging.kafka.client import (
     CALL_TIMEOUT_S,
+    KafkaUnavailable,
     Partition,
     client_config,
     close_consumer,
@@ -260,7 +261,8 @@ class PartitionConsumer:
     ) -> dict[Partition, int]:
         """The start offsets of partitions without a ledger row. `start_at`: `earliest`, `latest`, an ISO 8601 time, or `group:NAME`.
 
-        `begun`: topics with ledger rows of other partitions. Raises `CannotStart` where the group has no committed offset.
+        `begun`: topics with ledger rows of other partitions. Raises `CannotStart` where the group has no committed offset, `KafkaUnavailable`
+        where a leader does not answer.
         """
         return await self._call(translated, lambda: self._start_offsets(partitions, start_at, begun))
 
@@ -270,9 +272,9 @@ class PartitionConsumer:
         if start_at.startswith("group:"):
             group = start_at.removeprefix("group:")
             return offsets_of_group(client_config(self._settings), group, partitions, begun)
-        bounds = {
-            p: self._consumer.get_watermark_offsets(TopicPartition(*p), timeout=CALL_TIMEOUT_S) for p in partitions
-        }
+        bounds = self._leaders.bounds(partitions)
+        if untold := set(partitions) - set(bounds):
+            raise KafkaUnavailable(f"no leader says where {min(untold)} begins and ends")
         if start_at == "earliest":
             return {partition: low for partition, (low, _) in bounds.items()}
         if start_at == "latest":

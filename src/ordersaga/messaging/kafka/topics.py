@@ -176,6 +176,7 @@ class Topics:
         return await self._asked(self._may_join, group)
 
     def _may_join(self, client: AdminClient, group: str) -> bool:
+        # Only this call tells of rights. It is made once, at the start: a process that it ends is started again, and has handled nothing.
         asked = client.describe_consumer_groups(
             [group], include_authorized_operations=True, request_timeout=REPEATED_CALL_TIMEOUT_S
         )
